@@ -1,0 +1,1 @@
+"""Runtimes, one per file. Each opens a graph on a device and times it; nothing else."""

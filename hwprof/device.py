@@ -1,0 +1,136 @@
+"""A device: hardware, runtime and settings, read from `devices/NAME.toml`. Two thread counts are two devices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hwprof.errors import InputError
+
+SCHEMA = "hwprof.device/1"
+Option = str | int | float | bool
+
+_SHIPPED = Path(__file__).parent / "_devices"  # in the wheel
+_CHECKOUT = Path(__file__).parent.parent / "devices"  # in a source checkout
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`threads` 0 means all cores that this process may use; `cores` is "auto", a tuple of CPU numbers
+    or a cluster name ("big", "little"). `options` belong to the backend, which refuses what it does not know.
+    """
+
+    name: str
+    backend: str
+    description: str = ""
+    kind: str = "cpu"
+    threads: int = 1
+    cores: str | tuple[int, ...] = "auto"
+    batch: int = 1
+    precision: str = "float32"
+    options: tuple[tuple[str, Option], ...] = ()
+
+    @classmethod
+    def load(cls, name: str | Path) -> Device:
+        """By name (a user's folder is searched first) or by the path of a .toml file. Raises InputError."""
+        path = Path(name)
+        if path.suffix == ".toml":
+            if not path.is_file():
+                raise InputError(f"no device file {str(path)!r}")
+            return _read(path)
+        for folder in search_path():
+            candidate = folder / f"{name}.toml"
+            if candidate.is_file():
+                return _read(candidate)
+        known = ", ".join(available()) or "none"
+        raise InputError(f"no device is named {str(name)!r}; known: {known}")
+
+    @property
+    def option(self) -> Mapping[str, Option]:
+        return dict(self.options)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits over everything that can change a latency; name and description are left out."""
+        record = self.to_record()
+        del record["name"], record["description"]
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-ready dict; `from_record` reads it back."""
+        return {
+            "name": self.name, "backend": self.backend, "description": self.description, "kind": self.kind,
+            "threads": self.threads, "cores": self.cores if isinstance(self.cores, str) else list(self.cores),
+            "batch": self.batch, "precision": self.precision, "options": dict(self.options),
+        }  # fmt: skip
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Device:
+        """Raises InputError, naming the field, for one that is missing, unknown or of the wrong type."""
+        return _from_record(dict(record))
+
+    def with_options(self, **options: Option) -> Device:
+        return replace(self, options=tuple(sorted({**self.option, **options}.items())))
+
+
+def search_path() -> Iterator[Path]:
+    """The folders that are searched for device files: $HWPROF_DEVICES, ./devices, then the shipped ones."""
+    if extra := os.environ.get("HWPROF_DEVICES"):
+        yield from (Path(p) for p in extra.split(os.pathsep))
+    yield Path("devices")
+    yield _SHIPPED
+    yield _CHECKOUT
+
+
+def available() -> list[str]:
+    """Sorted names of the device files on the search path."""
+    return sorted({p.stem for folder in search_path() if folder.is_dir() for p in folder.glob("*.toml")})
+
+
+def _read(path: Path) -> Device:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"device file {path}: {error}") from None
+    schema = table.pop("schema", None)
+    if schema != SCHEMA:
+        raise InputError(f"device file {path}: schema is {schema!r}, this version reads {SCHEMA!r}")
+    try:
+        return _from_record({"name": path.stem, **table})
+    except InputError as error:
+        raise InputError(f"device file {path}: {error}") from None
+
+
+def _from_record(record: dict[str, Any]) -> Device:
+    expected: dict[str, type] = {
+        "name": str, "backend": str, "description": str, "kind": str, "threads": int, "batch": int, "precision": str,
+        "options": dict,
+    }  # fmt: skip
+    unknown = sorted(record.keys() - expected.keys() - {"cores"})
+    if unknown:
+        raise InputError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted([*expected, 'cores']))}")
+    for field in ("name", "backend"):
+        if field not in record:
+            raise InputError(f"field {field!r} is missing")
+    for field, kind in expected.items():
+        if field in record and (not isinstance(record[field], kind) or isinstance(record[field], bool)):
+            raise InputError(f"field {field!r} must be {kind.__name__}, not {record[field]!r}")
+    options = record.pop("options", {})
+    for key, value in options.items():
+        if not isinstance(value, str | int | float | bool):
+            raise InputError(f"option {key!r} must be a string, number or boolean, not {value!r}")
+    cores = record.pop("cores", "auto")
+    if not isinstance(cores, str):
+        if not isinstance(cores, list | tuple) or not all(isinstance(c, int) and c >= 0 for c in cores):
+            raise InputError(f"field 'cores' must be a word or a list of CPU numbers, not {cores!r}")
+        cores = tuple(cores)
+    device = Device(**record, cores=cores, options=tuple(sorted(options.items())))
+    if device.threads < 0 or device.batch < 1:
+        raise InputError(f"threads must be >= 0 and batch >= 1, not {device.threads} and {device.batch}")
+    return device

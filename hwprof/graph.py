@@ -1,0 +1,343 @@
+"""A network without weights: ONNX operators, attributes and tensor types; frozen and hashable.
+
+2026-11-20, what the digest sees. It is a Merkle hash: a node is its operator, attributes and the
+hashes of its inputs, so that neither names, nor the order of independent nodes, nor weight values
+matter, and a dead branch still counts (eager runtimes execute it). Integer constants (a Reshape's
+target) shape the network and count with their values; float constants (a quantization scale) count
+with their type only, or two calibrations of one network would be two networks. An isomorphism-exact
+canonical form was the alternative: costlier, and for DAGs with ordered inputs it separates nothing
+that matters to a latency.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from hwprof.errors import InputError
+
+BITS_PER_ELEMENT = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16,
+    "float8e4m3fn": 8, "float8e5m2": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4,
+    "uint64": 64, "uint32": 32, "uint16": 16, "uint8": 8, "uint4": 4,
+    "bool": 8, "complex64": 64, "complex128": 128,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named tensor type: ONNX element type in lower case ("float32", "int8") and a static shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        try:
+            bits = BITS_PER_ELEMENT[self.dtype]
+        except KeyError:
+            raise InputError(f"tensor {self.name!r} has type {self.dtype!r}, whose size is unknown") from None
+        return (self.numel * bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Tensor):
+    """A small tensor whose values belong to the network: a shape, axes, a clipping bound. Row-major values."""
+
+    values: tuple[int | float | bool, ...] = ()
+
+
+AttributeValue: TypeAlias = Any  # int, float, str, tuples of one of these, Constant or Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator. An empty string in `inputs` or `outputs` is an optional one left out, as in ONNX.
+
+    Attribute values are int, float, str, tuples of one of these, `Constant` (a tensor attribute) or
+    `Graph` (the body of a control-flow operator).
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: tuple[tuple[str, AttributeValue], ...] = ()
+    domain: str = ""
+    name: str = ""
+
+    def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
+        for key, value in self.attributes:
+            if key == name:
+                return value
+        return default
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A network. Equal to another when their digests are equal.
+
+    `nodes` stand in topological order. `values` holds the type of every node output that is known.
+    `weights` are tensors without values, `constants` small ones with values. `source` names the .onnx
+    file to run when real weights matter; neither it nor any name is compared.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    weights: tuple[Tensor, ...] = ()
+    constants: tuple[Constant, ...] = ()
+    values: tuple[Tensor, ...] = ()
+    opsets: tuple[tuple[str, int], ...] = (("", 17),)
+    name: str = "graph"
+    source: str | None = None
+    _types: dict[str, Tensor] = field(init=False, repr=False)
+    _digest: list[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        types = {t.name: t for group in (self.values, self.weights, self.constants, self.inputs) for t in group}
+        object.__setattr__(self, "_types", types)
+        object.__setattr__(self, "_digest", [])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits, the same in every process and on every machine."""
+        if not self._digest:
+            self._digest.append(_graph_hash(self, {}))
+        return self._digest[0]
+
+    def type_of(self, name: str) -> Tensor:
+        """Raises InputError when the type of the tensor is not known."""
+        try:
+            return self._types[name]
+        except KeyError:
+            raise InputError(f"the shape of tensor {name!r} is not known in graph {self.name!r}") from None
+
+    def has_type(self, name: str) -> bool:
+        return name in self._types
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.type_of(name).shape
+
+    @property
+    def weight_names(self) -> frozenset[str]:
+        return frozenset(t.name for t in self.weights)
+
+    @property
+    def constant_values(self) -> dict[str, tuple[int | float | bool, ...]]:
+        return {c.name: c.values for c in self.constants}
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(t.size_bytes for t in (*self.weights, *self.constants))
+
+    def producers(self) -> dict[str, Node]:
+        return {out: node for node in self.nodes for out in node.outputs if out}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """For each tensor the nodes that read it, captures of control-flow bodies included."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in {*node.inputs, *captured(node)} - {""}:
+                readers.setdefault(name, []).append(node)
+        return readers
+
+    def live(self) -> Graph:
+        """The graph without operators, weights and constants that no output depends on."""
+        needed = set(self.outputs)
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs, captured(node))
+        if len(kept) == len(self.nodes):
+            return self
+        return replace(
+            self,
+            nodes=tuple(reversed(kept)),
+            weights=tuple(t for t in self.weights if t.name in needed),
+            constants=tuple(t for t in self.constants if t.name in needed),
+            values=tuple(t for t in self.values if t.name in needed),
+            source=None,
+        )
+
+    def renamed(self, name: str, source: str | None = None) -> Graph:
+        return replace(self, name=name, source=source if source is not None else self.source)
+
+    def to_json(self) -> str:
+        """One line of JSON. `Graph.from_json` reads it back; the digest survives."""
+        return json.dumps(_graph_record(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Graph:
+        """Raises InputError when the text is not a graph written by `to_json`."""
+        try:
+            return _graph_from_record(json.loads(text))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(f"not a graph in JSON: {error}") from None
+
+
+def captured(node: Node) -> frozenset[str]:
+    """Names that control-flow bodies of the node read from the graph around it."""
+    names: set[str] = set()
+    for _, value in node.attributes:
+        if isinstance(value, Graph):
+            inner = {t.name for t in (*value.inputs, *value.weights, *value.constants)}
+            inner.update(out for n in value.nodes for out in n.outputs)
+            read = {i for n in value.nodes for i in (*n.inputs, *captured(n))} | set(value.outputs)
+            names |= read - inner - {""}
+    return frozenset(names)
+
+
+def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
+    """The nodes in an order in which each reads only what stands before it. Raises InputError on a cycle."""
+    nodes = list(nodes)
+    known = {*available, ""}
+    ordered: list[Node] = []
+    while nodes:
+        waiting: list[Node] = []
+        for node in nodes:
+            if known.issuperset(node.inputs) and known.issuperset(captured(node)):
+                ordered.append(node)
+                known.update(node.outputs)
+            else:
+                waiting.append(node)
+        if len(waiting) == len(nodes):
+            produced = {out for n in waiting for out in n.outputs}
+            for node in waiting:
+                missing = [i for i in node.inputs if i not in known and i not in produced]
+                if missing:
+                    raise InputError(f"operator {_title(node)} reads {missing[0]!r}, which nothing produces")
+            raise InputError(f"the graph has a cycle through operator {_title(waiting[0])}")
+        nodes = waiting
+    return tuple(ordered)
+
+
+def _title(node: Node) -> str:
+    return f"{node.op} {node.name!r}" if node.name else node.op
+
+
+# -- digest ------------------------------------------------------------------------------------------
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def _graph_hash(graph: Graph, outer: Mapping[str, str]) -> str:
+    hashes = dict(outer)
+    hashes[""] = "-"
+    for i, t in enumerate(graph.inputs):
+        hashes[t.name] = _hash("input", i, t.dtype, t.shape)
+    for t in graph.weights:
+        hashes[t.name] = _hash("weight", t.dtype, t.shape)
+    for c in graph.constants:
+        is_float = c.dtype.startswith(("float", "bfloat"))
+        hashes[c.name] = _hash("weight" if is_float else "constant", c.dtype, c.shape, *(() if is_float else c.values))
+    node_hashes = []
+    for node in graph.nodes:
+        attributes = sorted((key, _attribute_hash(value, hashes)) for key, value in node.attributes)
+        own = _hash(node.domain, node.op, attributes, [hashes[i] for i in node.inputs], len(node.outputs))
+        node_hashes.append(own)
+        for i, out in enumerate(node.outputs):
+            if out:
+                hashes[out] = _hash(own, i)
+    opset = dict(graph.opsets).get("", 0)
+    return _hash("graph", opset, sorted(node_hashes), [hashes[o] for o in graph.outputs])
+
+
+def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str]) -> str:
+    if isinstance(value, Graph):
+        return _graph_hash(value, hashes)
+    if isinstance(value, Constant):
+        return _hash(value.dtype, value.shape, value.values)
+    return repr(value)
+
+
+# -- JSON --------------------------------------------------------------------------------------------
+
+
+def _tensor_record(t: Tensor) -> list[Any]:
+    return [t.name, t.dtype, list(t.shape)] + ([list(t.values)] if isinstance(t, Constant) else [])
+
+
+def _attribute_record(value: AttributeValue) -> Any:
+    if isinstance(value, Graph):
+        return {"graph": _graph_record(value)}
+    if isinstance(value, Constant):
+        return {"tensor": _tensor_record(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _attribute_from_record(record: Any) -> AttributeValue:
+    if isinstance(record, dict):
+        return _graph_from_record(record["graph"]) if "graph" in record else _constant(record["tensor"])
+    return tuple(record) if isinstance(record, list) else record
+
+
+def _graph_record(g: Graph) -> dict[str, Any]:
+    return {
+        "name": g.name,
+        "opsets": [list(pair) for pair in g.opsets],
+        "inputs": [_tensor_record(t) for t in g.inputs],
+        "outputs": list(g.outputs),
+        "nodes": [
+            [
+                n.op,
+                list(n.inputs),
+                list(n.outputs),
+                {k: _attribute_record(v) for k, v in n.attributes},
+                n.domain,
+                n.name,
+            ]
+            for n in g.nodes
+        ],
+        "weights": [_tensor_record(t) for t in g.weights],
+        "constants": [_tensor_record(t) for t in g.constants],
+        "values": [_tensor_record(t) for t in g.values],
+        "source": g.source,
+    }
+
+
+def _tensors(records: list[Any]) -> Iterator[Tensor]:
+    return (Tensor(name, dtype, tuple(shape)) for name, dtype, shape in records)
+
+
+def _constant(record: list[Any]) -> Constant:
+    name, dtype, shape, values = record
+    return Constant(name, dtype, tuple(shape), tuple(values))
+
+
+def _graph_from_record(r: dict[str, Any]) -> Graph:
+    return Graph(
+        inputs=tuple(_tensors(r["inputs"])),
+        outputs=tuple(r["outputs"]),
+        nodes=tuple(
+            Node(
+                op, tuple(inputs), tuple(outputs),
+                tuple((k, _attribute_from_record(v)) for k, v in attributes.items()), domain, name,
+            )
+            for op, inputs, outputs, attributes, domain, name in r["nodes"]
+        ),
+        weights=tuple(_tensors(r["weights"])),
+        constants=tuple(_constant(c) for c in r["constants"]),
+        values=tuple(_tensors(r["values"])),
+        opsets=tuple((domain, version) for domain, version in r["opsets"]),
+        name=r["name"],
+        source=r["source"],
+    )  # fmt: skip

@@ -1,0 +1,275 @@
+"""What one network took on one device: raw samples per process, the protocol and the environment. The rest is derived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from hwprof import metrics
+from hwprof.device import Device
+from hwprof.errors import InputError
+
+
+class Evidence(StrEnum):
+    """What a time is worth. Only MEASURED may be called a measurement."""
+
+    MEASURED = "measured"
+    REPLAYED = "replayed"
+    ANALYTIC = "analytic"
+    EMULATED = "emulated"
+
+
+class Status(StrEnum):
+    """How a measurement ended. Only CONVERGED reached its target."""
+
+    CONVERGED = "converged"
+    BUDGET = "budget"
+    UNSTABLE = "unstable"
+    NOT_STEADY = "not steady"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSettings:
+    """The numbers of the protocol. They are stored with every measurement.
+
+    `target` is the half-width of the 95 % interval relative to the median. A fast sweep is the same
+    protocol with a wider target and fewer processes.
+    """
+
+    target: float = 0.01
+    pilot_processes: int = 3
+    min_processes: int = 5
+    max_processes: int = 20
+    budget_s: float = 60.0
+    block_ms: float = 20.0
+    block_ticks: int = 1000
+    pilot_blocks: int = 10
+    min_blocks: int = 5
+    max_blocks: int = 40
+    warmup_runs: int = 10
+    warmup_max_s: float = 5.0
+    warmup_tolerance: float = 0.02
+    stamp_each_from_us: float = 50.0
+    anchor_tolerance: float = 0.03
+    max_rejected_share: float = 0.2
+    seed: int = 0
+
+
+FAST = ProtocolSettings(target=0.03, min_processes=3, max_processes=5, budget_s=10.0, pilot_blocks=5)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """One kernel that the runtime executed: `ns` per inference; `members` name the graph's nodes in it."""
+
+    name: str
+    op: str
+    ns: float
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive inferences of one graph.
+
+    samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor
+    beside this block. `rejected` names the cause for which the block does not count, or is empty.
+    """
+
+    start_ns: int
+    samples_ns: tuple[int, ...]
+    runs_per_sample: int = 1
+    anchors_ns: Mapping[str, float] = field(default_factory=dict)
+    cpu_ns: int = 0
+    rejected: str = ""
+
+    @property
+    def latencies_ns(self) -> np.ndarray:
+        """[n_samples], ns per inference."""
+        return np.asarray(self.samples_ns, float) / self.runs_per_sample
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What one fresh worker process measured of one graph.
+
+    `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
+    the times were steady. `energy_mj` per inference is None where no counter exists.
+    """
+
+    round: int
+    started: str
+    open_ns: int
+    cold_ns: int
+    warmup_ns: tuple[int, ...]
+    warmup: str
+    blocks: tuple[Block, ...]
+    peak_memory_bytes: int
+    energy_mj: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[Block, ...]:
+        return tuple(b for b in self.blocks if not b.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStatistics:
+    """ms. `low` and `high` bound the median with 95 % confidence (nan for a single process)."""
+
+    median: float
+    low: float
+    high: float
+    p90: float
+    p99: float
+    mean: float
+    min: float
+
+    @property
+    def relative_half_width(self) -> float:
+        return (self.high - self.low) / 2 / self.median
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Raw samples of one graph on one device, with everything needed to read them years later.
+
+    `environment` and `versions` are JSON-ready. `anchor_baseline_ns` is the undisturbed time of one run
+    of each anchor on this machine, by which `normalized_ms` corrects for a slow spell.
+    """
+
+    model: str
+    digest: str
+    device: Device
+    hardware: str
+    evidence: Evidence
+    versions: Mapping[str, str]
+    protocol: ProtocolSettings
+    environment: Mapping[str, Any]
+    processes: tuple[Process, ...]
+    status: Status
+    warnings: tuple[str, ...] = ()
+    anchor_baseline_ns: Mapping[str, float] = field(default_factory=dict)
+    overhead_ns: float | None = None
+    operators: tuple[OperatorTime, ...] = ()
+    operators_total_ns: float | None = None  # of the profiled runs, which profiling slowed down
+
+    @property
+    def latency_ms(self) -> float:
+        return self.statistics.median
+
+    @property
+    def interval_ms(self) -> tuple[float, float]:
+        s = self.statistics
+        return s.low, s.high
+
+    @property
+    def statistics(self) -> LatencyStatistics:
+        """Raw wall-clock latency. Raises InputError when no block was kept."""
+        return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in self.processes if p.kept])
+
+    @property
+    def normalized(self) -> LatencyStatistics:
+        """The latency that this machine would have shown at its undisturbed speed: each block divided by
+        how much slower than their baselines the anchors beside it ran."""
+        base = self.anchor_baseline_ns
+        return _statistics(
+            [[b.latencies_ns / 1e6 / slowdown(b, base) for b in p.kept] for p in self.processes if p.kept]
+        )
+
+    @property
+    def cold_start_ms(self) -> float:
+        """Median over the processes of the first inference."""
+        return float(np.median([p.cold_ns for p in self.processes])) / 1e6
+
+    @property
+    def open_ms(self) -> float:
+        return float(np.median([p.open_ns for p in self.processes])) / 1e6
+
+    @property
+    def samples(self) -> int:
+        return sum(len(b.samples_ns) for p in self.processes for b in p.kept)
+
+    @property
+    def rejected_share(self) -> float:
+        blocks = [b for p in self.processes for b in p.blocks]
+        return sum(bool(b.rejected) for b in blocks) / len(blocks) if blocks else math.nan
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        return max((p.peak_memory_bytes for p in self.processes), default=0)
+
+    @property
+    def energy_mj(self) -> float | None:
+        values = [p.energy_mj for p in self.processes if p.energy_mj is not None]
+        return float(np.median(values)) if values else None
+
+    def to_record(self, with_processes: bool = True) -> dict[str, Any]:
+        """JSON-ready; `from_record` reads it back."""
+        record = {f.name: getattr(self, f.name) for f in fields(self)}
+        record["device"] = self.device.to_record()
+        record["protocol"] = asdict(self.protocol)
+        record["processes"] = [asdict(p) for p in self.processes] if with_processes else []
+        record["operators"] = [asdict(o) for o in self.operators]
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Measurement:
+        """Raises InputError when the record was not written by `to_record`."""
+        try:
+            return cls(
+                **{
+                    **record,
+                    "device": Device.from_record(record["device"]),
+                    "evidence": Evidence(record["evidence"]),
+                    "status": Status(record["status"]),
+                    "protocol": ProtocolSettings(**record["protocol"]),
+                    "processes": tuple(process_from_record(p) for p in record["processes"]),
+                    "warnings": tuple(record["warnings"]),
+                    "operators": tuple(
+                        OperatorTime(**{**o, "members": tuple(o["members"])}) for o in record["operators"]
+                    ),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"not a measurement record: {error}") from None
+
+    def with_processes(self, *more: Process) -> Measurement:
+        return replace(self, processes=(*self.processes, *more))
+
+
+def process_from_record(record: Mapping[str, Any]) -> Process:
+    """The inverse of `dataclasses.asdict` on a Process. Raises KeyError or TypeError on a foreign record."""
+    blocks = tuple(Block(**{**b, "samples_ns": tuple(b["samples_ns"])}) for b in record["blocks"])
+    return Process(
+        **{
+            **record,
+            "blocks": blocks,
+            "warmup_ns": tuple(record["warmup_ns"]),
+            "warnings": tuple(record["warnings"]),
+        }
+    )
+
+
+def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:
+    """How much slower than their baselines the block's anchors ran (geometric mean; 1 without anchors)."""
+    logs = [math.log(ns / baseline_ns[name]) for name, ns in block.anchors_ns.items() if baseline_ns.get(name)]
+    return math.exp(sum(logs) / len(logs)) if logs else 1.0
+
+
+def _statistics(processes: list[list[np.ndarray]]) -> LatencyStatistics:
+    """processes: for each the latencies of its blocks, [n_samples] ms."""
+    if not processes:
+        raise InputError("the measurement holds no block that counts")
+    medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
+    low, high = metrics.bootstrap_interval(medians)
+    every = np.concatenate([b for blocks in processes for b in blocks])
+    p90, p99 = np.quantile(every, [0.9, 0.99])
+    median = metrics.median_of_medians(medians)
+    return LatencyStatistics(median, low, high, float(p90), float(p99), float(every.mean()), float(every.min()))

@@ -1,0 +1,52 @@
+"""Finds backends, spaces and predictors among the installed entry points; each is imported when first asked for."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from hwprof.errors import EnvironmentUnfitError, InputError
+
+GROUPS = {"backend": "hwprof.backends", "space": "hwprof.spaces", "predictor": "hwprof.predictors"}
+
+# import name -> what to `pip install`, where the two differ or an extra of hwprof brings it
+_PACKAGES = {
+    "onnxruntime": "hwprof[onnxruntime]",
+    "openvino": "hwprof[openvino]",
+    "sklearn": "scikit-learn",
+    "tvm": "apache-tvm",
+}
+
+
+def names(kind: str) -> list[str]:
+    """Sorted names of what is installed for a kind of `GROUPS`."""
+    return sorted({p.name for p in entry_points(group=GROUPS[kind])})
+
+
+def load(kind: str, name: str) -> Any:
+    """The object behind the entry point.
+
+    Raises InputError for an unknown name (listing the known ones) or one name with two providers,
+    EnvironmentUnfitError when a library that it needs is not installed.
+    """
+    found = {p.value: p for p in entry_points(group=GROUPS[kind], name=name)}
+    if not found:
+        raise InputError(f"no {kind} is named {name!r}; known: {', '.join(names(kind)) or 'none'}")
+    if len(found) > 1:
+        providers = " and ".join(sorted(_provider(p) for p in found.values()))
+        raise InputError(f"{kind} {name!r} is provided twice, by {providers}; uninstall one of them")
+    (point,) = found.values()
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "hwprof":
+            raise
+        package = _PACKAGES.get(missing, missing)
+        raise EnvironmentUnfitError(
+            f"{kind} {name!r} needs the library {missing!r}; install it with: pip install '{package}'"
+        ) from None
+
+
+def _provider(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
