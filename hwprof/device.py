@@ -121,16 +121,24 @@ def _from_record(record: dict[str, Any]) -> Device:
     for field, kind in expected.items():
         if field in record and (not isinstance(record[field], kind) or isinstance(record[field], bool)):
             raise InputError(f"field {field!r} must be {kind.__name__}, not {record[field]!r}")
-    options = record.pop("options", {})
-    for key, value in options.items():
-        if not isinstance(value, str | int | float | bool):
-            raise InputError(f"option {key!r} must be a string, number or boolean, not {value!r}")
-    cores = record.pop("cores", "auto")
-    if not isinstance(cores, str):
-        if not isinstance(cores, list | tuple) or not all(isinstance(c, int) and c >= 0 for c in cores):
-            raise InputError(f"field 'cores' must be a word or a list of CPU numbers, not {cores!r}")
-        cores = tuple(cores)
-    device = Device(**record, cores=cores, options=tuple(sorted(options.items())))
+    options = _checked_options(record.pop("options", {}))
+    cores = _checked_cores(record.pop("cores", "auto"))
+    device = Device(**record, cores=cores, options=options)
     if device.threads < 0 or device.batch < 1:
         raise InputError(f"threads must be >= 0 and batch >= 1, not {device.threads} and {device.batch}")
     return device
+
+
+def _checked_options(options: dict[str, Any]) -> tuple[tuple[str, Option], ...]:
+    for key, value in options.items():
+        if not isinstance(value, str | int | float | bool):
+            raise InputError(f"option {key!r} must be a string, number or boolean, not {value!r}")
+    return tuple(sorted(options.items()))
+
+
+def _checked_cores(cores: Any) -> str | tuple[int, ...]:
+    if isinstance(cores, str):
+        return cores
+    if not isinstance(cores, list | tuple) or not all(isinstance(c, int) and c >= 0 for c in cores):
+        raise InputError(f"field 'cores' must be a word or a list of CPU numbers, not {cores!r}")
+    return tuple(cores)

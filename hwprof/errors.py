@@ -16,7 +16,7 @@ class UnknownOperatorError(InputError):
 
 
 class EnvironmentUnfitError(HwprofError):
-    """This machine, as it stands, cannot do what was asked: a library, memory, cores or a lock is missing."""
+    """The machine, as it stands, cannot do what was asked: a library, memory, cores or a lock is missing."""
 
     exit_status = 3
 

@@ -1,4 +1,4 @@
-"""What one network took on one device: raw samples per process, the protocol and the environment. The rest is derived."""
+"""What one network took on one device: raw samples per process, protocol, environment. The rest is derived."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from time import perf_counter_ns
 
 import numpy as np
@@ -28,7 +29,7 @@ class HostTimer:
         for i in range(1, n + 1):
             run()
             stamps[i] = clock()
-        return [b - a for a, b in zip(stamps, stamps[1:], strict=False)]
+        return [b - a for a, b in pairwise(stamps)]
 
     def outputs(self) -> Mapping[str, np.ndarray]:
         self._run()
