@@ -1,0 +1,43 @@
+"""Search spaces, one per file: `choices` (options per position) and `graph(arch)`, with a text notation where the
+field has one.
+
+A space knows no device and no sampling: everything that follows from `choices` alone stands in
+`hwprof.sampling`. Two optional methods describe what `choices` cannot: `sample(rng)` draws one
+architecture where most points of the product are not meant to be built (a DARTS cell has exactly two
+inputs per node), and `canonical(arch)` maps all architectures with the same network to one of them (an
+unused position of a shorter stage is set to 0).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from hwprof.errors import InputError
+from hwprof.interfaces import Arch
+
+
+def checked(space: str, choices: Sequence[int], arch: Sequence[int]) -> Arch:
+    """The architecture as a tuple of ints.
+
+    Raises InputError naming the space and the position when it does not fit `choices`.
+    """
+    if len(arch) != len(choices):
+        raise InputError(f"{space}: an architecture has {len(choices)} positions, {len(arch)} were given")
+    for position, (choice, options) in enumerate(zip(arch, choices, strict=True)):
+        try:
+            fits = 0 <= operator.index(choice) < options
+        except TypeError:
+            fits = False
+        if not fits:
+            raise InputError(f"{space}: position {position} is {choice!r}; choose an integer from 0 to {options - 1}")
+    return tuple(int(choice) for choice in arch)
+
+
+def index_of(space: str, what: str, value: object, options: Sequence[object]) -> int:
+    """The number of the option. Raises InputError listing the options when `value` is none of them."""
+    try:
+        return options.index(value)
+    except ValueError:
+        known = ", ".join(map(str, options))
+        raise InputError(f"{space}: no {what} is {value!r}; choose one of: {known}") from None
