@@ -244,6 +244,31 @@ class Measurement:
         return replace(self, processes=(*self.processes, *more))
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """B against A from paired rounds. `verdict` is faster, slower, same or inconclusive, of B relative to A.
+
+    ratio: B's latency over A's, with its 95 % interval `low` to `high`; inside 1 ± `margin` they are the same.
+    """
+
+    a: Measurement
+    b: Measurement
+    verdict: str
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """The most that a device was seen to do: multiply-adds per second by element type, bytes moved per second."""
+
+    macs_per_s: Mapping[str, float]
+    bytes_per_s: float
+
+
 def process_from_record(record: Mapping[str, Any]) -> Process:
     """The inverse of `dataclasses.asdict` on a Process. Raises KeyError or TypeError on a foreign record."""
     blocks = tuple(Block(**{**b, "samples_ns": tuple(b["samples_ns"])}) for b in record["blocks"])
