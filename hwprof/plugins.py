@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 from hwprof.errors import EnvironmentUnfitError, InputError
@@ -13,8 +15,10 @@ GROUPS = {"backend": "hwprof.backends", "space": "hwprof.spaces", "predictor": "
 _PACKAGES = {
     "onnxruntime": "hwprof[onnxruntime]",
     "openvino": "hwprof[openvino]",
+    "pyarrow": "hwprof[data]",
     "sklearn": "scikit-learn",
     "tvm": "apache-tvm",
+    "yaml": "hwprof[data]",
 }
 
 
@@ -39,13 +43,26 @@ def load(kind: str, name: str) -> Any:
     try:
         return point.load()
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "hwprof":
-            raise
-        package = _PACKAGES.get(missing, missing)
-        raise EnvironmentUnfitError(
-            f"{kind} {name!r} needs the library {missing!r}; install it with: pip install '{package}'"
-        ) from None
+        raise _missing_library(f"{kind} {name!r}", error) from None
+
+
+def load_module(module: str, purpose: str) -> ModuleType:
+    """A module of hwprof that only some uses need, because it stands on an optional library.
+
+    Raises EnvironmentUnfitError, naming the purpose, when that library is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise _missing_library(purpose, error) from None
+
+
+def _missing_library(what: str, error: ModuleNotFoundError) -> EnvironmentUnfitError:
+    missing = (error.name or "").partition(".")[0]
+    if missing == "hwprof":
+        raise error
+    package = _PACKAGES.get(missing, missing)
+    return EnvironmentUnfitError(f"{what} needs the library {missing!r}; install it with: pip install '{package}'")
 
 
 def _provider(point: EntryPoint) -> str:
