@@ -1,0 +1,359 @@
+"""Static int8 quantization of a Graph: the Q/DQ structure that ONNX Runtime's `quantize_static` writes.
+
+The result has the shape, not the accuracy, of a quantized network: scales are plausible constants,
+calibrated ones need trained weights (`hwprof.variants.apply`). Operators that ONNX Runtime's quantizer
+leaves in float (HardSwish, LSTM, Div, Erf, ...) are left in float here too, because they cost time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from hwprof.errors import InputError
+from hwprof.graph import Constant, Graph, Node, Tensor
+
+_RANGE = {"uint8": (0, 255), "int8": (-128, 127)}
+_ACTIVATION_SPAN = 8.0  # activations are taken to lie in [-4, 4], or in [0, 6] behind a Relu
+_RELU_SPAN = 6.0
+_UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
+
+
+def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_channel: bool = True) -> Graph:
+    """The graph with Q/DQ pairs around its quantizable operators; batch normalization is folded first.
+
+    On x86 "uint8" activations with "int8" weights are the fast combination; on ARM "int8" both ways.
+    Raises InputError for another type, a graph before opset 13, or one that is quantized already.
+    """
+    for dtype in (activation, weight):
+        if dtype not in _RANGE:
+            raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_RANGE)}")
+    if dict(graph.opsets).get("", 0) < 13:
+        raise InputError(f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear knows no axis")
+    if any(node.op == "QuantizeLinear" for node in graph.nodes):
+        raise InputError(f"graph {graph.name!r} is quantized already")
+    folded = fold_batch_norm(graph)
+    marks = _Marks(folded, per_channel)
+    for node in folded.nodes:
+        marks.visit(node)
+    return _Rewriter(marks, activation, weight).graph()
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Every BatchNormalization that alone reads a Conv becomes that Conv's bias."""
+    readers, producers = graph.consumers(), graph.producers()
+    folded: dict[str, Node] = {}  # output of a Conv -> the BatchNormalization that disappears in it
+    for node in graph.nodes:
+        conv = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
+        if conv and conv.op == "Conv" and len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
+            folded[conv.outputs[0]] = node
+    if not folded:
+        return graph
+    nodes: list[Node] = []
+    biases: list[Tensor] = []
+    for node in graph.nodes:
+        norm = folded.get(node.outputs[0])
+        if norm is not None:
+            x, w, *bias = node.inputs
+            if not bias:
+                weight = graph.type_of(w)
+                biases.append(Tensor(f"{node.outputs[0]}_bias", weight.dtype, weight.shape[:1]))
+            named = bias[0] if bias else biases[-1].name
+            nodes.append(replace(node, inputs=(x, w, named), outputs=norm.outputs[:1]))
+        elif node not in folded.values():
+            nodes.append(node)
+    return _read_only(replace(graph, nodes=tuple(nodes), weights=(*graph.weights, *biases), source=None))
+
+
+def _read_only(graph: Graph) -> Graph:
+    """The graph without weights and constants that nothing reads any more, and without their types."""
+    read = {*graph.consumers(), *graph.outputs}
+    written = {out for node in graph.nodes for out in node.outputs}
+    return replace(
+        graph,
+        weights=tuple(t for t in graph.weights if t.name in read),
+        constants=tuple(t for t in graph.constants if t.name in read),
+        values=tuple(t for t in graph.values if t.name in written),
+    )
+
+
+# -- which tensors ONNX Runtime's quantizer would quantize ---------------------------------------------
+
+_SAME_AS_INPUT = {
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool",
+    "Slice", "TopK", "Gather", "GatherElements",
+}  # fmt: skip
+_EVERY_TENSOR = {
+    "Add", "Mul", "LeakyRelu", "Sigmoid", "GlobalAveragePool", "Concat", "Softmax", "ArgMax", "CumSum",
+}  # fmt: skip
+
+
+@dataclass
+class _Marks:
+    """Follows the walk of `QDQQuantizer` over the operators of a graph."""
+
+    graph: Graph
+    per_channel: bool
+    activations: dict[str, str] = field(default_factory=dict)  # tensor -> tensor whose scale it shares
+    weights: dict[str, int | None] = field(default_factory=dict)  # weight -> axis of its scales
+    biases: dict[str, tuple[str, str]] = field(default_factory=dict)  # bias -> input and weight of its operator
+    removed: dict[str, str] = field(default_factory=dict)  # input of a needless Relu or Clip -> its output
+
+    def __post_init__(self) -> None:
+        self._readers = self.graph.consumers()
+        self._static = {t.name for t in (*self.graph.weights, *self.graph.constants)}
+        self._fixed = {*self.graph.outputs, *(t.name for t in self.graph.inputs)}
+
+    def visit(self, node: Node) -> None:
+        if node.domain not in ("", "ai.onnx"):
+            return
+        if node.op in _SAME_AS_INPUT:
+            self._same_as_input(node)
+        elif node.op in _EVERY_TENSOR:
+            self._mark(*node.inputs, *node.outputs)
+        elif rule := _RULES.get(node.op):
+            rule(self, node)
+
+    def _mark(self, *names: str) -> None:
+        for name in names:
+            if name and self.graph.has_type(name) and self.graph.type_of(name).dtype == "float32":
+                self.activations.setdefault(name, name)
+
+    def _same_as_input(self, node: Node) -> None:
+        if node.op.startswith("Gather") and node.inputs[0] in self._static:
+            self._mark(node.inputs[0])
+        self._share(node)
+
+    def _share(self, node: Node) -> None:
+        if node.inputs[0] not in self.activations:
+            return
+        for out in node.outputs:
+            if out and self.graph.type_of(out).dtype == "float32":
+                self.activations[out] = node.inputs[0]
+
+    def _weight(self, name: str, axis: int) -> None:
+        if name not in self._static:
+            self._mark(name)
+            return
+        tensor = self.graph.type_of(name)
+        if tensor.dtype != "float32":
+            return
+        rank = len(tensor.shape)
+        self.weights.setdefault(name, axis if self.per_channel and axis < rank else None)
+
+    def _bias(self, node: Node) -> None:
+        x, w, *bias = node.inputs
+        if bias and bias[0] in self._static:
+            self.biases.setdefault(bias[0], (x, w))
+
+    def convolution(self, node: Node) -> None:
+        self._mark(node.inputs[0], node.outputs[0])
+        self._weight(node.inputs[1], 0 if node.op == "Conv" else 1)
+        self._bias(node)
+
+    def gemm(self, node: Node) -> None:
+        self._mark(node.inputs[0], node.outputs[0])
+        self._weight(node.inputs[1], 0 if node.attribute("transB", 0) else 1)
+        self._bias(node)
+
+    def matmul(self, node: Node) -> None:
+        for name in node.inputs:
+            self._weight(name, 1)
+        self._mark(node.outputs[0])
+
+    def bound(self, node: Node) -> None:
+        """A Relu or Clip behind a quantized operator is what the clipping of its output does anyway."""
+        x, y = node.inputs[0], node.outputs[0]
+        if x not in self.activations:
+            return
+        if len(self._readers[x]) == 1 and x not in self._fixed:
+            self.removed[x] = y
+            del self.activations[x]
+        self._mark(y)
+
+    def normalization(self, node: Node) -> None:
+        x, scale, *bias = node.inputs
+        self._mark(x, *node.outputs)
+        self._weight(scale, 1)
+        if bias and bias[0] in self._static:
+            self.biases.setdefault(bias[0], (x, scale))
+
+    def pad(self, node: Node) -> None:
+        self._mark(*node.inputs)
+        fill = node.inputs[2] if len(node.inputs) > 2 else ""
+        if node.attribute("mode", "constant") != "constant" or not any(self.graph.constant_values.get(fill, (0,))):
+            self._share(node)
+        else:
+            self._mark(*node.outputs)
+
+    def split(self, node: Node) -> None:
+        self._mark(node.inputs[0])
+        self._share(node)
+
+    def where(self, node: Node) -> None:
+        if all(name in self.activations for name in node.inputs[1:]):
+            self._mark(*node.outputs)
+
+
+_RULES: dict[str, Callable[[_Marks, Node], None]] = {
+    "Conv": _Marks.convolution,
+    "ConvTranspose": _Marks.convolution,
+    "Gemm": _Marks.gemm,
+    "MatMul": _Marks.matmul,
+    "Relu": _Marks.bound,
+    "Clip": _Marks.bound,
+    "InstanceNormalization": _Marks.normalization,
+    "LayerNormalization": _Marks.normalization,
+    "BatchNormalization": _Marks.normalization,
+    "Pad": _Marks.pad,
+    "Split": _Marks.split,
+    "Where": _Marks.where,
+}
+
+
+# -- writing the Q/DQ pairs ----------------------------------------------------------------------------
+
+
+class _Rewriter:
+    """Turns marks into a graph. Names follow ONNX Runtime's, so that tools which know those read this too."""
+
+    def __init__(self, marks: _Marks, activation: str, weight: str) -> None:
+        self._marks = marks
+        self._old = marks.graph
+        self._activation = activation
+        self._weight = weight
+        self._nodes: list[Node] = []
+        self._weights: list[Tensor] = []
+        self._constants: list[Constant] = []
+        self._values: dict[str, Tensor] = {t.name: t for t in self._old.values}
+        self._clipped = set(marks.removed.values())
+        self._read_as: dict[str, str] = {}  # tensor -> name of its dequantized twin
+
+    def graph(self) -> Graph:
+        for tensor in (*self._old.weights, *self._old.constants):
+            self._static(tensor)
+        for tensor in self._old.inputs:
+            if tensor.name in self._marks.activations:
+                self._pair(tensor.name, tensor.name)
+        for node in self._old.nodes:
+            if node.inputs[:1] and self._marks.removed.get(node.inputs[0]) == node.outputs[0]:
+                continue
+            self._operator(node)
+        return _read_only(
+            replace(
+                self._old,
+                nodes=tuple(self._nodes),
+                weights=tuple(self._weights),
+                constants=tuple(self._constants),
+                values=tuple(self._values.values()),
+                name=f"{self._old.name}-int8",
+                source=None,
+            )
+        )
+
+    def _operator(self, node: Node) -> None:
+        outputs = tuple(self._marks.removed.get(name, name) for name in node.outputs)
+        written = tuple(f"{name}_QuantizeLinear_Input" if self._is_marked_output(name) else name for name in outputs)
+        self._nodes.append(replace(node, inputs=tuple(map(self._input, node.inputs)), outputs=written))
+        for name, raw in zip(outputs, written, strict=True):
+            if name in self._marks.activations:
+                self._values[raw] = replace(self._old.type_of(name), name=raw)
+                self._pair(name, raw)
+
+    def _input(self, name: str) -> str:
+        return self._read_as.get(name, name)
+
+    def _is_marked_output(self, name: str) -> bool:
+        return name in self._old.outputs and name in self._marks.activations
+
+    def _static(self, tensor: Tensor) -> None:
+        """A weight or constant: kept, or stored as integers that a DequantizeLinear reads."""
+        marks = self._marks
+        if tensor.name in marks.biases:
+            self._bias(tensor)
+        elif tensor.name in marks.weights:
+            self._stored(tensor, self._weight, marks.weights[tensor.name])
+        elif tensor.name in marks.activations:
+            self._stored(tensor, self._activation, None)
+        elif isinstance(tensor, Constant):
+            self._constants.append(tensor)
+        else:
+            self._weights.append(tensor)
+
+    def _stored(self, tensor: Tensor, dtype: str, axis: int | None) -> None:
+        if isinstance(tensor, Constant):
+            scale, zero, values = _quantized(tensor.values, *_RANGE[dtype])
+            self._constants.append(Constant(f"{tensor.name}_quantized", dtype, tensor.shape, values))
+        else:
+            fan_in = max(tensor.numel // tensor.shape[axis or 0], 1) if tensor.shape else 1
+            scale, zero = math.sqrt(2 / fan_in) / _UNIFORM_INT8_DEVIATION, 128 if dtype == "uint8" else 0
+            self._weights.append(Tensor(f"{tensor.name}_quantized", dtype, tensor.shape))
+        shape = () if axis is None else (tensor.shape[axis],)
+        self._grid(tensor.name, shape, scale, dtype, zero)
+        self._dequantize(tensor, f"{tensor.name}_quantized", axis)
+
+    def _bias(self, tensor: Tensor) -> None:
+        """int32, at the product of the scales of input and weight, so that it adds to the accumulator."""
+        w = self._old.type_of(self._marks.biases[tensor.name][1])
+        axis = self._marks.weights.get(w.name)
+        shape = () if axis is None else tensor.shape
+        scale = _ACTIVATION_SPAN / 255 * math.sqrt(2 / max(w.numel // max(w.shape[0], 1), 1)) / _UNIFORM_INT8_DEVIATION
+        if isinstance(tensor, Constant):
+            values = tuple(round(v / scale) for v in tensor.values)
+            self._constants.append(Constant(f"{tensor.name}_quantized", "int32", tensor.shape, values))
+        else:
+            self._weights.append(Tensor(f"{tensor.name}_quantized", "int32", tensor.shape))
+        self._grid(tensor.name, shape, scale, "int32", 0)
+        self._dequantize(tensor, f"{tensor.name}_quantized", None if axis is None else 0)
+
+    def _pair(self, name: str, raw: str) -> None:
+        """Q and DQ behind the activation `raw`; readers of `name` read the DQ's output."""
+        root = name
+        while self._marks.activations[root] != root:
+            root = self._marks.activations[root]
+        if root == name:
+            low, _ = _RANGE[self._activation]
+            positive = name in self._clipped
+            scale = (_RELU_SPAN if positive else _ACTIVATION_SPAN) / 255
+            self._grid(name, (), scale, self._activation, low if positive else low + 128)
+        quantized = f"{name}_QuantizeLinear_Output"
+        self._nodes.append(
+            Node("QuantizeLinear", (raw, *_grid_names(root)), (quantized,), name=f"{name}_QuantizeLinear")
+        )
+        tensor = self._old.type_of(name)
+        self._values[quantized] = Tensor(quantized, self._activation, tensor.shape)
+        self._dequantize(tensor, quantized, None, root)
+
+    def _dequantize(self, tensor: Tensor, quantized: str, axis: int | None, grid: str = "") -> None:
+        name = tensor.name
+        out = name if self._is_marked_output(name) else f"{name}_DequantizeLinear_Output"
+        self._nodes.append(
+            Node(
+                "DequantizeLinear",
+                (quantized, *_grid_names(grid or name)),
+                (out,),
+                () if axis is None else (("axis", axis),),
+                name=f"{name}_DequantizeLinear",
+            )
+        )
+        self._values[out] = Tensor(out, tensor.dtype, tensor.shape)
+        self._read_as[name] = out
+
+    def _grid(self, name: str, shape: tuple[int, ...], scale: float, dtype: str, zero: int) -> None:
+        count = math.prod(shape)
+        scale_name, zero_name = _grid_names(name)
+        self._constants.append(Constant(scale_name, "float32", shape, (scale,) * count))
+        self._constants.append(Constant(zero_name, dtype, shape, (zero,) * count))
+
+
+def _grid_names(tensor: str) -> tuple[str, str]:
+    return f"{tensor}_scale", f"{tensor}_zero_point"
+
+
+def _quantized(values: Sequence[float], low: int, high: int) -> tuple[float, int, tuple[int, ...]]:
+    """Scale, zero point and integers of values, on the smallest grid that holds them and 0."""
+    least, most = min(0.0, *values), max(0.0, *values)
+    scale = (most - least) / (high - low) or 1.0
+    zero = low - round(least / scale)
+    return scale, zero, tuple(min(max(round(v / scale) + zero, low), high) for v in values)
