@@ -41,10 +41,16 @@ class GraphBuilder:
         self._weights.append(tensor)
         return self._register(tensor)
 
-    def constant(self, values: Sequence[int | float | bool], dtype: str = "int64", scalar: bool = False) -> str:
-        """A one-dimensional tensor of the values, or a scalar of the single one."""
-        shape = () if scalar else (len(values),)
-        tensor = Constant(f"c{len(self._constants)}", dtype, shape, tuple(values))
+    def constant(
+        self,
+        values: Sequence[int | float | bool],
+        dtype: str = "int64",
+        scalar: bool = False,
+        shape: Sequence[int] | None = None,
+    ) -> str:
+        """A one-dimensional tensor of the values, a scalar of the single one, or the values row by row in `shape`."""
+        kind = tuple(shape) if shape is not None else () if scalar else (len(values),)
+        tensor = Constant(f"c{len(self._constants)}", dtype, kind, tuple(values))
         self._constants.append(tensor)
         return self._register(tensor)
 

@@ -2,10 +2,14 @@
 field has one.
 
 A space knows no device and no sampling: everything that follows from `choices` alone stands in
-`hwprof.sampling`. Two optional methods describe what `choices` cannot: `sample(rng)` draws one
-architecture where most points of the product are not meant to be built (a DARTS cell has exactly two
-inputs per node), and `canonical(arch)` maps all architectures with the same network to one of them (an
-unused position of a shorter stage is set to 0).
+`hwprof.sampling`. Every point of the product of `choices` has a graph, but not every point is worth
+measuring: a position may be unused (the kernel of a block that a shorter stage leaves out), and a derived
+DARTS cell has exactly two inputs per node. Such a space has a method `repair(arch, rng)`, which returns the
+architecture itself where it is one to be measured, and one close to it where it is not. Sampling and
+mutation repair what they draw, so the rule is stated once, in the space.
+
+Where the field has a notation, `parse(text)` and `format(arch)` read and write it, and
+`from_columns(record)` reads an architecture that a table holds in several columns.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.spaces import checked, index_of
+from hwprof.spaces.blocks import classify, conv_bn, relu_conv_bn, total, zeros_like
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from node, to node), in the order of the strings
@@ -44,14 +45,13 @@ class NasBench201:
         operations = [OPERATIONS[choice] for choice in checked("nasbench201", self.choices, arch)]
         b = GraphBuilder("nasbench201")
         x = b.input((1, 3, self.resolution, self.resolution))
-        x = b.batch_norm(b.conv(x, self.channels, 3))
+        x = conv_bn(b, x, self.channels, 3)
         for stage in range(3):
             if stage:
                 x = _reduction(b, x)
             for _ in range(self.cells):
                 x = _cell(b, x, operations)
-        x = b.global_average_pool(b.relu(b.batch_norm(x)))
-        return b.build(b.gemm(b.flatten(x), self.classes))
+        return b.build(classify(b, b.relu(b.batch_norm(x)), self.classes))
 
     def parse(self, text: str) -> Arch:
         """The architecture of an arch string. Raises InputError when it is not one."""
@@ -81,35 +81,24 @@ def _cell(b: GraphBuilder, x: str, operations: Sequence[str]) -> str:
         live = [tensor for source, name, tensor in arriving if name != "none" and source not in zero]
         if not live:
             zero.add(target)
-        nodes.append(_sum(b, live or [tensor for *_, tensor in arriving]))
+        nodes.append(total(b, live or [tensor for *_, tensor in arriving]))
     return nodes[-1]
 
 
 def _edge(b: GraphBuilder, x: str, operation: str) -> str:
     if operation == "none":
-        return b.mul(x, b.constant([0.0], "float32", scalar=True))
+        return zeros_like(b, x)
     if operation == "skip_connect":
         return x
     if operation == "avg_pool_3x3":
         return b.pool("AveragePool", x, 3, 1, pad=1)
-    return _relu_conv_bn(b, x, b.shape(x)[1], 1 if operation == "nor_conv_1x1" else 3)
-
-
-def _relu_conv_bn(b: GraphBuilder, x: str, channels: int, kernel: int, stride: int = 1) -> str:
-    return b.batch_norm(b.conv(b.relu(x), channels, kernel, stride))
-
-
-def _sum(b: GraphBuilder, tensors: Sequence[str]) -> str:
-    total = tensors[0]
-    for tensor in tensors[1:]:
-        total = b.add(total, tensor)
-    return total
+    return relu_conv_bn(b, x, b.shape(x)[1], 1 if operation == "nor_conv_1x1" else 3)
 
 
 def _reduction(b: GraphBuilder, x: str) -> str:
     """The residual block between stages: half the size, twice the channels."""
     channels = 2 * b.shape(x)[1]
-    y = _relu_conv_bn(b, _relu_conv_bn(b, x, channels, 3, stride=2), channels, 3)
+    y = relu_conv_bn(b, relu_conv_bn(b, x, channels, 3, stride=2), channels, 3)
     return b.add(b.conv(b.pool("AveragePool", x, 2, 2), channels, 1), y)
 
 
