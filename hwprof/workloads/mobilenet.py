@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) and MobileNetV3 (Howard et al., ICCV 2019), layer for layer as in torchvision.
+"""MobileNetV2 (Sandler et al., CVPR 2018) and MobileNetV3 (Howard et al., ICCV 2019), each layer as in torchvision.
 
 Batch normalizations are folded into the convolutions, see `hwprof.workloads`.
 """

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 (He et al., CVPR 2016), layer for layer as in torchvision.
+"""ResNet-18 and ResNet-50 (He et al., CVPR 2016), each layer as in torchvision.
 
 ResNet-50 has the stride in the 3 x 3 convolution ("v1.5"). Batch normalizations are folded into the
 convolutions, see `hwprof.workloads`.
