@@ -1,0 +1,121 @@
+"""Half precision: every float32 tensor becomes float16, with Casts where an operator or the caller needs float32."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.graph import Constant, Graph, Node, Tensor
+
+LARGEST_FLOAT16 = 65504.0
+
+_FLOAT32_OPERATORS = {"NonMaxSuppression", "Range", "Upsample"}  # ONNX defines them without float16
+_FLOAT32_INPUTS = {"Resize": {1, 2}}  # region and scales describe the geometry; ONNX wants scales in float32
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear"}
+_TYPE_CODES = {"float32": 1, "float16": 10}  # onnx.TensorProto.DataType
+_TYPE_ATTRIBUTES = {"to", "dtype"}
+
+
+def half(graph: Graph, keep_io: bool = True) -> Graph:
+    """The graph in float16; its inputs and outputs stay float32 behind Casts unless `keep_io` is False.
+
+    Raises InputError for a quantized graph, UnknownOperatorError for an operator with a body.
+    """
+    for node in graph.nodes:
+        if node.op in _QUANTIZED:
+            raise InputError(f"graph {graph.name!r} is quantized; make float16 of the float32 one")
+        if any(isinstance(value, Graph) for _, value in node.attributes):
+            raise UnknownOperatorError(f"no rule makes float16 of the body of operator {node.op!r} ({node.name!r})")
+    return _Rewriter(graph, keep_io).graph()
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, keep_io: bool) -> None:
+        self._old = graph
+        self._keep_io = keep_io
+        self._nodes: list[Node] = []
+        self._types = {t.name: t for t in (*graph.values, *graph.inputs, *graph.weights, *graph.constants)}
+        self._written_as: dict[str, str] = {}  # tensor -> name under which its float16 values are found
+        self._casts: dict[tuple[str, str], str] = {}
+
+    def graph(self) -> Graph:
+        old = self._old
+        stays = {t.name for t in old.inputs} if self._keep_io else set()
+        stays |= self._read_in_float32()
+        for tensor in (*old.inputs, *old.weights, *old.constants):
+            if tensor.name not in stays:
+                self._types[tensor.name] = _halved(tensor)
+        for node in old.nodes:
+            self._operator(node)
+        own = {t.name for t in (*old.inputs, *old.weights, *old.constants)}
+        return replace(
+            old,
+            inputs=tuple(self._types[t.name] for t in old.inputs),
+            nodes=tuple(self._nodes),
+            weights=tuple(self._types[t.name] for t in old.weights),
+            constants=tuple(c for t in old.constants if isinstance(c := self._types[t.name], Constant)),
+            values=tuple(t for t in self._types.values() if t.name not in own),
+            name=f"{old.name}-fp16",
+            source=None,
+        )
+
+    def _read_in_float32(self) -> set[str]:
+        """Weights and constants that some operator needs in float32."""
+        static = {t.name for t in (*self._old.weights, *self._old.constants)}
+        return {i for node in self._old.nodes for k, i in enumerate(node.inputs) if _needs_float32(node, k)} & static
+
+    def _operator(self, node: Node) -> None:
+        wanted = ("float32" if _needs_float32(node, k) else "float16" for k in range(len(node.inputs)))
+        inputs = tuple(self._read(name, dtype) for name, dtype in zip(node.inputs, wanted, strict=True))
+        dtype = "float32" if node.op in _FLOAT32_OPERATORS else "float16"
+        outputs = tuple(self._output_name(name, dtype) for name in node.outputs)
+        self._nodes.append(replace(node, inputs=inputs, outputs=outputs, attributes=_halved_attributes(node)))
+        for name, written in zip(node.outputs, outputs, strict=True):
+            if self._is_float(name) and dtype == "float16":
+                self._types[written] = replace(_halved(self._types[name]), name=written)
+            if written != name:
+                self._written_as[name] = written
+                self._cast(written, "float32", name)
+
+    def _output_name(self, name: str, dtype: str) -> str:
+        kept = self._keep_io and name in self._old.outputs and dtype == "float16" and self._is_float(name)
+        return f"{name}_float16" if kept else name
+
+    def _is_float(self, name: str) -> bool:
+        return name in self._types and self._types[name].dtype in ("float32", "float16")
+
+    def _read(self, name: str, dtype: str) -> str:
+        name = self._written_as.get(name, name)
+        if not self._is_float(name) or self._types[name].dtype == dtype:
+            return name
+        return self._casts.get((name, dtype)) or self._cast(name, dtype, f"{name}_{dtype}")
+
+    def _cast(self, name: str, dtype: str, out: str) -> str:
+        self._nodes.append(Node("Cast", (name,), (out,), (("to", _TYPE_CODES[dtype]),), name=f"Cast_{out}"))
+        self._types[out] = Tensor(out, dtype, self._types[name].shape)
+        self._casts[name, dtype] = out
+        return out
+
+
+def _needs_float32(node: Node, position: int) -> bool:
+    return node.op in _FLOAT32_OPERATORS or position in _FLOAT32_INPUTS.get(node.op, ())
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if tensor.dtype != "float32":
+        return tensor
+    if isinstance(tensor, Constant):
+        values = tuple(min(max(v, -LARGEST_FLOAT16), LARGEST_FLOAT16) for v in tensor.values)
+        return replace(tensor, dtype="float16", values=values)
+    return replace(tensor, dtype="float16")
+
+
+def _halved_attributes(node: Node) -> tuple[tuple[str, object], ...]:
+    """Casts to float32 become Casts to float16, and so do tensors that an attribute holds."""
+    if node.op in _FLOAT32_OPERATORS:
+        return node.attributes
+    return tuple(
+        (key, _TYPE_CODES["float16"] if key in _TYPE_ATTRIBUTES and value == _TYPE_CODES["float32"]
+         else _halved(value) if isinstance(value, Tensor) else value)
+        for key, value in node.attributes
+    )  # fmt: skip
