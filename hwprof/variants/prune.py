@@ -1,0 +1,199 @@
+"""Structural channel pruning: whole channels go, with everything in the network that depends on them.
+
+Which channels of a group go is seen by their L1 norm (Li et al., Pruning Filters for Efficient ConvNets,
+ICLR 2017) where there are weights; a Graph has none, and there only their number counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
+from hwprof.variants.channels import Axis, ChannelLayout, Producer
+
+Kept = Mapping[int, int]  # group -> channels that stay
+_TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the output
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelGroup:
+    """Channels that go together, named by the first operator that makes them.
+
+    `granule`: they go in blocks of so many (a group of a grouped convolution). `producers`: the operators
+    whose weights make these channels.
+    """
+
+    name: str
+    channels: int
+    granule: int
+    producers: tuple[str, ...]
+
+
+def prunable_groups(graph: Graph) -> tuple[ChannelGroup, ...]:
+    """The groups that `prune_channels` can shrink, in the order of the network.
+
+    Groups that reach an input or output of the network, or an operator that needs all of its channels,
+    are not among them. Raises UnknownOperatorError for an operator without a rule.
+    """
+    layout = ChannelLayout(graph)
+    return tuple(_describe(layout, root) for root in layout.prunable())
+
+
+def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int = 8) -> Graph:
+    """The graph with a share `keep` in (0, 1] of the channels of every prunable group.
+
+    A mapping gives shares by the names of `prunable_groups`; the others stay whole. What stays is rounded
+    to a multiple of `granule` channels, never below one. Raises InputError for a share or name that does
+    not fit, UnknownOperatorError for an operator without a rule.
+    """
+    layout = ChannelLayout(graph)
+    return _shrunk(layout, _kept(layout, keep, granule))
+
+
+def prune_weights(
+    graph: Graph, weights: Mapping[str, np.ndarray], keep: float | Mapping[str, float], granule: int = 8
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """Like `prune_channels`, with the weights of the graph: the channels of the smallest L1 norm go."""
+    layout = ChannelLayout(graph)
+    kept = _kept(layout, keep, granule)
+    chosen = {root: _strongest(layout, root, count, weights) for root, count in kept.items()}
+    sliced = {
+        name: array[np.ix_(*(_places(layout, axis, chosen) for axis in layout.axes(name)))] if array.ndim else array
+        for name, array in weights.items()
+        if name in graph.weight_names
+    }
+    return _shrunk(layout, kept), sliced
+
+
+# -- how many, and which -------------------------------------------------------------------------------
+
+
+def _describe(layout: ChannelLayout, root: int) -> ChannelGroup:
+    names = dict.fromkeys(_title(p.node) for p in _producers(layout, root))
+    return ChannelGroup(next(iter(names)), layout.channels(root), layout.granule(root), tuple(names))
+
+
+def _producers(layout: ChannelLayout, root: int) -> list[Producer]:
+    return [p for group, p in enumerate(layout.producers) if layout.root(group) == root]
+
+
+def _title(node: Node) -> str:
+    return node.name or node.outputs[0]
+
+
+def _kept(layout: ChannelLayout, keep: float | Mapping[str, float], granule: int) -> Kept:
+    if granule < 1:
+        raise InputError(f"channels cannot be kept in multiples of {granule}; the granule is at least 1")
+    groups = {_describe(layout, root).name: root for root in layout.prunable()}
+    shares = keep if isinstance(keep, Mapping) else dict.fromkeys(groups, keep)
+    for name, share in shares.items():
+        if name not in groups:
+            raise InputError(f"no prunable group is named {name!r}; known: {', '.join(groups) or 'none'}")
+        if not 0 < share <= 1:
+            raise InputError(f"cannot keep a share of {share} of the channels; it is above 0 and at most 1")
+    return {groups[name]: _rounded(layout, groups[name], share, granule) for name, share in shares.items()}
+
+
+def _rounded(layout: ChannelLayout, root: int, share: float, granule: int) -> int:
+    channels, own = layout.channels(root), layout.granule(root)
+    step = math.lcm(own, granule)
+    if share == 1 or step > channels:
+        step = own
+    return min(max(round(channels * share / step), 1) * step, channels) if share < 1 else channels
+
+
+def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Sorted indices of the blocks of channels with the largest L1 norm, [count]."""
+    channels, granule = layout.channels(root), layout.granule(root)
+    norm = np.zeros(channels)
+    for producer in _producers(layout, root):
+        array = np.abs(weights[producer.weight].astype(float))
+        norm += array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
+    blocks = np.argsort(-norm.reshape(-1, granule).sum(axis=1), kind="stable")[: count // granule]
+    return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+
+
+def _places(layout: ChannelLayout, axis: Axis, chosen: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Indices along an axis that stay."""
+    places, start = [], 0
+    for segment in axis:
+        root = None if segment.group is None else layout.root(segment.group)
+        if root is None or root not in chosen:
+            places.append(np.arange(start, start + segment.size))
+        else:
+            channels = layout.channels(root)
+            common = math.gcd(channels, segment.size)
+            units, places_per_unit = channels // common, segment.size // common
+            blocks = chosen[root][::units] // units
+            places.append(start + (blocks[:, None] * places_per_unit + np.arange(places_per_unit)).ravel())
+        start += segment.size
+    return np.concatenate(places) if places else np.arange(0)
+
+
+# -- the smaller graph ---------------------------------------------------------------------------------
+
+
+def _shrunk(layout: ChannelLayout, kept: Kept) -> Graph:
+    graph = layout.graph
+    targets = {node.outputs[0]: target for node in graph.nodes if (target := _new_target(layout, kept, node))}
+    nodes = [_aimed(_regrouped(layout, kept, node), targets.get(node.outputs[0])) for node in graph.nodes]
+    read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
+    return replace(
+        graph,
+        nodes=tuple(nodes),
+        weights=tuple(replace(t, shape=_shape(layout, kept, t)) for t in graph.weights),
+        constants=tuple(c for c in (*graph.constants, *targets.values()) if c.name in read),
+        values=tuple(replace(t, shape=_shape(layout, kept, t)) for t in graph.values),
+        name=f"{graph.name}-pruned",
+        source=None,
+    )
+
+
+def _shape(layout: ChannelLayout, kept: Kept, tensor: Tensor) -> tuple[int, ...]:
+    return tuple(_length(layout, kept, axis) for axis in layout.axes(tensor.name))
+
+
+def _length(layout: ChannelLayout, kept: Kept, axis: Axis) -> int:
+    total = 0
+    for segment in axis:
+        root = None if segment.group is None else layout.root(segment.group)
+        channels = layout.channels(root) if root is not None else 1
+        stays = kept.get(root, channels) if root is not None else 1
+        total += segment.size * stays // channels
+    return total
+
+
+def _regrouped(layout: ChannelLayout, kept: Kept, node: Node) -> Node:
+    """A convolution whose groups shrank in number, not in size."""
+    groups: int = node.attribute("group", 1)
+    if groups == 1:
+        return node
+    before = layout.graph.shape(node.inputs[0])[1]
+    after = _length(layout, kept, layout.axes(node.inputs[0])[1])
+    attributes: list[tuple[str, AttributeValue]] = [
+        (key, groups * after // before if key == "group" else value) for key, value in node.attributes
+    ]
+    return replace(node, attributes=tuple(attributes))
+
+
+def _new_target(layout: ChannelLayout, kept: Kept, node: Node) -> Constant | None:
+    """The constant that tells a Reshape or Resize its smaller output, where the old one no longer fits."""
+    position = _TARGET_SHAPE.get(node.op, len(node.inputs))
+    old = next((c for c in layout.graph.constants if node.inputs[position : position + 1] == (c.name,)), None)
+    if old is None:
+        return None
+    shape = tuple(_length(layout, kept, axis) for axis in layout.axes(node.outputs[0]))
+    values = tuple(size if v > 0 else v for v, size in zip(old.values, shape, strict=True))
+    return None if values == old.values else replace(old, name=f"{node.outputs[0]}_shape", values=values)
+
+
+def _aimed(node: Node, target: Constant | None) -> Node:
+    if target is None:
+        return node
+    position = _TARGET_SHAPE[node.op]
+    return replace(node, inputs=(*node.inputs[:position], target.name, *node.inputs[position + 1 :]))
