@@ -1,0 +1,51 @@
+"""The command `hwprof`: runs it, and turns every error into one line and the right exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from typer.exceptions import TyperException
+
+from hwprof.cli.app import app
+from hwprof.errors import HwprofError
+
+_INTERRUPTED = 130
+_FAILED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exits with 0 done, 1 a gate failed, 2 usage or bad input, 3 environment unfit, 4 not converged, 5 device lost."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit status."""
+    try:
+        return int(app(list(arguments), standalone_mode=False) or 0)
+    except HwprofError as error:
+        return _report(str(error), error.exit_status)
+    except TyperException as error:
+        return _report(f"{error.format_message()} (see hwprof --help)", error.exit_code)
+    except KeyboardInterrupt:
+        return _report("interrupted; what was measured is in the store, the same command goes on", _INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 -- the reader has gone: stay quiet
+        return 0
+    except OSError as error:
+        return _report(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", _FAILED)
+    except Exception as error:  # the rim: no traceback reaches a user
+        if os.environ.get("HWPROF_DEBUG"):
+            raise
+        text = f"internal error: {type(error).__name__}: {error} (HWPROF_DEBUG=1 shows where)"
+        return _report(text, _FAILED)
+
+
+def _report(text: str, status: int) -> int:
+    sys.stderr.write(f"hwprof: {' '.join(text.split())}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Puts the commands together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwprof import __version__
+from hwprof.cli.compare import compare
+from hwprof.cli.devices import devices
+from hwprof.cli.doctor import doctor
+from hwprof.cli.explain import explain
+from hwprof.cli.operators import operators
+from hwprof.cli.profile import profile
+from hwprof.cli.report import report
+
+app = typer.Typer(
+    name="hwprof",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="How fast will this network run on that device?",
+    epilog="Exit status: 0 done, 1 a gate failed, 2 bad input, 3 environment unfit, 4 not converged, 5 device lost.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hwprof {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """How fast will this network run on that device?"""
+
+
+for command in (doctor, devices, profile, operators, compare, explain, report):
+    app.command()(command)

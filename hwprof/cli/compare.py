@@ -1,0 +1,101 @@
+"""`hwprof compare`: is B faster than A?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def compare(
+    models: options.Models,
+    device: options.DeviceName = "cpu-1t",
+    shape: options.ShapeTexts = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="With one model: compare it to this variant of it (int8, fp16, ...)")
+    ] = None,
+    calibration: options.Calibration = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    margin: Annotated[str, typer.Option(help="Differences below this are none.")] = "2%",
+    fail_above: Annotated[
+        str | None, typer.Option(help="Exit with status 1 when a model is slower than the first by more than this.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
+) -> int:
+    r"""Say whether models are faster than, slower than or the same as the first, by paired blocks.
+
+    \b
+    hwprof compare before.onnx after.onnx
+    hwprof compare mobilenet_v2 --variant int8
+    hwprof compare main.onnx branch.onnx --fail-above 5%
+    """
+    from contextlib import ExitStack
+
+    from hwprof import jobs
+    from hwprof.cli import output, progress, results
+    from hwprof.device import Device
+    from hwprof.errors import InputError, NotConvergedError
+    from hwprof.files import write_text
+    from hwprof.report import record, render_comparison
+    from hwprof.store import Store
+
+    limit = options.share(fail_above, "--fail-above") if fail_above else None
+    chosen = Device.load(device)
+    settings = options.settings(target, budget, fast)
+    shapes = options.shapes(shape)
+    with ExitStack() as stack:
+        graphs = [jobs.resolve(m, shapes) for m in models]
+        if variant:
+            if len(graphs) != 1:
+                raise InputError("--variant compares one model to its variant; give one model")
+            folder = Path(stack.enter_context(jobs.temporary_folder()))
+            graphs.append(results.varied(graphs[0], variant, folder, calibration))
+        opened = stack.enter_context(Store(store))
+        on_progress = stack.enter_context(progress.bars(settings))
+        asked = jobs.Options(settings, allow_unfit, with_operators=html is not None,
+                             on_progress=on_progress, on_note=results.note)  # fmt: skip
+        rows = jobs.compare(graphs, chosen, opened, asked, options.share(margin, "--margin"))
+        peaks = jobs.peaks(chosen) if html else None
+    by_digest = {g.digest: g for g in graphs}
+    if format is Format.JSON:
+        records = [record.comparison_record(c, by_digest) for c in rows]
+        output.write_json(records[0] if len(records) == 1 else records)
+    else:
+        output.write_rows(
+            [
+                {
+                    "a": c.a.model,
+                    "b": c.b.model,
+                    "a ms": f"{c.a.latency_ms:.4g}",
+                    "b ms": f"{c.b.latency_ms:.4g}",
+                    "b / a": f"{c.ratio:.4f}",
+                    "95 % interval": f"{c.low:.4f} .. {c.high:.4f}",
+                    "b is": c.verdict,
+                    "pairs": c.pairs,
+                }
+                for c in rows
+            ],
+            format,
+        )
+    if html:
+        write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
+        output.note(f"wrote {html}")
+    if limit is not None and any(c.low > 1 + limit for c in rows):
+        output.note(f"hwprof: slower by more than {limit:.1%}")
+        return 1
+    undecided = [c for c in rows if (c.high > 1 + limit if limit is not None else c.verdict == "inconclusive")]
+    if undecided:
+        raise NotConvergedError(
+            f"{undecided[0].b.model} against {undecided[0].a.model}: ratio {undecided[0].low:.4f} .. "
+            f"{undecided[0].high:.4f} decides nothing yet; raise --budget"
+        )
+    return 0

@@ -1,0 +1,23 @@
+"""`hwprof doctor`: is this machine fit to measure?"""
+
+from __future__ import annotations
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def doctor(
+    device: options.DeviceName = "cpu-1t",
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+) -> int:
+    """Check this machine: cores, clocks, temperature, pressure, timer. Exits with 3 when it is unfit."""
+    from hwprof.cli import output
+    from hwprof.device import Device
+    from hwprof.errors import EnvironmentUnfitError
+    from hwprof.measure import environment
+
+    checks = environment.preflight(Device.load(device))
+    rows = [{"check": c.name, "result": str(c.fitness), "found": c.found, "advice": c.advice} for c in checks]
+    output.write_rows(rows, format)
+    unfit = any(c.fitness is environment.Fitness.UNFIT for c in checks)
+    return EnvironmentUnfitError.exit_status if unfit else 0

@@ -1,0 +1,48 @@
+"""`hwprof explain`: where a quantized model loses against its float original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def explain(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="The float model: an .onnx file or a workload.")],
+    after: Annotated[str | None, typer.Argument(metavar="AFTER", help="The quantized model.")] = None,
+    device: options.DeviceName = "cpu-1t",
+    shape: options.ShapeTexts = None,
+    variant: options.VariantSpec = None,
+    calibration: options.Calibration = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+) -> int:
+    r"""Find operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels.
+
+    \b
+    hwprof explain model.onnx model-int8.onnx
+    hwprof explain mobilenet_v2 --variant int8
+    """
+    from hwprof import explain as explaining
+    from hwprof import jobs
+    from hwprof.cli import output, results
+    from hwprof.device import Device
+    from hwprof.errors import InputError
+
+    chosen = Device.load(device)
+    shapes = options.shapes(shape)
+    if (after is None) == (variant is None):
+        raise InputError("give a second model or --variant, and not both")
+    with jobs.temporary_folder() as folder:
+        a = jobs.resolve(before, shapes)
+        b = jobs.resolve(after, shapes) if after else results.varied(a, variant, Path(folder), calibration)
+        found = jobs.explain(a, b, chosen)
+    rows = explaining.rows(found)
+    if rows or format is not Format.TABLE:
+        output.write_rows(rows, format)
+    else:
+        output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
+    return 0

@@ -1,0 +1,72 @@
+"""`hwprof operators`: where the time goes, per kernel and per kind, against the device's roofline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def operators(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file or the name of a workload.")],
+    device: options.DeviceName = "cpu-1t",
+    shape: options.ShapeTexts = None,
+    variant: options.VariantSpec = None,
+    calibration: options.Calibration = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    by: Annotated[str, typer.Option(help="kind: a row per operator kind; kernel: one per executed kernel.")] = "both",
+) -> int:
+    r"""Time each operator: share, scaled time, work, speed against the device's measured peaks.
+
+    \b
+    hwprof operators mobilenet_v2
+    hwprof operators model.onnx --by kernel --format csv > kernels.csv
+    """
+    from contextlib import ExitStack
+
+    from hwprof import jobs
+    from hwprof.cli import output, progress, results
+    from hwprof.device import Device
+    from hwprof.errors import InputError
+    from hwprof.report import operators as breakdowns
+    from hwprof.store import Store
+
+    if by not in ("kind", "kernel", "both"):
+        raise InputError(f"--by must be kind, kernel or both, not {by!r}")
+    chosen = Device.load(device)
+    settings = options.settings(target, budget, fast)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(jobs.temporary_folder()))
+        graph = results.varied(jobs.resolve(model, options.shapes(shape)), variant, folder, calibration)
+        opened = stack.enter_context(Store(store))
+        on_progress = stack.enter_context(progress.bars(settings))
+        asked = jobs.Options(settings, allow_unfit, fresh, True, on_progress, results.note)
+        m = jobs.profile(graph, chosen, store=opened, options=asked)
+        peaks = jobs.peaks(chosen)
+    found = breakdowns.of_measurement(m, graph, peaks)
+    if found is None:
+        raise InputError(f"device {chosen.name!r}: its runtime times no operators")
+    if found.inflation and found.inflation > breakdowns.INFLATION_LIMIT:
+        output.warn(f"profiling slowed the network {found.inflation:.2f} x: shares are a rough picture")
+    kernels = [results.kernel_row(k, with_members=True) for k in found.kernels]
+    kinds = [results.kernel_row(k, with_members=False) for k in found.kinds]
+    if format is Format.JSON:
+        output.write_json({"model": m.model, "device": m.device.name, "latency_ms": found.latency_ms,
+                           "outside_ms": found.outside_ms, "inflation": found.inflation,
+                           "kernels": kernels, "kinds": kinds})  # fmt: skip
+        return 0
+    if by in ("kernel", "both"):
+        output.write_rows(kernels, format, f"{m.model} on {m.device.name}: {found.latency_ms:.4g} ms by kernel")
+    if by in ("kind", "both"):
+        output.write_rows(kinds, format, "by kind of operator")
+    return 0

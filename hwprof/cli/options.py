@@ -1,0 +1,87 @@
+"""Options that several commands share, and how their texts become values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.errors import InputError
+
+if TYPE_CHECKING:
+    from hwprof.measurement import ProtocolSettings
+
+
+class Format(StrEnum):
+    """Of what goes to standard output."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MD = "md"
+
+
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help=".onnx files or names of workloads.")]
+DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
+ShapeTexts = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=1,3,224,224", help="Binds an input with dynamic dimensions; repeatable."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What standard output holds.")]
+StorePath = Annotated[Path, typer.Option("--store", help="The file that keeps every sample; resumes from it.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store already holds.")]
+Target = Annotated[str, typer.Option(help="Half-width of the 95 % interval at which to stop.")]
+BudgetS = Annotated[float, typer.Option("--budget", help="Seconds per model after which to stop short of the target.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Fewer processes and a target of 3 %; the record says so.")]
+AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure although the preflight check says no.")]
+VariantSpec = Annotated[
+    str | None,
+    typer.Option("--variant", help="Measure int8, fp16, prune:0.5, sparse:0.9 or lowrank:0.25 of each model instead."),
+]
+Calibration = Annotated[
+    Path | None, typer.Option("--calibration", help="Inputs to calibrate int8 with: an .npz file or folder of .npy.")
+]
+
+
+def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Raises InputError for a text that is not NAME=1,3,224,224."""
+    result = {}
+    for text in texts or []:
+        name, separator, dims = text.rpartition("=")
+        try:
+            result[name] = tuple(int(d) for d in dims.split(",")) if dims else ()
+        except ValueError:
+            separator = ""
+        if not separator or not name or any(d < 1 for d in result[name]):
+            raise InputError(f"--shape {text!r} is not of the form NAME=1,3,224,224")
+    return result
+
+
+def share(text: str, option: str) -> float:
+    """Reads 5% or 0.05 as 0.05. Raises InputError unless it lies between 0 and 1."""
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise InputError(f"{option} {text!r} must be a share such as 5% or 0.05")
+    return value
+
+
+def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
+    """The protocol's numbers. --fast gives way to a target or budget that was given."""
+    from dataclasses import replace
+
+    from hwprof.measurement import FAST, ProtocolSettings
+
+    if budget_s <= 0:
+        raise InputError(f"--budget must be positive, not {budget_s:g}")
+    base, standard = (FAST if fast else ProtocolSettings()), ProtocolSettings()
+    asked = share(target, "--target")
+    return replace(
+        base,
+        target=asked if asked != standard.target else base.target,
+        budget_s=budget_s if budget_s != standard.budget_s else base.budget_s,
+    )

@@ -1,0 +1,69 @@
+"""`hwprof profile`: how fast a network runs, how sure that is, and where the time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.jobs import Outcome
+
+
+def profile(
+    models: options.Models,
+    device: options.DeviceName = "cpu-1t",
+    shape: options.ShapeTexts = None,
+    variant: options.VariantSpec = None,
+    calibration: options.Calibration = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    operators: Annotated[bool, typer.Option(help="Time the operators, too, in a pass of their own.")] = True,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
+) -> int:
+    r"""Measure the latency of networks on a device, until the interval is narrow enough.
+
+    \b
+    hwprof profile mobilenet_v2
+    hwprof profile model.onnx --shape input=1,3,224,224 --device openvino-1t
+    hwprof profile model.onnx --variant int8 --format json > int8.json
+    """
+    from contextlib import ExitStack
+
+    from hwprof import jobs
+    from hwprof.cli import progress, results
+    from hwprof.device import Device
+    from hwprof.store import Store
+
+    chosen = Device.load(device)
+    settings = options.settings(target, budget, fast)
+    shapes = options.shapes(shape)
+    with ExitStack() as stack:
+        failures = results.Failures()
+        graphs = []
+        folder = Path(stack.enter_context(jobs.temporary_folder()))
+        for model in models:
+            with failures.caught(model, several=len(models) > 1):
+                graph = jobs.resolve(model, shapes)
+                graphs.append(results.varied(graph, variant, folder, calibration))
+        opened = stack.enter_context(Store(store))
+        on_progress = stack.enter_context(progress.bars(settings))
+        asked = jobs.Options(settings, allow_unfit, fresh, operators, on_progress, results.note)
+        outcomes: list[Outcome] = []
+        for outcome in jobs.profile_many(graphs, chosen, opened, asked) if graphs else ():
+            outcomes.append(outcome)
+            failures.add(outcome)
+        peaks = jobs.peaks(chosen) if html else None
+    results.show_profiles(outcomes, format)
+    results.write_pages(outcomes, peaks, html, trace)
+    return failures.status(outcomes)

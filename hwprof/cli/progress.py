@@ -1,0 +1,38 @@
+"""Progress of a measuring job on standard error: the share of the target precision that is reached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from hwprof.measure.session import Group
+from hwprof.measurement import ProtocolSettings
+
+
+@contextmanager
+def bars(settings: ProtocolSettings) -> Iterator[Callable[[Group], None]]:
+    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is no terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda _group: None
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("of the target precision"),
+        TextColumn("{task.fields[rounds]} processes"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[int, TaskID] = {}
+
+        def show(group: Group) -> None:
+            if id(group) not in tasks:
+                name = " / ".join(g.name for g in group.graphs)
+                tasks[id(group)] = progress.add_task(name, total=1.0, rounds=0)
+            progress.update(tasks[id(group)], completed=group.progress(settings), rounds=group.rounds)
+            if group.ended:
+                progress.remove_task(tasks.pop(id(group)))
+
+        yield show

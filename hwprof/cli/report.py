@@ -1,0 +1,38 @@
+"""`hwprof report`: one page for what the store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+
+
+def report(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names of measured models; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="An .html, .md or .json file.")] = Path("hwprof.html"),
+    store: options.StorePath = Path("hwprof.db"),
+    device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
+    comparison: Annotated[bool, typer.Option("--comparison", help="The last comparison, not the profiles.")] = False,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
+    peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
+) -> None:
+    r"""Write a self-contained page of what was measured: verdict, distribution, operators, roofline, environment.
+
+    \b
+    hwprof report -o report.html
+    hwprof report mobilenet_v2 -o mobilenet.md --trace mobilenet.trace.json
+    """
+    from hwprof import jobs
+    from hwprof.cli import output, results
+
+    written = jobs.write_report(
+        store, out, models or [], device, comparison=comparison, trace_file=trace, with_peaks=peaks,
+        command=results.command(),
+    )  # fmt: skip
+    for path in written:
+        output.note(f"wrote {path}")

@@ -1,0 +1,155 @@
+"""What the measuring commands have in common once the measurements are there: failures, tables, pages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hwprof import jobs
+from hwprof.cli import output
+from hwprof.cli.options import Format
+from hwprof.errors import HwprofError, NotConvergedError
+from hwprof.files import write_text
+from hwprof.graph import Graph
+from hwprof.jobs import Outcome
+from hwprof.measurement import Measurement, Peaks, Status
+from hwprof.report import operators as breakdowns
+from hwprof.report import quantity, record, render_profile, render_trace
+
+note = output.note
+
+
+class Failures:
+    """Errors of single models: each is told in its line, the others go on, the gravest decides the exit status."""
+
+    def __init__(self) -> None:
+        self._statuses: list[int] = []
+
+    @contextmanager
+    def caught(self, model: str, several: bool) -> Iterator[None]:
+        """Tells the error of one of several models; that of a single one goes through."""
+        try:
+            yield
+        except HwprofError as error:
+            if not several:
+                raise
+            self._tell(model, error)
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome.error:
+            self._tell(outcome.graph.name, outcome.error)
+
+    def _tell(self, model: str, error: HwprofError) -> None:
+        output.note(f"hwprof: {model}: {error}")
+        self._statuses.append(error.exit_status)
+
+    def status(self, outcomes: Sequence[Outcome]) -> int:
+        """0, the gravest error's status, or 4 when a measurement did not converge."""
+        if self._statuses:
+            return max(self._statuses)
+        done = all(o.measurement and o.measurement.status is Status.CONVERGED for o in outcomes)
+        return 0 if done else NotConvergedError.exit_status
+
+
+def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:
+    """The variant of the graph, its warnings told; the graph itself without a spec."""
+    if spec is None:
+        return graph
+    changed, warnings = jobs.variant(graph, spec, folder, calibration)
+    for warning in warnings:
+        output.warn(f"{changed.name}: {warning}")
+    return changed
+
+
+def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa: A002 -- the option's name
+    """One row a model; the table also shows warnings and the kinds of operators."""
+    measured = [(o, o.measurement) for o in outcomes if o.measurement]
+    if format is Format.JSON:
+        output.write_json([record.profile_record(m, o.graph, o.stored) for o, m in measured])
+        return
+    if measured:
+        output.write_rows([_row(o, m) for o, m in measured], format)
+    if format is not Format.TABLE:
+        return
+    for outcome, m in measured:
+        for warning in m.warnings:
+            output.warn(f"{m.model}: {warning}")
+        if outcome.stored:
+            output.note(f"{m.model}: from the store, measured {outcome.stored} UTC; --fresh measures again")
+    if len(measured) == 1 and measured[0][1].operators:
+        show_kinds(measured[0][1], measured[0][0].graph, None, most=8)
+
+
+def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
+    s = m.statistics
+    size = record.profile_record(m, outcome.graph)
+    label = "" if m.evidence == "measured" else f" ({m.evidence})"
+    return {
+        "model": m.model,
+        "device": m.device.name + label,
+        "median ms": f"{s.median:.4g}",
+        "95 % interval": f"{s.low:.4g} .. {s.high:.4g}",
+        "+-": f"{s.relative_half_width:.1%}",
+        "p90": f"{s.p90:.4g}",
+        "p99": f"{s.p99:.4g}",
+        "cold ms": f"{m.cold_start_ms:.4g}",
+        "processes": len(m.processes),
+        "MMACs": "unknown" if size["macs"] is None else f"{size['macs'] / 1e6:.4g}",
+        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}",
+        "status": str(m.status),
+    }
+
+
+def show_kinds(m: Measurement, graph: Graph, peaks: Peaks | None, most: int | None = None) -> None:
+    """The table per kind of operator."""
+    found = breakdowns.of_measurement(m, graph, peaks)
+    if found is None:
+        output.note(f"{m.model}: this runtime times no operators")
+        return
+    rows = [kernel_row(k, with_members=False) for k in found.kinds]
+    output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator")
+    if most is not None and len(rows) > most:
+        output.note(f"... and {len(rows) - most} more kinds; see hwprof operators")
+
+
+def kernel_row(k: breakdowns.Kernel, with_members: bool) -> dict[str, Any]:
+    """One row of the operators' table: a kernel with its members, or a kind with the number of its kernels."""
+    row: dict[str, Any] = {"operator": k.op if not with_members else k.name}
+    if with_members:
+        row["kernel"] = k.op
+    row |= {
+        "calls": 1 if with_members else len(k.members),
+        "ms": f"{k.ms:.4g}",
+        "share": f"{k.share:.1%}",
+        "MMACs": "unknown" if k.work is None else f"{k.work.macs / 1e6:.4g}",
+        "GMAC/s": "" if not k.macs_per_s else f"{k.macs_per_s / 1e9:.3g}",
+        "GB/s": "" if not k.bytes_per_s else f"{k.bytes_per_s / 1e9:.3g}",
+        "of roofline": "" if k.roof_share is None else quantity.percent(k.roof_share),
+    }
+    if with_members:
+        row["members"] = " ".join(k.members)
+    return row
+
+
+def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | None, trace_file: Path | None) -> None:
+    """The report page and the trace of what was measured."""
+    measured = [o.measurement for o in outcomes if o.measurement]
+    if html:
+        write_text(html, render_profile(measured, graphs_of(outcomes), peaks, command()))
+        note(f"wrote {html}")
+    if trace_file:
+        write_text(trace_file, render_trace(measured))
+        note(f"wrote {trace_file}")
+
+
+def graphs_of(outcomes: Sequence[Outcome]) -> Mapping[str, Graph]:
+    """By digest."""
+    return {o.graph.digest: o.graph for o in outcomes}
+
+
+def command() -> str:
+    """The command line as typed."""
+    return " ".join(["hwprof", *sys.argv[1:]])

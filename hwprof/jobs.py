@@ -1,0 +1,391 @@
+"""The jobs that the command line and the Python interface offer, each a few lines over the floors below."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hwprof import explain as explaining
+from hwprof import onnx_io, workloads
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError, HwprofError, InputError
+from hwprof.explain import Explanation
+from hwprof.files import write_text
+from hwprof.graph import Graph
+from hwprof.measure import ceilings, cores, environment, stop
+from hwprof.measure import compare as comparing
+from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.measure.session import Group, Session
+from hwprof.measure.session import operators as time_operators
+from hwprof.measure.worker_process import WorkerProcess
+from hwprof.measurement import (
+    Comparison,
+    Evidence,
+    Measurement,
+    OperatorTime,
+    Peaks,
+    Process,
+    ProtocolSettings,
+    Status,
+    slowdown,
+)
+from hwprof.report import (
+    comparison_markdown,
+    comparison_record,
+    profile_markdown,
+    profile_record,
+    render_comparison,
+    render_profile,
+    render_trace,
+)
+from hwprof.store import Store, key_of
+from hwprof.variants.apply import apply_variant
+
+Shapes = Mapping[str, Sequence[int]]
+_OPERATOR_PASS_NS = 500_000_000
+_MOST_OPERATOR_RUNS = 500
+_EXPLAIN_RUNS = 50
+
+
+def resolve(model: str | Path | Graph, shapes: Shapes | None = None) -> Graph:
+    """A graph as it is, an .onnx file by its path, or a reference network by its name. Raises InputError."""
+    if isinstance(model, Graph):
+        return model
+    path = Path(model)
+    if path.suffix == ".onnx" or path.exists():
+        return onnx_io.load(path, shapes)
+    if str(model) in workloads.names():
+        if shapes:
+            raise InputError(f"the shapes of workload {str(model)!r} are fixed; --shape is for .onnx files")
+        return workloads.build(str(model))
+    known = ", ".join(workloads.names())
+    raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a measuring job treats what it finds. `fresh` measures again what the store already holds."""
+
+    settings: ProtocolSettings = field(default_factory=ProtocolSettings)
+    allow_unfit: bool = False
+    fresh: bool = False
+    with_operators: bool = True
+    on_progress: Callable[[Group], None] = lambda _group: None
+    on_note: Callable[[str], None] = lambda _text: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one graph: its measurement, or the error that ended it. `stored` is when it was measured, if not now."""
+
+    graph: Graph
+    measurement: Measurement | None
+    error: HwprofError | None = None
+    stored: str | None = None
+
+
+def profile(
+    model: str | Path | Graph,
+    device: Device | str,
+    *,
+    shapes: Shapes | None = None,
+    store: Store | None = None,
+    options: Options | None = None,
+) -> Measurement:
+    """Measures one network. Raises HwprofError when it cannot; a measurement that did not converge says so
+    in its status."""
+    graph = resolve(model, shapes)
+    with ExitStack() as stack:
+        opened = store or stack.enter_context(Store())
+        (outcome,) = profile_many([graph], _device(device), opened, options or Options())
+    if outcome.measurement is None:
+        raise outcome.error or HwprofError(f"{graph.name}: not measured")
+    return outcome.measurement
+
+
+def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options: Options) -> Iterator[Outcome]:
+    """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end."""
+    with machine_to_ourselves():
+        job = _Job.start(device, store, options)
+        waiting: dict[str, Graph] = {}
+        for graph in graphs:
+            if (done := job.stored(graph)) is not None:
+                yield done
+            else:
+                waiting.setdefault(graph.digest, graph)
+        groups = [job.group((graph,)) for graph in waiting.values()]
+        for group in job.session().run(groups):
+            yield from job.outcomes(group)
+
+
+def compare(
+    graphs: Sequence[Graph], device: Device, store: Store, options: Options, margin: float = comparing.MARGIN
+) -> list[Comparison]:
+    """Each graph against the first, from blocks that alternate in the same processes. Raises InputError
+    below two graphs, and the error of the first graph that could not be measured."""
+    if len(graphs) < 2:
+        raise InputError("compare needs at least two networks")
+    with machine_to_ourselves():
+        job = _Job.start(device, store, options)
+        group = job.group(tuple(graphs), context="compare:" + ",".join(g.digest for g in graphs))
+        group.done = partial(_all_decided, settings=options.settings, margin=margin)
+        (ended,) = job.session().run([group])
+        outcomes = list(job.outcomes(ended))
+    for outcome in outcomes:
+        if outcome.error or outcome.measurement is None:
+            raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
+    first, *others = [o.measurement for o in outcomes if o.measurement is not None]
+    return comparing.compare_all(first, others, margin)
+
+
+def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    first, *others = processes
+    return all(comparing.is_decided(first, other, settings, margin) for other in others)
+
+
+def operators(graph: Graph, device: Device, latency_ms: float) -> tuple[OperatorTime, ...]:
+    """The kernels of one inference, from a separate profiled process; empty where the runtime has no profiler."""
+    runs = int(np.clip(_OPERATOR_PASS_NS / (latency_ms * 1e6), 5, _MOST_OPERATOR_RUNS))
+    return time_operators(graph, device, runs)
+
+
+def peaks(device: Device) -> Peaks:
+    """The device's measured ceilings."""
+    return ceilings.measure(device)
+
+
+def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
+    """The graph of a quantized, pruned, ... variant written to `folder`, and what its user must be told."""
+    return apply_variant(graph, spec, folder, calibration)
+
+
+def _device(device: Device | str) -> Device:
+    return device if isinstance(device, Device) else Device.load(device)
+
+
+@dataclass(slots=True)
+class _Job:
+    """What the measurements of one job share: the machine, the runtime's versions, the store."""
+
+    device: Device
+    store: Store
+    options: Options
+    hardware: str
+    snapshot: dict[str, object]
+    versions: dict[str, str]
+    evidence: Evidence
+    overhead_ns: float | None
+    warnings: tuple[str, ...]
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    contexts: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, device: Device, store: Store, options: Options) -> _Job:
+        checks = environment.preflight(device)
+        warnings = environment.require_fit(checks, options.allow_unfit)
+        with WorkerProcess(cores.choose(device)) as worker:
+            (hello,) = worker.ask("hello", device=device.to_record())
+            stamped, plain = next(iter(worker.ask("overhead", device=device.to_record())))["empty_ns"]
+        evidence = Evidence(hello["evidence"])
+        if evidence is not Evidence.MEASURED:
+            warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
+        snapshot = environment.snapshot(device)
+        return cls(
+            device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],
+            evidence, max(0.0, stamped - plain), tuple(warnings),
+        )  # fmt: skip
+
+    def session(self) -> Session:
+        return Session(self.device, self.options.settings, self._keep, self.options.on_progress)
+
+    def group(self, graphs: tuple[Graph, ...], context: str = "") -> Group:
+        """With the processes that an earlier, unfinished run of the same job left in the store."""
+        kept = []
+        for graph in graphs:
+            number = self.store.begin(
+                self._key(graph, context), graph.name, graph.digest, self.device.name, self.hardware, context
+            )
+            self.store.add_graph(graph.digest, graph.to_json())
+            self.numbers[context, graph.digest] = number
+            kept.append(self.store.processes(number))
+        common = set.intersection(*({p.round for p in ps} for ps in kept))
+        group = Group(graphs, [[p for p in ps if p.round in common] for ps in kept])
+        if common:
+            self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
+        self.contexts[id(group)] = context
+        return group
+
+    def _keep(self, graph: Graph, process: Process) -> None:
+        for (_, digest), number in self.numbers.items():
+            if digest == graph.digest:
+                self.store.add_process(number, process)
+
+    def stored(self, graph: Graph) -> Outcome | None:
+        found = None if self.options.fresh else self.store.latest(self._key(graph))
+        if found is None or found[1].status is not Status.CONVERGED:
+            return None
+        return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
+
+    def outcomes(self, group: Group) -> Iterator[Outcome]:
+        context = self.contexts[id(group)]
+        for graph, processes in zip(group.graphs, group.processes, strict=True):
+            if group.error and not (processes and isinstance(group.error, DeviceLostError)):
+                yield Outcome(graph, None, group.error)
+                continue
+            measurement = self._measurement(graph, tuple(processes))
+            self.store.finish(self.numbers[context, graph.digest], measurement)
+            yield Outcome(graph, measurement, group.error)
+
+    def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
+        machine = key_of({"hardware": self.hardware, "device": self.device.digest, "versions": self.versions})
+        self.store.lower_baseline(machine, undisturbed_ns(processes))
+        baseline = self.store.baseline_ns(machine)
+        names = {name for p in processes for b in p.blocks for name in b.anchors_ns}
+        measurement = Measurement(
+            model=graph.name,
+            digest=graph.digest,
+            device=self.device,
+            hardware=self.hardware,
+            evidence=self.evidence,
+            versions=self.versions,
+            protocol=self.options.settings,
+            environment=self.snapshot,
+            processes=processes,
+            status=stop.status(processes, self.options.settings),
+            anchor_baseline_ns={name: ns for name, ns in baseline.items() if name in names},
+            overhead_ns=self.overhead_ns,
+        )
+        measurement = replace(measurement, warnings=(*self.warnings, *_warnings(measurement)))
+        if self.options.with_operators and self.evidence is not Evidence.REPLAYED:
+            kernels = operators(graph, self.device, measurement.latency_ms)
+            measurement = replace(measurement, operators=kernels)
+        return measurement
+
+    def _key(self, graph: Graph, context: str = "") -> str:
+        return key_of(
+            {
+                "digest": graph.digest,
+                "weights": _weights_identity(graph),
+                "device": self.device.digest,
+                "hardware": self.hardware,
+                "versions": self.versions,
+                "protocol": asdict(self.options.settings),
+                "context": context,
+            }
+        )
+
+
+def _weights_identity(graph: Graph) -> str:
+    if graph.source is None:
+        return "seed 0"
+    facts = Path(graph.source).stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
+    """The first decile of each anchor's times."""
+    times: dict[str, list[float]] = {}
+    for process in processes:
+        for block in process.blocks:
+            for name, ns in block.anchors_ns.items():
+                times.setdefault(name, []).append(ns)
+    return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
+
+
+def _warnings(m: Measurement) -> Iterator[str]:
+    yield from dict.fromkeys(w for p in m.processes for w in p.warnings)
+    if m.rejected_share > m.protocol.max_rejected_share:
+        causes = sorted({b.rejected for p in m.processes for b in p.blocks if b.rejected})
+        yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)})"
+    slow = [p.round for p in m.processes if _slowdown(m, p) > 1 + m.protocol.anchor_tolerance]
+    if slow:
+        worst = max(_slowdown(m, p) for p in m.processes)
+        yield (
+            f"in {len(slow)} of {len(m.processes)} processes the machine ran up to {worst - 1:.0%} slower "
+            "than undisturbed (see the normalized latency)"
+        )
+    if m.status is Status.NOT_STEADY:
+        yield "the latency never became steady during warm-up"
+    elif m.status is Status.BUDGET:
+        yield f"the interval is +-{m.statistics.relative_half_width:.1%}, not +-{m.protocol.target:.1%}: raise --budget"
+
+
+def _slowdown(m: Measurement, process: Process) -> float:
+    return float(np.median([slowdown(b, m.anchor_baseline_ns) for b in process.blocks]))
+
+
+def explain(before: Graph, after: Graph, device: Device) -> Explanation:
+    """Where `after` (a quantized `before`) loses, from both graphs and from the kernels that the device runs."""
+    with machine_to_ourselves():
+        kernels = [time_operators(graph, device, _EXPLAIN_RUNS) for graph in (before, after)]
+    return explaining.explain(before, after, *kernels)
+
+
+def write_report(
+    store: Path, out: Path, models: Sequence[str], device: str | None = None, *, comparison: bool = False,
+    trace_file: Path | None = None, with_peaks: bool = True, command: str = "",
+) -> list[Path]:  # fmt: skip
+    """Writes the page (.html), Markdown (.md) or JSON (.json) of what the store holds. Returns the files written.
+
+    Raises InputError when nothing in the store fits, or the file's ending is another.
+    """
+    if out.suffix not in (".html", ".md", ".json"):
+        raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
+    with _existing(store) as opened:
+        context = (opened.last_comparison() or "none") if comparison else ""
+        found = [m for m in opened.measurements(context) if _is_wanted(m, models, device)]
+        if not found:
+            raise InputError(f"the store {str(store)!r} holds no such measurement")
+        graphs = {m.digest: Graph.from_json(text) for m in found if (text := opened.graph(m.digest))}
+    ceilings_ = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
+    if comparison:
+        by_digest = {m.digest: m for m in found}
+        ordered = [by_digest[d] for d in context.removeprefix("compare:").split(",")]
+        text = _comparison_text(comparing.compare_all(ordered[0], ordered[1:])[0], graphs, ceilings_, out, command)
+    else:
+        text = _profile_text(found, graphs, ceilings_, out, command)
+    write_text(out, text)
+    if trace_file is None:
+        return [out]
+    write_text(trace_file, render_trace(found))
+    return [out, trace_file]
+
+
+def _existing(path: Path) -> Store:
+    if not path.exists():
+        raise InputError(f"there is no store {str(path)!r}; hwprof profile makes one")
+    return Store(path)
+
+
+def _is_wanted(m: Measurement, models: Sequence[str], device: str | None) -> bool:
+    return (not models or m.model in models) and device in (None, m.device.name)
+
+
+def _profile_text(
+    found: Sequence[Measurement], graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
+) -> str:
+    if out.suffix == ".json":
+        return json.dumps([profile_record(m, graphs.get(m.digest)) for m in found], indent=2)
+    render = render_profile if out.suffix == ".html" else profile_markdown
+    return render(found, graphs, ceilings_, command)
+
+
+def _comparison_text(
+    comparison: Comparison, graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
+) -> str:
+    if out.suffix == ".json":
+        return json.dumps(comparison_record(comparison, graphs), indent=2)
+    render = render_comparison if out.suffix == ".html" else comparison_markdown
+    return render(comparison, graphs, ceilings_, command)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """For variants that nobody asked to keep."""
+    return tempfile.TemporaryDirectory(prefix="hwprof-")

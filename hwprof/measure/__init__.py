@@ -1,0 +1,1 @@
+"""The protocol of measurement, once for every backend: fresh processes, anchors, a stop on the interval."""

@@ -1,0 +1,149 @@
+"""Times one open network in one process: warm-up, then blocks between anchors, with the causes that spoil one."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter_ns, process_time_ns, thread_time_ns
+
+import numpy as np
+
+from hwprof.interfaces import OutputTimer, Timer
+from hwprof.measure import disturbance, steady
+from hwprof.measure.anchors import Anchor
+from hwprof.measure.energy import EnergyCounter
+from hwprof.measurement import Block, ProtocolSettings
+
+_SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
+_AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are averaged over this long
+_FEWEST_ENERGY_NS = 200_000_000  # RAPL counts in steps of about a millisecond
+
+
+def clock_tick_ns() -> int:
+    """Smallest step that the clock shows."""
+    stamps = [perf_counter_ns() for _ in range(2000)]
+    steps = np.diff(stamps)
+    return int(steps[steps > 0].min(initial=1_000_000))
+
+
+@dataclass(slots=True)
+class Subject:
+    """A network that is open in this process, and what has been seen of it so far."""
+
+    timer: Timer
+    settings: ProtocolSettings
+    cores: Sequence[int]
+    tick_ns: int
+    open_ns: int
+    cold_ns: int = 0
+    warmup_ns: list[int] = field(default_factory=list)
+    warmup: steady.Warmup = steady.Warmup.NOT_STEADY
+    anchors: tuple[Anchor, ...] = ()
+    anchor_estimates_ns: dict[str, float] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
+    energy_mj: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def start_up(self) -> None:
+        """The first, cold inference and a look at its outputs."""
+        self.cold_ns = self.timer(1)[0]
+        if isinstance(self.timer, OutputTimer):
+            bad = [name for name, values in self.timer.outputs().items() if not _finite(values)]
+            if bad:
+                self.warnings.append(f"output {bad[0]!r} holds NaN or infinite values")
+
+    def warm(self) -> None:
+        s = self.settings
+        self.warmup_ns, self.warmup = steady.warm_up(self.timer, s.warmup_runs, s.warmup_max_s, s.warmup_tolerance)
+
+    @property
+    def latency_ns(self) -> float:
+        """Estimate from the end of the warm-up."""
+        return max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])))
+
+    @property
+    def block_ns(self) -> float:
+        least = max(self.settings.block_ms * 1e6, self.settings.block_ticks * self.tick_ns)
+        return max(least, self.latency_ns)
+
+    def attach(self, anchors: tuple[Anchor, ...]) -> None:
+        """Takes its anchors and times each once, so that slices of them can be sized."""
+        self.anchors = anchors
+        for anchor in anchors:
+            anchor.time_per_run_ns(0, 1)
+            self.anchor_estimates_ns[anchor.name] = min(anchor.time_per_run_ns(0, 1) for _ in range(3))
+
+    def block(self, started_ns: int) -> Block:
+        """One block, its anchors before and after it; appended to `blocks` whether it counts or not."""
+        before_anchors = self._time_anchors(self.anchors[::2])
+        self.timer(1)  # brings the caches back from the anchor; not counted
+        before = disturbance.read(self.cores)
+        cpu, wall = _cpu_ns(self.cores), perf_counter_ns()
+        samples, runs = self._samples()
+        used_cpu, elapsed = _cpu_ns(self.cores) - cpu, perf_counter_ns() - wall
+        after = disturbance.read(self.cores)
+        block = Block(
+            start_ns=wall - started_ns,
+            samples_ns=tuple(samples),
+            runs_per_sample=runs,
+            anchors_ns={**before_anchors, **self._time_anchors(self.anchors[1::2])},
+            cpu_ns=used_cpu,
+            rejected=disturbance.cause(before, after, elapsed),
+        )
+        self.blocks.append(block)
+        return block
+
+    def _samples(self) -> tuple[list[int], int]:
+        """Samples of one block, ns, and the number of inferences in each."""
+        if self.latency_ns >= self.settings.stamp_each_from_us * 1000:
+            return list(self.timer(max(1, round(self.block_ns / self.latency_ns)))), 1
+        runs = max(1, round(_AVERAGED_SAMPLE_NS / self.latency_ns))
+        count = max(1, round(self.block_ns / _AVERAGED_SAMPLE_NS))
+        return [sum(self.timer(runs, each=False)) for _ in range(count)], runs
+
+    def _time_anchors(self, anchors: Sequence[Anchor]) -> dict[str, float]:
+        slice_ns = self.block_ns * _SHARE_OF_ANCHORS / max(1, len(self.anchors))
+        return {a.name: a.time_per_run_ns(slice_ns, self.anchor_estimates_ns[a.name]) for a in anchors}
+
+    def measure_energy(self) -> None:
+        """Energy of one inference, where there is a counter."""
+        counter = EnergyCounter()
+        runs = max(1, round(_FEWEST_ENERGY_NS / self.latency_ns))
+        before = counter.read_uj()
+        if before is None:
+            return
+        self.timer(runs, each=False)
+        used_mj = counter.used_mj(before, counter.read_uj())
+        if used_mj:
+            self.energy_mj.append(used_mj / runs)
+
+
+def _cpu_ns(cores: Sequence[int]) -> int:
+    return thread_time_ns() if len(cores) == 1 else process_time_ns()
+
+
+def _finite(values: np.ndarray) -> bool:
+    return values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
+
+
+def reset_peak_memory() -> int:
+    """Forgets the peak so far. Returns the memory in use now, bytes."""
+    with suppress(OSError):  # then the peak is that of the whole process, which errs on the safe side
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS") or 0
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set since `reset_peak_memory`."""
+    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status_bytes(key: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":")), None)

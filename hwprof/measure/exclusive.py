@@ -1,0 +1,30 @@
+"""Keeps two measuring processes off one machine: side by side, both would be wrong."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hwprof.errors import EnvironmentUnfitError
+
+
+@contextmanager
+def machine_to_ourselves(name: str = "hwprof-measuring") -> Iterator[None]:
+    """Raises EnvironmentUnfitError when another hwprof is measuring on this machine.
+
+    The lock is a name in the kernel's abstract socket space: nothing is written, nothing can be
+    connected to (it never listens), and it vanishes with its process, however that ends.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        lock.bind(f"\0{name}")
+    except OSError:
+        lock.close()
+        raise EnvironmentUnfitError(
+            "another hwprof is measuring on this machine; both would disturb each other: wait for it to end"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.close()

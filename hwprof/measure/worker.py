@@ -1,0 +1,205 @@
+"""The worker: a fresh process that opens networks on a device and measures them, one JSON line in, JSON lines out.
+
+Run as `python -m hwprof.measure.worker`. A request is {"do": NAME, ...}; the answers to it are
+records and then {"done": true}, or {"error": CLASS, "text": ONE LINE}. The protocol is the same
+whether the pipe leads to this machine, through SSH or to another node.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from time import perf_counter_ns
+from typing import Any, TextIO
+
+import numpy as np
+
+from hwprof import errors, plugins
+from hwprof.backends.host_timer import HostTimer
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import HwprofError, InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Backend
+from hwprof.measure import anchors, blocks
+from hwprof.measurement import Evidence, Process, ProtocolSettings
+
+_PR_SET_PDEATHSIG = 1
+_STARTED_NS = perf_counter_ns()
+
+Answers = Iterator[Mapping[str, Any]]
+
+
+def measure(request: Mapping[str, Any]) -> Answers:
+    """One process' worth of blocks of each graph of a group; the graphs' blocks alternate.
+
+    Graphs that are compared stand in one group, so that both see the same seconds of the machine.
+    """
+    device = Device.from_record(request["device"])
+    settings = ProtocolSettings(**request["settings"])
+    backend: Backend = plugins.load("backend", device.backend)
+    graphs = [Graph.from_json(text) for text in request["graphs"]]
+    with ExitStack() as stack:
+        memory, subjects = [], []
+        for graph in graphs:
+            in_use = blocks.reset_peak_memory()
+            subjects.append(_opened(stack, backend, device, graph, settings, request["cores"]))
+            memory.append(blocks.peak_memory_bytes() - in_use)
+        if backend.evidence is Evidence.MEASURED:
+            _attach_anchors(stack, backend, device, subjects)
+        _alternate(subjects, request["blocks"], request["round"])
+        for i, subject in enumerate(subjects):
+            if backend.evidence is Evidence.MEASURED:
+                subject.measure_energy()
+            yield {"index": i, "process": asdict(_process(subject, request["round"], memory[i]))}
+
+
+def _opened(
+    stack: ExitStack, backend: Backend, device: Device, graph: Graph, settings: ProtocolSettings, cores: Sequence[int]
+) -> blocks.Subject:
+    start = perf_counter_ns()
+    timer = stack.enter_context(backend.open(graph, device))
+    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns=perf_counter_ns() - start)
+    subject.start_up()
+    subject.warm()
+    return subject
+
+
+def _attach_anchors(stack: ExitStack, backend: Backend, device: Device, subjects: Sequence[blocks.Subject]) -> None:
+    """The same anchors for all of a group, as long as its longest network."""
+    longest = max(s.latency_ns for s in subjects)
+    try:
+        opened = stack.enter_context(anchors.opened(backend, device, longest))
+    except InputError as error:  # a runtime that cannot run a float network, say
+        for subject in subjects:
+            subject.warnings.append(f"no anchors on this backend: {error}")
+        return
+    for subject in subjects:
+        subject.attach(opened)
+
+
+def _alternate(subjects: Sequence[blocks.Subject], count: int, round_number: int) -> None:
+    """`count` blocks of each that count, A B B A ...; at most twice as many tries."""
+    order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
+    for _ in range(2 * count):
+        for subject in order:
+            subject.block(_STARTED_NS)
+        order.reverse()
+        if all(sum(not b.rejected for b in s.blocks) >= count for s in subjects):
+            break
+
+
+def _process(subject: blocks.Subject, round_number: int, peak_memory_bytes: int) -> Process:
+    return Process(
+        round=round_number,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        open_ns=subject.open_ns,
+        cold_ns=subject.cold_ns,
+        warmup_ns=tuple(subject.warmup_ns),
+        warmup=str(subject.warmup),
+        blocks=tuple(subject.blocks),
+        peak_memory_bytes=peak_memory_bytes,
+        energy_mj=float(np.median(subject.energy_mj)) if subject.energy_mj else None,
+        warnings=tuple(subject.warnings),
+    )
+
+
+def operators(request: Mapping[str, Any]) -> Answers:
+    """A profiled pass of one graph: the kernels and what all of them took together, ns per inference."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    with backend.open(Graph.from_json(request["graph"]), device) as timer:
+        timer(int(request["runs"]))  # warm
+        profiled = getattr(timer, "operators", None)
+        kernels = profiled(int(request["runs"])) if profiled else []
+        yield {"operators": [asdict(k) for k in kernels]}
+
+
+def overhead(request: Mapping[str, Any]) -> Answers:
+    """What a stamp costs: a function that does nothing and a network that does nothing, each stamped and in a block."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    b = GraphBuilder("identity")
+    graph = b.build(b.unary("Identity", b.input((1,))))
+    empty = HostTimer(lambda: None, dict)
+    yield {"empty_ns": _stamped_and_plain(empty)}
+    try:
+        with backend.open(graph, device) as timer:
+            yield {"identity_ns": _stamped_and_plain(timer)}
+    except InputError:
+        yield {"identity_ns": None}
+
+
+def _stamped_and_plain(timer: Callable[..., Sequence[int]], runs: int = 2000) -> list[float]:
+    timer(runs)
+    stamped = [float(np.mean(timer(runs))) for _ in range(5)]
+    plain = [sum(timer(runs, each=False)) / runs for _ in range(5)]
+    return [float(np.median(stamped)), float(np.median(plain))]
+
+
+def peaks(request: Mapping[str, Any]) -> Answers:
+    """Median latency, ns, of each of the given graphs: the device's ceilings are read off networks of known work."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    for text in request["graphs"]:
+        with backend.open(Graph.from_json(text), device) as timer:
+            timer(3)
+            yield {"latency_ns": float(np.min(timer(15)))}
+
+
+def hello(request: Mapping[str, Any]) -> Answers:
+    """The runtime's versions and the worth of its times."""
+    backend: Backend = plugins.load("backend", Device.from_record(request["device"]).backend)
+    yield {"versions": dict(backend.versions()), "evidence": str(backend.evidence), "pid": os.getpid()}
+
+
+_REQUESTS: dict[str, Callable[[Mapping[str, Any]], Answers]] = {
+    "hello": hello, "measure": measure, "operators": operators, "overhead": overhead, "peaks": peaks,
+}  # fmt: skip
+
+
+def serve(lines: TextIO, answers: TextIO) -> None:
+    """Answers every request on `lines` until it ends."""
+    for line in lines:
+        request = json.loads(line)
+        try:
+            for answer in _REQUESTS[request["do"]](request):
+                _send(answers, answer)
+            _send(answers, {"done": True})
+        except HwprofError as error:
+            _send(answers, {"error": type(error).__name__, "text": str(error)})
+        except MemoryError:
+            _send(answers, {"error": errors.EnvironmentUnfitError.__name__, "text": "out of memory"})
+        except Exception as error:  # noqa: BLE001 -- the border of the process: whatever a runtime throws is one line
+            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+            _send(answers, {"error": errors.HwprofError.__name__, "text": text})
+        gc.collect()
+
+
+def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(record) + "\n")
+    answers.flush()
+
+
+def main() -> None:
+    """Settles into its cores, keeps standard output for answers alone, and dies with its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if len(sys.argv) > 1:
+        os.sched_setaffinity(0, {int(c) for c in sys.argv[1].split(",")})
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not land among the answers
+    gc.disable()
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The working store: one SQLite file in which every finished process of every measurement is kept.
+
+A process' samples are committed as soon as they are complete, so that a job killed at any moment loses
+none of them, and the same job started again goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.measurement import Measurement, Process, process_from_record
+
+DEFAULT_PATH = Path("hwprof.db")
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS measurement (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
+    hardware TEXT NOT NULL, context TEXT NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
+    status TEXT, record TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS measurement_key ON measurement (key);
+CREATE TABLE IF NOT EXISTS process (
+    measurement INTEGER NOT NULL REFERENCES measurement (id) ON DELETE CASCADE,
+    round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT;
+CREATE TABLE IF NOT EXISTS baseline (
+    machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
+CREATE TABLE IF NOT EXISTS graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+"""
+
+
+class Store:
+    """A context manager over one file (":memory:" for none).
+
+    Every method raises EnvironmentUnfitError when the file cannot be written (full disk, no permission,
+    locked by another program) and InputError when it is not a store.
+    """
+
+    def __init__(self, path: Path | str = ":memory:") -> None:
+        self.path = str(path)
+        with self._errors():
+            self._db = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _VERSION:
+                raise InputError(f"store {self.path!r} was written by a newer hwprof (format {version})")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+
+    def begin(self, key: str, model: str, digest: str, device: str, hardware: str, context: str = "") -> int:
+        """Opens a measurement, or the unfinished one of the same key. Returns its number.
+
+        `context` is shared by graphs that were measured against each other.
+        """
+        with self._errors():
+            row = self._db.execute(
+                "SELECT id FROM measurement WHERE key = ? AND status IS NULL ORDER BY id DESC", (key,)
+            ).fetchone()
+            if row:
+                return int(row[0])
+            cursor = self._db.execute(
+                "INSERT INTO measurement (key, model, digest, device, hardware, context) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, model, digest, device, hardware, context),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def add_process(self, measurement: int, process: Process) -> None:
+        with self._errors():
+            self._db.execute(
+                "INSERT OR REPLACE INTO process VALUES (?, ?, ?)",
+                (measurement, process.round, json.dumps(asdict(process))),
+            )
+
+    def processes(self, measurement: int) -> list[Process]:
+        """In the order of their rounds."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT record FROM process WHERE measurement = ? ORDER BY round", (measurement,)
+            ).fetchall()
+        return [process_from_record(json.loads(record)) for (record,) in rows]
+
+    def finish(self, measurement: int, result: Measurement) -> None:
+        """Ends a measurement. A second call replaces the record (to add operator times, say)."""
+        with self._errors():
+            self._db.execute(
+                "UPDATE measurement SET status = ?, record = ? WHERE id = ?",
+                (str(result.status), json.dumps(result.to_record(with_processes=False)), measurement),
+            )
+
+    def latest(self, key: str) -> tuple[int, Measurement, str] | None:
+        """The last finished measurement of the key: its number, itself, and when it was made (UTC)."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT id, record, created FROM measurement WHERE key = ? AND status IS NOT NULL ORDER BY id DESC",
+                (key,),
+            ).fetchone()
+        return (int(row[0]), self._loaded(int(row[0]), row[1]), str(row[2])) if row else None
+
+    def measurements(self, context: str = "") -> list[Measurement]:
+        """The last finished measurement of each key of a context, oldest first."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT max(id), record FROM measurement WHERE status IS NOT NULL AND context = ? GROUP BY key "
+                "ORDER BY max(id)",
+                (context,),
+            ).fetchall()
+        return [self._loaded(int(number), record) for number, record in rows]
+
+    def last_comparison(self) -> str | None:
+        """The context of the comparison that finished last."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT context FROM measurement WHERE status IS NOT NULL AND context <> '' ORDER BY id DESC"
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def _loaded(self, number: int, record: str) -> Measurement:
+        return Measurement.from_record(json.loads(record)).with_processes(*self.processes(number))
+
+    def add_graph(self, digest: str, record: str) -> None:
+        with self._errors():
+            self._db.execute("INSERT OR REPLACE INTO graph VALUES (?, ?)", (digest, record))
+
+    def graph(self, digest: str) -> str | None:
+        with self._errors():
+            row = self._db.execute("SELECT record FROM graph WHERE digest = ?", (digest,)).fetchone()
+        return str(row[0]) if row else None
+
+    def baseline_ns(self, machine: str) -> dict[str, float]:
+        """Undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
+        with self._errors():
+            rows = self._db.execute("SELECT anchor, ns FROM baseline WHERE machine = ?", (machine,)).fetchall()
+        return {str(anchor): float(ns) for anchor, ns in rows}
+
+    def lower_baseline(self, machine: str, anchors_ns: Mapping[str, float]) -> None:
+        """Keeps the smaller of what is stored and what is given: nothing runs faster than undisturbed."""
+        with self._errors():
+            self._db.executemany(
+                "INSERT INTO baseline VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
+                [(machine, anchor, ns) for anchor, ns in anchors_ns.items()],
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            text = str(error)
+            if "not a database" in text or "malformed" in text:
+                raise InputError(f"store {self.path!r} is not a hwprof store: {text}") from None
+            raise EnvironmentUnfitError(
+                f"cannot use the store {self.path!r}: {text}; give another with --store"
+            ) from None
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """A key over everything that makes two measurements the same one."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
