@@ -1,0 +1,131 @@
+"""Builds latency tables from measurements or predictions, and checks their sums against whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, LatencyFunction
+from hwprof.latency_table import calibration, operators
+from hwprof.latency_table.operators import Attribute
+from hwprof.latency_table.staircase import NumericAttribute
+from hwprof.latency_table.table import CHOICE, LatencyTable, Metadata, Row
+from hwprof.measurement import Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class TableCheck:
+    """Sums against whole networks. MAPE in percent; `within_10` is the share within 10 %, calibrated.
+
+    The calibrated figures leave each network out of the calibration that judges it. `table` is the table
+    with the calibration stored in it.
+    """
+
+    table: LatencyTable
+    networks: int
+    raw_mape: float
+    calibrated_mape: float
+    within_10: float
+
+
+def build_from_measurements(
+    rows: Iterable[tuple[str, Mapping[str, Attribute], Measurement]], numeric: Sequence[NumericAttribute] = ()
+) -> LatencyTable:
+    """rows: operator, attributes and the measurement of each, all from one device and one machine.
+
+    Raises InputError when they are not.
+    """
+    rows = list(rows)
+    if not rows:
+        raise InputError("a latency table needs at least one measurement")
+    measured = [m for *_, m in rows]
+    return LatencyTable(
+        metadata_of(measured),
+        tuple(Row.of(op, attributes, m.latency_ms, m.interval_ms, m.samples) for op, attributes, m in rows),
+        tuple(numeric),
+    )
+
+
+def build_from_predictions(
+    graphs: Sequence[Graph], latency_ms: LatencyFunction, metadata: Metadata, numeric: Sequence[NumericAttribute] = ()
+) -> LatencyTable:
+    """Predicts every operator of the graphs as a network of its own. `metadata.protocol` should name the predictor."""
+    found = operators.distinct(graphs)
+    ms = latency_ms([single for _, single in found])
+    return LatencyTable(
+        metadata,
+        tuple(Row.of(o.op, o.attributes, float(t)) for (o, _), t in zip(found, ms, strict=True)),
+        tuple(numeric),
+    )
+
+
+def build_from_choices(choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata) -> LatencyTable:
+    """choice_ms: for each position what each choice adds; constant_ms: what every network of the space costs.
+
+    An added time may be zero or negative; a row may not. So the latency of the fastest network is spread
+    evenly over the positions: sums over networks stay as they were. Raises InputError when that is not
+    positive.
+    """
+    fastest = constant_ms + sum(float(ms.min()) for ms in choice_ms)
+    if not fastest > 0:
+        raise InputError(f"the choices give the fastest network {fastest:g} ms; a latency must be positive")
+    share = fastest / len(choice_ms)
+    rows = [
+        Row.of(CHOICE, {"position": i, "choice": c}, float(t - ms.min()) + share)
+        for i, ms in enumerate(choice_ms)
+        for c, t in enumerate(ms)
+    ]
+    return LatencyTable(metadata, tuple(rows))
+
+
+def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Sequence[float]) -> TableCheck:
+    """Calibrates the table on networks that were measured whole.
+
+    Raises InputError for fewer than four, or for one with an operator that the table does not hold.
+    """
+    sums = [table.sum_ms(network) for network in networks]
+    graphs = [network for network in networks if isinstance(network, Graph)]
+    pairs = [operators.pairs(graph) for graph in graphs] if len(graphs) == len(networks) else None
+    plain = calibration.fit(sums, measured_ms)
+    # A residual per pair of operators must earn its place: on few networks it only fits their noise.
+    patterned = calibration.fit(sums, measured_ms, pairs) if pairs else plain
+    best = min(plain, patterned, key=lambda c: c.mape)
+    return TableCheck(
+        table=table.with_calibration(best),
+        networks=len(sums),
+        raw_mape=100 * best.raw_mape,
+        calibrated_mape=100 * best.mape,
+        within_10=best.within_10,
+    )
+
+
+def metadata_of(measurements: Sequence[Measurement]) -> Metadata:
+    """What the measurements share. Raises InputError when they are of several devices or machines."""
+    first = measurements[0]
+    for m in measurements:
+        if (m.device.digest, m.hardware) != (first.device.digest, first.hardware):
+            raise InputError(
+                f"measurements of {first.device.name} on {first.hardware} and of {m.device.name} on {m.hardware} "
+                "do not belong into one table"
+            )
+    device, p = first.device, first.protocol
+    return Metadata(
+        device=device.name,
+        runtime=device.backend,
+        threads=device.threads,
+        batch=device.batch,
+        dtype=device.precision,
+        runtime_version=", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
+        hardware=first.hardware,
+        date=min((process.started for m in measurements for process in m.processes), default=""),
+        protocol=f"{first.evidence}; target ±{p.target:.1%}, {p.min_processes} to {p.max_processes} processes",
+    )
+
+
+def with_space(table: LatencyTable, space: str) -> LatencyTable:
+    """The table with the name of the search space that its choices belong to."""
+    return replace(table, metadata=replace(table.metadata, space=space))

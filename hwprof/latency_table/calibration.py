@@ -1,0 +1,126 @@
+"""Calibration of a table: end-to-end = a + b * sum + pattern residuals, with the quantiles of what is left.
+
+The sum of operators is a model of the whole network, not a fact: runtimes fuse, overlap and cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.errors import InputError
+
+LEVELS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
+_MIN_NETWORKS = 4  # two coefficients, and something left over to judge them by
+_RIDGE = 1e-3  # keeps patterns that always occur together finite
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Two operators of which the second reads the first; each such pair adds `ms` (a fusion: negative)."""
+
+    first: str
+    second: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`quantiles`: (level, relative residual) pairs, ascending, from leaving each network out in turn:
+    with probability `level` the true latency is below calibrated * (1 + residual). The errors are shares."""
+
+    a_ms: float
+    b: float
+    patterns: tuple[Pattern, ...] = ()
+    quantiles: tuple[tuple[float, float], ...] = ()
+    networks: int = 0
+    mape: float = math.nan
+    raw_mape: float = math.nan
+    within_10: float = math.nan
+
+    def end_to_end_ms(self, sum_ms: float, pairs: Mapping[tuple[str, str], int] | None = None) -> float:
+        """sum_ms: of a network's rows; pairs: how often each pair of operators occurs.
+
+        Raises InputError when the result is no latency: the network is far from those calibrated on.
+        """
+        extra = sum(p.ms * (pairs or {}).get((p.first, p.second), 0) for p in self.patterns)
+        ms = self.a_ms + self.b * sum_ms + extra
+        if not ms > 0:
+            raise InputError(f"the calibration turns a sum of {sum_ms:g} ms into {ms:g} ms; calibrate on such networks")
+        return ms
+
+    def residual(self, confidence: float) -> float:
+        """The relative residual that is not exceeded with this probability.
+
+        Raises InputError where too few networks were calibrated on to know.
+        """
+        levels = [level for level, _ in self.quantiles]
+        if not levels or not levels[0] <= confidence <= levels[-1]:
+            known = f"known from {levels[0]:g} to {levels[-1]:g}" if levels else "none is known"
+            raise InputError(
+                f"the residual at confidence {confidence:g} is unknown ({self.networks} networks; {known}); "
+                "calibrate on more networks"
+            )
+        return float(np.interp(confidence, levels, [r for _, r in self.quantiles]))
+
+
+def fit(
+    sums_ms: Sequence[float],
+    measured_ms: Sequence[float],
+    pairs: Sequence[Mapping[tuple[str, str], int]] | None = None,
+) -> Calibration:
+    """Least squares on relative error over n networks; with `pairs` also a residual for each pair of operators
+    that occurs in at least five networks in different numbers. Raises InputError below four networks."""
+    sums, measured = np.asarray(sums_ms, float), np.asarray(measured_ms, float)
+    if len(sums) != len(measured) or len(sums) < _MIN_NETWORKS:
+        raise InputError(f"a calibration needs at least {_MIN_NETWORKS} networks, {len(measured)} were given")
+    if not (np.isfinite(measured).all() and (measured > 0).all()):
+        raise InputError("a measured latency is not a positive number of milliseconds")
+    chosen = _frequent(pairs) if pairs else []
+    counts = np.array([[p.get(pair, 0) for pair in chosen] for p in pairs or []]).reshape(len(sums), -1)
+    design = np.column_stack([np.ones(len(sums)), sums, counts])
+    weights, left_out = _relative_fit(design, measured)
+    return Calibration(
+        a_ms=float(weights[0]),
+        b=float(weights[1]),
+        patterns=tuple(Pattern(*pair, float(w)) for pair, w in zip(chosen, weights[2:], strict=True)),
+        quantiles=_quantiles(measured / left_out - 1),
+        networks=len(sums),
+        mape=float(np.mean(np.abs(left_out / measured - 1))),
+        raw_mape=float(np.mean(np.abs(sums / measured - 1))),
+        within_10=float(np.mean(np.abs(left_out / measured - 1) <= 0.1)),
+    )
+
+
+def _frequent(pairs: Sequence[Mapping[tuple[str, str], int]]) -> list[tuple[str, str]]:
+    names = sorted({pair for p in pairs for pair in p})
+    columns = {pair: [p.get(pair, 0) for p in pairs] for pair in names}
+    return [pair for pair, c in columns.items() if np.count_nonzero(c) >= 5 and len(set(c)) > 1]
+
+
+def _relative_fit(design: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """design: [n, k], measured: [n]. Returns weights [k] and each network's estimate [n] without itself."""
+    scaled = design / measured[:, None]
+    norm = np.linalg.norm(scaled, axis=0)
+    penalty = np.diag([0.0, 0.0, *[_RIDGE * len(measured)] * (design.shape[1] - 2)])
+    unit = scaled / norm
+    inverse = np.linalg.pinv(unit.T @ unit + penalty)
+    weights = inverse @ unit.T @ np.ones(len(measured)) / norm
+    hat = np.einsum("ij,jk,ik->i", unit, inverse, unit)  # leverage: the share of a point in its own estimate
+    fitted = scaled @ weights
+    left_out = (fitted - hat) / np.clip(1 - hat, 1e-9, None)
+    return weights, np.asarray(np.clip(left_out, 1e-6, None) * measured)
+
+
+def _quantiles(residuals: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Conformal quantiles: a level that n residuals cannot vouch for is left out."""
+    n, ordered = len(residuals), np.sort(residuals)
+    known = []
+    for level in LEVELS:
+        rank = math.ceil((n + 1) * level) if level >= 0.5 else math.floor((n + 1) * level)
+        if 1 <= rank <= n:
+            known.append((level, float(ordered[rank - 1])))
+    return tuple(known)

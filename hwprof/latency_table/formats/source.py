@@ -1,0 +1,30 @@
+"""What the user says about a foreign table beside the file itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwprof.errors import InputError
+from hwprof.latency_table.table import Metadata
+from hwprof.unit import ms_per
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`unit` is None where the user leaves it to the format. Pickles are read only where that is allowed."""
+
+    metadata: Metadata
+    unit: str | None = None
+    allow_pickle: bool = False
+
+    def stated_unit_ms(self, unit: str, name: str) -> float:
+        """How many ms the unit is that the format `name` states. Raises InputError when the user says another."""
+        if self.unit not in (None, unit):
+            raise InputError(f"latencies in {name} are in {unit}, not {self.unit}; leave the unit out")
+        return ms_per(unit)
+
+    def asked_unit_ms(self, name: str) -> float:
+        """How many ms the user's unit is. Raises InputError when the user does not say: `name` states none."""
+        if self.unit is None:
+            raise InputError(f"{name} does not say its unit of time; give it (s, ms, us, ns or cycles@<clock>MHz)")
+        return ms_per(self.unit)

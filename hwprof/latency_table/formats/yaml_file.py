@@ -1,0 +1,35 @@
+"""Reads and writes the YAML files of MIT's tables, with the safe loader only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hwprof.errors import InputError
+from hwprof.latency_table.json_file import replace_file
+
+# libyaml's loader reads the 1 MB tables ten times faster, but is not built everywhere.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
+    """The entries by key. Raises InputError when the file is no such table."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # it is a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"latency table {path}: no mapping from operator keys to latencies")
+    for key, value in content.items():
+        if not isinstance(value, dict) or not isinstance(value.get("mean"), int | float):
+            raise InputError(f"latency table {path}: entry {key!r} has no number as its mean")
+    return content
+
+
+def write(path: Path, content: Mapping[str, Mapping[str, float]]) -> None:
+    """Entries keep their order."""
+    replace_file(path, yaml.dump(dict(content), Dumper=_DUMPER, sort_keys=False, width=1000).encode())

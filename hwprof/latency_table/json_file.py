@@ -1,0 +1,96 @@
+"""hwprof's own table file, `hwprof.lut/1`: one JSON object with metadata, numeric attributes, calibration and rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hwprof.errors import InputError
+from hwprof.latency_table.calibration import Calibration, Pattern
+from hwprof.latency_table.staircase import NumericAttribute
+from hwprof.latency_table.table import LatencyTable, Metadata, Row
+
+SCHEMA = "hwprof.lut/1"
+
+
+def read(path: Path) -> LatencyTable:
+    """Raises InputError for a file that is no table, is newer, or names no device."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"latency table {path}: {error}") from None
+    if not isinstance(record, dict) or "rows" not in record:
+        raise InputError(f"latency table {path}: no table in the format {SCHEMA}")
+    return with_header(path, record, [_row(path, i, r) for i, r in enumerate(record["rows"])])
+
+
+def write(table: LatencyTable, path: Path) -> None:
+    """Raises InputError where the file cannot be written."""
+    record = {**header(table), "rows": [_row_record(row) for row in table.rows]}
+    replace_file(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def header(table: LatencyTable) -> dict[str, Any]:
+    """Everything but the rows, JSON-ready."""
+    return {
+        "schema": SCHEMA,
+        "metadata": asdict(table.metadata),
+        "numeric": [asdict(a) for a in table.numeric],
+        "calibration": asdict(table.calibration) if table.calibration else None,
+    }
+
+
+def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> LatencyTable:
+    """The table of a header and rows. Raises InputError, naming the file."""
+    if record.get("schema") != SCHEMA:
+        raise InputError(f"latency table {path}: schema is {record.get('schema')!r}, this version reads {SCHEMA!r}")
+    metadata = record.get("metadata") or {}
+    if not metadata.get("device"):
+        raise InputError(f"latency table {path}: it names no device; a table without its device cannot be used")
+    try:
+        numeric = tuple(NumericAttribute(**a) for a in record["numeric"])
+        return LatencyTable(Metadata(**metadata), tuple(rows), numeric, _calibration(record["calibration"]))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"latency table {path}: the header is not in the format {SCHEMA}: {error}") from None
+    except InputError as error:
+        raise InputError(f"latency table {path}: {error}") from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes under a temporary name and renames. Raises InputError where the folder cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _row_record(row: Row) -> dict[str, Any]:
+    record = {"op": row.op, "attributes": dict(row.attributes), "ms": row.ms}
+    if row.low_ms is not None:
+        record["interval_ms"] = [row.low_ms, row.high_ms]
+    if row.n is not None:
+        record["n"] = row.n
+    return record
+
+
+def _row(path: Path, number: int, record: Any) -> Row:
+    try:
+        interval = record.get("interval_ms")
+        pair = (float(interval[0]), float(interval[1])) if interval else None
+        return Row.of(record["op"], record["attributes"], float(record["ms"]), pair, record.get("n"))
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"latency table {path}: row {number} cannot be read: {error}") from None
+
+
+def _calibration(record: Mapping[str, Any] | None) -> Calibration | None:
+    if record is None:
+        return None
+    patterns = tuple(Pattern(**p) for p in record["patterns"])
+    quantiles = tuple((float(level), float(r)) for level, r in record["quantiles"])
+    return Calibration(**{**record, "patterns": patterns, "quantiles": quantiles})

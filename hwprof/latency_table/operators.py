@@ -1,0 +1,132 @@
+"""The operators of a graph as rows of a latency table: their keys, and each as a network of its own to be measured."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph, Node, captured
+
+Attribute: TypeAlias = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One node of a network under the key of its table row. Names and weights do not matter to the key."""
+
+    op: str
+    attributes: dict[str, Attribute]
+    node: Node
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, Attribute], ...]]:
+        return self.op, tuple(sorted(self.attributes.items()))
+
+
+def of(graph: Graph) -> tuple[Operator, ...]:
+    """Every operator of the graph, in order. Raises InputError when a tensor's type is not known."""
+    return tuple(_operator(graph, node) for node in graph.nodes)
+
+
+def pairs(graph: Graph) -> Counter[tuple[str, str]]:
+    """How often an operator of the second kind reads one of the first."""
+    readers = graph.consumers()
+    return Counter(
+        (node.op, reader.op) for node in graph.nodes for out in node.outputs if out for reader in readers.get(out, [])
+    )
+
+
+def distinct(graphs: Sequence[Graph]) -> list[tuple[Operator, Graph]]:
+    """The operators with different keys in all the graphs, each with the network that holds only it."""
+    found: dict[tuple[str, tuple[tuple[str, Attribute], ...]], tuple[Operator, Graph]] = {}
+    for graph in graphs:
+        for operator in of(graph):
+            if operator.key not in found:
+                found[operator.key] = (operator, standalone(graph, operator.node))
+    return list(found.values())
+
+
+def standalone(graph: Graph, node: Node) -> Graph:
+    """The network of this operator only: what it reads from other operators becomes an input."""
+    read = dict.fromkeys([*(i for i in node.inputs if i), *sorted(captured(node))])
+    weights = tuple(t for t in graph.weights if t.name in read)
+    constants = tuple(t for t in graph.constants if t.name in read)
+    given = {t.name for t in (*weights, *constants)}
+    outputs = tuple(out for out in node.outputs if out and graph.has_type(out))
+    return Graph(
+        inputs=tuple(graph.type_of(name) for name in read if name not in given),
+        outputs=outputs,
+        nodes=(node,),
+        weights=weights,
+        constants=constants,
+        values=tuple(graph.type_of(out) for out in outputs),
+        opsets=graph.opsets,
+        name=node.op,
+    )
+
+
+def _operator(graph: Graph, node: Node) -> Operator:
+    op = f"{node.domain}::{node.op}" if node.domain else node.op
+    if node.op == "Conv" and len(graph.shape(node.inputs[0])) == 4:
+        return Operator(op, _convolution(graph, node), node)
+    if node.op in ("Gemm", "MatMul") and len(graph.shape(node.inputs[1])) == 2:
+        return Operator(op, _matrix(graph, node), node)
+    return Operator(op, _general(graph, node), node)
+
+
+def _convolution(graph: Graph, node: Node) -> dict[str, Attribute]:
+    batch, cin, h, w = graph.shape(node.inputs[0])
+    cout, _, *kernel = graph.shape(node.inputs[1])
+    padding = node.attribute("pads") or node.attribute("auto_pad", "NOTSET")
+    return {
+        "batch": batch, "cin": cin, "h": h, "w": w, "cout": cout, "groups": node.attribute("group", 1),
+        "kernel": _square(kernel), "stride": _square(node.attribute("strides", (1, 1))),
+        "dilation": _square(node.attribute("dilations", (1, 1))),
+        "padding": padding if isinstance(padding, str) else _square(padding),
+        "bias": int(len(node.inputs) > 2), "dtype": graph.type_of(node.inputs[0]).dtype,
+    }  # fmt: skip
+
+
+def _matrix(graph: Graph, node: Node) -> dict[str, Attribute]:
+    left, right = graph.shape(node.inputs[0]), graph.shape(node.inputs[1])
+    if node.attribute("transA", 0):
+        left = left[::-1]
+    if node.attribute("transB", 0):
+        right = right[::-1]
+    return {
+        "rows": math.prod(left[:-1]), "cin": right[0], "cout": right[1],
+        "transposed": int(bool(node.attribute("transB", 0))), "bias": int(len(node.inputs) > 2),
+        "weight": int(node.inputs[1] in graph.weight_names), "dtype": graph.type_of(node.inputs[0]).dtype,
+    }  # fmt: skip
+
+
+def _general(graph: Graph, node: Node) -> dict[str, Attribute]:
+    """Everything that can change the latency, as text: shapes and types of all inputs, and the attributes."""
+    key: dict[str, Attribute] = {
+        "inputs": ",".join(_type(graph, name) if name else "-" for name in node.inputs),
+        "outputs": ",".join(_type(graph, name) for name in node.outputs if name and graph.has_type(name)),
+    }
+    for name, value in node.attributes:
+        if isinstance(value, Graph):
+            key[f"attribute_{name}"] = value.digest
+        elif isinstance(value, str | int | float):
+            key[f"attribute_{name}"] = value
+        else:
+            key[f"attribute_{name}"] = str(value)
+    return key
+
+
+def _type(graph: Graph, name: str) -> str:
+    tensor = graph.type_of(name)
+    return f"{tensor.dtype}:{'x'.join(map(str, tensor.shape))}"
+
+
+def _square(values: Sequence[int]) -> Attribute:
+    """3 for (3, 3); "1x7" for (1, 7)."""
+    if not values:
+        raise InputError("an operator attribute holds an empty list")
+    return int(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))

@@ -1,0 +1,55 @@
+"""The same table as Parquet: one column per attribute, the header of `hwprof.lut/1` in the file's metadata."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hwprof.errors import InputError
+from hwprof.latency_table.json_file import header, replace_file, with_header
+from hwprof.latency_table.table import LatencyTable, Row
+
+_HEADER = b"hwprof.lut"
+_OWN = ("op", "ms", "low_ms", "high_ms", "n")
+_PREFIX = "key."  # keeps an attribute named "n" apart from the number of samples
+
+
+def read(path: Path) -> LatencyTable:
+    """Raises InputError for a file that is no table, is newer, or names no device."""
+    try:
+        table = pq.read_table(path)
+        record = json.loads((table.schema.metadata or {})[_HEADER])
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"latency table {path}: no table written by hwprof: {error}") from None
+    return with_header(path, record, [_row(values) for values in table.to_pylist()])
+
+
+def write(table: LatencyTable, path: Path) -> None:
+    """Raises InputError when an attribute is a number in one row and text in another."""
+    names = sorted({name for row in table.rows for name, _ in row.attributes})
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in table.rows] for name in _OWN}
+    for name in names:
+        columns[_PREFIX + name] = [dict(row.attributes).get(name) for row in table.rows]
+    try:
+        rows = pa.table(columns)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"cannot write {path}: an attribute mixes numbers and text: {error}") from None
+    buffer = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata({_HEADER: json.dumps(header(table))}), buffer)
+    replace_file(path, buffer.getvalue())
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    attributes = {
+        name.removeprefix(_PREFIX): value
+        for name, value in values.items()
+        if name.startswith(_PREFIX) and value is not None
+    }
+    interval = (values["low_ms"], values["high_ms"]) if values["low_ms"] is not None else None
+    return Row.of(values["op"], attributes, values["ms"], interval, values["n"])

@@ -1,0 +1,363 @@
+"""`LatencyTable`: latencies of operators or blocks by their attributes, on one device.
+
+2026-11-20, why `__call__` never imports torch by itself. A table must load and answer where torch is not
+installed, and must be differentiable where it is. Arguments that are numbers or arrays take the NumPy
+path; anything else is a tensor, so torch is loaded already, and `plugins.load_module` fetches
+`latency_table.differentiable`, the one module here that names torch. A table class with a torch subclass
+was the alternative: every loader would have to be told which one to build.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self, overload
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch
+from hwprof.latency_table import operators
+from hwprof.latency_table.calibration import Calibration
+from hwprof.latency_table.operators import Attribute
+from hwprof.latency_table.staircase import Axis, Grid, NumericAttribute
+
+CHOICE = "choice"  # operator name of the rows that stand for one choice at one position of a search space
+_SHOWN = 5  # rows or values that an error lists before it only counts
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the latencies hold for. Empty text is "not known"; device, runtime and dtype must be known.
+
+    `space` names the search space of a table of choices. `date` is UTC.
+    """
+
+    device: str
+    runtime: str
+    threads: int
+    batch: int
+    dtype: str
+    runtime_version: str = ""
+    hardware: str = ""
+    date: str = ""
+    protocol: str = ""
+    space: str = ""
+    source: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("device", "runtime", "dtype"):
+            if not str(getattr(self, name)).strip():
+                raise InputError(f"a latency table needs its {name}; give it")
+        if self.threads < 0 or self.batch < 1:
+            raise InputError(f"threads must be >= 0 and batch >= 1, not {self.threads} and {self.batch}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`attributes` sorted by name. `low_ms` and `high_ms` bound the latency with 95 % confidence; n samples."""
+
+    op: str
+    attributes: tuple[tuple[str, Attribute], ...]
+    ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
+    n: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        op: str,
+        attributes: Mapping[str, Attribute],
+        ms: float,
+        interval_ms: tuple[float, float] | None = None,
+        n: int | None = None,
+    ) -> Row:
+        low, high = interval_ms if interval_ms and all(map(math.isfinite, interval_ms)) else (None, None)
+        return cls(op, tuple(sorted(attributes.items())), ms, low, high, n)
+
+    @property
+    def title(self) -> str:
+        return title(self.op, dict(self.attributes))
+
+
+def title(op: str, attributes: Mapping[str, object]) -> str:
+    """A key as an error shows it: Conv(kernel=3, cin=16)."""
+    return f"{op}({', '.join(f'{k}={v}' for k, v in attributes.items())})"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Rows of one device. `numeric` names the attributes along which latency is a staircase.
+
+    Raises InputError for a latency that is not positive, two rows of one key, or an attribute of `numeric`
+    that is no number. A key that is missing or out of range raises too; nothing is extrapolated.
+    """
+
+    metadata: Metadata
+    rows: tuple[Row, ...]
+    numeric: tuple[NumericAttribute, ...] = ()
+    calibration: Calibration | None = None
+    _groups: dict[str, list[tuple[dict[str, Attribute], Grid]]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self.rows, {a.name for a in self.numeric})
+        object.__setattr__(self, "_groups", _grouped(self.rows, {a.name: a for a in self.numeric}))
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """From a file that `save` wrote: JSON, or Parquet where the name ends so. Raises InputError."""
+        table = _own_format(path).read(Path(path))
+        assert isinstance(table, cls)
+        return table
+
+    def save(self, path: str | Path) -> None:
+        _own_format(path).write(self, Path(path))
+
+    def to(self, name: str, path: str | Path) -> None:
+        """Writes another tool's format. Warns of everything that the format cannot hold; raises InputError
+        for an unknown format or a row that has no place in it."""
+        lost = _formats().load(name).write(self, Path(path))
+        if lost:
+            warnings.warn(f"{name} cannot hold: {'; '.join(lost)}", stacklevel=2)
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        path: str | Path,
+        metadata: Metadata,
+        *,
+        unit: str | None = None,
+        numeric: Sequence[NumericAttribute] = (),
+        allow_pickle: bool = False,
+    ) -> LatencyTable:
+        """From another tool's format. `metadata` says what the file does not; `unit` is asked for by formats
+        that state none. Raises InputError, naming the keys, for latencies that are not positive."""
+        formats = _formats()
+        rows = formats.load(name).read(Path(path), formats.Source(metadata, unit, allow_pickle))
+        return cls(metadata, tuple(rows), tuple(numeric))
+
+    # -- one row -------------------------------------------------------------------------------------
+
+    def lookup(self, op: str, **key: Attribute) -> float:
+        """The latency, ms, of the row with exactly these attributes. One that is left out must have a
+        single value in the table. Raises InputError for a key that is missing or not unique."""
+        if (ms := self._by_key.get((op, tuple(sorted(key.items()))))) is not None:
+            return ms
+        grid, values = self._resolve(op, key)
+        point = tuple(float(v) for v in values)
+        if point not in grid.ms:
+            raise InputError(f"the table of {self.metadata.device} holds no {title(op, key)}")
+        return grid.ms[point]
+
+    @overload
+    def __call__(self, networks: Sequence[Graph | Arch], /) -> np.ndarray: ...
+    @overload
+    def __call__(self, networks: None = None, /, *, op: str, **key: Any) -> Any: ...
+    def __call__(self, networks: Sequence[Graph | Arch] | None = None, /, **key: Any) -> Any:
+        """Of networks: their end-to-end latency, ms, [n] (see `network_ms`).
+
+        Of `op=..., **attributes`: ms of the step that the numeric attributes stand on. Numbers give a float,
+        arrays an array, tensors a tensor, which is differentiable: its gradient is the secant of the step.
+        Raises InputError for a key that is missing, out of range or not unique.
+        """
+        if networks is not None:
+            return self.network_ms(networks)
+        grid, values = self._resolve(key.pop("op"), key)
+        if all(isinstance(v, int | float | np.ndarray | np.number) for v in values):
+            ms = grid.evaluate([np.asarray(v, float) for v in values])
+            return ms if ms.ndim else float(ms)
+        return _differentiable().step_ms(grid, values)
+
+    def expected(self, probs: Any, keys: Sequence[Mapping[str, Attribute]]) -> Any:
+        """probs: [..., n_keys], an array or a tensor; keys: one mapping (with `op`) per choice.
+        Returns [...]: the expected latency, ms. Differentiable for a tensor."""
+        ms = np.array([self.lookup(**key) for key in keys])  # type: ignore[arg-type]  # `op` is a str in every key
+        if not isinstance(probs, np.ndarray | list | tuple):
+            return _differentiable().expected_ms(probs, ms)
+        weights = np.asarray(probs, float)
+        if weights.shape[-1:] != ms.shape:
+            raise InputError(f"probabilities of shape {weights.shape} do not fit {len(ms)} keys")
+        return weights @ ms
+
+    def steps(self, attribute: str, op: str, **key: Attribute) -> tuple[np.ndarray, np.ndarray]:
+        """The staircase along one numeric attribute: grid points [n] and ms [n], the rest held at `key`."""
+        grid, values = self._resolve(op, {**key, attribute: math.nan})
+        names = [a.attribute.name for a in grid.axes]
+        if attribute not in names:
+            raise InputError(f"{attribute!r} is no numeric attribute of {op}; those are: {', '.join(names) or 'none'}")
+        i = names.index(attribute)
+        held = [float(v) for v in values]
+        measured = sorted(p for p in grid.ms if all(p[j] == held[j] for j in range(len(p)) if j != i))
+        if not measured:
+            raise InputError(f"the table of {self.metadata.device} holds no {title(op, key)}")
+        return np.array([p[i] for p in measured]), np.array([grid.ms[p] for p in measured])
+
+    # -- whole networks ------------------------------------------------------------------------------
+
+    def sum_ms(self, network: Graph | Arch) -> float:
+        """The sum of a network's rows, uncalibrated: of its operators, or of its choices for an architecture."""
+        if isinstance(network, Graph):
+            return sum(self.lookup(o.op, **o.attributes) for o in operators.of(network))
+        return sum(self.lookup(CHOICE, position=i, choice=int(c)) for i, c in enumerate(network))
+
+    def network_ms(self, networks: Sequence[Graph | Arch]) -> np.ndarray:
+        """End-to-end latency, ms, [n]: calibrated where the table holds a calibration, else the plain sum."""
+        return np.array([self._end_to_end_ms(network) for network in networks], float)
+
+    def network_quantile_ms(self, networks: Sequence[Graph | Arch], confidence: float) -> np.ndarray:
+        """Latencies, ms, [n], that each network stays below with this probability.
+
+        Raises InputError without a calibration, or beyond what it knows.
+        """
+        if self.calibration is None:
+            raise InputError("the table holds no residual quantiles; calibrate it against measured networks first")
+        return self.network_ms(networks) * (1 + self.calibration.residual(confidence))
+
+    def choice_ms(self, choices: Sequence[int]) -> list[np.ndarray]:
+        """For each position of a space the ms of its choices. Raises InputError when one is missing."""
+        return [
+            np.array([self.lookup(CHOICE, position=i, choice=c) for c in range(options)])
+            for i, options in enumerate(choices)
+        ]
+
+    @property
+    def holds_choices(self) -> bool:
+        return CHOICE in self._groups
+
+    def with_calibration(self, calibration: Calibration | None) -> Self:
+        return replace(self, calibration=calibration)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, tuple[tuple[str, Attribute], ...]], float]:
+        return {(row.op, row.attributes): row.ms for row in self.rows}
+
+    def _end_to_end_ms(self, network: Graph | Arch) -> float:
+        total = self.sum_ms(network)
+        if self.calibration is None:
+            return total
+        pairs = operators.pairs(network) if self.calibration.patterns and isinstance(network, Graph) else None
+        return self.calibration.end_to_end_ms(total, pairs)
+
+    def _resolve(self, op: str, key: Mapping[str, Any]) -> tuple[Grid, list[Any]]:
+        """The grid that the key names, and the key's value on each of its axes."""
+        groups = self._groups.get(op)
+        if groups is None:
+            raise InputError(f"the table of {self.metadata.device} holds no operator {op!r}; {_known(self._groups)}")
+        numeric = {a.name for a in self.numeric}
+        for name, value in key.items():
+            if name not in numeric and not isinstance(value, str | int | float | np.number):
+                raise InputError(f"{name} is no numeric attribute of the table: pass a number, not {_kind(value)}")
+        fitting = [grid for exact, grid in groups if _fits(exact, grid, key)]
+        if not fitting:
+            raise InputError(self._missing(op, key))
+        if len(fitting) > 1:
+            left_out = sorted({name for exact, grid in groups if grid in fitting for name in exact} - key.keys())
+            raise InputError(f"{title(op, key)} fits {len(fitting)} rows; give also: {', '.join(left_out)}")
+        (grid,) = fitting
+        return grid, [_value(axis, key, op) for axis in grid.axes]
+
+    def _missing(self, op: str, key: Mapping[str, Any]) -> str:
+        missing = f"the table of {self.metadata.device} holds no {title(op, key)}"
+        for name, value in key.items():
+            known = {exact[name] for exact, _ in self._groups[op] if name in exact}
+            axes = any(a.attribute.name == name for _, grid in self._groups[op] for a in grid.axes)
+            if value not in known and not axes:
+                return f"{missing}; {name}: {_known(known)}"
+        return f"{missing}; this combination was not measured"
+
+
+def _own_format(path: str | Path) -> ModuleType:
+    suffix = Path(path).suffix
+    if suffix not in (".json", ".parquet"):
+        raise InputError(
+            f"a latency table is a .json or .parquet file, not {str(path)!r}; other formats: LatencyTable.read"
+        )
+    return plugins.load_module(f"hwprof.latency_table.{suffix[1:]}_file", f"a table in {suffix[1:]}")
+
+
+def _formats() -> ModuleType:
+    # Loaded when asked for: the formats build tables, so they import this module.
+    return plugins.load_module("hwprof.latency_table.formats", "a foreign table")
+
+
+def _differentiable() -> ModuleType:
+    return plugins.load_module("hwprof.latency_table.differentiable", "a latency of tensors")
+
+
+def _check(rows: Sequence[Row], numeric: set[str]) -> None:
+    if not rows:
+        raise InputError("a latency table needs at least one row")
+    refuse("latencies must be positive numbers; these are not", [
+        f"{r.title}: {r.ms:g} ms" for r in rows if not (r.ms > 0 and math.isfinite(r.ms))
+    ])  # fmt: skip
+    seen: set[tuple[str, tuple[tuple[str, Attribute], ...]]] = set()
+    repeated = []
+    for row in rows:
+        key = (row.op, row.attributes)
+        if key in seen:
+            repeated.append(row.title)
+        seen.add(key)
+    refuse("two rows have one key", repeated)
+    refuse("a numeric attribute must be a number", [
+        r.title for r in rows for name, v in r.attributes if name in numeric and not isinstance(v, int | float)
+    ])  # fmt: skip
+
+
+def refuse(reason: str, titles: Sequence[str]) -> None:
+    """Raises InputError naming the rows, if there are any."""
+    if titles:
+        more = f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
+        raise InputError(f"{reason}: {'; '.join(titles[:_SHOWN])}{more}")
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _known(values: Iterable[object]) -> str:
+    texts = sorted(map(str, values))
+    return f"known: {', '.join(texts[:20]) or 'none'}{', ...' if len(texts) > 20 else ''}"
+
+
+def _grouped(
+    rows: Iterable[Row], numeric: Mapping[str, NumericAttribute]
+) -> dict[str, list[tuple[dict[str, Attribute], Grid]]]:
+    members: dict[tuple[str, tuple[tuple[str, Attribute], ...], tuple[str, ...]], dict[tuple[float, ...], float]] = {}
+    for row in rows:
+        exact = tuple((k, v) for k, v in row.attributes if k not in numeric)
+        varying = [(k, float(v)) for k, v in row.attributes if k in numeric]
+        names, values = tuple(k for k, _ in varying), tuple(v for _, v in varying)
+        members.setdefault((row.op, exact, names), {})[values] = row.ms
+    groups: dict[str, list[tuple[dict[str, Attribute], Grid]]] = {}
+    for (op, exact, names), ms in members.items():
+        axes = tuple(Axis(numeric[name], tuple(sorted({v[i] for v in ms}))) for i, name in enumerate(names))
+        groups.setdefault(op, []).append((dict(exact), Grid(title(op, dict(exact)), axes, ms)))
+    return groups
+
+
+def _fits(exact: Mapping[str, Attribute], grid: Grid, key: Mapping[str, Any]) -> bool:
+    axes = {a.attribute.name for a in grid.axes}
+    return all(name in axes or (name in exact and exact[name] == value) for name, value in key.items())
+
+
+def _value(axis: Axis, key: Mapping[str, Any], op: str) -> Any:
+    name = axis.attribute.name
+    if name in key:
+        return key[name]
+    if len(axis.points) > 1:
+        raise InputError(f"{op}: give {name}; the table holds {len(axis.points)} values of it")
+    return axis.points[0]
