@@ -1,0 +1,66 @@
+"""Which of a graph's operators went into which kernel that a runtime executed.
+
+Runtimes fuse, fold and reorder; what they leave are names. A backend says which nodes each kernel claims
+by name. A node that no kernel claims went into the kernel that consumes its result, unless it was computed
+when the network was loaded: then it is in none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+
+from hwprof.graph import Graph, Node, captured
+
+# Every shape of a Graph is static, so runtimes answer these once, when they load the network.
+_KNOWN_AHEAD = frozenset({"Shape", "Size", "Constant"})
+
+_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Identity"})
+
+
+def member_name(node: Node) -> str:
+    """How a node is called among a kernel's members: its name or, where it has none, its first output."""
+    return node.name or next(out for out in node.outputs if out)
+
+
+def producer_indices(graph: Graph) -> dict[str, int]:
+    """For each tensor the place in `graph.nodes` of the node that computes it."""
+    return {out: i for i, node in enumerate(graph.nodes) for out in node.outputs if out}
+
+
+def absorb(graph: Graph, claims: Mapping[str, Set[int]]) -> dict[str, frozenset[int]]:
+    """claims: kernel -> places in `graph.nodes`. Returns the same with the unclaimed nodes in front of each."""
+    producer = producer_indices(graph)
+    closed = frozenset().union(*claims.values()) | _computed_ahead(graph)
+    absorbed = {}
+    for kernel, own in claims.items():
+        inside, waiting = set(own), list(own)
+        while waiting:
+            node = graph.nodes[waiting.pop()]
+            before = {producer[name] for name in (*node.inputs, *captured(node)) if name in producer}
+            fresh = before - closed - inside
+            inside |= fresh
+            waiting.extend(fresh)
+        absorbed[kernel] = frozenset(inside)
+    return absorbed
+
+
+def title(graph: Graph, indices: Iterable[int]) -> str:
+    """The member after which a kernel is called: the first that computes rather than converts."""
+    nodes = [graph.nodes[i] for i in sorted(indices)]
+    return member_name(next((n for n in nodes if n.op not in _CONVERSIONS), nodes[0]))
+
+
+def member_names(graph: Graph, indices: Iterable[int]) -> tuple[str, ...]:
+    """`member_name` of each place in `graph.nodes`, in the graph's order."""
+    return tuple(member_name(graph.nodes[i]) for i in sorted(indices))
+
+
+def _computed_ahead(graph: Graph) -> frozenset[int]:
+    """Nodes that depend on no input of the graph."""
+    fixed = {t.name for t in (*graph.weights, *graph.constants)} | {""}
+    ahead = set()
+    for i, node in enumerate(graph.nodes):
+        if node.op in _KNOWN_AHEAD or fixed.issuperset((*node.inputs, *captured(node))):
+            fixed.update(node.outputs)
+            ahead.add(i)
+    return frozenset(ahead)

@@ -1,0 +1,254 @@
+"""ONNX Runtime, on the CPU unless the device's option `provider` names another: https://onnxruntime.ai"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+
+from hwprof import onnx_io
+from hwprof.backends import host, options
+from hwprof.backends import onnxruntime_kernels as kernels
+from hwprof.backends.host_timer import HostTimer
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph
+from hwprof.measurement import Evidence, OperatorTime
+
+# The Linux wheels from 1.29 on write files, start a thread and try to upload unless this stands before the import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+_LEVELS = {
+    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_LEVELS_WITH_LAYOUT = ("layout", "all")
+# Its errors have no base class of their own.
+_ERRORS = tuple(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception))
+_LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
+_PROVIDER_OPTION = "provider_options."
+_WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
+_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
+_PROFILE_WARMUP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`spinning`: whether idle threads wait busily; None means where there are several. Options for the provider
+    itself are written "provider_options.NAME"; tensors lie in host memory whatever the provider."""
+
+    graph_optimization_level: str = "all"
+    spinning: bool | None = None
+    arena: bool = True
+    provider: str = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a session is made with; no default of the runtime is left open."""
+
+    options: Options
+    provider_options: tuple[tuple[str, str], ...]
+    threads: int
+
+
+class OnnxRuntimeTimer(HostTimer):
+    """Runs a session whose inputs and outputs are bound once."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
+        binding = session.io_binding()
+        self._tensors = _bind(session, binding, graph)  # the binding does not keep them alive
+        self._graph = graph
+        self._settings = settings
+        names = [o.name for o in session.get_outputs()]
+        super().__init__(
+            run=lambda: session.run_with_iobinding(binding),
+            read=lambda: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)),
+        )
+
+    def operators(self, n: int) -> Sequence[OperatorTime]:
+        """Mean over n runs of a second, profiled session after its warm-up. Raises as `open` does."""
+        with TemporaryDirectory() as folder:
+            return _profile(self._graph, self._settings, n, Path(folder))
+
+
+class OnnxRuntimeBackend:
+    """Sequential execution; threads are always set, since the runtime ignores the limits of a cgroup."""
+
+    evidence = Evidence.MEASURED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"onnxruntime": str(onnxruntime.__version__)}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[OnnxRuntimeTimer]:
+        """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for a
+        provider that is not installed and for too little memory."""
+        settings = _settings(device)
+        host.require_memory(graph, _WEIGHT_COPIES)
+        with TemporaryDirectory() as folder, _plain_errors(graph):
+            file = _model_file(graph, Path(folder))
+            model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
+            session = _session(model, _session_options(settings, _dimensions(file, graph)), settings)
+            del model
+            yield OnnxRuntimeTimer(session, graph, settings)
+
+
+def _settings(device: Device) -> Settings:
+    own = {k: v for k, v in device.option.items() if not k.startswith(_PROVIDER_OPTION)}
+    chosen = options.read(Options, device, own)
+    options.require_float32(device)
+    if chosen.graph_optimization_level not in _LEVELS:
+        raise InputError(
+            f"device {device.name!r}: graph_optimization_level must be one of {', '.join(_LEVELS)}, "
+            f"not {chosen.graph_optimization_level!r}"
+        )
+    installed = onnxruntime.get_available_providers()
+    if chosen.provider not in installed:
+        raise EnvironmentUnfitError(
+            f"device {device.name!r}: this onnxruntime has no provider {chosen.provider!r}; "
+            f"it has {', '.join(installed)}"
+        )
+    for_provider = {k.removeprefix(_PROVIDER_OPTION): str(v) for k, v in device.options if k not in own}
+    return Settings(chosen, tuple(for_provider.items()), host.threads(device))
+
+
+def _session_options(settings: Settings, dimensions: Mapping[str, int]) -> onnxruntime.SessionOptions:
+    chosen = settings.options
+    spinning = settings.threads > 1 if chosen.spinning is None else chosen.spinning
+    made = onnxruntime.SessionOptions()
+    made.intra_op_num_threads = settings.threads
+    made.inter_op_num_threads = 1
+    made.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    made.graph_optimization_level = _LEVELS[chosen.graph_optimization_level]
+    made.enable_cpu_mem_arena = chosen.arena
+    made.log_severity_level = _LOG_NOTHING_BELOW_FATAL
+    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    for name, size in dimensions.items():
+        made.add_free_dimension_override_by_name(name, size)
+    return made
+
+
+def _session(
+    model: str | bytes, session_options: onnxruntime.SessionOptions, settings: Settings
+) -> onnxruntime.InferenceSession:
+    provider = (settings.options.provider, dict(settings.provider_options))
+    session = onnxruntime.InferenceSession(model, session_options, providers=[provider])
+    session.disable_fallback()
+    if session.get_providers()[0] != settings.options.provider:
+        raise EnvironmentUnfitError(f"onnxruntime could not start its provider {settings.options.provider!r}")
+    return session
+
+
+def _bind(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, graph: Graph) -> list[object]:
+    """Binds seeded inputs, and outputs, whose memory the first run allocates for all. Returns the inputs."""
+    bound: list[object] = []
+    for name, array in onnx_io.random_inputs(graph).items():
+        bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        binding.bind_ortvalue_input(name, tensor)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    return bound
+
+
+# -- the model -----------------------------------------------------------------------------------------
+
+
+def _model_file(graph: Graph, folder: Path) -> Path | None:
+    """The file to run: the graph's source where it lies, or one in `folder` for weights too large to hand over in
+    memory. None for the rest, among them sources with dynamic dimensions that have no name to set them by."""
+    is_large = graph.weight_bytes > _PROTOBUF_LIMIT_BYTES
+    if graph.source and (is_large or not _has_nameless_dimensions(Path(graph.source))):
+        return Path(graph.source)
+    if is_large:
+        onnx_io.save(graph, folder / "model.onnx")
+        return folder / "model.onnx"
+    return None
+
+
+def _has_nameless_dimensions(file: Path) -> bool:
+    inputs = _read(file).graph.input
+    return any(d.WhichOneof("value") is None for i in inputs for d in i.type.tensor_type.shape.dim)
+
+
+def _dimensions(file: Path | None, graph: Graph) -> dict[str, int]:
+    """Sizes of the file's named dynamic dimensions, as the graph binds them. Raises InputError where they disagree."""
+    sizes: dict[str, int] = {}
+    shapes = {t.name: t.shape for t in graph.inputs}
+    for tensor in _read(file).graph.input if file else ():
+        dimensions = tensor.type.tensor_type.shape.dim
+        for dimension, size in zip(dimensions, shapes.get(tensor.name, ()), strict=False):
+            if dimension.dim_param and sizes.setdefault(dimension.dim_param, size) != size:
+                raise InputError(
+                    f"{file}: the dimension {dimension.dim_param!r} is given two sizes, "
+                    f"{sizes[dimension.dim_param]} and {size}; give inputs that share it the same size"
+                )
+    return sizes
+
+
+def _read(file: Path) -> onnx.ModelProto:
+    return onnx.load(file, load_external_data=False)
+
+
+# -- errors --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _plain_errors(graph: Graph) -> Iterator[None]:
+    """Turns the runtime's errors, at loading or later, into one line each."""
+    try:
+        yield
+    except _ERRORS as error:
+        text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().splitlines()[0]
+        if "Failed to allocate memory" in text:
+            raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
+        raise InputError(f"onnxruntime cannot run {graph.name!r}: {text}") from None
+
+
+# -- the profiled pass ---------------------------------------------------------------------------------
+
+
+def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[OperatorTime, ...]:
+    """Times each kernel in a session of its own; another session shows how the graph's nodes were fused."""
+    file = _model_file(graph, folder)
+    model = _read(file) if file else onnx_io.materialize(graph)
+    kernels.label(model, graph)
+    labelled = model.SerializeToString()
+
+    def session_of(level: str, profile: bool) -> tuple[onnxruntime.InferenceSession, tuple[kernels.Kernel, ...]]:
+        at_level = replace(settings, options=replace(settings.options, graph_optimization_level=level))
+        made = _session_options(at_level, _dimensions(file, graph))
+        _trace(made, folder / f"{level}.onnx", weights_from=file.parent if file else folder)
+        made.enable_profiling = profile
+        made.profile_file_prefix = str(folder / "profile")
+        session = _session(labelled, made, settings)
+        return session, kernels.read_kernels(_read(folder / f"{level}.onnx"))
+
+    level = settings.options.graph_optimization_level
+    fused = session_of("extended", profile=False)[1] if level in _LEVELS_WITH_LAYOUT else None
+    session, executed = session_of(level, profile=True)
+    OnnxRuntimeTimer(session, graph, settings)(_PROFILE_WARMUP + n)
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return kernels.operator_times(graph, fused or executed, executed, kernels.mean_times(events, _PROFILE_WARMUP))
+
+
+def _trace(made: onnxruntime.SessionOptions, optimized: Path, weights_from: Path) -> None:
+    """Makes the session write its optimized model, weights beside it, and find those of the given one."""
+    made.optimized_model_filepath = str(optimized)
+    made.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimized.name + ".data")
+    made.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_from))
+
+
+BACKEND = OnnxRuntimeBackend()

@@ -1,0 +1,242 @@
+"""OpenVINO on the CPU, in the precision that is asked for: https://docs.openvino.ai"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hwprof import onnx_io
+from hwprof.backends import fusion, host, options
+from hwprof.backends.host_timer import HostTimer
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph
+from hwprof.measurement import Evidence, OperatorTime
+
+# Importing openvino reports the import to its vendor through this package; without it a stub takes its place.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not there"
+import openvino  # noqa: E402 -- must stand behind the line above
+
+# The runtime's own default is bfloat16 where the CPU has it: twice as fast, and not the same computation.
+_PRECISIONS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_WEIGHT_COPIES = 2  # the model's and the compiled one's
+_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
+_PROFILE_WARMUP = 10
+_LABEL = re.compile(r"#(\d+)(?:/\d+)?")
+_NO_KERNEL = frozenset({"Input", "Const", "Output"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """None yet: threads and precision are the device's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """A kernel's entry in the runtime's profile: its average time since the network was compiled, us."""
+
+    name: str
+    op: str
+    average_us: float
+
+
+class OpenVinoTimer(HostTimer):
+    """Runs one inference request whose input tensors are set once."""
+
+    def __init__(self, compiled: openvino.CompiledModel, graph: Graph, device: Device) -> None:
+        request = compiled.create_infer_request()
+        for name, array in onnx_io.random_inputs(graph).items():
+            request.set_tensor(name, openvino.Tensor(array))
+        self._graph = graph
+        self._device = device
+        super().__init__(
+            run=lambda: request.infer(share_outputs=True),
+            read=lambda: {name: request.get_tensor(name).data.copy() for name in graph.outputs},
+        )
+        self.request = request
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        with _plain_errors(self._graph):
+            return super().__call__(n, each)
+
+    def operators(self, n: int) -> Sequence[OperatorTime]:
+        """Mean over n runs of a second, profiled network after its warm-up. Kernels under a microsecond are missing:
+        the runtime counts them as not run. Raises as `open` does."""
+        with _compiled(self._graph, self._device, profile=True) as (compiled, labels):
+            return _profile(self._graph, self._device, compiled, labels, n)
+
+
+class OpenVinoBackend:
+    """One stream, the device's number of threads; the workers are pinned by hwprof, not by the runtime."""
+
+    evidence = Evidence.MEASURED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"openvino": str(openvino.__version__)}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[OpenVinoTimer]:
+        """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for too little
+        memory and for threads or a precision that the CPU does not grant."""
+        options.read(Options, device)
+        host.require_memory(graph, _WEIGHT_COPIES)
+        with _compiled(graph, device) as (compiled, _):
+            yield OpenVinoTimer(compiled, graph, device)
+
+
+def _properties(device: Device) -> dict[str, Any]:
+    if device.precision not in _PRECISIONS:
+        raise InputError(
+            f"device {device.name!r} asks for precision {device.precision!r}; backend 'openvino' computes in "
+            f"{', '.join(_PRECISIONS)}; for int8 give it a quantized graph"
+        )
+    return {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[device.precision],
+        "INFERENCE_NUM_THREADS": host.threads(device),
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+        "ENABLE_HYPER_THREADING": True,  # which CPUs to use is for `cores` to say
+        "SCHEDULING_CORE_TYPE": "ANY_CORE",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no int8 in a float network behind the user's back
+    }
+
+
+@contextmanager
+def _compiled(
+    graph: Graph, device: Device, profile: bool = False
+) -> Iterator[tuple[openvino.CompiledModel, Mapping[str, Set[int]]]]:
+    """The compiled network; with `profile` also its operators' labels, and for each the places in `graph.nodes`."""
+    properties = _properties(device)
+    with TemporaryDirectory() as folder, _plain_errors(graph):
+        core = openvino.Core()
+        model = _read(core, graph, Path(folder))
+        labels = _label(model, graph) if profile else {}
+        compiled = core.compile_model(model, "CPU", {**properties, "PERF_COUNT": profile})
+    _check_granted(compiled, device, properties)
+    yield compiled, labels
+
+
+def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
+    """The model with the graph's input shapes; weights too large to hand over in memory go through a file."""
+    if graph.source:
+        model = core.read_model(graph.source)
+    elif graph.weight_bytes > _PROTOBUF_LIMIT_BYTES:
+        onnx_io.save(graph, folder / "model.onnx")
+        model = core.read_model(folder / "model.onnx")
+    else:
+        model = core.read_model(onnx_io.materialize(graph).SerializeToString())
+    model.reshape({t.name: list(t.shape) for t in graph.inputs})
+    return model
+
+
+def _check_granted(compiled: openvino.CompiledModel, device: Device, properties: Mapping[str, Any]) -> None:
+    threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+    if threads != properties["INFERENCE_NUM_THREADS"]:
+        raise EnvironmentUnfitError(
+            f"device {device.name!r} asks for {properties['INFERENCE_NUM_THREADS']} threads, openvino takes {threads} "
+            "here; lower `threads` or give the process more CPUs"
+        )
+    computed_in = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if computed_in != properties["INFERENCE_PRECISION_HINT"]:
+        raise EnvironmentUnfitError(
+            f"device {device.name!r} asks for precision {device.precision!r}, this CPU gives openvino {computed_in}"
+        )
+
+
+@contextmanager
+def _plain_errors(graph: Graph) -> Iterator[None]:
+    """The runtime raises RuntimeError with a stack of its own files; the reason stands in the last line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if missing := re.search(r"No conversion rule found for operations: (.*)", str(error)):
+            reason = f"operator {missing[1]} is not implemented"
+        else:
+            reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        raise InputError(f"openvino cannot run {graph.name!r}: {reason}") from None
+
+
+# -- the profiled pass ---------------------------------------------------------------------------------
+
+
+def _label(model: openvino.Model, graph: Graph) -> dict[str, frozenset[int]]:
+    """Names each operator of the model #N, N the place in `graph.nodes` of the node it came from: a node's last
+    operator carries the node's tensor, those before it belong to the operator that reads them."""
+    index = fusion.producer_indices(graph)
+    labels: dict[str, frozenset[int]] = {}
+    number_of: dict[str, int] = {}
+    for place, op in enumerate(reversed(model.get_ordered_ops())):
+        if op.get_type_name() in ("Parameter", "Constant", "Result"):
+            continue
+        numbers = frozenset(index[name] for out in op.outputs() for name in out.get_names() if name in index)
+        readers = [t.get_node().get_name() for out in op.outputs() for t in out.get_target_inputs()]
+        inherited = [number_of[name] for name in readers if name in number_of]
+        number = min(numbers) if numbers else min(inherited, default=None)
+        if number is None:
+            continue
+        number_of[op.get_name()] = number
+        label = f"#{number}" if numbers else f"#{number}/{place}"
+        labels[label] = numbers or frozenset({number})
+        op.set_friendly_name(label)
+    return labels
+
+
+def _profile(
+    graph: Graph, device: Device, compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]], n: int
+) -> tuple[OperatorTime, ...]:
+    timer = OpenVinoTimer(compiled, graph, device)
+    timer(_PROFILE_WARMUP)
+    warm = {k.name: k.average_us for k in _profiled(timer.request)}
+    timer(n)
+    nodes = fusion.absorb(graph, _claims(compiled, labels))
+    times = []
+    for kernel in _profiled(timer.request):
+        own = nodes.get(kernel.name, frozenset())
+        name = fusion.title(graph, own) if own else _readable(kernel.name, graph)
+        us = _mean_us(kernel.average_us, warm.get(kernel.name, 0.0), n)
+        times.append(OperatorTime(name, kernel.op, us * 1e3, fusion.member_names(graph, own)))
+    return tuple(times)
+
+
+def _mean_us(average: float, warm_average: float, n: int) -> float:
+    """Of the last n runs, from two averages that reach back to the first run and are cut to whole microseconds."""
+    cut = 0.5  # given back on average
+    total = (_PROFILE_WARMUP + n) * (average + cut) - _PROFILE_WARMUP * (warm_average + cut)
+    return max(total / n, cut)
+
+
+def _profiled(request: openvino.InferRequest) -> list[Profiled]:
+    """The kernels that ran, in the order of execution."""
+    return [
+        Profiled(p.node_name, f"{p.node_type} {p.exec_type}", p.real_time / timedelta(microseconds=1))
+        for p in request.profiling_info
+        if p.real_time > timedelta(0)
+    ]
+
+
+def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) -> dict[str, Set[int]]:
+    """For each kernel the nodes whose labels the runtime says it is made of."""
+    claims: dict[str, Set[int]] = {}
+    for op in compiled.get_runtime_model().get_ordered_ops():
+        info = op.get_rt_info()
+        if info["layerType"].astype(str) in _NO_KERNEL:
+            continue
+        found = [m[0] for text in info["originalLayersNames"].astype(str).split(",") if (m := _LABEL.match(text))]
+        claims[op.get_friendly_name()] = frozenset().union(*(labels.get(label, frozenset()) for label in found))
+    return claims
+
+
+def _readable(name: str, graph: Graph) -> str:
+    """The name of a kernel that the runtime inserted, with the nodes' names for their labels."""
+    return _LABEL.sub(lambda m: fusion.member_name(graph.nodes[int(m[1])]), name)
+
+
+BACKEND = OpenVinoBackend()

@@ -1,0 +1,59 @@
+"""Reads a device's options into the dataclass in which a backend declares the ones it knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_type_hints
+
+from hwprof.device import Device, Option
+from hwprof.errors import InputError
+
+T = TypeVar("T")
+
+
+def read(kind: type[T], device: Device, values: Mapping[str, Option] | None = None) -> T:
+    """An instance of the dataclass `kind`, its fields taken from `values` (default: all of the device's options).
+
+    Raises InputError for an option that is unknown, missing or of the wrong type.
+    """
+    given = device.option if values is None else values
+    types = get_type_hints(kind)
+    unknown = sorted(given.keys() - types.keys())
+    if unknown:
+        raise InputError(
+            f"device {device.name!r}: backend {device.backend!r} has no option {unknown[0]!r}; "
+            f"known: {', '.join(sorted(types)) or 'none'}"
+        )
+    for field in fields(kind):  # type: ignore[arg-type]  # a dataclass; TypeVar cannot say so
+        if field.name not in given and field.default is MISSING:
+            raise InputError(f"device {device.name!r}: backend {device.backend!r} needs the option {field.name!r}")
+    return kind(**{name: _checked(device, name, value, types[name]) for name, value in given.items()})
+
+
+def require_float32(device: Device) -> None:
+    """Raises InputError for another `precision`: the runtimes here compute in the types that the graph names."""
+    if device.precision != "float32":
+        raise InputError(
+            f"device {device.name!r} asks for precision {device.precision!r}, but backend {device.backend!r} "
+            'computes in the graph\'s own types; use precision = "float32" and give it a float16 or int8 graph'
+        )
+
+
+def process_number(option: int) -> int:
+    """Which process of a measurement this is, for backends that are not real: the option or, where that is
+    negative, the environment variable HWPROF_PROCESS, else 0. Raises InputError when it is no number."""
+    text = os.environ.get("HWPROF_PROCESS", "0") if option < 0 else str(option)
+    if not text.isdigit():
+        raise InputError(f"HWPROF_PROCESS must be the number of the process, not {text!r}")
+    return int(text)
+
+
+def _checked(device: Device, name: str, value: Option, wanted: Any) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        title = wanted.__name__ if isinstance(wanted, type) else str(wanted)
+        raise InputError(f"device {device.name!r}: option {name!r} must be {title}, not {value!r}")
+    return value
