@@ -1,0 +1,16 @@
+"""Reports of measurements: HTML pages, Markdown, figures, traces. They come back as text; the caller writes files."""
+
+from hwprof.report.markdown import comparison_markdown, profile_markdown
+from hwprof.report.page import render_comparison, render_profile
+from hwprof.report.record import comparison_record, profile_record
+from hwprof.report.trace import render_trace
+
+__all__ = [
+    "comparison_markdown",
+    "comparison_record",
+    "profile_markdown",
+    "profile_record",
+    "render_comparison",
+    "render_profile",
+    "render_trace",
+]

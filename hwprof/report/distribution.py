@@ -1,0 +1,92 @@
+"""Figure: how the latencies of single inferences are distributed, one lane per measurement on a shared axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwprof.measurement import LatencyStatistics, Measurement
+from hwprof.report import quantity
+from hwprof.report.markup import Markup, join
+from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, rect, text
+
+_LANE = 168.0
+_LABELS = 48.0  # three rows of labels above the bars
+_BARS = (24, 72)  # fewest and most
+_TAIL = 0.995  # what lies above this quantile is one bar at the right edge
+
+
+def draw(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> Markup:
+    """One histogram per measurement, each of which must hold a block that counts; `names` label the lanes."""
+    samples = [samples_ms(m) for m in measurements]
+    x = _shared_scale(samples)
+    unit, size = quantity.time_unit(x.high)
+    lanes = []
+    for i, (m, values) in enumerate(zip(measurements, samples, strict=True)):
+        top = i * _LANE
+        lanes.append(_lane(m.statistics, values, x, top))
+        if names:
+            lanes.append(text(x.stop, top + 12, names[i], "end", "strong"))
+    bottom = len(samples) * _LANE
+    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v / size), f"latency of one inference, {unit}")
+    return drawing(bottom + 40, _words(measurements), *lanes, axis)
+
+
+def samples_ms(m: Measurement) -> np.ndarray:
+    """[n_samples], ms, of the blocks that count."""
+    return np.concatenate([b.latencies_ns for p in m.processes for b in p.kept]) / 1e6
+
+
+def _shared_scale(samples: Sequence[np.ndarray]) -> Scale:
+    low = min(float(v.min()) for v in samples)
+    high = max(float(np.quantile(v, _TAIL)) for v in samples)
+    high = max(high, low * 1.001)
+    margin = (high - low) * 0.04
+    return Scale(low - margin, high + margin, 8, WIDTH - 26)
+
+
+def _lane(s: LatencyStatistics, values: np.ndarray, x: Scale, top: float) -> Markup:
+    bottom = top + _LANE
+    bars = min(max(int(np.sqrt(len(values))), _BARS[0]), _BARS[1])
+    counts, edges = np.histogram(values, bins=bars, range=(x.low, x.high))
+    height = Scale(0, float(max(counts.max(), 1)), bottom, top + _LABELS)
+    marks = []
+    if np.isfinite(s.low):
+        left, right = x.clamped(s.low), x.clamped(s.high)
+        marks.append(rect(left, top + 16, max(right - left, 1), bottom - top - 16, "interval"))
+    for n, left, right in zip(counts, edges, edges[1:], strict=False):
+        if n:
+            tip = f"{quantity.time(float(left))} to {quantity.time(float(right))}: {n} samples"
+            marks.append(rect(x(left), height(n), x(right) - x(left) - 1, bottom - height(n), "bar", tip))
+    marks += _tail(values, x, bottom)
+    quantiles = (("median", s.median, "median"), ("p90", s.p90, "quantile"), ("p99", s.p99, "quantile"))
+    marks += [_quantile(name, ms, x, top + 14 + 14 * row, bottom, c) for row, (name, ms, c) in enumerate(quantiles)]
+    return join(marks)
+
+
+def _quantile(name: str, ms: float, x: Scale, y: float, bottom: float, class_: str) -> Markup:
+    if ms > x.high:
+        return text(x.stop, y, f"{name} {quantity.time(ms)} →", "end", "note")
+    at = x(ms)
+    left = at < (x.start + x.stop) / 2
+    label = text(at + (5 if left else -5), y, f"{name} {quantity.time(ms)}", "start" if left else "end", "note")
+    return join([line(at, y - 10, at, bottom, class_), label])
+
+
+def _tail(values: np.ndarray, x: Scale, bottom: float) -> list[Markup]:
+    n = int((values > x.high).sum())
+    if not n:
+        return []
+    tip = f"{n} samples above the axis, up to {quantity.time(float(values.max()))}"
+    mark = rect(x.stop + 4, bottom - 8, 8, 8, "tail", tip)
+    return [mark, text(WIDTH, bottom - 12, f"{n} more", "end", "note")]
+
+
+def _words(measurements: Sequence[Measurement]) -> str:
+    parts = []
+    for m in measurements:
+        s = m.statistics
+        p90, p99 = quantity.time(s.p90), quantity.time(s.p99)
+        parts.append(f"{m.model}: median {quantity.time(s.median)}, 90 % below {p90}, 99 % below {p99}")
+    return "Histogram of latencies. " + "; ".join(parts)

@@ -1,0 +1,188 @@
+"""Where the time goes: executed kernels, scaled to the plain run, with the cost of their members and the roofline.
+
+Profiling slows a network down, so the times of kernels are scaled by (plain latency / profiled latency).
+A fused kernel is one row with its members; no time is invented for a member. Tensors that live only
+inside of a fused kernel are not moved, so they do not count as bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from hwprof import cost
+from hwprof.errors import InputError
+from hwprof.graph import Graph, Node
+from hwprof.measurement import Measurement, Peaks
+
+INFLATION_LIMIT = 1.3  # above it the profiled run is no picture of the plain one
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a kernel has to do, whoever does it. `dtype` is that of the data that flows in."""
+
+    macs: int
+    element_ops: int
+    moved_bytes: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One row. `ms` is scaled to the plain run, `share` of its latency; `work` is None where the cost is unknown.
+
+    `least_ms` is the time at the device's measured peaks, None where work or peak is unknown.
+    """
+
+    name: str
+    op: str
+    ms: float
+    share: float
+    members: tuple[str, ...]
+    work: Work | None
+    least_ms: float | None
+
+    @property
+    def macs_per_s(self) -> float | None:
+        return self.work.macs / self.ms * 1e3 if self.work and self.ms > 0 else None
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        return self.work.moved_bytes / self.ms * 1e3 if self.work and self.ms > 0 else None
+
+    @property
+    def roof_share(self) -> float | None:
+        return self.least_ms / self.ms if self.least_ms is not None and self.ms > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """All kernels in the order of execution. `outside_ms` is the plain run's time outside of them.
+
+    `inflation` is the profiled run's time over the plain one's (of its kernels alone, where only those are known).
+    """
+
+    kernels: tuple[Kernel, ...]
+    latency_ms: float
+    outside_ms: float
+    inflation: float
+
+    @property
+    def kinds(self) -> tuple[Kernel, ...]:
+        """One row per operator kind, the longest first; its `members` are the names of its kernels."""
+        return tuple(sorted((_sum_of(op, rows) for op, rows in _by_op(self.kernels)), key=lambda k: -k.ms))
+
+
+def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
+    """None where the runtime times no operators. Raises InputError when the measurement holds no valid latency."""
+    if not m.operators:
+        return None
+    latency_ms = m.latency_ms
+    kernels_ns = sum(o.ns for o in m.operators)
+    total_ns = m.operators_total_ns or kernels_ns
+    scale = latency_ms / total_ns
+    kernels = tuple(
+        Kernel(o.name, o.op, o.ns * scale, o.ns * scale / latency_ms, o.members, work, _least(work, peaks))
+        for o, work in zip(m.operators, _works(m, graph), strict=True)
+    )
+    outside_ms = max(0.0, latency_ms - kernels_ns * scale)
+    return Breakdown(kernels, latency_ms, outside_ms, inflation=total_ns / 1e6 / latency_ms)
+
+
+def work_of(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, Sequence[Node]]) -> Work:
+    """The work of nodes that run as one kernel; `readers` are `graph.consumers()`.
+
+    Raises InputError for an unknown operator or shape.
+    """
+    costs = [cost.of_node(graph, node) for node in nodes]
+    produced = {out for node in nodes for out in node.outputs if out}
+    flowing = dict.fromkeys(i for node in nodes for i in node.inputs if i and i not in produced)
+    moved = costs[0].moved_bytes if len(nodes) == 1 else _border_bytes(graph, nodes, [*flowing], produced, readers)
+    dtype = graph.type_of(next(iter(flowing))).dtype if flowing else ""
+    return Work(sum(c.macs for c in costs), sum(c.element_ops for c in costs), moved, dtype)
+
+
+def least_ms(work: Work, peaks: Peaks) -> float | None:
+    """The roofline: whichever takes longer at its peak, arithmetic or memory."""
+    memory_ms = work.moved_bytes / peaks.bytes_per_s * 1e3
+    if not math.isfinite(memory_ms):  # the memory's peak could not be measured
+        return None
+    if not work.macs:
+        return memory_ms
+    peak = mac_peak(work.dtype, peaks)
+    return None if peak is None else max(memory_ms, work.macs / peak * 1e3)
+
+
+def _least(work: Work | None, peaks: Peaks | None) -> float | None:
+    return least_ms(work, peaks) if work and peaks else None
+
+
+def mac_peak(dtype: str, peaks: Peaks) -> float | None:
+    """Multiply-adds per second; an unsigned integer runs as fast as the signed one of its width."""
+    return peaks.macs_per_s.get(dtype) or peaks.macs_per_s.get(dtype.removeprefix("u"))
+
+
+def _works(m: Measurement, graph: Graph | None) -> list[Work | None]:
+    """For each executed kernel; None where a member or its rule of cost is not known."""
+    if graph is None:
+        return [None] * len(m.operators)
+    nodes = {n.name: n for n in graph.nodes if n.name}
+    readers = graph.consumers()
+    return [_work(graph, nodes, o.members or (o.name,), readers) for o in m.operators]
+
+
+def _work(
+    graph: Graph, nodes: Mapping[str, Node], members: Sequence[str], readers: Mapping[str, Sequence[Node]]
+) -> Work | None:
+    if not all(name in nodes for name in members):
+        return None
+    try:
+        return work_of(graph, [nodes[name] for name in members], readers)
+    except InputError:  # no rule, or no shape: the row stays and says that its cost is unknown
+        return None
+
+
+def _border_bytes(
+    graph: Graph,
+    nodes: Sequence[Node],
+    inputs: Sequence[str],
+    produced: Set[str],
+    readers: Mapping[str, Sequence[Node]],
+) -> int:
+    """What a fused kernel reads from outside and leaves behind; tensors between its members stay inside."""
+    own = {id(n) for n in nodes}
+    left = [o for o in produced if o in graph.outputs or any(id(n) not in own for n in readers.get(o, ()))]
+    return sum(graph.type_of(name).size_bytes for name in (*inputs, *left))
+
+
+def _by_op(kernels: Iterable[Kernel]) -> Iterable[tuple[str, list[Kernel]]]:
+    groups: dict[str, list[Kernel]] = {}
+    for kernel in kernels:
+        groups.setdefault(kernel.op, []).append(kernel)
+    return groups.items()
+
+
+def _sum_of(op: str, rows: Sequence[Kernel]) -> Kernel:
+    works = [k.work for k in rows]
+    least = [k.least_ms for k in rows]
+    return Kernel(
+        name=op,
+        op=op,
+        ms=sum(k.ms for k in rows),
+        share=sum(k.share for k in rows),
+        members=tuple(k.name for k in rows),
+        work=_sum_of_work([w for w in works if w]) if all(works) else None,
+        least_ms=sum(x for x in least if x is not None) if None not in least else None,
+    )
+
+
+def _sum_of_work(works: Sequence[Work]) -> Work:
+    dtypes = {w.dtype for w in works}
+    return Work(
+        sum(w.macs for w in works),
+        sum(w.element_ops for w in works),
+        sum(w.moved_bytes for w in works),
+        dtypes.pop() if len(dtypes) == 1 else "mixed",
+    )

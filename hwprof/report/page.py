@@ -1,0 +1,288 @@
+"""One self-contained HTML page: the verdict, then what it rests on. It loads nothing and needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from hwprof.graph import Graph
+from hwprof.measurement import Comparison, Measurement, Peaks
+from hwprof.report import (
+    distribution,
+    intervals,
+    operators,
+    pairs,
+    quantity,
+    roofline,
+    strips,
+    tables,
+    timeline,
+    treemap,
+    verdict,
+    warmup,
+)
+from hwprof.report.markup import Markup, comment, element, join
+from hwprof.report.operators import Breakdown
+from hwprof.report.svg import WIDTH
+from hwprof.report.tables import Cell, Fact, Table
+from hwprof.report.verdict import Tone, Verdict
+
+_FOLDED_ROWS = 30  # a longer table is folded until asked for
+_MARKS = {Tone.GOOD: "✓", Tone.CAUTION: "!", Tone.BAD: "✕"}
+
+
+def render_profile(
+    measurements: Sequence[Measurement], graphs: Mapping[str, Graph], peaks: Peaks | None, command: str
+) -> str:
+    """The page of one or several profiles. `graphs` are looked up by digest; one that is missing costs only
+    its rows. `command` is written down as what made the page. Raises InputError without a measurement."""
+    answer = verdict.of_profiles(measurements)
+    alone = len(measurements) == 1
+    overview = [] if alone else [_overview(measurements, graphs)]
+    sections = [_profile(m, graphs.get(m.digest), peaks, i, alone) for i, m in enumerate(measurements)]
+    return _document(answer, "profile", [*overview, *sections], command)
+
+
+def render_comparison(comparison: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None, command: str) -> str:
+    """The page of a comparison: the ratio, where the difference lies, then both profiles."""
+    sides = (comparison.a, comparison.b)
+    body = [_compared(comparison, graphs, peaks)]
+    body += [_profile(m, graphs.get(m.digest), peaks, i, alone=False) for i, m in enumerate(sides)]
+    return _document(verdict.of_comparison(comparison), "comparison", body, command)
+
+
+# -- the page ----------------------------------------------------------------------------------------
+
+
+def _document(answer: Verdict, kind: str, body: Sequence[Markup], command: str) -> str:
+    head = element(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Markup('<meta name="color-scheme" content="light dark"><meta name="generator" content="hwprof">'),
+        element("title", answer.headline),
+        element("style", _asset("page.css")),
+    )
+    page = element(
+        "body",
+        _header(answer, f"hwprof {kind}"),
+        element("main", *body),
+        element("footer", element("p", "Made by ", element("code", command), ". The raw samples are in the store.")),
+        element("script", _asset("page.js")),
+    )
+    return f"<!doctype html>{comment(command)}\n" + element("html", head, "\n", page, lang="en") + "\n"
+
+
+def _asset(name: str) -> Markup:
+    return Markup(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+def _header(answer: Verdict, eyebrow: str) -> Markup:
+    return element("header", element("p", eyebrow, class_="eyebrow"), _verdict(answer, "h1"))
+
+
+def _verdict(answer: Verdict, heading: str) -> Markup:
+    mark = element("span", _MARKS[answer.tone], class_="mark", aria_hidden="true")
+    doubts = [element("li", d) for d in answer.doubts]
+    return element(
+        "div",
+        element(heading, mark, element("span", answer.headline)),
+        element("p", answer.support, class_="support"),
+        element("ul", *doubts, class_="doubts") if doubts else None,
+        class_=f"verdict {answer.tone}",
+    )
+
+
+def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Markup:
+    note = "The line is the 95 % interval of the median; a hollow mark has not converged."
+    table = tables.overview(measurements, graphs)
+    links = [f"#profile-{i}" for i in range(len(measurements))]
+    return element("section", _figure("Latencies", intervals.draw(measurements), note, "full"), _table(table, links))
+
+
+def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -> Markup:
+    names = verdict.labels(c)
+    note = (
+        "A row is one round, in which both ran beside each other; small dots are pairs of neighbouring "
+        "blocks, the large one their median. The diamond is the estimate with its 95 % interval, the band what counts "
+        "as the same."
+    )
+    parts = [_figure("Paired ratios", pairs.draw(c, *names), note, "full")]
+    timed = [(m, name) for m, name in zip((c.a, c.b), names, strict=True) if verdict.statistics(m)]
+    if timed:
+        shown = distribution.draw([m for m, _ in timed], [name for _, name in timed])
+        parts.append(_figure("Distributions on one axis", shown, _distribution_note(*(m for m, _ in timed))))
+    a, b = (_breakdown(m, graphs.get(m.digest), peaks) for m in (c.a, c.b))
+    if a and b:
+        parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
+    return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
+
+
+# -- one profile -------------------------------------------------------------------------------------
+
+
+def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, alone: bool) -> Markup:
+    title = None if alone else _verdict(verdict.of_profile(m), "h2")
+    return element(
+        "section",
+        title,
+        element("dl", *(_fact(f) for f in tables.facts(m, graph)), class_="facts"),
+        _latency_figures(m),
+        _operators(m, graph, peaks),
+        element("h3", "Settings and environment"),
+        _folded(tables.processes(m)),
+        _folded(tables.settings(m)),
+        _folded(tables.environment(m)),
+        id=f"profile-{i}",
+        class_="profile",
+    )
+
+
+def _fact(fact: Fact) -> Markup:
+    note = element("dd", fact.note, class_="note") if fact.note else None
+    return element("div", element("dt", fact.name), element("dd", fact.words, class_="value"), note)
+
+
+def _latency_figures(m: Measurement) -> Markup:
+    if verdict.statistics(m) is None:
+        return element("p", "No block of this measurement counts, so there is nothing to draw.", class_="empty")
+    strips_note = (
+        "Each strip is one process, each mark one block: its median with the 10 % to 90 % range, time running "
+        "downwards. The upright bar is the process' own median, the band the 95 % interval of the whole."
+    )
+    tolerance = quantity.percent(m.protocol.anchor_tolerance)
+    timeline_note = (
+        f"A slow spell shows in all lanes. The band is ±{tolerance}; × are rejected blocks."
+        if m.anchor_baseline_ns
+        else "No anchor ran in this measurement, so a slow spell of the machine cannot be told from the network."
+    )
+    course = ", ".join(f"{name} {n}" for name, n in warmup.courses(m).most_common())
+    return element(
+        "div",
+        _figure("Distribution", distribution.draw([m]), _distribution_note(m)),
+        _figure("Processes and blocks", strips.draw(m), strips_note),
+        _figure("The machine over time", timeline.draw(m), timeline_note),
+        _figure("Warm-up", warmup.draw(m), f"One line per process, the cold start as a diamond. Course: {course}."),
+        class_="figures",
+    )
+
+
+def _distribution_note(*measurements: Measurement) -> str:
+    runs = max((b.runs_per_sample for m in measurements for p in m.processes for b in p.kept), default=1)
+    samples = quantity.plural(sum(m.samples for m in measurements), "sample")
+    what = "single inferences" if runs == 1 else f"means of up to {runs} inferences, so the tail is flattened"
+    return f"{samples}, {what}, of the blocks that count. The band is the 95 % interval of the median."
+
+
+def _breakdown(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
+    return operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
+
+
+def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Markup:
+    breakdown = _breakdown(m, graph, peaks)
+    title = element("h3", "Where the time goes")
+    if breakdown is None:
+        return join([title, element("p", "No times of operators were taken.", class_="empty")])
+    return join(
+        [
+            title,
+            element("p", *_operator_notes(breakdown, m, graph, peaks), class_="lead"),
+            _treemap(breakdown),
+            element(
+                "div",
+                element("div", _table(tables.kinds(breakdown)), class_="figure"),
+                _figure("Roofline", roofline.draw(breakdown, peaks), _roofline_note(breakdown, peaks)),
+                class_="figures",
+            ),
+            _folded(tables.kernels(breakdown)),
+        ]
+    )
+
+
+def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[str]:
+    kinds = breakdown.kinds
+    inflation = quantity.significant(breakdown.inflation)
+    words = f"{kinds[0].op} takes {quantity.percent(kinds[0].share)} of the time. "
+    words += f"Times of a profiled pass, which took {inflation} × the plain one, scaled to it. "
+    notes = [words]
+    if breakdown.inflation > operators.INFLATION_LIMIT:
+        limit = quantity.significant(operators.INFLATION_LIMIT)
+        notes.append(
+            element("strong", f"Profiling slowed this network by more than {limit} ×: read shares with care. ")
+        )
+    total, reason = tables.total_cost(graph)
+    if total is None:
+        notes.append(f"The cost of {m.model} is unknown: {reason}. ")
+    if peaks is None:
+        notes.append("The device's peaks were not measured, so there is no roofline to compare with.")
+    return notes
+
+
+def _treemap(breakdown: Breakdown) -> Markup:
+    note = "Area is time; kernels of one kind stand together."
+    wide = _figure("Kernels by time", treemap.draw(breakdown, 2 * WIDTH + 32, 380), note, "full wide")
+    return join([wide, _figure("Kernels by time", treemap.draw(breakdown, WIDTH, 620), note, "full narrow")])
+
+
+def _roofline_note(breakdown: Breakdown, peaks: Peaks | None) -> str:
+    without = sum(k.share for k in breakdown.kernels if k.work and not k.work.macs)
+    note = "A mark is a kernel, as large as its share of the time. "
+    if peaks is not None:
+        note += (
+            f"Memory peak {quantity.count(peaks.bytes_per_s, 'B/s')}; a mark above the slope worked from the caches. "
+        )
+    return note + f"Kernels without multiply-adds ({quantity.percent(without)} of the time) are not shown."
+
+
+# -- pieces ------------------------------------------------------------------------------------------
+
+
+def _figure(heading: str, drawn: Markup | None, note: str, class_: str = "") -> Markup | None:
+    if drawn is None:
+        return None
+    return element(
+        "figure", element("figcaption", element("strong", heading), element("span", note)), drawn,
+        class_=f"figure {class_}".strip(),
+    )  # fmt: skip
+
+
+def _folded(table: Table) -> Markup:
+    """The table behind its caption; a short one is no shorter for being open, so only its length decides."""
+    summary = element("summary", table.caption, element("span", f" {len(table.rows)} rows", class_="note"))
+    return element("details", summary, _table(table, captioned=False))
+
+
+def _table(table: Table, links: Sequence[str] = (), captioned: bool = True) -> Markup:
+    head = element(
+        "tr", *(element("th", c, scope="col", class_=_column_class(table, i)) for i, c in enumerate(table.columns))
+    )
+    rows = [_row(table, row, links[i] if links else None) for i, row in enumerate(table.rows)]
+    return element(
+        "div",
+        element(
+            "table",
+            element("caption", table.caption) if captioned else None,
+            element("thead", head),
+            element("tbody", *rows),
+        ),
+        class_="scroll", tabindex="0", role="region", aria_label=table.caption,
+    )  # fmt: skip
+
+
+def _row(table: Table, row: Sequence[Cell], link: str | None) -> Markup:
+    first = element("a", row[0].words, href=link) if link else row[0].words
+    cells = [element("th", first, scope="row", class_=_column_class(table, 0))]
+    cells += [_cell(cell, _column_class(table, i)) for i, cell in enumerate(row[1:], 1)]
+    return element("tr", *cells)
+
+
+def _cell(cell: Cell, class_: str | None) -> Markup:
+    value = None if cell.value is None else repr(cell.value)
+    style = None if cell.share is None else f"--share:{max(0.0, min(cell.share, 1.0)) * 100:.1f}%"
+    return element(
+        "td", cell.words, class_=f"{class_ or ''} share".strip() if style else class_, data_value=value, style=style
+    )
+
+
+def _column_class(table: Table, i: int) -> str | None:
+    """Numbers are set to the right."""
+    return "number" if any(row[i].value is not None for row in table.rows) else None

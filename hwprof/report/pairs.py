@@ -1,0 +1,93 @@
+"""Figure: the ratio of two latencies in each round, its interval, and the zone that counts as the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwprof.measurement import Block, Comparison
+from hwprof.report import quantity
+from hwprof.report.markup import Markup, join
+from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
+
+_TOP, _ESTIMATE, _FIRST = 24.0, 48.0, 82.0
+
+
+def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup:
+    """`a` and `b` are the names to write; a row is a round, a dot one pair of blocks."""
+    ratios = round_ratios(c)
+    step = min(18.0, 200.0 / max(len(ratios), 1))
+    bottom = _FIRST + step * len(ratios) + 6
+    x = _scale(c, [float(r) for row in ratios.values() for r in row], width)
+    marks = [_zone(c, x, bottom), line(x(1), _TOP, x(1), bottom, "axis"), _sides(x, b)]
+    for i, (number, row) in enumerate(ratios.items()):
+        marks.append(_row(number, row, x, _FIRST + (i + 0.5) * step))
+    marks.append(_estimate(c, x, bottom))
+    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v, 3), f"latency of {b} over that of {a}")
+    return drawing(bottom + 40, _words(c, len(ratios)), *marks, axis, width=width)
+
+
+def round_ratios(c: Comparison) -> dict[int, np.ndarray]:
+    """For each round that both measured, [n_pairs]: B over A of neighbouring blocks that both count."""
+    others = {p.round: p for p in c.b.processes}
+    found = {}
+    for process in c.a.processes:
+        blocks = zip(process.blocks, others[process.round].blocks, strict=False) if process.round in others else ()
+        ratios = [_median_ns(b) / _median_ns(a) for a, b in blocks if not a.rejected and not b.rejected]
+        if ratios:
+            found[process.round] = np.array(ratios)
+    return dict(sorted(found.items()))
+
+
+def _median_ns(block: Block) -> float:
+    return float(np.median(block.latencies_ns))
+
+
+def _row(number: int, ratios: np.ndarray, x: Scale, y: float) -> Markup:
+    dots = [marker(0, x.clamped(float(r)), y, 2, "k0 soft") for r in ratios]
+    median = float(np.median(ratios))
+    tip = f"round {number + 1}: {quantity.ratio(median)}, {quantity.plural(len(ratios), 'pair')}"
+    return join([*dots, marker(0, x.clamped(median), y, 4, "dot", tip)])
+
+
+def _scale(c: Comparison, ratios: list[float], width: float) -> Scale:
+    values = [c.low, c.high, c.ratio, 1 / (1 + 2 * c.margin), 1 + 2 * c.margin, *ratios]
+    finite = [v for v in values if np.isfinite(v)]
+    low, high = min(finite), max(finite)
+    margin = (high - low) * 0.05
+    return Scale(low - margin, high + margin, 10, width - 10)
+
+
+def _zone(c: Comparison, x: Scale, bottom: float) -> Markup:
+    left, right = x.clamped(1 / (1 + c.margin)), x.clamped(1 + c.margin)
+    tip = f"within ±{quantity.percent(c.margin)} counts as the same"
+    return join(
+        [rect(left, _TOP, right - left, bottom - _TOP, "tolerance", tip), text(x(1), 16, "same", "middle", "note")]
+    )
+
+
+def _sides(x: Scale, b: str) -> Markup:
+    marks = []
+    if x(1) - x.start > 160:
+        marks.append(text(x(1) - 30, 16, f"← {b} faster", "end", "note"))
+    if x.stop - x(1) > 160:
+        marks.append(text(x(1) + 30, 16, f"{b} slower →", "start", "note"))
+    return join(marks)
+
+
+def _estimate(c: Comparison, x: Scale, bottom: float) -> Markup:
+    whisker = line(x(c.low), _ESTIMATE, x(c.high), _ESTIMATE, "whisker") if np.isfinite(c.low) else Markup()
+    at = x(c.ratio)
+    middle = (x.start + x.stop) / 2
+    label = f"{quantity.ratio(c.ratio)} ({quantity.ratio(c.low)} to {quantity.ratio(c.high)})"
+    edge = x(c.high if at < middle else c.low) if np.isfinite(c.low) else at
+    words = text(edge + (12 if at < middle else -12), _ESTIMATE + 4, label, "start" if at < middle else "end", "strong")
+    return join(
+        [line(at, _ESTIMATE, at, bottom, "median"), whisker, marker(3, at, _ESTIMATE, 6, "dot", "estimate"), words]
+    )
+
+
+def _words(c: Comparison, rounds: int) -> str:
+    return (
+        f"Ratio {quantity.ratio(c.ratio)}, 95 % interval {quantity.ratio(c.low)} to {quantity.ratio(c.high)}, "
+        f"from {quantity.plural(rounds, 'round')}; within ±{quantity.percent(c.margin)} counts as the same"
+    )

@@ -1,0 +1,86 @@
+"""Writes numbers for people: sensible digits, a fitting unit, and "unknown" instead of an invented zero."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "unknown"
+_TIMES = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6))  # unit, its length in ms
+_PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`digits` significant digits, whole numbers never cut: 0.0123, 1.23, 12.3, 123, 1234."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits - 1}e}")
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{value:.{max(0, decimals)}f}"
+
+
+def time(ms: float) -> str:
+    """The duration in ns, µs, ms or s."""
+    if not math.isfinite(ms):
+        return UNKNOWN
+    unit, scale = time_unit(ms)
+    return f"{significant(ms / scale)} {unit}"
+
+
+def time_unit(ms: float) -> tuple[str, float]:
+    """The unit that suits a duration, and its length in ms."""
+    for unit, scale in _TIMES:
+        if float(f"{abs(ms):.2e}") >= scale:
+            return unit, scale
+    return _TIMES[-1]
+
+
+def estimate(median_ms: float, low_ms: float, high_ms: float) -> tuple[str, str]:
+    """The median and its interval in one unit, with as many decimals as the interval deserves.
+
+    Returns ("12.31 ms", "12.28 to 12.35 ms"); the second is empty where the interval is not known.
+    """
+    if not (math.isfinite(low_ms) and math.isfinite(high_ms)):
+        return time(median_ms), ""
+    unit, scale = time_unit(median_ms)
+    decimals = max(_decimals((high_ms - low_ms) / 2 / scale), _decimals(median_ms / scale) + 2)
+    decimals = min(max(decimals, 0), 3)
+    median, low, high = (f"{v / scale:.{decimals}f}" for v in (median_ms, low_ms, high_ms))
+    return f"{median} {unit}", f"{low} to {high} {unit}"
+
+
+def _decimals(value: float) -> int:
+    """The decimal place of the first significant digit."""
+    return -math.floor(math.log10(value)) if value > 0 else 0
+
+
+def count(value: float | None, unit: str = "") -> str:
+    """With an SI prefix: 301 M, 12.4 GMAC/s."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    prefix, scale = next(((p, s) for p, s in _PREFIXES if abs(float(f"{value:.2e}")) >= s), ("", 1.0))
+    digits = significant(value / scale) if scale > 1 or value % 1 else str(int(value))
+    return f"{digits} {prefix}{unit}".rstrip()
+
+
+def percent(share: float | None, decimals: int | None = None) -> str:
+    """A share of 1 as percent: two significant digits below 10 %, whole above, unless told."""
+    if share is None or not math.isfinite(share):
+        return UNKNOWN
+    value = share * 100
+    if decimals is None:
+        decimals = 0 if value == 0 or abs(value) >= 9.95 else 1
+    return f"{value:.{decimals}f} %"
+
+
+def ratio(value: float) -> str:
+    """Three decimals near 1, three significant digits elsewhere."""
+    return f"{value:.3f}" if 0.1 <= value < 10 else significant(value)
+
+
+def plural(n: int, noun: str, many: str = "") -> str:
+    """1 process, 2 processes."""
+    if n == 1:
+        return f"{n} {noun}"
+    return f"{n} {many or noun + ('es' if noun.endswith('s') else 's')}"

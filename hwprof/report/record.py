@@ -1,0 +1,76 @@
+"""The report as JSON-ready records: what `--format json` prints and other programs read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from hwprof.graph import Graph
+from hwprof.measurement import Comparison, Measurement, Peaks
+from hwprof.report import operators, tables, verdict
+from hwprof.report.operators import Kernel
+
+
+def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
+    """One profile. What is not known is null; `macs` and `parameters` are null for an unknown operator too."""
+    s = verdict.statistics(m)
+    total, reason = tables.total_cost(graph)
+    return {
+        "model": m.model,
+        "digest": m.digest,
+        "device": m.device.name,
+        "hardware": m.hardware,
+        "evidence": str(m.evidence),
+        "status": str(m.status),
+        "latency_ms": _finite(asdict(s)) if s else None,
+        "normalized_ms": _finite(asdict(n)) if (n := verdict.normalized(m)) else None,
+        "cold_start_ms": m.cold_start_ms if m.processes else None,
+        "processes": len(m.processes),
+        "samples": m.samples,
+        "rejected_share": _finite({"share": m.rejected_share})["share"],
+        "peak_memory_bytes": m.peak_memory_bytes or None,
+        "energy_mj": m.energy_mj,
+        "macs": total.macs if total else None,
+        "parameters": total.parameters if total else None,
+        "moved_bytes": total.moved_bytes if total else None,
+        "operators": _kernels(m, graph, peaks),
+        "environment": dict(m.environment),
+        "warnings": [*verdict.warnings(m), *([f"cost unknown: {reason}"] if reason else [])],
+    }
+
+
+def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None = None) -> dict[str, Any]:
+    """B against A, with the records of both."""
+    return {
+        "verdict": c.verdict,
+        **_finite({"ratio": c.ratio, "low": c.low, "high": c.high}),
+        "pairs": c.pairs,
+        "margin": c.margin,
+        "a": profile_record(c.a, graphs.get(c.a.digest), peaks),
+        "b": profile_record(c.b, graphs.get(c.b.digest), peaks),
+    }
+
+
+def _kernels(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[dict[str, Any]]:
+    breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
+    return [_kernel(k) for k in breakdown.kernels] if breakdown else []
+
+
+def _kernel(k: Kernel) -> dict[str, Any]:
+    return {
+        "name": k.name,
+        "op": k.op,
+        "ms": k.ms,
+        "share": k.share,
+        "members": list(k.members),
+        "macs": k.work.macs if k.work else None,
+        "moved_bytes": k.work.moved_bytes if k.work else None,
+        "roofline_share": k.roof_share,
+    }
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """NaN has no place in JSON: it becomes null."""
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}

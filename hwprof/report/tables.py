@@ -1,0 +1,259 @@
+"""The tables of a report, written once: HTML, Markdown and the terminal show the same cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hwprof import cost
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.measurement import Evidence, Measurement, Process
+from hwprof.report import quantity
+from hwprof.report.operators import Breakdown, Kernel
+from hwprof.report.verdict import normalized, rejected_causes, statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`value` is what a column sorts by, `share` (0 to 1) draws a bar behind the words."""
+
+    words: str
+    value: float | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A caption, the names of the columns, and rows as wide as these."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One figure of the summary, with what a reader needs to judge it."""
+
+    name: str
+    words: str
+    note: str = ""
+
+
+def facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
+    """The figures that matter, unknown ones included as such."""
+    return (*_latency_facts(m), *_cost_facts(m, graph), *_resource_facts(m))
+
+
+def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Table:
+    """A row per measurement."""
+    columns = ("model", "device", "median", "95 % interval", "p90", "p99", "cold start", "MACs", "memory", "status")
+    rows = tuple(_overview_row(m, graphs.get(m.digest)) for m in measurements)
+    return Table("All profiles", columns, rows)
+
+
+def kinds(breakdown: Breakdown) -> Table:
+    """A row per operator kind, then the time outside of kernels."""
+    columns = ("kind", "kernels", "time", "share", "MACs", "MAC/s", "bytes/s", "of roofline")
+    rows = [
+        (Cell(k.op), _integer(len(k.members)), *_kernel_cells(k)) for k in breakdown.kinds
+    ]  # fmt: skip
+    share = breakdown.outside_ms / breakdown.latency_ms
+    outside = (Cell("outside of kernels"), Cell("–"), _time(breakdown.outside_ms), _share(share), *[Cell("–")] * 4)
+    return Table("Time by operator kind", columns, (*rows, outside))
+
+
+def kernels(breakdown: Breakdown) -> Table:
+    """A row per executed kernel, in the order of execution."""
+    columns = ("no.", "kernel", "kind", "time", "share", "MACs", "MAC/s", "bytes/s", "of roofline", "holds")
+    rows = tuple(
+        (_integer(i + 1), Cell(k.name), Cell(k.op), *_kernel_cells(k), Cell(_members(k)))
+        for i, k in enumerate(breakdown.kernels)
+    )
+    return Table("Executed kernels, in order", columns, rows)
+
+
+def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
+    """A row per operator kind of either side, by the size of the difference."""
+    left, right = ({k.op: k.ms for k in side.kinds} for side in (a, b))
+    left["outside of kernels"], right["outside of kernels"] = a.outside_ms, b.outside_ms
+    differences = {op: right.get(op, 0.0) - left.get(op, 0.0) for op in {*left, *right}}
+    rows = []
+    for op, difference in sorted(differences.items(), key=lambda pair: (-abs(pair[1]), pair[0])):
+        sign = "+" if difference > 0 else "−"
+        change = Cell(f"{sign}{quantity.time(abs(difference))}", difference)
+        rows.append((Cell(op), *(_time(t[op]) if op in t else Cell("–", 0.0) for t in (left, right)), change))
+    columns = ("kind", names[0], names[1], "difference")
+    return Table("Where the difference lies", columns, tuple(rows))
+
+
+def processes(m: Measurement) -> Table:
+    """A row per worker process."""
+    columns = ("process", "median", "blocks kept", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
+    return Table("Processes", columns, tuple(_process_row(i, p) for i, p in enumerate(m.processes)))
+
+
+def settings(m: Measurement) -> Table:
+    """Device, protocol and versions, none left out."""
+    rows = [("model", m.model), ("graph digest", m.digest), ("evidence", str(m.evidence))]
+    rows += [(f"device.{key}", value) for key, value in flattened(m.device.to_record())]
+    rows += [(f"protocol.{key}", value) for key, value in flattened(asdict(m.protocol))]
+    rows += [(f"version.{key}", value) for key, value in flattened(m.versions)]
+    return _pairs("Settings", rows)
+
+
+def environment(m: Measurement) -> Table:
+    """The machine as it stood."""
+    rows = [("hardware fingerprint", m.hardware), *flattened(m.environment)]
+    rows += [(f"baseline of anchor {name}", quantity.time(ns / 1e6)) for name, ns in m.anchor_baseline_ns.items()]
+    return _pairs("Environment", rows)
+
+
+def flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, words) for each leaf of a JSON-ready record; a list of named records by their names."""
+    for key, value in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) and "name" in v for v in value):
+            for item in value:
+                yield f"{name}.{item['name']}", "; ".join(str(v) for k, v in item.items() if k != "name")
+        else:
+            yield name, _leaf(value)
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_leaf, value)) or "none"
+    if isinstance(value, Mapping):
+        return "none"
+    if value is None:
+        return quantity.UNKNOWN
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def total_cost(graph: Graph | None) -> tuple[cost.GraphCost | None, str]:
+    """The cost of the graph, or None and the reason."""
+    if graph is None:
+        return None, "the graph is not at hand"
+    if unknown := cost.unknown_operators(graph):
+        return None, f"no rule of cost for {', '.join(unknown)}"
+    try:
+        return cost.of(graph), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
+    s = statistics(m)
+    if s is None:
+        return (Fact("median", quantity.UNKNOWN, "no block counts"),)
+    median, interval = quantity.estimate(s.median, s.low, s.high)
+    width = f", ±{quantity.percent(s.relative_half_width)}" if math.isfinite(s.relative_half_width) else ""
+    facts = [
+        Fact("median", median, f"{interval or 'no interval from one process'}{width}"),
+        Fact("p90 and p99", f"{quantity.time(s.p90)}, {quantity.time(s.p99)}", f"mean {quantity.time(s.mean)}"),
+        Fact("minimum", quantity.time(s.min), f"{quantity.percent(1 - s.min / s.median)} below the median"),
+    ]
+    if n := normalized(m):
+        median, interval = quantity.estimate(n.median, n.low, n.high)
+        facts.append(Fact("at undisturbed speed", median, f"{interval or 'no interval'}, by the anchors"))
+    return tuple(facts)
+
+
+def _cost_facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
+    total, reason = total_cost(graph)
+    s = statistics(m)
+    if total is None:
+        return (Fact("work", quantity.UNKNOWN, reason),)
+    work = Fact("work", quantity.count(total.macs, "MACs"), f"{quantity.count(total.parameters)} parameters")
+    if s is None:
+        return (work,)
+    seconds = s.median / 1e3
+    moved = quantity.count(total.moved_bytes / seconds, "B/s")
+    return work, Fact("achieved", quantity.count(total.macs / seconds, "MAC/s"), f"{moved}, each operator on its own")
+
+
+def _resource_facts(m: Measurement) -> tuple[Fact, ...]:
+    cold = Fact("cold start", quantity.UNKNOWN)
+    s = statistics(m)
+    if m.processes:
+        times = f" = {quantity.significant(m.cold_start_ms / s.median, 2)} × warm" if s else ""
+        cold = Fact(
+            "cold start", quantity.time(m.cold_start_ms), f"first inference{times}; open {quantity.time(m.open_ms)}"
+        )
+    memory = quantity.count(m.peak_memory_bytes, "B") if m.peak_memory_bytes else quantity.UNKNOWN
+    energy = f"{quantity.significant(m.energy_mj)} mJ" if m.energy_mj is not None else "unavailable"
+    return (
+        cold,
+        Fact("peak memory", memory, "network and runtime, largest process"),
+        Fact("energy", energy, "per inference" if m.energy_mj is not None else "no counter on this machine"),
+        Fact("rejected blocks", quantity.percent(m.rejected_share), _causes(m)),
+    )
+
+
+def _causes(m: Measurement) -> str:
+    return ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common()) or "nothing disturbed them"
+
+
+def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
+    s = statistics(m)
+    total, _ = total_cost(graph)
+    status = str(m.status) if m.evidence is Evidence.MEASURED else f"{m.status}, {m.evidence}"
+    macs = Cell(quantity.count(total.macs), total.macs) if total else Cell(quantity.UNKNOWN)
+    latencies = [Cell(quantity.UNKNOWN)] * 4
+    if s:
+        median, interval = quantity.estimate(s.median, s.low, s.high)
+        latencies = [Cell(median, s.median), Cell(interval or "none", s.low), _time(s.p90), _time(s.p99)]
+    cold = _time(m.cold_start_ms) if m.processes else Cell(quantity.UNKNOWN)
+    memory = Cell(quantity.count(m.peak_memory_bytes, "B"), m.peak_memory_bytes)
+    return Cell(m.model), Cell(m.device.name), *latencies, cold, macs, memory, Cell(status)
+
+
+def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:
+    """Time, share, MACs, MAC/s, bytes/s, share of the roofline. A kernel without MACs has no speed of them."""
+    macs = k.work.macs if k.work else None
+    speed = Cell("–", 0.0) if macs == 0 else Cell(quantity.count(k.macs_per_s), k.macs_per_s)
+    amount = Cell("–", 0.0) if macs == 0 else Cell(quantity.count(macs), macs)
+    roof = Cell(quantity.percent(k.roof_share), k.roof_share)
+    return _time(k.ms), _share(k.share), amount, speed, Cell(quantity.count(k.bytes_per_s), k.bytes_per_s), roof
+
+
+def _process_row(i: int, p: Process) -> tuple[Cell, ...]:
+    kept = [float(np.median(b.latencies_ns)) / 1e6 for b in p.kept]
+    return (
+        _integer(i + 1),
+        _time(float(np.median(kept))) if kept else Cell("none kept"),
+        _integer(len(kept)),
+        _integer(len(p.blocks) - len(kept)),
+        _time(p.open_ns / 1e6),
+        _time(p.cold_ns / 1e6),
+        Cell(f"{p.warmup}, {quantity.plural(len(p.warmup_ns), 'run')}", float(len(p.warmup_ns))),
+        Cell(quantity.count(p.peak_memory_bytes, "B"), p.peak_memory_bytes),
+        Cell(p.started),
+    )
+
+
+def _members(k: Kernel) -> str:
+    return ", ".join(k.members) if len(k.members) > 1 else ""
+
+
+def _time(ms: float) -> Cell:
+    return Cell(quantity.time(ms), ms)
+
+
+def _share(share: float) -> Cell:
+    return Cell(quantity.percent(share), share, share)
+
+
+def _integer(n: int) -> Cell:
+    return Cell(str(n), n)
+
+
+def _pairs(caption: str, rows: Sequence[tuple[str, str]]) -> Table:
+    return Table(caption, ("what", "value"), tuple((Cell(key), Cell(value)) for key, value in rows))

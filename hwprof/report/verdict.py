@@ -1,0 +1,181 @@
+"""The answer in one sentence, and every reason to doubt it: the same words in HTML and in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hwprof.errors import InputError
+from hwprof.measurement import Comparison, Evidence, LatencyStatistics, Measurement, Status
+from hwprof.report import quantity
+
+
+class Tone(StrEnum):
+    """How far the answer can be trusted; GOOD needs no second look."""
+
+    GOOD = "good"
+    CAUTION = "caution"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`headline` answers the question, `support` says how sure it is, `doubts` are sentences of their own."""
+
+    tone: Tone
+    headline: str
+    support: str
+    doubts: tuple[str, ...] = ()
+
+
+_VERBS = {
+    Evidence.MEASURED: "takes",
+    Evidence.REPLAYED: "took, in the samples that were played back,",
+    Evidence.ANALYTIC: "is calculated to take",
+    Evidence.EMULATED: "takes, on an emulator,",
+}
+_NOT_MEASURED = {
+    Evidence.REPLAYED: "Replayed: stored samples were played back; nothing was run for this report.",
+    Evidence.ANALYTIC: "Analytic: calculated from the device's stated peaks; nothing was measured.",
+    Evidence.EMULATED: "Emulated: the time of an emulator, not of the device that it stands for.",
+}
+_COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
+
+
+def statistics(m: Measurement) -> LatencyStatistics | None:
+    """The raw statistics, or None where no block counts."""
+    try:
+        return m.statistics
+    except InputError:
+        return None
+
+
+def normalized(m: Measurement) -> LatencyStatistics | None:
+    """The anchor-normalized statistics, or None where no block counts or no anchor ran."""
+    if not m.anchor_baseline_ns or not any(b.anchors_ns for p in m.processes for b in p.kept):
+        return None
+    try:
+        return m.normalized
+    except InputError:
+        return None
+
+
+def of_profile(m: Measurement) -> Verdict:
+    """The latency of one network on one device."""
+    s = statistics(m)
+    doubts = (*not_measured(m), *_status_doubt(m, s), *warnings(m))
+    if s is None or m.status is Status.INVALID:
+        return Verdict(Tone.BAD, f"{m.model} has no valid latency on {m.device.name}", str(m.status), doubts)
+    median, interval = quantity.estimate(s.median, s.low, s.high)
+    converged = m.status is Status.CONVERGED
+    about = "" if converged else "about "
+    sure = f"95 % interval {interval}" if interval else "no interval: it needs two processes"
+    support = f"{sure}; {m.status}, {_extent(m)}"
+    tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
+    return Verdict(tone, f"{m.model} {_VERBS[m.evidence]} {about}{median} on {m.device.name}", support, doubts)
+
+
+def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
+    """One network's own verdict, or the range of several. Raises InputError without any."""
+    if not measurements:
+        raise InputError("a report needs at least one measurement; none was given")
+    if len(measurements) == 1:
+        return of_profile(measurements[0])
+    timed = sorted(((s.median, m.model) for m in measurements if (s := statistics(m))), key=lambda pair: pair[0])
+    what = f"{len(measurements)} profiles on {_devices(measurements)}"
+    doubts = mixed_hardware(measurements) + tuple(dict.fromkeys(d for m in measurements for d in not_measured(m)))
+    support = _statuses(measurements)
+    if not timed:
+        return Verdict(Tone.BAD, f"{what}: no valid latency", support, doubts)
+    (fastest, first), (slowest, last) = timed[0], timed[-1]
+    worst = max((of_profile(m).tone for m in measurements), key=list(Tone).index)
+    range_ = f"from {quantity.time(fastest)} ({first}) to {quantity.time(slowest)} ({last})"
+    return Verdict(worst, f"{what}: {range_}", support, doubts)
+
+
+def of_comparison(c: Comparison) -> Verdict:
+    """Whether B is faster or slower than A, and by how much."""
+    a, b = labels(c)
+    sides = (c.a, c.b)
+    doubts = mixed_hardware(sides) + tuple(dict.fromkeys(d for m in sides for d in not_measured(m)))
+    doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in _status_doubt(m, statistics(m)))
+    ratio = f"{quantity.ratio(c.ratio)} of its time"
+    rounds = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
+    support = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)} from {rounds}"
+    support += f"; within ±{quantity.percent(c.margin)} counts as the same"
+    if c.verdict not in _COMPARED:
+        return Verdict(Tone.CAUTION, f"Whether {b} is faster than {a} stays open: it takes {ratio}", support, doubts)
+    tone = Tone.CAUTION if doubts else Tone.GOOD
+    return Verdict(tone, f"{b} {_COMPARED[c.verdict]} {a}: it takes {ratio}", support, doubts)
+
+
+def labels(c: Comparison) -> tuple[str, str]:
+    """Names of A and B that tell them apart: the models', else with the device's."""
+    if c.a.model != c.b.model:
+        return c.a.model, c.b.model
+    if c.a.device.name != c.b.device.name:
+        return f"{c.a.model} on {c.a.device.name}", f"{c.b.model} on {c.b.device.name}"
+    return f"{c.a.model} (A)", f"{c.b.model} (B)"
+
+
+def not_measured(m: Measurement) -> tuple[str, ...]:
+    """One sentence where the times are no measurement, else nothing."""
+    return (_NOT_MEASURED[m.evidence],) if m.evidence in _NOT_MEASURED else ()
+
+
+def mixed_hardware(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    """One sentence where figures of different machines meet, else nothing."""
+    n = len({m.hardware for m in measurements})
+    return (f"These figures come from {n} different machines; a difference may be the machines'.",) if n > 1 else ()
+
+
+def rejected_causes(m: Measurement) -> Counter[str]:
+    """How many blocks each cause rejected."""
+    return Counter(b.rejected for p in m.processes for b in p.blocks if b.rejected)
+
+
+def warnings(m: Measurement) -> tuple[str, ...]:
+    """Those of the whole and of its processes, each once."""
+    return tuple(dict.fromkeys((*m.warnings, *(w for p in m.processes for w in p.warnings))))
+
+
+def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...]:
+    """One sentence on why the measurement did not converge, else nothing."""
+    if m.status is Status.BUDGET:
+        return (f"Not converged: the budget ended first; {_reached(m, s)}.",)
+    if m.status is Status.UNSTABLE:
+        causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
+        share = quantity.percent(m.rejected_share)
+        return (
+            f"Not converged: the machine was disturbed; {share} of the blocks were rejected ({causes or 'no cause'}).",
+        )
+    if m.status is Status.NOT_STEADY:
+        n = sum(p.warmup == str(Status.NOT_STEADY) for p in m.processes)
+        return (
+            f"Not converged: {n} of {quantity.plural(len(m.processes), 'process')} never became steady in warm-up.",
+        )
+    return ("Invalid: no block of the measurement counts.",) if m.status is Status.INVALID and s is None else ()
+
+
+def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
+    if s is None or not math.isfinite(s.relative_half_width):
+        return "there is no interval yet"
+    reached, target = quantity.percent(s.relative_half_width), quantity.percent(m.protocol.target)
+    return f"the interval is ±{reached}, the target ±{target}"
+
+
+def _extent(m: Measurement) -> str:
+    return f"{quantity.plural(len(m.processes), 'process')}, {quantity.plural(m.samples, 'sample')}"
+
+
+def _devices(measurements: Sequence[Measurement]) -> str:
+    names = sorted({m.device.name for m in measurements})
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} devices"
+
+
+def _statuses(measurements: Sequence[Measurement]) -> str:
+    counts = Counter(str(m.status) for m in measurements)
+    return ", ".join(f"{n} {status}" for status, n in counts.most_common())
