@@ -75,6 +75,11 @@ class Node:
     domain: str = ""
     name: str = ""
 
+    @property
+    def label(self) -> str:
+        """The name, or that of the first output where the file gives none."""
+        return self.name or self.outputs[0]
+
     def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
         for key, value in self.attributes:
             if key == name:

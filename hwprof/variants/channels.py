@@ -54,10 +54,11 @@ class ChannelLayout:
         self._groups: list[_Group] = []
         self._parents: list[int] = []
         self._axes: dict[str, list[Axis | None]] = {}  # None: an axis of a weight that nothing claimed yet
-        for tensor in graph.weights:
-            self._axes[tensor.name] = [None] * len(tensor.shape)
-        for tensor in (*graph.inputs, *graph.constants):
-            self._axes[tensor.name] = [(Segment(size),) for size in tensor.shape]
+        floats = (c for c in graph.constants if c.dtype.startswith(("float", "bfloat")))
+        self._weights = {t.name for t in (*graph.weights, *floats)}  # a small bias is a constant of a loaded file
+        for tensor in (*graph.weights, *graph.constants, *graph.inputs):
+            unclaimed = tensor.name in self._weights
+            self._axes[tensor.name] = [None if unclaimed else (Segment(size),) for size in tensor.shape]
         for node in graph.nodes:
             self._visit(node)
         for name in graph.outputs:
@@ -154,7 +155,7 @@ class ChannelLayout:
 
     def _broadcast(self, names: Iterable[str], skip: int = 0) -> list[Axis]:
         """The axes, without the last `skip`, of an element-wise result. Weights follow the other operands."""
-        names = sorted(names, key=lambda name: name in self.graph.weight_names)
+        names = sorted(names, key=lambda name: name in self._weights)
         ranks = {name: len(self.graph.shape(name)) - skip for name in names}
         result: list[Axis] = []
         for back in range(max(ranks.values()), 0, -1):
@@ -232,14 +233,14 @@ class ChannelLayout:
         if min(len(self.graph.shape(a)), len(self.graph.shape(b))) < 2:
             return self.whole(node)
         rows, columns = self._outer(node, a, -2), self._outer(node, b, -1)
-        if b in self.graph.weight_names:
+        if b in self._weights:
             self._follow(b, -2, self.axes(a)[-1])
         else:
             self._follow(a, -1, self.axes(b)[-2])
         return self._write(node, [*self._broadcast(node.inputs, skip=2), rows, columns])
 
     def _outer(self, node: Node, name: str, index: int) -> Axis:
-        return self._source(node, name, index) if name in self.graph.weight_names else self.axes(name)[index]
+        return self._source(node, name, index) if name in self._weights else self.axes(name)[index]
 
     def gemm(self, node: Node) -> None:
         a, b, *c = node.inputs

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwprof.errors import InputError
-from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
+from hwprof.graph import AttributeValue, Constant, Graph, Node
 from hwprof.variants.channels import Axis, ChannelLayout, Producer
 
-Kept = Mapping[int, int]  # group -> channels that stay
+Chosen = Mapping[int, np.ndarray]  # group -> sorted indices of the channels that stay
 _TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the output
 
 
@@ -52,7 +52,7 @@ def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int
     not fit, UnknownOperatorError for an operator without a rule.
     """
     layout = ChannelLayout(graph)
-    return _shrunk(layout, _kept(layout, keep, granule))
+    return _shrunk(layout, {root: np.arange(count) for root, count in _kept(layout, keep, granule).items()})
 
 
 def prune_weights(
@@ -60,21 +60,17 @@ def prune_weights(
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """Like `prune_channels`, with the weights of the graph: the channels of the smallest L1 norm go."""
     layout = ChannelLayout(graph)
-    kept = _kept(layout, keep, granule)
-    chosen = {root: _strongest(layout, root, count, weights) for root, count in kept.items()}
-    sliced = {
-        name: array[np.ix_(*(_places(layout, axis, chosen) for axis in layout.axes(name)))] if array.ndim else array
-        for name, array in weights.items()
-        if name in graph.weight_names
-    }
-    return _shrunk(layout, kept), sliced
+    counts = _kept(layout, keep, granule)
+    chosen = {root: _strongest(layout, root, count, weights) for root, count in counts.items()}
+    sliced = {t.name: _slice(layout, chosen, t.name, weights[t.name]) for t in graph.weights}
+    return _shrunk(layout, chosen), sliced
 
 
 # -- how many, and which -------------------------------------------------------------------------------
 
 
 def _describe(layout: ChannelLayout, root: int) -> ChannelGroup:
-    names = dict.fromkeys(_title(p.node) for p in _producers(layout, root))
+    names = dict.fromkeys(p.node.label for p in _producers(layout, root))
     return ChannelGroup(next(iter(names)), layout.channels(root), layout.granule(root), tuple(names))
 
 
@@ -82,11 +78,7 @@ def _producers(layout: ChannelLayout, root: int) -> list[Producer]:
     return [p for group, p in enumerate(layout.producers) if layout.root(group) == root]
 
 
-def _title(node: Node) -> str:
-    return node.name or node.outputs[0]
-
-
-def _kept(layout: ChannelLayout, keep: float | Mapping[str, float], granule: int) -> Kept:
+def _kept(layout: ChannelLayout, keep: float | Mapping[str, float], granule: int) -> dict[int, int]:
     if granule < 1:
         raise InputError(f"channels cannot be kept in multiples of {granule}; the granule is at least 1")
     groups = {_describe(layout, root).name: root for root in layout.prunable()}
@@ -104,7 +96,8 @@ def _rounded(layout: ChannelLayout, root: int, share: float, granule: int) -> in
     step = math.lcm(own, granule)
     if share == 1 or step > channels:
         step = own
-    return min(max(round(channels * share / step), 1) * step, channels) if share < 1 else channels
+    half_up = int(channels * share / step + 0.5)
+    return min(max(half_up, 1) * step, channels)
 
 
 def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -112,15 +105,15 @@ def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[st
     channels, granule = layout.channels(root), layout.granule(root)
     norm = np.zeros(channels)
     for producer in _producers(layout, root):
-        array = np.abs(weights[producer.weight].astype(float))
+        array = np.abs(np.asarray(weights[producer.weight], float))
         norm += array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
     blocks = np.argsort(-norm.reshape(-1, granule).sum(axis=1), kind="stable")[: count // granule]
     return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
 
 
-def _places(layout: ChannelLayout, axis: Axis, chosen: Mapping[int, np.ndarray]) -> np.ndarray:
+def _places(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> np.ndarray:
     """Indices along an axis that stay."""
-    places, start = [], 0
+    places, start = [np.arange(0)], 0
     for segment in axis:
         root = None if segment.group is None else layout.root(segment.group)
         if root is None or root not in chosen:
@@ -132,62 +125,71 @@ def _places(layout: ChannelLayout, axis: Axis, chosen: Mapping[int, np.ndarray])
             blocks = chosen[root][::units] // units
             places.append(start + (blocks[:, None] * places_per_unit + np.arange(places_per_unit)).ravel())
         start += segment.size
-    return np.concatenate(places) if places else np.arange(0)
+    return np.concatenate(places)
+
+
+def _slice(layout: ChannelLayout, chosen: Chosen, name: str, array: np.ndarray) -> np.ndarray:
+    for index, axis in enumerate(layout.axes(name)):
+        array = np.take(array, _places(layout, chosen, axis), axis=index)
+    return array
 
 
 # -- the smaller graph ---------------------------------------------------------------------------------
 
 
-def _shrunk(layout: ChannelLayout, kept: Kept) -> Graph:
+def _shrunk(layout: ChannelLayout, chosen: Chosen) -> Graph:
     graph = layout.graph
-    targets = {node.outputs[0]: target for node in graph.nodes if (target := _new_target(layout, kept, node))}
-    nodes = [_aimed(_regrouped(layout, kept, node), targets.get(node.outputs[0])) for node in graph.nodes]
+    targets = {node.outputs[0]: target for node in graph.nodes if (target := _new_target(layout, chosen, node))}
+    nodes = [_aimed(_regrouped(layout, chosen, node), targets.get(node.outputs[0])) for node in graph.nodes]
     read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
     return replace(
         graph,
         nodes=tuple(nodes),
-        weights=tuple(replace(t, shape=_shape(layout, kept, t)) for t in graph.weights),
-        constants=tuple(c for c in (*graph.constants, *targets.values()) if c.name in read),
-        values=tuple(replace(t, shape=_shape(layout, kept, t)) for t in graph.values),
+        weights=tuple(replace(t, shape=_shape(layout, chosen, t.name)) for t in graph.weights),
+        constants=tuple(_constant(layout, chosen, c) for c in graph.constants if c.name in read)
+        + tuple(targets.values()),
+        values=tuple(replace(t, shape=_shape(layout, chosen, t.name)) for t in graph.values),
         name=f"{graph.name}-pruned",
         source=None,
     )
 
 
-def _shape(layout: ChannelLayout, kept: Kept, tensor: Tensor) -> tuple[int, ...]:
-    return tuple(_length(layout, kept, axis) for axis in layout.axes(tensor.name))
+def _length(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> int:
+    return len(_places(layout, chosen, axis))
 
 
-def _length(layout: ChannelLayout, kept: Kept, axis: Axis) -> int:
-    total = 0
-    for segment in axis:
-        root = None if segment.group is None else layout.root(segment.group)
-        channels = layout.channels(root) if root is not None else 1
-        stays = kept.get(root, channels) if root is not None else 1
-        total += segment.size * stays // channels
-    return total
+def _shape(layout: ChannelLayout, chosen: Chosen, name: str) -> tuple[int, ...]:
+    return tuple(_length(layout, chosen, axis) for axis in layout.axes(name))
 
 
-def _regrouped(layout: ChannelLayout, kept: Kept, node: Node) -> Node:
+def _constant(layout: ChannelLayout, chosen: Chosen, constant: Constant) -> Constant:
+    shape = _shape(layout, chosen, constant.name)
+    if shape == constant.shape:
+        return constant
+    values = _slice(layout, chosen, constant.name, np.reshape(constant.values, constant.shape))
+    return replace(constant, shape=shape, values=tuple(values.ravel().tolist()))
+
+
+def _regrouped(layout: ChannelLayout, chosen: Chosen, node: Node) -> Node:
     """A convolution whose groups shrank in number, not in size."""
     groups: int = node.attribute("group", 1)
     if groups == 1:
         return node
     before = layout.graph.shape(node.inputs[0])[1]
-    after = _length(layout, kept, layout.axes(node.inputs[0])[1])
+    after = _length(layout, chosen, layout.axes(node.inputs[0])[1])
     attributes: list[tuple[str, AttributeValue]] = [
         (key, groups * after // before if key == "group" else value) for key, value in node.attributes
     ]
     return replace(node, attributes=tuple(attributes))
 
 
-def _new_target(layout: ChannelLayout, kept: Kept, node: Node) -> Constant | None:
+def _new_target(layout: ChannelLayout, chosen: Chosen, node: Node) -> Constant | None:
     """The constant that tells a Reshape or Resize its smaller output, where the old one no longer fits."""
     position = _TARGET_SHAPE.get(node.op, len(node.inputs))
     old = next((c for c in layout.graph.constants if node.inputs[position : position + 1] == (c.name,)), None)
     if old is None:
         return None
-    shape = tuple(_length(layout, kept, axis) for axis in layout.axes(node.outputs[0]))
+    shape = _shape(layout, chosen, node.outputs[0])
     values = tuple(size if v > 0 else v for v, size in zip(old.values, shape, strict=True))
     return None if values == old.values else replace(old, name=f"{node.outputs[0]}_shape", values=values)
 

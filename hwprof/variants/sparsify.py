@@ -1,0 +1,41 @@
+"""Unstructured sparsity: the smallest weights of a trained network become zero.
+
+2026-11-20, what a sparse variant is. A Graph holds no weights, so the sparse network is the same Graph,
+with the same digest, and dense kernels take the same time for it: a zero costs as much as any number.
+There is therefore no Graph -> Graph function here. What can be measured is a model file whose weights are
+really zero, and that is what `hwprof.variants.apply` writes, so that anyone can see for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+
+_WEIGHT_INPUTS = {
+    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1),
+    "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2),
+}  # fmt: skip
+
+
+def sparsify_weights(graph: Graph, weights: Mapping[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
+    """The weights with a share `sparsity` in [0, 1) of each matrix or filter set to zero, the smallest first.
+
+    Biases, normalization and embeddings stay. Raises InputError for another share.
+    """
+    if not 0 <= sparsity < 1:
+        raise InputError(f"cannot set a share of {sparsity} of the weights to zero; it is at least 0 and below 1")
+    pruned = {n.inputs[i] for n in graph.nodes for i in _WEIGHT_INPUTS.get(n.op, ()) if i < len(n.inputs)}
+    pruned &= graph.weight_names
+    return {name: _zeroed(array, sparsity) if name in pruned else array for name, array in weights.items()}
+
+
+def _zeroed(array: np.ndarray, sparsity: float) -> np.ndarray:
+    flat = array.ravel().copy()
+    count = int(flat.size * sparsity)
+    if count:
+        flat[np.argpartition(np.abs(flat), count - 1)[:count]] = 0
+    return flat.reshape(array.shape)
