@@ -82,11 +82,7 @@ def _count(graph: Graph, node: Node) -> tuple[int, int, int, int]:
     rule = RULES.get(_key(node))
     if rule is None:
         raise UnknownOperatorError(f"the cost of {_title(node)} is unknown: it has no rule in hwprof.cost.RULES")
-    operator = _Operator(
-        node,
-        [graph.type_of(name) if name else None for name in node.inputs],
-        [graph.type_of(name) if name else None for name in node.outputs],
-    )
+    operator = _Operator(graph, node)
     return *rule.work(operator), *rule.traffic(operator)
 
 
@@ -101,28 +97,29 @@ def _title(node: Node) -> str:
 
 @dataclass(slots=True)
 class _Operator:
-    """A node with the types of its inputs and outputs; None stands for an optional one left out."""
+    """A node in its graph. A type is looked up where a rule asks for it: one that no rule needs may be unknown."""
 
+    graph: Graph
     node: Node
-    inputs: Sequence[Tensor | None]
-    outputs: Sequence[Tensor | None]
 
     def has_input(self, index: int) -> bool:
-        return index < len(self.inputs) and self.inputs[index] is not None
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
 
     def input(self, index: int = 0) -> Tensor:
         """Raises InputError when it is left out."""
-        tensor = self.inputs[index] if index < len(self.inputs) else None
-        if tensor is None:
+        if not self.has_input(index):
             raise InputError(f"{_title(self.node)} needs input {index}, which the graph leaves out")
-        return tensor
+        return self.graph.type_of(self.node.inputs[index])
 
     def output(self) -> Tensor:
-        """The first output that is there. Raises InputError when all are left out."""
-        for tensor in self.outputs:
-            if tensor is not None:
-                return tensor
+        """The first output that is not left out. Raises InputError when all are."""
+        for name in self.node.outputs:
+            if name:
+                return self.graph.type_of(name)
         raise InputError(f"{_title(self.node)} has no output")
+
+    def bytes_of(self, names: Sequence[str]) -> int:
+        return sum(self.graph.type_of(name).size_bytes for name in names if name)
 
 
 _Work: TypeAlias = Callable[[_Operator], tuple[int, int]]  # returns MACs, element operations
@@ -132,13 +129,9 @@ _Traffic: TypeAlias = Callable[[_Operator], tuple[int, int]]  # returns bytes re
 # -- traffic -----------------------------------------------------------------------------------------
 
 
-def _bytes(tensors: Sequence[Tensor | None]) -> int:
-    return sum(t.size_bytes for t in tensors if t is not None)
-
-
 def _everything(op: _Operator) -> tuple[int, int]:
     """All inputs are read and all outputs written."""
-    return _bytes(op.inputs), _bytes(op.outputs)
+    return op.bytes_of(op.node.inputs), op.bytes_of(op.node.outputs)
 
 
 def _nothing(_op: _Operator) -> tuple[int, int]:
@@ -148,13 +141,13 @@ def _nothing(_op: _Operator) -> tuple[int, int]:
 
 def _selection(op: _Operator) -> tuple[int, int]:
     """Of the data (input 0) as much is read as is written; indices and limits are read whole."""
-    written = _bytes(op.outputs)
-    return written + _bytes(op.inputs[1:]), written
+    written = op.bytes_of(op.node.outputs)
+    return written + op.bytes_of(op.node.inputs[1:]), written
 
 
 def _metadata(op: _Operator) -> tuple[int, int]:
     """The input's shape is asked for, its elements are not read."""
-    return 0, _bytes(op.outputs)
+    return 0, op.bytes_of(op.node.outputs)
 
 
 # -- work: element-wise, reductions, copies ----------------------------------------------------------
@@ -179,7 +172,7 @@ def _per_input(count: int) -> _Work:
 
 def _variadic(op: _Operator) -> tuple[int, int]:
     """Sum, Max, ... of n tensors are n - 1 operations per output element; of one tensor, a copy."""
-    return 0, (len(op.inputs) - 1) * op.output().numel
+    return 0, (len(op.node.inputs) - 1) * op.output().numel
 
 
 def _pool(op: _Operator) -> tuple[int, int]:
@@ -248,8 +241,8 @@ def _einsum(op: _Operator) -> tuple[int, int]:
 
     Raises for three operands and more, whose work depends on the order in which a runtime contracts them.
     """
-    if len(op.inputs) > 2:
-        raise UnknownOperatorError(f"the cost of {_title(op.node)} of {len(op.inputs)} operands is unknown")
+    if len(op.node.inputs) > 2:
+        raise UnknownOperatorError(f"the cost of {_title(op.node)} of {len(op.node.inputs)} operands is unknown")
     terms, arrow, result = op.node.attribute("equation").replace(" ", "").partition("->")
     sizes: dict[str, int] = {}
     for i, term in enumerate(terms.split(",")):
@@ -258,7 +251,7 @@ def _einsum(op: _Operator) -> tuple[int, int]:
         result = "".join(label for label in sizes if terms.count(label) == 1)
     depth = math.prod(size for label, size in sizes.items() if label not in result)
     work = op.output().numel * depth
-    return (work, 0) if len(op.inputs) == 2 and depth > 1 else (0, work)
+    return (work, 0) if len(op.node.inputs) == 2 and depth > 1 else (0, work)
 
 
 def _label_sizes(term: str, shape: tuple[int, ...]) -> dict[str, int]:

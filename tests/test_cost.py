@@ -349,6 +349,14 @@ def test_a_tensor_of_unknown_shape_is_an_error_and_not_zero():
         cost.of(graph)
 
 
+def test_a_type_that_no_rule_needs_may_be_unknown():
+    # ONNX's inference does not know the mask of a Dropout from before opset 12.
+    dropout = Node("Dropout", ("x",), ("y", "mask"))
+    x, y = (Tensor(name, "float32", (4,)) for name in "xy")
+    graph = Graph(inputs=(x,), outputs=("y",), nodes=(dropout,), values=(y,))
+    assert cost.of(graph).moved_bytes == 0
+
+
 def test_a_missing_input_is_an_error_that_names_the_operator():
     with pytest.raises(InputError, match=r"MatMul .* needs input 0"):
         cost.of(single("MatMul", [None, f32(2, 2)], f32(2, 2)))
