@@ -1,0 +1,148 @@
+"""Analytic quantities of a graph as a runtime executes it: launches, multiply-adds and bytes moved, by kind of kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from hwprof import cost
+from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, masks
+from hwprof.errors import InputError
+from hwprof.graph import Graph, Node, Tensor
+
+# Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
+MATRIX_KINDS = ("convolution", "pointwise", "depthwise", "linear", "product", "recurrence")
+# All others: launches and bytes.
+OTHER_KINDS = ("pool", "normalization", "activation", "addition", "movement")
+PATH_QUANTITIES = ("path launches", "path macs", "path bytes")
+QUANTITIES = (
+    *(f"{kind} {what}" for kind in MATRIX_KINDS for what in ("launches", "macs", "bytes")),
+    *(f"{kind} {what}" for kind in OTHER_KINDS for what in ("launches", "bytes")),
+    *PATH_QUANTITIES,
+)
+_COLUMN = {name: i for i, name in enumerate(QUANTITIES)}
+
+# The balance by which the critical path is found: a launch costs as much as moving 20 kB, and a byte as
+# much as 10 multiply-adds (a phone core, an edge GPU and a server all lie within a factor of 5).
+LAUNCH_BYTES = 20_000
+MACS_PER_BYTE = 10
+
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+_PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum"})
+_RECURRENCES = frozenset({"LSTM", "GRU", "RNN"})
+_NORMALIZATIONS = frozenset(
+    {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "Softmax",
+     "LogSoftmax", "LpNormalization", "RMSNormalization", "MeanVarianceNormalization"}
+)  # fmt: skip
+_MOVEMENTS = frozenset(
+    {"Concat", "Transpose", "Slice", "Split", "Pad", "Gather", "GatherElements", "GatherND", "ScatterND", "Expand",
+     "Tile", "Resize", "DepthToSpace", "SpaceToDepth", "Cast", "QuantizeLinear", "DequantizeLinear"}
+)  # fmt: skip
+
+
+class PhysicalEncoder(TransformerMixin, BaseEstimator):
+    """Graphs to [n_graphs, n_hypotheses * n_quantities]: for each hypothesis of
+    `hwprof.encoders.execution` the `QUANTITIES`, as counts, multiply-adds and bytes.
+
+    The path quantities are the same under every hypothesis. Nothing is learned from data.
+    """
+
+    def fit(self, X: Sequence[Graph], y: object = None) -> PhysicalEncoder:
+        del X, y
+        return self
+
+    def transform(self, X: Sequence[Graph]) -> np.ndarray:
+        """Raises UnknownOperatorError for an operator without a rule of cost, InputError for one
+        whose shapes are unknown or for something that is no graph."""
+        rows: dict[Hashable, np.ndarray] = {}
+        if not len(X):
+            return np.empty((0, len(HYPOTHESES) * len(QUANTITIES)))
+        return np.stack([_encoded(graph, rows) for graph in X])
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        del input_features
+        return np.array([f"{hypothesis}: {quantity}" for hypothesis in HYPOTHESES for quantity in QUANTITIES])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+def by_hypothesis(encoded: np.ndarray) -> np.ndarray:
+    """encoded: [n, n_hypotheses * n_quantities]. Returns [n, n_hypotheses, n_quantities]."""
+    return encoded.reshape(len(encoded), len(HYPOTHESES), len(QUANTITIES))
+
+
+def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
+    """[n_hypotheses * n_quantities]. `rows` remembers the quantities of operators seen before."""
+    if not isinstance(graph, Graph):
+        raise InputError(f"a graph was wanted, not {type(graph).__name__} {graph!r:.60}")
+    kernels = np.zeros((len(graph.nodes), len(QUANTITIES)))
+    for i, node in enumerate(graph.nodes):
+        key = _signature(graph, node)
+        if key not in rows:
+            rows[key] = _quantities(graph, node)
+        kernels[i] = rows[key]
+    totals = kernels[:, [_COLUMN[name] for name in PATH_QUANTITIES]]
+    executed = masks(graph, totals @ [LAUNCH_BYTES, 1 / MACS_PER_BYTE, 1.0]).astype(float)
+    sums = executed @ kernels
+    sums[:, -len(PATH_QUANTITIES) :] = executed[HYPOTHESES.index("path")] @ totals
+    sums[HYPOTHESES.index("path"), : -len(PATH_QUANTITIES)] = sums[HYPOTHESES.index("fused"), : -len(PATH_QUANTITIES)]
+    return sums.ravel()
+
+
+def _signature(graph: Graph, node: Node) -> Hashable:
+    """Equal for operators of equal cost."""
+    types = [graph.type_of(name) if name else None for name in (*node.inputs, *node.outputs)]
+    return node.op, node.domain, node.attributes, tuple((t.dtype, t.shape) if t else None for t in types)
+
+
+def _quantities(graph: Graph, node: Node) -> np.ndarray:
+    """[n_quantities] of the node alone; all zeros for a view, which launches nothing."""
+    work = cost.of_node(graph, node)
+    row = np.zeros(len(QUANTITIES))
+    if not work.moved_bytes:
+        return row
+    kind = _kind(graph, node)
+    amounts = {"launches": 1, "macs": work.macs, "bytes": work.moved_bytes}
+    for what, amount in amounts.items():
+        if (column := _COLUMN.get(f"{kind} {what}")) is not None:
+            row[column] = amount
+        row[_COLUMN[f"path {what}"]] = amount
+    return row
+
+
+def _kind(graph: Graph, node: Node) -> str:
+    if node.op in _CONVOLUTIONS:
+        return _kind_of_convolution(graph, node)
+    if node.op in _PRODUCTS:
+        weights = graph.weight_names
+        return "linear" if any(name in weights for name in node.inputs) else "product"
+    for kind, operators in (
+        ("recurrence", _RECURRENCES), ("normalization", _NORMALIZATIONS), ("movement", _MOVEMENTS),
+        ("activation", ACTIVATIONS),
+    ):  # fmt: skip
+        if node.op in operators:
+            return kind
+    if "Pool" in node.op or node.op.startswith("Reduce"):
+        return "pool"
+    return "addition" if _large_operands(graph, node) > 1 else "activation"
+
+
+def _kind_of_convolution(graph: Graph, node: Node) -> str:
+    if node.attribute("group", 1) > 1:
+        return "depthwise"
+    weight = graph.type_of(node.inputs[3 if node.op == "QLinearConv" else 1])
+    return "pointwise" if math.prod(weight.shape[2:]) == 1 else "convolution"
+
+
+def _large_operands(graph: Graph, node: Node) -> int:
+    """How many operands have as many elements as the result: one means an element-wise function of one tensor."""
+    result = _first(graph, node.outputs)
+    return sum(graph.type_of(name).numel >= result.numel for name in node.inputs if name)
+
+
+def _first(graph: Graph, names: Sequence[str]) -> Tensor:
+    return next(graph.type_of(name) for name in names if name)
