@@ -47,6 +47,7 @@ def measure(request: Mapping[str, Any]) -> Answers:
     settings = ProtocolSettings(**request["settings"])
     backend: Backend = plugins.load("backend", device.backend)
     graphs = [Graph.from_json(text) for text in request["graphs"]]
+    os.environ["HWPROF_PROCESS"] = str(request["round"])  # backends that play a machine vary by it
     with ExitStack() as stack:
         memory, subjects = [], []
         for graph in graphs:

@@ -1,0 +1,41 @@
+# make demo: profile a real network on this machine.  make test: everything that is checked.
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+DEMO_STORE = build/demo.db
+
+.PHONY: demo test lint unit benchmarks clean
+
+demo: $(VENV)/.demo
+	@mkdir -p build
+	$(VENV)/bin/hwprof doctor
+	$(VENV)/bin/hwprof profile mobilenet_v2 --store $(DEMO_STORE) || [ $$? -eq 4 ]
+	$(VENV)/bin/hwprof compare mobilenet_v2 --variant int8 --fast --store $(DEMO_STORE) || [ $$? -eq 4 ]
+	$(VENV)/bin/hwprof report mobilenet_v2 --store $(DEMO_STORE) -o build/demo.html
+	@echo "open build/demo.html in a browser"
+
+test: lint unit
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/.test
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "hwprof needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[onnxruntime]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all,test]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf build $(VENV)

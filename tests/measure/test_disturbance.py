@@ -1,0 +1,51 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hwprof.measure import disturbance
+from hwprof.measure.disturbance import Reading, cause
+
+CALM = Reading(wait_ns=0, stolen_ticks=0, clock_khz=2_000_000, throttled=0)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (CALM, ""),
+        (Reading(9_000_000, 0, 2_000_000, 0), ""),  # waited for 0.9 % of a second
+        (Reading(11_000_000, 0, 2_000_000, 0), "preempted"),
+        (Reading(0, 1, 2_000_000, 0), "steal"),
+        (Reading(0, 0, 1_900_000, 0), "frequency"),
+        (Reading(0, 0, 2_000_000, 1), "throttled"),
+    ],
+)
+def test_a_second_is_rejected_by_what_happened_in_it(after: Reading, expected: str):
+    assert cause(CALM, after, wall_ns=10**9) == expected
+
+
+def test_counters_that_a_system_lacks_reject_nothing():
+    nothing = Reading(None, None, None, None)
+    assert cause(nothing, nothing, wall_ns=10**9) == ""
+
+
+def test_sharing_a_core_with_a_busy_process_is_seen():
+    core = sorted(os.sched_getaffinity(0))[-1]
+    program = f"""
+import os, subprocess, sys, time
+os.sched_setaffinity(0, {{{core}}})
+from hwprof.measure import disturbance
+busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+try:
+    time.sleep(0.3)
+    before, start = disturbance.read([{core}]), time.perf_counter_ns()
+    while time.perf_counter_ns() - start < 300_000_000: pass
+    print(disturbance.cause(before, disturbance.read([{core}]), 300_000_000))
+finally:
+    busy.kill()
+"""
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    if disturbance.read([core]).wait_ns is None:
+        pytest.skip("this kernel keeps no scheduler statistics")
+    assert shown.stdout.strip() in ("preempted", "steal")

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import pytest
+
+from hwprof.errors import EnvironmentUnfitError
+from hwprof.measure.exclusive import machine_to_ourselves
+
+
+def test_a_second_measurement_is_refused_while_the_first_runs():
+    with machine_to_ourselves("hwprof-test-a"):
+        program = "from hwprof.measure.exclusive import machine_to_ourselves as m\nwith m('hwprof-test-a'): pass"
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert "another hwprof is measuring" in other.stderr
+
+
+def test_the_lock_goes_with_its_holder():
+    with machine_to_ourselves("hwprof-test-b"):
+        pass
+    with machine_to_ourselves("hwprof-test-b"):
+        pass
+
+
+def test_the_lock_goes_with_a_killed_process():
+    program = (
+        "import os, signal\nfrom hwprof.measure.exclusive import machine_to_ourselves as m\n"
+        "with m('hwprof-test-c'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program])
+    with machine_to_ourselves("hwprof-test-c"):
+        pass
+
+
+def test_the_error_says_what_to_do():
+    with (
+        machine_to_ourselves("hwprof-test-d"),
+        pytest.raises(EnvironmentUnfitError, match="wait for it to end"),
+        machine_to_ourselves("hwprof-test-d"),
+    ):
+        pass

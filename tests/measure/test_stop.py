@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwprof.measure import stop
+from hwprof.measurement import Block, ProtocolSettings, Status
+from tests.samples import make_process
+
+SETTINGS = ProtocolSettings()
+
+
+def processes(n: int, spread: float, blocks: int = 10):
+    rng = np.random.default_rng(1)
+    return [make_process(i, 1e6 * (1 + spread * rng.standard_normal(blocks))) for i in range(n)]
+
+
+def test_identical_processes_have_no_width():
+    assert stop.half_width([make_process(i, [1e6] * 5) for i in range(3)]) == 0
+
+
+def test_one_process_has_no_interval():
+    assert stop.half_width(processes(1, 0.01)) == np.inf
+
+
+def test_precision_needs_the_least_number_of_processes():
+    assert not stop.is_precise(processes(4, 0.0), SETTINGS)
+    assert stop.is_precise(processes(5, 0.0), SETTINGS)
+
+
+def test_precision_must_hold_in_two_consecutive_rounds():
+    steady = [make_process(i, [1e6] * 5) for i in range(6)]
+    disturbed = [make_process(0, [1.5e6] * 5), make_process(1, [0.7e6] * 5), *steady[2:5]]
+    assert not stop.is_precise(disturbed, SETTINGS)
+
+
+def test_noise_between_processes_asks_for_few_blocks_and_noise_within_for_many():
+    rng = np.random.default_rng(2)
+    between = [make_process(i, [1e6 * f] * 10) for i, f in enumerate((1.0, 1.1, 0.9))]
+    within = [make_process(i, 1e6 * (1 + 0.1 * rng.standard_normal(10))) for i in range(3)]
+    assert stop.blocks_per_process(between, 1.0, 0.06, SETTINGS) == SETTINGS.min_blocks
+    assert stop.blocks_per_process(within, 1.0, 0.06, SETTINGS) > SETTINGS.pilot_blocks
+
+
+def test_the_optimal_number_of_blocks_is_the_published_one():
+    # variance within 0.02^2, between 0.01^2 (blocks' share removed); cost 1.6 s and 0.1 s: sqrt(16 * 4) = 8
+    logs = np.array([1.0, -1.0, 1.0, -1.0]) * 0.02 * np.sqrt(3 / 4)
+    spread = np.sqrt(0.01**2 + 0.02**2 / 4)
+    shifts = np.array([spread, 0.0, -spread])
+    pilot = [make_process(i, 1e9 * np.exp(shift + logs)) for i, shift in enumerate(shifts)]
+    assert stop.blocks_per_process(pilot, 1.6, 0.1, SETTINGS) == pytest.approx(8, abs=1)
+
+
+def test_status_tells_how_a_measurement_ended():
+    assert stop.status([], SETTINGS) is Status.INVALID
+    assert stop.status(processes(5, 0.0), SETTINGS) is Status.CONVERGED
+    assert stop.status(processes(3, 0.3), SETTINGS) is Status.BUDGET
+    unsteady = [replace(p, warmup="not steady") for p in processes(5, 0.0)]
+    assert stop.status(unsteady, SETTINGS) is Status.NOT_STEADY
+
+
+def test_a_fifth_of_disturbed_blocks_is_too_many():
+    calm, disturbed = Block(0, (10**6,)), Block(0, (10**6,), rejected="steal")
+    for count, expected in ((2, Status.CONVERGED), (3, Status.UNSTABLE)):
+        blocks = (disturbed,) * count + (calm,) * (10 - count)
+        assert stop.status([make_process(i, [], blocks=blocks) for i in range(5)], SETTINGS) is expected
