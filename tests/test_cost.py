@@ -3,11 +3,13 @@
 import dataclasses
 
 import pytest
+from onnxruntime import quantization
 
-from hwprof import cost
+from hwprof import cost, onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.workloads import lstm
 
 FLOAT = 4  # bytes
 
@@ -309,6 +311,15 @@ def test_the_cost_of_one_node_is_its_share_of_the_graph():
     assert cost.of_node(graph, graph.nodes[0]) == cost.of_nodes(graph)[0]
     assert cost.of_node(graph, graph.nodes[0]).parameters == 24
     assert cost.of_node(graph, graph.nodes[1]).parameters == 0
+
+
+def test_a_network_that_onnx_runtime_quantized_has_the_multiply_adds_of_the_float_one(tmp_path):
+    graph = lstm.lstm_language_model("lm", layers=1, hidden=16, steps=3, vocabulary=20)
+    onnx_io.save(graph, tmp_path / "float.onnx")
+    quantization.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx")
+    quantized = onnx_io.load(tmp_path / "int8.onnx")
+    assert {"DynamicQuantizeLSTM", "MatMulInteger"} <= {node.op for node in quantized.nodes}
+    assert cost.of(quantized).macs == cost.of(graph).macs == 3 * (4 * 16 * 32 + 16 * 20)
 
 
 # -- what is not known
