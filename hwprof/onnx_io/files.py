@@ -1,0 +1,295 @@
+"""Reads `.onnx` files, binds their dynamic shapes, and writes models under a temporary name first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx.inliner import inline_local_functions
+
+from hwprof import files
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph, Tensor
+from hwprof.onnx_io.inference import infer_and_fold
+from hwprof.onnx_io.proto import (
+    Opsets,
+    dtype_name,
+    graph_from_proto,
+    keeps_values,
+    tensor_type,
+    value_info,
+)
+from hwprof.onnx_io.random_values import to_model
+from hwprof.onnx_io.roles import settle_weights
+
+# The oldest that ONNX Runtime runs.
+OLDEST_OPSET = 7
+# Protobuf ends at 2 GiB; the rest of the model needs room, too.
+INLINE_LIMIT_BYTES = 1_900_000_000
+# Smaller tensors stay in the .onnx file, where shape inference of any tool finds them.
+EXTERNAL_FROM_BYTES = 1024
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+    """The network in an .onnx file, without its weights, with every shape that can be known.
+
+    shapes: for each input with dynamic dimensions all its dimensions; a symbol that several inputs
+    share ("batch") needs to be given once. External data is looked for and not read. Raises InputError
+    for a file that is missing, is no ONNX model, is older than opset 7, lacks a shape, or does not fit
+    the shapes given.
+    """
+    path = Path(path)
+    model = _read(path)
+    try:
+        if model.functions:
+            model = inline_local_functions(model)
+        _find_external(model.graph, path.parent)
+        opsets = _opsets(model)
+        graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes or {}), opsets, path.stem)
+        graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return replace(graph, source=str(path.resolve()))
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except DecodeError:
+        raise InputError(f"{path} is not an ONNX model, or only a part of one: it cannot be decoded") from None
+    if not model.graph.node or not model.graph.output:
+        missing = "outputs" if model.graph.node else "operators"
+        raise InputError(f"{path} holds a graph without {missing}; there is nothing to run")
+    return model
+
+
+def _opsets(model: ModelProto) -> Opsets:
+    opsets = tuple(sorted(("" if o.domain == "ai.onnx" else o.domain, o.version) for o in model.opset_import))
+    if not opsets:
+        raise InputError("the model names no operator set; is it older than ONNX 1.2?")
+    version = dict(opsets).get("", OLDEST_OPSET)
+    if version < OLDEST_OPSET:
+        raise InputError(
+            f"opset {version} is older than {OLDEST_OPSET}, the oldest that runs; raise it by onnx.version_converter"
+        )
+    return opsets
+
+
+def _declared(graph: GraphProto) -> list[Tensor]:
+    """Types that the file states for results of operators outside ONNX's own domain, which nobody can infer."""
+    custom = {out for n in graph.node if n.domain not in ("", "ai.onnx") for out in n.output}
+    return [t for info in graph.value_info if info.name in custom and (t := tensor_type(info))]
+
+
+# -- binding of dynamic shapes -----------------------------------------------------------------------
+
+
+def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> list[Tensor]:
+    stored = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    infos = {i.name: i for i in graph.input if i.name not in stored}
+    for name in shapes:
+        if name not in infos:
+            raise InputError(f"--shape names {name!r}, which is no input; inputs: {', '.join(infos)}")
+    symbols: dict[str, int] = {}
+    for name, shape in shapes.items():
+        _match(infos[name], shape, symbols)
+    bound = [_bound(info, shapes.get(info.name), symbols) for info in infos.values()]
+    missing = [info for info, tensor in zip(infos.values(), bound, strict=True) if tensor is None]
+    if missing:
+        dims = "; ".join(f"input {i.name!r} is [{', '.join(_dims(i))}]" for i in missing)
+        raise InputError(f"dynamic shapes must be given: {dims}; for example {' '.join(map(_example, missing))}")
+    return [t for t in bound if t is not None]
+
+
+def _dims(info: ValueInfoProto) -> list[str]:
+    """One entry for each dimension: its size, or the name of what is open ("?" without a name)."""
+    dims = info.type.tensor_type.shape.dim
+    return [str(d.dim_value) if d.dim_value > 0 else d.dim_param or "?" for d in dims]
+
+
+def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) -> None:
+    """Checks the shape against the declared one and notes what each symbol stands for."""
+    dims = _dims(info)
+    given = f"--shape {info.name}={','.join(map(str, shape))}"
+    wanted = f"input {info.name!r} is [{', '.join(dims)}]"
+    if info.type.tensor_type.HasField("shape") and len(dims) != len(shape):
+        raise InputError(f"{given} has {len(shape)} dimensions; {wanted}")
+    if any(size < 0 for size in shape):
+        raise InputError(f"{given} has a negative dimension; {wanted}")
+    for dim, size in zip(dims, shape, strict=False):
+        if dim.isdecimal() and int(dim) != size:
+            raise InputError(f"{given} contradicts the network: {wanted}")
+        if not dim.isdecimal() and dim != "?" and symbols.setdefault(dim, size) != size:
+            raise InputError(f"{given} contradicts another --shape, where {dim!r} is {symbols[dim]}; {wanted}")
+
+
+def _bound(info: ValueInfoProto, shape: Sequence[int] | None, symbols: Mapping[str, int]) -> Tensor | None:
+    """The input with a static shape, or None where a dimension stays open."""
+    if not info.type.HasField("tensor_type"):
+        raise InputError(f"input {info.name!r} is not a tensor; only tensors can be given to a network here")
+    dtype = dtype_name(info.type.tensor_type.elem_type)
+    if shape is not None:
+        return Tensor(info.name, dtype, tuple(shape))
+    if not info.type.tensor_type.HasField("shape"):
+        return None
+    sizes = [int(d) if d.isdecimal() else symbols.get(d) for d in _dims(info)]
+    known = tuple(s for s in sizes if s is not None)
+    return Tensor(info.name, dtype, known) if len(known) == len(sizes) else None
+
+
+def _example(info: ValueInfoProto) -> str:
+    """What to type: one sample, image sides of 224, sequences of 128."""
+    dims = _dims(info)
+    if not dims:
+        return f"--shape {info.name}=1,..."
+    usual = {2: [1, 128], 3: [1, 128, 64], 4: [1, 3, 224, 224]}.get(len(dims), [1] * len(dims))
+    sizes = [d if d.isdecimal() else str(size) for d, size in zip(dims, usual, strict=True)]
+    return f"--shape {info.name}={','.join(sizes)}"
+
+
+# -- external data -----------------------------------------------------------------------------------
+
+
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """All stored tensors of the graph, those in attributes and in control-flow bodies included."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type == AttributeProto.GRAPH:
+                yield from _tensors(attribute.g)
+
+
+def _find_external(graph: GraphProto, folder: Path) -> None:
+    """Checks that external data is there and reads the little of it that shapes may depend on."""
+    for tensor in _tensors(graph):
+        if uses_external_data(tensor):
+            kind = Tensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
+            _resolve(tensor, folder, kind.size_bytes, read=keeps_values(kind))
+
+
+def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> None:
+    info = ExternalDataInfo(tensor)
+    if Path(info.location).is_absolute() or ".." in Path(info.location).parts:
+        raise InputError(f"tensor {tensor.name!r} points outside the model's folder, to {info.location!r}")
+    file, offset, length = folder / info.location, info.offset or 0, info.length or size_bytes
+    if not file.is_file():
+        raise InputError(f"the weights of tensor {tensor.name!r} are in {file}, which is missing; put it there")
+    if file.stat().st_size < offset + length:
+        raise InputError(f"{file} ends before the weights of tensor {tensor.name!r}; is it a partial download?")
+    if read:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+# -- real weights ------------------------------------------------------------------------------------
+
+
+def materialize(graph: Graph, seed: int = 0) -> ModelProto:
+    """The model of `graph.source`, its own weights in memory and its inputs bound to the graph's shapes.
+
+    A graph without a source gets seeded random weights. Raises InputError when the source is gone or
+    has other inputs.
+    """
+    if graph.source is None:
+        return to_model(graph, seed)
+    path = Path(graph.source)
+    model = _read(path)
+    for tensor in _tensors(model.graph):
+        if uses_external_data(tensor):
+            kind = Tensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
+            _resolve(tensor, path.parent, kind.size_bytes, read=True)
+    _bind(model.graph, graph)
+    return model
+
+
+def _bind(proto: GraphProto, graph: Graph) -> None:
+    infos = {i.name: i for i in proto.input}
+    changed = False
+    for tensor in graph.inputs:
+        if tensor.name not in infos:
+            raise InputError(f"{graph.source} has no input {tensor.name!r} any more; load it again")
+        if tensor_type(infos[tensor.name]) != tensor:
+            infos[tensor.name].CopyFrom(value_info(tensor))
+            changed = True
+    if changed:  # what the file says about the rest was said of other shapes
+        del proto.value_info[:]
+        for output in proto.output:
+            if graph.has_type(output.name):
+                output.CopyFrom(value_info(graph.type_of(output.name)))
+
+
+# -- writing -----------------------------------------------------------------------------------------
+
+
+def save(network: ModelProto | Graph, path: str | os.PathLike[str], seed: int = 0) -> None:
+    """Writes a model, or a graph with seeded random weights, as one .onnx file.
+
+    Above 1.9 GB the weights go into PATH.data beside it. Files appear whole or not at all. Raises
+    EnvironmentUnfitError when they cannot be written.
+    """
+    path = Path(path)
+    model = to_model(network, seed) if isinstance(network, Graph) else network
+    if sum(len(t.raw_data) for t in model.graph.initializer) > INLINE_LIMIT_BYTES:
+        model = _moved_out(model, path.with_name(f"{path.name}.data"))
+    files.write_bytes(path, model.SerializeToString())
+
+
+def _moved_out(model: ModelProto, file: Path) -> ModelProto:
+    """The model with its large weights written to the file; the given one is left as it is."""
+    slim = ModelProto()
+    _copy_but("graph", model, slim)
+    _copy_but("initializer", model.graph, slim.graph)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            for tensor in model.graph.initializer:
+                slim.graph.initializer.append(_written(tensor, stream, file.name))
+        temporary.replace(file)
+    except OSError as error:
+        raise EnvironmentUnfitError(f"cannot write {str(file)!r}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return slim
+
+
+def _written(tensor: TensorProto, stream: BinaryIO, location: str) -> TensorProto:
+    """The tensor with its content appended to the stream; a small one as it is."""
+    size = len(tensor.raw_data)
+    if size < EXTERNAL_FROM_BYTES:
+        return tensor
+    entry = TensorProto(data_location=TensorProto.EXTERNAL)
+    _copy_but("raw_data", tensor, entry)
+    for key, value in (("location", location), ("offset", stream.tell()), ("length", size)):
+        entry.external_data.add(key=key, value=str(value))
+    stream.write(tensor.raw_data)
+    return entry
+
+
+def _copy_but(omitted: str, source: Message, target: Message) -> None:
+    """Copies all fields except one, whose content may be too large to be there twice."""
+    for field, value in source.ListFields():
+        if field.name == omitted:
+            continue
+        if isinstance(value, Message):
+            getattr(target, field.name).CopyFrom(value)
+        elif hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        else:
+            setattr(target, field.name, value)

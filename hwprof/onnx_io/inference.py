@@ -1,0 +1,161 @@
+"""Types of all tensors by ONNX shape inference, and the folding of what depends on no input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from onnx import GraphProto, ValueInfoProto, helper
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError, infer_shapes
+
+from hwprof.errors import InputError
+from hwprof.graph import Constant, Graph, Node, Tensor, captured
+from hwprof.onnx_io.proto import (
+    NARROW,
+    UNDEFINED,
+    array_of,
+    constant_of,
+    keeps_values,
+    node_to_proto,
+    skeleton_of,
+    tensor_type,
+    value_info,
+    with_bodies,
+)
+
+# Random results are new at each run; a dequantized weight is what makes a network a quantized one.
+NEVER_FOLDED = frozenset({
+    "DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
+    "Bernoulli",
+})  # fmt: skip
+
+
+def infer_types(graph: Graph) -> Graph:
+    """The graph with `values` computed anew from its inputs, weights and constants.
+
+    What cannot be inferred (behind an operator of a custom domain, or where values decide shapes) is
+    absent. Raises InputError where shapes contradict each other.
+    """
+    return infer_with(graph, ())
+
+
+def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
+    """`infer_types` where the types of some results are known beforehand."""
+    skeleton = skeleton_of(graph)
+    skeleton.graph.value_info.extend(value_info(t) for t in declared)
+    for output in skeleton.graph.output:
+        output.ClearField("type")
+    try:
+        model = infer_shapes(skeleton, strict_mode=True, data_prop=True)
+    except (InferenceError, RuntimeError, ValueError) as error:
+        raise InputError(f"the shapes of graph {graph.name!r} do not fit: {_one_line(error)}") from None
+    return _with_types(graph, model.graph)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    for noise in ("[ShapeInferenceError]", "[TypeInferenceError]", "Inference error(s):"):
+        text = text.replace(noise, "")
+    return " ".join(text.split())
+
+
+def _with_types(graph: Graph, proto: GraphProto) -> Graph:
+    types = {t.name: t for info in (*proto.value_info, *proto.output) if (t := tensor_type(info))}
+    inputs = {t.name: t for info in proto.input if (t := tensor_type(info))}
+    nodes = []
+    for node, inferred in zip(graph.nodes, proto.node, strict=True):
+        protos = {a.name: a.g for a in inferred.attribute}
+        bodies = {k: _with_types(v, protos[k]) for k, v in node.attributes if isinstance(v, Graph)}
+        nodes.append(with_bodies(node, bodies) if bodies else node)
+    return replace(
+        graph,
+        inputs=tuple(inputs.get(t.name, t) if t.dtype == UNDEFINED else t for t in graph.inputs),
+        nodes=tuple(nodes),
+        values=tuple(types[out] for n in graph.nodes for out in n.outputs if out in types),
+    )
+
+
+# -- folding -----------------------------------------------------------------------------------------
+
+
+def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
+    """Infers and folds in turns, since a folded shape may decide the next unknown one, until nothing changes."""
+    declared = tuple(declared)
+    while True:
+        graph = infer_with(graph, declared)
+        folded = fold(graph)
+        if folded is graph:
+            return graph
+        graph = folded
+
+
+def fold(graph: Graph) -> Graph:
+    """The graph with every operator that no input can change replaced by its result, and unread tensors dropped.
+
+    Small results keep their values; of large ones only the type is known. Operators that make an output
+    of the graph stay. Returns the same object when there is nothing to do.
+    """
+    statics: dict[str, Tensor] = {t.name: t for t in (*graph.weights, *graph.constants)}
+    opsets = dict(graph.opsets)
+    kept = []
+    for node in graph.nodes:
+        results = _folded(node, graph, statics, opsets)
+        if results is None:
+            kept.append(node)
+        statics.update({t.name: t for t in results or ()})
+    used = {i for n in kept for i in (*n.inputs, *captured(n))} | set(graph.outputs)
+    statics = {name: t for name, t in statics.items() if name in used}
+    if len(kept) == len(graph.nodes) and len(statics) == len(graph.weights) + len(graph.constants):
+        return graph
+    return replace(
+        graph,
+        nodes=tuple(kept),
+        weights=tuple(t for t in statics.values() if not isinstance(t, Constant)),
+        constants=tuple(t for t in statics.values() if isinstance(t, Constant)),
+        values=tuple(t for t in graph.values if t.name not in statics),
+    )
+
+
+def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Mapping[str, int]) -> list[Tensor] | None:
+    """The results of the node, or None when it has to stay."""
+    if node.domain or node.op in NEVER_FOLDED or not set(graph.outputs).isdisjoint(node.outputs):
+        return None
+    if node.op in ("Shape", "Size") and (node.inputs[0] in statics or graph.has_type(node.inputs[0])):
+        shape = (statics.get(node.inputs[0]) or graph.type_of(node.inputs[0])).shape
+        shape = shape[node.attribute("start", 0) : node.attribute("end")]
+        array = np.array(shape if node.op == "Shape" else np.prod(shape, dtype=np.int64), np.int64)
+        return [constant_of(node.outputs[0], array)]
+    operands = [statics[i] for i in node.inputs if i in statics]
+    if len(operands) < sum(map(bool, node.inputs)) or any(isinstance(v, Graph) for _, v in node.attributes):
+        return None
+    outputs = [o for o in node.outputs if o]
+    types = [graph.type_of(o) for o in outputs if graph.has_type(o)]
+    constants = {t.name: t for t in operands if isinstance(t, Constant)}
+    if len(constants) == len({t.name for t in operands}) and all(map(keeps_values, types)):
+        results = _evaluated(node, constants, opsets)
+        if results is not None:
+            return results
+    return list(types) if len(types) == len(outputs) else None
+
+
+def _evaluated(node: Node, constants: Mapping[str, Constant], opsets: Mapping[str, int]) -> list[Tensor] | None:
+    """The results by ONNX's reference implementation, or None where it has none for the operator or the types."""
+    proto = helper.make_graph(
+        [node_to_proto(node)],
+        "fold",
+        [value_info(c) for c in constants.values()],
+        [ValueInfoProto(name=o) for o in node.outputs if o],
+    )
+    if any(c.dtype in NARROW for c in constants.values()):
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            arrays = ReferenceEvaluator(proto, opsets=dict(opsets)).run(
+                None, {name: array_of(c) for name, c in constants.items()}
+            )
+        results = [constant_of(o, np.asarray(a)) for o, a in zip(filter(None, node.outputs), arrays, strict=True)]
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, InputError):
+        return None
+    return [r if keeps_values(r) else Tensor(r.name, r.dtype, r.shape) for r in results]

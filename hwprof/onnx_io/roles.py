@@ -1,0 +1,191 @@
+"""What each stored tensor is used for, from the first operator that reads it: a matrix, a bias, a scale, ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from hwprof.graph import Constant, Graph, Node, Tensor, captured
+from hwprof.onnx_io.proto import is_float
+
+
+class Role(StrEnum):
+    """A use of a stored tensor."""
+
+    MATRIX = "matrix"  # multiplied and summed over
+    GAIN = "gain"  # multiplies element by element; near 1
+    SHIFT = "shift"  # is added; near 0
+    TABLE = "table"  # rows are picked from it
+    INDEX = "index"  # picks rows
+    RECURRENT = "recurrent"
+    SLOPE = "slope"  # of a leaky activation
+    STEP = "step"  # scale of a quantized activation
+    WEIGHT_STEP = "weight step"  # scale of a quantized weight
+    ZERO_POINT = "zero point"
+    STRUCTURE = "structure"  # its values decide what is computed
+    OTHER = "other"
+
+
+_MATRIX = (Role.MATRIX, Role.MATRIX, Role.SHIFT)
+_NORM = (Role.OTHER, Role.GAIN, Role.SHIFT)
+_BOUNDS = (Role.OTHER, *(Role.STRUCTURE,) * 5)
+_RECURRENT = (Role.OTHER, *(Role.RECURRENT,) * 3, Role.STRUCTURE, *(Role.SHIFT,) * 3)
+_PAYLOAD_FIRST = (Role.MATRIX, Role.MATRIX, Role.ZERO_POINT, Role.ZERO_POINT)
+
+# The role of each input; further inputs are OTHER.
+_ROLES: Mapping[str, tuple[Role, ...]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"), _MATRIX),
+    **dict.fromkeys(("FusedConv", "FusedGemm", "FusedMatMul", "Attention"), _MATRIX),
+    **dict.fromkeys(("MatMulInteger", "ConvInteger"), _PAYLOAD_FIRST),
+    "DeformConv": (Role.OTHER, Role.MATRIX, Role.SHIFT, Role.SHIFT),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
+    **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"), _NORM),
+    "SimplifiedLayerNormalization": _NORM,
+    "SkipLayerNormalization": (Role.OTHER, *_NORM, Role.SHIFT),
+    "BatchNormalization": (Role.OTHER, Role.GAIN, Role.SHIFT, Role.SHIFT, Role.GAIN),
+    **dict.fromkeys(("Add", "Sub", "Sum"), (Role.SHIFT,) * 8),
+    **dict.fromkeys(("BiasGelu", "FastGelu"), (Role.OTHER, Role.SHIFT)),
+    **dict.fromkeys(("Mul", "Div"), (Role.GAIN, Role.GAIN)),
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), (Role.TABLE, Role.INDEX)),
+    "EmbedLayerNormalization": (*(Role.INDEX,) * 2, *(Role.TABLE,) * 3, Role.GAIN, Role.SHIFT),
+    "PRelu": (Role.OTHER, Role.SLOPE),
+    **dict.fromkeys(("Clip", "Resize", "Upsample", "Pow", "Pad", "OneHot", "NonMaxSuppression"), _BOUNDS),
+    "Range": (Role.STRUCTURE,) * 3,
+}
+
+# Operators whose output holds the elements of their first input, so that the role is that of the output.
+MOVING = frozenset({
+    "Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Split",
+    "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A tensor, or the tensor into which its elements are moved, is input `position` of `node`."""
+
+    role: Role
+    tensor: str = ""
+    node: Node | None = None
+    position: int = 0
+
+
+class Uses:
+    """Looks up the use of the tensors of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.readers = graph.consumers()
+        self.producers = graph.producers()
+        self._static = {t.name for t in (*graph.weights, *graph.constants)}
+
+    def is_static(self, name: str) -> bool:
+        return name in self._static
+
+    def of(self, name: str) -> Use:
+        """The use by the first reader; readers inside control-flow bodies count."""
+        for node in self.readers.get(name, []):
+            if name not in node.inputs:
+                return self._inside(name, node)
+            position = node.inputs.index(name)
+            role = self._role(node, position)
+            if role is Role.OTHER and position == 0 and node.op in MOVING:
+                return self.of(node.outputs[0])
+            return Use(role, name, node, position)
+        return Use(Role.OTHER, name)
+
+    def _inside(self, name: str, node: Node) -> Use:
+        bodies = [v for _, v in node.attributes if isinstance(v, Graph)]
+        return next(
+            Uses(body).of(name) for body in bodies if any(name in (*n.inputs, *captured(n)) for n in body.nodes)
+        )
+
+    def _role(self, node: Node, position: int) -> Role:
+        roles = _ROLES.get(node.op, ())
+        if position < len(roles):
+            return roles[position]
+        return self._quantized_role(node, position) if is_quantized(node) else Role.OTHER
+
+    def _quantized_role(self, node: Node, position: int) -> Role:
+        """Quantized operators list each tensor with its scale, then its zero point; some tensors stand alone."""
+        if self._is_scale(node, position):
+            # The scale of a stored tensor, unless that is itself the zero point behind another scale.
+            of_weight = self._is_stored_payload(node, position - 1)
+            return Role.WEIGHT_STEP if of_weight else Role.STEP
+        if position and self._is_scale(node, position - 1):
+            return Role.ZERO_POINT
+        return Role.MATRIX if position and node.op != "QuantizeLinear" else Role.OTHER
+
+    def _is_scale(self, node: Node, position: int) -> bool:
+        name = node.inputs[position]
+        return position + 1 <= len(node.inputs) and name in self._static and is_float(self.graph.type_of(name).dtype)
+
+    def _is_stored_payload(self, node: Node, position: int) -> bool:
+        if position < 0 or not self.is_static(node.inputs[position]):
+            return False
+        return not (position and self._is_scale(node, position - 1))
+
+
+def is_quantized(node: Node) -> bool:
+    """Whether the operator reads integers together with their scales."""
+    return "Quantize" in node.op or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
+
+
+# -- weight or constant ------------------------------------------------------------------------------
+
+
+def settle_weights(graph: Graph) -> Graph:
+    """The graph with every constant that is really a weight demoted to one, in control-flow bodies too.
+
+    Integers and booleans that shape the network stay constants, as do float numbers that decide what is
+    computed (bounds, exponents, divisors). 8-bit and narrower integers, scales and zero points are weights.
+    """
+    uses = Uses(graph)
+    stay = tuple(c for c in graph.constants if _is_constant(c, uses))
+    names = {c.name for c in stay}
+    demoted = tuple(Tensor(c.name, c.dtype, c.shape) for c in graph.constants if c.name not in names)
+    return replace(
+        graph,
+        weights=(*graph.weights, *demoted),
+        constants=stay,
+        nodes=tuple(_settled_bodies(n) for n in graph.nodes),
+    )
+
+
+def _settled_bodies(node: Node) -> Node:
+    if not any(isinstance(v, Graph) for _, v in node.attributes):
+        return node
+    bodies = ((k, settle_weights(v) if isinstance(v, Graph) else v) for k, v in node.attributes)
+    return replace(node, attributes=tuple(bodies))
+
+
+_ALWAYS_WEIGHTS = {Role.MATRIX, Role.RECURRENT, Role.SLOPE, Role.TABLE}
+
+
+def _is_constant(tensor: Constant, uses: Uses) -> bool:
+    use = uses.of(tensor.name)
+    if use.role is Role.STRUCTURE:
+        return True
+    if use.node is None or any(map(is_quantized, uses.readers[tensor.name])):
+        return False
+    if not is_float(tensor.dtype):
+        return use.role is not Role.MATRIX and tensor.dtype in ("bool", "int16", "int32", "int64", "uint32", "uint64")
+    if use.role in _ALWAYS_WEIGHTS:
+        return False
+    # One number that is no parameter of a layer is part of the formula: an epsilon, a divisor.
+    return tensor.numel == 1 and (len(tensor.shape) == 0 or use.node.op in ("Add", "Sub", "Mul", "Div", "Max", "Min"))
+
+
+def fan_in(node: Node, tensor: str, shape: tuple[int, ...]) -> int:
+    """How many products with elements of the tensor [shape] one output of the node sums up."""
+    if "ConvTranspose" in node.op:
+        return max(1, shape[0] * math.prod(shape[2:]) // math.prod(node.attribute("strides", (1,))))
+    if "Conv" in node.op:
+        return math.prod(shape[1:])
+    if "Einsum" in node.op or len(shape) < 2:
+        return max(shape, default=1)  # at most that for one contracted axis
+    first = tensor == node.inputs[0]
+    transposed = bool(node.attribute("transA" if first else "transB", 0))
+    return shape[-1] if first != transposed else shape[-2]
