@@ -170,9 +170,9 @@ def _per_input(count: int) -> _Work:
     return lambda op: (0, count * op.input().numel)
 
 
-def _variadic(op: _Operator) -> tuple[int, int]:
-    """Sum, Max, ... of n tensors are n - 1 operations per output element; of one tensor, a copy."""
-    return 0, (len(op.node.inputs) - 1) * op.output().numel
+def _variadic(last: int = 0) -> _Work:
+    """Of n tensors: n - 1 operations per output element, and the `last` ones (the division of a mean)."""
+    return lambda op: (0, (len(op.node.inputs) - 1 + last) * op.output().numel)
 
 
 def _pool(op: _Operator) -> tuple[int, int]:
@@ -305,7 +305,6 @@ class Rule:
 
 
 _ELEMENT_WISE = Rule(_per_output(1))
-_VARIADIC = Rule(_variadic)
 _REDUCTION = Rule(_per_input(1))
 _TWO_STEP_REDUCTION = Rule(_per_input(2))  # a square or an exponential, then the sum
 _COPY = Rule(_copy)
@@ -365,7 +364,8 @@ RULES: dict[str, Rule] = {
          "QuantizeLinear", "DequantizeLinear"),
         _ELEMENT_WISE,
     ),
-    **dict.fromkeys(("Max", "Mean", "Min", "Sum"), _VARIADIC),
+    **dict.fromkeys(("Max", "Min", "Sum"), Rule(_variadic())),
+    "Mean": Rule(_variadic(last=1)),
     "DynamicQuantizeLinear": Rule(_per_input(3)),  # minimum, maximum, quantize
     "RotaryEmbedding": Rule(_per_input(3)),  # two multiplications, one addition
     # copies

@@ -195,8 +195,9 @@ def test_a_broadcast_operand_is_read_once():
     assert (work(graph), traffic(graph)) == ((0, 128), (FLOAT * (128 + 8), FLOAT * 128))
 
 
-def test_a_sum_of_three_tensors_is_two_additions():
+def test_a_sum_of_three_tensors_is_two_additions_and_a_mean_divides_too():
     assert work(single("Sum", [f32(4)] * 3, f32(4))) == (0, 8)
+    assert work(single("Mean", [f32(4)] * 3, f32(4))) == (0, 12)
 
 
 def test_where_reads_its_condition_in_bytes():
