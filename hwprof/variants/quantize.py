@@ -30,7 +30,9 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
         if dtype not in _RANGE:
             raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_RANGE)}")
     if dict(graph.opsets).get("", 0) < 13:
-        raise InputError(f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear knows no axis")
+        raise InputError(
+            f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear knows no axis; convert it first"
+        )
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         raise InputError(f"graph {graph.name!r} is quantized already")
     folded = fold_batch_norm(graph)
@@ -282,12 +284,11 @@ class _Rewriter:
             self._weights.append(tensor)
 
     def _stored(self, tensor: Tensor, dtype: str, axis: int | None) -> None:
-        if isinstance(tensor, Constant):
+        if isinstance(tensor, Constant) and tensor.numel == 1:
             scale, zero, values = _quantized(tensor.values, *_RANGE[dtype])
             self._constants.append(Constant(f"{tensor.name}_quantized", dtype, tensor.shape, values))
         else:
-            fan_in = max(tensor.numel // tensor.shape[axis or 0], 1) if tensor.shape else 1
-            scale, zero = math.sqrt(2 / fan_in) / _UNIFORM_INT8_DEVIATION, 128 if dtype == "uint8" else 0
+            scale, zero = _weight_scale(tensor.shape, axis or 0), 128 if dtype == "uint8" else 0
             self._weights.append(Tensor(f"{tensor.name}_quantized", dtype, tensor.shape))
         shape = () if axis is None else (tensor.shape[axis],)
         self._grid(tensor.name, shape, scale, dtype, zero)
@@ -298,12 +299,8 @@ class _Rewriter:
         w = self._old.type_of(self._marks.biases[tensor.name][1])
         axis = self._marks.weights.get(w.name)
         shape = () if axis is None else tensor.shape
-        scale = _ACTIVATION_SPAN / 255 * math.sqrt(2 / max(w.numel // max(w.shape[0], 1), 1)) / _UNIFORM_INT8_DEVIATION
-        if isinstance(tensor, Constant):
-            values = tuple(round(v / scale) for v in tensor.values)
-            self._constants.append(Constant(f"{tensor.name}_quantized", "int32", tensor.shape, values))
-        else:
-            self._weights.append(Tensor(f"{tensor.name}_quantized", "int32", tensor.shape))
+        scale = _ACTIVATION_SPAN / 255 * _weight_scale(w.shape, axis or 0)
+        self._weights.append(Tensor(f"{tensor.name}_quantized", "int32", tensor.shape))
         self._grid(tensor.name, shape, scale, "int32", 0)
         self._dequantize(tensor, f"{tensor.name}_quantized", None if axis is None else 0)
 
@@ -345,6 +342,12 @@ class _Rewriter:
         scale_name, zero_name = _grid_names(name)
         self._constants.append(Constant(scale_name, "float32", shape, (scale,) * count))
         self._constants.append(Constant(zero_name, dtype, shape, (zero,) * count))
+
+
+def _weight_scale(shape: tuple[int, ...], axis: int) -> float:
+    """With which evenly drawn int8 weights keep the size of the activations, `axis` being that of the outputs."""
+    fan_in = math.prod(shape) // shape[axis] if shape else 1
+    return math.sqrt(2 / max(fan_in, 1)) / _UNIFORM_INT8_DEVIATION
 
 
 def _grid_names(tensor: str) -> tuple[str, str]:
