@@ -79,9 +79,11 @@ def _cell(b: GraphBuilder, x: str, operations: Sequence[str]) -> str:
     for target, group in itertools.groupby(zip(EDGES, operations, strict=True), key=lambda edge: edge[0][1]):
         arriving = [(source, name, _edge(b, nodes[source], name)) for (source, _), name in group]
         live = [tensor for source, name, tensor in arriving if name != "none" and source not in zero]
-        if not live:
+        if live:
+            nodes.append(total(b, live))
+        else:
             zero.add(target)
-        nodes.append(total(b, live or [tensor for *_, tensor in arriving]))
+            nodes.append(arriving[0][2])  # the edge from the cell's input, which can only be `none` here
     return nodes[-1]
 
 

@@ -97,8 +97,10 @@ class OfaMobileNetV3:
         """The architecture of a JSON record {"ks": [20], "e": [20], "d": [5], "r": 224}, as OFA's tools print it."""
         try:
             row = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{NAME}: not a JSON record with ks, e, d and r: {error}") from None
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise InputError(f'{NAME}: {text!r} is not a JSON record {{"ks": [...], "e": [...], "d": [...], "r": 224}}')
         return self.from_columns(row)
 
     def format(self, arch: Arch) -> str:
