@@ -8,13 +8,16 @@ when the network was loaded: then it is in none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from typing import TypeVar
 
 from hwprof.graph import Graph, Node, captured
+
+Key = TypeVar("Key")
 
 # Every shape of a Graph is static, so runtimes answer these once, when they load the network.
 _KNOWN_AHEAD = frozenset({"Shape", "Size", "Constant"})
 
-_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Identity"})
+_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Transpose"})
 
 
 def member_name(node: Node) -> str:
@@ -27,7 +30,7 @@ def producer_indices(graph: Graph) -> dict[str, int]:
     return {out: i for i, node in enumerate(graph.nodes) for out in node.outputs if out}
 
 
-def absorb(graph: Graph, claims: Mapping[str, Set[int]]) -> dict[str, frozenset[int]]:
+def absorb(graph: Graph, claims: Mapping[Key, Set[int]]) -> dict[Key, frozenset[int]]:
     """claims: kernel -> places in `graph.nodes`. Returns the same with the unclaimed nodes in front of each."""
     producer = producer_indices(graph)
     closed = frozenset().union(*claims.values()) | _computed_ahead(graph)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import onnx
 
@@ -41,6 +42,7 @@ _LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
 _PROVIDER_OPTION = "provider_options."
 _WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
 _PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _PROFILE_WARMUP = 10
 
 
@@ -62,6 +64,10 @@ class Settings:
     options: Options
     provider_options: tuple[tuple[str, str], ...]
     threads: int
+
+    def at(self, level: str) -> Settings:
+        """The same at another level of graph optimization."""
+        return replace(self, options=replace(self.options, graph_optimization_level=level))
 
 
 class OnnxRuntimeTimer(HostTimer):
@@ -221,34 +227,46 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
 
 
 def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[OperatorTime, ...]:
-    """Times each kernel in a session of its own; another session shows how the graph's nodes were fused."""
+    """Times the kernels of the model as the runtime optimizes it, whose nodes are numbered so that it says which."""
     file = _model_file(graph, folder)
     model = _read(file) if file else onnx_io.materialize(graph)
     kernels.label(model, graph)
-    labelled = model.SerializeToString()
-
-    def session_of(level: str, profile: bool) -> tuple[onnxruntime.InferenceSession, tuple[kernels.Kernel, ...]]:
-        at_level = replace(settings, options=replace(settings.options, graph_optimization_level=level))
-        made = _session_options(at_level, _dimensions(file, graph))
-        _trace(made, folder / f"{level}.onnx", weights_from=file.parent if file else folder)
-        made.enable_profiling = profile
-        made.profile_file_prefix = str(folder / "profile")
-        session = _session(labelled, made, settings)
-        return session, kernels.read_kernels(_read(folder / f"{level}.onnx"))
-
-    level = settings.options.graph_optimization_level
-    fused = session_of("extended", profile=False)[1] if level in _LEVELS_WITH_LAYOUT else None
-    session, executed = session_of(level, profile=True)
-    OnnxRuntimeTimer(session, graph, settings)(_PROFILE_WARMUP + n)
-    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return kernels.operator_times(graph, fused or executed, executed, kernels.mean_times(events, _PROFILE_WARMUP))
+    dimensions = _dimensions(file, graph)
+    weights_from = file.parent if file else folder
+    optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
+    if settings.options.graph_optimization_level in _LEVELS_WITH_LAYOUT:
+        below = _optimized(model, settings.at("extended"), dimensions, weights_from, folder / "extended.onnx")
+        extended = kernels.label_kernels(below)
+        executed = kernels.label_kernels(optimized)
+    else:
+        extended = executed = kernels.label_kernels(optimized)
+    events = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
+    return kernels.operator_times(graph, extended, executed, kernels.mean_times(events, _PROFILE_WARMUP))
 
 
-def _trace(made: onnxruntime.SessionOptions, optimized: Path, weights_from: Path) -> None:
-    """Makes the session write its optimized model, weights beside it, and find those of the given one."""
-    made.optimized_model_filepath = str(optimized)
-    made.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimized.name + ".data")
-    made.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_from))
+def _optimized(
+    model: onnx.ModelProto, settings: Settings, dimensions: Mapping[str, int], weights_from: Path, target: Path
+) -> onnx.ModelProto:
+    """The model as the runtime would run it. Its weights stay in a file beside `target`."""
+    made = _session_options(settings, dimensions)
+    made.optimized_model_filepath = str(target)
+    made.add_session_config_entry("session.optimized_model_external_initializers_file_name", target.name + ".data")
+    made.add_session_config_entry(_WEIGHTS_FOLDER, str(weights_from))
+    _session(model.SerializeToString(), made, settings)
+    return _read(target)
+
+
+def _profile_events(
+    model: onnx.ModelProto, graph: Graph, settings: Settings, runs: int, folder: Path
+) -> list[Mapping[str, Any]]:
+    made = _session_options(settings, {})
+    made.enable_profiling = True
+    made.profile_file_prefix = str(folder / "profile")
+    made.add_session_config_entry(_WEIGHTS_FOLDER, str(folder))
+    session = _session(model.SerializeToString(), made, settings)
+    OnnxRuntimeTimer(session, graph, settings)(runs)
+    events: list[Mapping[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return events
 
 
 BACKEND = OnnxRuntimeBackend()

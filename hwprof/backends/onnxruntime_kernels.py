@@ -1,12 +1,12 @@
 """Reads what ONNX Runtime executed: the time of each kernel, and the graph's nodes that went into it.
 
-ONNX Runtime tells neither directly. Its profile names kernels, and its optimized model shows how they
-hang together. `label` therefore numbers the nodes before the runtime sees them: up to the level
-"extended", a fused kernel keeps the number of one of its nodes and the name of its output tensor. The
-layout pass behind that level renames tensors to `reorder_token_N` and nodes to TENSOR_nchwc, and folds
-additions and activations into the convolution *before* them. So the trace goes in two steps: from nodes to
-the kernels of "extended", from those to the kernels that ran. Reorders, transposes and casts that the
-runtime inserted have no member.
+ONNX Runtime tells neither directly. Its profile names kernels, and the optimized model that it writes shows
+how they hang together. `label` therefore numbers the nodes before the runtime sees them: up to the level
+"extended" a fused kernel carries the number of one of its nodes, or the name of the tensor that the last of
+them computes. The layout pass behind that level renames tensors to `reorder_token_N` and nodes to
+TENSOR_nchwc, and folds additions and activations into the convolution *before* them. So the trace goes in
+two steps: from nodes to the kernels of "extended", from those to the kernels that run. Reorders, reshapes,
+transposes and casts that the runtime inserted have no member.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from hwprof.backends import fusion
 from hwprof.graph import Graph
 from hwprof.measurement import OperatorTime
 
-_NUMBER = re.compile(r"#(\d+)")
+_LABEL = re.compile(r"#(\d+)")
 _UNIQUE_SUFFIX = re.compile(r"_token_\d+$")
 _LAYOUT_SUFFIX = re.compile(r"_nchwc$")
 _REWRITTEN_SUFFIX = re.compile(r"_(bn|mul)$")  # an affine operator that the layout pass made a convolution of
-_KERNEL_EVENT = "_kernel_time"
+_MOVES = frozenset({"Reshape", "Transpose", "Cast"})  # what the runtime inserts around a kernel
+_KERNEL_EVENT = re.compile(r"kernel#(\d+)_kernel_time")
 _RUN_EVENT = "model_run"
 # The profiler cuts durations down to whole microseconds: half of one is given back.
 _CUT_NS = 500
@@ -34,7 +35,7 @@ _CUT_NS = 500
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A node of an optimized model."""
+    """A node of an optimized model; its place there is its identity, for the name may be empty."""
 
     name: str
     op: str
@@ -43,12 +44,20 @@ class Kernel:
 
 
 def label(model: onnx.ModelProto, graph: Graph) -> None:
-    """Names each node of the model #N, N its place in `graph.nodes`; the nodes in control-flow bodies lose theirs."""
+    """Names each node of the model #N, N its place in `graph.nodes`; nodes in control-flow bodies lose their names."""
     index = fusion.producer_indices(graph)
     for node in model.graph.node:
         numbers = [index[out] for out in node.output if out in index]
         node.name = f"#{numbers[0]}" if numbers else ""
         _clear_bodies(node)
+
+
+def label_kernels(model: onnx.ModelProto) -> tuple[Kernel, ...]:
+    """The kernels of an optimized model in its order. Renames its nodes so that `mean_times` knows them."""
+    kernels = tuple(Kernel(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node)
+    for place, node in enumerate(model.graph.node):
+        node.name = f"kernel#{place}"
+    return kernels
 
 
 def _clear_bodies(node: onnx.NodeProto) -> None:
@@ -58,106 +67,112 @@ def _clear_bodies(node: onnx.NodeProto) -> None:
             _clear_bodies(inner)
 
 
-def read_kernels(model: onnx.ModelProto) -> tuple[Kernel, ...]:
-    """The kernels of an optimized model, in its order."""
-    return tuple(Kernel(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node)
+# -- times ---------------------------------------------------------------------------------------------
 
 
-def mean_times(events: Iterable[Mapping[str, Any]], warmup: int) -> dict[str, tuple[str, float]]:
-    """events: the profile's. Returns kernel -> (operator, mean ns per run) over the runs after the first `warmup`,
-    in the order of execution; empty when there is none."""
-    total_ns: dict[str, float] = {}
-    operators: dict[str, str] = {}
-    current: dict[str, float] = {}
-    runs = 0
+def mean_times(events: Iterable[Mapping[str, Any]], warmup: int) -> dict[int, float]:
+    """events: the profile's. Returns place of the kernel -> mean ns per run, in the order of execution.
+
+    The first `warmup` runs are left out, and of the rest all but the middle half by total time: one run that
+    lost its core would else decide the shares of the kernels that it was in. Kernels in control-flow bodies
+    have no place: their time is part of the operator that holds them. Empty when no run is left.
+    """
+    runs: list[dict[int, float]] = [{}]
     for event in events:
-        name = str(event["name"])
-        if name.endswith(_KERNEL_EVENT):
-            name = name.removesuffix(_KERNEL_EVENT)
-            operators[name] = event["args"]["op_name"]
-            current[name] = current.get(name, 0.0) + event["dur"] * 1000 + _CUT_NS
-        elif name == _RUN_EVENT:  # stands behind the kernels of its run
-            runs += 1
-            if runs > warmup:
-                for kernel, ns in current.items():
-                    total_ns[kernel] = total_ns.get(kernel, 0.0) + ns
-            current.clear()
-    return {name: (operators[name], ns / (runs - warmup)) for name, ns in total_ns.items()}
+        if found := _KERNEL_EVENT.fullmatch(str(event["name"])):
+            runs[-1][int(found[1])] = event["dur"] * 1000 + _CUT_NS
+        elif event["name"] == _RUN_EVENT:  # stands behind the kernels of its run
+            runs.append({})
+    kept = _middle_half(runs[warmup:-1])
+    return {place: sum(run.get(place, 0.0) for run in kept) / len(kept) for place in (kept[0] if kept else ())}
+
+
+def _middle_half(runs: Sequence[dict[int, float]]) -> Sequence[dict[int, float]]:
+    ordered = sorted(runs, key=lambda run: sum(run.values()))
+    quarter = len(ordered) // 4
+    return ordered[quarter : len(ordered) - quarter]
 
 
 def operator_times(
-    graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel], times: Mapping[str, tuple[str, float]]
+    graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel], times: Mapping[int, float]
 ) -> tuple[OperatorTime, ...]:
     """extended, executed: kernels of the labelled model at level "extended" and at the level that ran; times: of
-    `mean_times`. Kernels inside a control-flow body are part of the time of the operator that holds it."""
+    `mean_times`."""
     nodes = members(graph, extended, executed)
     titles = _titles(graph, executed, nodes)
     return tuple(
-        OperatorTime(titles[name], op, ns, fusion.member_names(graph, nodes[name]))
-        for name, (op, ns) in times.items()
-        if name in nodes
+        OperatorTime(titles[place], executed[place].op, ns, fusion.member_names(graph, nodes[place]))
+        for place, ns in times.items()
     )
 
 
-def members(graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel]) -> dict[str, frozenset[int]]:
-    """For each executed kernel the places of its nodes in `graph.nodes`."""
-    inside = fusion.absorb(graph, _claims(graph, extended))
-    fused = _folded(extended, executed)
-    return {k.name: frozenset().union(*(inside[e] for e in fused[k.name])) for k in executed}
-
-
-def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Mapping[str, frozenset[int]]) -> dict[str, str]:
+def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Sequence[Set[int]]) -> list[str]:
     """A kernel is called after one of its nodes, an inserted one after what it reads: "ReorderOutput(Conv_12)"."""
-    titles: dict[str, str] = {}
+    titles: list[str] = []
     origin: dict[str, str] = {}
-    for kernel in executed:
+    for kernel, own in zip(executed, nodes, strict=True):
         read = next((origin.get(i, i) for i in kernel.inputs), "")
-        own = nodes[kernel.name]
-        titles[kernel.name] = fusion.title(graph, own) if own else f"{kernel.op}({read})"
-        origin.update(dict.fromkeys(kernel.outputs, titles[kernel.name]))
+        titles.append(fusion.title(graph, own) if own else f"{kernel.op}({read})")
+        origin.update(dict.fromkeys(kernel.outputs, titles[-1]))
     return titles
 
 
-def _claims(graph: Graph, kernels: Sequence[Kernel]) -> dict[str, Set[int]]:
+# -- members -------------------------------------------------------------------------------------------
+
+
+def members(graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel]) -> list[frozenset[int]]:
+    """For each executed kernel the places of its nodes in `graph.nodes`."""
+    inside = fusion.absorb(graph, dict(enumerate(_claims(graph, extended))))
+    return [frozenset().union(*(inside[e] for e in origins)) for origins in _folded(extended, executed)]
+
+
+def _claims(graph: Graph, kernels: Sequence[Kernel]) -> list[set[int]]:
     """The nodes that each kernel names: by its number, and by its outputs unless another kernel has their number."""
     index = fusion.producer_indices(graph)
-    numbered = {k.name: {int(n)} for k in kernels if (n := _number(k.name))}
-    owned = {i for own in numbered.values() for i in own}
-    return {
-        k.name: numbered.get(k.name, set()) | ({index[out] for out in k.outputs if out in index} - owned)
-        for k in kernels
-    }
+    claims = [{int(found[1])} if (found := _LABEL.match(k.name)) else set() for k in kernels]
+    numbered = {i for own in claims for i in own}
+    writer = {out: place for place, k in enumerate(kernels) for out in k.outputs}
+    for place, kernel in enumerate(kernels):
+        for node in {index[out] for out in kernel.outputs if out in index} - numbered:
+            computed_by = place
+            # An inserted move only hands on, under the right name, what the kernel before it computed.
+            if kernel.op in _MOVES and kernel.op != graph.nodes[node].op:
+                computed_by = writer.get(kernel.inputs[0], place)
+            claims[computed_by].add(node)
+    return claims
 
 
-def _folded(extended: Sequence[Kernel], executed: Sequence[Kernel]) -> dict[str, list[str]]:
-    """For each executed kernel the names of the kernels of level "extended" that it stands for."""
-    by_output = {out: k.name for k in extended for out in k.outputs}
-    known = {k.name for k in extended}
-    fused = {k.name: [origin] if (origin := _origin(k.name, known, by_output)) else [] for k in executed}
-    place = {k.name: i for i, k in enumerate(executed)}
-    host = {origin: name for name, origins in fused.items() for origin in origins}
-    for kernel in extended:
-        if kernel.name in host:
-            continue
-        before = {host[by_output[i]] for i in kernel.inputs if by_output.get(i) in host}
-        if before:  # folded into the last of the kernels that feed it
-            host[kernel.name] = max(before, key=place.__getitem__)
-            fused[host[kernel.name]].append(kernel.name)
-    return fused
+def _folded(extended: Sequence[Kernel], executed: Sequence[Kernel]) -> list[list[int]]:
+    """For each executed kernel the places of the kernels of level "extended" that it stands for."""
+    writer = {out: place for place, k in enumerate(extended) for out in k.outputs}
+    labelled = {k.name: place for place, k in enumerate(extended) if _LABEL.match(k.name)}
+    folded: list[list[int]] = [[] for _ in executed]
+    host: dict[int, int] = {}
+    for place, kernel in enumerate(executed):
+        origin = _origin(kernel, extended, labelled, writer)
+        if origin is not None and origin not in host:
+            host[origin] = place
+            folded[place].append(origin)
+    for origin, lost in enumerate(extended):
+        feeders = [host[writer[i]] for i in lost.inputs if writer.get(i) in host]
+        if origin not in host and feeders:  # folded into the last of the kernels that feed it
+            host[origin] = max(feeders)
+            folded[host[origin]].append(origin)
+    return folded
 
 
-def _origin(name: str, known: Set[str], by_output: Mapping[str, str]) -> str | None:
-    """The kernel of level "extended" from which the layout pass made the kernel of this name."""
-    plain = _UNIQUE_SUFFIX.sub("", name)
-    for candidate in (name, plain):
-        if candidate in known:
-            return candidate
+def _origin(
+    kernel: Kernel, extended: Sequence[Kernel], labelled: Mapping[str, int], writer: Mapping[str, int]
+) -> int | None:
+    """The kernel of level "extended" that has become this one: by its label, its output, or the layout pass' name."""
+    plain = _UNIQUE_SUFFIX.sub("", kernel.name)
+    for name in (kernel.name, plain):
+        if name in labelled:
+            return labelled[name]
+    for out in kernel.outputs:
+        if out in writer and extended[writer[out]].op == kernel.op:
+            return writer[out]
     tensor, is_layout = _LAYOUT_SUFFIX.subn("", plain)
     if not is_layout:
         return None
-    return by_output.get(tensor) or by_output.get(_REWRITTEN_SUFFIX.sub("", tensor))
-
-
-def _number(name: str) -> str | None:
-    found = _NUMBER.search(name)
-    return found[1] if found else None
+    return writer.get(tensor, writer.get(_REWRITTEN_SUFFIX.sub("", tensor)))

@@ -229,7 +229,7 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
         info = op.get_rt_info()
         if info["layerType"].astype(str) in _NO_KERNEL:
             continue
-        found = [m[0] for text in info["originalLayersNames"].astype(str).split(",") if (m := _LABEL.match(text))]
+        found = [m[0] for text in info["originalLayersNames"].astype(str).split(",") if (m := _LABEL.fullmatch(text))]
         claims[op.get_friendly_name()] = frozenset().union(*(labels.get(label, frozenset()) for label in found))
     return claims
 
