@@ -11,6 +11,7 @@ that matters to a latency.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
@@ -270,8 +271,15 @@ def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str]) -> str:
     if isinstance(value, Graph):
         return _graph_hash(value, hashes)
     if isinstance(value, Constant):
-        return _hash(value.dtype, value.shape, value.values)
-    return repr(value)
+        return _hash(value.dtype, value.shape, _as_stored(value.values))
+    return repr(_as_stored(value))
+
+
+def _as_stored(value: AttributeValue) -> AttributeValue:
+    """Floats as an .onnx file holds them, in 32 bits, so that writing and reading one changes no digest."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_stored, value))
+    return ctypes.c_float(value).value if isinstance(value, float) else value
 
 
 # -- JSON --------------------------------------------------------------------------------------------

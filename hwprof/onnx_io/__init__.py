@@ -8,8 +8,9 @@ would look like a float one. The alternative, keeping the file's operators one f
 one network two graphs, depending on who exported it.
 """
 
-from hwprof.onnx_io.files import load, materialize, save
 from hwprof.onnx_io.inference import infer_types
 from hwprof.onnx_io.random_values import random_inputs, to_model
+from hwprof.onnx_io.reading import load, materialize
+from hwprof.onnx_io.writing import save
 
 __all__ = ["infer_types", "load", "materialize", "random_inputs", "save", "to_model"]
