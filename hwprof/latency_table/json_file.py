@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.calibration import Calibration, Pattern
 from hwprof.latency_table.staircase import NumericAttribute
 from hwprof.latency_table.table import LatencyTable, Metadata, Row
@@ -29,9 +29,9 @@ def read(path: Path) -> LatencyTable:
 
 
 def write(table: LatencyTable, path: Path) -> None:
-    """Raises InputError where the file cannot be written."""
+    """Raises EnvironmentUnfitError where the file cannot be written."""
     record = {**header(table), "rows": [_row_record(row) for row in table.rows]}
-    replace_file(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def header(table: LatencyTable) -> dict[str, Any]:
@@ -58,16 +58,6 @@ def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> Laten
         raise InputError(f"latency table {path}: the header is not in the format {SCHEMA}: {error}") from None
     except InputError as error:
         raise InputError(f"latency table {path}: {error}") from None
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes under a temporary name and renames. Raises InputError where the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
 
 
 def _row_record(row: Row) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hwprof.errors import InputError
-from hwprof.latency_table.json_file import header, replace_file, with_header
+from hwprof.files import write_bytes
+from hwprof.latency_table.json_file import header, with_header
 from hwprof.latency_table.table import LatencyTable, Row
 
 _HEADER = b"hwprof.lut"
@@ -42,7 +43,7 @@ def write(table: LatencyTable, path: Path) -> None:
         raise InputError(f"cannot write {path}: an attribute mixes numbers and text: {error}") from None
     buffer = io.BytesIO()
     pq.write_table(rows.replace_schema_metadata({_HEADER: json.dumps(header(table))}), buffer)
-    replace_file(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def _row(values: Mapping[str, Any]) -> Row:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.json_file import replace_file
 from hwprof.latency_table.operators import Attribute
 from hwprof.latency_table.table import LatencyTable, Row
 from hwprof.unit import ms_per
@@ -39,7 +39,7 @@ def write(table: LatencyTable, path: Path) -> list[str]:
     writer.writeheader()
     for row in table.rows:
         writer.writerow({name: getattr(row, name) for name in _OWN} | dict(row.attributes))
-    replace_file(path, buffer.getvalue().encode())
+    write_bytes(path, buffer.getvalue().encode())
     lost = loss.of(table, holds=("interval", "n"))
     if any(isinstance(v, str) and not isinstance(_value(v), str) for row in table.rows for _, v in row.attributes):
         lost.append("that an attribute is text where it looks like a number")

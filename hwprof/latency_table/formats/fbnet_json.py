@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.json_file import replace_file
 from hwprof.latency_table.operators import Attribute
 from hwprof.latency_table.table import LatencyTable, Row, refuse
 
@@ -42,7 +42,7 @@ def write(table: LatencyTable, path: Path) -> list[str]:
     foreign = [r.title for r in table.rows if set(dict(r.attributes)) != set(_ATTRIBUTES)]
     refuse(f"FBNet's tables need rows with {', '.join(_ATTRIBUTES)}", foreign)
     records = [_record(row, table.metadata.device) for row in table.rows]
-    replace_file(path, (json.dumps(records, indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(records, indent=1) + "\n").encode())
     return loss.of(table, holds=("device",))
 
 

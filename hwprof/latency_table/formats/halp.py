@@ -1,4 +1,4 @@
-"""HALP's table (NVlabs/HALP): a pickle of {"batch_cin_cout_fmap_kernel_stride_groups": ms}, square convolutions only."""
+"""HALP's table (NVlabs/HALP): a pickle of {"batch_cin_cout_fmap_kernel_stride_groups": ms}, convolutions only."""
 
 from __future__ import annotations
 

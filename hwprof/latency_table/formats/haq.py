@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.json_file import replace_file
 from hwprof.latency_table.table import LatencyTable, Row
 
 OP = "layer"
@@ -49,5 +49,5 @@ def write(table: LatencyTable, path: Path) -> list[str]:
         values[layer, w - 1, a - 1] = round(ms * _CYCLES_PER_MS)
     buffer = io.BytesIO()
     np.save(buffer, values)
-    replace_file(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
     return ["the unit (whole cycles at 1 GHz: fractions of a ns)", *lost, *loss.of(table)]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.json_file import replace_file
 from hwprof.latency_table.operators import Attribute
 from hwprof.latency_table.table import LatencyTable, Row
 
@@ -35,7 +35,7 @@ def write(table: LatencyTable, path: Path) -> list[str]:
     typed = [replace(row, attributes=_typed(row, dtype)) for row in table.rows]
     found, lost = loss.placed(typed, table.rows, (*_SHAPE, "dtype"), "NNI's format")
     lines = [repr(_record(key, row.ms)) for key, row in found.items()]
-    replace_file(path, ("\n".join(lines) + "\n").encode())
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
     return ["the unit (ms)", *lost, *loss.of(table)]
 
 

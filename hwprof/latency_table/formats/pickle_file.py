@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import write_bytes
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.json_file import replace_file
 
 _ADMITTED = {
     ("collections", "OrderedDict"),
@@ -51,4 +51,4 @@ def read(path: Path, source: Source) -> Any:
 
 def write(path: Path, content: dict[Any, Any]) -> None:
     """content: plain containers only; for formats that are pickles themselves."""
-    replace_file(path, pickle.dumps(content, protocol=2))
+    write_bytes(path, pickle.dumps(content, protocol=2))

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from hwprof.errors import InputError
-from hwprof.latency_table.json_file import replace_file
+from hwprof.files import write_bytes
 
 # libyaml's loader reads the 1 MB tables ten times faster, but is not built everywhere.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -32,4 +32,4 @@ def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
 
 def write(path: Path, content: Mapping[str, Mapping[str, float]]) -> None:
     """Entries keep their order."""
-    replace_file(path, yaml.dump(dict(content), Dumper=_DUMPER, sort_keys=False, width=1000).encode())
+    write_bytes(path, yaml.dump(dict(content), Dumper=_DUMPER, sort_keys=False, width=1000).encode())

@@ -1,0 +1,59 @@
+"""`Budget`: which networks stay within a latency with a given confidence (floor 4).
+
+A budget on point estimates is broken by a quarter of the winners of a search: the search finds the networks
+whose latency is under-estimated. A budget on the 95 % quantile is broken by almost none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, Predictor
+from hwprof.latency_table import LatencyTable
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Callable on one network, or on a sequence of them: graphs, or architectures where the source takes them.
+
+    Raises InputError for a budget that is not positive or a confidence outside of [0.5, 1).
+    """
+
+    source: LatencyTable | Predictor
+    ms: float
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not (self.ms > 0 and math.isfinite(self.ms)):
+            raise InputError(f"a latency budget must be a positive number of ms, not {self.ms!r}")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(f"the confidence must be at least 0.5 and below 1, not {self.confidence!r}")
+
+    @overload
+    def __call__(self, networks: Graph | Arch, /) -> bool: ...
+    @overload
+    def __call__(self, networks: Sequence[Graph] | Sequence[Arch], /) -> np.ndarray: ...
+    def __call__(self, networks: Graph | Arch | Sequence[Graph] | Sequence[Arch], /) -> bool | np.ndarray:
+        """True where the quantile fits. Raises InputError where the source knows no such quantile."""
+        if isinstance(networks, Graph):
+            return bool(self.upper_ms([networks])[0] <= self.ms)
+        if networks and isinstance(networks[0], int | np.integer):
+            return bool(self.upper_ms([networks])[0] <= self.ms)  # type: ignore[list-item]  # one architecture
+        return self.upper_ms(networks) <= self.ms  # type: ignore[arg-type]  # a sequence of either
+
+    def upper_ms(self, networks: Sequence[Graph | Arch]) -> np.ndarray:
+        """Latencies, ms, [n], that each network stays below with the confidence."""
+        if isinstance(self.source, LatencyTable):
+            return self.source.network_quantile_ms(networks, self.confidence)
+        if self.confidence == 0.5:
+            return np.asarray(self.source.predict(networks))
+        # The upper end of a central interval leaves half of what it does not cover above it.
+        _, high = self.source.predict_interval(networks, coverage=2 * self.confidence - 1)
+        return np.asarray(high)

@@ -1,0 +1,204 @@
+"""`ExpectedLatency`: the expected latency of a supernet, differentiable in its choice probabilities (floor 4).
+
+It stands on floor 4: over tables, predictors and spaces (3), under the searches (5) that use it.
+
+Feeding softmax(alpha) to a predictor that was trained on architectures is wrong by 12 to 16 % without a sign
+of it, because the expectation of a function is not the function of the expectation. So the form is chosen by
+what the source is: a table of choices or a source that turns out additive is linear and exact; a small space
+is tabulated whole and exact; anything else is distilled with a soft-consistency term. After fitting, the
+error against Monte Carlo stands in `expected_error_`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, LatencyFunction, Predictor, SearchSpace
+from hwprof.latency_table import LatencyTable
+from hwprof.relaxed_latency import (
+    Additive,
+    ArchLatency,
+    Distilled,
+    DistillSettings,
+    Tabulated,
+    additive,
+    distill,
+    draw,
+    one_hot,
+    random_probabilities,
+)
+
+TABULATED_MOST = 20_000  # architectures of a space that is predicted whole; NAS-Bench-201 has 15,625
+_SUM_TOLERANCE = 0.01  # a row of probabilities in half precision may be off by this much
+_ERROR_PROBABILITIES = 50
+_ERROR_DRAWS = 32
+_REPORT_DRAWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RelaxedError:
+    """Relative error of the relaxed latency against Monte Carlo over random probabilities at mixed sharpness.
+
+    `monte_carlo` is the mean standard error of the reference itself: an error below it cannot be seen.
+    """
+
+    mean: float
+    worst: float
+    monte_carlo: float
+    probabilities: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReport:
+    """ms. `argmax`: of the most probable architecture, asked of the source. `gap`: argmax - expected.
+    `p95`: the quantile over architectures drawn from the probabilities."""
+
+    expected: float
+    argmax: float
+    gap: float
+    p95: float
+    argmax_arch: Arch
+
+
+class ExpectedLatency(torch.nn.Module):
+    """`method` says which form was taken: "additive" and "tabulated" are exact, "distilled" is learned.
+
+    probs, wherever they are asked for: a tensor of as many probabilities as the space has choices in all,
+    position after position ([n_positions, n_choices], or [2, 14, 8] for two cells of a DARTS supernet), or a
+    sequence of such tensors, of any shapes, in the order of the positions.
+    """
+
+    _position: torch.Tensor
+
+    def __init__(
+        self,
+        source: LatencyTable | Predictor | LatencyFunction,
+        space: SearchSpace,
+        *,
+        inputs: Literal["graph", "arch"] = "graph",
+        method: Literal["auto", "additive", "tabulated", "distilled"] = "auto",
+        settings: DistillSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        """`inputs`: what a predictor was fitted on. Raises InputError when a table misses a choice, or a method
+        that was asked for does not fit the source."""
+        super().__init__()
+        self.choices = tuple(space.choices)
+        positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
+        self.register_buffer("_position", positions, persistent=False)
+        self._latency_ms = _on_archs(source, space, inputs)
+        self.relaxed = self._relax(source, method, settings or DistillSettings(seed=seed), seed)
+        self.expected_error_ = self._error(np.random.default_rng([seed, 1]))
+
+    @property
+    def method(self) -> str:
+        return {Additive: "additive", Tabulated: "tabulated", Distilled: "distilled"}[type(self.relaxed)]
+
+    def forward(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """Returns a scalar, ms. Raises InputError for the wrong number of probabilities, or logits."""
+        ms: torch.Tensor = self.relaxed(self._flat(probs))
+        return ms.squeeze(0)
+
+    def report(self, probs: torch.Tensor | Sequence[torch.Tensor], seed: int = 0) -> LatencyReport:
+        """What the relaxation hides: the network that would be derived, and how far the drawn ones spread."""
+        with torch.no_grad():
+            flat = self._flat(probs)
+            expected = float(self.relaxed(flat))
+            p = flat.double().cpu().numpy()
+            drawn = draw(self.choices, p, _REPORT_DRAWS, np.random.default_rng(seed))[0]
+            spread = self.relaxed(torch.as_tensor(one_hot(self.choices, drawn), dtype=flat.dtype, device=flat.device))
+        arch = tuple(int(part.argmax()) for part in np.split(p[0], np.cumsum(self.choices)[:-1]))
+        argmax = float(self._latency_ms(np.array([arch]))[0])
+        p95 = float(np.quantile(spread.double().cpu().numpy(), 0.95))
+        return LatencyReport(expected, argmax, argmax - expected, p95, arch)
+
+    def _relax(
+        self, source: object, method: str, settings: DistillSettings, seed: int
+    ) -> Additive | Tabulated | Distilled:
+        if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
+            return _of_choices(source, self.choices)
+        if method in ("auto", "additive"):
+            found = additive(self.choices, self._latency_ms, np.random.default_rng(seed))
+            if found is not None:
+                return found
+            if method == "additive":
+                raise InputError("the latency is not additive over the positions of the space; use method 'auto'")
+        if method == "tabulated" or (method == "auto" and math.prod(self.choices) <= TABULATED_MOST):
+            every = np.array(list(itertools.product(*map(range, self.choices))))
+            return Tabulated(self.choices, self._latency_ms(every))
+        return distill(self.choices, self._latency_ms, settings)
+
+    def _error(self, rng: np.random.Generator) -> RelaxedError:
+        p = random_probabilities(self.choices, _ERROR_PROBABILITIES, rng)
+        reference, noise = self._monte_carlo(p, rng)
+        with torch.no_grad():
+            relaxed = self.relaxed(torch.from_numpy(p)).numpy()
+        error = np.abs(relaxed / reference - 1)
+        return RelaxedError(float(error.mean()), float(error.max()), float((noise / reference).mean()), len(p))
+
+    def _monte_carlo(self, p: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """p: [n, sum(choices)]. Returns the expected latency by the source, and its standard error, ms, [n].
+
+        The additive part is a control variate: its expectation is known, so only the rest is left to chance.
+        """
+        archs = draw(self.choices, p, _ERROR_DRAWS, rng)
+        ms = self._latency_ms(archs.reshape(-1, len(self.choices)))
+        control = self.relaxed.additive if isinstance(self.relaxed, Distilled) else self.relaxed
+        with torch.no_grad():
+            vertices = control(torch.from_numpy(one_hot(self.choices, archs.reshape(-1, len(self.choices))))).numpy()
+            known = control(torch.from_numpy(p)).numpy()
+        rest = (ms - vertices).reshape(len(p), -1)
+        return known + rest.mean(axis=1), rest.std(axis=1, ddof=1) / math.sqrt(rest.shape[1])
+
+    def _flat(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """[1, sum(choices)]."""
+        parts = [probs] if isinstance(probs, torch.Tensor) else list(probs)
+        flat = torch.cat([part.reshape(-1) for part in parts])
+        if flat.numel() != sum(self.choices):
+            raise InputError(
+                f"{flat.numel()} probabilities were given; the space has {sum(self.choices)} choices "
+                f"in {len(self.choices)} positions"
+            )
+        sums = flat.new_zeros(len(self.choices)).index_add(0, self._position, flat.detach())
+        if not bool(((sums - 1).abs() < _SUM_TOLERANCE).all()):
+            raise InputError("the probabilities of a position do not add up to 1; apply softmax to the alphas")
+        return flat.unsqueeze(0)
+
+
+def _of_choices(table: LatencyTable, choices: Sequence[int]) -> Additive:
+    calibration = table.calibration
+    a_ms, b = (calibration.a_ms, calibration.b) if calibration else (0.0, 1.0)
+    return Additive(a_ms, [b * ms for ms in table.choice_ms(choices)])
+
+
+def _on_archs(
+    source: LatencyTable | Predictor | LatencyFunction, space: SearchSpace, inputs: Literal["graph", "arch"]
+) -> ArchLatency:
+    """The source as a function of architectures; nothing is asked twice."""
+    known: dict[Arch, float] = {}
+    takes_archs = (isinstance(source, LatencyTable) and source.holds_choices) or inputs == "arch"
+    of_networks = _function(source)
+
+    def latency_ms(archs: np.ndarray) -> np.ndarray:
+        keys = [tuple(int(c) for c in arch) for arch in archs]
+        new = [key for key in dict.fromkeys(keys) if key not in known]
+        if new:
+            networks = new if takes_archs else [space.graph(arch) for arch in new]
+            known.update(zip(new, map(float, of_networks(networks)), strict=True))
+        return np.array([known[key] for key in keys])
+
+    return latency_ms
+
+
+def _function(source: LatencyTable | Predictor | LatencyFunction) -> Callable[[Sequence[Graph | Arch]], np.ndarray]:
+    predict = getattr(source, "predict", None)
+    return predict if predict is not None else source  # type: ignore[return-value]  # a table and a function are callable
