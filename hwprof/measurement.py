@@ -14,6 +14,8 @@ from hwprof import metrics
 from hwprof.device import Device
 from hwprof.errors import InputError
 
+_PRIOR_WEIGHT_SD = 0.3  # of an anchor's weight, before its network's blocks were seen
+
 
 class Evidence(StrEnum):
     """What a time is worth. Only MEASURED may be called a measurement."""
@@ -116,7 +118,9 @@ class Process:
 
     @property
     def kept(self) -> tuple[Block, ...]:
-        return tuple(b for b in self.blocks if not b.rejected)
+        """The undisturbed blocks; where there is none, all of them: no process is dropped for being unlucky,
+        and the share of rejected blocks makes the measurement `unstable`."""
+        return tuple(b for b in self.blocks if not b.rejected) or self.blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +286,12 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
     )
 
 
-def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:
-    """How much slower than their baselines the block's anchors ran (geometric mean; 1 without anchors)."""
-    logs = [math.log(ns / baseline_ns[name]) for name, ns in block.anchors_ns.items() if baseline_ns.get(name)]
-    return math.exp(sum(logs) / len(logs)) if logs else 1.0
+def slowdown(block: Block, baseline_ns: Mapping[str, float], weights: Mapping[str, float] | None = None) -> float:
+    """How much slower than their baselines the block's anchors ran: a geometric mean by `weights` (equal ones
+    unless given; 1 without anchors)."""
+    ratios = {name: ns / baseline_ns[name] for name, ns in block.anchors_ns.items() if baseline_ns.get(name)}
+    chosen = weights if weights is not None else dict.fromkeys(ratios, 1 / max(1, len(ratios)))
+    return math.exp(sum(chosen.get(name, 0.0) * math.log(ratio) for name, ratio in ratios.items()))
 
 
 def _statistics(processes: list[list[np.ndarray]]) -> LatencyStatistics:
