@@ -8,7 +8,7 @@ DARTS cell has exactly two inputs per node. Such a space has a method `repair(ar
 architecture itself where it is one to be measured, and one close to it where it is not. Sampling and
 mutation repair what they draw, so the rule is stated once, in the space.
 
-Where the field has a notation, `parse(text)` and `format(arch)` read and write it, and
+Where the field has a notation, `parse(text)` and `format(arch)` read and write it (`NotatedSpace`), and
 `from_columns(record)` reads an architecture that a table holds in several columns.
 """
 
@@ -16,9 +16,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch
+
+
+@runtime_checkable
+class NotatedSpace(Protocol):
+    """A space whose architectures the field writes as text."""
+
+    def parse(self, text: str) -> Arch:
+        """Raises InputError, with the reason, when the text names no architecture of the space."""
+        ...
+
+    def format(self, arch: Arch) -> str:
+        """The text that `parse` reads back."""
+        ...
 
 
 def checked(space: str, choices: Sequence[int], arch: Sequence[int]) -> Arch:

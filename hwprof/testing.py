@@ -1,0 +1,188 @@
+"""Contracts that anyone can check on what they plug in: `check_backend(BACKEND, device)` in a test is enough.
+
+Each check raises AssertionError with a line that says what was broken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hwprof import cost, onnx_io, sampling
+from hwprof.backends.fusion import member_name
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, Backend, OutputTimer, SearchSpace, Timer
+from hwprof.measurement import Evidence
+from hwprof.spaces import NotatedSpace
+
+_RUNS = 5
+
+
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise AssertionError(text)
+
+
+# -- backends ------------------------------------------------------------------------------------------
+
+
+def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
+    """Opens and times each graph (default: `reference_graphs`) and gives the backend what it must refuse."""
+    _require(isinstance(backend.evidence, Evidence), f"evidence is {backend.evidence!r}, not an Evidence")
+    versions = backend.versions()
+    _require(all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is no text")
+    for graph in reference_graphs() if graphs is None else graphs:
+        digest = graph.digest
+        _check_graph(backend, device, graph)
+        _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
+    _check_refusals(backend, device)
+
+
+def reference_graphs() -> tuple[Graph, ...]:
+    """Small networks of several kinds: convolutions with a residual, an embedding with integer input, two outputs."""
+    return _residual_graph(), _embedding_graph(), _two_output_graph()
+
+
+def _residual_graph() -> Graph:
+    b = GraphBuilder("residual")
+    x = b.relu(b.conv(b.input((1, 3, 16, 16)), 8, 3, stride=2, bias=True))
+    y = b.relu6(b.batch_norm(b.conv(x, 8, 3)))
+    return b.build(b.gemm(b.flatten(b.global_average_pool(b.add(x, y))), 5))
+
+
+def _embedding_graph() -> Graph:
+    b = GraphBuilder("embedding")
+    x = b.embedding(b.input((2, 6), "int64"), rows=11, width=16)
+    return b.build(b.softmax(b.linear(b.layer_norm(x), 4)))
+
+
+def _two_output_graph() -> Graph:
+    b = GraphBuilder("two-outputs")
+    x = b.input((3, 8))
+    left, right = b.split(b.linear(x, 8), (4, 4), axis=1)
+    return b.build(b.unary("Sigmoid", left), b.unary("Tanh", right))
+
+
+def _check_graph(backend: Backend, device: Device, graph: Graph) -> None:
+    with backend.open(graph, device) as timer:
+        _check_latencies(timer, graph)
+        _check_operators(timer, graph)
+        # Sweeps and comparisons hold several networks open, the same one among them.
+        with backend.open(graph, device) as other:
+            _check_latencies(other, graph)
+            _check_outputs(timer, other, graph)
+
+
+def _check_latencies(timer: Timer, graph: Graph) -> None:
+    samples = list(timer(_RUNS))
+    _require(len(samples) == _RUNS, f"{graph.name}: {_RUNS} runs gave {len(samples)} latencies")
+    together = list(timer(_RUNS, each=False))
+    _require(len(together) == 1, f"{graph.name}: each=False gave {len(together)} numbers instead of one total")
+    for ns in (*samples, *together):
+        _require(isinstance(ns, int) and ns > 0, f"{graph.name}: latency {ns!r} is not a whole number of ns above 0")
+
+
+def _check_operators(timer: Timer, graph: Graph) -> None:
+    profiled = getattr(timer, "operators", None)
+    if profiled is None:
+        return
+    kernels = profiled(_RUNS)
+    known = {member_name(node) for node in graph.nodes}
+    for kernel in kernels:
+        _require(math.isfinite(kernel.ns) and kernel.ns >= 0, f"{graph.name}: {kernel.name} took {kernel.ns} ns")
+        strangers = set(kernel.members) - known
+        _require(not strangers, f"{graph.name}: {kernel.name} has members that are no nodes: {sorted(strangers)}")
+    _require(not kernels or sum(k.ns for k in kernels) > 0, f"{graph.name}: the operators took no time at all")
+
+
+def _check_outputs(timer: Timer, other: Timer, graph: Graph) -> None:
+    if not isinstance(timer, OutputTimer) or not isinstance(other, OutputTimer):
+        return
+    outputs = {name: np.array(value) for name, value in timer.outputs().items()}
+    _require(set(outputs) == set(graph.outputs), f"{graph.name}: outputs {sorted(outputs)}, not {graph.outputs}")
+    for name, value in outputs.items():
+        _require(value.shape == graph.shape(name), f"{graph.name}: output {name} has shape {value.shape}")
+        _require(bool(np.isfinite(value).all()), f"{graph.name}: output {name} is not finite")
+    _check_same(outputs, timer.outputs(), f"{graph.name}: a second run of one timer gave other outputs")
+    _check_same(outputs, other.outputs(), f"{graph.name}: opened again, the same graph gave other outputs")
+
+
+def _check_same(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray], text: str) -> None:
+    _require(all(np.allclose(one[name], two[name], rtol=1e-5, atol=1e-6) for name in one), text)
+
+
+def _check_refusals(backend: Backend, device: Device) -> None:
+    graph = reference_graphs()[0]
+    _refuses(backend, graph, device.with_options(no_such_option=1), "an unknown option")
+    _refuses(backend, graph, replace(device, precision="float3"), "an unknown precision")
+    b = GraphBuilder("custom-operator")
+    (y,) = b.nodes("NoSuchOperator", [b.input((1, 4))], [("float32", (1, 4))], domain="no.such.domain")
+    _refuses(backend, b.build(y), device, "a custom operator")
+
+
+def _refuses(backend: Backend, graph: Graph, device: Device, what: str) -> None:
+    try:
+        with backend.open(graph, device):
+            pass
+    except InputError as error:
+        _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")
+    except Exception as error:
+        raise AssertionError(f"{what} raised {type(error).__name__} instead of InputError: {error}") from error
+    else:
+        raise AssertionError(f"{what} was accepted")
+
+
+# -- search spaces -------------------------------------------------------------------------------------
+
+
+def check_space(space: SearchSpace, n: int = 5, seed: int = 0) -> None:
+    """Builds the first and the last point of `choices` and `n` architectures between them.
+
+    Each has one graph with the shapes that ONNX infers and operators of known cost; what does not fit `choices` is
+    an InputError; `repair` returns what it has repaired; `parse` reads what `format` writes.
+    """
+    _require(len(space.choices) > 0, "`choices` has no position")
+    _require(min(space.choices) >= 1, f"a position in `choices` {tuple(space.choices)} has no option")
+    last = tuple(options - 1 for options in space.choices)
+    rng = np.random.default_rng(seed)
+    archs = sampling.stratified(space, min(n, sampling.size(space)), rng)
+    for arch in ((0,) * len(last), last, *archs):
+        _check_arch(space, arch)
+    for arch in archs:
+        _check_repair(space, arch, rng)
+        if isinstance(space, NotatedSpace):
+            text = space.format(arch)
+            _require(space.parse(text) == arch, f"{arch} is written as {text!r}, which is read as {space.parse(text)}")
+    for wrong in ((*last[:-1], last[-1] + 1), (-1, *last[1:]), last[:-1], (*last, 0)):
+        _refuses_arch(space, wrong)
+
+
+def _check_arch(space: SearchSpace, arch: Arch) -> None:
+    graph = space.graph(arch)
+    _require(space.graph(arch) == graph, f"{arch}, built again, has another graph")
+    unknown = cost.unknown_operators(graph)
+    _require(not unknown, f"the graph of {arch} has operators without a rule of cost: {', '.join(unknown)}")
+    for inferred in onnx_io.infer_types(graph).values:
+        stated = graph.type_of(inferred.name)
+        _require(stated == inferred, f"the graph of {arch} has {stated} where ONNX infers {inferred}")
+
+
+def _check_repair(space: SearchSpace, arch: Arch, rng: np.random.Generator) -> None:
+    again = sampling.repaired(space, arch, rng)
+    _require(again == arch, f"`repair` returned {arch}, but makes {again} of it")
+
+
+def _refuses_arch(space: SearchSpace, arch: Arch) -> None:
+    try:
+        space.graph(arch)
+    except InputError:
+        return
+    except Exception as error:
+        raise AssertionError(f"{arch} raised {type(error).__name__} instead of InputError: {error}") from error
+    raise AssertionError(f"{arch} does not fit `choices` {tuple(space.choices)}, but has a graph")
