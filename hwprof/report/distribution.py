@@ -11,9 +11,10 @@ from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, rect, text
 
-_LANE = 168.0
-_LABELS = 48.0  # three rows of labels above the bars
-_BARS = (24, 72)  # fewest and most
+_LANE = 214.0
+_GAP = 18.0
+_LABELS = 56.0  # the name's row and three rows of labels above the bars
+_BARS = (24, 100)  # fewest and most along the axis
 _TAIL = 0.995  # what lies above this quantile is one bar at the right edge
 
 
@@ -22,14 +23,16 @@ def draw(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> Mark
     samples = [samples_ms(m) for m in measurements]
     x = _shared_scale(samples)
     unit, size = quantity.time_unit(x.high)
+    wanted = max(_bars(values, x) for values in samples)
+    bars = min(max(wanted, _BARS[0]), _BARS[1])
     lanes = []
     for i, (m, values) in enumerate(zip(measurements, samples, strict=True)):
-        top = i * _LANE
-        lanes.append(_lane(m.statistics, values, x, top))
+        top = i * (_LANE + _GAP)
+        lanes.append(_lane(m.statistics, values, x, top, bars))
         if names:
-            lanes.append(text(x.stop, top + 12, names[i], "end", "strong"))
-    bottom = len(samples) * _LANE
-    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v / size), f"latency of one inference, {unit}")
+            lanes.append(text(x.start, top + 14, names[i], class_="strong"))
+    bottom = len(samples) * (_LANE + _GAP) - _GAP
+    axis = bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"latency of one inference, {unit}")
     return drawing(bottom + 40, _words(measurements), *lanes, axis)
 
 
@@ -46,22 +49,28 @@ def _shared_scale(samples: Sequence[np.ndarray]) -> Scale:
     return Scale(low - margin, high + margin, 8, WIDTH - 26)
 
 
-def _lane(s: LatencyStatistics, values: np.ndarray, x: Scale, top: float) -> Markup:
+def _bars(values: np.ndarray, x: Scale) -> int:
+    """How many along the axis suit these samples (Freedman and Diaconis, 1981)."""
+    first, third = np.quantile(values, [0.25, 0.75])
+    width = 2 * (third - first) / len(values) ** (1 / 3)
+    return int((x.high - x.low) / width) if width > 0 else 0
+
+
+def _lane(s: LatencyStatistics, values: np.ndarray, x: Scale, top: float, bars: int) -> Markup:
     bottom = top + _LANE
-    bars = min(max(int(np.sqrt(len(values))), _BARS[0]), _BARS[1])
     counts, edges = np.histogram(values, bins=bars, range=(x.low, x.high))
     height = Scale(0, float(max(counts.max(), 1)), bottom, top + _LABELS)
-    marks = []
+    marks = [line(x.start, bottom, x.stop, bottom, "axis")]
     if np.isfinite(s.low):
         left, right = x.clamped(s.low), x.clamped(s.high)
-        marks.append(rect(left, top + 16, max(right - left, 1), bottom - top - 16, "interval"))
+        marks.append(rect(left, top + _LABELS, max(right - left, 1), bottom - top - _LABELS, "interval"))
     for n, left, right in zip(counts, edges, edges[1:], strict=False):
         if n:
             tip = f"{quantity.time(float(left))} to {quantity.time(float(right))}: {n} samples"
             marks.append(rect(x(left), height(n), x(right) - x(left) - 1, bottom - height(n), "bar", tip))
     marks += _tail(values, x, bottom)
     quantiles = (("median", s.median, "median"), ("p90", s.p90, "quantile"), ("p99", s.p99, "quantile"))
-    marks += [_quantile(name, ms, x, top + 14 + 14 * row, bottom, c) for row, (name, ms, c) in enumerate(quantiles)]
+    marks += [_quantile(name, ms, x, top + 14 * (row + 2), bottom, c) for row, (name, ms, c) in enumerate(quantiles)]
     return join(marks)
 
 

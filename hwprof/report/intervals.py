@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hwprof.measurement import LatencyStatistics, Measurement, Status
+from hwprof.measurement import Evidence, LatencyStatistics, Measurement, Status
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, shortened, text
@@ -25,7 +25,7 @@ def draw(measurements: Sequence[Measurement], width: float = 2 * WIDTH) -> Marku
     unit, size = quantity.time_unit(x.high)
     bottom = _TOP + _ROW * len(timed)
     rows = [_row(m, s, x, _TOP + (i + 0.5) * _ROW, width) for i, (m, s) in enumerate(timed)]
-    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v / size, 2), f"latency, {unit}", _TOP)
+    axis = bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"latency, {unit}", _TOP)
     words = "; ".join(f"{m.model} {quantity.time(s.median)}" for m, s in timed)
     return drawing(bottom + 40, f"Medians with 95 % intervals: {words}", axis, *rows, width=width)
 
@@ -39,11 +39,15 @@ def _scale(found: Sequence[LatencyStatistics], width: float) -> Scale:
     return Scale(0.0, high * 1.03, _NAMES, width - _VALUES)
 
 
+def _name(m: Measurement) -> str:
+    return m.model if m.evidence is Evidence.MEASURED else f"{m.model} ({m.evidence})"
+
+
 def _row(m: Measurement, s: LatencyStatistics, x: Scale, y: float, width: float) -> Markup:
     median, interval = quantity.estimate(s.median, s.low, s.high)
     whisker = line(x.clamped(s.low), y, x.clamped(s.high), y, "whisker") if interval else Markup()
     mark = marker(0, x.clamped(s.median), y, 4.5, "dot" if m.status is Status.CONVERGED else "dot hollow")
-    name = text(_NAMES - 12, y + 4, shortened(m.model, _NAMES - 12, 12), "end")
+    name = text(_NAMES - 12, y + 4, shortened(_name(m), _NAMES - 12, 12), "end")
     value = text(width - _VALUES + 14, y + 4, median, class_="strong")
     rest = text(width, y + 4, interval.rpartition(" ")[0], "end", "note")
     return join([line(x.start, y, x.clamped(s.median), y, "grid"), whisker, mark, name, value, rest])

@@ -40,7 +40,7 @@ def comparison_markdown(comparison: Comparison, graphs: Mapping[str, Graph], pea
 
 
 def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[str]:
-    parts = [_facts(tables.facts(m, graph))]
+    parts = [_escaped(verdict.context(m)), _facts(tables.facts(m, graph))]
     breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
     if breakdown:
         inflation = quantity.significant(breakdown.inflation)

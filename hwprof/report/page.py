@@ -27,7 +27,7 @@ from hwprof.report.svg import WIDTH
 from hwprof.report.tables import Cell, Fact, Table
 from hwprof.report.verdict import Tone, Verdict
 
-_FOLDED_ROWS = 30  # a longer table is folded until asked for
+_SHORT = 30  # rows; a longer table of kernels is folded until asked for
 _MARKS = {Tone.GOOD: "✓", Tone.CAUTION: "!", Tone.BAD: "✕"}
 
 
@@ -125,6 +125,7 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, a
     return element(
         "section",
         title,
+        element("p", verdict.context(m), class_="context"),
         element("dl", *(_fact(f) for f in tables.facts(m, graph)), class_="facts"),
         _latency_figures(m),
         _operators(m, graph, peaks),
@@ -193,7 +194,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
                 _figure("Roofline", roofline.draw(breakdown, peaks), _roofline_note(breakdown, peaks)),
                 class_="figures",
             ),
-            _folded(tables.kernels(breakdown)),
+            _folded(tables.kernels(breakdown), shown=len(breakdown.kernels) <= _SHORT),
         ]
     )
 
@@ -220,7 +221,7 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
 def _treemap(breakdown: Breakdown) -> Markup:
     note = "Area is time; kernels of one kind stand together."
     wide = _figure("Kernels by time", treemap.draw(breakdown, 2 * WIDTH + 32, 380), note, "full wide")
-    return join([wide, _figure("Kernels by time", treemap.draw(breakdown, WIDTH, 620), note, "full narrow")])
+    return join([wide, _figure("Kernels by time", treemap.draw(breakdown, 400, 560), note, "full narrow")])
 
 
 def _roofline_note(breakdown: Breakdown, peaks: Peaks | None) -> str:
@@ -245,10 +246,10 @@ def _figure(heading: str, drawn: Markup | None, note: str, class_: str = "") -> 
     )  # fmt: skip
 
 
-def _folded(table: Table) -> Markup:
-    """The table behind its caption; a short one is no shorter for being open, so only its length decides."""
+def _folded(table: Table, shown: bool = False) -> Markup:
+    """The table behind its caption."""
     summary = element("summary", table.caption, element("span", f" {len(table.rows)} rows", class_="note"))
-    return element("details", summary, _table(table, captioned=False))
+    return element("details", summary, _table(table, captioned=False), open="" if shown else None)
 
 
 def _table(table: Table, links: Sequence[str] = (), captioned: bool = True) -> Markup:

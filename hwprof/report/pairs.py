@@ -22,7 +22,7 @@ def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup:
     for i, (number, row) in enumerate(ratios.items()):
         marks.append(_row(number, row, x, _FIRST + (i + 0.5) * step))
     marks.append(_estimate(c, x, bottom))
-    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v, 3), f"latency of {b} over that of {a}")
+    axis = bottom_axis(x, bottom, quantity.tick, f"latency of {b} over that of {a}")
     return drawing(bottom + 40, _words(c, len(ratios)), *marks, axis, width=width)
 
 

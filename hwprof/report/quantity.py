@@ -20,6 +20,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, decimals)}f}"
 
 
+def tick(value: float) -> str:
+    """A round number beside an axis, without zeros at its end."""
+    return f"{value:.6g}"
+
+
 def time(ms: float) -> str:
     """The duration in ns, µs, ms or s."""
     if not math.isfinite(ms):
@@ -72,6 +77,12 @@ def percent(share: float | None, decimals: int | None = None) -> str:
     if decimals is None:
         decimals = 0 if value == 0 or abs(value) >= 9.95 else 1
     return f"{value:.{decimals}f} %"
+
+
+def change(ratio: float, decimals: int = 1) -> str:
+    """How far a ratio is from 1, signed: +5.2 %, −0.3 %, 0 %."""
+    value = round((ratio - 1) * 100, decimals)
+    return f"{value:+.{decimals}f} %".replace("-", "−") if value else "0 %"
 
 
 def ratio(value: float) -> str:

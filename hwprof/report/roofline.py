@@ -35,7 +35,7 @@ def draw(breakdown: Breakdown, peaks: Peaks | None) -> Markup | None:
         _BOTTOM + 44 + height,
         _words(dots, peaks),
         left_axis(y, _LEFT, quantity.count, "multiply-adds per second", WIDTH),
-        bottom_axis(x, _BOTTOM, lambda v: f"{v:g}", "multiply-adds per byte moved", _TOP),
+        bottom_axis(x, _BOTTOM, quantity.tick, "multiply-adds per byte moved", _TOP),
         *(_roof(dtype, peak, peaks, x, y) for dtype, peak in roofs.items() if peaks),
         *(_dot(d, x, y, colours[d.op]) for d in sorted(dots, key=lambda d: -d.ms)),
         *_labels(dots, x, y),
@@ -75,7 +75,7 @@ def _roof(dtype: str, peak: float, peaks: Peaks | None, x: Scale, y: Scale) -> M
     start = max(x.low, y.low / slope)
     points = [(x(start), y(start * slope)), (x(ridge), y(peak)), (x.stop, y(peak))]
     label = f"{dtype} {quantity.count(peak, 'MAC/s')}"
-    return join([path(points, "roof"), text(x.stop, y(peak) - 6, label, "end", "note")])
+    return join([path(points, "roof"), text(x.stop, y(peak) - 6, label, "end", "note halo")])
 
 
 def _dot(kernel: Kernel, x: Scale, y: Scale, colour: str) -> Markup:
@@ -106,7 +106,7 @@ def _legend(kinds: Sequence[str], colours: Mapping[str, str]) -> tuple[Markup, f
     """Marks and names in rows, and their height."""
     marks, x, y = [], _LEFT, _BOTTOM + 56
     for kind in kinds:
-        width = 26 + 6.4 * len(kind)
+        width = 30 + 7.4 * len(kind)
         if x + width > WIDTH and x > _LEFT:
             x, y = _LEFT, y + 18
         marks += [marker(_shape(colours[kind]), x + 5, y - 4, 5, f"{colours[kind]} soft"), text(x + 15, y, kind)]

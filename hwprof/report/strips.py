@@ -26,7 +26,7 @@ def draw(m: Measurement) -> Markup:
     marks = [_median(s, x, bottom), text(0, 11, "process", "start", "name"), text(WIDTH, 11, "off", "end", "name")]
     for i, process in enumerate(m.processes):
         marks.append(_strip(process, i, _TOP + i * height, height, x, s.median, shapes))
-    axis = bottom_axis(x, bottom, lambda v: quantity.significant(v / size, 4), f"latency, {unit}")
+    axis = bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"latency, {unit}")
     legend = _legend(m, shapes, bottom + 56) if shapes else Markup()
     return drawing(bottom + (66 if shapes else 40), _words(m), *marks, axis, legend)
 
@@ -63,7 +63,7 @@ def _strip(
     if process.kept:
         own = float(np.median([_spread_ms(b)[1] for b in process.kept]))
         marks.append(line(x.clamped(own), top + 1, x.clamped(own), top + height - 1, "own"))
-        marks.append(text(WIDTH, middle + 4, f"{(own / median_ms - 1) * 100:+.2f} %", "end", "tick"))
+        marks.append(text(WIDTH, middle + 4, quantity.change(own / median_ms, 2), "end", "tick"))
     else:
         marks.append(text(WIDTH, middle + 4, "none kept", "end", "tick"))
     return join(marks)
@@ -82,11 +82,11 @@ def _block(block: Block, i: int, j: int, y: float, x: Scale, shapes: dict[str, i
 def _legend(m: Measurement, shapes: dict[str, int], y: float) -> Markup:
     causes = rejected_causes(m)
     marks = [text(_LEFT, y, "rejected:", "start", "note")]
-    x = _LEFT + 58
+    x = _LEFT + 66
     for cause, shape in shapes.items():
         words = f"{cause} {causes[cause]}"
         marks += [marker(shape, x + 5, y - 4, 4, "rejected"), text(x + 14, y, words, "start", "note")]
-        x += 26 + 6.4 * len(words)
+        x += 30 + 7.4 * len(words)
     return join(marks)
 
 

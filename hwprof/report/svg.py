@@ -49,6 +49,8 @@ def _linear_ticks(low: float, high: float, about: int) -> list[float]:
 
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = math.log10(high / low)
+    if decades < 0.9:
+        return _linear_ticks(low, high, 5)
     marks: Sequence[float] = (1,) if decades > 2.5 else (1, 3) if decades > 1.6 else (1, 2, 5)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = max(1, math.ceil(decades / 7))

@@ -85,8 +85,7 @@ def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
     differences = {op: right.get(op, 0.0) - left.get(op, 0.0) for op in {*left, *right}}
     rows = []
     for op, difference in sorted(differences.items(), key=lambda pair: (-abs(pair[1]), pair[0])):
-        sign = "+" if difference > 0 else "−"
-        change = Cell(f"{sign}{quantity.time(abs(difference))}", difference)
+        change = Cell(_signed(difference), difference)
         rows.append((Cell(op), *(_time(t[op]) if op in t else Cell("–", 0.0) for t in (left, right)), change))
     columns = ("kind", names[0], names[1], "difference")
     return Table("Where the difference lies", columns, tuple(rows))
@@ -249,6 +248,10 @@ def _time(ms: float) -> Cell:
 
 def _share(share: float) -> Cell:
     return Cell(quantity.percent(share), share, share)
+
+
+def _signed(ms: float) -> str:
+    return f"{'+' if ms > 0 else '−'}{quantity.time(abs(ms))}" if ms else "0"
 
 
 def _integer(n: int) -> Cell:

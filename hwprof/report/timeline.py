@@ -12,7 +12,8 @@ from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, drawing, left_axis, line, marker, rect, text
 
-_LEFT, _GAP, _LANE, _TOP = 46.0, 3.0, 92.0, 22.0
+_LEFT, _GAP, _LANE, _TOP = 46.0, 3.0, 84.0, 22.0
+_BETWEEN = 38.0  # pixels between lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,9 @@ def draw(m: Measurement) -> Markup:
     low, high = _range(m, lanes)
     marks: list[Markup] = []
     for i, lane in enumerate(lanes):
-        top = _TOP + i * (_LANE + 24)
+        top = _TOP + i * (_LANE + _BETWEEN)
         marks.append(_draw_lane(m, lane, Scale(low, high, top + _LANE, top)))
-    bottom = _TOP + len(lanes) * (_LANE + 24) - 24
+    bottom = _TOP + len(lanes) * (_LANE + _BETWEEN) - _BETWEEN
     marks += [
         text((a + b) / 2, bottom + 16, str(i + 1), "middle", "tick")
         for i, (_, a, b) in enumerate(_bands(m.processes))
@@ -63,12 +64,12 @@ def _anchor(name: str, base: float) -> Callable[[Block], float | None]:
 
 def _range(m: Measurement, lanes: Sequence[_Lane]) -> tuple[float, float]:
     values = [v for lane in lanes for p in m.processes for b in p.blocks if (v := lane.relative(b)) is not None]
-    low, high = np.quantile(values, [0.01, 0.99])
-    return float(min(low, 0.96)) - 0.01, float(max(high, 1.06)) + 0.01
+    low, high = np.quantile(values, [0.005, 0.995])
+    return float(min(low, 0.96)) - 0.01, float(max(high, 1.06)) + 0.015
 
 
 def _draw_lane(m: Measurement, lane: _Lane, y: Scale) -> Markup:
-    axis = left_axis(y, _LEFT, lambda v: f"{(v - 1) * 100:+.0f} %" if abs(v - 1) > 1e-9 else "0", lane.name, WIDTH, 4)
+    axis = left_axis(y, _LEFT, lambda v: quantity.change(v, 0), lane.name, WIDTH, 4)
     off = m.protocol.anchor_tolerance
     upper, lower = y.clamped(1 + off), y.clamped(1 - off)
     band = rect(_LEFT, upper, WIDTH - _LEFT, lower - upper, "tolerance", f"within ±{quantity.percent(off)}")
@@ -86,7 +87,7 @@ def _mark(lane: _Lane, block: Block, x: float, y: Scale, i: int) -> Markup:
     value = lane.relative(block)
     if value is None:
         return Markup()
-    tip = f"process {i + 1}: {(value - 1) * 100:+.1f} %"
+    tip = f"process {i + 1}: {quantity.change(value)}"
     if block.rejected:
         return marker(6, x, y.clamped(value), 3.5, "rejected", f"{tip}; block rejected: {block.rejected}")
     return marker(lane.shape, x, y.clamped(value), 2.4, f"{lane.class_} soft", tip)
@@ -116,5 +117,6 @@ def _duration(m: Measurement) -> str:
 
 
 def _words(m: Measurement) -> str:
-    parts = [f"anchor {name} up to {(v.max() - 1) * 100:+.1f} % of its baseline" for name, v in slowdowns(m).items()]
+    most = {name: quantity.change(float(v.max())) for name, v in slowdowns(m).items()}
+    parts = [f"anchor {name} at most {off} off its baseline" for name, off in most.items()]
     return "Speed of the machine over the measurement. " + ("; ".join(parts) or "No anchor ran")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwprof.graph import Graph
-from hwprof.measurement import Block, Measurement, Process
+from hwprof.measurement import Block, Evidence, Measurement, Process
 from hwprof.report import operators, verdict
 from hwprof.report.operators import Kernel
 
@@ -33,13 +33,17 @@ def _inference(m: Measurement, graph: Graph | None, pid: int) -> Iterator[Event]
     breakdown = operators.of_measurement(m, graph, None) if verdict.statistics(m) else None
     if breakdown is None:
         return
-    yield _name("process_name", f"{m.model} on {m.device.name}: one inference, mean of profiled runs, scaled", pid)
+    yield _name("process_name", f"{m.model} on {m.device.name}: one inference, {_worth(m)}, scaled", pid)
     yield _name("thread_name", "kernels in order", pid, 1)
     yield _span("inference", 0.0, breakdown.latency_ms * 1e3, pid, 1, evidence=str(m.evidence))
     start_us = 0.0
     for kernel in breakdown.kernels:
         yield _span(kernel.name, start_us, kernel.ms * 1e3, pid, 1, cat=kernel.op, **_details(kernel))
         start_us += kernel.ms * 1e3
+
+
+def _worth(m: Measurement) -> str:
+    return "mean of profiled runs" if m.evidence is Evidence.MEASURED else f"{m.evidence}, not measured"
 
 
 def _details(kernel: Kernel) -> Event:

@@ -14,7 +14,7 @@ from hwprof.report.operators import Breakdown, Kernel
 from hwprof.report.svg import COLOURS, drawing, rect, shortened, text
 
 _HEADER = 17.0  # pixels of a group's own label
-OUTSIDE = "outside of kernels"
+OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def _tile(kernel: Kernel, box: Box, colour: str) -> Markup:
     if box.height > 15:
         marks.append(text(box.x + 4, box.y + 12, shortened(kernel.name, box.width - 8), class_="tile-text"))
     if box.height > 30:
-        marks.append(text(box.x + 4, box.y + 25, shortened(value, box.width - 8), class_="tile-text faint"))
+        fitting = next((w for w in (value, quantity.time(kernel.ms)) if shortened(w, box.width - 8) == w), "")
+        marks.append(text(box.x + 4, box.y + 25, fitting, class_="tile-text"))
     return join(marks)
 
 

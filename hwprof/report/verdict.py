@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -85,7 +85,7 @@ def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
     if len(measurements) == 1:
         return of_profile(measurements[0])
     timed = sorted(((s.median, m.model) for m in measurements if (s := statistics(m))), key=lambda pair: pair[0])
-    what = f"{len(measurements)} profiles on {_devices(measurements)}"
+    what = f"{len(measurements)} profiles on {_devices(measurements)}{_evidence(measurements)}"
     doubts = mixed_hardware(measurements) + tuple(dict.fromkeys(d for m in measurements for d in not_measured(m)))
     support = _statuses(measurements)
     if not timed:
@@ -102,14 +102,14 @@ def of_comparison(c: Comparison) -> Verdict:
     sides = (c.a, c.b)
     doubts = mixed_hardware(sides) + tuple(dict.fromkeys(d for m in sides for d in not_measured(m)))
     doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in _status_doubt(m, statistics(m)))
-    ratio = f"{quantity.ratio(c.ratio)} of its time"
+    ratio = f"{quantity.ratio(c.ratio)} × its latency{_evidence(sides)}"
     rounds = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
     support = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)} from {rounds}"
     support += f"; within ±{quantity.percent(c.margin)} counts as the same"
     if c.verdict not in _COMPARED:
-        return Verdict(Tone.CAUTION, f"Whether {b} is faster than {a} stays open: it takes {ratio}", support, doubts)
+        return Verdict(Tone.CAUTION, f"Whether {b} is faster than {a} stays open: {ratio}", support, doubts)
     tone = Tone.CAUTION if doubts else Tone.GOOD
-    return Verdict(tone, f"{b} {_COMPARED[c.verdict]} {a}: it takes {ratio}", support, doubts)
+    return Verdict(tone, f"{b} {_COMPARED[c.verdict]} {a}: {ratio}", support, doubts)
 
 
 def labels(c: Comparison) -> tuple[str, str]:
@@ -124,6 +124,16 @@ def labels(c: Comparison) -> tuple[str, str]:
 def not_measured(m: Measurement) -> tuple[str, ...]:
     """One sentence where the times are no measurement, else nothing."""
     return (_NOT_MEASURED[m.evidence],) if m.evidence in _NOT_MEASURED else ()
+
+
+def context(m: Measurement) -> str:
+    """Runtime, settings and machine in one line."""
+    d = m.device
+    runtime = " ".join([d.backend, *([m.versions[d.backend]] if d.backend in m.versions else [])])
+    threads = quantity.plural(d.threads, "thread") if d.threads else "all cores"
+    hardware = m.environment.get("hardware")
+    machine = str(hardware.get("cpu", "")) if isinstance(hardware, Mapping) else ""
+    return ", ".join(x for x in (runtime, threads, d.precision, f"batch {d.batch}", machine or d.description) if x)
 
 
 def mixed_hardware(measurements: Sequence[Measurement]) -> tuple[str, ...]:
@@ -169,6 +179,12 @@ def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
 
 def _extent(m: Measurement) -> str:
     return f"{quantity.plural(len(m.processes), 'process')}, {quantity.plural(m.samples, 'sample')}"
+
+
+def _evidence(measurements: Sequence[Measurement]) -> str:
+    """What kinds of time are no measurements, in brackets, or nothing."""
+    kinds = sorted({str(m.evidence) for m in measurements if m.evidence is not Evidence.MEASURED})
+    return f" ({', '.join(kinds)}, not measured)" if kinds else ""
 
 
 def _devices(measurements: Sequence[Measurement]) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from hwprof.measurement import Measurement, Process
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
-from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, left_axis, marker, path
+from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, left_axis, line, marker, path, text
+from hwprof.report.verdict import statistics
 
 _LEFT, _TOP, _BOTTOM = 46.0, 26.0, 250.0
 _POINTS = 160  # of one line
@@ -18,19 +19,20 @@ _POINTS = 160  # of one line
 
 def draw(m: Measurement) -> Markup:
     """Run 1 is the cold one. Both axes are logarithmic. The measurement must hold a process."""
-    lines = [_curve(p) for p in m.processes]
-    values = [ms for curve in lines for _, ms in curve]
+    curves = [_curve(p) for p in m.processes]
+    values = [ms for curve in curves for _, ms in curve]
     y = Scale(min(values) * 0.93, max(values) * 1.1, _BOTTOM, _TOP, log=True)
-    last = max(n for curve in lines for n, _ in curve)
+    last = max(n for curve in curves for n, _ in curve)
     x = Scale(0.9, max(last, 10), _LEFT, WIDTH - 6, log=True)
     unit, size = quantity.time_unit(max(values))
-    marks = [_line(curve, i, p, x, y) for i, (curve, p) in enumerate(zip(lines, m.processes, strict=True))]
+    marks = [_line(curve, i, p, x, y) for i, (curve, p) in enumerate(zip(curves, m.processes, strict=True))]
     return drawing(
         _BOTTOM + 40,
         _words(m),
-        left_axis(y, _LEFT, lambda v: quantity.significant(v / size, 2), f"latency, {unit}", WIDTH),
+        left_axis(y, _LEFT, lambda v: quantity.tick(v / size), f"latency, {unit}", WIDTH),
         bottom_axis(x, _BOTTOM, lambda v: f"{v:g}", "run since the process started; the first is cold"),
         *marks,
+        *_level(m, y),
     )
 
 
@@ -51,6 +53,15 @@ def _line(curve: Sequence[tuple[int, float]], i: int, process: Process, x: Scale
     class_ = "warm unsteady" if process.warmup == "not steady" else "warm"
     points = [(x(n), y(ms)) for n, ms in curve]
     return join([path(points, class_), marker(3, *points[0], 3.5, "cold", tip)])
+
+
+def _level(m: Measurement, y: Scale) -> list[Markup]:
+    """Where the measurement itself came to lie."""
+    s = statistics(m)
+    if s is None:
+        return []
+    at = y.clamped(s.median)
+    return [line(_LEFT, at, WIDTH - 6, at, "quantile"), text(WIDTH - 6, at - 6, "median", "end", "note halo")]
 
 
 def _words(m: Measurement) -> str:

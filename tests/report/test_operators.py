@@ -1,0 +1,90 @@
+"""Kernels scaled to the plain run, their work and the roofline, worked out by hand on a small network."""
+
+from dataclasses import replace
+
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.measurement import OperatorTime, Peaks
+from hwprof.report import operators
+from hwprof.report.operators import Work
+
+CONV_MACS = 8 * 3 * 3 * 3 * 64  # 8 channels, 3 x 3 x 3 filter, 8 x 8 places
+CONV_BYTES = 4 * (3 * 64 + 8 * 27 + 8 * 64)  # input, filter, output of the Relu; not what lies between
+GEMM_MACS = 512 * 10
+
+
+def test_kernels_are_scaled_to_the_plain_run(measurement, graph):
+    m = measurement(10.0, inflation=1.25)
+    found = operators.of_measurement(m, graph, None)
+    shares = [k.share for k in found.kernels]
+    assert shares == pytest.approx([0.60, 0.05, 0.25])
+    assert found.kernels[0].ms == pytest.approx(0.60 * m.latency_ms)
+    assert found.outside_ms == pytest.approx(0.10 * m.latency_ms)
+    assert found.inflation == pytest.approx(1.25 * 10.0 / m.latency_ms)
+
+
+def test_without_the_total_of_the_profiled_run_the_kernels_are_the_whole(measurement, graph):
+    found = operators.of_measurement(measurement(operators_total_ns=None), graph, None)
+    assert sum(k.share for k in found.kernels) == pytest.approx(1)
+    assert found.outside_ms == pytest.approx(0)
+
+
+def test_a_fused_kernel_does_not_move_what_stays_inside(measurement, graph):
+    conv, _, gemm = operators.of_measurement(measurement(), graph, None).kernels
+    assert conv.work == Work(CONV_MACS, 512, CONV_BYTES, "float32")
+    assert gemm.work.macs == GEMM_MACS
+
+
+def test_a_tensor_that_another_kernel_reads_leaves_the_fused_one():
+    b = GraphBuilder("g")
+    inner = b.relu(b.input((4,)))
+    outer = b.unary("Neg", inner)
+    g = b.build(b.add(inner, outer))
+    work = operators.work_of(g, g.nodes[:2], g.consumers())
+    assert work.moved_bytes == 4 * (4 + 4 + 4)
+
+
+def test_the_roofline_is_the_slower_of_arithmetic_and_memory():
+    peaks = Peaks({"float32": 1e9, "int8": 4e9}, 1e9)
+    assert operators.least_ms(Work(2_000_000, 0, 1_000_000, "float32"), peaks) == pytest.approx(2.0)
+    assert operators.least_ms(Work(2_000_000, 0, 1_000_000, "uint8"), peaks) == pytest.approx(1.0)
+    assert operators.least_ms(Work(0, 5, 3_000_000, "bool"), peaks) == pytest.approx(3.0)
+
+
+def test_a_peak_that_is_not_known_gives_no_roofline():
+    assert operators.least_ms(Work(1, 0, 1, "float16"), Peaks({"float32": 1e9}, 1e9)) is None
+    assert operators.least_ms(Work(0, 0, 1, "float32"), Peaks({}, float("nan"))) is None
+
+
+def test_kinds_add_up_their_kernels_and_stand_longest_first(measurement, graph, peaks):
+    m = measurement()
+    conv = m.operators[0]
+    m = replace(m, operators=(*m.operators[1:], conv, replace(conv, name="again")))
+    kinds = operators.of_measurement(m, graph, peaks).kinds
+    assert [k.op for k in kinds] == ["FusedConv", "Gemm", "Flatten"]
+    assert kinds[0].work.macs == 2 * CONV_MACS
+    assert kinds[0].members == (conv.name, "again")
+    assert kinds[0].least_ms == pytest.approx(2 * CONV_BYTES / 1.2e10 * 1e3)
+
+
+def test_an_unknown_member_leaves_the_work_of_its_kernel_and_kind_unknown(measurement, graph, peaks):
+    m = measurement()
+    m = replace(m, operators=(*m.operators, OperatorTime("reorder", "Gemm", 1e5)))
+    found = operators.of_measurement(m, graph, peaks)
+    assert found.kernels[-1].work is None
+    assert found.kernels[-1].roof_share is None
+    gemm = next(k for k in found.kinds if k.op == "Gemm")
+    assert gemm.work is None
+    assert gemm.least_ms is None
+
+
+def test_an_operator_without_a_rule_of_cost_is_unknown_not_zero(measurement):
+    b = GraphBuilder("custom")
+    g = b.build(b.nodes("Mystery", [b.input((4,))], [("float32", (4,))], domain="com.example")[0])
+    m = replace(measurement(), operators=(OperatorTime(g.nodes[0].name, "Mystery", 1e6),))
+    assert operators.of_measurement(m, g, None).kernels[0].work is None
+
+
+def test_a_runtime_that_times_no_operators_has_no_breakdown(measurement, graph):
+    assert operators.of_measurement(measurement(operators=()), graph, None) is None

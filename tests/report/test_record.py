@@ -1,0 +1,51 @@
+"""JSON for other programs."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hwprof.report.record import comparison_record, profile_record
+
+PROMISED = {
+    "model", "digest", "device", "status", "latency_ms", "cold_start_ms", "processes", "samples", "rejected_share",
+    "peak_memory_bytes", "macs", "parameters", "environment", "warnings",
+}  # fmt: skip
+
+
+def test_a_profile_has_every_promised_field(measurement, graph):
+    m = measurement()
+    record = profile_record(m, graph)
+    assert record.keys() >= PROMISED
+    assert set(record["latency_ms"]) == {"median", "low", "high", "p90", "p99", "mean", "min"}
+    assert record["latency_ms"]["median"] == m.latency_ms
+    assert (record["macs"], record["parameters"]) == (18_944, 216 + 5120 + 10)
+
+
+def test_what_is_not_known_is_null_and_valid_json(measurement):
+    record = json.loads(json.dumps(profile_record(measurement(processes=1), None), allow_nan=False))
+    assert record["latency_ms"]["low"] is None
+    assert record["macs"] is None
+    assert record["energy_mj"] is None
+    assert record["warnings"] == ["cost unknown: the graph is not at hand"]
+
+
+def test_a_measurement_without_a_block_that_counts_has_no_latency(measurement):
+    m = measurement(status="invalid", processes=1)
+    m = replace(m, processes=(replace(m.processes[0], blocks=()),))
+    record = json.loads(json.dumps(profile_record(m, None), allow_nan=False))
+    assert record["latency_ms"] is None
+    assert record["rejected_share"] is None
+
+
+def test_kernels_carry_their_members_and_share_of_the_roofline(measurement, graph, peaks):
+    kernel = profile_record(measurement(), graph, peaks)["operators"][0]
+    assert kernel["members"] == ["Conv_0", "Relu_1"]
+    assert kernel["share"] == pytest.approx(0.6)
+    assert 0 < kernel["roofline_share"] < 1
+
+
+def test_a_comparison_holds_the_ratio_and_both_sides(comparison, graphs):
+    record = json.loads(json.dumps(comparison_record(comparison, graphs), allow_nan=False))
+    assert [record[k] for k in ("verdict", "ratio", "low", "high", "pairs")] == ["faster", 0.602, 0.598, 0.607, 42]
+    assert (record["a"]["model"], record["b"]["model"]) == ("fp32", "int8")

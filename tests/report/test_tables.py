@@ -1,0 +1,94 @@
+"""Cells of the tables: the right numbers, and unknown where nothing is known."""
+
+from dataclasses import replace
+
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.report import operators, tables
+
+
+def words(table):
+    return [[cell.words for cell in row] for row in table.rows]
+
+
+def fact(facts, name):
+    return next(f for f in facts if f.name == name)
+
+
+def test_facts_say_what_is_not_known(measurement):
+    facts = tables.facts(measurement(), None)
+    assert fact(facts, "work").words == "unknown"
+    assert fact(facts, "energy").words == "unavailable"
+
+
+def test_facts_give_work_and_speed(measurement, graph):
+    facts = tables.facts(measurement(10.0), graph)
+    assert fact(facts, "work").words == "18.9 kMACs"
+    assert fact(facts, "achieved").words == "1.88 MMAC/s"
+
+
+def test_measured_energy_is_shown(measurement):
+    m = measurement()
+    m = replace(m, processes=tuple(replace(p, energy_mj=31.4) for p in m.processes))
+    assert fact(tables.facts(m, None), "energy").words == "31.4 mJ"
+
+
+def test_an_unknown_operator_is_named_as_the_reason(measurement):
+    b = GraphBuilder("custom")
+    g = b.build(b.nodes("Mystery", [b.input((4,))], [("float32", (4,))], domain="com.example")[0])
+    total, reason = tables.total_cost(g)
+    assert total is None
+    assert "Mystery" in reason
+
+
+def test_the_kinds_end_with_the_time_outside_of_kernels(measurement, graph, peaks):
+    table = tables.kinds(operators.of_measurement(measurement(), graph, peaks))
+    assert [row[0] for row in words(table)] == ["FusedConv", "Gemm", "Flatten", "outside of kernels"]
+    assert [row[3] for row in words(table)] == ["60 %", "25 %", "5.0 %", "10 %"]
+    assert table.rows[0][3].share == pytest.approx(0.6)
+
+
+def test_a_kernel_without_multiply_adds_has_no_speed_of_them(measurement, graph, peaks):
+    flatten = words(tables.kernels(operators.of_measurement(measurement(), graph, peaks)))[1]
+    assert flatten[5:7] == ["–", "–"]
+
+
+def test_a_fused_kernel_lists_its_members(measurement, graph):
+    rows = words(tables.kernels(operators.of_measurement(measurement(), graph, None)))
+    assert rows[0][-1] == "Conv_0, Relu_1"
+    assert rows[1][-1] == ""
+
+
+def test_differences_between_kinds_stand_largest_first(measurement, graph):
+    a = operators.of_measurement(measurement(10.0), graph, None)
+    b = operators.of_measurement(measurement(5.0), graph, None)
+    table = tables.kinds_compared(a, b, ("a", "b"))
+    assert [row[0] for row in words(table)][:2] == ["FusedConv", "Gemm"]
+    assert table.rows[0][3].value == pytest.approx(-3.0, rel=0.01)
+    assert table.rows[0][3].words.startswith("−3.0")
+
+
+def test_settings_name_every_number_of_the_protocol(measurement):
+    rows = dict(words(tables.settings(measurement())))
+    assert rows["protocol.target"] == "0.01"
+    assert rows["device.threads"] == "1"
+    assert rows["version.onnxruntime"] == "1.23.0"
+
+
+def test_nested_records_are_flattened_and_named_ones_go_by_their_name(measurement):
+    rows = dict(words(tables.environment(measurement())))
+    assert rows["hardware.cpu"] == "A Processor"
+    assert rows["checks.governor"] == "warning; powersave"
+    assert rows["hardware fingerprint"] == "0123456789ab"
+
+
+def test_odd_leaves_are_written_in_words():
+    assert dict(tables.flattened({"a": None, "b": True, "c": [], "d": {}, "e": [1, 2]})) == {
+        "a": "unknown", "b": "yes", "c": "none", "d": "none", "e": "1, 2",
+    }  # fmt: skip
+
+
+def test_the_overview_marks_what_was_not_measured(measurement, graphs):
+    table = tables.overview([measurement(), measurement(evidence="analytic")], graphs)
+    assert [row[-1] for row in words(table)] == ["converged", "converged, analytic"]

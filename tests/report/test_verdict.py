@@ -1,0 +1,110 @@
+"""The answer in one sentence, and the reasons to doubt it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwprof.errors import InputError
+from hwprof.measurement import Block, Evidence, Process, Status
+from hwprof.report import verdict
+from hwprof.report.verdict import Tone
+
+
+def flat_process(i, ms, rejected=""):
+    """Three blocks of two samples, all of exactly `ms`."""
+    ns = int(ms * 1e6)
+    blocks = tuple(Block(j, (ns, ns), rejected=rejected) for j in range(3))
+    return Process(i, "2026-11-20T10:00:00+00:00", 1, 3 * ns, (ns,), "flat", blocks, 1000)
+
+
+def test_a_converged_measurement_is_good_and_says_so(measurement):
+    m = replace(measurement(), processes=tuple(flat_process(i, 10.0) for i in range(3)))
+    found = verdict.of_profile(m)
+    assert found.tone is Tone.GOOD
+    assert found.headline == "small takes 10.0 ms on cpu-1t"
+    assert found.support == "95 % interval 10.0 to 10.0 ms; converged, 3 processes, 18 samples"
+    assert found.doubts == ()
+
+
+def test_a_measurement_out_of_budget_is_amber_and_says_how_far_it_came(measurement):
+    found = verdict.of_profile(measurement(status=Status.BUDGET))
+    assert found.tone is Tone.CAUTION
+    assert "takes about" in found.headline
+    assert "the budget ended first; the interval is ±0.4 %, the target ±1.0 %" in found.doubts[0]
+
+
+def test_an_unstable_measurement_names_what_disturbed_it(measurement):
+    found = verdict.of_profile(measurement(status=Status.UNSTABLE))
+    assert found.doubts[0].endswith("6.0 % of the blocks were rejected (preempted 2, steal 1).")
+
+
+def test_a_measurement_that_never_became_steady_counts_its_processes(measurement):
+    m = measurement(status=Status.NOT_STEADY)
+    m = replace(m, processes=(replace(m.processes[0], warmup="not steady"), *m.processes[1:]))
+    assert "1 of 5 processes never became steady" in verdict.of_profile(m).doubts[0]
+
+
+def test_without_a_block_that_counts_there_is_no_latency(measurement):
+    m = replace(measurement(status=Status.INVALID), processes=(flat_process(0, 10.0, rejected="steal"),))
+    found = verdict.of_profile(m)
+    assert found.tone is Tone.BAD
+    assert found.headline == "small has no valid latency on cpu-1t"
+
+
+@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.EMULATED, Evidence.REPLAYED])
+def test_a_time_that_was_not_measured_is_never_good(measurement, evidence):
+    found = verdict.of_profile(measurement(evidence=evidence))
+    assert found.tone is Tone.CAUTION
+    assert " takes 1" not in found.headline
+    assert any(d.lower().startswith(str(evidence)) for d in found.doubts)
+
+
+def test_several_profiles_give_their_range_and_the_worst_tone(measurement):
+    found = verdict.of_profiles([
+        measurement(10.0, model="slow", status=Status.BUDGET), measurement(1.0, model="quick"),
+    ])  # fmt: skip
+    assert found.tone is Tone.CAUTION
+    assert found.headline.startswith("2 profiles on cpu-1t: from 1.0")
+    assert "(quick) to 10." in found.headline
+    assert found.support == "1 budget, 1 converged"
+
+
+def test_no_profile_is_an_error():
+    with pytest.raises(InputError, match="at least one measurement"):
+        verdict.of_profiles([])
+
+
+def test_a_comparison_states_the_ratio_and_its_interval(comparison):
+    found = verdict.of_comparison(comparison)
+    assert found.tone is Tone.GOOD
+    assert found.headline == "int8 is faster than fp32: 0.602 × its latency"
+    assert "0.598 to 0.607 from 42 pairs of blocks" in found.support
+
+
+def test_an_inconclusive_comparison_is_open(comparison):
+    found = verdict.of_comparison(replace(comparison, verdict="inconclusive", ratio=0.99))
+    assert found.tone is Tone.CAUTION
+    assert found.headline == "Whether int8 is faster than fp32 stays open: 0.990 × its latency"
+
+
+def test_a_comparison_across_machines_says_so(comparison):
+    found = verdict.of_comparison(replace(comparison, b=replace(comparison.b, hardware="another")))
+    assert found.tone is Tone.CAUTION
+    assert found.doubts[0].startswith("These figures come from 2 different machines")
+
+
+def test_a_comparison_with_a_calculated_side_says_so_in_its_headline(comparison):
+    found = verdict.of_comparison(replace(comparison, b=replace(comparison.b, evidence=Evidence.ANALYTIC)))
+    assert found.headline.endswith("(analytic, not measured)")
+
+
+def test_sides_of_one_name_are_told_apart(comparison):
+    c = replace(comparison, b=replace(comparison.b, model="fp32"))
+    assert verdict.labels(c) == ("fp32 (A)", "fp32 (B)")
+
+
+def test_the_normalized_latency_needs_anchors(measurement):
+    m = measurement()
+    assert np.isfinite(verdict.normalized(m).median)
+    assert verdict.normalized(replace(m, anchor_baseline_ns={})) is None
