@@ -1,0 +1,328 @@
+"""A data set: the folder of a card (dataset.toml), networks (graphs.jsonl) and measurements (measurements.parquet).
+
+Raw samples are kept. Row i of both files is the same network. A network is its architecture and digest where
+the card names a search space, and a whole Graph besides where the writer says so or there is no space: the
+space rebuilds the graph, the digest proves that it is still the same one, and 600 cells stay a few kB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.files import write_bytes, write_text
+from hwprof.graph import Graph
+from hwprof.measurement import Measurement
+
+SCHEMA = "hwprof.dataset/1"
+CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
+Arch = tuple[int, ...]
+
+_BLOCK = pa.struct(
+    {
+        "start_ns": pa.int64(), "samples_ns": pa.list_(pa.int64()), "runs_per_sample": pa.int32(),
+        "anchors_ns": pa.map_(pa.string(), pa.float64()), "cpu_ns": pa.int64(), "rejected": pa.string(),
+    }
+)  # fmt: skip
+_PROCESS = pa.struct(
+    {
+        "round": pa.int32(), "started": pa.string(), "open_ns": pa.int64(), "cold_ns": pa.int64(),
+        "warmup_ns": pa.list_(pa.int64()), "warmup": pa.string(), "blocks": pa.list_(_BLOCK),
+        "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
+    }
+)  # fmt: skip
+_COLUMNS = pa.schema(
+    {
+        "digest": pa.string(), "arch": pa.list_(pa.int32()), "status": pa.string(), "latency_ms": pa.float64(),
+        "low_ms": pa.float64(), "high_ms": pa.float64(), "normalized_ms": pa.float64(),
+        "record": pa.string(),  # of the measurement, JSON, without its processes
+        "processes": pa.list_(_PROCESS),
+    }
+)  # fmt: skip
+
+
+class _Space(Protocol):
+    """What a data set needs of a search space."""
+
+    choices: Sequence[int]
+
+    def graph(self, arch: Arch) -> Graph: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
+
+    `rows` and the two sums are filled in by `write`.
+    """
+
+    name: str
+    device_name: str
+    space: str = ""
+    description: str = ""
+    licence: str = ""
+    source: str = ""
+    evidence: str = ""
+    backend: str = ""
+    hardware: str = ""
+    first_date: str = ""
+    last_date: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    protocol: Mapping[str, float] = field(default_factory=dict)
+    device: Device | None = None
+    rows: int = 0
+    graphs_sha256: str = ""
+    measurements_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One network with its latency, ms. `normalized_ms` is the latency at the machine's undisturbed speed.
+
+    `arch` is None outside of a search space, `graph` where the space rebuilds it, `digest` empty where neither
+    hwprof nor the source knows the graph.
+    """
+
+    latency_ms: float
+    arch: Arch | None = None
+    digest: str = ""
+    low_ms: float = math.nan
+    high_ms: float = math.nan
+    normalized_ms: float = math.nan
+    status: str = ""
+    graph: Graph | None = None
+    measurement: Measurement | None = None
+
+    @classmethod
+    def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
+        low, high = measurement.interval_ms
+        return cls(
+            measurement.latency_ms, arch, measurement.digest, low, high, measurement.normalized.median,
+            measurement.status.value, graph, measurement,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set that was read. Its entries hold no `measurement`: raw samples are read when asked for."""
+
+    folder: Path
+    card: Card
+    entries: tuple[Entry, ...]
+
+    @property
+    def archs(self) -> list[Arch]:
+        """Raises InputError when an entry has none."""
+        found = [e.arch for e in self.entries if e.arch is not None]
+        if len(found) < len(self.entries):
+            raise InputError(
+                f"data set {self.card.name}: {len(self.entries) - len(found)} networks have no architecture"
+            )
+        return found
+
+    @property
+    def latency_ms(self) -> np.ndarray:
+        """[n], ms."""
+        return np.array([e.latency_ms for e in self.entries])
+
+    @property
+    def normalized_ms(self) -> np.ndarray:
+        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known."""
+        return np.array([e.latency_ms if math.isnan(e.normalized_ms) else e.normalized_ms for e in self.entries])
+
+    def graphs(self, space: _Space | None = None) -> list[Graph]:
+        """The networks, as they stand in the file or rebuilt by the space that the card names.
+
+        Raises InputError without the space, or when it no longer builds the network that was measured.
+        """
+        return [self._graph(entry, space) for entry in self.entries]
+
+    def measurements(self) -> Iterator[Measurement]:
+        """The measurements with their raw samples, in the order of the entries that have one."""
+        for batch in pq.ParquetFile(self.folder / MEASUREMENTS).iter_batches(64, columns=["record", "processes"]):
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
+                if row["record"] is not None:
+                    yield Measurement.from_record({**json.loads(row["record"]), "processes": row["processes"]})
+
+    def _graph(self, entry: Entry, space: _Space | None) -> Graph:
+        if entry.graph is not None:
+            return entry.graph
+        if space is None or entry.arch is None:
+            raise InputError(
+                f"data set {self.card.name} holds no graphs; give its space, {self.card.space or 'unknown'}"
+            )
+        graph = space.graph(entry.arch)
+        if entry.digest and graph.digest != entry.digest:
+            raise InputError(
+                f"data set {self.card.name}: space {self.card.space} builds another network for {entry.arch} "
+                "than the one that was measured"
+            )
+        return graph
+
+
+def card_of(name: str, measurements: Sequence[Measurement], space: str = "", licence: str = "Apache-2.0") -> Card:
+    """The card of what hwprof measured. Raises InputError when it is not of one device and machine."""
+    if not measurements:
+        raise InputError(f"data set {name} would be empty; measure something first")
+    first = measurements[0]
+    for m in measurements:
+        if (m.device.digest, m.hardware, m.evidence) != (first.device.digest, first.hardware, first.evidence):
+            raise InputError(f"data set {name}: {m.model} was measured on another device or machine than {first.model}")
+    started = sorted(p.started for m in measurements for p in m.processes)
+    return Card(
+        name=name, device_name=first.device.name, space=space, licence=licence, evidence=first.evidence.value,
+        source="measured by hwprof", backend=first.device.backend, hardware=first.hardware,
+        first_date=started[0] if started else "", last_date=started[-1] if started else "",
+        versions=dict(first.versions), protocol=asdict(first.protocol), device=first.device,
+    )  # fmt: skip
+
+
+def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool = False) -> Dataset:
+    """Writes the folder and reads it back. The card goes last: a folder without one was not finished.
+
+    Raises InputError for a latency that is not positive, a network that is there twice, or one that nothing
+    could rebuild.
+    """
+    _check(card, entries, with_graphs)
+    graphs = "".join(_graph_line(e, with_graphs or not card.space) + "\n" for e in entries).encode()
+    buffer = io.BytesIO()
+    table = pa.Table.from_pylist([_row(e) for e in entries], schema=_COLUMNS)
+    pq.write_table(table, buffer, compression="zstd")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / GRAPHS, graphs)
+    write_bytes(folder / MEASUREMENTS, buffer.getvalue())
+    written = replace(
+        card, rows=len(entries), graphs_sha256=_sha256(graphs), measurements_sha256=_sha256(buffer.getvalue())
+    )
+    write_text(folder / CARD, _to_toml(written))
+    return read(folder)
+
+
+def read(folder: str | Path) -> Dataset:
+    """Raises InputError when a file is missing, changed since it was written, or of a newer format."""
+    folder = Path(folder)
+    try:
+        card = _card(tomllib.loads((folder / CARD).read_text(encoding="utf-8")))
+        graphs, measurements = (folder / GRAPHS).read_bytes(), (folder / MEASUREMENTS).read_bytes()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InputError) as error:
+        raise InputError(f"data set {folder}: {error}") from None
+    for name, content, expected in (
+        (GRAPHS, graphs, card.graphs_sha256),
+        (MEASUREMENTS, measurements, card.measurements_sha256),
+    ):
+        if _sha256(content) != expected:
+            raise InputError(
+                f"data set {folder}: {name} is not the file that its card was written for (sha256 differs)"
+            )
+    lines = graphs.decode().splitlines()
+    columns = [name for name in _COLUMNS.names if name not in ("record", "processes")]
+    rows = pq.read_table(pa.BufferReader(measurements), columns=columns).to_pylist()
+    if not len(rows) == len(lines) == card.rows:
+        raise InputError(
+            f"data set {folder}: {card.rows} rows in the card, {len(lines)} graphs, {len(rows)} measurements"
+        )
+    return Dataset(folder, card, tuple(_entry(row, line) for row, line in zip(rows, lines, strict=True)))
+
+
+def validate(dataset: Dataset, space: _Space | None = None) -> None:
+    """Reads everything: every graph against its digest, every measurement against its row. Raises InputError."""
+    if dataset.card.space and space is not None:
+        for arch in dataset.archs:
+            if len(arch) != len(space.choices) or not all(0 <= c < n for c, n in zip(arch, space.choices, strict=True)):
+                raise InputError(f"data set {dataset.card.name}: {arch} is no architecture of {dataset.card.space}")
+    if space is not None or not dataset.card.space:
+        dataset.graphs(space)
+    measured = [e for e in dataset.entries if e.status]
+    for entry, measurement in zip(measured, dataset.measurements(), strict=True):
+        if (measurement.digest, measurement.latency_ms) != (entry.digest, entry.latency_ms):
+            raise InputError(
+                f"data set {dataset.card.name}: the samples of {measurement.model} are not those of its row"
+            )
+
+
+def _check(card: Card, entries: Sequence[Entry], with_graphs: bool) -> None:
+    if not entries:
+        raise InputError(f"data set {card.name} would be empty")
+    seen: set[object] = set()
+    for number, entry in enumerate(entries, 1):
+        if not (entry.latency_ms > 0 and math.isfinite(entry.latency_ms)):
+            raise InputError(f"data set {card.name}: row {number} has a latency of {entry.latency_ms} ms")
+        identity = entry.arch if entry.arch is not None else entry.digest
+        if identity in seen:
+            raise InputError(f"data set {card.name}: row {number} repeats the network {identity}")
+        seen.add(identity)
+        if entry.graph is None and (with_graphs or not (card.space and entry.arch is not None)):
+            raise InputError(f"data set {card.name}: row {number} has no graph, and no space could rebuild it")
+
+
+def _graph_line(entry: Entry, with_graph: bool) -> str:
+    graph = json.loads(entry.graph.to_json()) if with_graph and entry.graph is not None else None
+    record = {"arch": entry.arch, "digest": entry.digest, **({"graph": graph} if graph else {})}
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    row = {name: getattr(entry, name) for name in _COLUMNS.names if name not in ("record", "processes")}
+    m = entry.measurement
+    record = json.dumps(m.to_record(with_processes=False)) if m else None
+    return {**row, "record": record, "processes": m.to_record()["processes"] if m else None}
+
+
+def _entry(row: Mapping[str, Any], line: str) -> Entry:
+    graph = json.loads(line).get("graph")
+    arch = tuple(row["arch"]) if row["arch"] is not None else None
+    return Entry(**{**row, "arch": arch, "graph": Graph.from_json(json.dumps(graph)) if graph else None})
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# -- the card ------------------------------------------------------------------------------------------
+
+
+def _to_toml(card: Card) -> str:
+    """A TOML document: strings and numbers first, then one table for each mapping."""
+    values = {f.name: getattr(card, f.name) for f in fields(card)}
+    values["device"] = card.device.to_record() if card.device else None
+    plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v not in (None, "")}
+    lines = [f'schema = "{SCHEMA}"', *(f"{k} = {_toml_value(v)}" for k, v in plain.items())]
+    for name, table in values.items():
+        if isinstance(table, Mapping) and table:
+            lines += ["", f"[{name}]", *(f"{_toml_value(k)} = {_toml_value(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_value(k)} = {_toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    # JSON's strings, numbers and booleans are TOML's, but for the one control character that JSON leaves bare.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _card(record: dict[str, Any]) -> Card:
+    schema = record.pop("schema", None)
+    if schema != SCHEMA:
+        raise InputError(f"schema is {schema!r}, this version reads {SCHEMA!r}")
+    unknown = sorted(record.keys() - {f.name for f in fields(Card)})
+    if unknown or not {"name", "device_name", "rows"} <= record.keys():
+        raise InputError(
+            f"the card has {'an unknown field ' + unknown[0] if unknown else 'no name, device_name or rows'}"
+        )
+    device = Device.from_record(record["device"]) if "device" in record else None
+    return Card(**{**record, "device": device})
