@@ -12,8 +12,10 @@ from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, 
 _TOP, _ESTIMATE, _FIRST = 24.0, 48.0, 82.0
 
 
-def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup:
-    """`a` and `b` are the names to write; a row is a round, a dot one pair of blocks."""
+def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | None:
+    """`a` and `b` are the names to write; a row is a round, a dot one pair of blocks. None without a ratio."""
+    if not np.isfinite(c.ratio):
+        return None
     ratios = round_ratios(c)
     step = min(18.0, 200.0 / max(len(ratios), 1))
     bottom = _FIRST + step * len(ratios) + 6
@@ -75,19 +77,22 @@ def _sides(x: Scale, b: str) -> Markup:
 
 
 def _estimate(c: Comparison, x: Scale, bottom: float) -> Markup:
-    whisker = line(x(c.low), _ESTIMATE, x(c.high), _ESTIMATE, "whisker") if np.isfinite(c.low) else Markup()
     at = x(c.ratio)
-    middle = (x.start + x.stop) / 2
-    label = f"{quantity.ratio(c.ratio)} ({quantity.ratio(c.low)} to {quantity.ratio(c.high)})"
-    edge = x(c.high if at < middle else c.low) if np.isfinite(c.low) else at
-    words = text(edge + (12 if at < middle else -12), _ESTIMATE + 4, label, "start" if at < middle else "end", "strong")
-    return join(
-        [line(at, _ESTIMATE, at, bottom, "median"), whisker, marker(3, at, _ESTIMATE, 6, "dot", "estimate"), words]
-    )
+    left = at < (x.start + x.stop) / 2
+    edge, whisker = at, Markup()
+    if np.isfinite(c.low):
+        edge = x(c.high if left else c.low)
+        whisker = line(x(c.low), _ESTIMATE, x(c.high), _ESTIMATE, "whisker")
+    mark = marker(3, at, _ESTIMATE, 6, "dot", "estimate")
+    words = text(edge + (12 if left else -12), _ESTIMATE + 4, _label(c), "start" if left else "end", "strong")
+    return join([line(at, _ESTIMATE, at, bottom, "median"), whisker, mark, words])
+
+
+def _label(c: Comparison) -> str:
+    interval = f" ({quantity.ratio(c.low)} to {quantity.ratio(c.high)})" if np.isfinite(c.low) else ", no interval"
+    return quantity.ratio(c.ratio) + interval
 
 
 def _words(c: Comparison, rounds: int) -> str:
-    return (
-        f"Ratio {quantity.ratio(c.ratio)}, 95 % interval {quantity.ratio(c.low)} to {quantity.ratio(c.high)}, "
-        f"from {quantity.plural(rounds, 'round')}; within ±{quantity.percent(c.margin)} counts as the same"
-    )
+    same = f"within ±{quantity.percent(c.margin)} counts as the same"
+    return f"Ratio {_label(c)} with 95 % confidence, from {quantity.plural(rounds, 'round')}; {same}"

@@ -87,6 +87,8 @@ def change(ratio: float, decimals: int = 1) -> str:
 
 def ratio(value: float) -> str:
     """Three decimals near 1, three significant digits elsewhere."""
+    if not math.isfinite(value):
+        return UNKNOWN
     return f"{value:.3f}" if 0.1 <= value < 10 else significant(value)
 
 

@@ -103,13 +103,23 @@ def of_comparison(c: Comparison) -> Verdict:
     doubts = mixed_hardware(sides) + tuple(dict.fromkeys(d for m in sides for d in not_measured(m)))
     doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in _status_doubt(m, statistics(m)))
     ratio = f"{quantity.ratio(c.ratio)} × its latency{_evidence(sides)}"
-    rounds = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
-    support = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)} from {rounds}"
-    support += f"; within ±{quantity.percent(c.margin)} counts as the same"
+    if not math.isfinite(c.ratio):
+        return Verdict(
+            Tone.BAD, f"{b} and {a} cannot be compared", "they share no round with a block that counts", doubts
+        )
+    support = _pairing(c)
     if c.verdict not in _COMPARED:
         return Verdict(Tone.CAUTION, f"Whether {b} is faster than {a} stays open: {ratio}", support, doubts)
     tone = Tone.CAUTION if doubts else Tone.GOOD
     return Verdict(tone, f"{b} {_COMPARED[c.verdict]} {a}: {ratio}", support, doubts)
+
+
+def _pairing(c: Comparison) -> str:
+    interval = "no interval of the ratio"
+    if math.isfinite(c.low):
+        interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
+    pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
+    return f"{interval} from {pairs}; within ±{quantity.percent(c.margin)} counts as the same"
 
 
 def labels(c: Comparison) -> tuple[str, str]:

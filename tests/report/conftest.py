@@ -1,5 +1,6 @@
-"""Made-up measurements with the shape of real ones, from a seeded generator."""
+"""Made-up measurements with the shape of real ones, from a seeded generator; and eyes for figures."""
 
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +21,27 @@ from hwprof.measurement import (
     ProtocolSettings,
     Status,
 )
+
+
+class Image:
+    """A figure, which must be well-formed and hold no coordinate that is not a number."""
+
+    def __init__(self, drawn: str) -> None:
+        assert "nan" not in drawn
+        assert '"inf' not in drawn
+        self._root = ET.fromstring(drawn)
+
+    @property
+    def tips(self) -> list[str]:
+        return [e.text or "" for e in self._root.iter("title")]
+
+    @property
+    def words(self) -> list[str]:
+        return [e.text or "" for e in self._root.iter("text")]
+
+    def marks(self, class_: str) -> list[ET.Element]:
+        return [e for e in self._root.iter() if class_ in e.get("class", "").split()]
+
 
 MeasurementMaker = Callable[..., Measurement]
 BASELINE_NS = {"compute": 200_000.0, "copy-1024k": 250_000.0}
@@ -71,6 +93,11 @@ def kernel_times(graph: Graph, ms: float, inflation: float) -> tuple[OperatorTim
 
 
 @pytest.fixture
+def image() -> type[Image]:
+    return Image
+
+
+@pytest.fixture
 def graph() -> Graph:
     return small_graph()
 
@@ -118,3 +145,24 @@ def measurement(graph: Graph) -> MeasurementMaker:
 def comparison(measurement: MeasurementMaker) -> Comparison:
     a, b = measurement(12.3, model="fp32"), measurement(7.4, seed=1, model="int8")
     return Comparison(a, b, "faster", 0.602, 0.598, 0.607, 42, 0.02)
+
+
+def without_spread(m: Measurement) -> Measurement:
+    """The same with all latencies equal and no anchors."""
+    processes = tuple(
+        replace(p, blocks=tuple(replace(b, samples_ns=(10**7,) * 3, anchors_ns={}) for b in p.blocks))
+        for p in m.processes
+    )
+    return replace(m, processes=processes, anchor_baseline_ns={})
+
+
+@pytest.fixture(params=["one process", "twenty processes", "microseconds", "seconds", "without spread"])
+def extreme(request: pytest.FixtureRequest, measurement: MeasurementMaker) -> Measurement:
+    """Measurements at the edge, each of which every figure must draw."""
+    return {
+        "one process": lambda: measurement(processes=1),
+        "twenty processes": lambda: measurement(processes=20),
+        "microseconds": lambda: measurement(ms=0.004),
+        "seconds": lambda: measurement(ms=4000.0),
+        "without spread": lambda: without_spread(measurement()),
+    }[request.param]()

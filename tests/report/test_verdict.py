@@ -88,6 +88,13 @@ def test_an_inconclusive_comparison_is_open(comparison):
     assert found.headline == "Whether int8 is faster than fp32 stays open: 0.990 × its latency"
 
 
+def test_sides_without_a_common_round_cannot_be_compared(comparison):
+    nan = float("nan")
+    found = verdict.of_comparison(replace(comparison, verdict="inconclusive", ratio=nan, low=nan, high=nan, pairs=0))
+    assert found.tone is Tone.BAD
+    assert found.headline == "int8 and fp32 cannot be compared"
+
+
 def test_a_comparison_across_machines_says_so(comparison):
     found = verdict.of_comparison(replace(comparison, b=replace(comparison.b, hardware="another")))
     assert found.tone is Tone.CAUTION
