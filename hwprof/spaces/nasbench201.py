@@ -5,10 +5,12 @@ strings, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
 2026-11-20, edges that carry nothing. `skip_connect` is no operator. `none` is a multiplication by 0, as
 frameworks run it, but its result enters no sum: it is a dead node. So is everything computed from a node
-that is zero, or for a node that nobody reads. An eager framework executes the whole graph, an optimizing
-runtime `Graph.live()`; an exporter's live "x * 0" would hide that difference, because no runtime may
-drop it (0 * NaN is NaN). Only a cell without any path from input to output (341 of 15,625) has a live
-multiplication by 0: its output must be some tensor.
+that is zero, or for a node that nobody reads. Whether a dead node costs time is the runtime's affair: eager
+frameworks execute it, and so does ONNX Runtime 1.31, whose profile of a cell with a dead 3x3 convolution
+has 38 convolutions against 23 for `Graph.live()`. Exporters and compilers that start from the outputs leave
+it out; to measure what they make, open `Graph.live()`. An exporter's "x * 0" in the sum would hide the
+difference, because no runtime may drop it (0 * NaN is NaN). Only a cell without any path from input to
+output (341 of 15,625) has a live multiplication by 0: its output must be some tensor.
 """
 
 from __future__ import annotations
