@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,7 +26,7 @@ import onnx
 
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
-from hwprof.onnx_io import load, materialize, save
+from hwprof.onnx_io import load, save
 from hwprof.variants.calibration import random_samples, read_samples
 from hwprof.variants.factorize import Scheme, factorize_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
@@ -34,6 +35,7 @@ from hwprof.variants.sparsify import sparsify_weights
 from hwprof.variants.weights import load_weights, model_with
 
 RANDOM_SAMPLES = 8
+_REASON_WIDTH = 200
 _NOT_TRAINED = "the network was not trained further: its latency means something, its accuracy does not"
 
 
@@ -84,7 +86,7 @@ def _int8(job: _Job) -> list[str]:
         ]
     with tempfile.TemporaryDirectory(prefix="hwprof-") as work:
         source, data, result = (Path(work, name) for name in ("float.onnx", "samples.npz", job.path.name))
-        save(materialize(job.graph, job.seed), source)
+        save(model_with(job.graph, load_weights(job.graph, job.seed)), source)
         np.savez(data, allow_pickle=False, **samples)
         warnings += _run_quantizer(job, source, data, result, types, Path(work))
         save(onnx.load(result), job.path)
@@ -101,7 +103,7 @@ def _run_quantizer(job: _Job, source: Path, samples: Path, result: Path, types: 
             f"signal {-done.returncode} killed the quantizer on {job.graph.name!r}; is there memory enough for it?"
         )
     if done.returncode:
-        reason = done.stderr.strip().rpartition("\n")[2]
+        reason = textwrap.shorten(done.stderr.strip().rpartition("\n")[2], _REASON_WIDTH)
         raise InputError(f"ONNX Runtime cannot quantize {job.graph.name!r}: {reason}")
     warnings: list[str] = json.loads(done.stdout.strip().rpartition("\n")[2])
     return warnings

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from hwprof.errors import InputError
-from hwprof.graph import AttributeValue, Graph, Node, Tensor
+from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
 Scheme = Literal["channel", "spatial"]
+_GEMM_WITHOUT_BIAS = 11  # the opset from which a Gemm may do without
 Rank = int | float | Mapping[str, int | float]
 
 
@@ -235,13 +236,18 @@ def _rewritten(graph: Graph, splits: Mapping[str, _Split]) -> Graph:
         return graph
     nodes: list[Node] = []
     values: list[Tensor] = []
+    zeros: list[Constant] = []
     for node in graph.nodes:
         split = splits.get(node.outputs[0])
         if split is None:
             nodes.append(node)
             continue
         between = Tensor(f"{node.outputs[0]}_first", split.weight.dtype, _between_shape(graph, node, split))
-        nodes += _pair(node, split, between.name)
+        first, second = _pair(node, split, between.name)
+        if node.op == "Gemm" and dict(graph.opsets).get("", 0) < _GEMM_WITHOUT_BIAS:
+            zeros.append(Constant(f"{between.name}_bias", between.dtype, (1,), (0.0,)))
+            first = replace(first, inputs=(*first.inputs, zeros[-1].name))
+        nodes += (first, second)
         values.append(between)
     gone = {split.weight.name for split in splits.values()}
     factors = [t for split in splits.values() for t in (split.first, split.second)]
@@ -249,6 +255,7 @@ def _rewritten(graph: Graph, splits: Mapping[str, _Split]) -> Graph:
         graph,
         nodes=tuple(nodes),
         weights=(*(t for t in graph.weights if t.name not in gone), *factors),
+        constants=(*graph.constants, *zeros),
         values=(*graph.values, *values),
         name=f"{graph.name}-lowrank",
         source=None,

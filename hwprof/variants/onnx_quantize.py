@@ -65,8 +65,9 @@ def _prepared(source: Path, work: Path, large: bool) -> tuple[Path, list[str]]:
     model = onnx.load(source, load_external_data=False)
     opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if opset < _PER_CHANNEL_OPSET:
+        newer = onnx.version_converter.convert_version(onnx.load(source), _PER_CHANNEL_OPSET)
         source = work / "converted.onnx"
-        save(onnx.version_converter.convert_version(onnx.load(source), _PER_CHANNEL_OPSET), source)
+        save(newer, source)
     prepared = work / "prepared.onnx"
     try:
         quant_pre_process(source, prepared, skip_symbolic_shape=True, save_as_external_data=large)
