@@ -23,6 +23,7 @@ from hwprof.onnx_io.proto import (
     tensor_type,
     value_info,
     with_bodies,
+    zeros,
 )
 
 # Random results are new at each run; a dequantized weight is what makes a network a quantized one.
@@ -143,7 +144,7 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
 def _evaluated(node: Node, constants: Mapping[str, Constant], opsets: Mapping[str, int]) -> list[Tensor] | None:
     """The results by ONNX's reference implementation, or None where it has none for the operator or the types."""
     proto = helper.make_graph(
-        [node_to_proto(node)],
+        [node_to_proto(node, zeros)],
         "fold",
         [value_info(c) for c in constants.values()],
         [ValueInfoProto(name=o) for o in node.outputs if o],

@@ -107,15 +107,15 @@ def shortest_float(value: float) -> float:
 
 def array_of(constant: Constant) -> np.ndarray:
     """[shape]; types that numpy lacks come as `NARROW` says."""
-    return np.array(constant.values, numpy_dtype(constant.dtype)).reshape(constant.shape)
+    return np.array(constant.values, numpy_dtype(constant)).reshape(constant.shape)
 
 
-def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The numpy type that holds values of an ONNX element type. Raises InputError where there is none."""
+def numpy_dtype(tensor: Tensor) -> np.dtype[Any]:
+    """The numpy type that holds the tensor's values. Raises InputError where there is none."""
     try:
-        return np.dtype(NARROW.get(dtype, dtype))
+        return np.dtype(NARROW.get(tensor.dtype, tensor.dtype))
     except TypeError:
-        raise InputError(f"numpy has no type for values of {dtype!r}") from None
+        raise InputError(f"tensor {tensor.name!r} is of type {tensor.dtype!r}, which cannot be filled here") from None
 
 
 def tensor_proto(constant: Constant) -> TensorProto:
@@ -183,8 +183,8 @@ def node_from_proto(proto: NodeProto, opsets: Opsets) -> Node:
     )  # fmt: skip
 
 
-def node_to_proto(node: Node, contents: Contents | None = None) -> NodeProto:
-    """contents: gives those of the weights in control-flow bodies; without it these have none."""
+def node_to_proto(node: Node, contents: Contents) -> NodeProto:
+    """contents: gives those of the weights in control-flow bodies."""
     proto = NodeProto(
         op_type=node.op, input=node.inputs, output=node.outputs, name=node.name, domain=node.domain
     )  # fmt: skip
@@ -193,10 +193,11 @@ def node_to_proto(node: Node, contents: Contents | None = None) -> NodeProto:
     return proto
 
 
-def _attribute_proto(key: str, value: AttributeValue, contents: Contents | None) -> AttributeProto:
+def _attribute_proto(key: str, value: AttributeValue, contents: Contents) -> AttributeProto:
     if isinstance(value, Graph):
         proto = AttributeProto(name=key, type=AttributeProto.GRAPH)
         _fill(proto.g, value, contents)
+        _fill_weights(proto.g, value, contents)
         return proto
     if isinstance(value, Constant):
         return AttributeProto(name=key, type=AttributeProto.TENSOR, t=tensor_proto(value))
@@ -226,8 +227,11 @@ def graph_from_proto(
     statics += [Tensor(s.values.name, dtype_name(s.values.data_type), tuple(s.dims)) for s in proto.sparse_initializer]
     nodes = [node_from_proto(n, opsets) for n in proto.node if not _is_stored(n, results)]
     available = {t.name for t in (*inputs, *statics)}
+    made = _made(nodes, available)
     if is_body:
-        available |= _read(nodes) - {out for n in nodes for out in n.outputs}
+        available |= {i for n in nodes for i in (*n.inputs, *captured(n))} - made
+    for output in set() if is_body else results - available - made:
+        raise InputError(f"output {output!r} is produced by no operator")
     return Graph(
         inputs=tuple(inputs),
         outputs=tuple(o.name for o in proto.output),
@@ -239,8 +243,14 @@ def graph_from_proto(
     )
 
 
-def _read(nodes: Sequence[Node]) -> set[str]:
-    return {i for n in nodes for i in (*n.inputs, *captured(n))}
+def _made(nodes: Sequence[Node], available: set[str]) -> set[str]:
+    """Names of all results. Raises InputError when one is produced twice or has the name of a stored tensor."""
+    made: set[str] = set()
+    for name in (out for n in nodes for out in n.outputs if out):
+        if name in made or name in available:
+            raise InputError(f"tensor {name!r} is produced twice")
+        made.add(name)
+    return made
 
 
 _CONSTANT_ATTRIBUTES = {"value", "value_int", "value_ints", "value_float", "value_floats"}
@@ -282,16 +292,21 @@ def model_of(graph: Graph, contents: Contents) -> ModelProto:
     """The graph as a model; contents: gives those of the weights."""
     model = _empty_model(graph)
     _fill(model.graph, graph, contents)
+    _fill_weights(model.graph, graph, contents)
     return model
 
 
 def skeleton_of(graph: Graph) -> ModelProto:
     """The graph as a model whose weights are inputs: for whoever needs their types and not their contents."""
     model = _empty_model(graph)
-    _fill(model.graph, graph, None)
-    del model.graph.initializer[: len(graph.weights)]
+    _fill(model.graph, graph, zeros)
     model.graph.input.extend(value_info(t) for t in graph.weights)
     return model
+
+
+def zeros(_: Graph) -> Callable[[Tensor], np.ndarray]:
+    """Contents where it does not matter what they are."""
+    return lambda tensor: np.zeros(tensor.shape, numpy_dtype(tensor))
 
 
 def _empty_model(graph: Graph) -> ModelProto:
@@ -299,20 +314,23 @@ def _empty_model(graph: Graph) -> ModelProto:
     return helper.make_model(GraphProto(), opset_imports=opsets, ir_version=IR_VERSION, producer_name="hwprof")
 
 
-def _fill(proto: GraphProto, graph: Graph, contents: Contents | None) -> None:
-    """Writes the graph into the message, weights first; in place, since a copy of all weights takes its time."""
+def _fill(proto: GraphProto, graph: Graph, contents: Contents) -> None:
+    """Writes all of the graph but its own weights."""
     proto.name = graph.name
     proto.input.extend(value_info(t) for t in graph.inputs)
     for name in graph.outputs:
         known = graph.has_type(name)
         proto.output.append(value_info(graph.type_of(name)) if known else ValueInfoProto(name=name))
-    content = contents(graph) if contents else None
-    for tensor in graph.weights:
-        entry = proto.initializer.add(name=tensor.name, data_type=dtype_code(tensor.dtype), dims=tensor.shape)
-        if content is not None:
-            entry.raw_data = _raw_bytes(content(tensor), tensor.dtype)
     proto.initializer.extend(tensor_proto(c) for c in graph.constants)
     proto.node.extend(node_to_proto(n, contents) for n in graph.nodes)
+
+
+def _fill_weights(proto: GraphProto, graph: Graph, contents: Contents) -> None:
+    """In place, since a copy of all weights takes its time."""
+    content = contents(graph)
+    for tensor in graph.weights:
+        entry = proto.initializer.add(name=tensor.name, data_type=dtype_code(tensor.dtype), dims=tensor.shape)
+        entry.raw_data = _raw_bytes(content(tensor), tensor.dtype)
 
 
 def with_bodies(node: Node, bodies: Mapping[str, Graph]) -> Node:

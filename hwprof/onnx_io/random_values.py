@@ -64,7 +64,7 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
 
 def _input(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     if is_float(tensor.dtype):
-        return rng.standard_normal(tensor.shape, np.float32).astype(numpy_dtype(tensor.dtype))
+        return rng.standard_normal(tensor.shape, np.float32).astype(numpy_dtype(tensor))
     return _indices(uses, tensor, rng)
 
 
@@ -74,7 +74,7 @@ def _input(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
 def _weight(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     """[tensor.shape], of the type that `numpy_dtype` gives."""
     use = uses.of(tensor.name)
-    dtype = numpy_dtype(tensor.dtype)
+    dtype = numpy_dtype(tensor)
     if use.role is Role.ZERO_POINT:
         return np.full(tensor.shape, _zero_point(tensor.dtype), dtype)
     if not is_float(tensor.dtype):
@@ -95,7 +95,7 @@ def _uniform(rng: np.random.Generator, tensor: Tensor, low: float, high: float) 
     values = rng.random(tensor.shape, np.float32)
     values *= np.float32(high - low)
     values += np.float32(low)
-    return values.astype(numpy_dtype(tensor.dtype), copy=False)
+    return values.astype(numpy_dtype(tensor), copy=False)
 
 
 def _deviation(uses: Uses, use: Use, tensor: Tensor) -> float:
@@ -148,7 +148,7 @@ def _bound(dtype: str) -> int:
 def _payload(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     """Integers evenly from the range of a quantized tensor."""
     middle, bound = _zero_point(tensor.dtype), _bound(tensor.dtype)
-    return rng.integers(middle - bound, middle + bound, tensor.shape, numpy_dtype(tensor.dtype), endpoint=True)
+    return rng.integers(middle - bound, middle + bound, tensor.shape, numpy_dtype(tensor), endpoint=True)
 
 
 def _step(uses: Uses, use: Use) -> float:
@@ -157,7 +157,7 @@ def _step(uses: Uses, use: Use) -> float:
         return 1.0
     inputs = use.node.inputs
     if use.role is Role.WEIGHT_STEP:
-        stored = uses.graph.type_of(inputs[use.position - 1])
+        stored = uses.graph.type_of(uses.scaled_weight(use))
         return math.sqrt(3.0) * _deviation(uses, uses.of(stored.name), stored) / _bound(stored.dtype)
     neighbours = (*inputs[use.position + 1 : use.position + 2], *inputs[: use.position][-1:])
     types = [uses.graph.type_of(n).dtype for n in neighbours if uses.graph.has_type(n)]
@@ -176,7 +176,7 @@ def _holds_softmax(uses: Uses, node: Node) -> bool:
 
 
 def _indices(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
-    dtype = numpy_dtype(tensor.dtype)
+    dtype = numpy_dtype(tensor)
     if dtype.kind not in "iub":
         raise InputError(f"tensor {tensor.name!r} is of type {tensor.dtype!r}, which has no random values here")
     rows = _rows(uses, tensor.name)

@@ -105,32 +105,44 @@ class Uses:
     def _role(self, node: Node, position: int) -> Role:
         roles = _ROLES.get(node.op, ())
         if position < len(roles):
-            return roles[position]
+            return Role.WEIGHT_STEP if self._dynamic_weight(node) else roles[position]
         return self._quantized_role(node, position) if is_quantized(node) else Role.OTHER
 
     def _quantized_role(self, node: Node, position: int) -> Role:
         """Quantized operators list each tensor with its scale, then its zero point; some tensors stand alone."""
         if self._is_scale(node, position):
-            # The scale of a stored tensor, unless that is itself the zero point behind another scale.
-            of_weight = self._is_stored_payload(node, position - 1)
-            return Role.WEIGHT_STEP if of_weight else Role.STEP
+            return Role.WEIGHT_STEP if self._is_payload(node, position - 1) else Role.STEP
         if position and self._is_scale(node, position - 1):
             return Role.ZERO_POINT
         return Role.MATRIX if position and node.op != "QuantizeLinear" else Role.OTHER
 
+    def scaled_weight(self, use: Use) -> str:
+        """The stored integers whose scale the tensor of a WEIGHT_STEP is."""
+        assert use.node is not None, "a scale is read by something"
+        return self._dynamic_weight(use.node) or use.node.inputs[use.position - 1]
+
+    def _dynamic_weight(self, node: Node) -> str:
+        """Where a Mul joins the scale of a dynamically quantized activation with that of a weight: the weight."""
+        for name in node.inputs if node.op == "Mul" else ():
+            source = self.producers.get(name)
+            if source is not None and source.op == "DynamicQuantizeLinear":
+                return next((r.inputs[1] for r in self.readers[source.outputs[0]] if r.op.endswith("Integer")), "")
+        return ""
+
     def _is_scale(self, node: Node, position: int) -> bool:
         name = node.inputs[position]
-        return position + 1 <= len(node.inputs) and name in self._static and is_float(self.graph.type_of(name).dtype)
+        return name in self._static and is_float(self.graph.type_of(name).dtype)
 
-    def _is_stored_payload(self, node: Node, position: int) -> bool:
+    def _is_payload(self, node: Node, position: int) -> bool:
+        """Whether a stored tensor stands there that is not the zero point behind another scale."""
         if position < 0 or not self.is_static(node.inputs[position]):
             return False
-        return not (position and self._is_scale(node, position - 1))
+        return position == 0 or not self._is_scale(node, position - 1)
 
 
 def is_quantized(node: Node) -> bool:
     """Whether the operator reads integers together with their scales."""
-    return "Quantize" in node.op or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
+    return "quantize" in node.op.lower() or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
 
 
 # -- weight or constant ------------------------------------------------------------------------------
