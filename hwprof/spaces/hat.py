@@ -138,6 +138,10 @@ class Hat:
             if field not in values:
                 raise InputError(f"{NAME}: the line '{field}{_SUFFIX}: ...' is missing")
             arch += _choices(field, values[field], options, count)
+        wanted = {"encoder": LAYERS, "decoder": settings(tuple(arch)).decoder_layers}
+        for field, _, count in FIELDS:
+            if count > 1 and len(values[field]) < wanted[field[:7]]:
+                raise InputError(f"{NAME}: {field} has {len(values[field])} values for {wanted[field[:7]]} layers")
         return self.repair(tuple(arch))
 
     def format(self, arch: Arch) -> str:
@@ -158,13 +162,14 @@ class Hat:
         average, the largest first. Multiply-adds of the feed-forward layers are exact, since they are linear in
         the width. Raises InputError when a column is missing or no choice of values has the average.
         """
-        layers = int(_column(row, "decoder_layer_num"))
+        depth = index_of(NAME, "number of decoder layers", _column(row, "decoder_layer_num"), range(1, LAYERS + 1))
+        layers = depth + 1
         arch = [
             index_of(NAME, "width", _column(row, "encoder_embed_dim"), WIDTHS),
             index_of(NAME, "width", _column(row, "decoder_embed_dim"), WIDTHS),
             *_spread(_column(row, "encoder_ffn_embed_dim_avg"), INNER_WIDTHS, LAYERS),
             *_spread(_column(row, "encoder_self_attention_heads_avg"), HEADS, LAYERS),
-            index_of(NAME, "number of decoder layers", layers, range(1, LAYERS + 1)),
+            depth,
             *_spread(_column(row, "decoder_ffn_embed_dim_avg"), INNER_WIDTHS, layers),
             *_spread(_column(row, "decoder_self_attention_heads_avg"), HEADS, layers),
             *_spread(_column(row, "decoder_ende_attention_heads_avg"), HEADS, layers),

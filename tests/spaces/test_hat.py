@@ -60,6 +60,8 @@ def test_a_subtransformer_file_survives_reading_and_writing():
         ("[8, 8, 8, 4, 8]", "[8, 8, 8, 3, 8]", "decoder-self-attention-heads-all is 3; choose one of: 2, 4, 8"),
         ("[-1, 1, 1, 1, -1]", "[-1, 1, 1, 1, 3]", "decoder-arbitrary-ende-attn-all is 3; choose one of: -1, 1, 2"),
         ("[8, 4, 8, 8, 8, 8]", "[8, 4, 8, 8, 8, 8, 8]", "has 7 values; at most 6"),
+        ("[-1, 1, 1, 1, -1]", "[-1, 1, 1, 1]", "decoder-arbitrary-ende-attn-all has 4 values for 5 layers"),
+        ("[8, 4, 8, 8, 8, 8]", "[8, 4]", "encoder-self-attention-heads-all has 2 values for 6 layers"),
         ("[8, 4, 8, 8, 8, 8]", "eight", "is not 'name: number'"),
     ],
 )  # fmt: skip
@@ -92,6 +94,7 @@ def test_a_record_of_averages_becomes_an_architecture_with_these_averages():
         ({"decoder_ffn_embed_dim_avg": 1921.0}, "no 4 values out of .* have the average 1921"),
         ({"decoder_ffn_embed_dim_avg": 4096.0}, "no 4 values out of .* have the average 4096"),
         ({"decoder_layer_num": 7}, "no number of decoder layers is 7"),
+        ({"decoder_layer_num": 4.5}, "no number of decoder layers is 4.5"),
         ({"encoder_embed_dim": 256}, "no width is 256"),
     ],
 )
