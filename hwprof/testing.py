@@ -13,7 +13,7 @@ import numpy as np
 
 from hwprof import cost, onnx_io, sampling
 from hwprof.backends.fusion import member_name
-from hwprof.builder import GraphBuilder
+from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -123,7 +123,8 @@ def _check_refusals(backend: Backend, device: Device) -> None:
     _refuses(backend, graph, replace(device, precision="float3"), "an unknown precision")
     b = GraphBuilder("custom-operator")
     (y,) = b.nodes("NoSuchOperator", [b.input((1, 4))], [("float32", (1, 4))], domain="no.such.domain")
-    _refuses(backend, b.build(y), device, "a custom operator")
+    custom = replace(b.build(y), opsets=(("", OPSET), ("no.such.domain", 1)))
+    _refuses(backend, custom, device, "a custom operator")
 
 
 def _refuses(backend: Backend, graph: Graph, device: Device, what: str) -> None:

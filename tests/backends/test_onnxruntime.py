@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from hwprof import onnx_io
+from hwprof.backends import onnxruntime as backend
+from hwprof.backends.onnxruntime import BACKEND
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph, Node, Tensor
+from hwprof.measurement import Evidence
+
+DEVICE = Device("d", "onnxruntime")
+
+
+def kernels(graph, **options):
+    with BACKEND.open(graph, DEVICE.with_options(**options)) as timer:
+        return [(k.op, k.members) for k in timer.operators(3)]
+
+
+# -- settings ----------------------------------------------------------------------------------------
+
+
+def session_options(device):
+    return backend._session_options(backend._settings(device), {})
+
+
+def test_no_thread_count_is_left_to_the_runtime():
+    made = session_options(replace(DEVICE, threads=2))
+    assert (made.intra_op_num_threads, made.inter_op_num_threads) == (2, 1)
+    made = session_options(replace(DEVICE, threads=0))
+    assert made.intra_op_num_threads == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("threads", "options", "spins"), [(1, {}, "0"), (2, {}, "1"), (2, {"spinning": False}, "0")])
+def test_one_thread_does_not_spin_and_several_do_unless_told(threads, options, spins):
+    made = session_options(replace(DEVICE, threads=threads).with_options(**options))
+    assert made.get_session_config_entry("session.intra_op.allow_spinning") == spins
+
+
+def test_an_unknown_optimization_level_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="disabled, basic, extended, layout, all, not 'most'"):
+        session_options(DEVICE.with_options(graph_optimization_level="most"))
+
+
+def test_options_of_the_provider_pass_through():
+    settings = backend._settings(DEVICE.with_options(**{"provider_options.arena_extend_strategy": 1}))
+    assert settings.provider_options == (("arena_extend_strategy", "1"),)
+
+
+def test_a_provider_that_is_not_installed_is_refused_and_not_replaced(tiny_graph):
+    device = DEVICE.with_options(provider="NoSuchExecutionProvider")
+    with pytest.raises(EnvironmentUnfitError, match=r"it has .*CPUExecutionProvider"), BACKEND.open(tiny_graph, device):
+        pass
+
+
+def test_telemetry_is_off_before_the_runtime_is_imported():
+    probe = "import os, sys, hwprof.backends.onnxruntime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"
+
+
+def test_times_count_as_measured_and_name_the_version():
+    assert BACKEND.evidence is Evidence.MEASURED
+    assert set(BACKEND.versions()) == {"onnxruntime"}
+
+
+# -- models ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dynamic_file(tmp_path):
+    """y = relu(x) with x: [n, 4], and the same with a dimension that has no name."""
+
+    def write(dimension):
+        x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [dimension, 4]) for n in "xy")
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+        path = tmp_path / "dynamic.onnx"
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("dimension", ["n", None])
+def test_dynamic_dimensions_take_the_sizes_of_the_graph(dynamic_file, dimension):
+    graph = onnx_io.load(dynamic_file(dimension), {"x": (3, 4)})
+    with BACKEND.open(graph, DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (3, 4)
+
+
+def test_a_file_runs_with_its_own_weights_from_where_they_lie(tmp_path):
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 512]) for n in "xy")
+    weight = onnx.numpy_helper.from_array(np.full((1, 512), 7.0, np.float32), "w")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Mul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "external.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    loaded = onnx_io.load(path)
+    with BACKEND.open(loaded, DEVICE) as timer:
+        np.testing.assert_allclose(timer.outputs()["y"], 7 * onnx_io.random_inputs(loaded)["x"], rtol=1e-6)
+        assert [k.members for k in timer.operators(2)] == [("y",)]
+
+
+def test_a_network_that_does_not_fit_is_refused_with_both_figures_before_it_is_loaded():
+    huge = Tensor("w", "float32", (10**7, 10**7))
+    graph = Graph((Tensor("x", "float32", (1, 10**7)),), ("x",), (), weights=(huge,), name="huge")
+    with (
+        pytest.raises(EnvironmentUnfitError, match=r"'huge' needs about 800000\.0 GB .* has \d+\.\d GB left"),
+        BACKEND.open(graph, DEVICE),
+    ):
+        pass
+
+
+def test_an_operator_that_is_not_implemented_is_named_in_one_line():
+    b = GraphBuilder("custom")
+    (y,) = b.nodes("Frobnicate", [b.input((1, 4))], [("float32", (1, 4))], domain="my.domain")
+    graph = replace(b.build(y), opsets=(("", 17), ("my.domain", 1)))
+    with pytest.raises(InputError) as caught, BACKEND.open(graph, DEVICE):
+        pass
+    assert "cannot run 'custom': " in str(caught.value)
+    assert "my.domain:Frobnicate" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# -- operators ---------------------------------------------------------------------------------------
+
+
+def test_convolutions_keep_what_was_fused_into_them_before_and_behind(bottleneck):
+    assert kernels(bottleneck) == [
+        ("Conv", ("Conv_0", "Relu_1")),
+        ("Conv", ("Conv_2", "BatchNormalization_3", "Clip_4")),
+        ("Conv", ("Conv_5", "BatchNormalization_6", "Add_7")),
+        ("GlobalAveragePool", ("GlobalAveragePool_8",)),
+        ("ReorderOutput", ()),
+    ]
+
+
+def test_without_the_layout_pass_the_addition_is_a_kernel_of_its_own(bottleneck):
+    assert kernels(bottleneck, graph_optimization_level="extended")[-2:] == [
+        ("Add", ("Add_7",)),
+        ("GlobalAveragePool", ("GlobalAveragePool_8",)),
+    ]
+
+
+def test_without_optimization_every_node_is_a_kernel(bottleneck):
+    executed = kernels(bottleneck, graph_optimization_level="disabled")
+    assert [members for _, members in executed] == [(node.name,) for node in bottleneck.nodes]
+
+
+def test_a_quantized_convolution_holds_its_conversions_but_not_those_of_its_weights(quantized):
+    computing = [k for k in kernels(quantized) if k[0] != "Transpose"]
+    assert computing == [
+        ("QuantizeLinear", ("QuantizeLinear_0",)),
+        ("QLinearConv", ("DequantizeLinear_2", "Conv_3", "QuantizeLinear_4")),
+        ("DequantizeLinear", ("DequantizeLinear_5",)),
+    ]
+
+
+def test_a_bias_that_became_part_of_a_product_is_its_member():
+    b = GraphBuilder("linear")
+    executed = kernels(b.build(b.softmax(b.linear(b.input((2, 6, 16)), 4))))
+    assert ("Gemm", ("MatMul_0", "Add_1")) in executed
+    assert all(members == () for op, members in executed if op == "Reshape")
+
+
+def test_an_inserted_kernel_is_called_after_what_it_reads(bottleneck):
+    with BACKEND.open(bottleneck, DEVICE) as timer:
+        assert [k.name for k in timer.operators(3)][-2:] == [
+            "GlobalAveragePool_8",
+            "ReorderOutput(GlobalAveragePool_8)",
+        ]
+
+
+def test_the_time_inside_a_control_flow_body_is_counted_once():
+    body = Graph((), ("y",), (Node("Exp", ("x",), ("y",)),), values=(Tensor("y", "float32", (4,)),))
+    b = GraphBuilder("choice")
+    b.input((4,), name="x")
+    condition = b.input((), "bool", name="condition")
+    (out,) = b.nodes("If", [condition], [("float32", (4,))], then_branch=body, else_branch=body)
+    assert kernels(b.build(b.relu(out))) == [("If", ("If_0",)), ("Relu", ("Relu_1",))]
+
+
+def test_profiling_leaves_no_file_behind(bottleneck, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    kernels(bottleneck)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hwprof.backends import openvino as backend
+from hwprof.backends.openvino import BACKEND
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+
+DEVICE = Device("d", "openvino")
+
+
+def property_of(graph, device, name):
+    with backend._compiled(graph, device) as (compiled, _):
+        return compiled.get_property(name)
+
+
+def test_float32_is_computed_in_float32_whatever_the_cpu_prefers(tiny_graph):
+    assert property_of(tiny_graph, DEVICE, "INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+def test_one_stream_runs_with_the_threads_of_the_device(tiny_graph):
+    assert property_of(tiny_graph, DEVICE, "INFERENCE_NUM_THREADS") == 1
+    assert property_of(tiny_graph, DEVICE, "NUM_STREAMS") == 1
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones(tiny_graph):
+    with (
+        pytest.raises(InputError, match="computes in float32, float16, bfloat16; for int8"),
+        BACKEND.open(tiny_graph, replace(DEVICE, precision="int8")),
+    ):
+        pass
+
+
+def test_threads_that_the_runtime_does_not_grant_are_refused(tiny_graph):
+    with pytest.raises(EnvironmentUnfitError, match="asks for 4096 threads, openvino takes"):
+        property_of(tiny_graph, replace(DEVICE, threads=4096), "NUM_STREAMS")
+
+
+def test_the_import_reports_nothing_to_the_vendor():
+    probe = "import hwprof.backends.openvino, sys; print(sys.modules['openvino_telemetry'])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "None"
+
+
+def test_an_operator_that_is_not_implemented_is_named_in_one_line():
+    b = GraphBuilder("custom")
+    (y,) = b.nodes("Frobnicate", [b.input((1, 4))], [("float32", (1, 4))], domain="my.domain")
+    graph = replace(b.build(y), opsets=(("", 17), ("my.domain", 1)))
+    with (
+        pytest.raises(InputError, match=r"cannot run 'custom': operator my\.domain\.Frobnicate is not implemented$"),
+        BACKEND.open(graph, DEVICE),
+    ):
+        pass
+
+
+@pytest.fixture
+def wide():
+    """A bottleneck so large that no kernel of it is faster than the microsecond that the runtime counts in."""
+    b = GraphBuilder("wide")
+    x = b.relu(b.conv(b.input((1, 16, 64, 64)), 64, 3))
+    return b.build(b.add(x, b.batch_norm(b.conv(b.relu(b.conv(x, 64, 3)), 64, 3))))
+
+
+def test_convolutions_keep_what_was_fused_into_them(wide):
+    with BACKEND.open(wide, DEVICE) as timer:
+        members = [k.members for k in timer.operators(5)]
+    assert [m for m in members if m] == [
+        ("Conv_0", "Relu_1"),
+        ("Conv_2", "Relu_3"),
+        ("Conv_4", "BatchNormalization_5", "Add_6"),
+    ]
+
+
+def test_a_quantized_network_runs_on_the_integer_kernels(quantized):
+    with BACKEND.open(quantized, DEVICE) as timer:
+        convolutions = [k for k in timer.operators(5) if "Conv_3" in k.members]
+    assert [k.op.endswith("_I8") for k in convolutions] == [True]
+
+
+@pytest.mark.parametrize(
+    ("average", "warm_average", "expected"),
+    [(20.0, 20.0, 20.5), (10.0, 40.0, (110 * 10.5 - 10 * 40.5) / 100), (1.0, 30.0, 0.5)],
+)
+def test_the_slow_first_runs_are_taken_out_of_the_average(average, warm_average, expected):
+    assert backend._mean_us(average, warm_average, 100) == pytest.approx(expected)
