@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "hwprof"
 FLOORS = [
     {"graph", "device", "measurement", "metrics", "latency_loss", "errors", "unit", "files"},
-    {"cost", "dataset", "store", "plugins", "onnx_io", "torch_io", "builder"},
+    {"cost", "dataset", "dataset_import", "store", "plugins", "onnx_io", "torch_io", "builder"},
     {"encoders", "variants", "interfaces"},
     {"sampling", "spaces", "workloads", "predictors", "latency_table", "backends"},
     {"testing", "measure", "report", "explain", "expected_latency", "relaxed_latency", "budget"},

@@ -105,7 +105,7 @@ def _relative_fit(design: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray,
     """design: [n, k], measured: [n]. Returns weights [k] and each network's estimate [n] without itself."""
     scaled = design / measured[:, None]
     norm = np.linalg.norm(scaled, axis=0)
-    penalty = np.diag([0.0, 0.0, *[_RIDGE * len(measured)] * (design.shape[1] - 2)])
+    penalty = np.diag([0.0, 0.0, *[_RIDGE] * (design.shape[1] - 2)])  # columns have length 1
     unit = scaled / norm
     inverse = np.linalg.pinv(unit.T @ unit + penalty)
     weights = inverse @ unit.T @ np.ones(len(measured)) / norm

@@ -193,10 +193,13 @@ class LatencyTable:
 
     def steps(self, attribute: str, op: str, **key: Attribute) -> tuple[np.ndarray, np.ndarray]:
         """The staircase along one numeric attribute: grid points [n] and ms [n], the rest held at `key`."""
+        numeric = [a.name for a in self.numeric]
+        if attribute not in numeric:
+            raise InputError(
+                f"{attribute!r} is no numeric attribute of the table; those are: {', '.join(numeric) or 'none'}"
+            )
         grid, values = self._resolve(op, {**key, attribute: math.nan})
         names = [a.attribute.name for a in grid.axes]
-        if attribute not in names:
-            raise InputError(f"{attribute!r} is no numeric attribute of {op}; those are: {', '.join(names) or 'none'}")
         i = names.index(attribute)
         held = [float(v) for v in values]
         measured = sorted(p for p in grid.ms if all(p[j] == held[j] for j in range(len(p)) if j != i))

@@ -12,6 +12,7 @@ from hwprof.files import write_bytes
 from hwprof.latency_table.formats.source import Source
 
 _ADMITTED = {
+    ("_codecs", "encode"),  # how pickles before protocol 3 spell bytes
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -19,7 +20,13 @@ _ADMITTED = {
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"),
 }
+# What the documentation of pickle, and the reconstruction of arrays, may raise on a broken file.
+_BROKEN = (
+    pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, OverflowError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class _Unpickler(pickle.Unpickler):
@@ -36,17 +43,8 @@ def read(path: Path, source: Source) -> Any:
         raise InputError(f"{path} is a pickle: allow it explicitly (only plain containers and numbers are read)")
     try:
         return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except (
-        OSError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-    ) as e:
-        raise InputError(f"latency table {path}: {' '.join(str(e).split()) or 'truncated'}") from None
+    except (OSError, *_BROKEN) as error:
+        raise InputError(f"latency table {path}: {' '.join(str(error).split()) or 'truncated'}") from None
 
 
 def write(path: Path, content: dict[Any, Any]) -> None:

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.latency_table import NumericAttribute
+from hwprof.latency_table.build import build_from_choices, build_from_measurements, build_from_predictions, check
+from hwprof.measurement import Block, Evidence, Measurement, Process, ProtocolSettings, Status
+from tests.latency_table.tables import METADATA, choices
+
+
+def measurement(ms, hardware="cpu"):
+    processes = tuple(
+        Process(i, "2026-11-20T10:00:00Z", 1, 1, (1,), "steady", (Block(0, (int(ms * 1e6),) * 3),), 1) for i in range(2)
+    )
+    return Measurement(
+        "net", "0" * 32, Device("cpu-1t", "onnxruntime"), hardware, Evidence.MEASURED, {"onnxruntime": "1.20"},
+        ProtocolSettings(), {}, processes, Status.CONVERGED,
+    )  # fmt: skip
+
+
+def test_a_table_of_measurements_knows_where_they_are_from():
+    table = build_from_measurements(
+        [("Conv", {"cout": 8}, measurement(2.0)), ("Conv", {"cout": 16}, measurement(3.0))],
+        [NumericAttribute("cout", 8)],
+    )
+    assert table(op="Conv", cout=9) == 3.0
+    assert table.rows[0].n == 6
+    assert (table.metadata.device, table.metadata.threads, table.metadata.runtime_version) == (
+        "cpu-1t", 1, "onnxruntime 1.20",
+    )  # fmt: skip
+    assert table.metadata.date == "2026-11-20T10:00:00Z"
+
+
+def test_measurements_of_two_machines_do_not_make_one_table():
+    with pytest.raises(InputError, match="do not belong into one table"):
+        build_from_measurements([("A", {}, measurement(1.0)), ("B", {}, measurement(1.0, hardware="other"))])
+
+
+def test_operators_are_predicted_as_networks_of_their_own():
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 3, 8, 8)), 4, 3)))
+    table = build_from_predictions(
+        [graph], lambda graphs: np.array([float(len(g.weights) + 1) for g in graphs]), METADATA
+    )
+    assert table([graph]).tolist() == [sum(row.ms for row in table.rows)]
+    assert {row.op for row in table.rows} == {"Conv", "Relu"}
+
+
+def test_choices_with_zero_and_negative_times_keep_the_sums_of_networks():
+    table = build_from_choices([np.array([0.0, 2.0]), np.array([-1.0, 0.5])], 5.0, METADATA)
+    np.testing.assert_allclose(table([(0, 0), (1, 0), (1, 1)]), [4.0, 6.0, 7.5])
+
+
+def test_choices_of_a_network_without_latency_are_refused():
+    with pytest.raises(InputError, match="fastest network"):
+        build_from_choices([np.array([0.0, 1.0])], 0.0, METADATA)
+
+
+def test_a_check_reports_raw_and_calibrated_error_and_stores_the_calibration():
+    table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]])
+    networks = [(i, j) for i in range(3) for j in range(3)]
+    measured = [1.0 + 0.5 * table.sum_ms(n) for n in networks]
+    found = check(table, networks, measured)
+    assert found.networks == 9
+    assert found.calibrated_mape == pytest.approx(0.0, abs=1e-6)
+    assert found.within_10 == 1.0
+    assert found.raw_mape > 10
+    np.testing.assert_allclose(found.table(networks), measured)
