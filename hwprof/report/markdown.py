@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from hwprof.graph import Graph
@@ -10,6 +11,9 @@ from hwprof.report import operators, quantity, tables, verdict
 from hwprof.report.markup import comment
 from hwprof.report.tables import Fact, Table
 from hwprof.report.verdict import Verdict
+
+# An underscore inside of a word is a letter like any other.
+_ACTIVE = re.compile(r"[\\`*\[\]|#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def profile_markdown(
@@ -84,6 +88,5 @@ def _line(cells: Sequence[str]) -> str:
 
 def _escaped(words: str) -> str:
     """Nothing of the words acts as Markdown or HTML."""
-    for character in "\\`*_[]|<>#":
-        words = words.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, f"\\{character}"))
-    return " ".join(words.split())
+    words = words.replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(_ACTIVE.sub(r"\\\g<0>", words).split())

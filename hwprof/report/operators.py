@@ -87,7 +87,7 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
         Kernel(o.name, o.op, o.ns * scale, o.ns * scale / latency_ms, o.members, work, _least(work, peaks))
         for o, work in zip(m.operators, _works(m, graph), strict=True)
     )
-    outside_ms = max(0.0, latency_ms - kernels_ns * scale)
+    outside_ms = max(0.0, 1 - kernels_ns / total_ns) * latency_ms
     return Breakdown(kernels, latency_ms, outside_ms, inflation=total_ns / 1e6 / latency_ms)
 
 

@@ -74,6 +74,8 @@ def percent(share: float | None, decimals: int | None = None) -> str:
     if share is None or not math.isfinite(share):
         return UNKNOWN
     value = share * 100
+    if decimals is None and 0 < abs(value) < 0.05:
+        return "< 0.1 %"
     if decimals is None:
         decimals = 0 if value == 0 or abs(value) >= 9.95 else 1
     return f"{value:.{decimals}f} %"

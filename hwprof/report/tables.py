@@ -93,7 +93,7 @@ def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
 
 def processes(m: Measurement) -> Table:
     """A row per worker process."""
-    columns = ("process", "median", "blocks kept", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
+    columns = ("process", "median", "blocks counted", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
     return Table("Processes", columns, tuple(_process_row(i, p) for i, p in enumerate(m.processes)))
 
 
@@ -227,9 +227,9 @@ def _process_row(i: int, p: Process) -> tuple[Cell, ...]:
     kept = [float(np.median(b.latencies_ns)) / 1e6 for b in p.kept]
     return (
         _integer(i + 1),
-        _time(float(np.median(kept))) if kept else Cell("none kept"),
+        _time(float(np.median(kept))) if kept else Cell("none"),
         _integer(len(kept)),
-        _integer(len(p.blocks) - len(kept)),
+        _integer(sum(bool(b.rejected) for b in p.blocks)),
         _time(p.open_ns / 1e6),
         _time(p.cold_ns / 1e6),
         Cell(f"{p.warmup}, {quantity.plural(len(p.warmup_ns), 'run')}", float(len(p.warmup_ns))),

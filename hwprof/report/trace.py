@@ -20,11 +20,11 @@ from hwprof.report.operators import Kernel
 Event: TypeAlias = dict[str, Any]  # of the format; `ts` and `dur` are microseconds
 
 
-def render_trace(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> str:
+def render_trace(measurements: Sequence[Measurement], graphs: Mapping[str, Graph] | None = None) -> str:
     """A JSON object with `traceEvents`. `graphs` are looked up by digest, to tell the work of each kernel."""
     events: list[Event] = []
     for i, m in enumerate(measurements):
-        events += _inference(m, graphs.get(m.digest), 2 * i + 1)
+        events += _inference(m, (graphs or {}).get(m.digest), 2 * i + 1)
         events += _session(m, 2 * i + 2)
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"source": "hwprof"}})
 

@@ -20,9 +20,9 @@ def test_every_row_of_a_table_has_the_width_of_its_head(measurement, graphs, pea
 
 
 def test_names_cannot_act_as_markup(measurement, graphs):
-    text = profile_markdown([replace(measurement(), model="<b>*x*")], graphs, None, "x")
+    text = profile_markdown([replace(measurement(), model="<b>*x*_a_b")], graphs, None, "x")
     assert "<b>" not in text
-    assert "&lt;b&gt;\\*x\\*" in text
+    assert "&lt;b&gt;\\*x\\*\\_a_b" in text
 
 
 def test_several_profiles_open_with_a_table_of_all(measurement, graphs):

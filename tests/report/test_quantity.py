@@ -40,7 +40,8 @@ def test_a_count_has_an_si_prefix_and_none_is_unknown_not_zero(value, words):
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(0.0, "0 %"), (0.0123, "1.2 %"), (0.0997, "10 %"), (0.643, "64 %"), (None, "unknown")]
+    ("share", "words"),
+    [(0.0, "0 %"), (0.0003, "< 0.1 %"), (0.0123, "1.2 %"), (0.0997, "10 %"), (0.643, "64 %"), (None, "unknown")],
 )
 def test_a_share_is_written_in_percent(share, words):
     assert quantity.percent(share) == words
