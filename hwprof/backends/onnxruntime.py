@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from hwprof import onnx_io
 from hwprof.backends import host, options
@@ -105,9 +106,9 @@ class OnnxRuntimeBackend:
         settings = _settings(device)
         host.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, _plain_errors(graph):
-            file = _model_file(graph, Path(folder))
+            file, dimensions = _locate(graph, Path(folder))
             model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
-            session = _session(model, _session_options(settings, _dimensions(file, graph)), settings)
+            session = _session(model, _session_options(settings, dimensions), settings)
             del model
             yield OnnxRuntimeTimer(session, graph, settings)
 
@@ -172,40 +173,39 @@ def _bind(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding,
 # -- the model -----------------------------------------------------------------------------------------
 
 
-def _model_file(graph: Graph, folder: Path) -> Path | None:
-    """The file to run: the graph's source where it lies, or one in `folder` for weights too large to hand over in
-    memory. None for the rest, among them sources with dynamic dimensions that have no name to set them by."""
+def _locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
+    """The file to run and the sizes of its named dynamic dimensions.
+
+    The file is the graph's source where it lies, or one in `folder` for weights too large to hand over in memory.
+    None for the rest, among them sources with dynamic dimensions that have no name to set them by.
+    """
     is_large = graph.weight_bytes > _PROTOBUF_LIMIT_BYTES
-    if graph.source and (is_large or not _has_nameless_dimensions(Path(graph.source))):
-        return Path(graph.source)
+    if graph.source:
+        inputs = _read(Path(graph.source)).graph.input
+        is_named = all(d.WhichOneof("value") for i in inputs for d in i.type.tensor_type.shape.dim)
+        return (Path(graph.source), _dimensions(inputs, graph)) if is_named or is_large else (None, {})
     if is_large:
         onnx_io.save(graph, folder / "model.onnx")
-        return folder / "model.onnx"
-    return None
+        return folder / "model.onnx", {}
+    return None, {}
 
 
-def _has_nameless_dimensions(file: Path) -> bool:
-    inputs = _read(file).graph.input
-    return any(d.WhichOneof("value") is None for i in inputs for d in i.type.tensor_type.shape.dim)
-
-
-def _dimensions(file: Path | None, graph: Graph) -> dict[str, int]:
-    """Sizes of the file's named dynamic dimensions, as the graph binds them. Raises InputError where they disagree."""
-    sizes: dict[str, int] = {}
+def _dimensions(inputs: Iterable[onnx.ValueInfoProto], graph: Graph) -> dict[str, int]:
     shapes = {t.name: t.shape for t in graph.inputs}
-    for tensor in _read(file).graph.input if file else ():
-        dimensions = tensor.type.tensor_type.shape.dim
-        for dimension, size in zip(dimensions, shapes.get(tensor.name, ()), strict=False):
-            if dimension.dim_param and sizes.setdefault(dimension.dim_param, size) != size:
-                raise InputError(
-                    f"{file}: the dimension {dimension.dim_param!r} is given two sizes, "
-                    f"{sizes[dimension.dim_param]} and {size}; give inputs that share it the same size"
-                )
-    return sizes
+    return {
+        dimension.dim_param: size
+        for tensor in inputs
+        for dimension, size in zip(tensor.type.tensor_type.shape.dim, shapes.get(tensor.name, ()), strict=False)
+        if dimension.dim_param
+    }
 
 
 def _read(file: Path) -> onnx.ModelProto:
-    return onnx.load(file, load_external_data=False)
+    """The model without the weights that lie in other files. Raises InputError."""
+    try:
+        return onnx.load(file, load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise InputError(f"cannot read the model {str(file)!r}: {error}") from None
 
 
 # -- errors --------------------------------------------------------------------------------------------
@@ -228,10 +228,9 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
 
 def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[OperatorTime, ...]:
     """Times the kernels of the model as the runtime optimizes it, whose nodes are numbered so that it says which."""
-    file = _model_file(graph, folder)
+    file, dimensions = _locate(graph, folder)
     model = _read(file) if file else onnx_io.materialize(graph)
     kernels.label(model, graph)
-    dimensions = _dimensions(file, graph)
     weights_from = file.parent if file else folder
     optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
     if settings.options.graph_optimization_level in _LEVELS_WITH_LAYOUT:

@@ -111,6 +111,24 @@ def test_a_file_runs_with_its_own_weights_from_where_they_lie(tmp_path):
         assert [k.members for k in timer.operators(2)] == [("y",)]
 
 
+def test_weights_too_large_for_one_message_go_through_a_file(bottleneck, monkeypatch):
+    with BACKEND.open(bottleneck, DEVICE) as timer:
+        usual, executed = timer.outputs(), timer.operators(2)
+    monkeypatch.setattr(backend, "_PROTOBUF_LIMIT_BYTES", 0)
+    with BACKEND.open(bottleneck, DEVICE) as timer:
+        for name, value in timer.outputs().items():
+            np.testing.assert_array_equal(value, usual[name])
+        assert [k.members for k in timer.operators(2)] == [k.members for k in executed]
+
+
+def test_a_file_that_has_gone_is_named(dynamic_file):
+    path = dynamic_file("n")
+    graph = onnx_io.load(path, {"x": (3, 4)})
+    path.unlink()
+    with pytest.raises(InputError, match=r"dynamic\.onnx"), BACKEND.open(graph, DEVICE):
+        pass
+
+
 def test_a_network_that_does_not_fit_is_refused_with_both_figures_before_it_is_loaded():
     huge = Tensor("w", "float32", (10**7, 10**7))
     graph = Graph((Tensor("x", "float32", (1, 10**7)),), ("x",), (), weights=(huge,), name="huge")

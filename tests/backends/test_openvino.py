@@ -4,8 +4,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
 
+from hwprof import onnx_io
 from hwprof.backends import openvino as backend
 from hwprof.backends.openvino import BACKEND
 from hwprof.builder import GraphBuilder
@@ -57,6 +60,24 @@ def test_an_operator_that_is_not_implemented_is_named_in_one_line():
         BACKEND.open(graph, DEVICE),
     ):
         pass
+
+
+def test_weights_too_large_for_one_message_go_through_a_file(tiny_graph, monkeypatch):
+    with BACKEND.open(tiny_graph, DEVICE) as timer:
+        usual = timer.outputs()
+    monkeypatch.setattr(backend, "_PROTOBUF_LIMIT_BYTES", 0)
+    with BACKEND.open(tiny_graph, DEVICE) as timer:
+        for name, value in timer.outputs().items():
+            np.testing.assert_array_equal(value, usual[name])
+
+
+def test_a_dynamic_file_takes_the_shape_of_the_graph(tmp_path):
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None, 4]) for n in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    path = tmp_path / "dynamic.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    with BACKEND.open(onnx_io.load(path, {"x": (3, 4)}), DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (3, 4)
 
 
 @pytest.fixture
