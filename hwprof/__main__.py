@@ -12,6 +12,7 @@ from hwprof.cli.app import app
 from hwprof.errors import HwprofError
 
 _INTERRUPTED = 130
+_INTERRUPTION = "interrupted; what was measured is in the store, the same command goes on"
 _FAILED = 2
 
 
@@ -23,13 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exit status."""
     try:
-        return int(app(list(arguments), standalone_mode=False) or 0)
+        status = int(app(list(arguments), standalone_mode=False) or 0)
+        return _report(_INTERRUPTION, status) if status == _INTERRUPTED else status  # typer swallows Ctrl-C
     except HwprofError as error:
         return _report(str(error), error.exit_status)
     except TyperException as error:
         return _report(f"{error.format_message()} (see hwprof --help)", error.exit_code)
     except KeyboardInterrupt:
-        return _report("interrupted; what was measured is in the store, the same command goes on", _INTERRUPTED)
+        return _report(_INTERRUPTION, _INTERRUPTED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 -- the reader has gone: stay quiet
         return 0

@@ -354,7 +354,7 @@ def write_report(
     write_text(out, text)
     if trace_file is None:
         return [out]
-    write_text(trace_file, render_trace(found))
+    write_text(trace_file, render_trace(found, graphs))
     return [out, trace_file]
 
 

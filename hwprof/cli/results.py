@@ -68,7 +68,9 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
     """One row a model; the table also shows warnings and the kinds of operators."""
     measured = [(o, o.measurement) for o in outcomes if o.measurement]
     if format is Format.JSON:
-        output.write_json([record.profile_record(m, o.graph, o.stored) for o, m in measured])
+        output.write_json(
+            [record.profile_record(m, o.graph) | {"from_store": o.stored is not None} for o, m in measured]
+        )
         return
     if measured:
         output.write_rows([_row(o, m) for o, m in measured], format)
@@ -141,7 +143,7 @@ def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | N
         write_text(html, render_profile(measured, graphs_of(outcomes), peaks, command()))
         note(f"wrote {html}")
     if trace_file:
-        write_text(trace_file, render_trace(measured))
+        write_text(trace_file, render_trace(measured, graphs_of(outcomes)))
         note(f"wrote {trace_file}")
 
 

@@ -1,0 +1,178 @@
+"""Each kind of bad input: one line on standard error, the right exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hwprof.__main__ import run
+from hwprof.measure import exclusive
+from hwprof.measure.exclusive import machine_to_ourselves
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], shape: list[int | str] | None = None, **graph: object) -> Path:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape or [1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    made = helper.make_graph(nodes, "g", [x], [y], **graph)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.domain", 1)]
+    path.write_bytes(helper.make_model(made, opset_imports=opsets, ir_version=10).SerializeToString())
+    return path
+
+
+def relu(path: Path, shape: list[int | str] | None = None) -> Path:
+    return save(path, [helper.make_node("Relu", ["x"], ["y"])], shape)
+
+
+@pytest.fixture
+def status(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs the command line. Returns its status and the one line that it told."""
+
+    def run_in_folder(*arguments: object) -> tuple[int, str]:
+        code = run([*map(str, arguments), "--store", str(tmp_path / "store.db"), "--fast"])
+        told = capsys.readouterr()
+        lines = [line for line in told.err.splitlines() if not line.startswith("hwprof: warning")]
+        assert len(lines) == 1, told.err
+        assert "Traceback" not in told.err
+        assert told.out == ""
+        return code, lines[0]
+
+    return run_in_folder
+
+
+def test_a_missing_file(status):
+    assert status("profile", "missing.onnx") == (2, "hwprof: cannot read missing.onnx: No such file or directory")
+
+
+def test_an_unknown_workload_lists_the_known(status):
+    code, line = status("profile", "mobilnet")
+    assert code == 2
+    assert "'mobilnet' is neither an .onnx file nor a workload; workloads: bert_base" in line
+
+
+def test_a_text_file_named_onnx(status, tmp_path: Path):
+    (tmp_path / "a.onnx").write_text("this is no model")
+    code, line = status("profile", tmp_path / "a.onnx")
+    assert code == 2
+    assert "a.onnx" in line
+
+
+def test_a_truncated_file(status, tmp_path: Path):
+    whole = relu(tmp_path / "a.onnx").read_bytes()
+    (tmp_path / "a.onnx").write_bytes(whole[: len(whole) // 2])
+    code, line = status("profile", tmp_path / "a.onnx")
+    assert code == 2
+    assert "a.onnx" in line
+
+
+def test_a_cycle(status, tmp_path: Path):
+    nodes = [helper.make_node("Add", ["x", "y"], ["z"]), helper.make_node("Relu", ["z"], ["y"])]
+    code, line = status("profile", save(tmp_path / "a.onnx", nodes))
+    assert code == 2
+    assert "cycle" in line
+
+
+def test_an_empty_graph(status, tmp_path: Path):
+    code, line = status("profile", save(tmp_path / "a.onnx", []))
+    assert code == 2
+    assert "a.onnx" in line
+
+
+def test_a_dynamic_shape_that_was_not_given_says_what_to_type(status, tmp_path: Path):
+    code, line = status("profile", relu(tmp_path / "a.onnx", ["n", 4]))
+    assert code == 2
+    assert "--shape x=" in line
+
+
+def test_a_shape_that_does_not_fit(status, tmp_path: Path):
+    code, line = status("profile", relu(tmp_path / "a.onnx", ["n", 4]), "--shape", "x=1,5")
+    assert code == 2
+    assert "x" in line
+
+
+def test_a_shape_that_is_no_shape(status, tmp_path: Path):
+    code, line = status("profile", relu(tmp_path / "a.onnx"), "--shape", "x:1,4")
+    assert (code, line) == (2, "hwprof: --shape 'x:1,4' is not of the form NAME=1,3,224,224")
+
+
+def test_a_custom_operator_is_named(status, tmp_path: Path):
+    nodes = [helper.make_node("Strange", ["x"], ["y"], domain="my.domain")]
+    code, line = status("profile", save(tmp_path / "a.onnx", nodes))
+    assert code == 2
+    assert "Strange" in line
+
+
+def test_a_model_that_needs_more_memory_than_there_is(status, tmp_path: Path):
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [2_000_000, 4_000_000])
+    fill = helper.make_tensor("fill", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("Constant", [], ["s"], value=shape),
+        helper.make_node("ConstantOfShape", ["s"], ["c"], value=fill),
+        helper.make_node("ReduceSum", ["c"], ["r"], keepdims=0),
+        helper.make_node("Add", ["x", "r"], ["y"]),
+    ]
+    code, line = status("profile", save(tmp_path / "a.onnx", nodes))
+    assert code == 3
+    assert "memory" in line
+
+
+def test_more_threads_than_the_machine_grants(status, tmp_path: Path):
+    device = tmp_path / "many.toml"
+    device.write_text('schema = "hwprof.device/1"\nbackend = "onnxruntime"\nthreads = 512\n')
+    code, line = status("profile", "bert_tiny", "--device", device)
+    assert code == 3
+    assert "512 threads" in line
+
+
+def test_an_unknown_device_lists_the_known(status):
+    code, line = status("profile", "bert_tiny", "--device", "nope")
+    assert code == 2
+    assert "no device is named 'nope'; known: cpu-1t" in line
+
+
+def test_a_second_run_at_the_same_time(status, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exclusive.machine_to_ourselves, "__defaults__", None, raising=False)
+    with machine_to_ourselves():
+        code, line = status("profile", "bert_tiny")
+    assert code == 3
+    assert "another hwprof is measuring" in line
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code = run(["profile", "bert_tiny", "--store", str(tmp_path / "missing" / "s.db")])
+    assert code == 3
+    assert "cannot use the store" in capsys.readouterr().err
+
+
+def test_an_option_that_does_not_exist(capsys: pytest.CaptureFixture[str]):
+    assert run(["profile", "bert_tiny", "--nonsense"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", ["0", "150%", "narrow"])
+def test_a_target_that_is_no_share(status, target: str):
+    code, line = status("profile", "bert_tiny", "--target", target)
+    assert code == 2
+    assert "must be a share such as 5% or 0.05" in line
+
+
+def test_compare_needs_two(status):
+    assert status("compare", "bert_tiny") == (2, "hwprof: compare needs at least two networks")
+
+
+def test_one_bad_model_among_good_ones_does_not_stop_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    good = relu(tmp_path / "good.onnx")
+    code = run(["profile", str(good), "missing.onnx", "--fast", "--format", "csv", "--store", str(tmp_path / "s.db")])
+    told = capsys.readouterr()
+    assert code == 2
+    assert told.out.splitlines()[1].startswith("good,")
+    assert "missing.onnx" in told.err
+
+
+def test_nan_outputs_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = save(tmp_path / "nan.onnx", [helper.make_node("Sub", ["x", "x"], ["z"]),
+                                        helper.make_node("Div", ["z", "z"], ["y"])])  # fmt: skip
+    run(["profile", str(path), "--fast", "--store", str(tmp_path / "s.db")])
+    assert "output 'y' holds NaN or infinite values" in capsys.readouterr().err

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hwprof.__main__ import run
+
+COMMAND = [sys.executable, "-m", "hwprof"]
+
+
+def profile_json(store: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[dict], str]:
+    run(["profile", *arguments, "--fast", "--format", "json", "--store", str(store)])
+    told = capsys.readouterr()
+    return json.loads(told.out), told.err
+
+
+def test_the_json_of_a_profile_holds_what_programs_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (record,), _ = profile_json(tmp_path / "s.db", capsys, "bert_tiny")
+    assert record["model"] == "bert_tiny"
+    assert record["device"] == "cpu-1t"
+    assert record["evidence"] == "measured"
+    latency = record["latency_ms"]
+    assert set(latency) == {"median", "low", "high", "p90", "p99", "mean", "min"}
+    assert 0 < latency["min"] <= latency["median"] <= latency["p90"] <= latency["p99"]
+    assert latency["low"] <= latency["median"] <= latency["high"]
+    assert record["processes"] >= 3
+    assert record["samples"] > 0
+    assert record["macs"] == 58_736_640
+    assert record["parameters"] == 4_385_920
+    assert record["peak_memory_bytes"] > 0
+    assert record["cold_start_ms"] > 0
+    assert len(record["hardware"]) == 12
+    assert record["environment"]["hardware"]["cores"] == os.cpu_count()
+    assert record["versions"]["onnxruntime"]
+    assert isinstance(record["warnings"], list)
+    assert 0 <= record["rejected_share"] <= 1
+
+
+def test_what_converged_is_not_measured_twice_unless_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ("bert_tiny", "--device", "roofline-edge-gpu")
+    (first,), _ = profile_json(tmp_path / "s.db", capsys, *arguments)
+    (second,), _ = profile_json(tmp_path / "s.db", capsys, *arguments)
+    assert (first["from_store"], second["from_store"]) == (False, True)
+    assert first["latency_ms"] == second["latency_ms"]
+    (third,), _ = profile_json(tmp_path / "s.db", capsys, *arguments, "--fresh")
+    assert third["from_store"] is False
+
+
+def test_an_analytic_device_is_labelled_wherever_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (record,), _ = profile_json(tmp_path / "s.db", capsys, "bert_tiny", "--device", "roofline-edge-gpu")
+    assert record["evidence"] == "analytic"
+    assert any("analytic" in w for w in record["warnings"])
+    run(["profile", "bert_tiny", "-d", "roofline-edge-gpu", "--store", str(tmp_path / "s.db")])
+    assert "(analytic)" in capsys.readouterr().out
+
+
+def start(store: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([*COMMAND, "profile", *arguments, "--store", str(store)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def wait_for_processes(store: Path, count: int) -> None:
+    for _ in range(600):
+        time.sleep(0.05)
+        try:
+            with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as db:
+                if db.execute("SELECT count(*) FROM process").fetchone()[0] >= count:
+                    return
+        except sqlite3.OperationalError:
+            continue
+        finally:
+            if "db" in locals():
+                db.close()
+    raise AssertionError("nothing was measured in 30 s")
+
+
+def workers() -> set[int]:
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"hwprof.measure.worker" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_run_loses_nothing_and_the_same_command_goes_on(tmp_path: Path):
+    store = tmp_path / "s.db"
+    before = workers()
+    first = start(store, "bert_tiny", "--no-operators")
+    wait_for_processes(store, 2)
+    first.kill()
+    first.communicate()
+    time.sleep(0.3)
+    assert not workers() - before, "a worker outlived its parent"
+    second = start(store, "bert_tiny", "--fast", "--no-operators")
+    assert "goes on" not in second.communicate()[1], "another protocol is another measurement"
+    third = start(store, "bert_tiny", "--no-operators", "--format", "json")
+    out, err = third.communicate()
+    assert "bert_tiny: goes on after" in err
+    assert json.loads(out)[0]["processes"] >= 5
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_was_measured(tmp_path: Path):
+    store = tmp_path / "s.db"
+    running = start(store, "bert_tiny", "--no-operators")
+    wait_for_processes(store, 1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert running.returncode == 130
+    assert err.splitlines()[-1] == "hwprof: interrupted; what was measured is in the store, the same command goes on"
+    with sqlite3.connect(store) as db:
+        assert db.execute("SELECT count(*) FROM process").fetchone()[0] >= 1
+    db.close()
+
+
+def test_a_worker_that_keeps_dying_is_a_lost_device(tmp_path: Path):
+    before = workers()
+    running = start(tmp_path / "s.db", "bert_tiny", "--no-operators")
+    while running.poll() is None:
+        for pid in workers() - before:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
+    _, err = running.communicate()
+    assert running.returncode == 5
+    assert "killed by SIGKILL" in err.splitlines()[-1]
