@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.measurement import Block, Comparison
+from hwprof.measurement import Block, Comparison, Process
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
@@ -29,15 +29,19 @@ def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | No
 
 
 def round_ratios(c: Comparison) -> dict[int, np.ndarray]:
-    """For each round that both measured, [n_pairs]: B over A of neighbouring blocks that both count."""
+    """For each round that both measured, [n_pairs]: B over A of neighbouring blocks that are both undisturbed;
+    where there is no such pair, of the medians of the round."""
     others = {p.round: p for p in c.b.processes}
-    found = {}
-    for process in c.a.processes:
-        blocks = zip(process.blocks, others[process.round].blocks, strict=False) if process.round in others else ()
-        ratios = [_median_ns(b) / _median_ns(a) for a, b in blocks if not a.rejected and not b.rejected]
-        if ratios:
-            found[process.round] = np.array(ratios)
-    return dict(sorted(found.items()))
+    found = {p.round: _ratios(p, others[p.round]) for p in c.a.processes if p.round in others}
+    return dict(sorted((number, ratios) for number, ratios in found.items() if len(ratios)))
+
+
+def _ratios(a: Process, b: Process) -> np.ndarray:
+    pairs = [(x, y) for x, y in zip(a.blocks, b.blocks, strict=False) if not x.rejected and not y.rejected]
+    if pairs or not (a.kept and b.kept):
+        return np.array([_median_ns(y) / _median_ns(x) for x, y in pairs])
+    of_a, of_b = (float(np.median([_median_ns(x) for x in p.kept])) for p in (a, b))
+    return np.array([of_b / of_a])
 
 
 def _median_ns(block: Block) -> float:

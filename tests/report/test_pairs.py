@@ -35,3 +35,10 @@ def test_a_comparison_without_a_ratio_has_no_figure(comparison):
 def test_rounds_that_only_one_side_has_make_no_pair(comparison):
     other = replace(comparison.b, processes=comparison.b.processes[3:])
     assert list(pairs.round_ratios(replace(comparison, b=other))) == [3, 4]
+
+
+def test_a_round_without_an_undisturbed_pair_goes_by_its_medians(comparison):
+    disturbed = [replace(b, rejected="steal") for b in comparison.b.processes[0].blocks]
+    processes = (replace(comparison.b.processes[0], blocks=tuple(disturbed)), *comparison.b.processes[1:])
+    found = pairs.round_ratios(replace(comparison, b=replace(comparison.b, processes=processes)))
+    assert found[0] == pytest.approx([7.4 / 12.3], rel=0.02)
