@@ -217,7 +217,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().splitlines()[0]
+        text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().partition("\n")[0]
         if "Failed to allocate memory" in text:
             raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
         raise InputError(f"onnxruntime cannot run {graph.name!r}: {text}") from None

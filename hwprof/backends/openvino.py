@@ -160,7 +160,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
         if missing := re.search(r"No conversion rule found for operations: (.*)", str(error)):
             reason = f"operator {missing[1]} is not implemented"
         else:
-            reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+            reason = str(error).strip().rpartition("\n")[2]
         raise InputError(f"openvino cannot run {graph.name!r}: {reason}") from None
 
 
