@@ -181,11 +181,30 @@ class Measurement:
     @property
     def normalized(self) -> LatencyStatistics:
         """The latency that this machine would have shown at its undisturbed speed: each block divided by
-        how much slower than their baselines the anchors beside it ran."""
-        base = self.anchor_baseline_ns
+        the slowdown of the anchors beside it, each anchor to the power of its weight."""
+        base, weights = self.anchor_baseline_ns, self.anchor_weights
         return _statistics(
-            [[b.latencies_ns / 1e6 / slowdown(b, base) for b in p.kept] for p in self.processes if p.kept]
+            [[b.latencies_ns / 1e6 / slowdown(b, base, weights) for b in p.kept] for p in self.processes if p.kept]
         )
+
+    @property
+    def anchor_weights(self) -> dict[str, float]:
+        """How far this network follows each anchor: the exponents that explain its blocks' latencies best.
+
+        Ridge regression of log latency on log slowdown over all blocks, towards equal weights that sum to
+        one (where the machine never changed, its blocks cannot tell); none is negative.
+        """
+        names = sorted(self.anchor_baseline_ns)
+        blocks = [b for p in self.processes for b in p.kept if all(n in b.anchors_ns for n in names)]
+        if not names or not blocks:
+            return {}
+        x = np.log([[b.anchors_ns[n] / self.anchor_baseline_ns[n] for n in names] for b in blocks])
+        y = np.log([np.median(b.latencies_ns) for b in blocks])
+        x, y = x - np.median(x, axis=0), y - np.median(y)
+        prior = np.full(len(names), 1 / len(names))
+        noise = max(float(np.var(y - x @ prior)), 1e-12) / _PRIOR_WEIGHT_SD**2
+        weights = prior + np.linalg.solve(x.T @ x + noise * np.eye(len(names)), x.T @ (y - x @ prior))
+        return dict(zip(names, np.clip(weights, 0, 1).tolist(), strict=True))
 
     @property
     def cold_start_ms(self) -> float:
