@@ -1,9 +1,13 @@
 """Fixtures that tests share."""
 
+import os
+
 import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
     """Turns the runtime's errors, at loading or later, into one line each."""
     try:
         yield
-    except _ERRORS as error:
+    except (*_ERRORS, RuntimeError) as error:  # a bound run that fails throws the plain class
         text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().partition("\n")[0]
         if "Failed to allocate memory" in text:
             raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
