@@ -224,9 +224,7 @@ def read(folder: str | Path) -> Dataset:
         (MEASUREMENTS, measurements, card.measurements_sha256),
     ):
         if _sha256(content) != expected:
-            raise InputError(
-                f"data set {folder}: {name} is not the file that its card was written for (sha256 differs)"
-            )
+            raise InputError(f"data set {folder}: {name} changed since its card was written (sha256 differs)")
     lines = graphs.decode().splitlines()
     columns = [name for name in _COLUMNS.names if name not in ("record", "processes")]
     rows = pq.read_table(pa.BufferReader(measurements), columns=columns).to_pylist()

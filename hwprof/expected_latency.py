@@ -41,6 +41,7 @@ TABULATED_MOST = 20_000  # architectures of a space that is predicted whole; NAS
 _SUM_TOLERANCE = 0.01  # a row of probabilities in half precision may be off by this much
 _ERROR_PROBABILITIES = 50
 _ERROR_DRAWS = 32
+_OWN_DRAWS = 2048
 _REPORT_DRAWS = 512
 
 
@@ -148,16 +149,31 @@ class ExpectedLatency(torch.nn.Module):
     def _monte_carlo(self, p: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """p: [n, sum(choices)]. Returns the expected latency by the source, and its standard error, ms, [n].
 
-        The additive part is a control variate: its expectation is known, so only the rest is left to chance.
+        Only what the relaxed form gets wrong on architectures is asked of the source; the expectation of the
+        form's own architectures is known, or drawn in much larger numbers at no cost.
         """
-        archs = draw(self.choices, p, _ERROR_DRAWS, rng)
-        ms = self._latency_ms(archs.reshape(-1, len(self.choices)))
-        control = self.relaxed.additive if isinstance(self.relaxed, Distilled) else self.relaxed
+        archs = draw(self.choices, p, _ERROR_DRAWS, rng).reshape(-1, len(self.choices))
+        rest = (self._latency_ms(archs) - self._at(archs)).reshape(len(p), -1)
+        own = [self._own_expectation(row, rng) for row in p]
+        mean = np.array([m for m, _ in own]) + rest.mean(axis=1)
+        variance = np.array([v for _, v in own]) + rest.var(axis=1, ddof=1) / rest.shape[1]
+        return mean, np.sqrt(variance)
+
+    def _own_expectation(self, p: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+        """p: [sum(choices)]. Mean of the relaxed form over the architectures of p, ms, and the mean's variance."""
         with torch.no_grad():
-            vertices = control(torch.from_numpy(one_hot(self.choices, archs.reshape(-1, len(self.choices))))).numpy()
-            known = control(torch.from_numpy(p)).numpy()
-        rest = (ms - vertices).reshape(len(p), -1)
-        return known + rest.mean(axis=1), rest.std(axis=1, ddof=1) / math.sqrt(rest.shape[1])
+            flat = torch.from_numpy(p[None])
+            if not isinstance(self.relaxed, Distilled):
+                return float(self.relaxed(flat)), 0.0
+            known = float(self.relaxed.additive(flat))
+            codes = torch.from_numpy(one_hot(self.choices, draw(self.choices, p[None], _OWN_DRAWS, rng)[0]))
+            interaction = self.relaxed(codes) - self.relaxed.additive(codes)
+        return known + float(interaction.mean()), float(interaction.var()) / _OWN_DRAWS
+
+    def _at(self, archs: np.ndarray) -> np.ndarray:
+        """archs: [n, n_positions]. The relaxed form at architectures, ms, [n]."""
+        with torch.no_grad():
+            return np.asarray(self.relaxed(torch.from_numpy(one_hot(self.choices, archs))))
 
     def _flat(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """[1, sum(choices)]."""

@@ -1,6 +1,6 @@
-"""Latency as a differentiable function of choice probabilities: three torch modules over flat probabilities (floor 4).
+"""Latency as a differentiable function of choice probabilities: three torch modules over flat probabilities.
 
-Each takes `p`: [batch, sum(choices)], the probabilities of all positions one after the other, and returns
+Pure torch and NumPy, on floor 0 beside `latency_loss`. Each takes `p`: [batch, sum(choices)], the probabilities of all positions one after the other, and returns
 the expected latency, ms, [batch], when every position draws its choice independently. `Additive` and
 `Tabulated` are exact; `Distilled` is learned, with the exact part split off.
 """

@@ -15,7 +15,7 @@ CONV = {"batch": 1, "cin": 16, "cout": 24, "h": 56, "w": 56, "kernel": 3, "strid
 ROWS = {
     "csv": [Row.of("Conv", {"kernel": 3, "pad": "1x2", "sparsity": 0.5}, 1.5, (1.4, 1.6), 9), Row.of("Relu", {}, 0.25)],
     "fbnet-json": [
-        Row.of("Conv", {"input_shapes": "[[1, 3, 8, 8]]", "input_dtypes": "[1]", "op_args": '["name: \\"kernel\\""]'}, 0.5)
+        Row.of("Conv", {"input_shapes": "[[1, 3, 8]]", "input_dtypes": "[1]", "op_args": '["name: \\"k\\""]'}, 0.5)
     ],
     "halp": [Row.of("Conv", CONV, 1.5), Row.of("Conv", {**CONV, "cout": 32}, 2.5)],
     "haq": [
