@@ -16,7 +16,7 @@ from onnx import ModelProto, checker
 
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor
-from hwprof.onnx_io.proto import is_float, model_of, numpy_dtype, skeleton_of
+from hwprof.onnx_io.proto import is_float, model_of, numpy_dtype, skeleton_of, value_info
 from hwprof.onnx_io.roles import MOVING, Role, Use, Uses, fan_in, is_quantized
 
 _ACTIVATIONS = frozenset({
@@ -43,8 +43,12 @@ def to_model(graph: Graph, seed: int = 0) -> ModelProto:
     Raises InputError for a tensor of a type that has no random values (strings, 8-bit floats), or where
     ONNX's checker finds fault with the graph.
     """
+    skeleton = skeleton_of(graph)
+    for output in skeleton.graph.output:
+        if not output.HasField("type"):  # behind a custom operator; runtimes find it out, the checker insists
+            output.CopyFrom(value_info(Tensor(output.name, "float32", ())))
     try:
-        checker.check_model(skeleton_of(graph))
+        checker.check_model(skeleton)
     except checker.ValidationError as error:
         raise InputError(f"graph {graph.name!r} is no valid ONNX: {' '.join(str(error).split())}") from None
     rng = np.random.default_rng(seed)
