@@ -53,6 +53,6 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if value % 1 else str(int(value))
 
 
-def _attribute(name: str, value: Attribute) -> str:
-    text = value if isinstance(value, str) else number(float(value or 0))
+def _attribute(name: str, value: str | float) -> str:
+    text = value if isinstance(value, str) else number(value)
     return f' {name.rstrip("_").replace("_", "-")}="{html.escape(text)}"'
