@@ -2,7 +2,9 @@
 
 The result has the shape, not the accuracy, of a quantized network: scales are plausible constants,
 calibrated ones need trained weights (`hwprof.variants.apply`). Operators that ONNX Runtime's quantizer
-leaves in float (HardSwish, LSTM, Div, Erf, ...) are left in float here too, because they cost time.
+leaves in float (LSTM, Div, Erf, ...) are left in float here too, because they cost time. Convolutional
+networks come out operator for operator as from ONNX Runtime 1.31; its pre-processing also makes a Gemm of
+some MatMul + Add, which stay as they are here.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
         )
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         raise InputError(f"graph {graph.name!r} is quantized already")
-    folded = fold_batch_norm(graph)
+    folded = _with_hard_swish_inlined(fold_batch_norm(graph))
     marks = _Marks(folded, per_channel)
     for node in folded.nodes:
         marks.visit(node)
@@ -66,6 +68,22 @@ def fold_batch_norm(graph: Graph) -> Graph:
         elif node not in folded.values():
             nodes.append(node)
     return _read_only(replace(graph, nodes=tuple(nodes), weights=(*graph.weights, *biases), source=None))
+
+
+def _with_hard_swish_inlined(graph: Graph) -> Graph:
+    """HardSwish as HardSigmoid and Mul, which is how ONNX Runtime runs it and of which the quantizer knows the Mul."""
+    nodes: list[Node] = []
+    gates: list[Tensor] = []
+    for node in graph.nodes:
+        if node.op != "HardSwish":
+            nodes.append(node)
+            continue
+        x, y = node.inputs[0], node.outputs[0]
+        gates.append(replace(graph.type_of(y), name=f"{y}_gate"))
+        slope = (("alpha", 1 / 6), ("beta", 0.5))
+        nodes.append(Node("HardSigmoid", (x,), (gates[-1].name,), slope, name=f"{node.label}_gate"))
+        nodes.append(Node("Mul", (x, gates[-1].name), (y,), name=node.label))
+    return replace(graph, nodes=tuple(nodes), values=(*graph.values, *gates)) if gates else graph
 
 
 def _read_only(graph: Graph) -> Graph:

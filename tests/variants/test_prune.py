@@ -1,0 +1,171 @@
+"""Structural channel pruning."""
+
+import numpy as np
+import pytest
+
+from hwprof import cost, workloads
+from hwprof.builder import GraphBuilder
+from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.graph import Graph
+from hwprof.variants.prune import prunable_groups, prune_channels, prune_weights
+from hwprof.variants.quantize import quantize
+from hwprof.variants.weights import load_weights, model_with
+
+
+def kernels(graph: Graph) -> list[tuple[int, ...]]:
+    return [graph.shape(n.inputs[1]) for n in graph.nodes if n.op in ("Conv", "Gemm", "MatMul")]
+
+
+def test_the_channels_between_two_convolutions_go_on_both_sides(shapes_hold):
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.batch_norm(b.conv(b.input((1, 3, 8, 8)), 32, 3)), 10, 3))
+    pruned = prune_channels(graph, 0.5)
+    assert kernels(pruned) == [(16, 3, 3, 3), (10, 16, 3, 3)]
+    assert all(t.shape == (16,) for t in pruned.weights if len(t.shape) == 1)
+    shapes_hold(pruned)
+
+
+def test_a_residual_ties_the_channels_that_it_adds():
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 3, 8, 8)), 32)
+    y = b.add(x, b.conv(b.relu(b.conv(x, 64)), 32))
+    (tied, inner) = prunable_groups(b.build(b.conv(y, 10)))
+    assert (tied.name, tied.channels, tied.producers) == ("Conv_0", 32, ("Conv_0", "Conv_3"))
+    assert (inner.name, inner.channels, inner.producers) == ("Conv_1", 64, ("Conv_1",))
+
+
+def test_behind_a_concatenation_the_channels_of_each_part_keep_their_place(run):
+    b = GraphBuilder("net")
+    x = b.input((1, 3, 8, 8))
+    graph = b.build(b.conv(b.concat([b.conv(x, 16), x, b.conv(x, 32)]), 10))
+    weights = load_weights(graph)
+    pruned, kept = prune_weights(graph, weights, 0.5)
+    assert kernels(pruned)[2] == (10, 8 + 3 + 16, 1, 1)
+    assert np.array_equal(kept[graph.nodes[3].inputs[1]][:, 8:11], weights[graph.nodes[3].inputs[1]][:, 16:19])
+    assert run(model_with(pruned, kept), pruned)[0].shape == (1, 10, 8, 8)
+
+
+def test_a_depthwise_convolution_has_as_many_groups_as_channels_are_left(shapes_hold):
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 3, 8, 8)), 32)
+    pruned = prune_channels(b.build(b.conv(b.conv(x, 32, 3, groups=32), 10)), 0.25)
+    assert pruned.nodes[1].attribute("group") == 8
+    assert kernels(pruned)[1:] == [(8, 1, 3, 3), (10, 8, 1, 1)]
+    shapes_hold(pruned)
+
+
+def test_a_grouped_convolution_loses_whole_groups(shapes_hold):
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 3, 8, 8)), 48)
+    graph = b.build(b.conv(b.conv(x, 96, 3, groups=4), 10))
+    assert prunable_groups(graph)[0].granule == 12  # 48 channels in 4 groups
+    pruned = prune_channels(graph, 0.5, granule=1)
+    assert pruned.nodes[1].attribute("group") == 2
+    assert kernels(pruned) == [(24, 3, 1, 1), (48, 12, 3, 3), (10, 48, 1, 1)]
+    shapes_hold(pruned)
+
+
+def test_flattened_channels_take_their_places_with_them(shapes_hold):
+    b = GraphBuilder("net")
+    y = b.conv(b.input((1, 3, 8, 8)), 16)
+    for flat in (b.flatten(y), b.reshape(y, (1, 16 * 64))):
+        graph = b.build(b.gemm(flat, 10))
+        assert kernels(prune_channels(graph, 0.5).live())[-1] == (10, 8 * 64)
+    shapes_hold(prune_channels(graph, 0.5))
+
+
+def test_a_feed_forward_layer_shrinks_inside_and_attention_keeps_its_width(shapes_hold):
+    graph = workloads.build("bert_tiny")
+    groups = prunable_groups(graph)
+    assert [g.channels for g in groups] == [512, 512]
+    pruned = prune_channels(graph, 0.5)
+    shapes_hold(pruned)
+    # by hand: two layers lose half of 2 * (128 * 512) weights and of 512 biases
+    assert cost.of(graph).parameters - cost.of(pruned).parameters == 2 * (2 * 128 * 256 + 256)
+
+
+def test_inputs_and_outputs_of_the_network_keep_their_shapes(mobile_block, shapes_hold):
+    pruned = prune_channels(mobile_block, 0.5)
+    assert pruned.inputs == mobile_block.inputs
+    assert pruned.shape(pruned.outputs[0]) == (1, 10)
+    shapes_hold(pruned)
+
+
+def test_squeeze_and_excite_follows_the_channels_it_multiplies(mobile_block):
+    tied = next(g for g in prunable_groups(mobile_block) if g.channels == 64)
+    assert tied.producers == ("Conv_3", "Conv_12")  # expansion, and the convolution that makes the gate
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "light_squeezenet", "lstm_lm"])
+def test_workloads_run_with_half_of_their_channels(shapes_hold, name):
+    graph = workloads.build(name)
+    pruned = prune_channels(graph, 0.5)
+    shapes_hold(pruned)
+    assert pruned.weight_bytes < graph.weight_bytes
+
+
+def test_a_share_for_one_group_leaves_the_others_whole(mobile_block):
+    pruned = prune_channels(mobile_block, {"Conv_3": 0.25})
+    assert kernels(pruned)[:3] == [(16, 3, 3, 3), (16, 16, 1, 1), (16, 1, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("share", "granule", "left"), [(0.5, 8, 24), (0.45, 8, 16), (0.57, 8, 24), (0.01, 8, 8), (0.5, 64, 20), (1, 8, 40)]
+)
+def test_what_is_left_is_rounded_to_the_granule(share, granule, left):
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.conv(b.input((1, 3, 8, 8)), 40), 10))
+    assert kernels(prune_channels(graph, share, granule))[0][0] == left
+
+
+def test_all_channels_kept_is_the_same_network(mobile_block):
+    assert prune_channels(mobile_block, 1.0) == mobile_block
+
+
+def test_channels_that_contribute_nothing_go_and_the_outputs_stay(mobile_block, run):
+    weights = load_weights(mobile_block)
+    dead = np.arange(64) % 4 == 1
+    expand, depthwise, gate = (mobile_block.nodes[i] for i in (3, 6, 12))
+    norms = [n for n in mobile_block.nodes if n.op == "BatchNormalization"][1:3]
+    for name in (expand.inputs[1], gate.inputs[1], gate.inputs[2]):
+        weights[name] = (weights[name].T * ~dead).T
+    for norm in norms:
+        for name in norm.inputs[1:4]:  # scale, shift and mean
+            weights[name] = (weights[name].T * ~dead).T
+    assert depthwise.op == gate.op == "Conv"
+    pruned, kept = prune_weights(mobile_block, weights, {"Conv_3": 0.75})
+    assert kernels(pruned)[1][0] == 48
+    before, after = run(model_with(mobile_block, weights), mobile_block), run(model_with(pruned, kept), mobile_block)
+    assert np.allclose(before[0], after[0], rtol=1e-4, atol=1e-5 * np.abs(before[0]).max())
+
+
+def test_the_weakest_filters_go():
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.conv(b.input((1, 1, 4, 4)), 4), 2))
+    first, second = (n.inputs[1] for n in graph.nodes)
+    weights = {first: np.array([3.0, -1, 0.5, -4]).reshape(4, 1, 1, 1), second: np.arange(8.0).reshape(2, 4, 1, 1)}
+    _, kept = prune_weights(graph, weights, 0.5, granule=1)
+    assert kept[first].ravel().tolist() == [3, -4]
+    assert kept[second].reshape(2, 2).tolist() == [[0, 3], [4, 7]]
+
+
+def test_an_unknown_operator_is_named(mobile_block):
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 3, 8, 8)), 16)
+    with pytest.raises(UnknownOperatorError, match="'Det'"):
+        prune_channels(b.build(b.node("Det", [x], (1, 16))), 0.5)
+    with pytest.raises(UnknownOperatorError, match="DequantizeLinear"):
+        prune_channels(quantize(mobile_block), 0.5)
+
+
+@pytest.mark.parametrize("keep", [0, -0.5, 1.5, {"Conv_3": 0}])
+def test_a_share_outside_its_range_is_an_error(mobile_block, keep):
+    with pytest.raises(InputError, match="above 0 and at most 1"):
+        prune_channels(mobile_block, keep)
+
+
+def test_an_unknown_group_is_an_error_that_lists_the_known(mobile_block):
+    with pytest.raises(InputError, match="no prunable group is named 'Conv_99'; known: Conv_0, Conv_3"):
+        prune_channels(mobile_block, {"Conv_99": 0.5})
+    with pytest.raises(InputError, match="multiples of 0"):
+        prune_channels(mobile_block, 0.5, granule=0)

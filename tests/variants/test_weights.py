@@ -1,0 +1,59 @@
+"""Weights of a Graph as arrays, and back."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hwprof import onnx_io
+from hwprof.builder import GraphBuilder
+from hwprof.errors import InputError
+from hwprof.variants.weights import load_weights, model_with
+
+
+def save(path, nodes, initializers, inputs=((1, 80),)):
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, s) for i, s in enumerate(inputs)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in initializers.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return onnx_io.load(path)
+
+
+def test_a_file_gives_its_own_weights(tmp_path):
+    w = np.arange(80 * 3, dtype=np.float32).reshape(80, 3)
+    graph = save(tmp_path / "net.onnx", [helper.make_node("MatMul", ["x0", "w"], ["y"])], {"w": w})
+    assert np.array_equal(load_weights(graph)["w"], w)
+
+
+def test_a_weight_that_the_file_computes_is_computed(tmp_path):
+    w = np.arange(80 * 3, dtype=np.float32).reshape(3, 80)
+    nodes = [helper.make_node("Transpose", ["w"], ["wt"]), helper.make_node("MatMul", ["x0", "wt"], ["y"])]
+    graph = save(tmp_path / "net.onnx", nodes, {"w": w})
+    assert graph.weight_names == {"wt"}
+    assert np.array_equal(load_weights(graph)["wt"], w.T)
+
+
+def test_without_a_file_they_are_those_of_the_seed():
+    b = GraphBuilder("net")
+    graph = b.build(b.linear(b.input((1, 80)), 3))
+    first, again, other = (load_weights(graph, seed) for seed in (1, 1, 2))
+    name = graph.weights[0].name
+    assert np.array_equal(first[name], again[name])
+    assert not np.array_equal(first[name], other[name])
+
+
+def test_a_model_made_of_a_graph_and_its_weights_computes_what_the_file_does(tmp_path, run, mobile_block):
+    onnx_io.save(mobile_block, tmp_path / "net.onnx", seed=3)
+    graph = onnx_io.load(tmp_path / "net.onnx")
+    (made,) = run(model_with(graph, load_weights(graph)), graph)
+    (original,) = run(onnx_io.materialize(graph), graph)
+    assert np.array_equal(made, original)
+
+
+def test_a_vanished_file_is_an_error(tmp_path, mobile_block):
+    with pytest.raises(InputError, match=r"gone\.onnx"):
+        load_weights(mobile_block.renamed("net", source=str(tmp_path / "gone.onnx")))
