@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from onnx import GraphProto, ValueInfoProto, helper
+from onnx import GraphProto, NodeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
@@ -16,6 +16,7 @@ from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
     array_of,
+    bodies_of,
     constant_of,
     keeps_values,
     node_to_proto,
@@ -65,17 +66,18 @@ def _one_line(error: Exception) -> str:
 def _with_types(graph: Graph, proto: GraphProto) -> Graph:
     types = {t.name: t for info in (*proto.value_info, *proto.output) if (t := tensor_type(info))}
     inputs = {t.name: t for info in proto.input if (t := tensor_type(info))}
-    nodes = []
-    for node, inferred in zip(graph.nodes, proto.node, strict=True):
-        protos = {a.name: a.g for a in inferred.attribute}
-        bodies = {k: _with_types(v, protos[k]) for k, v in node.attributes if isinstance(v, Graph)}
-        nodes.append(with_bodies(node, bodies) if bodies else node)
+    nodes = (_with_body_types(n, inferred) for n, inferred in zip(graph.nodes, proto.node, strict=True))
     return replace(
         graph,
         inputs=tuple(inputs.get(t.name, t) if t.dtype == UNDEFINED else t for t in graph.inputs),
         nodes=tuple(nodes),
         values=tuple(types[out] for n in graph.nodes for out in n.outputs if out in types),
     )
+
+
+def _with_body_types(node: Node, proto: NodeProto) -> Node:
+    bodies = {a.name: a.g for a in proto.attribute}
+    return with_bodies(node, lambda key, body: _with_types(body, bodies[key]))
 
 
 # -- folding -----------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
         array = np.array(shape if node.op == "Shape" else np.prod(shape, dtype=np.int64), np.int64)
         return [constant_of(node.outputs[0], array)]
     operands = [statics[i] for i in node.inputs if i in statics]
-    if len(operands) < sum(map(bool, node.inputs)) or any(isinstance(v, Graph) for _, v in node.attributes):
+    if len(operands) < sum(map(bool, node.inputs)) or bodies_of(node):
         return None
     outputs = [o for o in node.outputs if o]
     types = [graph.type_of(o) for o in outputs if graph.has_type(o)]

@@ -33,6 +33,10 @@ _NAMES = {"float": "float32", "double": "float64"}
 _CODES = {"float32": "FLOAT", "float64": "DOUBLE"}
 # Element types that numpy lacks, with those that stand for them in arrays.
 NARROW = {"bfloat16": "float32", "int4": "int8", "uint4": "uint8"}
+_COMPUTABLE = frozenset({
+    "float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+    *NARROW,
+})  # fmt: skip
 # Where a control-flow body does not declare the type of an input.
 UNDEFINED = "undefined"
 
@@ -81,7 +85,7 @@ def value_info(tensor: Tensor) -> ValueInfoProto:
 
 def keeps_values(tensor: Tensor) -> bool:
     """Whether the tensor is small enough, and of a kind, to take part in computing shapes."""
-    if tensor.dtype in ("string", UNDEFINED) or tensor.dtype.startswith("complex"):
+    if tensor.dtype not in _COMPUTABLE:
         return False
     return tensor.numel <= (FLOATS_KEPT if is_float(tensor.dtype) else INTEGERS_KEPT)
 
@@ -261,6 +265,7 @@ def _is_stored(node: NodeProto, results: set[str]) -> bool:
     return (
         node.op_type == "Constant"
         and not _domain(node.domain)
+        and len(node.attribute) == 1
         and node.output[0] not in results
         and {a.name for a in node.attribute} <= _CONSTANT_ATTRIBUTES
     )
@@ -333,6 +338,17 @@ def _fill_weights(proto: GraphProto, graph: Graph, contents: Contents) -> None:
         entry.raw_data = _raw_bytes(content(tensor), tensor.dtype)
 
 
-def with_bodies(node: Node, bodies: Mapping[str, Graph]) -> Node:
-    """The node with the control-flow bodies of the given attributes replaced."""
-    return replace(node, attributes=tuple((key, bodies.get(key, value)) for key, value in node.attributes))
+# -- control flow ------------------------------------------------------------------------------------
+
+
+def bodies_of(node: Node) -> dict[str, Graph]:
+    """The control-flow bodies of the node by attribute; none for most operators."""
+    return {key: value for key, value in node.attributes if isinstance(value, Graph)}
+
+
+def with_bodies(node: Node, change: Callable[[str, Graph], Graph]) -> Node:
+    """The node with each body replaced by what `change` makes of attribute and body."""
+    changed = {key: change(key, body) for key, body in bodies_of(node).items()}
+    if not changed:
+        return node
+    return replace(node, attributes=tuple((key, changed.get(key, value)) for key, value in node.attributes))

@@ -35,9 +35,9 @@ def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | Non
     """The network in an .onnx file, without its weights, with every shape that can be known.
 
     shapes: for each input with dynamic dimensions all its dimensions; a symbol that several inputs
-    share ("batch") needs to be given once. External data is looked for and not read. Raises InputError
-    for a file that is missing, is no ONNX model, is older than opset 7, lacks a shape, or does not fit
-    the shapes given.
+    share ("batch") needs to be given once. What depends on no input is folded (see `hwprof.onnx_io`).
+    External data is looked for and not read. Raises InputError for a file that is missing, is no ONNX
+    model, is older than opset 7, lacks a shape, or does not fit the shapes given.
     """
     path = Path(path)
     model = _read(path)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from hwprof.graph import Constant, Graph, Node, Tensor, captured
-from hwprof.onnx_io.proto import is_float
+from hwprof.graph import Constant, Graph, Node, Tensor
+from hwprof.onnx_io.proto import bodies_of, is_float, with_bodies
 
 
 class Role(StrEnum):
@@ -97,10 +97,8 @@ class Uses:
         return Use(Role.OTHER, name)
 
     def _inside(self, name: str, node: Node) -> Use:
-        bodies = [v for _, v in node.attributes if isinstance(v, Graph)]
-        return next(
-            Uses(body).of(name) for body in bodies if any(name in (*n.inputs, *captured(n)) for n in body.nodes)
-        )
+        bodies = map(Uses, bodies_of(node).values())
+        return next((body.of(name) for body in bodies if name in body.readers), Use(Role.OTHER, name))
 
     def _role(self, node: Node, position: int) -> Role:
         roles = _ROLES.get(node.op, ())
@@ -162,18 +160,11 @@ def settle_weights(graph: Graph) -> Graph:
         graph,
         weights=(*graph.weights, *demoted),
         constants=stay,
-        nodes=tuple(_settled_bodies(n) for n in graph.nodes),
+        nodes=tuple(with_bodies(n, lambda _, body: settle_weights(body)) for n in graph.nodes),
     )
 
 
-def _settled_bodies(node: Node) -> Node:
-    if not any(isinstance(v, Graph) for _, v in node.attributes):
-        return node
-    bodies = ((k, settle_weights(v) if isinstance(v, Graph) else v) for k, v in node.attributes)
-    return replace(node, attributes=tuple(bodies))
-
-
-_ALWAYS_WEIGHTS = {Role.MATRIX, Role.RECURRENT, Role.SLOPE, Role.TABLE}
+_ALWAYS_WEIGHTS = {Role.MATRIX, Role.RECURRENT, Role.SLOPE, Role.TABLE, Role.WEIGHT_STEP}
 
 
 def _is_constant(tensor: Constant, uses: Uses) -> bool:
@@ -193,7 +184,8 @@ def _is_constant(tensor: Constant, uses: Uses) -> bool:
 def fan_in(node: Node, tensor: str, shape: tuple[int, ...]) -> int:
     """How many products with elements of the tensor [shape] one output of the node sums up."""
     if "ConvTranspose" in node.op:
-        return max(1, shape[0] * math.prod(shape[2:]) // math.prod(node.attribute("strides", (1,))))
+        spread: int = node.attribute("group", 1) * math.prod(node.attribute("strides", (1,)))
+        return max(1, shape[0] * math.prod(shape[2:]) // spread)
     if "Conv" in node.op:
         return math.prod(shape[1:])
     if "Einsum" in node.op or len(shape) < 2:

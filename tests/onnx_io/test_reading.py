@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
@@ -142,6 +142,19 @@ def test_a_file_of_opset_7_loads(tmp_path):
         tmp_path, model("net (float[2] x) => (float[2] y) { y = Relu(x) }", 'ir_version: 3, opset_import: ["" : 7]')
     )
     assert onnx_io.load(path).opsets == (("", 7),)
+
+
+def test_weights_of_a_type_that_numpy_lacks_are_types(tmp_path):
+    kinds = {"scale": TensorProto.FLOAT, "point": TensorProto.FLOAT8E4M3FN}
+    stored = [TensorProto(name=n, data_type=k, raw_data=bytes(4 if n == "scale" else 1)) for n, k in kinds.items()]
+    node = helper.make_node("QuantizeLinear", ["x", "scale", "point"], ["y"])
+    x, y = helper.make_tensor_value_info("x", 1, [2]), helper.make_tensor_value_info("y", 17, [2])
+    opset = helper.make_opsetid("", 19)
+    net = helper.make_model(helper.make_graph([node], "net", [x], [y], stored), opset_imports=[opset])
+    (tmp_path / "net.onnx").write_bytes(net.SerializeToString())
+    graph = onnx_io.load(tmp_path / "net.onnx")
+    assert {t.dtype for t in graph.weights} == {"float32", "float8e4m3fn"}
+    assert graph.type_of("y").dtype == "float8e4m3fn"
 
 
 # -- dynamic shapes ----------------------------------------------------------------------------------
@@ -290,7 +303,7 @@ def test_external_data_is_used_for_shapes_only(tmp_path):
 
 def test_a_huge_external_file_is_not_read(tmp_path):
     """A sparse file of 64 GB, which no machine that runs this test could hold in memory."""
-    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1 << 17, 1 << 17], data_location=onnx.TensorProto.EXTERNAL)
+    tensor = TensorProto(name="w", data_type=1, dims=[1 << 17, 1 << 17], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="net.bin")
     with (tmp_path / "net.bin").open("wb") as stream:
         os.truncate(stream.fileno(), 4 << 34)

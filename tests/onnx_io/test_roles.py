@@ -87,6 +87,7 @@ def test_each_input_of_a_quantized_convolution_has_its_role():
     [
         (Node("Conv", ("x", "w"), ("y",)), (8, 4, 3, 3), 36),
         (Node("ConvTranspose", ("x", "w"), ("y",), (("strides", (2, 2)),)), (8, 4, 4, 4), 32),
+        (Node("ConvTranspose", ("x", "w"), ("y",), (("group", 8),)), (8, 1, 3, 3), 9),
         (Node("Gemm", ("x", "w"), ("y",)), (5, 7), 5),
         (Node("Gemm", ("x", "w"), ("y",), (("transB", 1),)), (5, 7), 7),
         (Node("MatMul", ("w", "x"), ("y",)), (2, 5, 7), 7),
@@ -96,6 +97,19 @@ def test_each_input_of_a_quantized_convolution_has_its_role():
 )
 def test_fan_in_counts_the_products_of_one_output(node, shape, summed):
     assert fan_in(node, "w", shape) == summed
+
+
+def test_the_scale_of_a_weight_in_a_dynamically_quantized_layer_is_a_weight():
+    nodes = (
+        Node("DynamicQuantizeLinear", ("x",), ("q", "s", "p")),
+        Node("MatMulInteger", ("q", "w", "p"), ("i",)),
+        Node("Mul", ("s", "c"), ("y",)),
+    )
+    scale = Constant("c", "float32", (), (0.1,))
+    inputs, weights = (Tensor("x", "float32", (4, 8)),), (Tensor("w", "int8", (8, 8)),)
+    graph = Graph(inputs, ("i", "y"), nodes, weights, (scale,))
+    assert Uses(graph).scaled_weight(Uses(graph).of("c")) == "w"
+    assert settle_weights(graph).constants == ()
 
 
 def test_two_calibrations_of_one_network_are_one_graph(tmp_path):
