@@ -222,7 +222,7 @@ def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
 
 def _split(unfolding: _Unfolding, rank: int | float) -> _Split:
     full = min(unfolding.sides)
-    if rank <= 0 or (isinstance(rank, float) and rank > 1):
+    if not 0 < rank <= (1 if isinstance(rank, float) else math.inf):
         raise InputError(f"cannot factorize to rank {rank}; it is an int from 1, or a share above 0 and at most 1")
     wanted = max(round(full * rank), 1) if isinstance(rank, float) else rank
     return _Split(unfolding, min(wanted, full))

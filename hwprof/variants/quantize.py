@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
 
@@ -313,25 +315,31 @@ class _Rewriter:
         self._dequantize(tensor, f"{tensor.name}_quantized", axis)
 
     def _bias(self, tensor: Tensor) -> None:
-        """int32, at the product of the scales of input and weight, so that it adds to the accumulator."""
-        w = self._old.type_of(self._marks.biases[tensor.name][1])
-        axis = self._marks.weights.get(w.name)
-        shape = () if axis is None else tensor.shape
-        scale = _ACTIVATION_SPAN / 255 * _weight_scale(w.shape, axis or 0)
+        """int32, at the product of the scales of input and weight: at another the runtime keeps the float kernel."""
+        x, w = self._marks.biases[tensor.name]
+        axis = self._marks.weights.get(w)
+        weight_scale = _weight_scale(self._old.shape(w), axis or 0)
+        scale = float(np.float32(self._activation_scale(self._root(x))) * np.float32(weight_scale))
         self._weights.append(Tensor(f"{tensor.name}_quantized", "int32", tensor.shape))
-        self._grid(tensor.name, shape, scale, "int32", 0)
+        self._grid(tensor.name, () if axis is None else tensor.shape, scale, "int32", 0)
         self._dequantize(tensor, f"{tensor.name}_quantized", None if axis is None else 0)
+
+    def _root(self, name: str) -> str:
+        """The activation whose scale this one shares, or itself."""
+        while self._marks.activations[name] != name:
+            name = self._marks.activations[name]
+        return name
+
+    def _activation_scale(self, root: str) -> float:
+        return (_RELU_SPAN if root in self._clipped else _ACTIVATION_SPAN) / 255
 
     def _pair(self, name: str, raw: str) -> None:
         """Q and DQ behind the activation `raw`; readers of `name` read the DQ's output."""
-        root = name
-        while self._marks.activations[root] != root:
-            root = self._marks.activations[root]
+        root = self._root(name)
         if root == name:
             low, _ = _RANGE[self._activation]
-            positive = name in self._clipped
-            scale = (_RELU_SPAN if positive else _ACTIVATION_SPAN) / 255
-            self._grid(name, (), scale, self._activation, low if positive else low + 128)
+            zero = low if name in self._clipped else low + 128
+            self._grid(name, (), self._activation_scale(name), self._activation, zero)
         quantized = f"{name}_QuantizeLinear_Output"
         self._nodes.append(
             Node("QuantizeLinear", (raw, *_grid_names(root)), (quantized,), name=f"{name}_QuantizeLinear")

@@ -114,6 +114,7 @@ def test_workloads_run_at_a_quarter_of_their_rank(shapes_hold, name):
     [
         (0, "channel", "cannot factorize to rank 0"),
         (1.5, "channel", "cannot factorize to rank 1.5"),
+        (float("nan"), "channel", "cannot factorize to rank nan"),
         (4, "diagonal", "no scheme of factorization is named 'diagonal'; known: channel, spatial"),
         ({"Conv_7": 4}, "channel", "no factorizable operator is named 'Conv_7'; known: Conv_0"),
     ],
