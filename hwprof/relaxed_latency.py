@@ -1,8 +1,9 @@
 """Latency as a differentiable function of choice probabilities: three torch modules over flat probabilities.
 
-Pure torch and NumPy, on floor 0 beside `latency_loss`. Each takes `p`: [batch, sum(choices)], the probabilities of all positions one after the other, and returns
-the expected latency, ms, [batch], when every position draws its choice independently. `Additive` and
-`Tabulated` are exact; `Distilled` is learned, with the exact part split off.
+Pure torch and NumPy, on floor 0 beside `latency_loss`. Each module takes `p`: [batch, sum(choices)], the
+probabilities of all positions one after the other, and returns the expected latency, ms, [batch], when every
+position draws its choice independently. `Additive` and `Tabulated` are exact; `Distilled` is learned, with
+the exact part split off.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class DistillSettings:
     """`archs` latencies are asked of the source. The soft-consistency term starts after `warmup` steps and
     regresses MLP(p) on the mean of MLP over `draws` architectures; PREDICTING's figures behind the defaults."""
 
-    archs: int = 2000
+    archs: int = 4000
     hidden: int = 128
     steps: int = 3000
     warmup: int = 500
