@@ -26,7 +26,13 @@ class Timer(Protocol):
 
 
 class OperatorTimer(Timer, Protocol):
-    """A timer whose runtime can also time single operators."""
+    """A timer whose runtime can also time single operators.
+
+    `profiled_ns`: the mean latency of the runs that the last `operators` profiled, which are slower than
+    plain ones; None before, or where the runtime does not show it.
+    """
+
+    profiled_ns: float | None
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean time per inference of each executed kernel over n profiled runs."""

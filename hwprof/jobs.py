@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -114,12 +115,12 @@ def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options:
     """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end."""
     with machine_to_ourselves():
         job = _Job.start(device, store, options)
-        waiting: dict[str, Graph] = {}
+        waiting: dict[str, Graph] = {}  # by key: nothing is measured twice
         for graph in graphs:
             if (done := job.stored(graph)) is not None:
                 yield done
             else:
-                waiting.setdefault(graph.digest, graph)
+                waiting.setdefault(job.key(graph), graph)
         groups = [job.group((graph,)) for graph in waiting.values()]
         for group in job.session().run(groups):
             yield from job.outcomes(group)
@@ -134,7 +135,8 @@ def compare(
         raise InputError("compare needs at least two networks")
     with machine_to_ourselves():
         job = _Job.start(device, store, options)
-        group = job.group(tuple(graphs), context="compare:" + ",".join(g.digest for g in graphs))
+        distinct = tuple(replace(g) for g in graphs)  # a network may be compared to itself
+        group = job.group(distinct, context="compare:" + ",".join(g.digest for g in graphs))
         group.done = partial(_all_decided, settings=options.settings, margin=margin)
         (ended,) = job.session().run([group])
         outcomes = list(job.outcomes(ended))
@@ -150,8 +152,8 @@ def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSetti
     return all(comparing.is_decided(first, other, settings, margin) for other in others)
 
 
-def operators(graph: Graph, device: Device, latency_ms: float) -> tuple[OperatorTime, ...]:
-    """The kernels of one inference, from a separate profiled process; empty where the runtime has no profiler."""
+def operators(graph: Graph, device: Device, latency_ms: float) -> tuple[tuple[OperatorTime, ...], float | None]:
+    """The kernels of one inference, from a separate profiled process, and the latency of its runs, ns."""
     runs = int(np.clip(_OPERATOR_PASS_NS / (latency_ms * 1e6), 5, _MOST_OPERATOR_RUNS))
     return time_operators(graph, device, runs)
 
@@ -183,8 +185,7 @@ class _Job:
     evidence: Evidence
     overhead_ns: float | None
     warnings: tuple[str, ...]
-    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
-    contexts: dict[int, str] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)  # of id(graph): two variants may share a digest
 
     @classmethod
     def start(cls, device: Device, store: Store, options: Options) -> _Job:
@@ -208,39 +209,34 @@ class _Job:
     def group(self, graphs: tuple[Graph, ...], context: str = "") -> Group:
         """With the processes that an earlier, unfinished run of the same job left in the store."""
         kept = []
-        for graph in graphs:
-            number = self.store.begin(
-                self._key(graph, context), graph.name, graph.digest, self.device.name, self.hardware, context
-            )
+        for place, graph in enumerate(graphs):
+            key = self.key(graph, f"{context} {place}" if context else "")
+            number = self.store.begin(key, graph.name, graph.digest, self.device.name, self.hardware, context)
             self.store.add_graph(graph.digest, graph.to_json())
-            self.numbers[context, graph.digest] = number
+            self.numbers[id(graph)] = number
             kept.append(self.store.processes(number))
         common = set.intersection(*({p.round for p in ps} for ps in kept))
         group = Group(graphs, [[p for p in ps if p.round in common] for ps in kept])
         if common:
             self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
-        self.contexts[id(group)] = context
         return group
 
     def _keep(self, graph: Graph, process: Process) -> None:
-        for (_, digest), number in self.numbers.items():
-            if digest == graph.digest:
-                self.store.add_process(number, process)
+        self.store.add_process(self.numbers[id(graph)], process)
 
     def stored(self, graph: Graph) -> Outcome | None:
-        found = None if self.options.fresh else self.store.latest(self._key(graph))
+        found = None if self.options.fresh else self.store.latest(self.key(graph))
         if found is None or found[1].status is not Status.CONVERGED:
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
 
     def outcomes(self, group: Group) -> Iterator[Outcome]:
-        context = self.contexts[id(group)]
         for graph, processes in zip(group.graphs, group.processes, strict=True):
             if group.error and not (processes and isinstance(group.error, DeviceLostError)):
                 yield Outcome(graph, None, group.error)
                 continue
             measurement = self._measurement(graph, tuple(processes))
-            self.store.finish(self.numbers[context, graph.digest], measurement)
+            self.store.finish(self.numbers[id(graph)], measurement)
             yield Outcome(graph, measurement, group.error)
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
@@ -264,11 +260,12 @@ class _Job:
         )
         measurement = replace(measurement, warnings=(*self.warnings, *_warnings(measurement)))
         if self.options.with_operators and self.evidence is not Evidence.REPLAYED:
-            kernels = operators(graph, self.device, measurement.latency_ms)
-            measurement = replace(measurement, operators=kernels)
+            kernels, profiled_ns = operators(graph, self.device, measurement.latency_ms)
+            measurement = replace(measurement, operators=kernels, operators_total_ns=profiled_ns)
         return measurement
 
-    def _key(self, graph: Graph, context: str = "") -> str:
+    def key(self, graph: Graph, context: str = "") -> str:
+        """Over everything that makes two measurements the same one."""
         return key_of(
             {
                 "digest": graph.digest,
@@ -324,8 +321,8 @@ def _slowdown(m: Measurement, process: Process) -> float:
 def explain(before: Graph, after: Graph, device: Device) -> Explanation:
     """Where `after` (a quantized `before`) loses, from both graphs and from the kernels that the device runs."""
     with machine_to_ourselves():
-        kernels = [time_operators(graph, device, _EXPLAIN_RUNS) for graph in (before, after)]
-    return explaining.explain(before, after, *kernels)
+        slow, fast = (time_operators(graph, device, _EXPLAIN_RUNS)[0] for graph in (before, after))
+    return explaining.explain(before, after, slow, fast, platform.machine())
 
 
 def write_report(
@@ -346,9 +343,7 @@ def write_report(
         graphs = {m.digest: Graph.from_json(text) for m in found if (text := opened.graph(m.digest))}
     ceilings_ = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
     if comparison:
-        by_digest = {m.digest: m for m in found}
-        ordered = [by_digest[d] for d in context.removeprefix("compare:").split(",")]
-        text = _comparison_text(comparing.compare_all(ordered[0], ordered[1:])[0], graphs, ceilings_, out, command)
+        text = _comparison_text(comparing.compare_all(found[0], found[1:])[0], graphs, ceilings_, out, command)
     else:
         text = _profile_text(found, graphs, ceilings_, out, command)
     write_text(out, text)

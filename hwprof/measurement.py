@@ -286,10 +286,21 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The most that a device was seen to do: multiply-adds per second by element type, bytes moved per second."""
+    """The most that a device was seen to do: multiply-adds per second by element type, bytes moved per second.
+
+    `bytes_per_s` is the memory's; `bandwidths` lists (bytes moved in one pass, bytes per second) from small
+    passes, which the caches serve, to large ones.
+    """
 
     macs_per_s: Mapping[str, float]
     bytes_per_s: float
+    bandwidths: tuple[tuple[int, float], ...] = ()
+
+    def bandwidth(self, moved_bytes: int) -> float:
+        """The best seen for a pass of this size or a larger one, bytes per second."""
+        sizes = [size for size, _ in self.bandwidths if size <= moved_bytes]
+        start = max(sizes, default=0)
+        return max((rate for size, rate in self.bandwidths if size >= start), default=self.bytes_per_s)
 
 
 def process_from_record(record: Mapping[str, Any]) -> Process:
@@ -318,8 +329,11 @@ def _statistics(processes: list[list[np.ndarray]]) -> LatencyStatistics:
     if not processes:
         raise InputError("the measurement holds no block that counts")
     medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
-    low, high = metrics.bootstrap_interval(medians)
+    # On logarithms: a latency is positive, and so are the bounds of its interval.
+    low, high = np.exp(metrics.bootstrap_interval([np.log(m) for m in medians]))
     every = np.concatenate([b for blocks in processes for b in blocks])
     p90, p99 = np.quantile(every, [0.9, 0.99])
     median = metrics.median_of_medians(medians)
-    return LatencyStatistics(median, low, high, float(p90), float(p99), float(every.mean()), float(every.min()))
+    return LatencyStatistics(
+        median, float(low), float(high), float(p90), float(p99), float(every.mean()), float(every.min())
+    )

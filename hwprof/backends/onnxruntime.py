@@ -38,7 +38,10 @@ _LEVELS = {
 }
 _LEVELS_WITH_LAYOUT = ("layout", "all")
 # Its errors have no base class of their own.
-_ERRORS = tuple(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception))
+_ERRORS: tuple[type[Exception], ...] = (
+    *(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)),
+    RuntimeError,  # thrown as it is by a bound run that fails
+)
 _LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
 _PROVIDER_OPTION = "provider_options."
 _WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
@@ -79,6 +82,7 @@ class OnnxRuntimeTimer(HostTimer):
         self._tensors = _bind(session, binding, graph)  # the binding does not keep them alive
         self._graph = graph
         self._settings = settings
+        self.profiled_ns: float | None = None
         names = [o.name for o in session.get_outputs()]
         super().__init__(
             run=lambda: session.run_with_iobinding(binding),
@@ -88,7 +92,8 @@ class OnnxRuntimeTimer(HostTimer):
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean over n runs of a second, profiled session after its warm-up. Raises as `open` does."""
         with TemporaryDirectory() as folder:
-            return _profile(self._graph, self._settings, n, Path(folder))
+            kernels_, self.profiled_ns = _profile(self._graph, self._settings, n, Path(folder))
+        return kernels_
 
 
 class OnnxRuntimeBackend:
@@ -216,7 +221,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
     """Turns the runtime's errors, at loading or later, into one line each."""
     try:
         yield
-    except (*_ERRORS, RuntimeError) as error:  # a bound run that fails throws the plain class
+    except _ERRORS as error:
         text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().partition("\n")[0]
         if "Failed to allocate memory" in text:
             raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
@@ -226,8 +231,11 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
 # -- the profiled pass ---------------------------------------------------------------------------------
 
 
-def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[OperatorTime, ...]:
-    """Times the kernels of the model as the runtime optimizes it, whose nodes are numbered so that it says which."""
+def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tuple[OperatorTime, ...], float]:
+    """Times the kernels of the model as the runtime optimizes it, whose nodes are numbered so that it says which.
+
+    Returns them and the mean latency of the profiled runs, ns.
+    """
     file, dimensions = _locate(graph, folder)
     model = _read(file) if file else onnx_io.materialize(graph)
     kernels.label(model, graph)
@@ -239,8 +247,9 @@ def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[Op
         executed = kernels.label_kernels(optimized)
     else:
         extended = executed = kernels.label_kernels(optimized)
-    events = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
-    return kernels.operator_times(graph, extended, executed, kernels.mean_times(events, _PROFILE_WARMUP))
+    events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
+    times = kernels.operator_times(graph, extended, executed, kernels.mean_times(events, _PROFILE_WARMUP))
+    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:])
 
 
 def _optimized(
@@ -257,15 +266,16 @@ def _optimized(
 
 def _profile_events(
     model: onnx.ModelProto, graph: Graph, settings: Settings, runs: int, folder: Path
-) -> list[Mapping[str, Any]]:
+) -> tuple[list[Mapping[str, Any]], Sequence[int]]:
+    """The events of the profile, and the latency of each run, ns."""
     made = _session_options(settings, {})
     made.enable_profiling = True
     made.profile_file_prefix = str(folder / "profile")
     made.add_session_config_entry(_WEIGHTS_FOLDER, str(folder))
     session = _session(model.SerializeToString(), made, settings)
-    OnnxRuntimeTimer(session, graph, settings)(runs)
+    latencies_ns = OnnxRuntimeTimer(session, graph, settings)(runs)
     events: list[Mapping[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return events
+    return events, latencies_ns
 
 
 BACKEND = OnnxRuntimeBackend()

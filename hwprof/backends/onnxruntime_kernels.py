@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 
@@ -27,6 +27,8 @@ _UNIQUE_SUFFIX = re.compile(r"_token_\d+$")
 _LAYOUT_SUFFIX = re.compile(r"_nchwc$")
 _REWRITTEN_SUFFIX = re.compile(r"_(bn|mul)$")  # an affine operator that the layout pass made a convolution of
 _MOVES = frozenset({"Reshape", "Transpose", "Cast"})  # what the runtime inserts around a kernel
+T = TypeVar("T")
+
 _KERNEL_EVENT = re.compile(r"kernel#(\d+)_kernel_time")
 _RUN_EVENT = "model_run"
 # The profiler cuts durations down to whole microseconds: half of one is given back.
@@ -87,8 +89,17 @@ def mean_times(events: Iterable[Mapping[str, Any]], warmup: int) -> dict[int, fl
     return {place: sum(run.get(place, 0.0) for run in kept) / len(kept) for place in (kept[0] if kept else ())}
 
 
+def middle_mean(latencies_ns: Sequence[int]) -> float:
+    """The mean of the middle half, as `mean_times` takes it of the kernels."""
+    kept = _middle(sorted(latencies_ns))
+    return sum(kept) / len(kept)
+
+
 def _middle_half(runs: Sequence[dict[int, float]]) -> Sequence[dict[int, float]]:
-    ordered = sorted(runs, key=lambda run: sum(run.values()))
+    return _middle(sorted(runs, key=lambda run: sum(run.values())))
+
+
+def _middle(ordered: Sequence[T]) -> Sequence[T]:
     quarter = len(ordered) // 4
     return ordered[quarter : len(ordered) - quarter]
 

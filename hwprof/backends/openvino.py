@@ -56,6 +56,7 @@ class OpenVinoTimer(HostTimer):
             request.set_tensor(name, openvino.Tensor(array))
         self._graph = graph
         self._device = device
+        self.profiled_ns: float | None = None
         super().__init__(
             run=lambda: request.infer(share_outputs=True),
             read=lambda: {name: request.get_tensor(name).data.copy() for name in graph.outputs},
@@ -70,7 +71,8 @@ class OpenVinoTimer(HostTimer):
         """Mean over n runs of a second, profiled network after its warm-up. Kernels under a microsecond are missing:
         the runtime counts them as not run. Raises as `open` does."""
         with _compiled(self._graph, self._device, profile=True) as (compiled, labels):
-            return _profile(self._graph, self._device, compiled, labels, n)
+            kernels, self.profiled_ns = _profile(self._graph, self._device, compiled, labels, n)
+        return kernels
 
 
 class OpenVinoBackend:
@@ -191,11 +193,12 @@ def _label(model: openvino.Model, graph: Graph) -> dict[str, frozenset[int]]:
 
 def _profile(
     graph: Graph, device: Device, compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]], n: int
-) -> tuple[OperatorTime, ...]:
+) -> tuple[tuple[OperatorTime, ...], float]:
+    """The kernels, and the mean latency of the runs that timed them, ns."""
     timer = OpenVinoTimer(compiled, graph, device)
     timer(_PROFILE_WARMUP)
     warm = {k.name: k.average_us for k in _profiled(timer.request)}
-    timer(n)
+    latencies_ns = timer(n)
     nodes = fusion.absorb(graph, _claims(compiled, labels))
     times = []
     for kernel in _profiled(timer.request):
@@ -203,7 +206,7 @@ def _profile(
         name = fusion.title(graph, own) if own else _readable(kernel.name, graph)
         us = _mean_us(kernel.average_us, warm.get(kernel.name, 0.0), n)
         times.append(OperatorTime(name, kernel.op, us * 1e3, fusion.member_names(graph, own)))
-    return tuple(times)
+    return tuple(times), sum(latencies_ns) / n
 
 
 def _mean_us(average: float, warm_average: float, n: int) -> float:

@@ -42,6 +42,7 @@ class RooflineTimer:
         self._total_ns = sum(o.ns for o in operator_times)
         self._noise = noise
         self._rng = rng
+        self.profiled_ns = self._total_ns  # nothing is run, so nothing is slowed down
 
     def __call__(self, n: int, each: bool = True) -> Sequence[int]:
         runs = self._total_ns * np.exp(self._noise * self._rng.standard_normal(n))

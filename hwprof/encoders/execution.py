@@ -46,6 +46,17 @@ def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
     return np.stack([every, live, live & ~_constant(zeroed, sources), fused, path])
 
 
+def after_last_input(graph: Graph) -> np.ndarray:
+    """[n_nodes] of bool: the node depends on the last input of the graph."""
+    reached = {graph.inputs[-1].name} if graph.inputs else set()
+    after = np.zeros(len(graph.nodes), bool)
+    for i, node in enumerate(graph.nodes):
+        if not reached.isdisjoint(_read(node)):
+            after[i] = True
+            reached.update(name for name in node.outputs if name)
+    return after
+
+
 def _sources(graph: Graph) -> list[list[int]]:
     """For each node the numbers of the nodes that it reads."""
     number: dict[str, int] = {}

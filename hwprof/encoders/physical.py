@@ -1,4 +1,4 @@
-"""Analytic quantities of a graph as a runtime executes it: launches, multiply-adds and bytes moved, by kind of kernel."""
+"""Analytic quantities of a graph as a runtime executes it: launches, multiply-adds and bytes, by kind of kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
-from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, masks
+from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, after_last_input, masks
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
 
@@ -17,11 +17,16 @@ from hwprof.graph import Graph, Node, Tensor
 MATRIX_KINDS = ("convolution", "pointwise", "depthwise", "linear", "product", "recurrence")
 # All others: launches and bytes.
 OTHER_KINDS = ("pool", "normalization", "activation", "addition", "movement")
-PATH_QUANTITIES = ("path launches", "path macs", "path bytes")
+# Of all kinds together: in the whole graph, before its last input comes in (an encoder, whose decoder runs
+# once per token), and on the critical path.
+MEASURES = ("launches", "macs", "bytes")
+TOTALS, EARLY, PATH = (tuple(f"{part} {what}" for what in MEASURES) for part in ("total", "early", "path"))
 QUANTITIES = (
-    *(f"{kind} {what}" for kind in MATRIX_KINDS for what in ("launches", "macs", "bytes")),
+    *(f"{kind} {what}" for kind in MATRIX_KINDS for what in MEASURES),
     *(f"{kind} {what}" for kind in OTHER_KINDS for what in ("launches", "bytes")),
-    *PATH_QUANTITIES,
+    *TOTALS,
+    *EARLY,
+    *PATH,
 )
 _COLUMN = {name: i for i, name in enumerate(QUANTITIES)}
 
@@ -85,12 +90,18 @@ def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
         if key not in rows:
             rows[key] = _quantities(graph, node)
         kernels[i] = rows[key]
-    totals = kernels[:, [_COLUMN[name] for name in PATH_QUANTITIES]]
+    totals = kernels[:, _columns(TOTALS)]
     executed = masks(graph, totals @ [LAUNCH_BYTES, 1 / MACS_PER_BYTE, 1.0]).astype(float)
+    path = executed[HYPOTHESES.index("path")].copy()
+    executed[HYPOTHESES.index("path")] = executed[HYPOTHESES.index("fused")]
     sums = executed @ kernels
-    sums[:, -len(PATH_QUANTITIES) :] = executed[HYPOTHESES.index("path")] @ totals
-    sums[HYPOTHESES.index("path"), : -len(PATH_QUANTITIES)] = sums[HYPOTHESES.index("fused"), : -len(PATH_QUANTITIES)]
+    sums[:, _columns(EARLY)] = (executed * ~after_last_input(graph)) @ totals
+    sums[:, _columns(PATH)] = path @ totals
     return sums.ravel()
+
+
+def _columns(names: Sequence[str]) -> list[int]:
+    return [_COLUMN[name] for name in names]
 
 
 def _signature(graph: Graph, node: Node) -> Hashable:
@@ -110,7 +121,7 @@ def _quantities(graph: Graph, node: Node) -> np.ndarray:
     for what, amount in amounts.items():
         if (column := _COLUMN.get(f"{kind} {what}")) is not None:
             row[column] = amount
-        row[_COLUMN[f"path {what}"]] = amount
+        row[_COLUMN[f"total {what}"]] = amount
     return row
 
 

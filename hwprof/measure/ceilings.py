@@ -9,11 +9,12 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.measure import cores
+from hwprof.measure.anchors import copy_graph
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import Peaks
 
 _SIDE = 1024
-_COPY_MIB = 256
+_COPY_KIB = (512, 4096, 32768, 262144)  # from the second-level cache to far beyond the last
 
 
 def _product(dtype: str) -> Graph:
@@ -43,7 +44,7 @@ _COMPUTE: dict[str, list[tuple[Callable[[], Graph], int]]] = {
 def measure(device: Device) -> Peaks:
     """The best of a few networks for each element type; a type that the runtime refuses is left out.
 
-    bytes_per_s: one pass over 256 MiB, read and written.
+    Bandwidths are those of one pass over a tensor, read and written; the memory's that of the largest.
     """
     with WorkerProcess(cores.choose(device)) as worker:
         macs_per_s = {}
@@ -51,9 +52,9 @@ def measure(device: Device) -> Peaks:
             rates = [macs / s for build, macs in candidates if (s := _seconds(worker, device, build()))]
             if rates:
                 macs_per_s[dtype] = max(rates)
-        b = GraphBuilder("peak-copy")
-        copy_s = _seconds(worker, device, b.build(b.unary("Neg", b.input((_COPY_MIB * 1024, 256)))))
-    return Peaks(macs_per_s, 2 * _COPY_MIB * 2**20 / copy_s if copy_s else float("nan"))
+        moved = {2 * kib * 1024: _seconds(worker, device, copy_graph(kib)) for kib in _COPY_KIB}
+    bandwidths = tuple((size, size / s) for size, s in moved.items() if s)
+    return Peaks(macs_per_s, bandwidths[-1][1] if bandwidths else float("nan"), bandwidths)
 
 
 def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:

@@ -171,8 +171,10 @@ class Session:
             yield group
 
 
-def operators(graph: Graph, device: Device, runs: int) -> tuple[OperatorTime, ...]:
-    """The kernels that the runtime executes, timed in a process of their own; empty where it cannot tell."""
+def operators(graph: Graph, device: Device, runs: int) -> tuple[tuple[OperatorTime, ...], float | None]:
+    """The kernels that the runtime executes, timed in a process of their own (none where it cannot tell), and
+    the latency of the profiled runs, ns (None where the runtime does not show it)."""
     with WorkerProcess(cores.choose(device)) as worker:
-        answers = worker.ask("operators", device=device.to_record(), graph=graph.to_json(), runs=runs)
-        return tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for a in answers for o in a["operators"])
+        (answer,) = worker.ask("operators", device=device.to_record(), graph=graph.to_json(), runs=runs)
+    kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
+    return kernels, answer["profiled_ns"]

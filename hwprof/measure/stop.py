@@ -15,11 +15,11 @@ _RESAMPLES = 500  # enough to steer by; the final interval takes more
 
 def half_width(processes: Sequence[Process]) -> float:
     """Half-width of the 95 % interval relative to the median; infinite below two processes."""
-    values = [p for p in (block_medians_ms(p) for p in processes) if len(p)]
+    values = [np.log(v) for v in map(block_medians_ms, processes) if len(v)]
     if len(values) < 2:
         return float("inf")
     low, high = metrics.bootstrap_interval(values, resamples=_RESAMPLES)
-    return (high - low) / 2 / metrics.median_of_medians(values)
+    return float(np.exp(high) - np.exp(low)) / 2 / float(np.exp(metrics.median_of_medians(values)))
 
 
 def block_medians_ms(process: Process) -> np.ndarray:

@@ -48,6 +48,7 @@ def measure(request: Mapping[str, Any]) -> Answers:
     backend: Backend = plugins.load("backend", device.backend)
     graphs = [Graph.from_json(text) for text in request["graphs"]]
     os.environ["HWPROF_PROCESS"] = str(request["round"])  # backends that play a machine vary by it
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     with ExitStack() as stack:
         memory, subjects = [], []
         for graph in graphs:
@@ -60,7 +61,7 @@ def measure(request: Mapping[str, Any]) -> Answers:
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
                 subject.measure_energy()
-            yield {"index": i, "process": asdict(_process(subject, request["round"], memory[i]))}
+            yield {"index": i, "process": asdict(_process(subject, request["round"], started, memory[i]))}
 
 
 def _opened(
@@ -98,10 +99,10 @@ def _alternate(subjects: Sequence[blocks.Subject], count: int, round_number: int
             break
 
 
-def _process(subject: blocks.Subject, round_number: int, peak_memory_bytes: int) -> Process:
+def _process(subject: blocks.Subject, round_number: int, started: str, peak_memory_bytes: int) -> Process:
     return Process(
         round=round_number,
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        started=started,
         open_ns=subject.open_ns,
         cold_ns=subject.cold_ns,
         warmup_ns=tuple(subject.warmup_ns),
@@ -114,14 +115,14 @@ def _process(subject: blocks.Subject, round_number: int, peak_memory_bytes: int)
 
 
 def operators(request: Mapping[str, Any]) -> Answers:
-    """A profiled pass of one graph: the kernels and what all of them took together, ns per inference."""
+    """A profiled pass of one graph: its kernels, and the latency of the profiled runs, ns per inference."""
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
     with backend.open(Graph.from_json(request["graph"]), device) as timer:
         timer(int(request["runs"]))  # warm
         profiled = getattr(timer, "operators", None)
         kernels = profiled(int(request["runs"])) if profiled else []
-        yield {"operators": [asdict(k) for k in kernels]}
+        yield {"operators": [asdict(k) for k in kernels], "profiled_ns": getattr(timer, "profiled_ns", None)}
 
 
 def overhead(request: Mapping[str, Any]) -> Answers:

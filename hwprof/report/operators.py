@@ -105,8 +105,8 @@ def work_of(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, Sequence[
 
 
 def least_ms(work: Work, peaks: Peaks) -> float | None:
-    """The roofline: whichever takes longer at its peak, arithmetic or memory."""
-    memory_ms = work.moved_bytes / peaks.bytes_per_s * 1e3
+    """The roofline: whichever takes longer at its peak, arithmetic or the memory that holds so many bytes."""
+    memory_ms = work.moved_bytes / peaks.bandwidth(work.moved_bytes) * 1e3
     if not math.isfinite(memory_ms):  # the memory's peak could not be measured
         return None
     if not work.macs:

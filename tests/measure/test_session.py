@@ -148,6 +148,8 @@ def test_a_real_measurement_has_anchors_warm_up_and_memory(tiny_graph: Graph):
 
 
 def test_operators_come_from_a_process_of_their_own(tiny_graph: Graph):
-    kernels = operators(tiny_graph, Device.load("cpu-1t"), runs=5)
+    kernels, profiled_ns = operators(tiny_graph, Device.load("cpu-1t"), runs=5)
     assert sum("Conv" in k.op for k in kernels) == 2
     assert all(k.ns > 0 for k in kernels)
+    assert profiled_ns is not None
+    assert profiled_ns > 0
