@@ -1,0 +1,181 @@
+"""The default predictor: few analytic quantities of the graph as the runtime executes it, then a Gaussian
+process on what they leave over. It needs tens of measurements, and takes any `Graph`.
+
+What the runtime executes (dead branches too, live operators, fused kernels, ...) is a hypothesis; the
+evidence of the measurements weighs all of them (`hwprof.predictors.shares`), and the predictions are their
+average on a logarithmic scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwprof.encoders.execution import HYPOTHESES
+from hwprof.encoders.physical import EARLY, PATH, QUANTITIES, TOTALS, PhysicalEncoder, by_hypothesis
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import SearchSpace
+from hwprof.predictors import shares
+from hwprof.predictors.base import (
+    LatencyPredictor,
+    architectures,
+    checked_latencies,
+    checked_rows,
+    fold_numbers,
+    is_encoded,
+)
+from hwprof.predictors.gaussian_process import ResidualProcess
+
+# Without data a runtime is as likely to execute a graph as it stands as to optimize it in some way.
+_PRIOR = {"every": 0.5}
+_LEAST_WEIGHT = 0.02
+# The fewest samples from which a process on the residual is tried.
+PROCESS_FROM = 16
+
+_KINDS = [i for i, name in enumerate(QUANTITIES) if name not in {*TOTALS, *EARLY, *PATH}]
+_TOTALS, _EARLY, _PATH = ([QUANTITIES.index(name) for name in names] for names in (TOTALS, EARLY, PATH))
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One linear model of the average. coefficients: [n_columns of `_quantities`], ms per unit."""
+
+    hypothesis: str
+    weight: float
+    intercept_ms: float
+    coefficients: np.ndarray
+
+
+class PhysicalPredictor(LatencyPredictor):
+    """X: graphs; or architectures of `space`; or rows of `PhysicalEncoder`, encoded once for many calls.
+
+    hypotheses: which executions of a graph are considered. process: "auto" corrects the linear model by a
+    Gaussian process where that has the smaller leave-one-out error; "never" does not.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | None = None,
+        hypotheses: Sequence[str] = HYPOTHESES,
+        process: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.space = space
+        self.hypotheses = hypotheses
+        self.process = process
+        self.seed = seed
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
+        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
+        self._check_parameters()
+        latencies_ms = checked_latencies(X, y)
+        encoded = self.encode(X)
+        self.least_ms_ = float(latencies_ms.min()) / 10
+        self.terms_ = fit_terms(encoded, latencies_ms, self.hypotheses)
+        residuals = self._left_out_residuals(encoded, latencies_ms)
+        self.process_ = None
+        self.errors_ = residuals
+        if self.process == "auto" and len(residuals) >= PROCESS_FROM:
+            process = ResidualProcess().fit(encoded, residuals)
+            left_out = process.left_out_residuals()
+            if np.abs(left_out).mean() < np.abs(residuals).mean():
+                self.process_, self.errors_ = process, left_out
+        return self
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns [n], ms."""
+        self.require_fitted()
+        encoded = self.encode(X)
+        log_ms = _log_average(self.terms_, encoded, self.least_ms_)
+        if self.process_ is not None:
+            log_ms = log_ms + self.process_.predict(encoded)
+        return np.exp(log_ms)
+
+    def encode(self, X: Sequence[Any]) -> np.ndarray:
+        """[n, n_hypotheses * n_quantities]. Raises InputError for what is neither graph, architecture nor row."""
+        if is_encoded(X):
+            return checked_rows(np.asarray(X), len(HYPOTHESES) * len(QUANTITIES))
+        if len(X) and not isinstance(X[0], Graph):
+            if self.space is None:
+                raise InputError(f"{X[0]!r:.60} is no graph; to predict architectures give the predictor their space")
+            X = [self.space.graph(arch) for arch in architectures(X)]
+        return PhysicalEncoder().transform(X)
+
+    @property
+    def hypothesis_(self) -> str:
+        """The execution of the graph that the measurements speak for most."""
+        self.require_fitted()
+        weights = {h: sum(t.weight for t in self.terms_ if t.hypothesis == h) for h in self.hypotheses}
+        return max(weights, key=weights.__getitem__)
+
+    def _check_parameters(self) -> None:
+        unknown = [h for h in self.hypotheses if h not in HYPOTHESES]
+        if unknown or not self.hypotheses:
+            raise InputError(f"hypotheses are some of {', '.join(HYPOTHESES)}, not {list(self.hypotheses)}")
+        if self.process not in ("auto", "never"):
+            raise InputError(f"process is 'auto' or 'never', not {self.process!r}")
+
+    def _left_out_residuals(self, encoded: np.ndarray, latencies_ms: np.ndarray) -> np.ndarray:
+        """[n]: log(measured / predicted) by linear models that did not see the network."""
+        folds = fold_numbers(len(latencies_ms), self.seed)
+        residuals = np.empty(len(latencies_ms))
+        for fold in range(folds.max() + 1):
+            out = folds == fold
+            terms = fit_terms(encoded[~out], latencies_ms[~out], self.hypotheses)
+            residuals[out] = np.log(latencies_ms[out]) - _log_average(terms, encoded[out], self.least_ms_)
+        return residuals
+
+
+def fit_terms(encoded: np.ndarray, latencies_ms: np.ndarray, hypotheses: Sequence[str]) -> tuple[Term, ...]:
+    """The linear models of all hypotheses whose posterior weight counts; the weights sum to 1."""
+    found: list[tuple[str, float, shares.ShareFit]] = []
+    for hypothesis in hypotheses:
+        fits = shares.fit(_quantities(encoded, hypothesis), _free(hypothesis), latencies_ms)
+        found += [(hypothesis, fit.log_evidence + np.log(_prior(hypothesis, hypotheses)), fit) for fit in fits]
+    log_weights = np.array([log_weight for _, log_weight, _ in found])
+    weights = np.exp(log_weights - log_weights.max())
+    weights[weights < _LEAST_WEIGHT * weights.sum()] = 0
+    weights /= weights.sum()
+    return tuple(
+        Term(hypothesis, float(weight), fit.intercept_ms, fit.coefficients)
+        for (hypothesis, _, fit), weight in zip(found, weights, strict=True)
+        if weight
+    )
+
+
+def _prior(hypothesis: str, considered: Sequence[str]) -> float:
+    rest = 1 - sum(_PRIOR.get(h, 0) for h in considered)
+    return _PRIOR.get(hypothesis) or rest / sum(h not in _PRIOR for h in considered)
+
+
+def _quantities(encoded: np.ndarray, hypothesis: str) -> np.ndarray:
+    """[n, n_columns]: the quantities that the latency is a sum of, if this is what the runtime executes.
+
+    First the totals of all kinds, before and after the last input; costs of single kinds come on top.
+    """
+    quantities = by_hypothesis(encoded)[:, HYPOTHESES.index(hypothesis)]
+    early = quantities[:, _EARLY]
+    columns = [early, quantities[:, _TOTALS] - early, quantities[:, _KINDS]]
+    return np.hstack([*columns, quantities[:, _PATH]] if hypothesis == "path" else columns)
+
+
+def _free(hypothesis: str) -> np.ndarray:
+    """[n_columns] of bool: the totals, whose share of the latency is not held down by a prior."""
+    n_columns = len(QUANTITIES) - (0 if hypothesis == "path" else len(PATH))
+    return np.arange(n_columns) < len(EARLY) + len(TOTALS)
+
+
+def _log_average(terms: Sequence[Term], encoded: np.ndarray, least_ms: float) -> np.ndarray:
+    """[n]: log ms. A sum of costs below `least_ms`, which is possible far from the data, counts as that."""
+    log_ms = np.zeros(len(encoded))
+    for hypothesis in sorted({term.hypothesis for term in terms}):
+        quantities = _quantities(encoded, hypothesis)
+        for term in terms:
+            if term.hypothesis == hypothesis:
+                ms = term.intercept_ms + quantities @ term.coefficients
+                log_ms += term.weight * np.log(np.maximum(ms, least_ms))
+    return log_ms

@@ -1,0 +1,116 @@
+"""Bayesian non-negative least squares on relative error: latency as a sum of costs of analytic quantities.
+
+A latency is modelled as `design @ coefficients`, with errors in proportion to it. A quantity's share of the
+mean latency has the prior N(0, prior_share^2); both that and the noise are integrated over a grid, so that
+the data decide how many quantities they can tell apart. The marginal likelihood ("evidence") compares
+designs; heavy tails are met by Huber weights, found in a few rounds.
+
+2026-11-20, evidence, not leave-one-out, ranks the designs: over 12 devices at N = 10 it chose the right one
+more often (5.9 % error against 6.4 %), and from N = 20 on the two agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import nnls
+
+NOISES = np.geomspace(1e-3, 0.3, 9)
+PRIOR_SHARES = (0.1, 0.3, 1.0)
+HUBER_ROUNDS = 2
+HUBER_WIDTH = 1.0  # in robust standard deviations of the residual
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class ShareFit:
+    """intercept_ms, of either sign; coefficients: [n_columns] >= 0, ms per unit of the quantity.
+
+    `log_evidence` is comparable between designs for the same latencies; `noise` is relative.
+    """
+
+    intercept_ms: float
+    coefficients: np.ndarray
+    log_evidence: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """relative: [n, n_kept], the intercept (with both signs) and the columns that vary, each row divided by
+    its latency and each column by `scale`. `free` columns have the prior share 1, whatever the grid says.
+    """
+
+    relative: np.ndarray
+    scale: np.ndarray
+    free: np.ndarray
+    kept: np.ndarray
+    weights: np.ndarray
+
+    def prior(self, share: float) -> np.ndarray:
+        return np.where(self.free, 1.0, share)
+
+
+def fit(
+    quantities: np.ndarray, free: np.ndarray, latencies_ms: np.ndarray, least_weight: float = 0.02
+) -> list[ShareFit]:
+    """quantities: [n, n_columns] >= 0; free: [n_columns] of bool; latencies_ms: [n].
+
+    Returns the fits of the grid, but for those with less than `least_weight` of the posterior.
+    """
+    design = _design(quantities, free, latencies_ms)
+    for _ in range(HUBER_ROUNDS):
+        share, noise, _ = max(_evidences(design), key=lambda term: term[2])
+        residual = np.abs(design.relative @ _solve(design, share, noise) - 1)
+        width = max(HUBER_WIDTH * _MAD_TO_SIGMA * float(np.median(residual)), NOISES[0])
+        design = replace(design, weights=np.sqrt(np.minimum(1, width / np.maximum(residual, 1e-12))))
+    terms = _evidences(design)
+    total = np.logaddexp.reduce([log_evidence for *_, log_evidence in terms])
+    return [
+        _share_fit(design, share, noise, log_evidence)
+        for share, noise, log_evidence in terms
+        if log_evidence - total > np.log(least_weight)
+    ]
+
+
+def _design(quantities: np.ndarray, free: np.ndarray, latencies_ms: np.ndarray) -> _Design:
+    """Columns that are the same for all networks are left out: the intercept holds them."""
+    kept = np.ptp(quantities, axis=0) > 1e-9 * np.abs(quantities).max(axis=0)
+    one = np.ones((len(quantities), 1))
+    relative = np.hstack([one, -one, quantities[:, kept]]) / latencies_ms[:, None]
+    scale = np.abs(relative.mean(axis=0))
+    weights = np.ones(len(latencies_ms))
+    return _Design(relative / scale, scale, np.append([True, True], free[kept]), kept, weights)
+
+
+def _share_fit(design: _Design, share: float, noise: float, log_evidence: float) -> ShareFit:
+    above, below, *costs = _solve(design, share, noise) / design.scale
+    coefficients = np.zeros(len(design.kept))
+    coefficients[design.kept] = costs
+    return ShareFit(float(above - below), coefficients, log_evidence, noise)
+
+
+def _solve(design: _Design, share: float, noise: float) -> np.ndarray:
+    """[n_kept] >= 0: the shares of the greatest posterior probability."""
+    n = len(design.weights)
+    ridge = np.diag(noise / design.prior(share))
+    rows = np.vstack([design.relative * design.weights[:, None], ridge])
+    target = np.concatenate([design.weights, np.zeros(len(ridge))])
+    return np.asarray(nnls(rows, target, maxiter=50 * (n + len(ridge)))[0])
+
+
+def _evidences(design: _Design) -> list[tuple[float, float, float]]:
+    """(prior share, noise, log evidence) of each point of the grid; signs of the coefficients are ignored."""
+    n, target = len(design.weights), design.weights
+    terms = []
+    for share in PRIOR_SHARES:
+        u, s, _ = np.linalg.svd(design.relative * target[:, None] * design.prior(share), full_matrices=False)
+        along = (u.T @ target) ** 2
+        beside = max(float(target @ target - along.sum()), 0.0)
+        for noise in NOISES:
+            variance = s**2 + noise**2
+            misfit = (along / variance).sum() + beside / noise**2
+            volume = np.log(variance).sum() + 2 * (n - len(s)) * np.log(noise)
+            terms.append((share, float(noise), float(np.log(target).sum() - (misfit + volume) / 2)))
+    return terms
