@@ -51,3 +51,73 @@ def bootstrap_interval(
 def _resampled_medians(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     drawn = values[rng.integers(len(values), size=(resamples, len(values)))]
     return np.asarray(np.median(drawn, axis=1))
+
+
+# -- predictors ----------------------------------------------------------------------------------------
+
+
+def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """[n] each, same unit. Returns the mean absolute error relative to the measured values, in percent."""
+    return 100 * float(np.abs(_relative_errors(measured, predicted)).mean())
+
+
+def within(measured: np.ndarray, predicted: np.ndarray, percent: float = 10.0) -> float:
+    """The share, in percent, of networks that are predicted within plus or minus `percent`."""
+    return 100 * float((np.abs(_relative_errors(measured, predicted)) <= percent / 100).mean())
+
+
+def coverage(measured: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """[n] each. Returns the share, in percent, of measured values inside of their intervals."""
+    return 100 * float(((low <= measured) & (measured <= high)).mean())
+
+
+def kendall(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b of two rankings of [n]: ties count neither for nor against. nan when one is constant."""
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    balance = ties_x = ties_y = 0
+    for i in range(len(x) - 1):  # row by row, not the whole n x n matrix: n may be 15,000
+        dx, dy = np.sign(x[i + 1 :] - x[i]), np.sign(y[i + 1 :] - y[i])
+        balance += int(dx @ dy)
+        ties_x += int((dx == 0).sum())
+        ties_y += int((dy == 0).sum())
+    pairs = len(x) * (len(x) - 1) // 2
+    scale = float(np.sqrt((pairs - ties_x) * float(pairs - ties_y)))
+    return balance / scale if scale else float("nan")
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rho: the correlation of the ranks, ties sharing their mean rank. nan when one is constant."""
+    ranks = [_ranks(np.asarray(values, float)) for values in (a, b)]
+    if any(np.ptp(r) == 0 for r in ranks):
+        return float("nan")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def noise_floor(measured: np.ndarray, groups: Sequence[object]) -> float:
+    """MAPE of an oracle that knows the mean of each group of networks that compute the same, in percent.
+
+    measured: [n]; groups: [n] labels. Only groups of two or more count. nan without any.
+    """
+    values = np.asarray(measured, float)
+    _, member, sizes = np.unique(np.asarray(groups, str), return_inverse=True, return_counts=True)
+    repeated = sizes[member] > 1
+    if not repeated.any():
+        return float("nan")
+    means = np.bincount(member, values) / sizes
+    return mape(values[repeated], means[member][repeated])
+
+
+def _relative_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Raises InputError for different lengths, nothing, or measured values that are not positive."""
+    m, p = np.asarray(measured, float), np.asarray(predicted, float)
+    if m.shape != p.shape or not m.size:
+        raise InputError(f"an error needs as many predictions as measurements; {p.size} and {m.size} were given")
+    if not (m > 0).all():
+        raise InputError(f"a relative error needs positive measurements; the smallest given is {m.min()}")
+    return np.asarray(p / m - 1)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray(((last - counts + 1 + last) / 2)[inverse])

@@ -118,14 +118,14 @@ def _longest_path(sources: list[list[int]], weights: np.ndarray, live: np.ndarra
     """[n_nodes] of bool: the live nodes on the path of the greatest sum of weights."""
     ends = np.zeros(len(weights))
     before = np.full(len(weights), -1)
-    for i in np.flatnonzero(live):
+    for i in np.flatnonzero(live).tolist():
         if sources[i]:
             before[i] = max(sources[i], key=ends.__getitem__)
             ends[i] = ends[before[i]]
         ends[i] += weights[i]
     on_path = np.zeros(len(weights), bool)
-    i = int(np.argmax(ends)) if len(weights) else -1
-    while i >= 0:
-        on_path[i] = True
-        i = before[i]
+    last = int(np.argmax(ends)) if len(weights) else -1
+    while last >= 0:
+        on_path[last] = True
+        last = int(before[last])
     return on_path

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import NotFittedError
 
+from hwprof.encoders.one_hot import OneHotEncoder
+from hwprof.encoders.physical import PhysicalEncoder
 from hwprof.errors import InputError
+from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 
 MIN_SAMPLES = 5
 FOLDS = 10
+
+Settings: TypeAlias = Mapping[str, Any]  # numbers, strings, lists and tables, as JSON has them
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a fitted predictor has learned, ready for a file: `hwprof.predictors.files` reads and writes it.
+
+    `files` are in the portable formats of the libraries (XGBoost JSON, safetensors), by file name.
+    """
+
+    settings: Settings
+    arrays: Mapping[str, np.ndarray]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class LatencyPredictor(RegressorMixin, BaseEstimator):
@@ -36,6 +55,14 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         predicted_ms = self.predict(X)
         factor = math.exp(conformal_quantile(np.abs(self.errors_), coverage))
         return predicted_ms / factor, predicted_ms * factor
+
+    def state(self) -> State:
+        """All that `restore` needs, but for the parameters of the constructor."""
+        raise NotImplementedError
+
+    def restore(self, state: State) -> Self:
+        """Takes over what `state` of an equal predictor gave. Raises KeyError or ValueError on a foreign one."""
+        raise NotImplementedError
 
     def require_fitted(self) -> None:
         if not hasattr(self, "errors_"):
@@ -102,15 +129,33 @@ def checked_rows(X: np.ndarray, n_features: int) -> np.ndarray:
 def architectures(X: Sequence[Any]) -> list[Arch]:
     """Each row as a tuple of ints. Raises InputError for a row that is none."""
     try:
-        return [tuple(int(choice) for choice in arch) for arch in X]
-    except (TypeError, ValueError):
+        return [tuple(operator.index(choice) for choice in arch) for arch in X]
+    except TypeError:
         raise InputError(f"architectures are sequences of ints; the first row given is {X[0]!r:.80}") from None
 
 
-def choices_of(space: SearchSpace | None, archs: Sequence[Arch]) -> tuple[int, ...]:
-    """The number of options at each position: the space's, else what the architectures use."""
-    if space is not None:
-        return tuple(space.choices)
-    if len({len(arch) for arch in archs}) != 1:
-        raise InputError("architectures of one space have the same number of positions; these differ")
-    return tuple(int(most) + 1 for most in np.max(np.asarray(archs), axis=0))
+class FeatureEncoder:
+    """Whatever networks are given as, to rows of features: graphs by `PhysicalEncoder`, architectures as
+    one-hot codes, arrays of floats as they are. `choices` is None but for architectures."""
+
+    def __init__(self, choices: Sequence[int] | None = None) -> None:
+        self.choices = choices
+
+    @classmethod
+    def learned(cls, X: Sequence[Any], space: SearchSpace | None = None) -> FeatureEncoder:
+        """The encoder for networks given like X."""
+        if is_encoded(X) or (len(X) and isinstance(X[0], Graph)):
+            return cls()
+        return cls(space.choices if space is not None else OneHotEncoder().fit(architectures(X)).choices_)
+
+    def __call__(self, X: Sequence[Any]) -> np.ndarray:
+        """[n, n_features]. Raises InputError when X is of another sort than what was learned from."""
+        if is_encoded(X):
+            return np.asarray(X)
+        if len(X) and isinstance(X[0], Graph):
+            if self.choices is not None:
+                raise InputError("this predictor learned from architectures; graphs were given")
+            return PhysicalEncoder().transform(X)
+        if self.choices is None:
+            raise InputError("this predictor learned from graphs; architectures were given")
+        return OneHotEncoder(self.choices).fit(X).transform(architectures(X))

@@ -9,6 +9,7 @@ leave-one-out errors (Rasmussen and Williams, Gaussian Processes for Machine Lea
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,12 +23,17 @@ _PRIOR_MEAN, _PRIOR_SIGMA = np.log(0.3), 1.5
 class ResidualProcess:
     """`fit`, then `predict`: [n] log ratios; `left_out_residuals` of the training data are exact, not refits."""
 
+    columns_: np.ndarray
+    centre_: np.ndarray
+    spread_: np.ndarray
+    points_: np.ndarray
+    solved_: np.ndarray
+    left_out_: np.ndarray
+
     def fit(self, features: np.ndarray, residuals: np.ndarray) -> ResidualProcess:
         """features: [n, n_features] >= 0; residuals: [n]."""
         logs = np.log1p(features)
-        varying = np.flatnonzero(np.ptp(logs, axis=0) > 1e-9)
-        _, first = np.unique(np.round(_standardized(logs[:, varying]), 9), axis=1, return_index=True)
-        self.columns_ = varying[np.sort(first)]
+        self.columns_ = _distinct(logs)
         self.centre_ = logs[:, self.columns_].mean(axis=0)
         self.spread_ = logs[:, self.columns_].std(axis=0)
         self.points_ = self._points(features)
@@ -37,14 +43,33 @@ class ResidualProcess:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """[n]: the expected log ratio."""
-        return self.ratio_ * _kernel(self._points(features), self.points_, self.length_, self.additive_) @ self.solved_
+        kernel = _kernel(self._points(features), self.points_, self.length_, self.additive_)
+        return np.asarray(self.ratio_ * kernel @ self.solved_)
 
     def left_out_residuals(self) -> np.ndarray:
         """[n]: each training residual minus its prediction from all the others."""
         return self.left_out_
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `from_arrays` needs to predict again."""
+        return {
+            "process_columns": self.columns_, "process_centre": self.centre_, "process_spread": self.spread_,
+            "process_points": self.points_, "process_solved": self.solved_, "process_left_out": self.left_out_,
+            "process_kernel": np.array([self.length_, self.additive_, self.ratio_]),
+        }  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ResidualProcess:
+        process = cls()
+        process.columns_, process.centre_ = arrays["process_columns"], arrays["process_centre"]
+        process.spread_, process.points_ = arrays["process_spread"], arrays["process_points"]
+        process.solved_, process.left_out_ = arrays["process_solved"], arrays["process_left_out"]
+        process.length_, process.additive_, process.ratio_ = map(float, arrays["process_kernel"])
+        return process
+
     def _points(self, features: np.ndarray) -> np.ndarray:
-        return (np.log1p(features[:, self.columns_]) - self.centre_) / self.spread_
+        logs = np.log1p(features[:, self.columns_])
+        return np.asarray((logs - self.centre_) / self.spread_)
 
     def _solve(self, residuals: np.ndarray) -> None:
         kernel = _kernel(self.points_, self.points_, self.length_, self.additive_)
@@ -66,8 +91,16 @@ class ResidualProcess:
         return best[1:]
 
 
-def _standardized(logs: np.ndarray) -> np.ndarray:
-    return (logs - logs.mean(axis=0)) / logs.std(axis=0)
+def _distinct(logs: np.ndarray, most_alike: float = 0.999) -> np.ndarray:
+    """Numbers of the columns that vary, but for those that say the same as an earlier one."""
+    varying = np.flatnonzero(np.ptp(logs, axis=0) > 1e-9)
+    standardized = (logs[:, varying] - logs[:, varying].mean(axis=0)) / logs[:, varying].std(axis=0)
+    alike = np.abs(standardized.T @ standardized) / len(logs) > most_alike
+    kept: list[int] = []
+    for column in range(len(varying)):
+        if not alike[column, kept].any():
+            kept.append(column)
+    return varying[kept]
 
 
 def _kernel(a: np.ndarray, b: np.ndarray, length: float, additive: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from hwprof.interfaces import SearchSpace
 from hwprof.predictors import shares
 from hwprof.predictors.base import (
     LatencyPredictor,
+    State,
     architectures,
     checked_latencies,
     checked_rows,
@@ -93,7 +94,7 @@ class PhysicalPredictor(LatencyPredictor):
         log_ms = _log_average(self.terms_, encoded, self.least_ms_)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
-        return np.exp(log_ms)
+        return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
         """[n, n_hypotheses * n_quantities]. Raises InputError for what is neither graph, architecture nor row."""
@@ -111,6 +112,28 @@ class PhysicalPredictor(LatencyPredictor):
         self.require_fitted()
         weights = {h: sum(t.weight for t in self.terms_ if t.hypothesis == h) for h in self.hypotheses}
         return max(weights, key=weights.__getitem__)
+
+    def state(self) -> State:
+        self.require_fitted()
+        arrays = {f"coefficients{i}": term.coefficients for i, term in enumerate(self.terms_)}
+        arrays["errors"] = self.errors_
+        if self.process_ is not None:
+            arrays |= self.process_.arrays()
+        terms = [[term.hypothesis, term.weight, term.intercept_ms] for term in self.terms_]
+        return State({"least_ms": self.least_ms_, "terms": terms, "quantities": list(QUANTITIES)}, arrays)
+
+    def restore(self, state: State) -> Self:
+        settings = state.settings
+        if settings["quantities"] != list(QUANTITIES):
+            raise ValueError("its quantities are those of another version of hwprof; train it again")
+        self.least_ms_ = float(settings["least_ms"])
+        self.terms_ = tuple(
+            Term(hypothesis, float(weight), float(intercept_ms), state.arrays[f"coefficients{i}"])
+            for i, (hypothesis, weight, intercept_ms) in enumerate(settings["terms"])
+        )
+        self.errors_ = state.arrays["errors"]
+        self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
+        return self
 
     def _check_parameters(self) -> None:
         unknown = [h for h in self.hypotheses if h not in HYPOTHESES]

@@ -1,0 +1,52 @@
+"""One-hot codes of architectures: one column per position and choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from hwprof.errors import InputError
+from hwprof.interfaces import Arch
+
+
+class OneHotEncoder(TransformerMixin, BaseEstimator):
+    """Architectures to [n, sum(choices)] of 0 and 1.
+
+    choices: options at each position, as `SearchSpace.choices`; None takes one more than the largest seen.
+    """
+
+    def __init__(self, choices: Sequence[int] | None = None) -> None:
+        self.choices = choices
+
+    def fit(self, X: Sequence[Arch], y: object = None) -> OneHotEncoder:
+        """Raises InputError when the architectures differ in length or there is none."""
+        del y
+        if self.choices is not None:
+            self.choices_ = tuple(self.choices)
+            return self
+        if len({len(arch) for arch in X}) != 1:
+            raise InputError("architectures of one space have one length; none, or several lengths, were given")
+        self.choices_ = tuple(int(most) + 1 for most in np.max(np.asarray(X), axis=0))
+        return self
+
+    def transform(self, X: Sequence[Arch]) -> np.ndarray:
+        """Raises InputError naming the row and position of a choice that the space does not have."""
+        starts = np.cumsum([0, *self.choices_[:-1]])
+        codes = np.zeros((len(X), sum(self.choices_)))
+        for row, arch in enumerate(X):
+            self._check(row, arch)
+            codes[row, starts + np.asarray(arch)] = 1
+        return codes
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        del input_features
+        return np.array([f"position {i}: {c}" for i, n in enumerate(self.choices_) for c in range(n)])
+
+    def _check(self, row: int, arch: Arch) -> None:
+        if len(arch) != len(self.choices_):
+            raise InputError(f"row {row} has {len(arch)} positions; this space has {len(self.choices_)}")
+        for position, (choice, options) in enumerate(zip(arch, self.choices_, strict=True)):
+            if not 0 <= choice < options:
+                raise InputError(f"row {row}: position {position} is {choice}; choose from 0 to {options - 1}")

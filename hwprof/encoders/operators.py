@@ -1,0 +1,57 @@
+"""Operator counts: how often each kind of operator, with its kernel and stride, occurs in a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.graph import Graph, Node
+
+
+class OperatorCounts(TransformerMixin, BaseEstimator):
+    """Graphs to [n_graphs, n_kinds]. `fit` learns the kinds; a graph with another one is refused.
+
+    live_only: count what an output depends on, not dead branches.
+    """
+
+    def __init__(self, live_only: bool = False) -> None:
+        self.live_only = live_only
+
+    def fit(self, X: Sequence[Graph], y: object = None) -> OperatorCounts:
+        """Raises InputError without any graph."""
+        del y
+        if not len(X):
+            raise InputError("operator counts need at least one graph to learn the kinds of operators from")
+        self.kinds_ = sorted(set().union(*(self._counts(graph) for graph in X)))
+        return self
+
+    def transform(self, X: Sequence[Graph]) -> np.ndarray:
+        """Raises UnknownOperatorError for a kind of operator that no graph in `fit` had."""
+        known = set(self.kinds_)
+        rows = np.zeros((len(X), len(self.kinds_)))
+        for row, graph in enumerate(X):
+            counts = self._counts(graph)
+            if unknown := sorted(counts.keys() - known):
+                raise UnknownOperatorError(f"graph {graph.name!r} has {unknown[0]!r}, which no training graph has")
+            rows[row] = [counts[kind] for kind in self.kinds_]
+        return rows
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        del input_features
+        return np.array(self.kinds_)
+
+    def _counts(self, graph: Graph) -> Counter[str]:
+        return Counter(kind(node) for node in (graph.live() if self.live_only else graph).nodes)
+
+
+def kind(node: Node) -> str:
+    """The operator with its kernel, stride and whether it has groups: 'Conv 3x3', 'Conv 3x3 grouped, stride 2'."""
+    kernel, strides = node.attribute("kernel_shape"), node.attribute("strides")
+    text = f"{node.op} {'x'.join(map(str, kernel))}" if kernel else node.op
+    if node.attribute("group", 1) > 1:
+        text += " grouped"
+    return f"{text}, stride {max(strides)}" if strides and max(strides) > 1 else text

@@ -1,0 +1,111 @@
+"""Predictor files: a zip of JSON, npz and the libraries' portable formats. Nothing in it is code or pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.errors import InputError
+from hwprof.interfaces import SearchSpace
+from hwprof.predictors.base import LatencyPredictor, State
+
+FORMAT = 1
+SCHEMA = "hwprof.predictor"
+_HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
+
+
+def save(predictor: LatencyPredictor, path: str | Path) -> None:
+    """Writes a fitted predictor. Raises InputError for a class or a space that is no installed plug-in."""
+    state = predictor.state()
+    parameters = {name: _plain(value) for name, value in predictor.get_params(deep=False).items()}
+    head = {
+        "schema": SCHEMA, "format": FORMAT, "predictor": _name_of_class(type(predictor)),
+        "parameters": parameters, "settings": state.settings,
+    }  # fmt: skip
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, **state.arrays)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_HEAD, json.dumps(head, indent=1))
+        archive.writestr(_ARRAYS, arrays.getvalue())
+        for name, content in state.files.items():
+            archive.writestr(_FILES + name, content)
+    partial.replace(path)
+
+
+def load(path: str | Path) -> LatencyPredictor:
+    """The predictor of a file. Raises InputError when the file is missing, truncated, newer than this
+    version or not a predictor, EnvironmentUnfitError when a library that it needs is not installed."""
+    try:
+        head, state = _read(Path(path))
+    except FileNotFoundError:
+        raise InputError(f"no predictor file {str(path)!r}") from None
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is no predictor file, or only a part of one: {error}") from None
+    if head.get("schema") != SCHEMA:
+        raise InputError(f"{path} holds {head.get('schema')!r}, not a predictor")
+    if head["format"] != FORMAT:
+        raise InputError(f"{path} has format {head['format']}; this version of hwprof reads {FORMAT}; upgrade hwprof")
+    predictor_class = plugins.load("predictor", head["predictor"])
+    try:
+        parameters = {name: _revived(value) for name, value in head["parameters"].items()}
+        restored: LatencyPredictor = predictor_class(**parameters).restore(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not fit the predictor {head['predictor']!r} installed here: {error}") from None
+    return restored
+
+
+def _read(path: Path) -> tuple[dict[str, Any], State]:
+    with zipfile.ZipFile(path) as archive:
+        head = json.loads(archive.read(_HEAD))
+        with np.load(io.BytesIO(archive.read(_ARRAYS)), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        names = [name for name in archive.namelist() if name.startswith(_FILES)]
+        files = {name.removeprefix(_FILES): archive.read(name) for name in names}
+    if not isinstance(head, dict):
+        raise ValueError("its head is no table")
+    return head, State(head.get("settings", {}), arrays, files)
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON: a space by its name, a sequence as a list."""
+    if hasattr(value, "choices") and hasattr(value, "graph"):
+        return {"space": _name_of_space(value)}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise InputError(f"a parameter of type {type(value).__name__} cannot be saved: {value!r:.60}")
+
+
+def _revived(value: Any) -> Any:
+    if isinstance(value, dict):
+        space: SearchSpace = plugins.load("space", value["space"])
+        return space
+    return value
+
+
+def _name_of_class(predictor_class: type) -> str:
+    """By the text of the entry points: importing each predictor would import each of their libraries."""
+    value = f"{predictor_class.__module__}:{predictor_class.__qualname__}"
+    for point in entry_points(group=plugins.GROUPS["predictor"]):
+        if point.value == value:
+            return point.name
+    raise InputError(f"{value} is no installed predictor, so its file could not be loaded; declare an entry point")
+
+
+def _name_of_space(space: SearchSpace) -> str:
+    for name in plugins.names("space"):
+        if plugins.load("space", name) is space:
+            return name
+    raise InputError(f"{space!r:.80} is no installed space, so the file could not be loaded; declare an entry point")
