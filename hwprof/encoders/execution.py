@@ -43,7 +43,7 @@ def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
     fused = live & ~_absorbed(graph, sources)
     path = _longest_path(sources, np.where(fused, weights, 0.0), live) & fused
     every = np.ones(len(graph.nodes), bool)
-    return np.stack([every, live, live & ~_constant(zeroed, sources), fused, path])
+    return np.stack([every, live, live & ~_constant(graph, zeroed), fused, path])
 
 
 def after_last_input(graph: Graph) -> np.ndarray:
@@ -92,11 +92,14 @@ def _live(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
     return live
 
 
-def _constant(zeroed: np.ndarray, sources: list[list[int]]) -> np.ndarray:
-    """[n_nodes] of bool: a multiplication by zero, or all that the node reads of other nodes is constant."""
+def _constant(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
+    """[n_nodes] of bool: a multiplication by zero, or all that the node reads is constant."""
+    known = {"", *graph.weight_names, *(c.name for c in graph.constants)}
     constant = zeroed.copy()
-    for i, found in enumerate(sources):
-        constant[i] |= bool(found) and all(constant[s] for s in found)
+    for i, node in enumerate(graph.nodes):
+        if constant[i] or known.issuperset(_read(node)):
+            constant[i] = True
+            known.update(node.outputs)
     return constant
 
 

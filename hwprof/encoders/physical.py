@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -85,10 +85,11 @@ def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
     if not isinstance(graph, Graph):
         raise InputError(f"a graph was wanted, not {type(graph).__name__} {graph!r:.60}")
     kernels = np.zeros((len(graph.nodes), len(QUANTITIES)))
+    weights = graph.weight_names
     for i, node in enumerate(graph.nodes):
-        key = _signature(graph, node)
+        key = _signature(graph, node, weights)
         if key not in rows:
-            rows[key] = _quantities(graph, node)
+            rows[key] = _quantities(graph, node, weights)
         kernels[i] = rows[key]
     totals = kernels[:, _columns(TOTALS)]
     executed = masks(graph, totals @ [LAUNCH_BYTES, 1 / MACS_PER_BYTE, 1.0]).astype(float)
@@ -104,19 +105,20 @@ def _columns(names: Sequence[str]) -> list[int]:
     return [_COLUMN[name] for name in names]
 
 
-def _signature(graph: Graph, node: Node) -> Hashable:
-    """Equal for operators of equal cost."""
+def _signature(graph: Graph, node: Node, weights: Container[str]) -> Hashable:
+    """Equal for operators of one kind and cost."""
     types = [graph.type_of(name) if name else None for name in (*node.inputs, *node.outputs)]
-    return node.op, node.domain, node.attributes, tuple((t.dtype, t.shape) if t else None for t in types)
+    shapes = tuple((t.dtype, t.shape) if t else None for t in types)
+    return node.op, node.domain, node.attributes, shapes, tuple(name in weights for name in node.inputs)
 
 
-def _quantities(graph: Graph, node: Node) -> np.ndarray:
+def _quantities(graph: Graph, node: Node, weights: Container[str]) -> np.ndarray:
     """[n_quantities] of the node alone; all zeros for a view, which launches nothing."""
     work = cost.of_node(graph, node)
     row = np.zeros(len(QUANTITIES))
     if not work.moved_bytes:
         return row
-    kind = _kind(graph, node)
+    kind = _kind(graph, node, weights)
     amounts = {"launches": 1, "macs": work.macs, "bytes": work.moved_bytes}
     for what, amount in amounts.items():
         if (column := _COLUMN.get(f"{kind} {what}")) is not None:
@@ -125,11 +127,10 @@ def _quantities(graph: Graph, node: Node) -> np.ndarray:
     return row
 
 
-def _kind(graph: Graph, node: Node) -> str:
+def _kind(graph: Graph, node: Node, weights: Container[str]) -> str:
     if node.op in _CONVOLUTIONS:
         return _kind_of_convolution(graph, node)
     if node.op in _PRODUCTS:
-        weights = graph.weight_names
         return "linear" if any(name in weights for name in node.inputs) else "product"
     for kind, operators in (
         ("recurrence", _RECURRENCES), ("normalization", _NORMALIZATIONS), ("movement", _MOVEMENTS),

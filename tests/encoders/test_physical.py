@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.encoders.execution import HYPOTHESES
+from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
+from hwprof.errors import InputError, UnknownOperatorError
+
+
+def quantities(graph, hypothesis="every"):
+    (row,) = by_hypothesis(PhysicalEncoder().fit_transform([graph]))
+    return dict(zip(QUANTITIES, row[HYPOTHESES.index(hypothesis)], strict=True))
+
+
+def test_a_convolution_counts_its_launch_multiply_adds_and_bytes():
+    b = GraphBuilder("conv")
+    found = quantities(b.build(b.conv(b.input((1, 2, 4, 4)), 3, 3)))
+    assert found["convolution launches"] == 1
+    assert found["convolution macs"] == 3 * 4 * 4 * 2 * 9
+    assert found["convolution bytes"] == 4 * (2 * 16 + 3 * 2 * 9 + 3 * 16)
+    assert found["total macs"] == found["path macs"] == found["convolution macs"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "groups", "kind"), [(3, 1, "convolution"), (1, 1, "pointwise"), (3, 4, "depthwise"), (1, 2, "depthwise")]
+)
+def test_convolutions_differ_by_kernel_and_groups(kernel, groups, kind):
+    b = GraphBuilder("conv")
+    found = quantities(b.build(b.conv(b.input((1, 4, 4, 4)), 4, kernel, groups=groups)))
+    launched = [name for name in QUANTITIES if name.endswith("launches") and found[name]]
+    assert launched == [f"{kind} launches", "total launches", "path launches"]
+
+
+def test_a_product_with_a_weight_is_linear_and_one_of_activations_is_not():
+    b = GraphBuilder("products")
+    x = b.input((4, 4))
+    found = quantities(b.build(b.matmul(b.linear(x, 4, bias=False), x)))
+    assert (found["linear launches"], found["product launches"]) == (1, 1)
+
+
+def test_a_sum_of_two_tensors_is_an_addition_and_a_scaling_an_activation():
+    b = GraphBuilder("sums")
+    x = b.input((1, 4, 4, 4))
+    found = quantities(b.build(b.add(b.mul(x, b.constant([2.0], "float32", scalar=True)), x)))
+    assert (found["addition launches"], found["activation launches"]) == (1, 1)
+
+
+def test_a_view_launches_nothing():
+    b = GraphBuilder("view")
+    assert not any(quantities(b.build(b.flatten(b.input((1, 4, 2, 2))))).values())
+
+
+def test_what_does_not_wait_for_the_last_input_is_early():
+    b = GraphBuilder("encoder and decoder")
+    source, target = b.input((2, 4)), b.input((2, 4))
+    found = quantities(b.build(b.add(b.linear(source, 4, bias=False), target)))
+    assert (found["early launches"], found["early macs"]) == (1, 2 * 4 * 4)
+
+
+def test_graphs_are_encoded_one_row_each_in_their_order(tiny_graph):
+    encoder = PhysicalEncoder()
+    both = encoder.transform([tiny_graph, tiny_graph])
+    assert both.shape == (2, len(encoder.get_feature_names_out()))
+    assert np.array_equal(both[0], both[1])
+    assert encoder.transform([]).shape == (0, both.shape[1])
+
+
+def test_an_operator_without_a_rule_of_cost_is_refused():
+    b = GraphBuilder("custom")
+    graph = b.build(b.node("Mystery", [b.input((1, 4))], (1, 4), domain="my.domain"))
+    with pytest.raises(UnknownOperatorError, match=r"my\.domain\.Mystery"):
+        PhysicalEncoder().transform([graph])
+
+
+def test_something_that_is_no_graph_is_refused():
+    with pytest.raises(InputError, match="a graph was wanted, not tuple"):
+        PhysicalEncoder().transform([(0, 1, 2)])

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from hwprof import metrics
+from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
+from hwprof.errors import InputError
+from hwprof.predictors.physical import PhysicalPredictor
+from hwprof.spaces.nasbench201 import NasBench201
+
+
+def latencies(graphs, hypothesis, noise=0.0):
+    """2 ms, 0.1 ms per launch and 1 ms per million multiply-adds of what runs; relative noise."""
+    rows = by_hypothesis(PhysicalEncoder().transform(graphs))[:, hypothesis]
+    launches, macs = (rows[:, QUANTITIES.index(name)] for name in ("total launches", "total macs"))
+    errors = 1 + noise * np.random.default_rng(3).standard_normal(len(graphs))
+    return (2 + 0.1 * launches + macs / 1e6) * errors
+
+
+@pytest.mark.parametrize(("hypothesis", "number"), [("every", 0), ("live", 1)])
+def test_what_the_runtime_executes_is_found_from_twenty_measurements(graphs, hypothesis, number):
+    ms = latencies(graphs, number, noise=0.02)
+    predictor = PhysicalPredictor(hypotheses=("every", "live")).fit(graphs[:20], ms[:20])
+    assert predictor.hypothesis_ == hypothesis
+    assert metrics.mape(latencies(graphs, number)[20:], predictor.predict(graphs[20:])) < 2
+
+
+def test_without_noise_ten_measurements_are_enough(graphs):
+    ms = latencies(graphs, 0)
+    assert metrics.mape(ms[10:], PhysicalPredictor().fit(graphs[:10], ms[:10]).predict(graphs[10:])) < 1
+
+
+def test_intervals_hold_what_they_promise_and_widen_with_coverage(graphs):
+    ms = latencies(graphs, 0, noise=0.05)
+    predictor = PhysicalPredictor().fit(graphs[:30], ms[:30])
+    low, high = predictor.predict_interval(graphs[30:], 0.9)
+    assert 75 <= metrics.coverage(ms[30:], low, high) <= 100
+    narrow_low, narrow_high = predictor.predict_interval(graphs[30:], 0.5)
+    assert (low < narrow_low).all()
+    assert (narrow_high < high).all()
+
+
+def test_rows_of_the_encoder_are_as_good_as_graphs(graphs):
+    ms = latencies(graphs, 0)
+    rows = PhysicalEncoder().transform(graphs)
+    predictor = PhysicalPredictor().fit(rows[:20], ms[:20])
+    assert predictor.predict(rows[20:]) == pytest.approx(predictor.predict(graphs[20:]))
+
+
+def test_architectures_are_built_by_their_space():
+    space = NasBench201(channels=4, cells=1)
+    archs = [tuple(map(int, arch)) for arch in np.random.default_rng(0).integers(0, 5, (24, 6))]
+    built = [space.graph(arch) for arch in archs]
+    ms = latencies(built, 0)
+    predictor = PhysicalPredictor(space=space).fit(archs[:16], ms[:16])
+    assert predictor.predict(archs[16:]) == pytest.approx(predictor.predict(built[16:]))
+
+
+def test_a_prediction_does_not_depend_on_its_neighbours_in_the_batch(graphs):
+    predictor = PhysicalPredictor().fit(graphs[:20], latencies(graphs, 0)[:20])
+    assert predictor.predict(graphs[20:])[:1] == pytest.approx(predictor.predict(graphs[20:21]))
+
+
+def test_scikit_learn_can_clone_validate_and_search(graphs):
+    ms = latencies(graphs, 0)
+    predictor = clone(PhysicalPredictor(process="never", seed=3))
+    assert predictor.get_params()["seed"] == 3
+    assert cross_val_score(predictor, graphs, ms, cv=3).min() > 0.9
+    search = GridSearchCV(predictor, {"hypotheses": [("every",), ("live",)]}, cv=3).fit(graphs, ms)
+    assert search.best_params_ == {"hypotheses": ("every",)}
+
+
+def test_predicting_before_fitting_is_refused(graphs):
+    with pytest.raises(NotFittedError, match="call fit first"):
+        PhysicalPredictor().predict(graphs)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"hypotheses": ("every", "some")}, "hypotheses are some of every, live"),
+        ({"hypotheses": ()}, "hypotheses are some of every, live"),
+        ({"process": "always"}, "process is 'auto' or 'never'"),
+    ],
+)
+def test_a_parameter_out_of_range_is_refused(graphs, parameters, reason):
+    with pytest.raises(InputError, match=reason):
+        PhysicalPredictor(**parameters).fit(graphs, latencies(graphs, 0))
+
+
+def test_architectures_without_a_space_are_refused():
+    with pytest.raises(InputError, match="give the predictor their space"):
+        PhysicalPredictor().fit([(0, 1)] * 6, [1.0, 2, 3, 4, 5, 6])
+
+
+def test_rows_of_another_encoder_are_refused(graphs):
+    predictor = PhysicalPredictor().fit(graphs, latencies(graphs, 0))
+    with pytest.raises(InputError, match="columns here; 3 were given"):
+        predictor.predict(np.ones((2, 3)))
