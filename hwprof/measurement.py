@@ -81,7 +81,8 @@ class Block:
     """Consecutive inferences of one graph.
 
     samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor
-    beside this block. `rejected` names the cause for which the block does not count, or is empty.
+    beside this block. cpu_ns: processor time of the block and of the inferences that heat it up.
+    `rejected` names the cause for which the block does not count, or is empty.
     """
 
     start_ns: int

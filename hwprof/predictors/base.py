@@ -64,6 +64,11 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         """Takes over what `state` of an equal predictor gave. Raises KeyError or ValueError on a foreign one."""
         raise NotImplementedError
 
+    def saved_parameters(self) -> dict[str, Any]:
+        """The parameters of the constructor that go into a file as they are."""
+        parameters: dict[str, Any] = self.get_params(deep=False)
+        return parameters
+
     def require_fitted(self) -> None:
         if not hasattr(self, "errors_"):
             raise NotFittedError(f"this {type(self).__name__} has learned nothing yet; call fit first")

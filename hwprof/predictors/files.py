@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,21 +26,10 @@ _HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
 
 def save(predictor: LatencyPredictor, path: str | Path) -> None:
     """Writes a fitted predictor. Raises InputError for a class or a space that is no installed plug-in."""
-    state = predictor.state()
-    parameters = {name: _plain(value) for name, value in predictor.get_params(deep=False).items()}
-    head = {
-        "schema": SCHEMA, "format": FORMAT, "predictor": _name_of_class(type(predictor)),
-        "parameters": parameters, "settings": state.settings,
-    }  # fmt: skip
-    arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, **state.arrays)
     path = Path(path)
+    content = to_bytes(predictor)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_HEAD, json.dumps(head, indent=1))
-        archive.writestr(_ARRAYS, arrays.getvalue())
-        for name, content in state.files.items():
-            archive.writestr(_FILES + name, content)
+    partial.write_bytes(content)
     partial.replace(path)
 
 
@@ -47,26 +37,54 @@ def load(path: str | Path) -> LatencyPredictor:
     """The predictor of a file. Raises InputError when the file is missing, truncated, newer than this
     version or not a predictor, EnvironmentUnfitError when a library that it needs is not installed."""
     try:
-        head, state = _read(Path(path))
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"no predictor file {str(path)!r}") from None
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no predictor file, or only a part of one: {error}") from None
-    if head.get("schema") != SCHEMA:
-        raise InputError(f"{path} holds {head.get('schema')!r}, not a predictor")
-    if head["format"] != FORMAT:
-        raise InputError(f"{path} has format {head['format']}; this version of hwprof reads {FORMAT}; upgrade hwprof")
-    predictor_class = plugins.load("predictor", head["predictor"])
+    except OSError as error:
+        raise InputError(f"predictor file {path}: {error.strerror}") from None
+    return from_bytes(content, str(path))
+
+
+def to_bytes(predictor: LatencyPredictor) -> bytes:
+    """The content of a predictor file. Raises as `save` does."""
+    state = predictor.state()
+    head = {
+        "schema": SCHEMA, "format": FORMAT, "predictor": _name_of_class(type(predictor)),
+        "parameters": {name: _plain(value) for name, value in predictor.saved_parameters().items()},
+        "settings": state.settings,
+    }  # fmt: skip
+    arrays, content = io.BytesIO(), io.BytesIO()
+    np.savez(arrays, allow_pickle=False, **state.arrays)
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_HEAD, json.dumps(head, indent=1))
+        archive.writestr(_ARRAYS, arrays.getvalue())
+        for name, stored in state.files.items():
+            archive.writestr(_FILES + name, stored)
+    return content.getvalue()
+
+
+def from_bytes(content: bytes, name: str) -> LatencyPredictor:
+    """The predictor of a file's content; `name` is for errors. Raises as `load` does."""
     try:
-        parameters = {name: _revived(value) for name, value in head["parameters"].items()}
+        head, state = _read(content)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} is no predictor file, or only a part of one: {error}") from None
+    if head.get("schema") != SCHEMA:
+        raise InputError(f"{name} holds {head.get('schema')!r}, not a predictor")
+    if head.get("format") != FORMAT:
+        raise InputError(f"{name} has format {head.get('format')}; this hwprof reads format {FORMAT}; upgrade hwprof")
+    try:
+        predictor_class = plugins.load("predictor", head["predictor"])
+        parameters = {key: _revived(value) for key, value in head["parameters"].items()}
         restored: LatencyPredictor = predictor_class(**parameters).restore(state)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} does not fit the predictor {head['predictor']!r} installed here: {error}") from None
+        wanted = head.get("predictor")
+        raise InputError(f"{name} does not fit the predictor {wanted!r} installed here: {error}") from None
     return restored
 
 
-def _read(path: Path) -> tuple[dict[str, Any], State]:
-    with zipfile.ZipFile(path) as archive:
+def _read(content: bytes) -> tuple[dict[str, Any], State]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         head = json.loads(archive.read(_HEAD))
         with np.load(io.BytesIO(archive.read(_ARRAYS)), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

@@ -9,7 +9,6 @@ average on a logarithmic scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -33,22 +32,11 @@ from hwprof.predictors.gaussian_process import ResidualProcess
 
 # Without data a runtime is as likely to execute a graph as it stands as to optimize it in some way.
 _PRIOR = {"every": 0.5}
-_LEAST_WEIGHT = 0.02
 # The fewest samples from which a process on the residual is tried.
 PROCESS_FROM = 16
 
 _KINDS = [i for i, name in enumerate(QUANTITIES) if name not in {*TOTALS, *EARLY, *PATH}]
 _TOTALS, _EARLY, _PATH = ([QUANTITIES.index(name) for name in names] for names in (TOTALS, EARLY, PATH))
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One linear model of the average. coefficients: [n_columns of `_quantities`], ms per unit."""
-
-    hypothesis: str
-    weight: float
-    intercept_ms: float
-    coefficients: np.ndarray
 
 
 class PhysicalPredictor(LatencyPredictor):
@@ -76,7 +64,7 @@ class PhysicalPredictor(LatencyPredictor):
         latencies_ms = checked_latencies(X, y)
         encoded = self.encode(X)
         self.least_ms_ = float(latencies_ms.min()) / 10
-        self.terms_ = fit_terms(encoded, latencies_ms, self.hypotheses)
+        self.terms_ = shares.mixture(candidates(encoded, self.hypotheses), latencies_ms)
         residuals = self._left_out_residuals(encoded, latencies_ms)
         self.process_ = None
         self.errors_ = residuals
@@ -91,7 +79,7 @@ class PhysicalPredictor(LatencyPredictor):
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
         encoded = self.encode(X)
-        log_ms = _log_average(self.terms_, encoded, self.least_ms_)
+        log_ms = self._log_average(self.terms_, encoded)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
         return np.asarray(np.exp(log_ms))
@@ -110,30 +98,29 @@ class PhysicalPredictor(LatencyPredictor):
     def hypothesis_(self) -> str:
         """The execution of the graph that the measurements speak for most."""
         self.require_fitted()
-        weights = {h: sum(t.weight for t in self.terms_ if t.hypothesis == h) for h in self.hypotheses}
+        weights = {h: sum(t.weight for t in self.terms_ if t.candidate == h) for h in self.hypotheses}
         return max(weights, key=weights.__getitem__)
 
     def state(self) -> State:
         self.require_fitted()
-        arrays = {f"coefficients{i}": term.coefficients for i, term in enumerate(self.terms_)}
-        arrays["errors"] = self.errors_
+        arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
         if self.process_ is not None:
             arrays |= self.process_.arrays()
-        terms = [[term.hypothesis, term.weight, term.intercept_ms] for term in self.terms_]
-        return State({"least_ms": self.least_ms_, "terms": terms, "quantities": list(QUANTITIES)}, arrays)
+        settings = {"least_ms": self.least_ms_, "quantities": list(QUANTITIES)}
+        return State({**settings, "terms": shares.terms_to_record(self.terms_)}, arrays)
 
     def restore(self, state: State) -> Self:
         settings = state.settings
         if settings["quantities"] != list(QUANTITIES):
             raise ValueError("its quantities are those of another version of hwprof; train it again")
         self.least_ms_ = float(settings["least_ms"])
-        self.terms_ = tuple(
-            Term(hypothesis, float(weight), float(intercept_ms), state.arrays[f"coefficients{i}"])
-            for i, (hypothesis, weight, intercept_ms) in enumerate(settings["terms"])
-        )
+        self.terms_ = shares.terms_from(settings["terms"], state.arrays)
         self.errors_ = state.arrays["errors"]
         self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
         return self
+
+    def _log_average(self, terms: Sequence[shares.Term], encoded: np.ndarray) -> np.ndarray:
+        return shares.log_average(terms, candidates(encoded, self.hypotheses), self.least_ms_)
 
     def _check_parameters(self) -> None:
         unknown = [h for h in self.hypotheses if h not in HYPOTHESES]
@@ -148,26 +135,19 @@ class PhysicalPredictor(LatencyPredictor):
         residuals = np.empty(len(latencies_ms))
         for fold in range(folds.max() + 1):
             out = folds == fold
-            terms = fit_terms(encoded[~out], latencies_ms[~out], self.hypotheses)
-            residuals[out] = np.log(latencies_ms[out]) - _log_average(terms, encoded[out], self.least_ms_)
+            terms = shares.mixture(candidates(encoded[~out], self.hypotheses), latencies_ms[~out])
+            residuals[out] = np.log(latencies_ms[out]) - self._log_average(terms, encoded[out])
         return residuals
 
 
-def fit_terms(encoded: np.ndarray, latencies_ms: np.ndarray, hypotheses: Sequence[str]) -> tuple[Term, ...]:
-    """The linear models of all hypotheses whose posterior weight counts; the weights sum to 1."""
-    found: list[tuple[str, float, shares.ShareFit]] = []
-    for hypothesis in hypotheses:
-        fits = shares.fit(_quantities(encoded, hypothesis), _free(hypothesis), latencies_ms)
-        found += [(hypothesis, fit.log_evidence + np.log(_prior(hypothesis, hypotheses)), fit) for fit in fits]
-    log_weights = np.array([log_weight for _, log_weight, _ in found])
-    weights = np.exp(log_weights - log_weights.max())
-    weights[weights < _LEAST_WEIGHT * weights.sum()] = 0
-    weights /= weights.sum()
-    return tuple(
-        Term(hypothesis, float(weight), fit.intercept_ms, fit.coefficients)
-        for (hypothesis, _, fit), weight in zip(found, weights, strict=True)
-        if weight
-    )
+def candidates(encoded: np.ndarray, hypotheses: Sequence[str]) -> dict[str, shares.Candidate]:
+    """What each hypothesis says the latency is a sum of, and how likely it is before any measurement."""
+    return {
+        hypothesis: shares.Candidate(
+            _quantities(encoded, hypothesis), _free(hypothesis), _prior(hypothesis, hypotheses)
+        )
+        for hypothesis in hypotheses
+    }
 
 
 def _prior(hypothesis: str, considered: Sequence[str]) -> float:
@@ -190,15 +170,3 @@ def _free(hypothesis: str) -> np.ndarray:
     """[n_columns] of bool: the totals, whose share of the latency is not held down by a prior."""
     n_columns = len(QUANTITIES) - (0 if hypothesis == "path" else len(PATH))
     return np.arange(n_columns) < len(EARLY) + len(TOTALS)
-
-
-def _log_average(terms: Sequence[Term], encoded: np.ndarray, least_ms: float) -> np.ndarray:
-    """[n]: log ms. A sum of costs below `least_ms`, which is possible far from the data, counts as that."""
-    log_ms = np.zeros(len(encoded))
-    for hypothesis in sorted({term.hypothesis for term in terms}):
-        quantities = _quantities(encoded, hypothesis)
-        for term in terms:
-            if term.hypothesis == hypothesis:
-                ms = term.intercept_ms + quantities @ term.coefficients
-                log_ms += term.weight * np.log(np.maximum(ms, least_ms))
-    return log_ms

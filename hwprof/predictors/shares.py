@@ -11,13 +11,16 @@ more often (5.9 % error against 6.4 %), and from N = 20 on the two agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
 NOISES = np.geomspace(1e-3, 0.3, 9)
 PRIOR_SHARES = (0.1, 0.3, 1.0)
+LEAST_WEIGHT = 0.02  # of the posterior; models with less are left out
 HUBER_ROUNDS = 2
 HUBER_WIDTH = 1.0  # in robust standard deviations of the residual
 _MAD_TO_SIGMA = 1.4826
@@ -37,6 +40,26 @@ class ShareFit:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One idea of what the latency is a sum of. quantities: [n, n_columns] >= 0; free: [n_columns] of bool,
+    the columns whose share no prior holds down; probability: before any measurement."""
+
+    quantities: np.ndarray
+    free: np.ndarray
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One linear model of an average. coefficients: [n_columns] of its candidate's quantities, ms per unit."""
+
+    candidate: str
+    weight: float
+    intercept_ms: float
+    coefficients: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class _Design:
     """relative: [n, n_kept], the intercept (with both signs) and the columns that vary, each row divided by
     its latency and each column by `scale`. `free` columns have the prior share 1, whatever the grid says.
@@ -52,8 +75,56 @@ class _Design:
         return np.where(self.free, 1.0, share)
 
 
+def mixture(candidates: Mapping[str, Candidate], latencies_ms: np.ndarray) -> tuple[Term, ...]:
+    """latencies_ms: [n]. Returns the models of all candidates whose posterior weight counts; weights sum to 1."""
+    found = [
+        (name, fitted, fitted.log_evidence + np.log(candidate.probability))
+        for name, candidate in candidates.items()
+        for fitted in fit(candidate.quantities, candidate.free, latencies_ms)
+    ]
+    log_weights = np.array([log_weight for *_, log_weight in found])
+    weights = np.exp(log_weights - log_weights.max())
+    weights[weights < LEAST_WEIGHT * weights.sum()] = 0
+    weights /= weights.sum()
+    return tuple(
+        Term(name, float(weight), fitted.intercept_ms, fitted.coefficients)
+        for (name, fitted, _), weight in zip(found, weights, strict=True)
+        if weight
+    )
+
+
+def log_average(terms: Sequence[Term], candidates: Mapping[str, Candidate], least_ms: float) -> np.ndarray:
+    """[n]: log ms. A sum of costs below `least_ms`, which is possible far from the data, counts as that."""
+    return np.asarray(
+        sum(
+            term.weight
+            * np.log(
+                np.maximum(term.intercept_ms + candidates[term.candidate].quantities @ term.coefficients, least_ms)
+            )
+            for term in terms
+        )
+    )
+
+
+def terms_to_record(terms: Sequence[Term]) -> list[list[str | float]]:
+    """JSON-ready, but for the coefficients, which `terms_to_arrays` gives."""
+    return [[term.candidate, term.weight, term.intercept_ms] for term in terms]
+
+
+def terms_to_arrays(terms: Sequence[Term]) -> dict[str, np.ndarray]:
+    return {f"coefficients{i}": term.coefficients for i, term in enumerate(terms)}
+
+
+def terms_from(record: Sequence[Sequence[Any]], arrays: Mapping[str, np.ndarray]) -> tuple[Term, ...]:
+    """The inverse of both. Raises KeyError, TypeError or ValueError on a foreign record."""
+    return tuple(
+        Term(str(name), float(weight), float(intercept_ms), arrays[f"coefficients{i}"])
+        for i, (name, weight, intercept_ms) in enumerate(record)
+    )
+
+
 def fit(
-    quantities: np.ndarray, free: np.ndarray, latencies_ms: np.ndarray, least_weight: float = 0.02
+    quantities: np.ndarray, free: np.ndarray, latencies_ms: np.ndarray, least_weight: float = LEAST_WEIGHT
 ) -> list[ShareFit]:
     """quantities: [n, n_columns] >= 0; free: [n_columns] of bool; latencies_ms: [n].
 

@@ -1,6 +1,6 @@
 """Where the time goes: executed kernels, scaled to the plain run, with the cost of their members and the roofline.
 
-Profiling slows a network down, so the times of kernels are scaled by (plain latency / profiled latency).
+Profiling slows a network down; `without_profiling` takes out what it added to the kernels' times.
 A fused kernel is one row with its members; no time is invented for a member. Tensors that live only
 inside of a fused kernel are not moved, so they do not count as bytes.
 """
@@ -80,15 +80,29 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
     if not m.operators:
         return None
     latency_ms = m.latency_ms
-    kernels_ns = sum(o.ns for o in m.operators)
-    total_ns = m.operators_total_ns or kernels_ns
-    scale = latency_ms / total_ns
+    times_ms = [ns / 1e6 for ns in without_profiling([o.ns for o in m.operators], latency_ms * 1e6)]
     kernels = tuple(
-        Kernel(o.name, o.op, o.ns * scale, o.ns * scale / latency_ms, o.members, work, _least(work, peaks))
-        for o, work in zip(m.operators, _works(m, graph), strict=True)
+        Kernel(o.name, o.op, ms, ms / latency_ms, o.members, work, _least(work, peaks))
+        for o, ms, work in zip(m.operators, times_ms, _works(m, graph), strict=True)
     )
-    outside_ms = max(0.0, 1 - kernels_ns / total_ns) * latency_ms
-    return Breakdown(kernels, latency_ms, outside_ms, inflation=total_ns / 1e6 / latency_ms)
+    profiled_ns = m.operators_total_ns or sum(o.ns for o in m.operators)
+    return Breakdown(kernels, latency_ms, max(0.0, latency_ms - sum(times_ms)), profiled_ns / 1e6 / latency_ms)
+
+
+def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[float]:
+    """The kernels' times with what profiling added taken out again, where together they exceed the plain run.
+
+    A profiler adds about the same to each kernel, and no more than the shortest one took: so much of the
+    excess is subtracted from each, and the rest (a slower machine, say) in proportion. Where they do not
+    exceed the plain run nothing is added: what is missing ran outside of kernels or was not shown.
+    """
+    total = sum(kernels_ns)
+    if total <= plain_ns:
+        return list(kernels_ns)
+    each = min((total - plain_ns) / len(kernels_ns), min(kernels_ns))
+    left = [ns - each for ns in kernels_ns]
+    scale = plain_ns / sum(left) if sum(left) > 0 else 0.0
+    return [ns * scale for ns in left]
 
 
 def work_of(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, Sequence[Node]]) -> Work:

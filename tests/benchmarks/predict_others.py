@@ -125,12 +125,13 @@ def _networks(
     with_floor: bool = False,
 ) -> Networks:
     print(f"encoding {len(archs)} networks of {name}", file=sys.stderr)
-    graphs = [space.graph(arch) for arch in archs]
-    floor = {}
-    if with_floor:
-        digests = [graph.digest for graph in graphs]
-        floor = {device: metrics.noise_floor(ms, digests) for device, ms in latencies.items()}
-    return Networks(name, space, np.array(archs), PhysicalEncoder().transform(graphs), latencies, floor)
+    encoded, digests = [], []
+    for start in range(0, len(archs), 500):  # graphs of 15,000 cells at once would take gigabytes
+        graphs = [space.graph(arch) for arch in archs[start : start + 500]]
+        encoded.append(PhysicalEncoder().transform(graphs))
+        digests += [graph.digest for graph in graphs] if with_floor else []
+    floor = {d: metrics.noise_floor(ms, digests) for d, ms in latencies.items()} if with_floor else {}
+    return Networks(name, space, np.array(archs), np.concatenate(encoded), latencies, floor)
 
 
 def evaluate(
@@ -162,13 +163,20 @@ def evaluate(
 
 def run(folder: Path) -> list[Row]:
     rows = []
-    for networks in (nasbench201(folder), fbnet(folder), ofa(folder), *hat(folder)):
+    for networks in _every(folder):
         for device in networks.latencies_ms:
             rows += [evaluate(networks, device, "physical", PhysicalPredictor, networks.encoded, n) for n in SIZES]
             print(rows[-1], file=sys.stderr)
         if networks.name == "nasbench201":
             rows += _baselines(networks)
     return rows
+
+
+def _every(folder: Path) -> Iterable[Networks]:
+    yield nasbench201(folder)
+    yield fbnet(folder)
+    yield ofa(folder)
+    yield from hat(folder)
 
 
 def _baselines(networks: Networks) -> list[Row]:

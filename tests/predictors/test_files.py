@@ -78,7 +78,7 @@ def rewritten(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 2}, "has format 2; this version of hwprof reads 1; upgrade hwprof"),
+        ({"format": 2}, "has format 2; this hwprof reads format 1; upgrade hwprof"),
         ({"schema": "other"}, "holds 'other', not a predictor"),
         ({"predictor": "magic"}, "no predictor is named 'magic'; known: "),
         ({"parameters": {"magic": 1}}, "does not fit the predictor 'lut' installed here"),
