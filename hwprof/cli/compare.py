@@ -39,6 +39,7 @@ def compare(
     hwprof compare main.onnx branch.onnx --fail-above 5%
     """
     from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
     from hwprof import jobs
     from hwprof.cli import output, progress, results
@@ -57,7 +58,7 @@ def compare(
         if variant:
             if len(graphs) != 1:
                 raise InputError("--variant compares one model to its variant; give one model")
-            folder = Path(stack.enter_context(jobs.temporary_folder()))
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
             graphs.append(results.varied(graphs[0], variant, folder, calibration))
         opened = stack.enter_context(Store(store))
         on_progress = stack.enter_context(progress.bars(settings))

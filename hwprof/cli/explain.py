@@ -26,6 +26,8 @@ def explain(
     hwprof explain model.onnx model-int8.onnx
     hwprof explain mobilenet_v2 --variant int8
     """
+    from tempfile import TemporaryDirectory
+
     from hwprof import explain as explaining
     from hwprof import jobs
     from hwprof.cli import output, results
@@ -36,7 +38,7 @@ def explain(
     shapes = options.shapes(shape)
     if (after is None) == (variant is None):
         raise InputError("give a second model or --variant, and not both")
-    with jobs.temporary_folder() as folder:
+    with TemporaryDirectory(prefix="hwprof-") as folder:
         a = jobs.resolve(before, shapes)
         b = jobs.resolve(after, shapes) if after else results.varied(a, variant, Path(folder), calibration)
         found = jobs.explain(a, b, chosen)

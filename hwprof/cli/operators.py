@@ -33,6 +33,7 @@ def operators(
     hwprof operators model.onnx --by kernel --format csv > kernels.csv
     """
     from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
     from hwprof import jobs
     from hwprof.cli import output, progress, results
@@ -46,7 +47,7 @@ def operators(
     chosen = Device.load(device)
     settings = options.settings(target, budget, fast)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(jobs.temporary_folder()))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
         graph = results.varied(jobs.resolve(model, options.shapes(shape)), variant, folder, calibration)
         opened = stack.enter_context(Store(store))
         on_progress = stack.enter_context(progress.bars(settings))

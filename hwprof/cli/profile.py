@@ -39,6 +39,7 @@ def profile(
     hwprof profile model.onnx --variant int8 --format json > int8.json
     """
     from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
     from hwprof import jobs
     from hwprof.cli import progress, results
@@ -51,7 +52,7 @@ def profile(
     with ExitStack() as stack:
         failures = results.Failures()
         graphs = []
-        folder = Path(stack.enter_context(jobs.temporary_folder()))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
         for model in models:
             with failures.caught(model, several=len(models) > 1):
                 graph = jobs.resolve(model, shapes)

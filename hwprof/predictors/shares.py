@@ -112,6 +112,7 @@ def terms_to_record(terms: Sequence[Term]) -> list[list[str | float]]:
 
 
 def terms_to_arrays(terms: Sequence[Term]) -> dict[str, np.ndarray]:
+    """The coefficients, by the number of the term."""
     return {f"coefficients{i}": term.coefficients for i, term in enumerate(terms)}
 
 

@@ -1,10 +1,8 @@
-"""The jobs that the command line and the Python interface offer, each a few lines over the floors below."""
+"""Measuring jobs: profile, compare, operators, explain."""
 
 from __future__ import annotations
 
-import json
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +16,6 @@ from hwprof import onnx_io, workloads
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
 from hwprof.explain import Explanation
-from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.measure import ceilings, cores, environment, stop
 from hwprof.measure import compare as comparing
@@ -36,15 +33,6 @@ from hwprof.measurement import (
     ProtocolSettings,
     Status,
     slowdown,
-)
-from hwprof.report import (
-    comparison_markdown,
-    comparison_record,
-    profile_markdown,
-    profile_record,
-    render_comparison,
-    render_profile,
-    render_trace,
 )
 from hwprof.store import Store, key_of
 from hwprof.variants.apply import apply_variant
@@ -323,64 +311,3 @@ def explain(before: Graph, after: Graph, device: Device) -> Explanation:
     with machine_to_ourselves():
         slow, fast = (time_operators(graph, device, _EXPLAIN_RUNS)[0] for graph in (before, after))
     return explaining.explain(before, after, slow, fast, platform.machine())
-
-
-def write_report(
-    store: Path, out: Path, models: Sequence[str], device: str | None = None, *, comparison: bool = False,
-    trace_file: Path | None = None, with_peaks: bool = True, command: str = "",
-) -> list[Path]:  # fmt: skip
-    """Writes the page (.html), Markdown (.md) or JSON (.json) of what the store holds. Returns the files written.
-
-    Raises InputError when nothing in the store fits, or the file's ending is another.
-    """
-    if out.suffix not in (".html", ".md", ".json"):
-        raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
-    with _existing(store) as opened:
-        context = (opened.last_comparison() or "none") if comparison else ""
-        found = [m for m in opened.measurements(context) if _is_wanted(m, models, device)]
-        if not found:
-            raise InputError(f"the store {str(store)!r} holds no such measurement")
-        graphs = {m.digest: Graph.from_json(text) for m in found if (text := opened.graph(m.digest))}
-    ceilings_ = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
-    if comparison:
-        text = _comparison_text(comparing.compare_all(found[0], found[1:])[0], graphs, ceilings_, out, command)
-    else:
-        text = _profile_text(found, graphs, ceilings_, out, command)
-    write_text(out, text)
-    if trace_file is None:
-        return [out]
-    write_text(trace_file, render_trace(found, graphs))
-    return [out, trace_file]
-
-
-def _existing(path: Path) -> Store:
-    if not path.exists():
-        raise InputError(f"there is no store {str(path)!r}; hwprof profile makes one")
-    return Store(path)
-
-
-def _is_wanted(m: Measurement, models: Sequence[str], device: str | None) -> bool:
-    return (not models or m.model in models) and device in (None, m.device.name)
-
-
-def _profile_text(
-    found: Sequence[Measurement], graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
-) -> str:
-    if out.suffix == ".json":
-        return json.dumps([profile_record(m, graphs.get(m.digest)) for m in found], indent=2)
-    render = render_profile if out.suffix == ".html" else profile_markdown
-    return render(found, graphs, ceilings_, command)
-
-
-def _comparison_text(
-    comparison: Comparison, graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
-) -> str:
-    if out.suffix == ".json":
-        return json.dumps(comparison_record(comparison, graphs), indent=2)
-    render = render_comparison if out.suffix == ".html" else comparison_markdown
-    return render(comparison, graphs, ceilings_, command)
-
-
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """For variants that nobody asked to keep."""
-    return tempfile.TemporaryDirectory(prefix="hwprof-")
