@@ -14,19 +14,33 @@ CONV_BYTES = 4 * (3 * 64 + 8 * 27 + 8 * 64)  # input, filter, output of the Relu
 GEMM_MACS = 512 * 10
 
 
-def test_kernels_are_scaled_to_the_plain_run(measurement, graph):
+def test_kernels_that_leave_time_outside_keep_their_own(measurement, graph):
     m = measurement(10.0, inflation=1.25)
     found = operators.of_measurement(m, graph, None)
-    shares = [k.share for k in found.kernels]
-    assert shares == pytest.approx([0.60, 0.05, 0.25])
-    assert found.kernels[0].ms == pytest.approx(0.60 * m.latency_ms)
+    assert [k.share for k in found.kernels] == pytest.approx([0.60, 0.05, 0.25])
     assert found.outside_ms == pytest.approx(0.10 * m.latency_ms)
     assert found.inflation == pytest.approx(1.25 * 10.0 / m.latency_ms)
 
 
-def test_without_the_total_of_the_profiled_run_the_kernels_are_the_whole(measurement, graph):
-    found = operators.of_measurement(measurement(operators_total_ns=None), graph, None)
-    assert sum(k.share for k in found.kernels) == pytest.approx(1)
+def test_what_profiling_added_is_taken_from_each_kernel_alike():
+    # three kernels of 10, 20 and 70, each shown 5 longer
+    assert operators.without_profiling([15, 25, 75], 100) == pytest.approx([10, 20, 70])
+
+
+def test_no_kernel_gives_more_than_the_shortest_took_and_the_rest_shrinks_in_proportion():
+    # 60 too much: 10 from each of three, then 90 left for a plain run of 60
+    assert operators.without_profiling([10, 40, 70], 60) == pytest.approx([0, 20, 40])
+
+
+def test_kernels_below_the_plain_run_are_left_as_they_are():
+    assert operators.without_profiling([10, 20], 100) == [10, 20]
+
+
+def test_after_the_correction_kernels_never_exceed_the_plain_run(measurement, graph):
+    m = measurement(10.0)
+    longer = replace(m, operators=tuple(replace(o, ns=2 * o.ns) for o in m.operators))
+    found = operators.of_measurement(longer, graph, None)
+    assert sum(k.ms for k in found.kernels) == pytest.approx(m.latency_ms)
     assert found.outside_ms == pytest.approx(0)
 
 
