@@ -31,7 +31,9 @@ def compare(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
 ) -> int:
-    r"""Say whether models are faster than, slower than or the same as the first, by paired blocks.
+    """Say whether one network is faster than another.
+
+    Blocks of both alternate in the same processes; the verdict is faster, slower, same or inconclusive.
 
     \b
     hwprof compare before.onnx after.onnx

@@ -7,7 +7,10 @@ from hwprof.cli.options import Format
 
 
 def devices(format: options.FormatOption = Format.TABLE) -> None:  # noqa: A002 -- the option's name
-    """List the devices: shipped ones, those in ./devices and in $HWPROF_DEVICES."""
+    """List what can be measured on.
+
+    The shipped devices, those in ./devices and in $HWPROF_DEVICES.
+    """
     from hwprof import plugins
     from hwprof.cli import output
     from hwprof.device import Device, available

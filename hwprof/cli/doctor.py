@@ -10,7 +10,10 @@ def doctor(
     device: options.DeviceName = "cpu-1t",
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
-    """Check this machine: cores, clocks, temperature, pressure, timer. Exits with 3 when it is unfit."""
+    """Check whether this machine is fit to measure.
+
+    Cores, clocks, temperature, pressure, timer, memory. Exits with 3 when it is unfit.
+    """
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.errors import EnvironmentUnfitError

@@ -20,7 +20,9 @@ def explain(
     calibration: options.Calibration = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
-    r"""Find operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels.
+    """Find where a quantized model loses time.
+
+    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels.
 
     \b
     hwprof explain model.onnx model-int8.onnx

@@ -26,7 +26,9 @@ def operators(
     allow_unfit: options.AllowUnfit = False,
     by: Annotated[str, typer.Option(help="kind: a row per operator kind; kernel: one per executed kernel.")] = "both",
 ) -> int:
-    r"""Time each operator: share, scaled time, work, speed against the device's measured peaks.
+    """Show where the time goes, by operator.
+
+    Share, time without the profiler's, work, and speed against the device's measured peaks.
 
     \b
     hwprof operators mobilenet_v2

@@ -31,7 +31,9 @@ def profile(
     html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
 ) -> int:
-    r"""Measure the latency of networks on a device, until the interval is narrow enough.
+    """Measure how fast networks run on a device.
+
+    Fresh processes are added until the 95 % interval of the median is as narrow as --target.
 
     \b
     hwprof profile mobilenet_v2

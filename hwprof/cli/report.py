@@ -21,7 +21,9 @@ def report(
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
     peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
 ) -> None:
-    r"""Write a self-contained page of what was measured: verdict, distribution, operators, roofline, environment.
+    """Write a page of what was measured.
+
+    Self-contained: verdict, distribution, operators, roofline, anchors, environment.
 
     \b
     hwprof report -o report.html

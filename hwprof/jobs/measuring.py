@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -101,8 +101,8 @@ def profile(
 
 def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options: Options) -> Iterator[Outcome]:
     """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end."""
-    with machine_to_ourselves():
-        job = _Job.start(device, store, options)
+    job = _Job.start(device, store, options)
+    with job.undisturbed():
         waiting: dict[str, Graph] = {}  # by key: nothing is measured twice
         for graph in graphs:
             if (done := job.stored(graph)) is not None:
@@ -121,8 +121,8 @@ def compare(
     below two graphs, and the error of the first graph that could not be measured."""
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
-    with machine_to_ourselves():
-        job = _Job.start(device, store, options)
+    job = _Job.start(device, store, options)
+    with job.undisturbed():
         distinct = tuple(replace(g) for g in graphs)  # a network may be compared to itself
         group = job.group(distinct, context="compare:" + ",".join(g.digest for g in graphs))
         group.done = partial(_all_decided, settings=options.settings, margin=margin)
@@ -190,6 +190,10 @@ class _Job:
             device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],
             evidence, max(0.0, stamped - plain), tuple(warnings),
         )  # fmt: skip
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """The machine to ourselves, where its own speed is what is measured."""
+        return machine_to_ourselves() if self.evidence is Evidence.MEASURED else nullcontext()
 
     def session(self) -> Session:
         return Session(self.device, self.options.settings, self._keep, self.options.on_progress)

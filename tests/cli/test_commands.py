@@ -1,0 +1,52 @@
+"""The smaller commands: operators, explain, doctor, devices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwprof.__main__ import run
+
+
+def test_operators_of_a_network_add_up_and_keep_their_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run(["operators", "mobilenet_v3_small", "--fast", "--format", "json", "--store", str(tmp_path / "s.db")])
+    found = json.loads(capsys.readouterr().out)
+    total = sum(float(k["ms"]) for k in found["kernels"])
+    assert total + found["outside_ms"] == pytest.approx(found["latency_ms"], rel=0.02)
+    assert any(len(k["members"].split()) > 1 for k in found["kernels"]), "nothing was fused"
+    assert "Conv" in {k["operator"] for k in found["kinds"]}
+
+
+def test_explain_finds_what_a_quantized_network_loses(capsys: pytest.CaptureFixture[str]):
+    assert run(["explain", "mobilenet_v3_small", "--variant", "int8:s8s8", "--format", "json"]) == 0
+    kinds = {row["finding"] for row in json.loads(capsys.readouterr().out)}
+    assert kinds & {"slow types", "slower than float", "left in float", "Q/DQ not fused"}
+
+
+def test_explain_wants_one_other_model(capsys: pytest.CaptureFixture[str]):
+    assert run(["explain", "bert_tiny"]) == 2
+    assert "give a second model or --variant" in capsys.readouterr().err
+
+
+def test_doctor_shows_every_check(capsys: pytest.CaptureFixture[str]):
+    assert run(["doctor", "--format", "json"]) == 0
+    checks = json.loads(capsys.readouterr().out)
+    assert {"cores", "governor", "cpu pressure", "steal", "timer", "memory"} <= {c["check"] for c in checks}
+
+
+def test_doctor_refuses_a_device_that_the_machine_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "many.toml").write_text('schema = "hwprof.device/1"\nbackend = "onnxruntime"\nthreads = 512\n')
+    assert run(["doctor", "--device", str(tmp_path / "many.toml")]) == 3
+    assert "unfit" in capsys.readouterr().out
+
+
+def test_devices_lists_what_is_shipped_and_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mine.toml").write_text('schema = "hwprof.device/1"\nbackend = "onnxruntime"\n')
+    monkeypatch.setenv("HWPROF_DEVICES", str(tmp_path))
+    assert run(["devices", "--format", "csv"]) == 0
+    names = {line.split(",")[0] for line in capsys.readouterr().out.splitlines()}
+    assert {"mine", "cpu-1t", "cpu-all", "roofline-edge-gpu"} <= names

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwprof.__main__ import run
+
+ANALYTIC = ("--device", "roofline-edge-gpu", "--fast")
+
+
+@pytest.fixture
+def compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Runs `hwprof compare` on the analytic device. Returns its status, standard output and standard error."""
+
+    def run_compare(*arguments: str, device: tuple[str, ...] = ANALYTIC) -> tuple[int, str, str]:
+        status = run(["compare", *arguments, *device, "--store", str(tmp_path / "s.db")])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run_compare
+
+
+def test_the_json_of_a_comparison_holds_verdict_ratio_and_both_records(compare):
+    status, out, _ = compare("resnet18", "resnet50", "--format", "json")
+    record = json.loads(out)
+    assert status == 0
+    assert record["verdict"] == "slower"
+    assert record["low"] <= record["ratio"] <= record["high"]
+    assert record["pairs"] > 0
+    assert record["a"]["model"] == "resnet18"
+    assert record["ratio"] == pytest.approx(
+        record["b"]["latency_ms"]["median"] / record["a"]["latency_ms"]["median"], rel=1e-6
+    )
+
+
+def test_a_network_is_as_fast_as_itself(compare):
+    assert json.loads(compare("bert_tiny", "bert_tiny", "--format", "json")[1])["verdict"] == "same"
+
+
+def test_the_gate_fails_only_above_its_limit(compare):
+    record = json.loads(compare("resnet18", "mobilenet_v2", "--format", "json")[1])
+    above, below = record["ratio"] - 1 - 0.01, record["ratio"] - 1 + 0.01
+    assert 0 < above < below < 1
+    assert compare("resnet18", "mobilenet_v2", "--fail-above", f"{above:.4f}")[0] == 1
+    assert compare("resnet18", "mobilenet_v2", "--fail-above", f"{below:.4f}")[0] == 0
+    assert compare("mobilenet_v2", "resnet18", "--fail-above", "1%")[0] == 0
+
+
+def test_a_noisy_difference_decides_nothing_and_says_what_to_do(compare, tmp_path: Path):
+    (tmp_path / "noisy.toml").write_text(
+        'schema = "hwprof.device/1"\nbackend = "roofline"\n[options]\npeak_macs_per_s = 1e12\n'
+        "peak_bytes_per_s = 1e11\nlaunch_ns = 1000000\nnoise = 0.5\n"
+    )
+    noisy = ("--device", str(tmp_path / "noisy.toml"), "--fast", "--margin", "1%")
+    status, _, err = compare("bert_tiny", "bert_tiny", device=noisy)
+    assert status == 4
+    assert "decides nothing yet; raise --budget" in err
+
+
+def test_several_are_each_compared_to_the_first(compare):
+    _, out, _ = compare("bert_tiny", "mobilenet_v3_small", "resnet18", "--format", "csv")
+    assert [line.split(",")[:2] for line in out.splitlines()[1:]] == [
+        ["bert_tiny", "mobilenet_v3_small"],
+        ["bert_tiny", "resnet18"],
+    ]
+
+
+def test_a_variant_is_compared_to_its_model(compare):
+    status, out, err = compare("mobilenet_v3_small", "--variant", "prune:0.5", "--format", "json")
+    record = json.loads(out)
+    assert status == 0
+    assert record["verdict"] == "faster"
+    assert record["b"]["macs"] < 0.5 * record["a"]["macs"]
+    assert "its accuracy does not" in err
+
+
+def test_a_page_of_the_comparison_is_written(compare, tmp_path: Path):
+    status, _, err = compare("bert_tiny", "resnet18", "--html", str(tmp_path / "c.html"))
+    assert status == 0
+    assert f"wrote {tmp_path / 'c.html'}" in err
+    assert "resnet18" in (tmp_path / "c.html").read_text(encoding="utf-8")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwprof.__main__ import run
+
+
+@pytest.fixture
+def store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Holds two profiles and a comparison on the analytic device."""
+    path = tmp_path / "s.db"
+    common = ("--device", "roofline-edge-gpu", "--fast", "--store", str(path))
+    assert run(["profile", "bert_tiny", "resnet18", *common]) == 0
+    assert run(["compare", "bert_tiny", "resnet18", *common]) == 0
+    capsys.readouterr()
+    return path
+
+
+def report(store: Path, *arguments: object) -> int:
+    return run(["report", *map(str, arguments), "--store", str(store)])
+
+
+def test_the_page_stands_alone_and_says_that_nothing_was_measured(store: Path, tmp_path: Path):
+    assert report(store, "-o", tmp_path / "r.html") == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "bert_tiny" in page
+    assert "resnet18" in page
+    assert "nalytic" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_json_holds_every_profile_and_only_those_asked_for(store: Path, tmp_path: Path):
+    report(store, "-o", tmp_path / "r.json")
+    assert [r["model"] for r in json.loads((tmp_path / "r.json").read_text())] == ["bert_tiny", "resnet18"]
+    report(store, "resnet18", "-o", tmp_path / "r.json")
+    assert [r["model"] for r in json.loads((tmp_path / "r.json").read_text())] == ["resnet18"]
+
+
+def test_markdown_begins_with_the_verdict(store: Path, tmp_path: Path):
+    report(store, "resnet18", "-o", tmp_path / "r.md")
+    assert "resnet18 is calculated to take" in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+def test_the_last_comparison_has_a_page_of_its_own(store: Path, tmp_path: Path):
+    assert report(store, "--comparison", "-o", tmp_path / "c.json") == 0
+    assert json.loads((tmp_path / "c.json").read_text())["verdict"] == "slower"
+
+
+def test_the_trace_holds_the_kernels_of_an_inference(store: Path, tmp_path: Path):
+    assert report(store, "bert_tiny", "-o", tmp_path / "r.html", "--trace", tmp_path / "t.json") == 0
+    names = {e.get("name") for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"]}
+    assert any(str(name).startswith("MatMul") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing-of-the-kind"], "holds no such measurement"),
+        (["-o", "r.pdf"], "a report is an .html, .md or .json file, not 'r.pdf'"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(
+    store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+):
+    assert report(store, *arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert report(tmp_path / "missing.db") == 2
+    assert "there is no store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
