@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 NOISES = np.geomspace(1e-3, 0.3, 9)
 PRIOR_SHARES = (0.1, 0.3, 1.0)
-LEAST_WEIGHT = 0.02  # of the posterior; models with less are left out
+LEAST_WEIGHT = 0.02  # models with less of the posterior (in a mixture: of the best one's) are left out
 HUBER_ROUNDS = 2
 HUBER_WIDTH = 1.0  # in robust standard deviations of the residual
 _MAD_TO_SIGMA = 1.4826
@@ -84,7 +84,7 @@ def mixture(candidates: Mapping[str, Candidate], latencies_ms: np.ndarray) -> tu
     ]
     log_weights = np.array([log_weight for *_, log_weight in found])
     weights = np.exp(log_weights - log_weights.max())
-    weights[weights < LEAST_WEIGHT * weights.sum()] = 0
+    weights[weights < LEAST_WEIGHT] = 0
     weights /= weights.sum()
     return tuple(
         Term(name, float(weight), fitted.intercept_ms, fitted.coefficients)

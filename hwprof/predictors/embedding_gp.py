@@ -1,0 +1,129 @@
+"""A Gaussian process over learned embeddings of layer sequences: ESNAC (Cao et al., arXiv 1902.00383).
+
+A bidirectional LSTM reads a network layer by layer; the mean of its outputs, scaled to length 1, is the
+embedding, and exp(-|h - h'|^2 / 0.02) the kernel. Trained by the leave-one-out likelihood, here in closed
+form (Rasmussen and Williams, 2006, section 5.4.2) instead of n inversions per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwprof.encoders.layers import LayerEncoder
+from hwprof.encoders.one_hot import OneHotEncoder
+from hwprof.graph import Graph
+from hwprof.predictors import neural
+from hwprof.predictors.base import LatencyPredictor, State, architectures, checked_latencies
+
+LENGTH_SQUARED = 0.01
+NOISE = 0.05  # variance, of standardized log latencies
+
+
+class Embedding(nn.Module):
+    """[n, n_layers, n_features] and their lengths [n] to [n, 2 * hidden] on the unit sphere."""
+
+    def __init__(self, n_features: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_features, hidden, bidirectional=True, batch_first=True)
+
+    def forward(self, sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(sequences, lengths, batch_first=True, enforce_sorted=False)
+        outputs, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return nn.functional.normalize(outputs.sum(dim=1) / lengths[:, None], dim=1)
+
+
+class EmbeddingPredictor(LatencyPredictor):
+    """X: architectures (a layer per position) or graphs (those operators that multiply matrices)."""
+
+    def __init__(self, hidden: int = 24, steps: int = 100, learning_rate: float = 1e-2, seed: int = 0) -> None:
+        self.hidden = hidden
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.seed = seed
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> EmbeddingPredictor:
+        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
+        log_ms = np.log(checked_latencies(X, y))
+        self.kinds_, self.choices_ = None, None
+        if isinstance(X[0], Graph):
+            self.kinds_ = LayerEncoder.learned(X).kinds
+        else:
+            self.choices_ = OneHotEncoder().fit(architectures(X)).choices_
+        self.centre_, self.spread_ = float(log_ms.mean()), float(log_ms.std())
+        target = neural.as_tensor((log_ms - self.centre_) / self.spread_)
+        sequences, lengths = self._sequences(X)
+        self.module_ = neural.seeded(self.seed, lambda: Embedding(sequences.shape[2], self.hidden))
+
+        def loss(_step: int) -> torch.Tensor:
+            error, variance = left_out(self.module_(sequences, lengths), target)
+            return (error**2 / variance + variance.log()).mean() / 2
+
+        neural.train(self.module_, loss, self.steps, self.learning_rate)
+        with torch.no_grad():
+            self.points_ = self.module_(sequences, lengths)
+            self.solved_ = torch.linalg.solve(_noisy(self.points_), target)
+            self.errors_ = left_out(self.points_, target)[0].numpy().astype(float) * self.spread_
+        return self
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns [n], ms."""
+        self.require_fitted()
+        with torch.no_grad():
+            standardized = _kernel(self.module_(*self._sequences(X)), self.points_) @ self.solved_
+        return np.asarray(np.exp(self.centre_ + self.spread_ * standardized.numpy().astype(float)))
+
+    def state(self) -> State:
+        self.require_fitted()
+        settings = {
+            "kinds": self.kinds_, "choices": self.choices_, "centre": self.centre_, "spread": self.spread_,
+            "features": self.module_.lstm.input_size,
+        }  # fmt: skip
+        arrays = {"errors": self.errors_, "points": self.points_.numpy(), "solved": self.solved_.numpy()}
+        return State(settings, arrays, {"lstm.safetensors": neural.weights_of(self.module_)})
+
+    def restore(self, state: State) -> Self:
+        settings = state.settings
+        self.kinds_, self.choices_ = settings["kinds"], settings["choices"]
+        self.centre_, self.spread_ = float(settings["centre"]), float(settings["spread"])
+        self.module_ = Embedding(int(settings["features"]), self.hidden)
+        neural.restore_weights(self.module_, state.files["lstm.safetensors"])
+        self.points_, self.solved_ = (torch.from_numpy(state.arrays[name]) for name in ("points", "solved"))
+        self.errors_ = state.arrays["errors"]
+        return self
+
+    def _sequences(self, X: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """[n, longest, n_features], filled up with zeros, and the lengths [n]."""
+        layers = [torch.from_numpy(rows) for rows in self._layers(X)]
+        return nn.utils.rnn.pad_sequence(layers, batch_first=True), torch.tensor([len(rows) for rows in layers])
+
+    def _layers(self, X: Sequence[Any]) -> list[np.ndarray]:
+        if self.kinds_ is not None:
+            encoder = LayerEncoder(self.kinds_)
+            every = [encoder(graph).features for graph in X]
+            return [rows[rows[:, -4] > 0] if (rows[:, -4] > 0).any() else rows for rows in every]
+        archs, choices = architectures(X), self.choices_ or ()
+        codes = OneHotEncoder(choices).fit(archs).transform(archs)
+        ends = np.cumsum(choices)
+        # one row per position: its one-hot code at the columns of that position, so that positions differ
+        owner = np.searchsorted(ends, np.arange(ends[-1]), side="right")
+        return [(owner == np.arange(len(choices))[:, None]) * code.astype(np.float32) for code in codes]
+
+
+def left_out(points: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """points: [n, k]; target: [n]. Returns the error and the variance of each, predicted from all the others."""
+    inverse = torch.linalg.inv(_noisy(points))
+    return inverse @ target / inverse.diagonal(), 1 / inverse.diagonal()
+
+
+def _noisy(points: torch.Tensor) -> torch.Tensor:
+    return _kernel(points, points) + NOISE * torch.eye(len(points))
+
+
+def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a: [n, k], b: [m, k], of length 1. Returns [n, m]."""
+    return torch.exp((a @ b.T - 1) / LENGTH_SQUARED)  # |a - b|^2 = 2 - 2 a.b
