@@ -53,8 +53,8 @@ def test_a_noisy_difference_decides_nothing_and_says_what_to_do(compare, tmp_pat
         'schema = "hwprof.device/1"\nbackend = "roofline"\n[options]\npeak_macs_per_s = 1e12\n'
         "peak_bytes_per_s = 1e11\nlaunch_ns = 1000000\nnoise = 0.5\n"
     )
-    noisy = ("--device", str(tmp_path / "noisy.toml"), "--fast", "--margin", "1%")
-    status, _, err = compare("bert_tiny", "bert_tiny", device=noisy)
+    noisy = ("--device", str(tmp_path / "noisy.toml"), "--fast")
+    status, _, err = compare("bert_tiny", "--variant", "fp16", device=noisy)
     assert status == 4
     assert "decides nothing yet; raise --budget" in err
 
