@@ -8,6 +8,7 @@ form (Rasmussen and Williams, 2006, section 5.4.2) instead of n inversions per s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -29,12 +30,31 @@ class Embedding(nn.Module):
 
     def __init__(self, n_features: int, hidden: int) -> None:
         super().__init__()
+        self.n_features = n_features
         self.lstm = nn.LSTM(n_features, hidden, bidirectional=True, batch_first=True)
 
     def forward(self, sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         packed = nn.utils.rnn.pack_padded_sequence(sequences, lengths, batch_first=True, enforce_sorted=False)
         outputs, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         return nn.functional.normalize(outputs.sum(dim=1) / lengths[:, None], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingProcess:
+    """A trained process. points: [n, 2 * hidden] and solved: [n], of the training networks; `centre` and
+    `spread` of their log ms."""
+
+    embedding: Embedding
+    centre: float
+    spread: float
+    points: torch.Tensor
+    solved: torch.Tensor
+
+    def predict(self, sequences: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
+        """[n], ms."""
+        with torch.no_grad():
+            standardized = _kernel(self.embedding(sequences, lengths), self.points) @ self.solved
+        return np.asarray(np.exp(self.centre + self.spread * standardized.numpy().astype(float)))
 
 
 class EmbeddingPredictor(LatencyPredictor):
@@ -48,53 +68,63 @@ class EmbeddingPredictor(LatencyPredictor):
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> EmbeddingPredictor:
         """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
-        log_ms = np.log(checked_latencies(X, y))
+        latencies_ms = checked_latencies(X, y)
         self.kinds_, self.choices_ = None, None
         if isinstance(X[0], Graph):
             self.kinds_ = LayerEncoder.learned(X).kinds
         else:
             self.choices_ = OneHotEncoder().fit(architectures(X)).choices_
-        self.centre_, self.spread_ = float(log_ms.mean()), float(log_ms.std())
-        target = neural.as_tensor((log_ms - self.centre_) / self.spread_)
         sequences, lengths = self._sequences(X)
-        self.module_ = neural.seeded(self.seed, lambda: Embedding(sequences.shape[2], self.hidden))
 
-        def loss(_step: int) -> torch.Tensor:
-            error, variance = left_out(self.module_(sequences, lengths), target)
-            return (error**2 / variance + variance.log()).mean() / 2
+        def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            process = self._trained(sequences[train], lengths[train], latencies_ms[train])
+            return process.predict(sequences[test], lengths[test])
 
-        neural.train(self.module_, loss, self.steps, self.learning_rate)
-        with torch.no_grad():
-            self.points_ = self.module_(sequences, lengths)
-            self.solved_ = torch.linalg.solve(_noisy(self.points_), target)
-            self.errors_ = left_out(self.points_, target)[0].numpy().astype(float) * self.spread_
+        self.errors_ = neural.left_out_errors(fit_and_predict, latencies_ms, self.seed)
+        self.process_ = self._trained(sequences, lengths, latencies_ms)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
-        with torch.no_grad():
-            standardized = _kernel(self.module_(*self._sequences(X)), self.points_) @ self.solved_
-        return np.asarray(np.exp(self.centre_ + self.spread_ * standardized.numpy().astype(float)))
+        return self.process_.predict(*self._sequences(X))
 
     def state(self) -> State:
         self.require_fitted()
+        process = self.process_
         settings = {
-            "kinds": self.kinds_, "choices": self.choices_, "centre": self.centre_, "spread": self.spread_,
-            "features": self.module_.lstm.input_size,
+            "kinds": self.kinds_, "choices": self.choices_, "centre": process.centre, "spread": process.spread,
+            "features": process.embedding.n_features,
         }  # fmt: skip
-        arrays = {"errors": self.errors_, "points": self.points_.numpy(), "solved": self.solved_.numpy()}
-        return State(settings, arrays, {"lstm.safetensors": neural.weights_of(self.module_)})
+        arrays = {"errors": self.errors_, "points": process.points.numpy(), "solved": process.solved.numpy()}
+        return State(settings, arrays, {"lstm.safetensors": neural.weights_of(process.embedding)})
 
     def restore(self, state: State) -> Self:
         settings = state.settings
         self.kinds_, self.choices_ = settings["kinds"], settings["choices"]
-        self.centre_, self.spread_ = float(settings["centre"]), float(settings["spread"])
-        self.module_ = Embedding(int(settings["features"]), self.hidden)
-        neural.restore_weights(self.module_, state.files["lstm.safetensors"])
-        self.points_, self.solved_ = (torch.from_numpy(state.arrays[name]) for name in ("points", "solved"))
+        embedding = Embedding(int(settings["features"]), self.hidden)
+        neural.restore_weights(embedding, state.files["lstm.safetensors"])
+        points, solved = (torch.from_numpy(state.arrays[name]) for name in ("points", "solved"))
+        self.process_ = EmbeddingProcess(
+            embedding, float(settings["centre"]), float(settings["spread"]), points, solved
+        )  # fmt: skip
         self.errors_ = state.arrays["errors"]
         return self
+
+    def _trained(self, sequences: torch.Tensor, lengths: torch.Tensor, latencies_ms: np.ndarray) -> EmbeddingProcess:
+        log_ms = np.log(latencies_ms)
+        centre, spread = float(log_ms.mean()), float(log_ms.std())
+        target = neural.as_tensor((log_ms - centre) / max(spread, 1e-6))
+        embedding = neural.seeded(self.seed, lambda: Embedding(sequences.shape[2], self.hidden))
+
+        def loss(_step: int) -> torch.Tensor:
+            error, variance = left_out(embedding(sequences, lengths), target)
+            return (error**2 / variance + variance.log()).mean() / 2
+
+        neural.train(embedding, loss, self.steps, self.learning_rate)
+        with torch.no_grad():
+            points = embedding(sequences, lengths)
+            return EmbeddingProcess(embedding, centre, spread, points, torch.linalg.solve(_noisy(points), target))
 
     def _sequences(self, X: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """[n, longest, n_features], filled up with zeros, and the lengths [n]."""

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from hwprof import metrics
+from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
+from hwprof.errors import InputError
+from hwprof.predictors import files
+from hwprof.predictors.physical import PhysicalPredictor
+from hwprof.predictors.transfer import TransferPredictor
+
+
+def latencies(graphs, launch_ms, mac_ms):
+    rows = by_hypothesis(PhysicalEncoder().transform(graphs))[:, 0]
+    launches, macs = (rows[:, QUANTITIES.index(name)] for name in ("total launches", "total macs"))
+    return 1 + launch_ms * launches + mac_ms * macs
+
+
+@pytest.fixture(scope="module")
+def sources(graphs):
+    """Devices bound by launches and by multiply-adds."""
+    kinds = [(0.2, 1e-7), (0.01, 4e-6)]
+    return [PhysicalPredictor(process="never").fit(graphs, latencies(graphs, *kind)) for kind in kinds]
+
+
+def test_four_measurements_of_a_device_like_another_are_enough(graphs, sources):
+    ms = 3 * latencies(graphs, 0.01, 4e-6)
+    chosen = [int(i) for i in np.argsort(ms)[[3, 20, 40, 55]]]
+    predictor = TransferPredictor(sources).fit([graphs[i] for i in chosen], ms[chosen])
+    assert metrics.mape(ms, predictor.predict(graphs)) < 3
+
+
+def test_a_device_between_two_others_is_learned_from_ten(graphs, sources):
+    ms = latencies(graphs, 0.1, 2e-6)
+    predictor = TransferPredictor(sources).fit(graphs[:10], ms[:10])
+    assert metrics.mape(ms[10:], predictor.predict(graphs[10:])) < 2
+
+
+def test_the_sources_stay_fitted_in_a_clone(graphs, sources):
+    ms = latencies(graphs, 0.1, 2e-6)
+    assert clone(TransferPredictor(sources)).fit(graphs[:10], ms[:10]).predict(graphs[:1]) > 0
+
+
+def test_the_sources_travel_in_the_file(tmp_path, graphs, sources):
+    predictor = TransferPredictor(sources, seed=4).fit(graphs[:10], latencies(graphs, 0.1, 2e-6)[:10])
+    files.save(predictor, tmp_path / "x.hwp")
+    again = files.load(tmp_path / "x.hwp")
+    assert again.seed == 4
+    assert np.array_equal(again.predict(graphs), predictor.predict(graphs))
+
+
+def test_transfer_from_nowhere_is_refused(graphs):
+    with pytest.raises(InputError, match="needs predictors of other devices"):
+        TransferPredictor().fit(graphs, latencies(graphs, 0.1, 2e-6))

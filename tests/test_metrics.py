@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from hwprof import metrics
+from hwprof.errors import InputError
+
+
+def test_errors_are_relative_to_the_measured_value():
+    measured, predicted = np.array([10.0, 20.0]), np.array([11.0, 14.0])
+    assert metrics.mape(measured, predicted) == pytest.approx(20)
+    assert metrics.within(measured, predicted, 15) == 50
+
+
+def test_the_border_counts_as_within():
+    assert metrics.within(np.array([8.0]), np.array([9.0]), 12.5) == 100
+
+
+def test_coverage_is_the_share_inside_of_the_intervals():
+    assert metrics.coverage(np.array([1.0, 2, 3, 4]), np.array([0.0, 2, 4, 4]), np.array([2.0, 2, 5, 5])) == 75
+
+
+def test_kendalls_tau_counts_ordered_against_swapped_pairs():
+    assert metrics.kendall(np.array([1, 2, 3]), np.array([1, 3, 2])) == pytest.approx(1 / 3)
+    assert metrics.kendall(np.array([1, 2, 3, 4]), np.array([4, 3, 2, 1])) == -1
+
+
+def test_kendalls_tau_leaves_ties_out_of_the_scale():
+    # of 3 pairs one is tied in b: (2 - 0) / sqrt(3 * 2)
+    assert metrics.kendall(np.array([1, 2, 3]), np.array([1, 1, 2])) == pytest.approx(2 / np.sqrt(6))
+
+
+def test_spearmans_rho_correlates_ranks():
+    assert metrics.spearman(np.array([1, 10, 100]), np.array([1, 2, 3])) == pytest.approx(1)
+    assert metrics.spearman(np.array([1, 2, 3]), np.array([1, 3, 2])) == pytest.approx(0.5)
+
+
+def test_a_constant_ranks_nothing():
+    assert np.isnan(metrics.kendall(np.ones(3), np.arange(3)))
+    assert np.isnan(metrics.spearman(np.ones(3), np.arange(3)))
+
+
+def test_the_noise_floor_is_the_error_of_the_group_means():
+    # group a: mean 10 of 8 and 12, errors 25 % and 16.7 %; b stands alone
+    assert metrics.noise_floor(np.array([8.0, 12.0, 5.0]), ["a", "a", "b"]) == pytest.approx((25 + 100 / 6) / 2)
+    assert np.isnan(metrics.noise_floor(np.array([8.0, 12.0]), ["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("measured", "predicted"),
+    [([], []), ([1.0], [1.0, 2.0]), ([1.0, 0.0], [1.0, 1.0])],
+    ids=["none", "lengths", "zero"],
+)
+def test_what_has_no_relative_error_is_refused(measured, predicted):
+    with pytest.raises(InputError, match="needs"):
+        metrics.mape(np.array(measured), np.array(predicted))
