@@ -8,10 +8,14 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported when first asked for, so that `import hwprof` loads no library.
 _HOMES = {
+    "Budget": "hwprof.budget",
     "Device": "hwprof.device",
+    "ExpectedLatency": "hwprof.expected_latency",
     "Graph": "hwprof.graph",
     "GraphBuilder": "hwprof.builder",
     "HwprofError": "hwprof.errors",
+    "LatencyLoss": "hwprof.latency_loss",
+    "LatencyTable": "hwprof.latency_table",
     "Measurement": "hwprof.measurement",
     "Options": "hwprof.jobs",
     "ProtocolSettings": "hwprof.measurement",

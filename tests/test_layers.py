@@ -11,7 +11,7 @@ FLOORS = [
     {"cost", "dataset", "dataset_import", "store", "plugins", "onnx_io", "torch_io", "builder"},
     {"encoders", "variants", "interfaces"},
     {"sampling", "spaces", "workloads", "predictors", "latency_table", "backends"},
-    {"testing", "measure", "report", "explain", "expected_latency", "budget"},
+    {"testing", "measure", "report", "explain", "arch_latency", "expected_latency", "budget"},
     {"search", "compress", "fleet"},
     {"jobs"},
     {"cli"},

@@ -11,6 +11,7 @@ from hwprof.cli.compare import compare
 from hwprof.cli.devices import devices
 from hwprof.cli.doctor import doctor
 from hwprof.cli.explain import explain
+from hwprof.cli.lut import app as lut
 from hwprof.cli.operators import operators
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
@@ -41,3 +42,5 @@ def _main(
 
 for command in (doctor, devices, profile, operators, compare, explain, report):
     app.command()(command)
+
+app.add_typer(lut, name="lut")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
+from hwprof import metrics
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, LatencyFunction
 from hwprof.latency_table import calibration, operators
-from hwprof.latency_table.operators import Attribute
+from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.staircase import NumericAttribute
 from hwprof.latency_table.table import CHOICE, LatencyTable, Metadata, Row
 from hwprof.measurement import Measurement
@@ -21,8 +23,8 @@ from hwprof.measurement import Measurement
 class TableCheck:
     """Sums against whole networks. MAPE in percent; `within_10` is the share within 10 %, calibrated.
 
-    The calibrated figures leave each network out of the calibration that judges it. `table` is the table
-    with the calibration stored in it.
+    The calibrated figures leave each network out of the calibration that judges it; `stored_mape` is that of
+    the calibration that the table came with, None without one. `table` holds the new calibration.
     """
 
     table: LatencyTable
@@ -30,6 +32,7 @@ class TableCheck:
     raw_mape: float
     calibrated_mape: float
     within_10: float
+    stored_mape: float | None = None
 
 
 def build_from_measurements(
@@ -51,16 +54,16 @@ def build_from_measurements(
 
 
 def build_from_predictions(
-    graphs: Sequence[Graph], latency_ms: LatencyFunction, metadata: Metadata, numeric: Sequence[NumericAttribute] = ()
+    found: Sequence[tuple[Operator, Graph]],
+    latency_ms: LatencyFunction,
+    metadata: Metadata,
+    numeric: Sequence[NumericAttribute] = (),
 ) -> LatencyTable:
-    """Predicts every operator of the graphs as a network of its own. `metadata.protocol` should name the predictor."""
-    found = operators.distinct(graphs)
+    """found: operators, each with the network of its own that is predicted. `metadata.protocol` should name
+    the predictor."""
     ms = latency_ms([single for _, single in found])
-    return LatencyTable(
-        metadata,
-        tuple(Row.of(o.op, o.attributes, float(t)) for (o, _), t in zip(found, ms, strict=True)),
-        tuple(numeric),
-    )
+    rows = tuple(Row.of(o.op, o.attributes, float(t)) for (o, _), t in zip(found, ms, strict=True))
+    return LatencyTable(metadata, rows, tuple(numeric))
 
 
 def build_from_choices(choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata) -> LatencyTable:
@@ -82,6 +85,30 @@ def build_from_choices(choice_ms: Sequence[np.ndarray], constant_ms: float, meta
     return LatencyTable(metadata, tuple(rows))
 
 
+class ChoiceRegression(Protocol):
+    """A fitted sum of what choices add, as the predictor `lut` is one. errors_: [n], log(measured / predicted)
+    of networks left out."""
+
+    base_ms_: float
+    errors_: np.ndarray
+
+    @property
+    def costs_ms_(self) -> list[np.ndarray]: ...
+    def fit(self, X: Sequence[Arch], y: np.ndarray) -> ChoiceRegression: ...
+
+
+def fit_choices(
+    regression: ChoiceRegression, archs: Sequence[Arch], latency_ms: Sequence[float] | np.ndarray, metadata: Metadata
+) -> LatencyTable:
+    """The table of choices that fits whole networks best, calibrated by its errors on networks left out.
+
+    Raises InputError when there are fewer networks than free entries.
+    """
+    fitted = regression.fit(archs, np.asarray(latency_ms, float))
+    table = build_from_choices(fitted.costs_ms_, fitted.base_ms_, metadata)
+    return table.with_calibration(calibration.of_end_to_end(np.expm1(fitted.errors_)))
+
+
 def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Sequence[float]) -> TableCheck:
     """Calibrates the table on networks that were measured whole.
 
@@ -94,12 +121,14 @@ def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Se
     # A residual per pair of operators must earn its place: on few networks it only fits their noise.
     patterned = calibration.fit(sums, measured_ms, pairs) if pairs else plain
     best = min(plain, patterned, key=lambda c: c.mape)
+    stored = metrics.mape(measured_ms, table.network_ms(networks)) if table.calibration else None
     return TableCheck(
         table=table.with_calibration(best),
         networks=len(sums),
         raw_mape=100 * best.raw_mape,
         calibrated_mape=100 * best.mape,
         within_10=best.within_10,
+        stored_mape=stored,
     )
 
 

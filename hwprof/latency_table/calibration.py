@@ -95,6 +95,21 @@ def fit(
     )
 
 
+def of_end_to_end(residuals: np.ndarray) -> Calibration:
+    """Of a table whose sums are whole networks already. residuals: [n], measured / estimated - 1 of networks
+    that the estimate did not see."""
+    errors = np.abs(1 / (1 + residuals) - 1)
+    return Calibration(
+        a_ms=0.0,
+        b=1.0,
+        quantiles=_quantiles(residuals),
+        networks=len(residuals),
+        mape=float(errors.mean()),
+        raw_mape=float(errors.mean()),
+        within_10=float(np.mean(errors <= 0.1)),
+    )
+
+
 def _frequent(pairs: Sequence[Mapping[tuple[str, str], int]]) -> list[tuple[str, str]]:
     names = sorted({pair for p in pairs for pair in p})
     columns = {pair: [p.get(pair, 0) for p in pairs] for pair in names}

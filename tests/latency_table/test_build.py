@@ -5,6 +5,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.latency_table import NumericAttribute
 from hwprof.latency_table.build import build_from_choices, build_from_measurements, build_from_predictions, check
+from hwprof.latency_table.operators import distinct
 from tests.latency_table.tables import METADATA, choices
 from tests.samples import make_measurement, make_process
 
@@ -35,7 +36,7 @@ def test_operators_are_predicted_as_networks_of_their_own():
     b = GraphBuilder("net")
     graph = b.build(b.relu(b.conv(b.input((1, 3, 8, 8)), 4, 3)))
     table = build_from_predictions(
-        [graph], lambda graphs: np.array([float(len(g.weights) + 1) for g in graphs]), METADATA
+        distinct([graph]), lambda graphs: np.array([float(len(g.weights) + 1) for g in graphs]), METADATA
     )
     assert table([graph]).tolist() == [sum(row.ms for row in table.rows)]
     assert {row.op for row in table.rows} == {"Conv", "Relu"}

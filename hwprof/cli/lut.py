@@ -1,0 +1,338 @@
+"""`hwprof lut`: latency tables, built, checked against whole networks, converted, drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+from hwprof.errors import InputError, NotConvergedError
+
+if TYPE_CHECKING:
+    from hwprof.device import Device
+    from hwprof.jobs.tables import Workbench
+    from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
+    from hwprof.latency_table.operators import Attribute
+    from hwprof.measurement import ProtocolSettings
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Latency tables: build, check, convert and draw them."
+)
+
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A table of hwprof's: a .json or .parquet file.")]
+SpaceName = Annotated[str | None, typer.Option("--space", "-s", help="A search space instead of models.")]
+Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table's file: .json or .parquet.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
+    ] = None,
+    space: SpaceName = None,
+    rows: Annotated[
+        Literal["operators", "choices"],
+        typer.Option(help="operators: one row each, timed alone; choices: what each choice of the space adds."),
+    ] = "operators",
+    networks: Annotated[int | None, typer.Option(help="How many networks of the space are taken.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
+    ] = None,
+    predictor: Annotated[
+        Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
+    ] = None,
+    device: options.DeviceName = "cpu-1t",
+    shape: options.ShapeTexts = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    seed: Seed = 0,
+) -> int:
+    """Build a table of operators, or of the choices of a search space.
+
+    Each operator is timed as a network of its own; what choices add is fitted to whole networks.
+
+    \b
+    hwprof lut build mobilenet_v2 -o mobilenet_v2.json
+    hwprof lut build mobilenet_v2 --sweep cout=16:128:16 -o staircase.json
+    hwprof lut build --space fbnet --rows choices --predictor fbnet.hwp -o fbnet.json
+    """
+    from hwprof import jobs, plugins
+    from hwprof.cli import output
+    from hwprof.device import Device
+    from hwprof.jobs import tables
+
+    if (space is None) == (not models):
+        raise InputError("give models or --space, and not both")
+    if rows == "choices" and (space is None or sweep):
+        raise InputError("--rows choices needs --space and takes no --sweep")
+    if not tables.is_own(out):
+        raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; hwprof lut convert writes others")
+    chosen = Device.load(device)
+    points, numeric = _sweeps(sweep)
+    with ExitStack() as stack:
+        source: tables.Workbench | tables.Learned
+        if predictor:
+            source = tables.Learned.load(predictor, chosen)
+        else:
+            asked = options.settings(target, budget, fast)
+            source = stack.enter_context(_bench(chosen, store, asked, allow_unfit, fresh))
+        if rows == "choices" and space:
+            built = tables.choice_table(plugins.load("space", space), space, source, networks, seed)
+        else:
+            shapes = options.shapes(shape)
+            graphs = (
+                tables.covering_graphs(plugins.load("space", space), networks, seed)
+                if space
+                else [jobs.resolve(model, shapes) for model in models or []]
+            )
+            built = tables.operator_table(tables.operators_of(graphs, points), source, numeric)
+    built.table.save(out)
+    output.write_rows([_summary(out, built.table)], format)
+    if built.unconverged:
+        raise NotConvergedError(
+            f"{out}: {built.unconverged} measurements did not reach the target precision (the rows' intervals say how "
+            "far); raise --budget"
+        )
+    return 0
+
+
+@app.command()
+def check(
+    table: Table,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four .onnx files or workloads.")
+    ] = None,
+    space: SpaceName = None,
+    networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the calibrated table here.")] = None,
+    max_mape: Annotated[
+        str | None, typer.Option(help="Exit with status 1 when the mean error of the calibrated sums is larger.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="The .toml file of the table's device, where not on the path.")
+    ] = None,
+    shape: options.ShapeTexts = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    seed: Seed = 0,
+) -> int:
+    """Set a table's sums against whole networks, measured fresh.
+
+    The sum of operators is a model of a network, not a measurement: the errors are shown raw, and calibrated
+    on the other networks. --max-mape judges the calibration in the table, or the new one where it has none.
+
+    \b
+    hwprof lut check fbnet.json --space fbnet --networks 30 -o fbnet.json
+    hwprof lut check mine.json a.onnx b.onnx c.onnx d.onnx --max-mape 10%
+    """
+    from hwprof import jobs, plugins
+    from hwprof.cli import output
+    from hwprof.device import Device
+    from hwprof.jobs import tables
+    from hwprof.latency_table import LatencyTable
+
+    if (space is None) == (not models):
+        raise InputError("give models or --space, and not both")
+    limit = options.share(max_mape, "--max-mape") if max_mape else None
+    held = LatencyTable.load(table)
+    chosen = Device.load(device or held.metadata.device)
+    if space:
+        searched = plugins.load("space", space)
+        archs = tables.fresh_archs(searched, networks, seed)
+        graphs = [searched.graph(arch) for arch in archs]
+    else:
+        archs, shapes = [], options.shapes(shape)
+        graphs = [jobs.resolve(model, shapes) for model in models or []]
+    with _bench(chosen, store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
+        found = tables.check(held, graphs, bench, archs)
+    judged = found.calibrated_mape if found.stored_mape is None else found.stored_mape
+    figures = {"table": str(table), "networks": found.networks, "raw_mape": round(found.raw_mape, 3),
+               "calibrated_mape": round(found.calibrated_mape, 3), "within_10": round(found.within_10, 3),
+               "stored_mape": None if found.stored_mape is None else round(found.stored_mape, 3)}  # fmt: skip
+    output.write_rows([figures], format)
+    if out:
+        found.table.save(out)
+        output.note(f"wrote {out}")
+    if limit is not None and judged > 100 * limit:
+        output.note(f"hwprof: the sums are off by {judged:.1f} % on average, more than {limit:.1%}")
+        return 1
+    return 0
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="The table to read.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    from_format: Annotated[
+        str | None, typer.Option("--from", help="The source's format, where it is not hwprof's own.")
+    ] = None,
+    to_format: Annotated[
+        str | None, typer.Option("--to", help="The target's format, where it is not hwprof's own.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", "-d", help="What the source's latencies hold for.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="The runtime; of a known device by default.")] = None,
+    threads: Annotated[int | None, typer.Option(help="0: all. Of a known device by default.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Of a known device by default.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of a known device by default.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Where the format states none: s, ms, us, ns, cycles@200MHz.")
+    ] = None,
+    numeric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:GRANULE][:down]",
+            help="An attribute along which latency is a staircase (down: it falls, as with sparsity); repeatable.",
+        ),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read formats that are pickles; only plain containers and numbers.")
+    ] = False,
+) -> None:
+    """Convert a table from or to another tool's format.
+
+    What the target cannot hold is told; what the source does not say is asked for. Formats: csv, fbnet-json,
+    halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
+
+    \b
+    hwprof lut convert mine.json mine.csv --to csv
+    hwprof lut convert note10.yaml note10.json --from ofa-yaml -d note10 --runtime tflite --threads 1 \\
+      --batch 1 --dtype float32
+    """
+    from hwprof.cli import output
+    from hwprof.jobs import tables
+    from hwprof.latency_table import formats
+
+    for path, named in ((source, from_format), (target, to_format)):
+        if named is None and not tables.is_own(path):
+            option = "--from" if path is source else "--to"
+            raise InputError(
+                f"{path} is no table of hwprof's (.json, .parquet); give {option} {'|'.join(formats.names())}"
+            )
+    if from_format is None:
+        table = tables.read(source)
+    else:
+        metadata = _stated(from_format, device, runtime, threads, batch, dtype)
+        attributes = tuple(_numeric(text) for text in numeric or [])
+        table = tables.read(source, tables.Foreign(from_format, metadata, unit, attributes, allow_pickle))
+    for lost in tables.write(table, target, to_format):
+        output.warn(lost)
+    output.note(f"wrote {target}: {len(table.rows)} rows")
+
+
+@app.command()
+def plot(
+    table: Table,
+    over: Annotated[str, typer.Argument(metavar="ATTRIBUTE", help="A numeric attribute, such as cout.")],
+    key: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="The operator's other attributes.")
+    ] = None,
+    op: Annotated[str, typer.Option(help="The operator.")] = "Conv",
+    out: Annotated[Path, typer.Option("--out", "-o", help="An .svg, .png or .pdf file.")] = Path("staircase.svg"),
+) -> None:
+    """Draw the staircase of latency over an attribute.
+
+    \b
+    hwprof lut plot staircase.json cout kernel=3 stride=2 cin=3 -o staircase.svg
+    """
+    from hwprof.cli import output
+    from hwprof.jobs import tables
+
+    tables.plot(tables.read(table), out, over, op, dict(_pair(text) for text in key or []))
+    output.note(f"wrote {out}")
+
+
+@contextmanager
+def _bench(
+    device: Device, store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool
+) -> Iterator[Workbench]:
+    """Where the command measures, with its progress on standard error."""
+    from hwprof import jobs
+    from hwprof.cli import output, progress
+    from hwprof.jobs import tables
+    from hwprof.store import Store
+
+    with Store(store) as opened, progress.bars(settings) as on_progress:
+        asked = jobs.Options(settings, allow_unfit, fresh, False, on_progress, output.note)
+        yield tables.Workbench(device, opened, asked)
+
+
+def _summary(out: Path, table: LatencyTable) -> dict[str, object]:
+    return {
+        "table": str(out),
+        "device": table.metadata.device,
+        "rows": len(table.rows),
+        "operators": ", ".join(sorted({row.op for row in table.rows})),
+        "protocol": table.metadata.protocol,
+    }
+
+
+def _sweeps(texts: list[str] | None) -> tuple[dict[str, range], tuple[NumericAttribute, ...]]:
+    """The points of each NAME=FIRST:LAST:STEP, and the numeric attributes that they make."""
+    from hwprof.latency_table import NumericAttribute
+
+    points = {}
+    for text in texts or []:
+        match = re.fullmatch(r"(\w+)=(\d+):(\d+):(\d+)", text)
+        first, last, step = map(int, match.groups()[1:]) if match else (0, 0, 0)
+        if match is None or step < 1 or first % step or last < first:
+            raise InputError(f"--sweep {text!r} is not of the form cout=8:64:8, whose first is a multiple of its step")
+        points[match[1]] = range(first, last + 1, step)
+    return points, tuple(NumericAttribute(name, p.step) for name, p in points.items())
+
+
+def _stated(
+    name: str, device: str | None, runtime: str | None, threads: int | None, batch: int | None, dtype: str | None
+) -> Metadata:
+    """What the user says of a foreign table; a device that is known here says the rest itself."""
+    from hwprof.device import Device, available
+    from hwprof.latency_table import Metadata
+
+    if device in available():
+        known = Device.load(device)
+        runtime, threads = runtime or known.backend, known.threads if threads is None else threads
+        batch, dtype = batch or known.batch, dtype or known.precision
+    asked = {"device": device, "runtime": runtime, "threads": threads, "batch": batch, "dtype": dtype}
+    if device is None or runtime is None or threads is None or batch is None or dtype is None:
+        missing = " ".join(f"--{option}" for option, value in asked.items() if value is None)
+        raise InputError(f"a table in {name} does not say all that its latencies hold for; give {missing}")
+    return Metadata(device, runtime, threads, batch, dtype)
+
+
+def _numeric(text: str) -> NumericAttribute:
+    from hwprof.latency_table import NumericAttribute
+
+    match = re.fullmatch(r"(\w+?)(?::(\d+(?:\.\d+)?))?(:down)?", text)
+    if match is None:
+        raise InputError(f"--numeric {text!r} is not of the form NAME, NAME:8 or NAME:8:down")
+    return NumericAttribute(match[1], float(match[2]) if match[2] else None, "down" if match[3] else "up")
+
+
+def _pair(text: str) -> tuple[str, Attribute]:
+    """kernel=3 as ("kernel", 3)."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise InputError(f"{text!r} is not of the form NAME=VALUE")
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    return name, value
