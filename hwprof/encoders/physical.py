@@ -35,9 +35,12 @@ _COLUMN = {name: i for i, name in enumerate(QUANTITIES)}
 LAUNCH_BYTES = 20_000
 MACS_PER_BYTE = 10
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
-_PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum"})
-_RECURRENCES = frozenset({"LSTM", "GRU", "RNN"})
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
+_PRODUCTS = frozenset(
+    {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum", "FusedGemm", "FusedMatMul", "QGemm",
+     "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
+)  # fmt: skip
+_RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 _NORMALIZATIONS = frozenset(
     {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "Softmax",
      "LogSoftmax", "LpNormalization", "RMSNormalization", "MeanVarianceNormalization"}

@@ -16,6 +16,8 @@ import numpy as np
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of a quantity
 ADDITIVE_SHARES = (0.0, 0.5, 1.0)
 SIGNAL_TO_NOISE = np.geomspace(0.03, 30, 10)
+# A process costs the cube of its points: more of them only judge it, and fewer tune the kernel.
+MOST_POINTS, MOST_TUNED = 2000, 400
 # Residuals of a physical model are mostly noise: log(signal / noise) has the prior N(log 0.3, 1.5^2).
 _PRIOR_MEAN, _PRIOR_SIGMA = np.log(0.3), 1.5
 
@@ -36,9 +38,17 @@ class ResidualProcess:
         self.columns_ = _distinct(logs)
         self.centre_ = logs[:, self.columns_].mean(axis=0)
         self.spread_ = logs[:, self.columns_].std(axis=0)
-        self.points_ = self._points(features)
-        self.length_, self.additive_, self.ratio_ = self._best(residuals)
-        self._solve(residuals)
+        order = np.random.default_rng(0).permutation(len(residuals))
+        tuned = order[:MOST_TUNED]
+        every = self._points(features)
+        self.length_, self.additive_, self.ratio_ = _best(every[tuned], residuals[tuned])
+        kept = np.sort(order[:MOST_POINTS])
+        self.points_ = every[kept]
+        kernel = _kernel(self.points_, self.points_, self.length_, self.additive_)
+        inverse = np.linalg.inv(self.ratio_ * kernel + np.eye(len(kept)))
+        self.solved_ = inverse @ residuals[kept]
+        self.left_out_ = residuals - self.predict(features)
+        self.left_out_[kept] = self.solved_ / np.diag(inverse)
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -71,24 +81,20 @@ class ResidualProcess:
         logs = np.log1p(features[:, self.columns_])
         return np.asarray((logs - self.centre_) / self.spread_)
 
-    def _solve(self, residuals: np.ndarray) -> None:
-        kernel = _kernel(self.points_, self.points_, self.length_, self.additive_)
-        inverse = np.linalg.inv(self.ratio_ * kernel + np.eye(len(residuals)))
-        self.solved_ = inverse @ residuals
-        self.left_out_ = self.solved_ / np.diag(inverse)
 
-    def _best(self, residuals: np.ndarray) -> tuple[float, float, float]:
-        """The point of the grid (length, additive share, signal to noise) of the highest posterior."""
-        best = (-np.inf, LENGTHS[0], ADDITIVE_SHARES[0], float(SIGNAL_TO_NOISE[0]))
-        for length, additive in itertools.product(LENGTHS, ADDITIVE_SHARES):
-            values, vectors = np.linalg.eigh(_kernel(self.points_, self.points_, length, additive))
-            along = (vectors.T @ residuals) ** 2
-            for ratio in SIGNAL_TO_NOISE:
-                variance = ratio * np.maximum(values, 0) + 1
-                likelihood = -(len(along) * np.log((along / variance).sum()) + np.log(variance).sum()) / 2
-                prior = -(((np.log(ratio) - _PRIOR_MEAN) / _PRIOR_SIGMA) ** 2) / 2
-                best = max(best, (likelihood + prior, length, additive, float(ratio)))
-        return best[1:]
+def _best(points: np.ndarray, residuals: np.ndarray) -> tuple[float, float, float]:
+    """The point of the grid (length, additive share, signal to noise) of the highest posterior."""
+    best = (-np.inf, LENGTHS[0], ADDITIVE_SHARES[0], float(SIGNAL_TO_NOISE[0]))
+    for length, additive in itertools.product(LENGTHS, ADDITIVE_SHARES):
+        values, vectors = np.linalg.eigh(_kernel(points, points, length, additive))
+        along = (vectors.T @ residuals) ** 2
+        for ratio in SIGNAL_TO_NOISE:
+            variance = ratio * np.maximum(values, 0) + 1
+            misfit = (along / variance).sum() + np.finfo(float).tiny
+            likelihood = -(len(along) * np.log(misfit) + np.log(variance).sum()) / 2
+            prior = -(((np.log(ratio) - _PRIOR_MEAN) / _PRIOR_SIGMA) ** 2) / 2
+            best = max(best, (likelihood + prior, length, additive, float(ratio)))
+    return best[1:]
 
 
 def _distinct(logs: np.ndarray, most_alike: float = 0.999) -> np.ndarray:
