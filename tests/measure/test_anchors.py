@@ -1,0 +1,25 @@
+import pytest
+
+from hwprof import cost
+from hwprof.backends.onnxruntime import BACKEND
+from hwprof.device import Device
+from hwprof.measure import anchors
+
+
+def test_the_arithmetic_anchor_does_the_work_that_it_says():
+    assert cost.of(anchors.compute_graph()).macs == 4 * 64 * 256 * 256
+
+
+def test_the_memory_anchor_reads_and_writes_its_size():
+    assert cost.of(anchors.copy_graph(1024)).moved_bytes == 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("latency_ms", "name"), [(0.01, "copy-64k"), (1.0, "copy-4096k"), (1000, "copy-65536k")])
+def test_the_memory_anchor_is_as_long_as_the_network(latency_ms: float, name: str):
+    with anchors.opened(BACKEND, Device.load("cpu-1t"), latency_ms * 1e6) as opened:
+        assert [a.name for a in opened] == ["compute", name]
+
+
+def test_an_anchor_reports_the_time_of_one_run():
+    anchor = anchors.Anchor("compute", lambda n, each=True: [1000 * n])
+    assert anchor.time_per_run_ns(duration_ns=10_000, estimate_ns=2000) == 1000

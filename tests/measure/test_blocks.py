@@ -1,0 +1,99 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from hwprof.measure import blocks
+from hwprof.measure.anchors import Anchor
+from hwprof.measure.blocks import Subject
+from hwprof.measurement import ProtocolSettings
+
+SETTINGS = ProtocolSettings()
+
+
+class FixedTimer:
+    """Takes `ns` a run, on paper; remembers what it was asked."""
+
+    def __init__(self, ns: int, outputs: dict[str, np.ndarray] | None = None) -> None:
+        self.ns = ns
+        self.asked: list[tuple[int, bool]] = []
+        self._outputs = outputs or {}
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        self.asked.append((n, each))
+        return [self.ns] * n if each else [self.ns * n]
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        return self._outputs
+
+
+def warmed(timer: FixedTimer) -> Subject:
+    subject = Subject(timer, SETTINGS, cores=[0], tick_ns=1, open_ns=0)
+    subject.start_up()
+    subject.warm()
+    return subject
+
+
+def test_a_slow_network_gets_a_stamp_for_each_inference_of_a_20_ms_block():
+    block = warmed(FixedTimer(1_000_000)).block(0)
+    assert block.samples_ns == (1_000_000,) * 20
+    assert block.runs_per_sample == 1
+
+
+def test_a_network_below_50_us_is_averaged_over_a_millisecond():
+    block = warmed(FixedTimer(10_000)).block(0)
+    assert block.runs_per_sample == 100
+    assert block.samples_ns == (1_000_000,) * 20
+    assert block.latencies_ns.tolist() == [10_000] * 20
+
+
+def test_a_network_slower_than_a_block_runs_once():
+    assert len(warmed(FixedTimer(300_000_000)).block(0).samples_ns) == 1
+
+
+def test_a_coarse_clock_makes_blocks_longer():
+    subject = warmed(FixedTimer(1_000_000))
+    subject.tick_ns = 100_000
+    assert len(subject.block(0).samples_ns) == 100  # 1000 ticks of 0.1 ms
+
+
+def test_anchors_run_as_long_as_the_block_and_their_time_is_that_of_one_run():
+    subject = warmed(FixedTimer(1_000_000))
+    compute, copy = FixedTimer(200_000), FixedTimer(500_000)
+    subject.attach((Anchor("compute", compute), Anchor("copy", copy)))
+    block = subject.block(0)
+    assert block.anchors_ns == {"compute": 200_000, "copy": 500_000}
+    assert compute.asked[-1] == (50, False)  # half of 20 ms each
+    assert copy.asked[-1] == (20, False)
+
+
+def test_after_an_anchor_the_network_is_heated_up_again_before_it_counts():
+    timer = FixedTimer(1_000_000)
+    subject = warmed(timer)
+    subject.block(0)
+    assert timer.asked[-2:] == [(20, False), (20, True)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_a_warning(value: float):
+    subject = warmed(FixedTimer(1000, {"y": np.array([1.0, value])}))
+    assert subject.warnings == ["output 'y' holds NaN or infinite values"]
+
+
+def test_integer_outputs_are_finite():
+    assert warmed(FixedTimer(1000, {"y": np.array([1])})).warnings == []
+
+
+def test_the_peak_of_memory_is_that_since_the_reset():
+    blocks.reset_peak_memory()
+    before = blocks.peak_memory_bytes()
+    ballast = np.ones(50_000_000, np.uint8)
+    during = blocks.peak_memory_bytes()
+    del ballast
+    blocks.reset_peak_memory()
+    assert during - before > 40_000_000
+    assert blocks.peak_memory_bytes() < during
+
+
+def test_the_clock_shows_steps():
+    assert 0 < blocks.clock_tick_ns() < 1_000_000

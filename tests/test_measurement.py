@@ -1,0 +1,116 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwprof.errors import InputError
+from hwprof.measurement import Block, Measurement, OperatorTime, Peaks, Status, slowdown
+from tests.samples import make_measurement, make_process
+
+BASELINE = {"compute": 100.0, "copy": 50.0}
+
+
+def beside_anchors(latency_ns: float, compute: float, copy: float) -> Block:
+    return Block(0, (round(latency_ns),), anchors_ns={"compute": compute, "copy": copy})
+
+
+def test_the_latency_is_the_median_of_the_processes_medians():
+    m = make_measurement([make_process(i, values) for i, values in enumerate(([1e6, 1e6, 9e6], [2e6] * 3, [5e6] * 3))])
+    assert m.latency_ms == 2
+    assert m.statistics.min == 1
+    assert m.statistics.mean == pytest.approx((11 + 6 + 15) / 9)
+
+
+def test_the_interval_holds_the_median_and_stays_positive():
+    m = make_measurement([make_process(i, [v]) for i, v in enumerate((1e6, 1e3, 5e6))])
+    low, high = m.interval_ms
+    assert 0 < low <= m.latency_ms <= high
+
+
+def test_one_process_has_no_interval():
+    assert all(math.isnan(v) for v in make_measurement([make_process(0, [1e6] * 5)]).interval_ms)
+
+
+def test_averaged_samples_count_one_inference():
+    block = Block(0, (1_000_000, 2_000_000), runs_per_sample=100)
+    assert block.latencies_ns.tolist() == [10_000, 20_000]
+
+
+def test_disturbed_blocks_do_not_count_unless_all_are():
+    calm, disturbed = Block(0, (10**6,)), Block(0, (9 * 10**6,), rejected="steal")
+    m = make_measurement([make_process(0, [], blocks=(calm, disturbed)), make_process(1, [], blocks=(disturbed,))])
+    assert m.latency_ms == 5
+    assert m.rejected_share == pytest.approx(2 / 3)
+
+
+def test_without_a_block_there_is_no_latency():
+    with pytest.raises(InputError, match="no block that counts"):
+        _ = make_measurement([]).latency_ms
+
+
+def test_the_slowdown_is_the_weighted_geometric_mean_of_the_anchors():
+    block = beside_anchors(1e6, compute=200, copy=50)
+    assert slowdown(block, BASELINE) == pytest.approx(math.sqrt(2))
+    assert slowdown(block, BASELINE, {"compute": 1.0, "copy": 0.0}) == pytest.approx(2)
+    assert slowdown(Block(0, (1,)), BASELINE) == 1
+
+
+def drifting(follows_compute: float, follows_copy: float) -> Measurement:
+    """A network of 1 ms that follows each anchor's slowdown to a given power."""
+    rng = np.random.default_rng(0)
+    processes = []
+    for i in range(8):
+        slow = rng.uniform(1, 1.5, (10, 2))
+        blocks = tuple(beside_anchors(1e6 * a**follows_compute * b**follows_copy, 100 * a, 50 * b) for a, b in slow)
+        processes.append(make_process(i, [], blocks=blocks))
+    return make_measurement(processes, anchor_baseline_ns=BASELINE)
+
+
+@pytest.mark.parametrize(("compute", "copy"), [(1.0, 0.0), (0.0, 1.0), (0.3, 0.6)])
+def test_the_weights_of_the_anchors_are_found_from_the_blocks(compute: float, copy: float):
+    m = drifting(compute, copy)
+    assert m.anchor_weights == pytest.approx({"compute": compute, "copy": copy}, abs=0.05)
+    assert m.normalized.median == pytest.approx(1.0, rel=0.01)
+    assert m.normalized.relative_half_width < m.statistics.relative_half_width / 3
+
+
+def test_on_a_machine_that_never_changed_the_anchors_weigh_alike():
+    blocks = (beside_anchors(1e6, 110, 55),) * 5
+    m = make_measurement([make_process(i, [], blocks=blocks) for i in range(3)], anchor_baseline_ns=BASELINE)
+    assert m.anchor_weights == pytest.approx({"compute": 0.5, "copy": 0.5})
+    assert m.normalized.median == pytest.approx(1 / 1.1)
+
+
+def test_without_anchors_the_normalized_latency_is_the_raw_one():
+    m = make_measurement([make_process(i, [1e6, 2e6, 3e6]) for i in range(3)])
+    assert m.normalized == m.statistics
+
+
+def test_a_record_survives_json():
+    m = replace(
+        drifting(0.5, 0.5),
+        operators=(OperatorTime("conv", "Conv", 12.5, ("conv", "relu")),),
+        operators_total_ns=20.0,
+        status=Status.UNSTABLE,
+        warnings=("w",),
+    )
+    again = Measurement.from_record(json.loads(json.dumps(m.to_record())))
+    assert again == m
+
+
+def test_a_foreign_record_is_refused():
+    with pytest.raises(InputError, match="not a measurement record"):
+        Measurement.from_record({"model": "m"})
+
+
+def test_energy_is_unknown_where_no_process_counted_any():
+    assert make_measurement([make_process(0, [1e6])]).energy_mj is None
+    assert make_measurement([make_process(0, [1e6], energy_mj=2.5)]).energy_mj == 2.5
+
+
+def test_the_bandwidth_of_a_pass_is_the_best_seen_for_its_size_or_larger():
+    peaks = Peaks({}, 10.0, ((100, 50.0), (1000, 30.0), (10_000, 10.0)))
+    assert [peaks.bandwidth(n) for n in (1, 100, 999, 1000, 20_000)] == [50, 50, 50, 30, 10]
+    assert Peaks({}, 10.0).bandwidth(5) == 10
