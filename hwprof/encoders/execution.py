@@ -7,6 +7,8 @@ measurements choose (`hwprof.predictors.physical`):
 - live: those that an output depends on, where a multiplication by zero depends on nothing;
 - folded: live ones that compute more than a constant: what comes only out of multiplications by zero
   is evaluated beforehand;
+- zeros: live ones, and dead ones computed from a multiplication by zero: a network may leave their
+  results out of a sum that the runtime keeps;
 - fused: live ones, where a convolution or matrix product takes the batch normalization and the
   activation behind it along;
 - path: the fused ones on the critical path, for runtimes that overlap branches.
@@ -20,7 +22,7 @@ import numpy as np
 
 from hwprof.graph import Graph, Node, captured
 
-HYPOTHESES = ("every", "live", "folded", "fused", "path")
+HYPOTHESES = ("every", "live", "folded", "zeros", "fused", "path")
 
 # Matrix-like operators into whose kernel runtimes fold what follows.
 FUSING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "QLinearConv", "QLinearMatMul"})
@@ -43,7 +45,8 @@ def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
     fused = live & ~_absorbed(graph, sources)
     path = _longest_path(sources, np.where(fused, weights, 0.0), live) & fused
     every = np.ones(len(graph.nodes), bool)
-    return np.stack([every, live, live & ~_constant(graph, zeroed), fused, path])
+    constant = _constant(graph, zeroed)
+    return np.stack([every, live, live & ~constant, live | (constant & ~zeroed), fused, path])
 
 
 def after_last_input(graph: Graph) -> np.ndarray:

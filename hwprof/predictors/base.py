@@ -46,7 +46,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
     errors_: np.ndarray
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n]. Returns [n], ms. Raises InputError before `fit`."""
+        """X: [n]. Returns [n], ms. Raises NotFittedError before `fit`."""
         raise NotImplementedError
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:

@@ -53,6 +53,14 @@ def test_what_comes_only_out_of_zero_is_folded():
     assert executed(graph, "folded") == ["Add"]
 
 
+def test_what_is_computed_from_zero_runs_where_only_unread_results_are_dropped():
+    b = GraphBuilder("zero")
+    x = b.input((1, 4, 8, 8))
+    b.conv(times_zero(b, x), 4, 3)
+    b.unary("Tanh", x)
+    assert executed(b.build(b.relu(x)), "zeros") == ["Conv", "Relu"]
+
+
 def test_the_critical_path_takes_the_heavier_branch():
     b = GraphBuilder("branches")
     x = b.input((1, 4, 8, 8))
