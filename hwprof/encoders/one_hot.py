@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof.errors import InputError
-from hwprof.interfaces import Arch
 
 
 class OneHotEncoder(TransformerMixin, BaseEstimator):
@@ -20,7 +19,7 @@ class OneHotEncoder(TransformerMixin, BaseEstimator):
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices
 
-    def fit(self, X: Sequence[Arch], y: object = None) -> OneHotEncoder:
+    def fit(self, X: Sequence[Sequence[int]], y: object = None) -> OneHotEncoder:
         """Raises InputError when the architectures differ in length or there is none."""
         del y
         if self.choices is not None:
@@ -31,7 +30,7 @@ class OneHotEncoder(TransformerMixin, BaseEstimator):
         self.choices_ = tuple(int(most) + 1 for most in np.max(np.asarray(X), axis=0))
         return self
 
-    def transform(self, X: Sequence[Arch]) -> np.ndarray:
+    def transform(self, X: Sequence[Sequence[int]]) -> np.ndarray:
         """Raises InputError naming the row and position of a choice that the space does not have."""
         starts = np.cumsum([0, *self.choices_[:-1]])
         codes = np.zeros((len(X), sum(self.choices_)))
@@ -44,7 +43,7 @@ class OneHotEncoder(TransformerMixin, BaseEstimator):
         del input_features
         return np.array([f"position {i}: {c}" for i, n in enumerate(self.choices_) for c in range(n)])
 
-    def _check(self, row: int, arch: Arch) -> None:
+    def _check(self, row: int, arch: Sequence[int]) -> None:
         if len(arch) != len(self.choices_):
             raise InputError(f"row {row} has {len(arch)} positions; this space has {len(self.choices_)}")
         for position, (choice, options) in enumerate(zip(arch, self.choices_, strict=True)):

@@ -95,15 +95,11 @@ def mixture(candidates: Mapping[str, Candidate], latencies_ms: np.ndarray) -> tu
 
 def log_average(terms: Sequence[Term], candidates: Mapping[str, Candidate], least_ms: float) -> np.ndarray:
     """[n]: log ms. A sum of costs below `least_ms`, which is possible far from the data, counts as that."""
-    return np.asarray(
-        sum(
-            term.weight
-            * np.log(
-                np.maximum(term.intercept_ms + candidates[term.candidate].quantities @ term.coefficients, least_ms)
-            )
-            for term in terms
-        )
-    )
+    log_ms = np.zeros(len(next(iter(candidates.values())).quantities))
+    for term in terms:
+        ms = term.intercept_ms + candidates[term.candidate].quantities @ term.coefficients
+        log_ms += term.weight * np.log(np.maximum(ms, least_ms))
+    return log_ms
 
 
 def terms_to_record(terms: Sequence[Term]) -> list[list[str | float]]:
