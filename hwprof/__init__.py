@@ -21,6 +21,7 @@ _HOMES = {
     "ProtocolSettings": "hwprof.measurement",
     "Store": "hwprof.store",
     "compare": "hwprof.jobs",
+    "load_predictor": "hwprof.jobs.predicting",
     "profile": "hwprof.jobs",
     "profile_many": "hwprof.jobs",
 }

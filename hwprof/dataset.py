@@ -66,12 +66,15 @@ class _Space(Protocol):
 class Card:
     """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
 
+    `variant` (int8, ...) is what the space's networks were turned into before they were measured.
+
     `rows` and the two sums are filled in by `write`.
     """
 
     name: str
     device_name: str
     space: str = ""
+    variant: str = ""
     description: str = ""
     licence: str = ""
     source: str = ""

@@ -7,14 +7,19 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
+from hwprof.cli import data
+from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.devices import devices
 from hwprof.cli.doctor import doctor
+from hwprof.cli.evaluate import evaluate
 from hwprof.cli.explain import explain
 from hwprof.cli.lut import app as lut
 from hwprof.cli.operators import operators
+from hwprof.cli.predict import predict
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
+from hwprof.cli.train import train
 
 app = typer.Typer(
     name="hwprof",
@@ -40,7 +45,9 @@ def _main(
     """How fast will this network run on that device?"""
 
 
-for command in (doctor, devices, profile, operators, compare, explain, report):
+for command in (
+    doctor, devices, profile, operators, compare, explain, report, collect, train, evaluate, predict,
+):  # fmt: skip
     app.command()(command)
-
 app.add_typer(lut, name="lut")
+app.add_typer(data.app, name="data")

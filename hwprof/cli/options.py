@@ -43,6 +43,14 @@ VariantSpec = Annotated[
 Calibration = Annotated[
     Path | None, typer.Option("--calibration", help="Inputs to calibrate int8 with: an .npz file or folder of .npy.")
 ]
+DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
+PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]
+Sources = Annotated[
+    list[Path] | None,
+    typer.Option("--source", metavar="FILE.hwp", help="For transfer: a predictor of another device; repeatable."),
+]
+ExpectedSpace = Annotated[str | None, typer.Option("--space", "-s", help="Refuse any other search space.")]
+ExpectedDevice = Annotated[str | None, typer.Option("--device", "-d", help="Refuse any other device.")]
 
 
 def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
@@ -85,3 +93,14 @@ def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
         target=asked if asked != standard.target else base.target,
         budget_s=budget_s if budget_s != standard.budget_s else base.budget_s,
     )
+
+
+def fast_settings(target: str, budget_s: float) -> ProtocolSettings:
+    """The protocol's numbers for a sweep."""
+    from dataclasses import replace
+
+    from hwprof.measurement import FAST
+
+    if budget_s <= 0:
+        raise InputError(f"--budget must be positive, not {budget_s:g}")
+    return replace(FAST, target=share(target, "--target"), budget_s=budget_s)

@@ -1,13 +1,22 @@
-"""Progress of a measuring job on standard error: the share of the target precision that is reached."""
+"""Progress of a job on standard error: of a measurement, the share of the target precision that is reached."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from hwprof.measure.session import Group
 from hwprof.measurement import ProtocolSettings
@@ -36,3 +45,36 @@ def bars(settings: ProtocolSettings) -> Iterator[Callable[[Group], None]]:
                 progress.remove_task(tasks.pop(id(group)))
 
         yield show
+
+
+@contextmanager
+def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Group], None]]:
+    """As `bars`, one bar for all of many networks."""
+    reached: dict[str, float] = {}  # by digest
+    with _bar(networks, "networks") as show:
+
+        def add(group: Group) -> None:
+            reached[group.graphs[0].digest] = group.progress(settings)
+            show(sum(reached.values()))
+
+        yield add
+
+
+@contextmanager
+def steps(total: int, unit: str) -> Iterator[Callable[[], None]]:
+    """Yields what is to be called after each of `total` steps."""
+    done = count(1)
+    with _bar(total, unit) as show:
+        yield lambda: show(next(done))
+
+
+@contextmanager
+def _bar(total: int, unit: str) -> Iterator[Callable[[float], None]]:
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda _done: None
+        return
+    columns = (BarColumn(), TextColumn("{task.completed:.1f} of {task.total} " + unit), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(unit, total=total)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,0 +1,103 @@
+"""`hwprof collect`: measures architectures of a search space and writes them as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+from hwprof.errors import InputError, NotConvergedError
+
+if TYPE_CHECKING:
+    from hwprof.jobs.collecting import Collected
+
+_MOST_UNTIL = 300
+
+
+def collect(
+    space: Annotated[str, typer.Option("--space", "-s", help="The search space whose networks are measured.")],
+    n: Annotated[int | None, typer.Option("--n", "-n", help="How many networks; with --until, the most.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="mape=5%", help="Measure until a predictor's cross-validated error is below this."),
+    ] = None,
+    device: options.DeviceName = "cpu-1t",
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="Measure int8, fp16, prune:0.5 or lowrank:0.25 of each instead.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides which networks are drawn.")] = 0,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "3%",
+    budget: options.BudgetS = 10.0,
+    allow_unfit: options.AllowUnfit = False,
+) -> int:
+    """Measure networks of a search space as a data set.
+
+    One sweep with the fast protocol; the same command goes on after an interruption.
+
+    \b
+    hwprof collect --space nasbench201 --n 100
+    hwprof collect --space darts --variant int8 --n 300
+    hwprof collect --space ofa_mbv3 --until mape=5%
+    """
+    from contextlib import ExitStack
+
+    from hwprof import jobs, plugins
+    from hwprof.cli import output, progress
+    from hwprof.device import Device
+    from hwprof.store import Store
+
+    plugins.load_module("hwprof.jobs.collecting", "hwprof collect")
+    from hwprof.jobs import collecting
+
+    if n is None and until is None:
+        raise InputError("give --n, the number of networks, or --until mape=5%")
+    most = n if n is not None else _MOST_UNTIL
+    plan = collecting.Plan(space, Device.load(device), most, variant or "", seed, _target_mape(until))
+    settings = options.fast_settings(target, budget)
+    with ExitStack() as stack:
+        opened = stack.enter_context(Store(store))
+        on_progress = stack.enter_context(progress.sweep(most, settings))
+        asked = jobs.Options(settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note)
+        found = collecting.collect(plan, out or Path("latency_data", plan.name), opened, asked)
+    _show(found, format)
+    for outcome in found.failed:
+        output.note(f"hwprof: {outcome.graph.name}: {outcome.error}")
+    if plan.target_mape is not None and (found.error is None or found.error.high > plan.target_mape):
+        raise NotConvergedError(_missed(found, plan.target_mape))
+    return max((o.error.exit_status for o in found.failed if o.error), default=0)
+
+
+def _target_mape(until: str | None) -> float | None:
+    """Percent."""
+    if until is None:
+        return None
+    figure, _, value = until.partition("=")
+    if figure != "mape":
+        raise InputError(f"--until {until!r} is not of the form mape=5%")
+    return 100 * options.share(value, "--until mape")
+
+
+def _missed(found: Collected, target_mape: float) -> str:
+    reached = "not known yet" if found.error is None else f"{found.error.mape:.1f} % (up to {found.error.high:.1f})"
+    return f"the error is {reached}, not below {target_mape:g} %: raise --n above {len(found.dataset.entries)}"
+
+
+def _show(found: Collected, format: Format) -> None:  # noqa: A002 -- the option's name
+    from hwprof.cli import data, output
+
+    error = found.error
+    record = data.summary(found.dataset) | {
+        "failed": len(found.failed),
+        "mape": None if error is None else error.mape,
+        "mape_high": None if error is None else error.high,
+    }
+    output.write_rows([record if format is Format.JSON else data.for_people(record)], format)

@@ -1,0 +1,236 @@
+"""Collecting: architectures of a space are drawn, measured in one sweep and written as a data set.
+
+The sweep goes through the networks in parts, each measured round by round: only one part's graphs are in
+memory (300 quantized networks are gigabytes), and each is built once. What a slow hour does to one part and
+not to another is what the anchors correct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwprof import dataset, sampling
+from hwprof.dataset import CARD, Dataset, Entry
+from hwprof.device import Device
+from hwprof.encoders.execution import HYPOTHESES
+from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
+from hwprof.errors import HwprofError, InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, SearchSpace
+from hwprof.jobs.left_out import LeftOutError, left_out_error
+from hwprof.jobs.measuring import Options, Outcome, profile_many
+from hwprof.jobs.varied_space import VariedSpace
+from hwprof.measurement import Measurement, Status
+from hwprof.predictors.physical import PhysicalPredictor
+from hwprof.store import Store
+
+PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
+BATCH = 10  # networks between two looks at the error
+CANDIDATES = 100  # of which a batch is chosen
+FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
+_LABEL = "The label is normalized_ms, the latency at the machine's undisturbed speed; latency_ms is as the clock ran."
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to collect: `n` networks with different graphs, at most `n` with a `target_mape` (percent), at which
+    the cross-validated error of the default predictor ends the sweep."""
+
+    space: str
+    device: Device
+    n: int
+    variant: str = ""
+    seed: int = 0
+    target_mape: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "-".join(filter(None, (self.space, self.variant.replace(":", ""), self.device.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """`failed` could not be measured; `error` is that of the default predictor, known with a target only."""
+
+    dataset: Dataset
+    failed: tuple[Outcome, ...] = ()
+    error: LeftOutError | None = None
+
+
+def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
+    """Measures and writes the data set. The same call after an interruption goes on from the store.
+
+    Raises InputError for a plan that does not fit the data set that stands in `out`, and the error of a
+    network when none could be measured.
+    """
+    _check(plan, out)
+    sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, replace(options, with_operators=False))
+    if plan.target_mape is None:
+        sweep.measure(_drawn(sweep.space.space, plan.seed), plan.n)
+        error = None
+        if len(sweep.digests) < plan.n:
+            options.on_note(f"space {plan.space} has only {len(sweep.digests)} different networks")
+    else:
+        error = _until(sweep, plan.target_mape)
+    return Collected(sweep.write(out), tuple(sweep.failed), error)
+
+
+def _check(plan: Plan, out: Path) -> None:
+    if plan.n < 1:
+        raise InputError(f"--n must be at least 1, not {plan.n}")
+    if not (out / CARD).exists():
+        return
+    card = dataset.read(out).card
+    device = card.device.digest if card.device else ""
+    if (card.space, card.variant, device) != (plan.space, plan.variant, plan.device.digest):
+        held = " ".join(filter(None, (card.space, card.variant, "on", card.device_name)))
+        raise InputError(f"{out} holds another data set ({held}); give another folder with --out")
+    if plan.target_mape is None and plan.n < card.rows:
+        raise InputError(f"{out} holds {card.rows} networks, {plan.n} would be fewer; give another --out or more --n")
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """What was measured so far, by architecture, with the encoded graph that a predictor learns from."""
+
+    plan: Plan
+    space: VariedSpace
+    store: Store
+    options: Options
+    measured: dict[Arch, Measurement] = field(default_factory=dict)
+    encoded: dict[Arch, np.ndarray] = field(default_factory=dict)
+    failed: list[Outcome] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+
+    def measure(self, archs: Iterator[Arch], n: int) -> None:
+        """The first `n` whose graph was not measured yet; fewer when there are no more."""
+        fresh = self._fresh(archs)
+        while part := dict(islice(fresh, min(PART, n))):
+            n -= len(part)
+            by_digest = {graph.digest: arch for arch, graph in part.items()}
+            if self.plan.target_mape is not None:
+                self.encoded.update(zip(part, PhysicalEncoder().transform(list(part.values())), strict=True))
+            for outcome in profile_many(list(part.values()), self.plan.device, self.store, self.options):
+                self._take(by_digest[outcome.graph.digest], outcome)
+
+    def latencies_ms(self) -> np.ndarray:
+        """[n_measured], ms, normalized."""
+        return np.array([m.normalized.median for m in self._at_one_speed().values()])
+
+    def write(self, out: Path) -> Dataset:
+        """Raises the error of a network when nothing was measured."""
+        if not self.measured:
+            raise self.failed[0].error if self.failed and self.failed[0].error else InputError("nothing was measured")
+        measurements = self._at_one_speed()
+        card = dataset.card_of(out.name, list(measurements.values()), self.plan.space)
+        how = (
+            "by D-optimal design, at random, then where predictors disagreed"
+            if self.plan.target_mape is not None
+            else "at random"
+        )
+        description = f"Drawn {how}, seed {self.plan.seed}, different graphs only. {_LABEL}"
+        entries = [Entry.of(m, arch) for arch, m in measurements.items()]
+        return dataset.write(out, replace(card, variant=self.plan.variant, description=description), entries)
+
+    def _fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
+        """Stops after as many repetitions in a row as sampling takes for the end of a space."""
+        repeated = 0
+        for arch in archs:
+            graph = self.space.graph(arch)
+            if graph.digest not in self.digests:
+                self.digests.add(graph.digest)
+                repeated = 0
+                yield arch, graph
+            elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
+                return
+
+    def _take(self, arch: Arch, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.failed.append(outcome)
+        if outcome.measurement is not None and outcome.measurement.status is not Status.INVALID:
+            self.measured[arch] = outcome.measurement
+
+    def _at_one_speed(self) -> Mapping[Arch, Measurement]:
+        """All measurements against the lowest anchor times that any of them saw: one undisturbed machine."""
+        lowest: dict[str, float] = {}
+        for m in self.measured.values():
+            for name, ns in m.anchor_baseline_ns.items():
+                lowest[name] = min(ns, lowest.get(name, ns))
+        return {
+            arch: replace(m, anchor_baseline_ns={name: lowest[name] for name in m.anchor_baseline_ns})
+            for arch, m in self.measured.items()
+        }
+
+
+def _drawn(space: SearchSpace, seed: int) -> Iterator[Arch]:
+    """Architectures at random; the first n are the same however many are taken. Ends where all are listed."""
+    rng = np.random.default_rng(seed)
+    if sampling.size(space) <= sampling.ENUMERABLE:
+        archs = list(sampling.enumerate_archs(space))
+        yield from (archs[i] for i in rng.permutation(len(archs)))
+        return
+    while True:
+        yield sampling.repaired(space, tuple(rng.integers(space.choices).tolist()), rng)
+
+
+# -- until the error is small enough -------------------------------------------------------------------
+
+
+def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
+    """Measures batches: the most informative for a linear model, then random ones (the error is theirs, too),
+    then those on which predictors disagree; until the upper bound of the cross-validated error is on
+    target. None when too few networks could be measured to know it."""
+    archs = _drawn(sweep.space.space, sweep.plan.seed)
+    error: LeftOutError | None = None
+    batch = 0
+    while (error is None or error.high > target_mape) and (before := len(sweep.digests)) < sweep.plan.n:
+        size = min(BATCH, sweep.plan.n - before)
+        sweep.measure(iter(_batch(sweep, batch, list(islice(archs, CANDIDATES)), size)), size)
+        batch += 1
+        if len(sweep.digests) == before:  # there are no more
+            break
+        if len(sweep.measured) >= FEWEST_JUDGED:
+            error = left_out_error(_fitted(sweep).errors_)
+            sweep.options.on_note(_progress(sweep, error))
+    return error
+
+
+def _batch(sweep: _Sweep, batch: int, candidates: Sequence[Arch], size: int) -> list[Arch]:
+    """The candidates to be measured, the best first."""
+    if batch == 1 or len(candidates) <= size:
+        return list(candidates)
+    encoded = np.concatenate([PhysicalEncoder().transform([sweep.space.graph(arch)]) for arch in candidates])
+    if batch == 0:
+        features = by_hypothesis(encoded)[:, HYPOTHESES.index("every")]
+        order = sampling.d_optimal(features, size, np.random.default_rng(sweep.plan.seed))
+    else:
+        order = sampling.most_disputed(_opinions(sweep, encoded), len(candidates))
+    return [candidates[i] for i in order]
+
+
+def _opinions(sweep: _Sweep, encoded: Any) -> np.ndarray:
+    """encoded: [n_candidates, n_features]. Returns [n_hypotheses, n_candidates], ms: each member
+    believes in another execution of the graph."""
+    members = [PhysicalPredictor(hypotheses=(h,), process="never") for h in HYPOTHESES]
+    return np.stack([_fitted(sweep, member).predict(encoded) for member in members])
+
+
+def _fitted(sweep: _Sweep, predictor: PhysicalPredictor | None = None) -> PhysicalPredictor:
+    rows: Any = np.stack([sweep.encoded[arch] for arch in sweep.measured])
+    return (predictor or PhysicalPredictor()).fit(rows, sweep.latencies_ms())
+
+
+def _progress(sweep: _Sweep, error: LeftOutError) -> str:
+    return f"{len(sweep.measured)} networks: left-out error {error.mape:.1f} % ({error.low:.1f} .. {error.high:.1f})"
+
+
+def worst(failed: Sequence[Outcome]) -> HwprofError | None:
+    """The gravest error."""
+    errors = [o.error for o in failed if o.error is not None]
+    return max(errors, key=lambda e: e.exit_status, default=None)

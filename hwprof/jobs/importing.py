@@ -1,0 +1,42 @@
+"""Importing other people's latencies as a data set, and checking data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hwprof import dataset
+from hwprof.dataset import Card, Dataset
+from hwprof.dataset_import import Cell, Import, import_file
+from hwprof.errors import InputError
+from hwprof.interfaces import Arch
+from hwprof.jobs.varied_space import VariedSpace
+
+
+def import_data(
+    path: Path, out: Path, card: Card, arch_columns: Sequence[str], latency_column: str, unit: str
+) -> Import:
+    """One column holds an architecture in the space's notation (or as its choices); several are what the
+    space's `from_columns` reads. Raises InputError for an unknown space, column or unit, and without a good row."""
+    return import_file(path, out, card, _parser(card.space, arch_columns), arch_columns, latency_column, unit)
+
+
+def validate(folder: Path) -> Dataset:
+    """The data set, after everything in it was read. Raises InputError for what does not fit."""
+    data = dataset.read(folder)
+    dataset.validate(data, VariedSpace(data.card.space, data.card.variant) if data.card.space else None)
+    return data
+
+
+def _parser(name: str, columns: Sequence[str]) -> Callable[..., Arch]:
+    space = VariedSpace(name)
+    if len(columns) == 1:
+        return lambda cell: space.parse(_text(cell))
+    from_columns: Callable[[dict[str, Cell]], Arch] | None = getattr(space.space, "from_columns", None)
+    if from_columns is None:
+        raise InputError(f"space {name!r} reads an architecture from one column, not from {', '.join(columns)}")
+    return lambda *cells: from_columns(dict(zip(columns, cells, strict=True)))
+
+
+def _text(cell: Cell) -> str:
+    return ",".join(map(str, cell)) if isinstance(cell, list) else str(cell)

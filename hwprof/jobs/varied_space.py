@@ -1,0 +1,73 @@
+"""A search space whose networks are taken in a variant (int8, fp16, ...), and its architectures as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from hwprof import plugins
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, SearchSpace
+from hwprof.spaces import NotatedSpace, checked
+from hwprof.variants.factorize import factorize
+from hwprof.variants.half import half
+from hwprof.variants.prune import prune_channels
+from hwprof.variants.quantize import quantize
+
+_INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
+_EXAMPLES = "int8, int8:s8s8, fp16, prune:0.5, lowrank:0.25"
+_NUMBERS = re.compile(r"\d+([,\-]\d+)*")
+
+
+class VariedSpace:
+    """A `SearchSpace` by its name. Its graphs have no weights of their own, so a variant needs no files.
+
+    `space` is the plug-in as it is, whose `repair` and notation hold for the variant, too.
+    """
+
+    def __init__(self, name: str, variant: str = "") -> None:
+        """Raises InputError for an unknown space or variant."""
+        self.name = name
+        self.variant = variant
+        self.space: SearchSpace = plugins.load("space", name)
+        self.choices: Sequence[int] = self.space.choices
+        self._change = _change(variant)
+
+    def graph(self, arch: Arch) -> Graph:
+        """Named after the architecture. Raises InputError outside of the space."""
+        title = " ".join(filter(None, (self.name, self.variant, "-".join(map(str, arch)))))
+        return self._change(self.space.graph(arch)).renamed(title)
+
+    def parse(self, text: str) -> Arch:
+        """An architecture in the space's notation, or as its choices: 3,0,1 or 3-0-1. Raises InputError."""
+        if _NUMBERS.fullmatch(text.strip()):
+            return checked(self.name, self.choices, [int(choice) for choice in re.split("[,-]", text)])
+        if isinstance(self.space, NotatedSpace):
+            return self.space.parse(text)
+        raise InputError(
+            f"{self.name}: {text!r} is no architecture; write its {len(self.choices)} choices as 3,0,1,..."
+        )
+
+
+def _change(variant: str) -> Callable[[Graph], Graph]:
+    name, _, argument = variant.partition(":")
+    if not variant:
+        return lambda graph: graph
+    if name == "int8" and (argument or "u8s8") in _INT8_TYPES:
+        activation, weight = _INT8_TYPES[argument or "u8s8"]
+        return partial(quantize, activation=activation, weight=weight)
+    if variant == "fp16":
+        return half
+    if name in ("prune", "lowrank") and argument:
+        share = _share(variant, argument)
+        return partial(prune_channels, keep=share) if name == "prune" else partial(factorize, rank=share)
+    raise InputError(f"no variant of a space's networks is {variant!r}; examples: {_EXAMPLES}")
+
+
+def _share(variant: str, argument: str) -> float:
+    try:
+        return float(argument)
+    except ValueError:
+        raise InputError(f"variant {variant!r} wants a share such as 0.5 behind the colon") from None
