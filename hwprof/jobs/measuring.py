@@ -177,6 +177,8 @@ class _Job:
 
     @classmethod
     def start(cls, device: Device, store: Store, options: Options) -> _Job:
+        if device.batch != 1:
+            raise InputError(f"device {device.name!r} has batch {device.batch}; give the batch by --shape instead")
         checks = environment.preflight(device)
         warnings = environment.require_fit(checks, options.allow_unfit)
         with WorkerProcess(cores.choose(device)) as worker:
