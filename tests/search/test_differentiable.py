@@ -1,0 +1,127 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from hwprof.errors import InputError
+from hwprof.expected_latency import ExpectedLatency
+from hwprof.latency_loss import LatencyLoss
+from hwprof.search.differentiable import Epoch, SearchSettings, search
+from hwprof.search.supernet import Supernet
+from hwprof.search.training import Examples, TrainSettings
+from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
+from tests.latency_table.tables import choices
+
+TINY = Darts(channels=4, cells=3, resolution=8, classes=2)
+TIMES = [0.01, 1.0, 1.0, 0.1, 4.0, 6.0, 2.0, 3.0]  # ms, in the order of OPERATIONS
+EXPECTED_MS = ExpectedLatency(choices([TIMES] * 28), TINY)
+SHORT = SearchSettings(TrainSettings(epochs=2, batch=8), architecture_rate=0.3)
+START_MS = float(EXPECTED_MS(Supernet(TINY, partial=2).probabilities().detach()))
+
+
+def noise(n=16):
+    generator = torch.Generator().manual_seed(0)
+    return Examples(torch.randn(n, 3, 8, 8, generator=generator), torch.arange(n) % 2)
+
+
+def macs(graphs):
+    return np.array([sum(weight.numel for weight in graph.weights) / 1e3 for graph in graphs])
+
+
+def run(weight=0.0, shape="linear", target_ms=20.0, **changes):
+    cost = LatencyLoss(target_ms, shape, weight)
+    arguments = {"expected_ms": EXPECTED_MS, "latency_ms": macs, "settings": SHORT, **changes}
+    return search(Supernet(TINY, partial=2), noise().halves(), cost=cost, **arguments)
+
+
+def test_the_expected_latency_falls_with_the_strength_of_the_loss():
+    free, weak, strong = (run(weight) for weight in (0.0, 0.3, 30.0))
+    assert free.expected_ms > weak.expected_ms > strong.expected_ms
+    assert free.derived_ms > strong.derived_ms
+
+
+@pytest.mark.parametrize("shape", ["hinge", "abs", "linear", "log", "power"])
+def test_every_shape_of_the_loss_can_be_searched_with(shape):
+    found = run(100.0, shape)
+    assert found.expected_ms < START_MS
+
+
+def test_abs_pulls_a_fast_supernet_up_to_its_target():
+    assert run(100.0, "abs", target_ms=60.0).expected_ms > START_MS
+
+
+def test_the_same_seed_finds_the_same():
+    assert run(1.0) == run(1.0)
+
+
+def test_the_derived_network_is_timed_once_at_the_end():
+    asked = []
+
+    def latency_ms(graphs):
+        asked.extend(graphs)
+        return np.array([7.0])
+
+    found = run(latency_ms=latency_ms)
+    assert asked == [TINY.graph(found.arch)]
+    assert found.derived_ms == 7.0
+    assert found.gap_ms == pytest.approx(7.0 - found.expected_ms)
+    assert TINY.parse(TINY.format(found.arch)) == found.arch
+
+
+def test_every_epoch_is_told_and_kept():
+    told = []
+    found = run(on_epoch=told.append)
+    assert tuple(told) == found.history
+    assert [epoch.number for epoch in told] == [0, 1]
+    assert told[-1].arch == found.arch
+    assert 0 <= told[-1].validation_accuracy <= 1
+
+
+def epoch_of(normal, reduction):
+    arch = [(OPERATIONS.index(name) if source < 2 else 0) for name in (normal, reduction) for source, _ in EDGES]
+    return Epoch(0, tuple(arch), 1.0, 0.1, 0.9)
+
+
+def test_normal_cells_of_skips_alone_are_called_collapsed():
+    assert epoch_of("skip_connect", "sep_conv_3x3").collapsed
+    assert epoch_of("max_pool_3x3", "skip_connect").collapsed
+    assert not epoch_of("dil_conv_3x3", "skip_connect").collapsed
+    assert epoch_of("skip_connect", "sep_conv_3x3").skips == 0.5
+
+
+def test_a_strong_linear_loss_collapses_and_says_so():
+    found = run(100.0)
+    assert found.collapsed
+    assert found.history[-1].skips == 1.0
+
+
+def test_only_the_probabilities_reach_the_latency():
+    seen = []
+
+    def expected_ms(probabilities):
+        seen.append(probabilities.shape)
+        return (probabilities * torch.tensor(TIMES)).sum()
+
+    run(expected_ms=expected_ms)
+    assert set(seen) == {(2, len(EDGES), len(OPERATIONS))}
+
+
+def test_weights_and_architecture_learn_from_their_own_half():
+    supernet = Supernet(TINY, partial=2)
+    first, second = noise().halves()
+    swapped = copy.deepcopy(supernet)
+    fixed = {"cost": LatencyLoss(1.0, weight=0.0), "latency_ms": macs, "settings": SHORT}
+    search(supernet, (first, second), EXPECTED_MS, **fixed)
+    search(swapped, (second, first), EXPECTED_MS, **fixed)
+    assert not torch.equal(supernet.alphas, swapped.alphas)
+
+
+def test_an_expected_latency_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="expected latency is nan ms"):
+        run(expected_ms=lambda probabilities: probabilities.sum() * float("nan"))
+
+
+def test_a_search_without_epochs_is_refused():
+    with pytest.raises(InputError, match="at least one epoch, not 0"):
+        run(settings=SearchSettings(TrainSettings(epochs=0)))

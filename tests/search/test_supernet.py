@@ -1,0 +1,174 @@
+import itertools
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from hwprof.errors import InputError
+from hwprof.expected_latency import ExpectedLatency
+from hwprof.search.supernet import PartialMixedOperation, Supernet
+from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
+from tests.latency_table.tables import choices
+
+TINY = Darts(channels=4, cells=3, resolution=8)
+NODES = [[i for i, (_, target) in enumerate(EDGES) if target == node] for node in range(4)]
+
+
+def images(n=2):
+    return torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def with_logits(supernet, scale=2.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in supernet.architecture_parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return supernet
+
+
+def plain_darts(supernet, x):
+    """DARTS's forward as its paper writes it: every edge is the softmax-weighted sum of all operations."""
+    before = last = supernet.stem(x.contiguous(memory_format=torch.channels_last))
+    for cell, reduces in zip(supernet.cells, supernet.reducing, strict=True):
+        nodes = [cell.first(before), cell.second(last)]
+        for node in range(4):
+            total = 0
+            for i, (source, target) in enumerate(EDGES):
+                if target == node:
+                    weights = supernet.alphas[int(reduces)][i].softmax(-1)
+                    input_ = nodes[source]
+                    stride = 2 if reduces and source < 2 else 1
+                    mixed = weights[0] * (0.0 * input_[:, :, ::stride, ::stride])
+                    for weight, operation in zip(weights[1:], cell.edges[str(i)].operations, strict=True):
+                        mixed = mixed + weight * operation(input_)
+                    total = total + mixed
+            nodes.append(total)
+        before, last = last, torch.cat(nodes[2:], dim=1)
+    return supernet.classifier(last.mean(dim=(2, 3)))
+
+
+def test_with_all_channels_and_without_betas_it_computes_what_darts_computes():
+    supernet = with_logits(Supernet(TINY, partial=1, edge_normalization=False))
+    with torch.no_grad():
+        assert torch.equal(supernet(images()), plain_darts(supernet, images()))
+
+
+def test_a_quarter_of_the_channels_works_and_the_others_pass_by_shuffled():
+    mixed = PartialMixedOperation(8, stride=1, partial=4)
+    skips = torch.eye(len(OPERATIONS))[OPERATIONS.index("skip_connect")]
+    x = torch.arange(8.0).view(1, 8, 1, 1).expand(1, 8, 4, 4)
+    # worked: channels 0 1, passed: 2 to 7; groups of two, in turns: 0 2 4 6, 1 3 5 7
+    assert mixed(x, skips)[0, :, 0, 0].tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    doubled = mixed(x, skips, torch.tensor(2.0))
+    assert doubled[0, :, 0, 0].tolist() == [0, 4, 8, 12, 2, 6, 10, 14]
+
+
+def test_the_channels_that_pass_a_reduction_are_pooled():
+    mixed = PartialMixedOperation(8, stride=2, partial=4)
+    nothing = torch.eye(len(OPERATIONS))[0]
+    x = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 8, 4, 4)
+    assert mixed(x, nothing)[0, 1].tolist() == [[5, 7], [13, 15]]
+    assert mixed(x, nothing)[0, 0].tolist() == [[0, 0], [0, 0]]
+
+
+def saved_bytes(supernet, x):
+    """Of the tensors that the forward pass keeps for the backward one, parameters left out."""
+    kept = {}
+    own = {p.untyped_storage().data_ptr() for p in supernet.parameters()}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (tensor, storage.nbytes())
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        supernet(x)
+    return sum(size for _, size in kept.values())
+
+
+def test_a_quarter_of_the_channels_needs_at_most_half_of_the_memory():
+    space = Darts(channels=8, cells=3, resolution=8)
+    whole, quarter = (saved_bytes(Supernet(space, partial=k), images(16)) for k in (1, 4))
+    assert quarter <= 0.5 * whole
+
+
+def test_two_inputs_per_node_are_expected_at_any_alphas():
+    supernet = with_logits(Supernet(TINY), scale=5.0)
+    p = supernet.probabilities()
+    torch.testing.assert_close(p.sum(-1), torch.ones(2, len(EDGES)))
+    assert (p >= 0).all()
+    for edges in NODES:
+        torch.testing.assert_close((1 - p[:, edges, 0]).sum(-1), torch.full((2,), 2.0))
+
+
+def test_probabilities_are_those_of_drawing_two_edges_without_replacement():
+    supernet = with_logits(Supernet(TINY))
+    edges = NODES[2]
+    mixing = supernet.alphas[1].softmax(-1)[edges] * supernet.betas[1][edges].softmax(-1)[:, None]
+    real = mixing[:, 1:].double()
+    strength = real.sum(-1) / real.sum()
+    expected = torch.zeros(4, dtype=torch.double)
+    for a, b in itertools.permutations(range(4), 2):
+        chance = strength[a] * strength[b] / (1 - strength[a])
+        expected[a] += chance
+        expected[b] += chance
+    expected_operations = expected[:, None] * real / real.sum(-1, keepdim=True)
+    torch.testing.assert_close(supernet.probabilities()[1, edges, 1:].double(), expected_operations)
+
+
+def test_hard_alphas_and_betas_have_the_probabilities_of_the_derived_architecture():
+    supernet = with_logits(Supernet(TINY), scale=200.0, seed=3)
+    with torch.no_grad():
+        supernet.alphas[..., 0] = -1e4  # an edge of nothing but `none` is not decided between its operations
+    derived = torch.tensor(supernet.derive()).view(2, len(EDGES))
+    torch.testing.assert_close(supernet.probabilities().argmax(-1), derived)
+    assert (supernet.probabilities().amax(-1) > 0.99).float().mean() > 0.8
+
+
+def test_deriving_follows_the_largest_products_of_beta_and_alpha():
+    supernet = Supernet(TINY)
+    with torch.no_grad():
+        supernet.alphas.zero_()
+        supernet.betas.zero_()
+        supernet.alphas[0, :, OPERATIONS.index("skip_connect")] = 1.0
+        supernet.alphas[0, :, 0] = 3.0  # `none` is never derived
+        supernet.betas[0, NODES[3][1]] = 2.0
+        supernet.alphas[0, NODES[3][4], OPERATIONS.index("sep_conv_5x5")] = 2.0
+    arch = supernet.derive()
+    last_node = {i: OPERATIONS[arch[i]] for i in NODES[3] if arch[i]}
+    assert last_node == {NODES[3][1]: "skip_connect", NODES[3][4]: "sep_conv_5x5"}
+    assert TINY.parse(TINY.format(arch)) == arch
+
+
+def test_an_edge_of_mostly_none_is_drawn_less():
+    supernet = Supernet(TINY, edge_normalization=False)
+    with torch.no_grad():
+        supernet.alphas[0, NODES[1][0], 0] = 4.0
+    none = supernet.probabilities()[0, NODES[1], 0]
+    assert none[0] > 0.7 > none[1:].max()
+
+
+def test_the_expected_latency_has_a_gradient_for_alphas_and_betas():
+    times = [[0.1, 1.0, 1.0, 0.5, 4.0, 6.0, 2.0, 3.0]] * 28
+    supernet = with_logits(Supernet(TINY), scale=0.5)
+    latency = ExpectedLatency(choices(times), TINY)
+    before = latency(supernet.probabilities())
+    before.backward()
+    with torch.no_grad():
+        for parameter in supernet.architecture_parameters():
+            assert parameter.grad.abs().max() > 0
+            parameter.sub_(0.1 * parameter.grad)
+    assert latency(supernet.probabilities()) < before
+
+
+def test_weights_and_architecture_are_apart_and_together_everything():
+    supernet = Supernet(TINY)
+    parts = [id(p) for p in [*supernet.weights(), *supernet.architecture_parameters()]]
+    assert sorted(parts) == sorted(id(p) for p in supernet.parameters())
+    assert len(supernet.architecture_parameters()) == 2
+
+
+def test_channels_that_do_not_divide_are_refused():
+    with pytest.raises(InputError, match="4 channels cannot be split into 3 equal parts"):
+        Supernet(TINY, partial=3)
