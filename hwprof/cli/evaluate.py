@@ -57,6 +57,8 @@ def evaluate(
 
     limit = 100 * options.share(max_mape, "--max-mape") if max_mape else None
     sizes = _sizes(train_sizes)
+    if plot:
+        _require_figure(plot)
     predicting.read_of(folder, space, device)
     if predictor.endswith(".hwp"):
         found = evaluating.evaluate_trained(folder, predicting.load(Path(predictor)))
@@ -98,11 +100,16 @@ def _rows(found: Evaluation, format: Format) -> list[dict[str, object]]:  # noqa
     return rows
 
 
-def _draw(found: Evaluation, path: Path) -> None:
+def _require_figure(path: Path) -> None:
+    """Raises before the work is done that which would come behind it."""
     from hwprof import plugins
-    from hwprof.cli import output
 
-    plugins.load_module("hwprof.report.learning_curve", "--plot")
+    if path.suffix not in plugins.load_module("hwprof.report.learning_curve", "--plot").SUFFIXES:
+        raise InputError(f"a figure is a .png, .svg or .pdf file, not {str(path)!r}")
+
+
+def _draw(found: Evaluation, path: Path) -> None:
+    from hwprof.cli import output
     from hwprof.report import learning_curve
 
     by_seed = {figures.n: figures.mape_by_seed for figures in found.figures}

@@ -70,7 +70,8 @@ def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
     network when none could be measured.
     """
     _check(plan, out)
-    sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, replace(options, with_operators=False))
+    asked = replace(options, with_operators=False, keep_unconverged=True)
+    sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
     if plan.target_mape is None:
         sweep.measure(_drawn(sweep.space.space, plan.seed), plan.n)
         error = None

@@ -60,7 +60,8 @@ def resolve(model: str | Path | Graph, shapes: Shapes | None = None) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a measuring job treats what it finds. `fresh` measures again what the store already holds."""
+    """How a measuring job treats what it finds. `fresh` measures again what the store already holds;
+    `keep_unconverged` does not even measure again what ended short of its target (a sweep that goes on)."""
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
     allow_unfit: bool = False
@@ -68,6 +69,7 @@ class Options:
     with_operators: bool = True
     on_progress: Callable[[Group], None] = lambda _group: None
     on_note: Callable[[str], None] = lambda _text: None
+    keep_unconverged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ class _Job:
 
     def stored(self, graph: Graph) -> Outcome | None:
         found = None if self.options.fresh else self.store.latest(self.key(graph))
-        if found is None or found[1].status is not Status.CONVERGED:
+        if found is None or not (self.options.keep_unconverged or found[1].status is Status.CONVERGED):
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
 
