@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/predict_others.py [DATA_FOLDER]
 
-DATA_FOLDER defaults to ../shared/data beside the repository; it takes about six minutes on one core.
+DATA_FOLDER defaults to ../shared/data beside the repository; it takes six to ten minutes of one core.
 """
 
 from __future__ import annotations
