@@ -1,4 +1,4 @@
-"""Any source of latencies (a table, a predictor, a function of graphs) as a function of architectures (floor 4)."""
+"""Any source of latencies (a table, a predictor, a function of graphs) as a function of architectures."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, LatencyFunction, Predictor, SearchSpace
-from hwprof.latency_table import LatencyTable
 
-Source: TypeAlias = LatencyTable | Predictor | LatencyFunction
+Source: TypeAlias = Predictor | LatencyFunction  # a LatencyTable is the latter
 Inputs: TypeAlias = Literal["auto", "graph", "arch"]
-ArchLatency: TypeAlias = Callable[[np.ndarray], np.ndarray]  # archs [n, n_positions] -> ms [n]
 
 
-def of_archs(source: Source, space: SearchSpace, inputs: Inputs = "auto") -> ArchLatency:
+def of_archs(source: Source, space: SearchSpace, inputs: Inputs = "auto") -> Callable[[np.ndarray], np.ndarray]:
     """A function of archs [n, n_positions] that returns ms [n], and asks nothing of the source twice.
 
     `inputs`: what the source takes. "auto" asks a predictor with a graph, and takes it for one of
     architectures when it refuses; a plain function takes graphs.
     """
     known: dict[Arch, float] = {}
-    latency_ms: Callable[[Sequence[Any]], np.ndarray] = getattr(source, "predict", None) or source  # type: ignore[assignment]  # a table and a function are callable
+    predict = getattr(source, "predict", None)
+    latency_ms: Callable[[Sequence[Any]], np.ndarray] = source if predict is None else predict  # type: ignore[assignment]  # what has no `predict` is callable
     takes_archs = _takes_archs(source, space) if inputs == "auto" else inputs == "arch"
 
     def of(archs: np.ndarray) -> np.ndarray:
@@ -38,8 +37,9 @@ def of_archs(source: Source, space: SearchSpace, inputs: Inputs = "auto") -> Arc
 
 
 def _takes_archs(source: Source, space: SearchSpace) -> bool:
-    if isinstance(source, LatencyTable):
-        return source.holds_choices
+    holds_choices: bool | None = getattr(source, "holds_choices", None)
+    if holds_choices is not None:  # a table
+        return holds_choices
     predict = getattr(source, "predict", None)
     if predict is None:
         return False

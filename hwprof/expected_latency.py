@@ -5,28 +5,29 @@ It stands on floor 4: over tables, predictors and spaces (3), under the searches
 Feeding softmax(alpha) to a predictor that was trained on architectures is wrong by 12 to 16 % without a sign
 of it, because the expectation of a function is not the function of the expectation. So the form is chosen by
 what the source is: a table of choices or a source that turns out additive is linear and exact; a small space
-is tabulated whole and exact; anything else is distilled with a soft-consistency term. After fitting, the
-error against Monte Carlo stands in `expected_error_`.
+is tabulated whole and exact; for anything else a multilinear surrogate is fitted, whose expectation is exact
+("distilled", an MLP with a soft-consistency term, is there for comparison). After fitting, the error against
+Monte Carlo stands in `expected_error_`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
+from hwprof.arch_latency import Inputs, Source, of_archs
 from hwprof.errors import InputError
-from hwprof.graph import Graph
-from hwprof.interfaces import Arch, LatencyFunction, Predictor, SearchSpace
+from hwprof.interfaces import Arch, SearchSpace
 from hwprof.latency_table import LatencyTable
+from hwprof.multilinear_latency import Multilinear, first_archs, multilinear
 from hwprof.relaxed_latency import (
     Additive,
-    ArchLatency,
     Distilled,
     DistillSettings,
     Tabulated,
@@ -34,13 +35,18 @@ from hwprof.relaxed_latency import (
     distill,
     draw,
     one_hot,
+    random_archs,
     random_probabilities,
 )
 
+Relaxed: TypeAlias = Additive | Tabulated | Multilinear | Distilled
+Method: TypeAlias = Literal["auto", "additive", "tabulated", "multilinear", "distilled"]
+
 TABULATED_MOST = 20_000  # architectures of a space that is predicted whole; NAS-Bench-201 has 15,625
 _SUM_TOLERANCE = 0.01  # a row of probabilities in half precision may be off by this much
-_ERROR_PROBABILITIES = 50
-_ERROR_DRAWS = 32
+_MOST_ARCHS = 1200  # graphs of a DARTS network take 30 ms each to build and predict
+_ERROR_PROBABILITIES = 40
+_ERROR_DRAWS = 8
 _OWN_DRAWS = 2048
 _REPORT_DRAWS = 512
 
@@ -71,7 +77,8 @@ class LatencyReport:
 
 
 class ExpectedLatency(torch.nn.Module):
-    """`method` says which form was taken: "additive" and "tabulated" are exact, "distilled" is learned.
+    """`method` says which form was taken: "additive" and "tabulated" are exact, "multilinear" is as good as its
+    fit to single architectures, "distilled" is learned.
 
     probs, wherever they are asked for: a tensor of as many probabilities as the space has choices in all,
     position after position ([n_positions, n_choices], or [2, 14, 8] for two cells of a DARTS supernet), or a
@@ -82,27 +89,32 @@ class ExpectedLatency(torch.nn.Module):
 
     def __init__(
         self,
-        source: LatencyTable | Predictor | LatencyFunction,
+        source: LatencyTable | Source,
         space: SearchSpace,
         *,
-        inputs: Literal["graph", "arch"] = "graph",
-        method: Literal["auto", "additive", "tabulated", "distilled"] = "auto",
+        inputs: Inputs = "auto",
+        method: Method = "auto",
+        most_archs: int = _MOST_ARCHS,
         settings: DistillSettings | None = None,
         seed: int = 0,
     ) -> None:
-        """`inputs`: what a predictor was fitted on. Raises InputError when a table misses a choice, or a method
+        """`inputs`: what the source takes; "auto" finds out. `most_archs`: that a multilinear form may ask of it;
+        `settings` are those of a distilled one. Raises InputError when a table misses a choice, or a method
         that was asked for does not fit the source."""
         super().__init__()
         self.choices = tuple(space.choices)
         positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
         self.register_buffer("_position", positions, persistent=False)
-        self._latency_ms = _on_archs(source, space, inputs)
-        self.relaxed = self._relax(source, method, settings or DistillSettings(seed=seed), seed)
+        self._latency_ms = of_archs(source, space, inputs)
+        if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
+            self.relaxed: Relaxed = _of_choices(source, self.choices)
+        else:
+            self.relaxed = self._relax(method, most_archs, settings or DistillSettings(seed=seed), seed)
         self.expected_error_ = self._error(np.random.default_rng([seed, 1]))
 
     @property
     def method(self) -> str:
-        return {Additive: "additive", Tabulated: "tabulated", Distilled: "distilled"}[type(self.relaxed)]
+        return type(self.relaxed).__name__.lower()
 
     def forward(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """Returns a scalar, ms. Raises InputError for the wrong number of probabilities, or logits."""
@@ -122,13 +134,13 @@ class ExpectedLatency(torch.nn.Module):
         p95 = float(np.quantile(spread.double().cpu().numpy(), 0.95))
         return LatencyReport(expected, argmax, argmax - expected, p95, arch)
 
-    def _relax(
-        self, source: object, method: str, settings: DistillSettings, seed: int
-    ) -> Additive | Tabulated | Distilled:
-        if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
-            return _of_choices(source, self.choices)
+    def _relax(self, method: Method, most_archs: int, settings: DistillSettings, seed: int) -> Relaxed:
+        if method == "distilled":
+            return distill(self.choices, self._latency_ms, settings)
+        first = first_archs(self.choices)
+        archs = random_archs(self.choices, max(most_archs, first), np.random.default_rng(seed))
         if method in ("auto", "additive"):
-            found = additive(self.choices, self._latency_ms, np.random.default_rng(seed))
+            found = additive(self.choices, archs[:first], self._latency_ms(archs[:first]))
             if found is not None:
                 return found
             if method == "additive":
@@ -136,7 +148,7 @@ class ExpectedLatency(torch.nn.Module):
         if method == "tabulated" or (method == "auto" and math.prod(self.choices) <= TABULATED_MOST):
             every = np.array(list(itertools.product(*map(range, self.choices))))
             return Tabulated(self.choices, self._latency_ms(every))
-        return distill(self.choices, self._latency_ms, settings)
+        return multilinear(self.choices, archs, self._latency_ms)
 
     def _error(self, rng: np.random.Generator) -> RelaxedError:
         p = random_probabilities(self.choices, _ERROR_PROBABILITIES, rng)
@@ -194,27 +206,3 @@ def _of_choices(table: LatencyTable, choices: Sequence[int]) -> Additive:
     calibration = table.calibration
     a_ms, b = (calibration.a_ms, calibration.b) if calibration else (0.0, 1.0)
     return Additive(a_ms, [b * ms for ms in table.choice_ms(choices)])
-
-
-def _on_archs(
-    source: LatencyTable | Predictor | LatencyFunction, space: SearchSpace, inputs: Literal["graph", "arch"]
-) -> ArchLatency:
-    """The source as a function of architectures; nothing is asked twice."""
-    known: dict[Arch, float] = {}
-    takes_archs = (isinstance(source, LatencyTable) and source.holds_choices) or inputs == "arch"
-    of_networks = _function(source)
-
-    def latency_ms(archs: np.ndarray) -> np.ndarray:
-        keys = [tuple(int(c) for c in arch) for arch in archs]
-        new = [key for key in dict.fromkeys(keys) if key not in known]
-        if new:
-            networks = new if takes_archs else [space.graph(arch) for arch in new]
-            known.update(zip(new, map(float, of_networks(networks)), strict=True))
-        return np.array([known[key] for key in keys])
-
-    return latency_ms
-
-
-def _function(source: LatencyTable | Predictor | LatencyFunction) -> Callable[[Sequence[Graph | Arch]], np.ndarray]:
-    predict = getattr(source, "predict", None)
-    return predict if predict is not None else source  # type: ignore[return-value]  # a table and a function are callable

@@ -1,4 +1,4 @@
-"""Latency as a differentiable function of choice probabilities: three torch modules over flat probabilities.
+"""Latency as a differentiable function of choice probabilities: torch modules over flat probabilities.
 
 Pure torch and NumPy, on floor 0 beside `latency_loss`. Each module takes `p`: [batch, sum(choices)], the
 probabilities of all positions one after the other, and returns the expected latency, ms, [batch], when every
@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from hwprof.errors import InputError
 
+_ADDITIVE_CHECKS = 64  # architectures beyond the free entries, on which an additive form must hold
+_ADDITIVE_TOLERANCE = 1e-6
 _POOL = 8192  # random probabilities that the soft-consistency term is trained on
 ArchLatency = Callable[[np.ndarray], np.ndarray]  # archs [n, n_positions] -> ms [n]
 
@@ -118,19 +120,29 @@ def draw(choices: Sequence[int], p: np.ndarray, n: int, rng: np.random.Generator
     return np.stack(drawn, axis=-1)
 
 
-def additive(
-    choices: Sequence[int], latency_ms: ArchLatency, rng: np.random.Generator, checks: int = 64
-) -> Additive | None:
-    """The additive form of a latency, from one change at a time; None when it does not hold on random networks."""
-    base = np.zeros(len(choices), int)
-    archs = [base] + [_changed(base, i, c) for i, options in enumerate(choices) for c in range(1, options)]
-    others = np.stack([rng.integers(options, size=checks) for options in choices], axis=1)
-    ms = latency_ms(np.concatenate([np.stack(archs), others]))
-    changes, checked = ms[1 : len(archs)] - ms[0], ms[len(archs) :]
-    parts = np.split(changes, np.cumsum([options - 1 for options in choices])[:-1])
-    found = Additive(ms[0], [np.concatenate([[0.0], part]) for part in parts])
-    fitted = found(torch.from_numpy(one_hot(choices, others))).numpy()
-    return found if np.allclose(fitted, checked, rtol=1e-6, atol=0) else None
+def random_archs(choices: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform in every position. Returns [n, n_positions]."""
+    return np.stack([rng.integers(options, size=n) for options in choices], axis=1)
+
+
+def free_entries(choices: Sequence[int]) -> int:
+    """How many numbers an additive latency over these choices has: its constant, and all choices but one a position."""
+    return sum(options - 1 for options in choices) + 1
+
+
+def additive(choices: Sequence[int], archs: np.ndarray, ms: np.ndarray) -> Additive | None:
+    """The additive form of the latencies ms [n] of archs [n, n_positions]; None when it does not hold.
+
+    Raises InputError for too few architectures to tell.
+    """
+    if len(archs) < free_entries(choices) + _ADDITIVE_CHECKS:
+        raise InputError(f"{len(archs)} architectures cannot tell whether a latency is additive")
+    encoded = one_hot(choices, archs)
+    mean = ms.mean()
+    weights = np.linalg.lstsq(encoded, ms - mean, rcond=None)[0]
+    if not np.allclose(mean + encoded @ weights, ms, rtol=_ADDITIVE_TOLERANCE, atol=0):
+        return None
+    return Additive(float(mean), np.split(weights, np.cumsum(choices)[:-1]))
 
 
 def distill(choices: Sequence[int], latency_ms: ArchLatency, settings: DistillSettings) -> Distilled:
@@ -139,7 +151,7 @@ def distill(choices: Sequence[int], latency_ms: ArchLatency, settings: DistillSe
     Raises InputError when the source gives a latency that is not finite.
     """
     rng = np.random.default_rng(settings.seed)
-    archs = np.stack([rng.integers(options, size=settings.archs) for options in choices], axis=1)
+    archs = random_archs(choices, settings.archs, rng)
     ms = latency_ms(archs)
     if not np.isfinite(ms).all():
         raise InputError("the latency source gives a latency that is not finite; it cannot be distilled")
@@ -207,12 +219,6 @@ def _mlp(inputs: int, hidden: int) -> torch.nn.Module:
         torch.nn.Linear(inputs, hidden), torch.nn.SiLU(), torch.nn.Linear(hidden, hidden), torch.nn.SiLU(),
         torch.nn.Linear(hidden, 1),
     )  # fmt: skip
-
-
-def _changed(arch: np.ndarray, position: int, choice: int) -> np.ndarray:
-    changed = arch.copy()
-    changed[position] = choice
-    return changed
 
 
 def _float(values: np.ndarray) -> torch.Tensor:

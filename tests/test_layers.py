@@ -7,11 +7,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "hwprof"
 FLOORS = [
-    {"graph", "device", "measurement", "metrics", "latency_loss", "relaxed_latency", "errors", "unit", "files"},
+    {
+        "graph",
+        "device",
+        "measurement",
+        "metrics",
+        "latency_loss",
+        "relaxed_latency",
+        "multilinear_latency",
+        "errors",
+        "unit",
+        "files",
+    },
     {"cost", "dataset", "dataset_import", "store", "plugins", "onnx_io", "torch_io", "builder"},
     {"encoders", "variants", "interfaces"},
-    {"sampling", "spaces", "workloads", "predictors", "latency_table", "backends"},
-    {"testing", "measure", "report", "explain", "arch_latency", "expected_latency", "budget"},
+    {"sampling", "spaces", "workloads", "predictors", "latency_table", "backends", "arch_latency"},
+    {"testing", "measure", "report", "explain", "expected_latency", "budget"},
     {"search", "compress", "fleet"},
     {"jobs"},
     {"cli"},
