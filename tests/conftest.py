@@ -1,11 +1,18 @@
 """Fixtures that tests share."""
 
 import os
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
+from hwprof import plugins
 from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph
+from hwprof.jobs import Options, collecting
+from hwprof.jobs.collecting import Plan
+from hwprof.measurement import FAST
+from hwprof.store import Store
+from tests.samples import noisy_device
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
 
@@ -16,3 +23,31 @@ def tiny_graph() -> Graph:
     b = GraphBuilder("tiny")
     x = b.input((1, 3, 8, 8))
     return b.build(b.relu(b.conv(b.relu(b.conv(x, 4, 3)), 4, 3)))
+
+
+def install_tiny_spaces(monkeypatch):
+    """Adds the spaces of tests/tiny_space.py to those that are installed."""
+    points = [EntryPoint(name, f"tests.tiny_space:{name.upper()}", "hwprof.spaces") for name in ("space", "zeroed")]
+
+    def both(group, name=None):
+        real = entry_points(group=group) if name is None else entry_points(group=group, name=name)
+        return [*real, *(p for p in points if p.group == group and name in (None, p.name))]
+
+    monkeypatch.setattr(plugins, "entry_points", both)
+
+
+@pytest.fixture
+def tiny_spaces(monkeypatch):
+    """Spaces named "space" and "zeroed"."""
+    install_tiny_spaces(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory):
+    """The folder of a data set: all 32 networks of the tiny space on an analytic device with noise."""
+    folder = tmp_path_factory.mktemp("collected") / "tiny-noisy"
+    with pytest.MonkeyPatch.context() as monkeypatch, Store() as store:
+        install_tiny_spaces(monkeypatch)
+        plan = Plan("space", noisy_device(0.01, 0.005), 32)
+        collecting.collect(plan, folder, store, Options(FAST))
+    return folder

@@ -7,9 +7,9 @@ not to another is what the anchors correct.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from hwprof.dataset import CARD, Dataset, Entry
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
-from hwprof.errors import HwprofError, InputError
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.left_out import LeftOutError, left_out_error
@@ -73,10 +73,10 @@ def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
     asked = replace(options, with_operators=False, keep_unconverged=True)
     sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
     if plan.target_mape is None:
-        sweep.measure(_drawn(sweep.space.space, plan.seed), plan.n)
+        sweep.measure(sweep.fresh(_drawn(sweep.space.space, plan.seed)), plan.n)
         error = None
-        if len(sweep.digests) < plan.n:
-            options.on_note(f"space {plan.space} has only {len(sweep.digests)} different networks")
+        if sweep.tried < plan.n:
+            options.on_note(f"space {plan.space} has only {sweep.tried} different networks")
     else:
         error = _until(sweep, plan.target_mape)
     return Collected(sweep.write(out), tuple(sweep.failed), error)
@@ -98,25 +98,36 @@ def _check(plan: Plan, out: Path) -> None:
 
 @dataclass(slots=True)
 class _Sweep:
-    """What was measured so far, by architecture, with the encoded graph that a predictor learns from."""
+    """What was measured so far, by architecture, and the digests of all graphs that were seen."""
 
     plan: Plan
     space: VariedSpace
     store: Store
     options: Options
     measured: dict[Arch, Measurement] = field(default_factory=dict)
-    encoded: dict[Arch, np.ndarray] = field(default_factory=dict)
     failed: list[Outcome] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
+    tried: int = 0
 
-    def measure(self, archs: Iterator[Arch], n: int) -> None:
-        """The first `n` whose graph was not measured yet; fewer when there are no more."""
-        fresh = self._fresh(archs)
-        while part := dict(islice(fresh, min(PART, n))):
+    def fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
+        """Those whose graph was not seen yet. Ends after as many repetitions in a row as sampling takes for the
+        end of a space."""
+        repeated = 0
+        for arch in archs:
+            graph = self.space.graph(arch)
+            if graph.digest not in self.digests:
+                self.digests.add(graph.digest)
+                repeated = 0
+                yield arch, graph
+            elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
+                return
+
+    def measure(self, networks: Iterator[tuple[Arch, Graph]], n: int) -> None:
+        """The first `n`, or as many as there are."""
+        while part := dict(islice(networks, min(PART, n))):
             n -= len(part)
+            self.tried += len(part)
             by_digest = {graph.digest: arch for arch, graph in part.items()}
-            if self.plan.target_mape is not None:
-                self.encoded.update(zip(part, PhysicalEncoder().transform(list(part.values())), strict=True))
             for outcome in profile_many(list(part.values()), self.plan.device, self.store, self.options):
                 self._take(by_digest[outcome.graph.digest], outcome)
 
@@ -138,18 +149,6 @@ class _Sweep:
         description = f"Drawn {how}, seed {self.plan.seed}, different graphs only. {_LABEL}"
         entries = [Entry.of(m, arch) for arch, m in measurements.items()]
         return dataset.write(out, replace(card, variant=self.plan.variant, description=description), entries)
-
-    def _fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
-        """Stops after as many repetitions in a row as sampling takes for the end of a space."""
-        repeated = 0
-        for arch in archs:
-            graph = self.space.graph(arch)
-            if graph.digest not in self.digests:
-                self.digests.add(graph.digest)
-                repeated = 0
-                yield arch, graph
-            elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
-                return
 
     def _take(self, arch: Arch, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -187,51 +186,62 @@ def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
     """Measures batches: the most informative for a linear model, then random ones (the error is theirs, too),
     then those on which predictors disagree; until the upper bound of the cross-validated error is on
     target. None when too few networks could be measured to know it."""
-    archs = _drawn(sweep.space.space, sweep.plan.seed)
+    drawn = sweep.fresh(_drawn(sweep.space.space, sweep.plan.seed))
+    encoded: dict[Arch, np.ndarray] = {}  # of every candidate that was drawn
     error: LeftOutError | None = None
-    batch = 0
-    while (error is None or error.high > target_mape) and (before := len(sweep.digests)) < sweep.plan.n:
-        size = min(BATCH, sweep.plan.n - before)
-        sweep.measure(iter(_batch(sweep, batch, list(islice(archs, CANDIDATES)), size)), size)
-        batch += 1
-        if len(sweep.digests) == before:  # there are no more
+    chosen: set[Arch] = set()
+    choose = chain((_most_informative, _last_drawn), repeat(_most_disputed))
+    while (error is None or error.high > target_mape) and sweep.tried < sweep.plan.n:
+        for arch, graph in islice(drawn, CANDIDATES - (len(encoded) - len(chosen))):
+            (encoded[arch],) = PhysicalEncoder().transform([graph])
+        candidates = [arch for arch in encoded if arch not in chosen]
+        if not candidates:
             break
+        batch = _Batch(sweep, encoded, candidates, min(BATCH, sweep.plan.n - sweep.tried, len(candidates)))
+        archs = next(choose)(batch)
+        chosen.update(archs)
+        sweep.measure(((arch, sweep.space.graph(arch)) for arch in archs), len(archs))
         if len(sweep.measured) >= FEWEST_JUDGED:
-            error = left_out_error(_fitted(sweep).errors_)
+            error = left_out_error(_fitted(batch).errors_)
             sweep.options.on_note(_progress(sweep, error))
     return error
 
 
-def _batch(sweep: _Sweep, batch: int, candidates: Sequence[Arch], size: int) -> list[Arch]:
-    """The candidates to be measured, the best first."""
-    if batch == 1 or len(candidates) <= size:
-        return list(candidates)
-    encoded = np.concatenate([PhysicalEncoder().transform([sweep.space.graph(arch)]) for arch in candidates])
-    if batch == 0:
-        features = by_hypothesis(encoded)[:, HYPOTHESES.index("every")]
-        order = sampling.d_optimal(features, size, np.random.default_rng(sweep.plan.seed))
-    else:
-        order = sampling.most_disputed(_opinions(sweep, encoded), len(candidates))
-    return [candidates[i] for i in order]
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """`size` of the `candidates` are to be measured next."""
+
+    sweep: _Sweep
+    encoded: Mapping[Arch, np.ndarray]
+    candidates: Sequence[Arch]
+    size: int
+
+    def rows(self, archs: Iterable[Arch]) -> Any:
+        """[n, n_features]."""
+        return np.stack([self.encoded[arch] for arch in archs])
 
 
-def _opinions(sweep: _Sweep, encoded: Any) -> np.ndarray:
-    """encoded: [n_candidates, n_features]. Returns [n_hypotheses, n_candidates], ms: each member
-    believes in another execution of the graph."""
-    members = [PhysicalPredictor(hypotheses=(h,), process="never") for h in HYPOTHESES]
-    return np.stack([_fitted(sweep, member).predict(encoded) for member in members])
+def _most_informative(batch: _Batch) -> list[Arch]:
+    features = by_hypothesis(batch.rows(batch.candidates))[:, HYPOTHESES.index("every")]
+    order = sampling.d_optimal(features, batch.size, np.random.default_rng(batch.sweep.plan.seed))
+    return [batch.candidates[i] for i in order]
 
 
-def _fitted(sweep: _Sweep, predictor: PhysicalPredictor | None = None) -> PhysicalPredictor:
-    rows: Any = np.stack([sweep.encoded[arch] for arch in sweep.measured])
-    return (predictor or PhysicalPredictor()).fit(rows, sweep.latencies_ms())
+def _last_drawn(batch: _Batch) -> list[Arch]:
+    """Random ones, since no earlier batch passed them over."""
+    return list(batch.candidates[-batch.size :])
+
+
+def _most_disputed(batch: _Batch) -> list[Arch]:
+    """By predictors each of which believes in another execution of the graph."""
+    members = [_fitted(batch, PhysicalPredictor(hypotheses=(h,), process="never")) for h in HYPOTHESES]
+    opinions = np.stack([member.predict(batch.rows(batch.candidates)) for member in members])
+    return [batch.candidates[i] for i in sampling.most_disputed(opinions, batch.size)]
+
+
+def _fitted(batch: _Batch, predictor: PhysicalPredictor | None = None) -> PhysicalPredictor:
+    return (predictor or PhysicalPredictor()).fit(batch.rows(batch.sweep.measured), batch.sweep.latencies_ms())
 
 
 def _progress(sweep: _Sweep, error: LeftOutError) -> str:
     return f"{len(sweep.measured)} networks: left-out error {error.mape:.1f} % ({error.low:.1f} .. {error.high:.1f})"
-
-
-def worst(failed: Sequence[Outcome]) -> HwprofError | None:
-    """The gravest error."""
-    errors = [o.error for o in failed if o.error is not None]
-    return max(errors, key=lambda e: e.exit_status, default=None)

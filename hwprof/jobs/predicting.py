@@ -182,7 +182,10 @@ def load(path: Path) -> Trained:
     record = json.loads(text)
     if record is None:
         return Trained(predictor)
-    origin = Origin(**{f.name: record[f.name] for f in fields(Origin)})
+    try:
+        origin = Origin(**{f.name: record[f.name] for f in fields(Origin)})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"predictor file {path}: its origin is damaged: {error}") from None
     if origin.space and takes_archs(predictor):
         predictor.set_params(space=VariedSpace(origin.space, origin.variant))
     return Trained(predictor, origin)
