@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.measurement import Comparison
 
 
 def compare(
@@ -46,7 +50,7 @@ def compare(
     from hwprof import jobs
     from hwprof.cli import output, progress, results
     from hwprof.device import Device
-    from hwprof.errors import InputError, NotConvergedError
+    from hwprof.errors import InputError
     from hwprof.files import write_text
     from hwprof.report import record, render_comparison
     from hwprof.store import Store
@@ -73,32 +77,38 @@ def compare(
         records = [record.comparison_record(c, by_digest) for c in rows]
         output.write_json(records[0] if len(records) == 1 else records)
     else:
-        output.write_rows(
-            [
-                {
-                    "a": c.a.model,
-                    "b": c.b.model,
-                    "a ms": f"{c.a.latency_ms:.4g}",
-                    "b ms": f"{c.b.latency_ms:.4g}",
-                    "b / a": f"{c.ratio:.4f}",
-                    "95 % interval": f"{c.low:.4f} .. {c.high:.4f}",
-                    "b is": c.verdict,
-                    "pairs": c.pairs,
-                }
-                for c in rows
-            ],
-            format,
-        )
+        output.write_rows([_row(c) for c in rows], format)
     if html:
         write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
         output.note(f"wrote {html}")
+    return _status(rows, limit)
+
+
+def _row(c: Comparison) -> dict[str, object]:
+    return {
+        "a": c.a.model,
+        "b": c.b.model,
+        "a ms": f"{c.a.latency_ms:.4g}",
+        "b ms": f"{c.b.latency_ms:.4g}",
+        "b / a": f"{c.ratio:.4f}",
+        "95 % interval": f"{c.low:.4f} .. {c.high:.4f}",
+        "b is": c.verdict,
+        "pairs": c.pairs,
+    }
+
+
+def _status(rows: Sequence[Comparison], limit: float | None) -> int:
+    """1 when one is slower than the limit allows, 0 when none is. Raises NotConvergedError when that is open."""
+    from hwprof.cli import output
+    from hwprof.errors import NotConvergedError
+
     if limit is not None and any(c.low > 1 + limit for c in rows):
         output.note(f"hwprof: slower by more than {limit:.1%}")
         return 1
-    undecided = [c for c in rows if (c.high > 1 + limit if limit is not None else c.verdict == "inconclusive")]
-    if undecided:
-        raise NotConvergedError(
-            f"{undecided[0].b.model} against {undecided[0].a.model}: ratio {undecided[0].low:.4f} .. "
-            f"{undecided[0].high:.4f} decides nothing yet; raise --budget"
-        )
+    for c in rows:
+        if c.high > 1 + limit if limit is not None else c.verdict == "inconclusive":
+            raise NotConvergedError(
+                f"{c.b.model} against {c.a.model}: ratio {c.low:.4f} .. {c.high:.4f} decides nothing yet; "
+                "raise --budget"
+            )
     return 0

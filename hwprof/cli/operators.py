@@ -42,6 +42,7 @@ def operators(
     from hwprof.device import Device
     from hwprof.errors import InputError
     from hwprof.report import operators as breakdowns
+    from hwprof.report import record
     from hwprof.store import Store
 
     if by not in ("kind", "kernel", "both"):
@@ -61,15 +62,11 @@ def operators(
         raise InputError(f"device {chosen.name!r}: its runtime times no operators")
     if found.inflation and found.inflation > breakdowns.INFLATION_LIMIT:
         output.warn(f"profiling slowed the network {found.inflation:.2f} x: shares are a rough picture")
-    kernels = [results.kernel_row(k, with_members=True) for k in found.kernels]
-    kinds = [results.kernel_row(k, with_members=False) for k in found.kinds]
     if format is Format.JSON:
-        output.write_json({"model": m.model, "device": m.device.name, "latency_ms": found.latency_ms,
-                           "outside_ms": found.outside_ms, "inflation": found.inflation,
-                           "kernels": kernels, "kinds": kinds})  # fmt: skip
-        return 0
-    if by in ("kernel", "both"):
-        output.write_rows(kernels, format, f"{m.model} on {m.device.name}: {found.latency_ms:.4g} ms by kernel")
-    if by in ("kind", "both"):
-        output.write_rows(kinds, format, "by kind of operator")
-    return 0
+        output.write_json(record.breakdown_record(m, found))
+    if format is not Format.JSON and by in ("kernel", "both"):
+        rows = [results.kernel_row(k, with_members=True) for k in found.kernels]
+        output.write_rows(rows, format, f"{m.model} on {m.device.name}: {found.latency_ms:.4g} ms by kernel")
+    if format is not Format.JSON and by in ("kind", "both"):
+        output.write_rows([results.kernel_row(k, with_members=False) for k in found.kinds], format, "by kind")
+    return results.status_of(m)

@@ -50,8 +50,12 @@ class Failures:
         """0, the gravest error's status, or 4 when a measurement did not converge."""
         if self._statuses:
             return max(self._statuses)
-        done = all(o.measurement and o.measurement.status is Status.CONVERGED for o in outcomes)
-        return 0 if done else NotConvergedError.exit_status
+        return max((status_of(o.measurement) for o in outcomes if o.measurement), default=0)
+
+
+def status_of(m: Measurement) -> int:
+    """The exit status that a measurement stands for."""
+    return 0 if m.status is Status.CONVERGED else NotConvergedError.exit_status
 
 
 def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:

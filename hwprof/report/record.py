@@ -10,7 +10,7 @@ from typing import Any
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import operators, tables, verdict
-from hwprof.report.operators import Kernel
+from hwprof.report.operators import Breakdown, Kernel
 
 
 def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
@@ -65,6 +65,22 @@ def _kernels(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[d
     return [_kernel(k) for k in breakdown.kernels] if breakdown else []
 
 
+def breakdown_record(m: Measurement, found: Breakdown) -> dict[str, Any]:
+    """Where the time goes: a record per executed kernel and per kind of operator."""
+    return {
+        "model": m.model,
+        "digest": m.digest,
+        "device": m.device.name,
+        "evidence": str(m.evidence),
+        "status": str(m.status),
+        "latency_ms": found.latency_ms,
+        "outside_ms": found.outside_ms,
+        "inflation": found.inflation,
+        "kernels": [_kernel(k) for k in found.kernels],
+        "kinds": [_kernel(k) for k in found.kinds],
+    }
+
+
 def _kernel(k: Kernel) -> dict[str, Any]:
     return {
         "name": k.name,
@@ -74,6 +90,8 @@ def _kernel(k: Kernel) -> dict[str, Any]:
         "members": list(k.members),
         "macs": k.work.macs if k.work else None,
         "moved_bytes": k.work.moved_bytes if k.work else None,
+        "macs_per_s": k.macs_per_s,
+        "bytes_per_s": k.bytes_per_s,
         "roofline_share": k.roof_share,
     }
 

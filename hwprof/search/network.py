@@ -16,8 +16,9 @@ from hwprof.errors import InputError
 from hwprof.interfaces import Arch
 from hwprof.spaces.darts import EDGES, NODES, NONE, OPERATIONS, Darts
 
+# (in a reduction cell?, edge, channels, stride) -> what runs on the edge, None for nothing
 EdgeMaker = Callable[[bool, int, int, int], nn.Module | None]
-"""(reduction cell?, edge, channels, stride) -> what runs on the edge, None for nothing."""
+_NUMBERED = list(enumerate(EDGES))
 
 
 class Network(nn.Module):
@@ -84,9 +85,6 @@ class Cell(nn.Module):
             ]
             nodes.append(sum(arriving[1:], start=arriving[0]))
         return torch.cat(nodes[2:], dim=1)
-
-
-_NUMBERED = list(enumerate(EDGES))
 
 
 def derived_network(space: Darts, arch: Arch, seed: int = 0) -> Network:
