@@ -12,8 +12,6 @@ the derived architecture. Softmax of the alphas alone would count all 14 edges a
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import nn
 
@@ -102,14 +100,9 @@ class Supernet(Network):
 
     def derive(self) -> Arch:
         """The architecture that the search has arrived at, two inputs per node."""
-        arch = [NONE] * (2 * len(EDGES))
-        starts = [0, *torch.tensor(_INPUTS).cumsum(0).tolist()]
         strengths, best = self._log_mixing().detach()[..., _REAL].max(dim=-1)
-        for cell in range(2):
-            for start, end in pairwise(starts):
-                for edge in strengths[cell, start:end].topk(INPUTS_PER_NODE).indices.tolist():
-                    arch[cell * len(EDGES) + start + edge] = int(best[cell, start + edge]) + 1
-        return tuple(arch)
+        kept = torch.cat([_strongest(of_node) for of_node in torch.split(strengths, _INPUTS, dim=1)], dim=1)
+        return tuple(torch.where(kept, best + _REAL.start, NONE).flatten().tolist())
 
     def _log_mixing(self) -> torch.Tensor:
         """[2, n_edges, n_operations]: log(beta alpha)."""
@@ -122,6 +115,12 @@ def _log_shares(betas: torch.Tensor) -> torch.Tensor:
     return torch.cat([of_node.log_softmax(-1) for of_node in torch.split(betas, _INPUTS, dim=-1)], dim=-1)
 
 
+def _strongest(strengths: torch.Tensor) -> torch.Tensor:
+    """strengths: [2, n_inputs] of one node. Returns which two of its inputs stay, in the same shape."""
+    inputs = strengths.topk(INPUTS_PER_NODE, dim=-1).indices
+    return torch.zeros_like(strengths, dtype=torch.bool).scatter(-1, inputs, True)
+
+
 def _drawn(log_mixing: torch.Tensor) -> torch.Tensor:
     """log_mixing: [2, n_inputs, n_operations] of one node. Returns, in the same shape, the probability that an
     edge ends with an operation when two edges are drawn without replacement."""
@@ -129,7 +128,7 @@ def _drawn(log_mixing: torch.Tensor) -> torch.Tensor:
     edges = real.logsumexp(-1)
     first = edges.softmax(-1)
     n_inputs = edges.shape[-1]
-    drawn_before = torch.eye(n_inputs, dtype=torch.bool)
+    drawn_before = torch.eye(n_inputs, dtype=torch.bool, device=edges.device)
     second = edges.unsqueeze(-2).expand(-1, n_inputs, -1).masked_fill(drawn_before, -torch.inf).softmax(-1)
     kept = (first + (first.unsqueeze(-2) @ second).squeeze(-2)).clamp(max=1).unsqueeze(-1)
     return torch.cat([1 - kept, kept * real.softmax(-1)], dim=-1)

@@ -1,0 +1,375 @@
+"""Searches the darts space for digits with three strengths of a latency loss, and measures what comes out.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/search_darts.py           # writes reports/search-darts
+    python tests/benchmarks/search_darts.py --analytic --quick OUT      # to try the program: nothing is measured
+
+Tens of random networks of the space are measured and train a predictor; its expected latency enters the loss
+of the search (LA-DARTS, arXiv 2001.06392, with PC-DARTS's supernet, arXiv 1907.05737); the derived networks
+are trained on their own and measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+from torch.nn import functional
+
+from hwprof import jobs, plugins, sampling
+from hwprof.device import Device
+from hwprof.expected_latency import ExpectedLatency
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch
+from hwprof.jobs import Options
+from hwprof.latency_loss import LatencyLoss
+from hwprof.measurement import FAST, Measurement, ProtocolSettings
+from hwprof.predictors.physical import PhysicalPredictor
+from hwprof.search.differentiable import Epoch, Found, SearchSettings, search
+from hwprof.search.network import derived_network
+from hwprof.search.supernet import Supernet
+from hwprof.search.training import Examples, TrainSettings, accuracy, train
+from hwprof.spaces.darts import Darts
+from hwprof.store import Store
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_darts.py"
+STORE = ROOT / "build" / "search-darts.db"
+DATA = ROOT.parent / "shared" / "data"
+SPACE = Darts(channels=8, cells=3, resolution=16)
+PARTIAL = 4
+STRENGTHS = (0.0, 0.1, 0.3, 1.0)  # of the loss at the expected latency at which the search starts
+TRAINING_DIGITS = 8000
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much work each part gets; `search_digits` are halved, one half for the weights."""
+
+    measured: int = 60
+    search_digits: int = 3000
+    warm_up: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=4, rate=0.1))
+    search: SearchSettings = field(
+        default_factory=lambda: SearchSettings(TrainSettings(epochs=3, rate=0.05), architecture_rate=0.04)
+    )
+    retrain: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=3, rate=0.1))
+    retrainings: int = 2
+
+
+QUICK = Plan(
+    measured=20,
+    search_digits=32,
+    warm_up=TrainSettings(epochs=1, batch=16),
+    search=SearchSettings(TrainSettings(epochs=1, batch=16), architecture_rate=0.3),
+    retrain=TrainSettings(epochs=1, batch=16),
+    retrainings=1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """ms, with the bounds of the 95 % interval."""
+
+    ms: float
+    low: float
+    high: float
+
+
+Measure = Callable[[Sequence[Graph], ProtocolSettings], list[Timed]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of one strength; ms. `accuracy`: mean over the retrainings, percent."""
+
+    strength: float
+    genotype: str
+    expected: float
+    derived: float
+    gap: float
+    skips: float
+    collapsed: bool
+    measured: Timed
+    accuracy: float
+    accuracies: list[float]
+    expected_by_epoch: list[float]
+    search_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyModel:
+    """measured_ms: [n], of random networks. `left_out_error` is relative."""
+
+    latency: ExpectedLatency
+    predictor: PhysicalPredictor
+    measured_ms: np.ndarray
+    left_out_error: float
+
+
+# -- data --------------------------------------------------------------------------------------------
+
+
+def digits(folder: Path = DATA) -> tuple[str, Examples, Examples]:
+    """A name, what to train on and what to test on, at the space's resolution."""
+    images_file, labels_file = (folder / f"mnist-t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+    if images_file.exists():
+        images = np.frombuffer(gzip.decompress(images_file.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28) / 255
+        labels = np.frombuffer(gzip.decompress(labels_file.read_bytes()), np.uint8, offset=8)
+        return "MNIST", *split(images, labels, TRAINING_DIGITS)
+    found = load_digits()
+    return "scikit-learn's digits", *split(found.images / 16, found.target, len(found.target) * 4 // 5)
+
+
+def split(images: np.ndarray, labels: np.ndarray, training: int) -> tuple[Examples, Examples]:
+    """images: [n, height, width] in 0 to 1. The first ones train; the same three times for the three channels."""
+    resized = functional.interpolate(
+        torch.from_numpy(images).float()[:, None], size=(SPACE.resolution,) * 2, mode="bilinear", antialias=True
+    )
+    x = ((resized - resized.mean()) / resized.std()).expand(-1, 3, -1, -1).contiguous()
+    y = torch.from_numpy(labels.astype(np.int64))
+    return Examples(x[:training], y[:training]), Examples(x[training:], y[training:])
+
+
+# -- latency -----------------------------------------------------------------------------------------
+
+
+def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
+    """On this machine's CPU, one thread; what the store already holds is not measured again."""
+    STORE.parent.mkdir(exist_ok=True)
+    found: dict[str, Measurement] = {}
+    with Store(STORE) as store:
+        options = Options(settings, with_operators=False)
+        for outcome in jobs.profile_many(graphs, Device.load("cpu-1t"), store, options):
+            if outcome.measurement is None:
+                raise outcome.error or RuntimeError(f"{outcome.graph.name}: not measured")
+            found[outcome.graph.digest] = outcome.measurement
+            say(f"{len(found)} of {len(graphs)} measured: {outcome.measurement.latency_ms:.4f} ms")
+    return [Timed(m.latency_ms, *m.interval_ms) for m in (found[graph.digest] for graph in graphs)]
+
+
+def calculate(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
+    """On an analytic device, to try the program."""
+    backend, device = plugins.load("backend", "roofline"), Device.load("roofline-edge-gpu")
+    times = []
+    for graph in graphs:
+        with backend.open(graph, device) as timer:
+            times.append(timer(1)[0] / 1e6)
+    return [Timed(ms, ms, ms) for ms in times]
+
+
+def latency_model(measure: Measure, plan: Plan) -> LatencyModel:
+    """A predictor from random networks of the space that were measured, and its relaxation."""
+    archs = sampling.stratified(SPACE, plan.measured, np.random.default_rng(SEED))
+    graphs = [replace(SPACE.graph(arch), name=f"darts {i}") for i, arch in enumerate(archs)]
+    ms = np.array([timed.ms for timed in measure(graphs, FAST)])
+    predictor = PhysicalPredictor().fit(graphs, ms)
+    error = float(np.abs(np.expm1(predictor.errors_)).mean())
+    return LatencyModel(ExpectedLatency(predictor, SPACE), predictor, ms, error)
+
+
+# -- search ------------------------------------------------------------------------------------------
+
+
+def run(measure: Measure, plan: Plan, data: tuple[Examples, Examples]) -> tuple[LatencyModel, list[Row]]:
+    model = latency_model(measure, plan)
+    say(f"predictor {model.left_out_error:.1%}; relaxed as {model.latency.method}: {model.latency.expected_error_}")
+    training, test = data
+    halves = Examples(training.images[: plan.search_digits], training.labels[: plan.search_digits]).halves(SEED)
+    warm = Supernet(SPACE, PARTIAL, seed=SEED)
+    train(warm, halves[0], plan.warm_up)
+    found = {strength: timed_search(strength, copy.deepcopy(warm), halves, model, plan) for strength in STRENGTHS}
+    archs = list(dict.fromkeys(result.arch for result, _ in found.values()))
+    accuracies = {arch: retrained(arch, training, test, plan) for arch in archs}
+    graphs = [replace(SPACE.graph(arch), name=f"derived {i}") for i, arch in enumerate(archs)]
+    measured = dict(zip(archs, measure(graphs, ProtocolSettings(budget_s=20)), strict=True))
+    rows = [
+        row(strength, result, measured[result.arch], accuracies[result.arch], seconds)
+        for strength, (result, seconds) in found.items()
+    ]
+    return model, rows
+
+
+def start_ms(model: LatencyModel) -> float:
+    """The expected latency where every search starts."""
+    return float(model.latency(Supernet(SPACE, PARTIAL, seed=SEED).probabilities().detach()))
+
+
+def timed_search(
+    strength: float, supernet: Supernet, halves: tuple[Examples, Examples], model: LatencyModel, plan: Plan
+) -> tuple[Found, float]:
+    def tell(epoch: Epoch) -> None:
+        say(f"strength {strength:g}, epoch {epoch.number}: {epoch}")
+
+    start = time.monotonic()
+    cost = LatencyLoss(start_ms(model), "linear", strength)
+    found = search(supernet, halves, model.latency, cost, model.predictor.predict, plan.search, tell)
+    return found, time.monotonic() - start
+
+
+def retrained(arch: Arch, training: Examples, test: Examples, plan: Plan) -> list[float]:
+    """Percent of the test digits that the derived network gets right, trained alone, by seed."""
+    found = []
+    for seed in range(plan.retrainings):
+        network = derived_network(SPACE, arch, seed)
+        train(network, training, replace(plan.retrain, seed=seed))
+        found.append(100 * accuracy(network, test))
+        say(f"{SPACE.format(arch)}: {found[-1]:.2f} %")
+    return found
+
+
+def row(strength: float, found: Found, measured: Timed, accuracies: list[float], seconds: float) -> Row:
+    return Row(
+        strength=strength,
+        genotype=SPACE.format(found.arch),
+        expected=found.expected_ms,
+        derived=found.derived_ms,
+        gap=found.gap_ms,
+        skips=found.history[-1].skips,
+        collapsed=found.collapsed,
+        measured=measured,
+        accuracy=float(np.mean(accuracies)),
+        accuracies=accuracies,
+        expected_by_epoch=[epoch.expected_ms for epoch in found.history],
+        search_s=seconds,
+    )
+
+
+# -- report ------------------------------------------------------------------------------------------
+
+
+def page(setup: str, where: str, tested: int, model: LatencyModel, rows: Sequence[Row], plan: Plan) -> str:
+    """Markdown. setup: the data; where: the latencies are from; tested: how many digits."""
+    error, ms, free = model.latency.expected_error_, model.measured_ms, rows[0]
+    lines = [
+        f"`{COMMAND}`",
+        "",
+        "# A differentiable search with the latency in its loss",
+        "",
+        f"{setup}, at {SPACE.resolution} x {SPACE.resolution}; the darts space with {SPACE.cells} cells and "
+        f"{SPACE.channels} channels, 1/{PARTIAL} of the channels at work, "
+        f"edge normalization, first order, {plan.search.weights.epochs} epochs of {plan.search_digits // 2} + "
+        f"{plan.search_digits // 2} digits after {plan.warm_up.epochs} for the weights alone. Loss: cross-entropy + "
+        f"strength x expected latency / that at the start. Latency: {where}.",
+        "",
+        f"Latency model: `physical` on {len(ms)} measured networks of {ms.min():.3f} to {ms.max():.3f} ms, error on "
+        f"networks left out {model.left_out_error:.1%}; its expectation ({model.latency.method}) is off by "
+        f"{error.mean:.1%} on average, {error.worst:.1%} at worst, against Monte Carlo at {error.probabilities} random "
+        f"probabilities. With untrained alphas it expects {start_ms(model):.4f} ms; the mean of the measured networks, "
+        f"which are random ones of the space, is {ms.mean():.4f} ms.",
+        "",
+        "| strength | measured, ms | against 0 | accuracy, % | expected, ms | derived, ms | gap, ms | skips | |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(line(r, free) for r in rows),
+        "",
+        "Accuracy: of the derived network trained on its own, mean of "
+        f"{plan.retrainings} seeds; its standard error from {tested} digits is about "
+        f"{100 * binomial_error(free.accuracy / 100, tested):.2f} points. Expected, derived: the latency that the loss "
+        "saw at the end, and that of the derived network, both predicted. A search is called collapsed when no "
+        "convolution is left in its normal cell.",
+        "",
+        *verdicts(rows),
+        "",
+        "![Left: accuracy over measured latency; right: expected latency over the epochs](search.svg)",
+        "",
+        "## Genotypes",
+        "",
+        *(f"- {r.strength:g}: `{r.genotype}`" for r in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def line(r: Row, free: Row) -> str:
+    return (
+        f"| {r.strength:g} | {r.measured.ms:.4f} ({r.measured.low:.4f} to {r.measured.high:.4f}) | "
+        f"{r.measured.ms / free.measured.ms - 1:+.1%} | {r.accuracy:.2f} | {r.expected:.4f} | {r.derived:.4f} | "
+        f"{r.gap:+.4f} | {r.skips:.0%} | {'collapsed' if r.collapsed else ''} |"
+    )
+
+
+def verdicts(rows: Sequence[Row]) -> list[str]:
+    """The goals, each with what was reached."""
+    free = rows[0]
+    times = [r.measured for r in rows]
+    falls = all(after.low <= before.high for before, after in pairwise(times))
+    kept = [r for r in rows[1:] if free.accuracy - r.accuracy <= 1]
+    answer = {True: "yes", False: "no"}
+    best = min((r.measured.ms / free.measured.ms - 1 for r in kept), default=0.0)
+    return [
+        "| goal | reached |",
+        "|---|---|",
+        f"| measured latency falls, or stays within its interval, with each strength | {answer[falls]} |",
+        f"| at least 20 % faster at no more than 1 point of accuracy | {answer[best <= -0.2]}: {best:+.1%} |",
+    ]
+
+
+def binomial_error(share: float, n: int) -> float:
+    return float(np.sqrt(share * (1 - share) / n))
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    trade, course = figure.subplots(1, 2)
+    for r in rows:
+        bounds = [[r.measured.ms - r.measured.low], [r.measured.high - r.measured.ms]]
+        trade.errorbar(r.measured.ms, r.accuracy, xerr=bounds, fmt="o", label=f"{r.strength:g}")
+        course.plot(range(1, len(r.expected_by_epoch) + 1), r.expected_by_epoch, "o-", label=f"{r.strength:g}")
+    trade.set(xlabel="measured latency of the derived network, ms", ylabel="test accuracy, %")
+    trade.set_xlim(left=0)
+    course.set(xlabel="epoch of the search", ylabel="expected latency, ms")
+    course.set_ylim(bottom=0)
+    for axes in (trade, course):
+        axes.grid(alpha=0.3)
+        axes.legend(title="strength")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "reports" / "search-darts")
+    parser.add_argument("--analytic", action="store_true", help="calculate latencies instead of measuring them")
+    parser.add_argument("--quick", action="store_true", help="so little work that only the program is tried")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    plan = QUICK if arguments.quick else Plan()
+    data, training, test = digits()
+    if arguments.quick:
+        training, test = (Examples(part.images[:64], part.labels[:64]) for part in (training, test))
+    measure, where = (calculate, "analytic, NOT measured") if arguments.analytic else (measure_here, "cpu-1t, measured")
+    model, rows = run(measure, plan, (training, test))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    setup = f"{data}, {len(training)} digits to train and {len(test)} to test"
+    text = page(setup, where, len(test), model, rows, plan)
+    (arguments.out / "README.md").write_text(text, encoding="utf-8")
+    record = {
+        "command": COMMAND,
+        "latency": where,
+        "seconds": time.monotonic() - start,
+        "plan": asdict(plan),
+        "predictor": {"measured_ms": model.measured_ms.tolist(), "left_out_error": model.left_out_error},
+        "relaxation": {"method": model.latency.method, **asdict(model.latency.expected_error_)},
+        "rows": [asdict(r) for r in rows],
+    }
+    (arguments.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    plot(rows, arguments.out / "search.svg")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
