@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, LatencyFunction
 from hwprof.latency_table import calibration, operators
+from hwprof.latency_table.calibration import Calibration
 from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.staircase import NumericAttribute
 from hwprof.latency_table.table import CHOICE, LatencyTable, Metadata, Row
@@ -114,22 +115,31 @@ def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Se
 
     Raises InputError for fewer than four, or for one with an operator that the table does not hold.
     """
-    sums = [table.sum_ms(network) for network in networks]
+    raw_ms = [table.sum_ms(network) for network in networks]
     graphs = [network for network in networks if isinstance(network, Graph)]
-    pairs = [operators.pairs(graph) for graph in graphs] if len(graphs) == len(networks) else None
-    plain = calibration.fit(sums, measured_ms)
-    # A residual per pair of operators must earn its place: on few networks it only fits their noise.
-    patterned = calibration.fit(sums, measured_ms, pairs) if pairs else plain
-    best = min(plain, patterned, key=lambda c: c.mape)
-    stored = metrics.mape(measured_ms, table.network_ms(networks)) if table.calibration else None
+    found = [calibration.fit(raw_ms, measured_ms)]
+    if len(graphs) == len(networks):
+        found += _of_graphs(table, graphs, measured_ms)
+    best = min(found, key=lambda c: c.mape)
     return TableCheck(
         table=table.with_calibration(best),
-        networks=len(sums),
-        raw_mape=100 * best.raw_mape,
+        networks=len(networks),
+        raw_mape=metrics.mape(np.asarray(measured_ms), np.asarray(raw_ms)),
         calibrated_mape=100 * best.mape,
         within_10=best.within_10,
-        stored_mape=stored,
+        stored_mape=metrics.mape(np.asarray(measured_ms), table.network_ms(networks)) if table.calibration else None,
     )
+
+
+def _of_graphs(table: LatencyTable, graphs: Sequence[Graph], measured_ms: Sequence[float]) -> Iterator[Calibration]:
+    """Calibrations that must earn their place: residuals per pair of operators, which on few networks only fit
+    noise, and sums over live operators, which are right where the runtime drops the others."""
+    live = [graph.live() for graph in graphs]
+    for executed, drops_dead in ((graphs, False), (live, True)):
+        sums = [table.sum_ms(graph) for graph in executed]
+        pairs = [operators.pairs(graph) for graph in executed]
+        for patterns in (None, pairs):
+            yield replace(calibration.fit(sums, measured_ms, patterns), live=drops_dead)
 
 
 def metadata_of(measurements: Sequence[Measurement]) -> Metadata:

@@ -30,7 +30,9 @@ class Pattern:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """`quantiles`: (level, relative residual) pairs, ascending, from leaving each network out in turn:
-    with probability `level` the true latency is below calibrated * (1 + residual). The errors are shares."""
+    with probability `level` the true latency is below calibrated * (1 + residual). The errors are shares.
+    `live`: the sum is over the operators that reach an output, as runtimes execute it that drop the others.
+    """
 
     a_ms: float
     b: float
@@ -40,6 +42,7 @@ class Calibration:
     mape: float = math.nan
     raw_mape: float = math.nan
     within_10: float = math.nan
+    live: bool = False
 
     def end_to_end_ms(self, sum_ms: float, pairs: Mapping[tuple[str, str], int] | None = None) -> float:
         """sum_ms: of a network's rows; pairs: how often each pair of operators occurs.

@@ -249,9 +249,11 @@ class LatencyTable:
         return {(row.op, row.attributes): row.ms for row in self.rows}
 
     def _end_to_end_ms(self, network: Graph | Arch) -> float:
-        total = self.sum_ms(network)
         if self.calibration is None:
-            return total
+            return self.sum_ms(network)
+        if self.calibration.live and isinstance(network, Graph):
+            network = network.live()
+        total = self.sum_ms(network)
         pairs = operators.pairs(network) if self.calibration.patterns and isinstance(network, Graph) else None
         return self.calibration.end_to_end_ms(total, pairs)
 

@@ -3,8 +3,14 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import NumericAttribute
-from hwprof.latency_table.build import build_from_choices, build_from_measurements, build_from_predictions, check
+from hwprof.latency_table import Calibration, NumericAttribute
+from hwprof.latency_table.build import (
+    build_from_choices,
+    build_from_measurements,
+    build_from_predictions,
+    check,
+    fit_choices,
+)
 from hwprof.latency_table.operators import distinct
 from tests.latency_table.tables import METADATA, choices
 from tests.samples import make_measurement, make_process
@@ -62,3 +68,48 @@ def test_a_check_reports_raw_and_calibrated_error_and_stores_the_calibration():
     assert found.within_10 == 1.0
     assert found.raw_mape > 10
     np.testing.assert_allclose(found.table(networks), measured)
+
+
+def branching(dead):
+    """A convolution and a ReLU, and `dead` ReLUs that nobody reads."""
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 3, 8, 8)), 4, 3)
+    for _ in range(dead):
+        b.relu(x)
+    return b.build(b.relu(x))
+
+
+@pytest.mark.parametrize("drops_dead", [True, False])
+def test_a_check_finds_out_whether_the_runtime_drops_dead_operators(drops_dead):
+    graphs = [branching(dead) for dead in (0, 3, 1, 5, 2)]
+    table = build_from_predictions(distinct(graphs), lambda singles: np.array([5.0, 1.0])[: len(singles)], METADATA)
+    measured = [(table.sum_ms(g.live() if drops_dead else g)) * (1 + 0.001 * i) for i, g in enumerate(graphs)]
+    found = check(table, graphs, measured)
+    assert found.table.calibration.live == drops_dead
+    assert found.calibrated_mape < 1
+
+
+def test_a_check_reports_the_error_of_the_calibration_that_the_table_came_with():
+    table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]]).with_calibration(Calibration(a_ms=0.0, b=1.1))
+    networks = [(i, j) for i in range(3) for j in range(3)]
+    found = check(table, networks, [table.sum_ms(n) for n in networks])
+    assert found.stored_mape == pytest.approx(10.0)
+    assert found.raw_mape == pytest.approx(0.0)
+
+
+class Regression:
+    """Stands for a fitted predictor of choices."""
+
+    base_ms_ = 5.0
+    costs_ms_ = (np.array([-1.0, 1.0]), np.array([0.0, 2.0]))
+    errors_ = np.log([1.0, 1.1, 0.9, 1.0])
+
+    def fit(self, X, y):
+        return self
+
+
+def test_fitted_choices_bring_the_errors_on_networks_left_out():
+    table = fit_choices(Regression(), [(0, 0)], [1.0], METADATA)
+    np.testing.assert_allclose(table([(0, 0), (1, 1)]), [4.0, 8.0])
+    assert table.calibration.mape == pytest.approx(np.mean([0, 1 / 11, 1 / 9, 0]))
+    assert table.calibration.residual(0.75) == pytest.approx(0.1)
