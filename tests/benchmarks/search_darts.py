@@ -326,12 +326,13 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         trade.errorbar(r.measured.ms, r.accuracy, xerr=bounds, fmt="o", label=f"{r.strength:g}")
         course.plot(range(1, len(r.expected_by_epoch) + 1), r.expected_by_epoch, "o-", label=f"{r.strength:g}")
     trade.set(xlabel="measured latency of the derived network, ms", ylabel="test accuracy, %")
-    trade.set_xlim(left=0)
+    trade.set_xlim(0, 1.1 * max(r.measured.high for r in rows))
     course.set(xlabel="epoch of the search", ylabel="expected latency, ms")
-    course.set_ylim(bottom=0)
+    course.set_ylim(0, 1.1 * max(max(r.expected_by_epoch) for r in rows))
+    course.set_xticks(range(1, len(rows[0].expected_by_epoch) + 1))
     for axes in (trade, course):
         axes.grid(alpha=0.3)
-        axes.legend(title="strength")
+        axes.legend(title="strength", loc="lower left")
     figure.savefig(path, metadata={"Date": None})
 
 
