@@ -104,6 +104,7 @@ def summary(found: Dataset) -> dict[str, Any]:
     import numpy as np
 
     card, ms = found.card, found.normalized_ms
+    statuses = [e.status == "converged" for e in found.entries if e.status]  # others' data have none
     half_widths = [(e.high_ms - e.low_ms) / 2 / e.latency_ms for e in found.entries if e.high_ms >= e.low_ms]
     return {
         "data": str(found.folder),
@@ -112,7 +113,7 @@ def summary(found: Dataset) -> dict[str, Any]:
         "device": card.device_name,
         "evidence": card.evidence,
         "networks": card.rows,
-        "converged": sum(e.status == "converged" for e in found.entries),
+        "converged": sum(statuses) if statuses else None,
         "least_ms": float(ms.min()),
         "median_ms": float(np.median(ms)),
         "most_ms": float(ms.max()),

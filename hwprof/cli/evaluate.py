@@ -59,11 +59,11 @@ def evaluate(
     sizes = _sizes(train_sizes)
     if plot:
         _require_figure(plot)
-    predicting.read_of(folder, space, device)
+    card = predicting.read_of(folder, space, device).card
     if predictor.endswith(".hwp"):
         found = evaluating.evaluate_trained(folder, predicting.load(Path(predictor)))
     else:
-        sources = [predicting.load(path).predictor for path in source or []]
+        sources = predicting.load_sources(source or [], card.space)
         with ExitStack() as stack:
             on_fit = stack.enter_context(progress.steps(len(sizes) * seeds, "fits"))
             found = evaluating.evaluate(folder, predictor, sizes, seeds, sources=sources, on_fit=on_fit)

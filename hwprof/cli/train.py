@@ -39,9 +39,8 @@ def train(
     from hwprof.jobs import predicting
 
     card = predicting.read_of(folder, space, device).card
-    trained = predicting.train(
-        folder, predictor, n=n, seed=seed, sources=[predicting.load(path).predictor for path in source or []]
-    )
+    sources = predicting.load_sources(source or [], card.space)
+    trained = predicting.train(folder, predictor, n=n, seed=seed, sources=sources)
     predicting.save(trained, out)
     origin = trained.origin
     assert origin is not None  # of what was trained just now

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from hwprof import dataset, plugins
 from hwprof.dataset import Card, Dataset
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch
+from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.left_out import left_out_error
 from hwprof.jobs.varied_space import VariedSpace
 from hwprof.predictors import files
@@ -166,11 +165,10 @@ def stacked(rows: Sequence[Any]) -> Any:
 
 def save(trained: Trained, path: Path) -> None:
     """A predictor file with its origin. Raises EnvironmentUnfitError when it cannot be written."""
-    predictor, origin = trained.predictor, trained.origin
-    content = io.BytesIO(files.to_bytes(_with_plain_space(predictor)))
-    if origin is not None:
+    content = io.BytesIO(_plain_bytes(trained.predictor))
+    if trained.origin is not None:
         with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(_ORIGIN, json.dumps(asdict(origin), indent=1))
+            archive.writestr(_ORIGIN, json.dumps(asdict(trained.origin), indent=1))
     write_bytes(path, content.getvalue())
 
 
@@ -186,8 +184,8 @@ def load(path: Path) -> Trained:
         origin = Origin(**{f.name: record[f.name] for f in fields(Origin)})
     except (KeyError, TypeError) as error:
         raise InputError(f"predictor file {path}: its origin is damaged: {error}") from None
-    if origin.space and takes_archs(predictor):
-        predictor.set_params(space=VariedSpace(origin.space, origin.variant))
+    if origin.space:
+        _tell(predictor, VariedSpace(origin.space, origin.variant))
     return Trained(predictor, origin)
 
 
@@ -196,14 +194,31 @@ def load_predictor(path: str | Path) -> LatencyPredictor:
     return load(Path(path)).predictor
 
 
-def _with_plain_space(predictor: LatencyPredictor) -> LatencyPredictor:
+def load_sources(paths: Sequence[Path], space: str) -> list[LatencyPredictor]:
+    """Predictors of other devices. Raises InputError for one that learned from another space."""
+    sources = [load(path) for path in paths]
+    for source in sources:
+        require(source.origin, space, None)
+    return [source.predictor for source in sources]
+
+
+def _plain_bytes(predictor: LatencyPredictor) -> bytes:
     """A file names a space that is a plug-in: with a variant it is none, and the origin tells both."""
     space = predictor.get_params(deep=False).get("space")
     if not isinstance(space, VariedSpace):
-        return predictor
-    plain: LatencyPredictor = clone(predictor)
-    plain.set_params(space=None if space.variant else space.space)
-    return plain.restore(predictor.state())
+        return files.to_bytes(predictor)
+    _tell(predictor, None if space.variant else space.space)
+    try:
+        return files.to_bytes(predictor)
+    finally:
+        _tell(predictor, space)
+
+
+def _tell(predictor: LatencyPredictor, space: SearchSpace | None) -> None:
+    """Gives the predictor, and those of other devices that it stands on, their space."""
+    for told in (predictor, *predictor.get_params(deep=False).get("sources", ())):
+        if takes_archs(told):
+            told.set_params(space=space)
 
 
 # -- predictions ---------------------------------------------------------------------------------------

@@ -67,10 +67,20 @@ def test_a_predictor_of_a_variant_predicts_the_variant_of_an_architecture(collec
     assert found.latency_ms > 1.5 * len(SPACE.graph(ARCH).nodes)
 
 
-def test_transfer_learns_from_few_networks_and_another_device(collected, trained):
+def test_transfer_learns_from_few_networks_and_another_device(collected, trained, tmp_path):
     found = predicting.train(collected, "transfer", n=5, sources=[trained.predictor])
     data = dataset.read(collected)
     assert found.predictor.predict(data.archs) == pytest.approx(data.normalized_ms, rel=0.05)
+    predicting.save(found, tmp_path / "x.hwp")
+    again = predicting.load(tmp_path / "x.hwp").predictor
+    assert again.predict(data.archs) == pytest.approx(found.predictor.predict(data.archs))
+
+
+def test_a_source_of_another_space_is_refused(trained, tmp_path):
+    predicting.save(trained, tmp_path / "x.hwp")
+    assert len(predicting.load_sources([tmp_path / "x.hwp"], "space")) == 1
+    with pytest.raises(InputError, match="the predictor is of space 'space', not 'darts'"):
+        predicting.load_sources([tmp_path / "x.hwp"], "darts")
 
 
 def test_what_does_not_learn_from_other_devices_takes_no_sources(collected, trained):

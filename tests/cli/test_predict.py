@@ -1,0 +1,65 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from hwprof import onnx_io
+from hwprof.__main__ import run
+from tests.tiny_space import SPACE
+
+pytestmark = pytest.mark.usefixtures("tiny_spaces")
+
+
+@pytest.fixture(scope="module")
+def predictor(collected: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.conftest import install_tiny_spaces
+
+    path = tmp_path_factory.mktemp("predictor") / "x.hwp"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        install_tiny_spaces(monkeypatch)
+        run(["train", str(collected), "-o", str(path)])
+    return path
+
+
+def test_a_file_and_its_architecture_are_predicted_alike_and_marked(predictor, tmp_path, capsys):
+    onnx_io.save(SPACE.graph((2, 1, 1, 0)), tmp_path / "net.onnx")
+    assert run(["predict", str(predictor), str(tmp_path / "net.onnx"), "--arch", "2,1,1,0", "--format", "json"]) == 0
+    told = capsys.readouterr()
+    by_file, by_arch = json.loads(told.out)
+    assert by_file["latency_ms"] == pytest.approx(by_arch["latency_ms"])
+    assert by_arch["latency_ms"] == pytest.approx(7, rel=0.05)  # launches of 1 ms
+    assert by_arch["low_ms"] < by_arch["latency_ms"] < by_arch["high_ms"]
+    assert (by_arch["evidence"], by_arch["coverage"], by_arch["device"]) == ("predicted", 0.9, "noisy")
+    assert told.err == "the interval holds for networks like those of space, which the predictor learned from\n"
+
+
+def test_a_network_beyond_the_training_data_is_warned_of(predictor, capsys):
+    assert run(["predict", str(predictor), "mobilenet_v3_small"]) == 0
+    assert "hwprof: warning: mobilenet_v3_small: the predictor learned from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "nothing to predict; give models or --arch"),
+        (["--arch", "2,9,1,0"], "space: position 1 is 9; choose an integer from 0 to 3"),
+        (["--arch", "2,1"], "4 positions, 2 were given"),
+        (["--arch", "fast"], "'fast' is no architecture"),
+        (["nope"], "'nope' is neither an .onnx file nor a workload"),
+        (["--arch", "2,1,1,0", "--coverage", "100%"], "--coverage '100%' must be a share"),
+        (["--arch", "2,1,1,0", "--space", "darts"], "the predictor is of space 'space', not 'darts'"),
+        (["--arch", "2,1,1,0", "--device", "pixel"], "the predictor is of device 'noisy', not 'pixel'"),
+    ],
+)
+def test_bad_input_is_one_line(predictor, capsys, arguments, reason):
+    assert run(["predict", str(predictor), *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert reason in line
+
+
+def test_a_truncated_file_is_refused(predictor, tmp_path, capsys):
+    (tmp_path / "part.hwp").write_bytes(predictor.read_bytes()[:1000])
+    assert run(["predict", str(tmp_path / "part.hwp"), "--arch", "2,1,1,0"]) == 2
+    assert "part.hwp is no predictor file, or only a part of one" in capsys.readouterr().err
