@@ -61,3 +61,16 @@ def test_a_fault_within_hwprof_is_not_taken_for_a_missing_library(installed):
     installed(("a", "hwprof.no_such_module:A"))
     with pytest.raises(ModuleNotFoundError):
         plugins.load("backend", "a")
+
+
+def test_a_module_that_only_some_uses_need_is_loaded_when_asked_for():
+    assert plugins.load_module("hwprof.latency_table.json_file", "a table in json").SCHEMA == "hwprof.lut/1"
+
+
+def test_a_missing_library_of_such_a_module_is_named_with_the_purpose(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "hwprof.latency_table.formats.yaml_file", raising=False)
+    with pytest.raises(
+        EnvironmentUnfitError, match=r"a table needs the library 'yaml'; install it with: pip install 'hwprof\[data\]'"
+    ):
+        plugins.load_module("hwprof.latency_table.formats.yaml_file", "a table")

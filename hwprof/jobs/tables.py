@@ -21,7 +21,7 @@ from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measure import environment
-from hwprof.measurement import Measurement, Status
+from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.store import Store
 
 Operators = Sequence[tuple[Operator, Graph]]
@@ -158,7 +158,8 @@ def _require_same_place(metadata: Metadata, device: Device) -> None:
 
 
 def _unconverged(measured: Sequence[Measurement]) -> int:
-    return sum(m.status is not Status.CONVERGED for m in measured)
+    # Whatever disturbs this machine, the times of a device that is not measured stand.
+    return sum(m.evidence is Evidence.MEASURED and m.status is not Status.CONVERGED for m in measured)
 
 
 # -- convert, draw -----------------------------------------------------------------------------------

@@ -117,9 +117,8 @@ def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Se
     """
     raw_ms = [table.sum_ms(network) for network in networks]
     graphs = [network for network in networks if isinstance(network, Graph)]
-    found = [calibration.fit(raw_ms, measured_ms)]
-    if len(graphs) == len(networks):
-        found += _of_graphs(table, graphs, measured_ms)
+    are_graphs = len(graphs) == len(networks)
+    found = _of_graphs(table, graphs, measured_ms) if are_graphs else [calibration.fit(raw_ms, measured_ms)]
     best = min(found, key=lambda c: c.mape)
     return TableCheck(
         table=table.with_calibration(best),

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.jobs import Options, tables
+from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
+from hwprof.measurement import FAST
+from hwprof.store import Store
+from tests.latency_table.tables import METADATA, choices
+
+DEVICE = Device("roof", "roofline", kind="analytic").with_options(peak_macs_per_s=1e9, peak_bytes_per_s=1e9)
+
+
+class Space:
+    """Two convolutions of 4, 8 or 16 channels."""
+
+    choices = (3, 3)
+
+    def graph(self, arch):
+        b = GraphBuilder("tiny")
+        x = b.input((1, 3, 8, 8))
+        for choice in arch:
+            x = b.relu(b.conv(x, 4 * 2**choice, 3))
+        return b.build(x)
+
+
+class Learned:
+    """Predicts 1 ms, and 1 ms more for each thousand weights."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.array([1.0 + sum(np.prod(w.shape) for w in g.weights) / 1e3 for g in X])
+
+    def predict_interval(self, X, coverage=0.9):
+        return self.predict(X), self.predict(X)
+
+
+@pytest.fixture
+def bench():
+    with Store() as store:
+        yield tables.Workbench(DEVICE, store, Options(FAST, with_operators=False))
+
+
+@pytest.fixture
+def learned():
+    return tables.Learned(Learned(), Metadata("roof", "roofline", 1, 1, "float32"))
+
+
+def test_the_operators_of_an_analytic_device_add_up_to_its_networks(bench):
+    graphs = [Space().graph(arch) for arch in ((0, 1), (2, 1), (1, 1), (2, 2))]
+    built = tables.operator_table(tables.operators_of(graphs, {}), bench)
+    assert built.unconverged == 0
+    assert (built.table.metadata.device, built.table.metadata.runtime) == ("roof", "roofline")
+    found = tables.check(built.table, graphs, bench)
+    assert found.networks == 4
+    assert found.raw_mape == pytest.approx(0.0, abs=0.1)
+    assert built.table.metadata.hardware == found.table.metadata.hardware != ""
+
+
+def test_predicted_operators_hold_what_the_predictor_says(learned):
+    graph = Space().graph((0, 0))
+    table = tables.operator_table(tables.operators_of([graph], {}), learned).table
+    assert table.lookup("Conv", cin=3) == pytest.approx(1 + 4 * 3 * 9 / 1e3)
+    assert table.lookup("Relu") == 1.0
+
+
+def test_a_sweep_adds_the_grid_to_the_operators_that_there_are(learned):
+    found = tables.operators_of([Space().graph((0, 0))], {"cout": (8, 16)})
+    table = tables.operator_table(found, learned, [NumericAttribute("cout", 8)]).table
+    assert table.steps("cout", "Conv", cin=3)[0].tolist() == [4, 8, 16]
+    assert table(op="Conv", cin=3, cout=9) == table.lookup("Conv", cin=3, cout=16)
+
+
+def test_choices_of_a_space_are_fitted_to_whole_networks(learned):
+    space = Space()
+    table = tables.choice_table(space, "mine", learned, networks=9).table
+    assert table.metadata.space == "mine"
+    archs = [(0, 0), (1, 2), (2, 1)]
+    truth = Learned().predict([space.graph(arch) for arch in archs])
+    np.testing.assert_allclose(table(archs), truth, rtol=0.2)
+
+
+def test_fewer_networks_than_free_entries_are_refused(learned):
+    with pytest.raises(InputError, match="5 free entries; 4 networks are too few"):
+        tables.choice_table(Space(), "mine", learned, networks=4)
+
+
+def test_every_choice_occurs_in_the_covering_networks():
+    graphs = tables.covering_graphs(Space(), None, seed=0)
+    found = {(o.attributes["cin"], o.attributes["cout"]) for o, _ in tables.operators_of(graphs, {}) if o.op == "Conv"}
+    assert {(3, c) for c in (4, 8, 16)} <= found
+
+
+def test_a_network_that_the_table_lacks_is_refused_before_anything_is_measured(bench, learned):
+    table = tables.operator_table(tables.operators_of([Space().graph((0, 0))], {}), learned).table
+    with pytest.raises(InputError, match="holds no Conv"):
+        tables.check(table, [Space().graph((0, 0))] * 3 + [Space().graph((0, 1))], bench)
+    assert bench.store.measurements("") == []
+
+
+def test_a_table_of_another_device_is_refused(bench):
+    graph = Space().graph((0, 0))
+    with pytest.raises(InputError, match="the table holds for pixel, not for roof"):
+        tables.check(choices([[1.0]]), [graph] * 4, bench, [(0,)] * 4)
+
+
+def test_a_table_of_another_machine_is_refused(bench):
+    metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware="0123456789ab")
+    table = LatencyTable(metadata, choices([[1.0]]).rows)
+    with pytest.raises(InputError, match="hardware 0123456789ab; this is"):
+        tables.check(table, [Space().graph((0, 0))] * 4, bench, [(0,)] * 4)
+
+
+def test_models_cannot_be_set_against_a_table_of_choices(bench):
+    metadata = Metadata("roof", "roofline", 1, 1, "float32")
+    table = LatencyTable(metadata, choices([[1.0]]).rows)
+    with pytest.raises(InputError, match="give the space instead of models"):
+        tables.check(table, [Space().graph((0, 0))] * 4, bench)
+
+
+def test_what_a_format_cannot_hold_is_returned(tmp_path):
+    lost = tables.write(choices([[1.0, 2.0]]), tmp_path / "t.csv", "csv")
+    assert lost == ["csv cannot hold: device pixel, runtime tflite, threads 1, batch 1, dtype float32"]
+    back = tables.read(tmp_path / "t.csv", tables.Foreign("csv", METADATA))
+    assert back == choices([[1.0, 2.0]])
+
+
+def test_nothing_is_lost_in_our_own_format(tmp_path):
+    assert tables.write(choices([[1.0, 2.0]]), tmp_path / "t.json") == []
+    assert tables.read(tmp_path / "t.json") == choices([[1.0, 2.0]])
