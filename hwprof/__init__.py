@@ -21,9 +21,11 @@ _HOMES = {
     "ProtocolSettings": "hwprof.measurement",
     "Store": "hwprof.store",
     "compare": "hwprof.jobs",
+    "evaluate": "hwprof.jobs.evaluating",
     "load_predictor": "hwprof.jobs.predicting",
     "profile": "hwprof.jobs",
     "profile_many": "hwprof.jobs",
+    "train": "hwprof.jobs.predicting",
 }
 
 __all__ = list(_HOMES)

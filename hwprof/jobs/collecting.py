@@ -27,6 +27,7 @@ from hwprof.jobs.left_out import LeftOutError, left_out_error
 from hwprof.jobs.measuring import Options, Outcome, profile_many
 from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measurement import Measurement, Status
+from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.store import Store
 
@@ -186,61 +187,69 @@ def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
     """Measures batches: the most informative for a linear model, then random ones (the error is theirs, too),
     then those on which predictors disagree; until the upper bound of the cross-validated error is on
     target. None when too few networks could be measured to know it."""
-    drawn = sweep.fresh(_drawn(sweep.space.space, sweep.plan.seed))
-    encoded: dict[Arch, np.ndarray] = {}  # of every candidate that was drawn
-    error: LeftOutError | None = None
-    chosen: set[Arch] = set()
+    pool = _Pool(sweep, sweep.fresh(_drawn(sweep.space.space, sweep.plan.seed)))
     choose = chain((_most_informative, _last_drawn), repeat(_most_disputed))
+    error: LeftOutError | None = None
     while (error is None or error.high > target_mape) and sweep.tried < sweep.plan.n:
-        for arch, graph in islice(drawn, CANDIDATES - (len(encoded) - len(chosen))):
-            (encoded[arch],) = PhysicalEncoder().transform([graph])
-        candidates = [arch for arch in encoded if arch not in chosen]
-        if not candidates:
+        pool.fill()
+        size = min(BATCH, sweep.plan.n - sweep.tried, len(pool.candidates))
+        if not size:
             break
-        batch = _Batch(sweep, encoded, candidates, min(BATCH, sweep.plan.n - sweep.tried, len(candidates)))
-        archs = next(choose)(batch)
-        chosen.update(archs)
-        sweep.measure(((arch, sweep.space.graph(arch)) for arch in archs), len(archs))
+        pool.measure(next(choose)(pool, size))
         if len(sweep.measured) >= FEWEST_JUDGED:
-            error = left_out_error(_fitted(batch).errors_)
+            error = left_out_error(pool.fitted(PhysicalPredictor()).errors_)
             sweep.options.on_note(_progress(sweep, error))
     return error
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """`size` of the `candidates` are to be measured next."""
+@dataclass(slots=True)
+class _Pool:
+    """Drawn architectures with their encoded graphs: `candidates` wait to be measured, in the order of drawing.
+    known_ms: [n_measured], the latencies of those that were, in the order of the sweep."""
 
     sweep: _Sweep
-    encoded: Mapping[Arch, np.ndarray]
-    candidates: Sequence[Arch]
-    size: int
+    drawn: Iterator[tuple[Arch, Graph]]
+    encoded: dict[Arch, np.ndarray] = field(default_factory=dict)
+    candidates: list[Arch] = field(default_factory=list)
+    known_ms: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def fill(self) -> None:
+        for arch, graph in islice(self.drawn, CANDIDATES - len(self.candidates)):
+            (self.encoded[arch],) = PhysicalEncoder().transform([graph])
+            self.candidates.append(arch)
+
+    def measure(self, archs: Sequence[Arch]) -> None:
+        self.candidates = [arch for arch in self.candidates if arch not in archs]
+        self.sweep.measure(((arch, self.sweep.space.graph(arch)) for arch in archs), len(archs))
+        self.known_ms = self.sweep.latencies_ms()
 
     def rows(self, archs: Iterable[Arch]) -> Any:
         """[n, n_features]."""
         return np.stack([self.encoded[arch] for arch in archs])
 
-
-def _most_informative(batch: _Batch) -> list[Arch]:
-    features = by_hypothesis(batch.rows(batch.candidates))[:, HYPOTHESES.index("every")]
-    order = sampling.d_optimal(features, batch.size, np.random.default_rng(batch.sweep.plan.seed))
-    return [batch.candidates[i] for i in order]
+    def fitted(self, predictor: PhysicalPredictor) -> PhysicalPredictor:
+        """On all that was measured."""
+        return predictor.fit(self.rows(self.sweep.measured), self.known_ms)
 
 
-def _last_drawn(batch: _Batch) -> list[Arch]:
+def _most_informative(pool: _Pool, size: int) -> list[Arch]:
+    features = by_hypothesis(pool.rows(pool.candidates))[:, HYPOTHESES.index("every")]
+    order = sampling.d_optimal(features, size, np.random.default_rng(pool.sweep.plan.seed))
+    return [pool.candidates[i] for i in order]
+
+
+def _last_drawn(pool: _Pool, size: int) -> list[Arch]:
     """Random ones, since no earlier batch passed them over."""
-    return list(batch.candidates[-batch.size :])
+    return pool.candidates[-size:]
 
 
-def _most_disputed(batch: _Batch) -> list[Arch]:
-    """By predictors each of which believes in another execution of the graph."""
-    members = [_fitted(batch, PhysicalPredictor(hypotheses=(h,), process="never")) for h in HYPOTHESES]
-    opinions = np.stack([member.predict(batch.rows(batch.candidates)) for member in members])
-    return [batch.candidates[i] for i in sampling.most_disputed(opinions, batch.size)]
-
-
-def _fitted(batch: _Batch, predictor: PhysicalPredictor | None = None) -> PhysicalPredictor:
-    return (predictor or PhysicalPredictor()).fit(batch.rows(batch.sweep.measured), batch.sweep.latencies_ms())
+def _most_disputed(pool: _Pool, size: int) -> list[Arch]:
+    """By predictors each of which believes in another execution of the graph; any, as long as there are none."""
+    if len(pool.known_ms) < MIN_SAMPLES:
+        return pool.candidates[:size]
+    members = [pool.fitted(PhysicalPredictor(hypotheses=(h,), process="never")) for h in HYPOTHESES]
+    opinions = np.stack([member.predict(pool.rows(pool.candidates)) for member in members])
+    return [pool.candidates[i] for i in sampling.most_disputed(opinions, size)]
 
 
 def _progress(sweep: _Sweep, error: LeftOutError) -> str:

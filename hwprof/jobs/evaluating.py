@@ -86,27 +86,38 @@ def evaluate(
     space = space_of(data.card)
     prototype = make(name, space, sources=sources)
     networks = _networks(data, space, prototype)
-    if len(networks.y) < max(sizes) + FEWEST_TESTED:
-        raise InputError(
-            f"data set {data.card.name} has {len(networks.y)} networks; training on {max(sizes)} leaves fewer than "
-            f"{FEWEST_TESTED} to test on: give smaller --train-sizes"
-        )
+    _require_tested(data, len(networks.y), max(sizes))
     orders = [np.random.default_rng(seed).permutation(len(networks.y)) for seed in range(seeds)]
     figures = []
     for n in sizes:
         runs = []
         for seed, order in enumerate(orders):
-            predictor = clone(prototype)
-            if "seed" in predictor.get_params(deep=False):
-                predictor.set_params(seed=seed)
-            start = perf_counter()
-            predictor.fit(networks.rows(order[:n]), networks.y[order[:n]])
-            fit_s = perf_counter() - start + n * networks.encode_s
-            runs.append((*_tested(predictor, networks, order[max(sizes) :]), fit_s))
+            runs.append(_run(prototype, networks, order[:n], order[max(sizes) :], seed))
             on_fit()
         figures.append(_means(n, len(networks.y) - max(sizes), np.array(runs), networks.noise_floor))
     card = data.card
     return Evaluation(name, card.name, card.device_name, card.evidence, tuple(figures), networks.constant)
+
+
+def _require_tested(data: Dataset, networks: int, most: int) -> None:
+    if networks < most + FEWEST_TESTED:
+        raise InputError(
+            f"data set {data.card.name} has {networks} networks; training on {most} leaves fewer than "
+            f"{FEWEST_TESTED} to test on: give smaller --train-sizes"
+        )
+
+
+def _run(
+    prototype: LatencyPredictor, networks: _Networks, train: np.ndarray, test: np.ndarray, seed: int
+) -> tuple[float, ...]:
+    """train, test: row numbers. What `_tested` returns, with fit_s behind."""
+    predictor = clone(prototype)
+    if "seed" in predictor.get_params(deep=False):
+        predictor.set_params(seed=seed)
+    start = perf_counter()
+    predictor.fit(networks.rows(train), networks.y[train])
+    fit_s = perf_counter() - start + len(train) * networks.encode_s
+    return (*_tested(predictor, networks, test), fit_s)
 
 
 def evaluate_trained(folder: Path, trained: Trained) -> Evaluation:

@@ -99,10 +99,11 @@ def test_measurements_of_one_sweep_share_the_lowest_anchor_times(tmp_path, monke
     assert [m.anchor_baseline_ns for m in data.measurements()] == [{"compute": 3.0}] * 3
 
 
-def test_when_no_network_can_be_measured_the_reason_is_told_and_nothing_is_written(tmp_path):
+@pytest.mark.parametrize("target_mape", [None, 5.0])
+def test_when_no_network_can_be_measured_the_reason_is_told_and_nothing_is_written(tmp_path, target_mape):
     broken = EDGE.with_options(peak_macs_per_s=0.0)
     with Store() as store, pytest.raises(InputError, match="peaks must be > 0"):
-        collecting.collect(Plan("space", broken, 3), tmp_path / "x", store, asked())
+        collecting.collect(Plan("space", broken, 3, target_mape=target_mape), tmp_path / "x", store, asked())
     assert not (tmp_path / "x").exists()
 
 
