@@ -330,11 +330,11 @@ def _statistics(processes: list[list[np.ndarray]]) -> LatencyStatistics:
     if not processes:
         raise InputError("the measurement holds no block that counts")
     medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
-    # On logarithms: a latency is positive, and so are the bounds of its interval.
-    low, high = np.exp(metrics.bootstrap_interval([np.log(m) for m in medians])).tolist()
     every = np.concatenate([b for blocks in processes for b in blocks])
     p90, p99 = np.quantile(every, [0.9, 0.99]).tolist()
     median = metrics.median_of_medians(medians)
+    # On logarithms: a latency is positive, and so are the bounds of its interval.
+    low, high = (median * np.exp(metrics.bootstrap_interval([np.log(m / median) for m in medians]))).tolist()
     # With an even number of processes the median of logarithms is a shade below that of latencies.
     low, high = (low, high) if math.isnan(low) else (min(low, median), max(high, median))
     return LatencyStatistics(median, low, high, p90, p99, float(every.mean()), float(every.min()))

@@ -9,9 +9,11 @@ beside it samples another stretch of the machine's noise and is worse than none,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import Self
 
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
@@ -39,23 +41,41 @@ def copy_graph(kib: int) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """An open anchor. Its name identifies its baseline."""
+    """An open anchor. Its name identifies its baseline; `estimate_ns` of one run sizes its slices."""
 
     name: str
     timer: Timer
+    estimate_ns: float
 
-    def time_per_run_ns(self, duration_ns: float, estimate_ns: float) -> float:
+    def time_per_run_ns(self, duration_ns: float) -> float:
         """Runs for about `duration_ns` and returns the mean time of one run."""
-        n = max(1, round(duration_ns / estimate_ns))
+        n = max(1, round(duration_ns / self.estimate_ns))
         return sum(self.timer(n, each=False)) / n
 
 
-@contextmanager
-def opened(backend: Backend, device: Device, latency_ns: float) -> Iterator[tuple[Anchor, ...]]:
-    """Both anchors, fit for a network of the given latency."""
-    kib = min(_COPY_KIB, key=lambda k: abs(2 * k * 1024 / _COPY_BYTES_PER_NS - latency_ns))
-    with ExitStack() as stack:
-        yield tuple(
-            Anchor(graph.name.removeprefix("anchor-"), stack.enter_context(backend.open(graph, device)))
-            for graph in (compute_graph(), copy_graph(kib))
-        )
+class OpenAnchors:
+    """A context manager that opens each anchor once, however many networks a process measures beside it."""
+
+    def __init__(self, backend: Backend, device: Device) -> None:
+        self._backend = backend
+        self._device = device
+        self._stack = ExitStack()
+        self._open: dict[str, Anchor] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def for_latency(self, latency_ns: float) -> tuple[Anchor, ...]:
+        """Both anchors, fit for a network of the given latency. Raises as the backend's `open` does."""
+        kib = min(_COPY_KIB, key=lambda k: abs(2 * k * 1024 / _COPY_BYTES_PER_NS - latency_ns))
+        return self._anchor("compute", compute_graph), self._anchor(f"copy-{kib}k", partial(copy_graph, kib))
+
+    def _anchor(self, name: str, build: Callable[[], Graph]) -> Anchor:
+        if name not in self._open:
+            timer = self._stack.enter_context(self._backend.open(build(), self._device))
+            timer(1)
+            self._open[name] = Anchor(name, timer, min(timer(3)))
+        return self._open[name]

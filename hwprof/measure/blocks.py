@@ -44,7 +44,6 @@ class Subject:
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
     anchors: tuple[Anchor, ...] = ()
-    anchor_estimates_ns: dict[str, float] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -70,13 +69,6 @@ class Subject:
     def block_ns(self) -> float:
         least = max(self.settings.block_ms * 1e6, self.settings.block_ticks * self.tick_ns)
         return max(least, self.latency_ns)
-
-    def attach(self, anchors: tuple[Anchor, ...]) -> None:
-        """Takes its anchors and times each once, so that slices of them can be sized."""
-        self.anchors = anchors
-        for anchor in anchors:
-            anchor.time_per_run_ns(0, 1)
-            self.anchor_estimates_ns[anchor.name] = min(anchor.time_per_run_ns(0, 1) for _ in range(3))
 
     def block(self, started_ns: int) -> Block:
         """One block, its anchors before and after it; appended to `blocks` whether it counts or not."""
@@ -107,7 +99,7 @@ class Subject:
 
     def _time_anchors(self, anchors: Sequence[Anchor]) -> dict[str, float]:
         slice_ns = self.block_ns * _SHARE_OF_ANCHORS / max(1, len(self.anchors))
-        return {a.name: a.time_per_run_ns(slice_ns, self.anchor_estimates_ns[a.name]) for a in anchors}
+        return {a.name: a.time_per_run_ns(slice_ns) for a in anchors}
 
     def measure_energy(self) -> None:
         """Energy of one inference, where there is a counter."""

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from time import perf_counter_ns
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import numpy as np
 
@@ -38,7 +38,26 @@ _STARTED_NS = perf_counter_ns()
 Answers = Iterator[Mapping[str, Any]]
 
 
-def measure(request: Mapping[str, Any]) -> Answers:
+class Bench:
+    """What one worker process keeps between requests: the anchors, once they are open."""
+
+    def __init__(self) -> None:
+        self._anchors: dict[str, anchors.OpenAnchors] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def anchors(self, backend: Backend, device: Device) -> anchors.OpenAnchors:
+        if device.digest not in self._anchors:
+            self._anchors[device.digest] = self._stack.enter_context(anchors.OpenAnchors(backend, device))
+        return self._anchors[device.digest]
+
+
+def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
     """One process' worth of blocks of each graph of a group; the graphs' blocks alternate.
 
     Graphs that are compared stand in one group, so that both see the same seconds of the machine.
@@ -56,7 +75,7 @@ def measure(request: Mapping[str, Any]) -> Answers:
             subjects.append(_opened(stack, backend, device, graph, settings, request["cores"]))
             memory.append(blocks.peak_memory_bytes() - in_use)
         if backend.evidence is Evidence.MEASURED:
-            _attach_anchors(stack, backend, device, subjects)
+            _attach_anchors(bench.anchors(backend, device), subjects)
         _alternate(subjects, request["blocks"], request["round"])
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
@@ -75,17 +94,17 @@ def _opened(
     return subject
 
 
-def _attach_anchors(stack: ExitStack, backend: Backend, device: Device, subjects: Sequence[blocks.Subject]) -> None:
+def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[blocks.Subject]) -> None:
     """The same anchors for all of a group, as long as its longest network."""
     longest = max(s.latency_ns for s in subjects)
     try:
-        opened = stack.enter_context(anchors.opened(backend, device, longest))
+        found = opened.for_latency(longest)
     except InputError as error:  # a runtime that cannot run a float network, say
         for subject in subjects:
             subject.warnings.append(f"no anchors on this backend: {error}")
         return
     for subject in subjects:
-        subject.attach(opened)
+        subject.anchors = found
 
 
 def _alternate(subjects: Sequence[blocks.Subject], count: int, round_number: int) -> None:
@@ -114,7 +133,7 @@ def _process(subject: blocks.Subject, round_number: int, started: str, peak_memo
     )
 
 
-def operators(request: Mapping[str, Any]) -> Answers:
+def operators(request: Mapping[str, Any], _: Bench) -> Answers:
     """A profiled pass of one graph: its kernels, and the latency of the profiled runs, ns per inference."""
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
@@ -125,7 +144,7 @@ def operators(request: Mapping[str, Any]) -> Answers:
         yield {"operators": [asdict(k) for k in kernels], "profiled_ns": getattr(timer, "profiled_ns", None)}
 
 
-def overhead(request: Mapping[str, Any]) -> Answers:
+def overhead(request: Mapping[str, Any], _: Bench) -> Answers:
     """What a stamp costs: a function that does nothing and a network that does nothing, each stamped and in a block."""
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
@@ -147,7 +166,7 @@ def _stamped_and_plain(timer: Callable[..., Sequence[int]], runs: int = 2000) ->
     return [float(np.median(stamped)), float(np.median(plain))]
 
 
-def peaks(request: Mapping[str, Any]) -> Answers:
+def peaks(request: Mapping[str, Any], _: Bench) -> Answers:
     """Median latency, ns, of each of the given graphs: the device's ceilings are read off networks of known work."""
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
@@ -157,33 +176,37 @@ def peaks(request: Mapping[str, Any]) -> Answers:
             yield {"latency_ns": float(np.min(timer(15)))}
 
 
-def hello(request: Mapping[str, Any]) -> Answers:
+def hello(request: Mapping[str, Any], _: Bench) -> Answers:
     """The runtime's versions and the worth of its times."""
     backend: Backend = plugins.load("backend", Device.from_record(request["device"]).backend)
     yield {"versions": dict(backend.versions()), "evidence": str(backend.evidence), "pid": os.getpid()}
 
 
-_REQUESTS: dict[str, Callable[[Mapping[str, Any]], Answers]] = {
+_REQUESTS: dict[str, Callable[[Mapping[str, Any], Bench], Answers]] = {
     "hello": hello, "measure": measure, "operators": operators, "overhead": overhead, "peaks": peaks,
 }  # fmt: skip
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:
     """Answers every request on `lines` until it ends."""
-    for line in lines:
-        request = json.loads(line)
-        try:
-            for answer in _REQUESTS[request["do"]](request):
-                _send(answers, answer)
-            _send(answers, {"done": True})
-        except HwprofError as error:
-            _send(answers, {"error": type(error).__name__, "text": str(error)})
-        except MemoryError:
-            _send(answers, {"error": errors.EnvironmentUnfitError.__name__, "text": "out of memory"})
-        except Exception as error:  # noqa: BLE001 -- the border of the process: whatever a runtime throws is one line
-            text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-            _send(answers, {"error": errors.HwprofError.__name__, "text": text})
-        gc.collect()
+    with Bench() as bench:
+        for line in lines:
+            _answer(json.loads(line), bench, answers)
+            gc.collect()
+
+
+def _answer(request: Mapping[str, Any], bench: Bench, answers: TextIO) -> None:
+    try:
+        for answer in _REQUESTS[request["do"]](request, bench):
+            _send(answers, answer)
+        _send(answers, {"done": True})
+    except HwprofError as error:
+        _send(answers, {"error": type(error).__name__, "text": str(error)})
+    except MemoryError:
+        _send(answers, {"error": errors.EnvironmentUnfitError.__name__, "text": "out of memory"})
+    except Exception as error:  # noqa: BLE001 -- the border of the process: whatever a runtime throws is one line
+        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        _send(answers, {"error": errors.HwprofError.__name__, "text": text})
 
 
 def _send(answers: TextIO, record: Mapping[str, Any]) -> None:

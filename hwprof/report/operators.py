@@ -99,7 +99,7 @@ def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[floa
     total = sum(kernels_ns)
     if total <= plain_ns:
         return list(kernels_ns)
-    each = min((total - plain_ns) / len(kernels_ns), min(kernels_ns))
+    each = min((total - plain_ns) / len(kernels_ns), *kernels_ns)
     left = [ns - each for ns in kernels_ns]
     scale = plain_ns / sum(left) if sum(left) > 0 else 0.0
     return [ns * scale for ns in left]

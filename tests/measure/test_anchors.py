@@ -16,10 +16,24 @@ def test_the_memory_anchor_reads_and_writes_its_size():
 
 @pytest.mark.parametrize(("latency_ms", "name"), [(0.01, "copy-64k"), (1.0, "copy-4096k"), (1000, "copy-65536k")])
 def test_the_memory_anchor_is_as_long_as_the_network(latency_ms: float, name: str):
-    with anchors.opened(BACKEND, Device.load("cpu-1t"), latency_ms * 1e6) as opened:
-        assert [a.name for a in opened] == ["compute", name]
+    with anchors.OpenAnchors(BACKEND, Device.load("cpu-1t")) as opened:
+        assert [a.name for a in opened.for_latency(latency_ms * 1e6)] == ["compute", name]
+
+
+def test_an_anchor_is_opened_once_for_all_networks():
+    with anchors.OpenAnchors(BACKEND, Device.load("cpu-1t")) as opened:
+        short, long = opened.for_latency(1e4), opened.for_latency(1e6)
+        assert short[0] is long[0]
+        assert short[1] is not long[1]
+        assert opened.for_latency(1e4)[1] is short[1]
 
 
 def test_an_anchor_reports_the_time_of_one_run():
-    anchor = anchors.Anchor("compute", lambda n, each=True: [1000 * n])
-    assert anchor.time_per_run_ns(duration_ns=10_000, estimate_ns=2000) == 1000
+    asked = []
+
+    def timer(n: int, each: bool = True) -> list[int]:
+        asked.append(n)
+        return [1000 * n]
+
+    assert anchors.Anchor("compute", timer, estimate_ns=2000).time_per_run_ns(duration_ns=10_000) == 1000
+    assert asked == [5]

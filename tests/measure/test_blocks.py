@@ -60,7 +60,7 @@ def test_a_coarse_clock_makes_blocks_longer():
 def test_anchors_run_as_long_as_the_block_and_their_time_is_that_of_one_run():
     subject = warmed(FixedTimer(1_000_000))
     compute, copy = FixedTimer(200_000), FixedTimer(500_000)
-    subject.attach((Anchor("compute", compute), Anchor("copy", copy)))
+    subject.anchors = (Anchor("compute", compute, 200_000), Anchor("copy", copy, 500_000))
     block = subject.block(0)
     assert block.anchors_ns == {"compute": 200_000, "copy": 500_000}
     assert compute.asked[-1] == (50, False)  # half of 20 ms each
