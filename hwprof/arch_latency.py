@@ -14,26 +14,28 @@ Source: TypeAlias = Predictor | LatencyFunction  # a LatencyTable is the latter
 Inputs: TypeAlias = Literal["auto", "graph", "arch"]
 
 
-def of_archs(source: Source, space: SearchSpace, inputs: Inputs = "auto") -> Callable[[np.ndarray], np.ndarray]:
-    """A function of archs [n, n_positions] that returns ms [n], and asks nothing of the source twice.
+class ArchLatency:
+    """Called with archs [n, n_positions] it returns ms [n], and asks nothing of the source twice.
 
-    `inputs`: what the source takes. "auto" asks a predictor with a graph, and takes it for one of
-    architectures when it refuses; a plain function takes graphs.
+    `takes_archs`: the source is asked with architectures, which is quick; else with their graphs.
     """
-    known: dict[Arch, float] = {}
-    predict = getattr(source, "predict", None)
-    latency_ms: Callable[[Sequence[Any]], np.ndarray] = source if predict is None else predict  # type: ignore[assignment]  # what has no `predict` is callable
-    takes_archs = _takes_archs(source, space) if inputs == "auto" else inputs == "arch"
 
-    def of(archs: np.ndarray) -> np.ndarray:
+    def __init__(self, source: Source, space: SearchSpace, inputs: Inputs = "auto") -> None:
+        """`inputs`: what the source takes. "auto" asks a predictor with a graph, and takes it for one of
+        architectures when it refuses; a plain function takes graphs."""
+        predict = getattr(source, "predict", None)
+        self._latency_ms: Callable[[Sequence[Any]], np.ndarray] = source if predict is None else predict  # type: ignore[assignment]  # what has no `predict` is callable
+        self._space = space
+        self._known: dict[Arch, float] = {}
+        self.takes_archs = _takes_archs(source, space) if inputs == "auto" else inputs == "arch"
+
+    def __call__(self, archs: np.ndarray) -> np.ndarray:
         keys = [tuple(int(c) for c in arch) for arch in archs]
-        new = [key for key in dict.fromkeys(keys) if key not in known]
+        new = [key for key in dict.fromkeys(keys) if key not in self._known]
         if new:
-            networks = new if takes_archs else [space.graph(arch) for arch in new]
-            known.update(zip(new, map(float, latency_ms(networks)), strict=True))
-        return np.array([known[key] for key in keys])
-
-    return of
+            networks = new if self.takes_archs else [self._space.graph(arch) for arch in new]
+            self._known.update(zip(new, map(float, self._latency_ms(networks)), strict=True))
+        return np.array([self._known[key] for key in keys])
 
 
 def _takes_archs(source: Source, space: SearchSpace) -> bool:

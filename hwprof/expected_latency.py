@@ -5,9 +5,10 @@ It stands on floor 4: over tables, predictors and spaces (3), under the searches
 Feeding softmax(alpha) to a predictor that was trained on architectures is wrong by 12 to 16 % without a sign
 of it, because the expectation of a function is not the function of the expectation. So the form is chosen by
 what the source is: a table of choices or a source that turns out additive is linear and exact; a small space
-is tabulated whole and exact; for anything else a multilinear surrogate is fitted, whose expectation is exact
-("distilled", an MLP with a soft-consistency term, is there for comparison). After fitting, the error against
-Monte Carlo stands in `expected_error_`.
+is tabulated whole and exact (where graphs must be built for it, a smaller one, or one that resists the next
+form); for anything else a multilinear surrogate is fitted, whose own expectation is exact. "distilled", an MLP
+with a soft-consistency term, is there for comparison. After fitting, the error against Monte Carlo stands in
+`expected_error_`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from hwprof.arch_latency import Inputs, Source, of_archs
+from hwprof.arch_latency import ArchLatency, Inputs, Source
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.latency_table import LatencyTable
-from hwprof.multilinear_latency import Multilinear, first_archs, multilinear
+from hwprof.multilinear_latency import TARGET_ERROR, Multilinear, first_archs, multilinear
 from hwprof.relaxed_latency import (
     Additive,
     Distilled,
@@ -105,7 +106,7 @@ class ExpectedLatency(torch.nn.Module):
         self.choices = tuple(space.choices)
         positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
         self.register_buffer("_position", positions, persistent=False)
-        self._latency_ms = of_archs(source, space, inputs)
+        self._latency_ms = ArchLatency(source, space, inputs)
         if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
             self.relaxed: Relaxed = _of_choices(source, self.choices)
         else:
@@ -145,10 +146,18 @@ class ExpectedLatency(torch.nn.Module):
                 return found
             if method == "additive":
                 raise InputError("the latency is not additive over the positions of the space; use method 'auto'")
-        if method == "tabulated" or (method == "auto" and math.prod(self.choices) <= TABULATED_MOST):
-            every = np.array(list(itertools.product(*map(range, self.choices))))
-            return Tabulated(self.choices, self._latency_ms(every))
-        return multilinear(self.choices, archs, self._latency_ms)
+        size = math.prod(self.choices)
+        few = TABULATED_MOST if self._latency_ms.takes_archs else most_archs
+        if method == "tabulated" or (method == "auto" and size <= few):
+            return self._tabulated()
+        fitted = multilinear(self.choices, archs, self._latency_ms)
+        if method == "auto" and size <= TABULATED_MOST and fitted.left_out_error > TARGET_ERROR:
+            return self._tabulated()
+        return fitted
+
+    def _tabulated(self) -> Tabulated:
+        every = np.array(list(itertools.product(*map(range, self.choices))))
+        return Tabulated(self.choices, self._latency_ms(every))
 
     def _error(self, rng: np.random.Generator) -> RelaxedError:
         p = random_probabilities(self.choices, _ERROR_PROBABILITIES, rng)

@@ -23,7 +23,7 @@ from hwprof.errors import InputError
 from hwprof.relaxed_latency import Additive, ArchLatency, free_entries, one_hot
 
 _FIRST_ARCHS = 300
-_TARGET_ERROR = 0.01  # on architectures left out; the worst relaxed latency is two to three times as far off
+TARGET_ERROR = 0.01  # on architectures left out; the worst relaxed latency is two to three times as far off
 _RHOS = (0.003, 0.01, 0.03, 0.1)
 _LINEAR = (1.0, 30.0, 1000.0)  # variance of the linear kernel, in units of the Hamming kernel's linear part
 _RIDGES = np.geomspace(1e-8, 1e-3, 6)  # in units of the kernel's largest eigenvalue; less does not bear 32 bits
@@ -97,7 +97,7 @@ def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: ArchLaten
         if not (np.isfinite(ms).all() and (ms > 0).all()):
             raise InputError("the latency source gives a latency that is not positive and finite")
         found = fit(choices, archs[:n], ms)
-        if found.left_out_error <= _TARGET_ERROR or n == len(archs):
+        if found.left_out_error <= TARGET_ERROR or n == len(archs):
             return found
         n = min(2 * n, len(archs))
 

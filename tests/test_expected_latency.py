@@ -132,6 +132,19 @@ def test_a_large_space_with_interactions_gets_the_multilinear_form():
     assert lat(uniform).item() == pytest.approx(10 + 8 * 1.5 * 1.5, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("latency_ms", "method"),
+    [
+        (lambda graphs: 50 + macs_ms(graphs), "multilinear"),
+        (lambda graphs: np.array([1 + int(g.digest, 16) % 100 for g in graphs]), "tabulated"),
+    ],
+    ids=["smooth", "wild"],
+)
+def test_graphs_of_a_whole_space_are_built_only_where_some_of_them_do_not_tell(latency_ms, method):
+    lat = ExpectedLatency(latency_ms, Space(3, 8), most_archs=400)
+    assert lat.method == method
+
+
 def test_whether_a_predictor_takes_graphs_or_architectures_is_found_out():
     class OfArchs(MacsPredictor):
         def predict(self, X):

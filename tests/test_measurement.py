@@ -51,36 +51,32 @@ def test_without_a_block_there_is_no_latency():
 
 
 def test_the_slowdown_is_the_weighted_geometric_mean_of_the_anchors():
-    block = beside_anchors(1e6, compute=200, copy=50)
-    assert slowdown(block, BASELINE) == pytest.approx(math.sqrt(2))
-    assert slowdown(block, BASELINE, {"compute": 1.0, "copy": 0.0}) == pytest.approx(2)
+    assert slowdown(beside_anchors(1e6, compute=200, copy=50), BASELINE) == pytest.approx(2**0.8)
+    assert slowdown(beside_anchors(1e6, compute=100, copy=100), BASELINE) == pytest.approx(2**0.2)
+    assert slowdown(beside_anchors(1e6, compute=150, copy=75), BASELINE) == pytest.approx(1.5)
+
+
+def test_an_anchor_without_a_baseline_leaves_the_other_to_decide():
+    assert slowdown(beside_anchors(1e6, compute=200, copy=500), {"compute": 100.0}) == pytest.approx(2)
     assert slowdown(Block(0, (1,)), BASELINE) == 1
 
 
-def drifting(follows_compute: float, follows_copy: float) -> Measurement:
-    """A network of 1 ms that follows each anchor's slowdown to a given power."""
+def drifting() -> Measurement:
+    """A network of 1 ms on a machine that is up to half as slow again, for it as for its anchors."""
     rng = np.random.default_rng(0)
     processes = []
     for i in range(8):
-        slow = rng.uniform(1, 1.5, (10, 2))
-        blocks = tuple(beside_anchors(1e6 * a**follows_compute * b**follows_copy, 100 * a, 50 * b) for a, b in slow)
+        slow = rng.uniform(1, 1.5, 10)
+        blocks = tuple(beside_anchors(1e6 * s, 100 * s, 50 * s) for s in slow)
         processes.append(make_process(i, [], blocks=blocks))
     return make_measurement(processes, anchor_baseline_ns=BASELINE)
 
 
-@pytest.mark.parametrize(("compute", "copy"), [(1.0, 0.0), (0.0, 1.0), (0.3, 0.6)])
-def test_the_weights_of_the_anchors_are_found_from_the_blocks(compute: float, copy: float):
-    m = drifting(compute, copy)
-    assert m.anchor_weights == pytest.approx({"compute": compute, "copy": copy}, abs=0.05)
-    assert m.normalized.median == pytest.approx(1.0, rel=0.01)
-    assert m.normalized.relative_half_width < m.statistics.relative_half_width / 3
-
-
-def test_on_a_machine_that_never_changed_the_anchors_weigh_alike():
-    blocks = (beside_anchors(1e6, 110, 55),) * 5
-    m = make_measurement([make_process(i, [], blocks=blocks) for i in range(3)], anchor_baseline_ns=BASELINE)
-    assert m.anchor_weights == pytest.approx({"compute": 0.5, "copy": 0.5})
-    assert m.normalized.median == pytest.approx(1 / 1.1)
+def test_the_normalized_latency_is_that_of_the_undisturbed_machine():
+    m = drifting()
+    assert m.latency_ms > 1.1
+    assert m.normalized.median == pytest.approx(1.0, rel=1e-3)
+    assert m.normalized.relative_half_width < m.statistics.relative_half_width / 10
 
 
 def test_without_anchors_the_normalized_latency_is_the_raw_one():
@@ -90,7 +86,7 @@ def test_without_anchors_the_normalized_latency_is_the_raw_one():
 
 def test_a_record_survives_json():
     m = replace(
-        drifting(0.5, 0.5),
+        drifting(),
         operators=(OperatorTime("conv", "Conv", 12.5, ("conv", "relu")),),
         operators_total_ns=20.0,
         status=Status.UNSTABLE,

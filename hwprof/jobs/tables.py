@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hwprof import plugins, sampling
-from hwprof.arch_latency import of_archs
+from hwprof.arch_latency import ArchLatency
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
@@ -80,7 +80,7 @@ def choice_table(
     archs = fitting_archs(space, networks, seed)
     regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space)
     if isinstance(source, Learned):
-        ms, metadata, unconverged = of_archs(source.predictor, space)(np.array(archs)), source.metadata, 0
+        ms, metadata, unconverged = ArchLatency(source.predictor, space)(np.array(archs)), source.metadata, 0
     else:
         measured = measure([space.graph(arch) for arch in archs], source)
         ms, metadata = np.array([m.latency_ms for m in measured]), build.metadata_of(measured)

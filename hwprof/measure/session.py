@@ -149,6 +149,7 @@ class Session:
             "cores": list(cores.choose(self.device)),
             "round": group.next_round,
             "blocks": self._blocks(group, start_s),
+            "anchors_for_ns": _longest_ns(group),
         }
 
     def _blocks(self, group: Group, start_s: float) -> int:
@@ -169,6 +170,13 @@ class Session:
             group.ended = True
             self.on_progress(group)
             yield group
+
+
+def _longest_ns(group: Group) -> float | None:
+    """Latency of the group's longest network in its first process, by which all its anchors are chosen."""
+    if not group.rounds:
+        return None
+    return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in group.processes)
 
 
 def operators(graph: Graph, device: Device, runs: int) -> tuple[tuple[OperatorTime, ...], float | None]:

@@ -75,7 +75,7 @@ def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
             subjects.append(_opened(stack, backend, device, graph, settings, request["cores"]))
             memory.append(blocks.peak_memory_bytes() - in_use)
         if backend.evidence is Evidence.MEASURED:
-            _attach_anchors(bench.anchors(backend, device), subjects)
+            _attach_anchors(bench.anchors(backend, device), subjects, request["anchors_for_ns"])
         _alternate(subjects, request["blocks"], request["round"])
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
@@ -94,11 +94,10 @@ def _opened(
     return subject
 
 
-def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[blocks.Subject]) -> None:
-    """The same anchors for all of a group, as long as its longest network."""
-    longest = max(s.latency_ns for s in subjects)
+def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[blocks.Subject], latency_ns: float | None) -> None:
+    """The same anchors for all of a group, as long as its longest network (as it was in the first process)."""
     try:
-        found = opened.for_latency(longest)
+        found = opened.for_latency(latency_ns or max(s.latency_ns for s in subjects))
     except InputError as error:  # a runtime that cannot run a float network, say
         for subject in subjects:
             subject.warnings.append(f"no anchors on this backend: {error}")

@@ -38,7 +38,6 @@ def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = No
         "moved_bytes": total.moved_bytes if total else None,
         "operators": _kernels(m, graph, peaks),
         "overhead_ns": m.overhead_ns,
-        "anchor_weights": m.anchor_weights,
         "measured": m.processes[-1].started if m.processes else None,
         "versions": dict(m.versions),
         "device_settings": m.device.to_record(),
