@@ -99,6 +99,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "median ms": f"{s.median:.4g}",
         "95 % interval": f"{s.low:.4g} .. {s.high:.4g}",
         "+-": f"{s.relative_half_width:.1%}",
+        "undisturbed ms": f"{m.normalized.median:.4g}" if m.anchor_baseline_ns else "",
         "p90": f"{s.p90:.4g}",
         "p99": f"{s.p99:.4g}",
         "cold ms": f"{m.cold_start_ms:.4g}",

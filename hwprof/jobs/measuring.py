@@ -307,7 +307,9 @@ def _warnings(m: Measurement) -> Iterator[str]:
     if m.status is Status.NOT_STEADY:
         yield "the latency never became steady during warm-up"
     elif m.status is Status.BUDGET:
-        yield f"the interval is +-{m.statistics.relative_half_width:.1%}, not +-{m.protocol.target:.1%}: raise --budget"
+        advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
+        reached = f"+-{m.statistics.relative_half_width:.1%} after {len(m.processes)} processes"
+        yield f"the interval is {reached}, not +-{m.protocol.target:.1%}: {advice}"
 
 
 def _slowdown(m: Measurement, process: Process) -> float:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -182,8 +183,23 @@ def report() -> None:
 
 
 def read_sessions(file: Path) -> dict[str, list[dict]]:
+    """By model: its sessions, with everything that is derived worked out again from the stored samples."""
     records = [json.loads(line) for line in file.read_text().splitlines()]
+    stored = {(m.model, m.latency_ms): m for m in every_measurement(file.with_suffix(".db"))}
+    for record in records:
+        for name, told_then in record.items():
+            m = stored[name, told_then["hwprof"]["median"]]
+            told_then |= {"hwprof": asdict(m.statistics), "normalized": asdict(m.normalized)}
     return {name: [r[name] for r in records] for name in records[0]}
+
+
+def every_measurement(store: Path) -> Iterator[Measurement]:
+    """Also those that a later measurement of the same network has replaced."""
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        for number, record in db.execute("SELECT id, record FROM measurement WHERE status IS NOT NULL").fetchall():
+            rows = db.execute("SELECT record FROM process WHERE measurement = ? ORDER BY round", (number,))
+            processes = [process_from_record(json.loads(text)) for (text,) in rows]
+            yield Measurement.from_record(json.loads(record)).with_processes(*processes)
 
 
 def pair_differences(values: Sequence[float]) -> np.ndarray:
