@@ -1,29 +1,15 @@
 import numpy as np
 import pytest
 
-from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.jobs import Options, tables
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
 from hwprof.measurement import FAST
 from hwprof.store import Store
-from tests.latency_table.tables import METADATA, choices
+from tests.latency_table.tables import METADATA, Space, choices
 
 DEVICE = Device("roof", "roofline", kind="analytic").with_options(peak_macs_per_s=1e9, peak_bytes_per_s=1e9)
-
-
-class Space:
-    """Two convolutions of 4, 8 or 16 channels."""
-
-    choices = (3, 3)
-
-    def graph(self, arch):
-        b = GraphBuilder("tiny")
-        x = b.input((1, 3, 8, 8))
-        for choice in arch:
-            x = b.relu(b.conv(x, 4 * 2**choice, 3))
-        return b.build(x)
 
 
 class Learned:

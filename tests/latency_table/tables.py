@@ -1,5 +1,6 @@
-"""Small tables with latencies chosen by hand."""
+"""Small tables with latencies chosen by hand, and a small search space."""
 
+from hwprof.builder import GraphBuilder
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, Row
 
 METADATA = Metadata(device="pixel", runtime="tflite", threads=1, batch=1, dtype="float32")
@@ -28,3 +29,16 @@ def choices(ms):
             for c, t in enumerate(options)
         ),
     )
+
+
+class Space:
+    """Two convolutions of 4, 8 or 16 channels."""
+
+    choices = (3, 3)
+
+    def graph(self, arch):
+        b = GraphBuilder("tiny")
+        x = b.input((1, 3, 8, 8))
+        for choice in arch:
+            x = b.relu(b.conv(x, 4 * 2**choice, 3))
+        return b.build(x)
