@@ -131,7 +131,7 @@ def kernel_row(k: breakdowns.Kernel, with_members: bool) -> dict[str, Any]:
         "calls": 1 if with_members else len(k.members),
         "ms": f"{k.ms:.4g}",
         "share": f"{k.share:.1%}",
-        "MMACs": ("unknown" if k.members else "") if k.work is None else f"{k.work.macs / 1e6:.4g}",
+        "MMACs": ("" if k.is_inserted else "unknown") if k.work is None else f"{k.work.macs / 1e6:.4g}",
         "GMAC/s": "" if not k.macs_per_s else f"{k.macs_per_s / 1e9:.3g}",
         "GB/s": "" if not k.bytes_per_s else f"{k.bytes_per_s / 1e9:.3g}",
         "of roofline": "" if k.roof_share is None else quantity.percent(k.roof_share),

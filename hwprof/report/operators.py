@@ -33,7 +33,8 @@ class Work:
 class Kernel:
     """One row. `ms` is scaled to the plain run, `share` of its latency; `work` is None where the cost is unknown.
 
-    `least_ms` is the time at the device's measured peaks, None where work or peak is unknown.
+    `least_ms` is the time at the device's measured peaks, None where work or peak is unknown. `is_inserted`
+    tells a kernel that the runtime added (a change of layout), which stands for no operator of the graph.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Kernel:
     members: tuple[str, ...]
     work: Work | None
     least_ms: float | None
+    is_inserted: bool = False
 
     @property
     def macs_per_s(self) -> float | None:
@@ -82,7 +84,7 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
     latency_ms = m.latency_ms
     times_ms = [ns / 1e6 for ns in without_profiling([o.ns for o in m.operators], latency_ms * 1e6)]
     kernels = tuple(
-        Kernel(o.name, o.op, ms, ms / latency_ms, o.members, work, _least(work, peaks))
+        Kernel(o.name, o.op, ms, ms / latency_ms, o.members, work, _least(work, peaks), not (o.members or work))
         for o, ms, work in zip(m.operators, times_ms, _works(m, graph), strict=True)
     )
     profiled_ns = m.operators_total_ns or sum(o.ns for o in m.operators)
@@ -189,6 +191,7 @@ def _sum_of(op: str, rows: Sequence[Kernel]) -> Kernel:
         members=tuple(k.name for k in rows),
         work=_sum_of_work([w for w in works if w]) if all(works) else None,
         least_ms=sum(x for x in least if x is not None) if None not in least else None,
+        is_inserted=all(k.is_inserted for k in rows),
     )
 
 

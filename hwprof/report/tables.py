@@ -216,6 +216,8 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
 
 def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:
     """Time, share, MACs, MAC/s, bytes/s, share of the roofline. A kernel without MACs has no speed of them."""
+    if k.is_inserted:
+        return _time(k.ms), _share(k.share), *[Cell("–")] * 4
     macs = k.work.macs if k.work else None
     speed = Cell("–", 0.0) if macs == 0 else Cell(quantity.count(k.macs_per_s), k.macs_per_s)
     amount = Cell("–", 0.0) if macs == 0 else Cell(quantity.count(macs), macs)
