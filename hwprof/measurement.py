@@ -11,7 +11,7 @@ arithmetic did as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -314,6 +314,15 @@ def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:
     weights = {name: ANCHOR_WEIGHTS[name.partition("-")[0]] for name in ratios}
     total = sum(weights.values())
     return math.exp(sum(weights[name] * math.log(ratio) for name, ratio in ratios.items()) / total) if total else 1.0
+
+
+def at_one_speed(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements against the lowest anchor times that any of them saw: one undisturbed machine."""
+    lowest: dict[str, float] = {}
+    for m in measurements:
+        for name, ns in m.anchor_baseline_ns.items():
+            lowest[name] = min(ns, lowest.get(name, ns))
+    return [replace(m, anchor_baseline_ns={name: lowest[name] for name in m.anchor_baseline_ns}) for m in measurements]
 
 
 def _statistics(processes: list[list[np.ndarray]]) -> LatencyStatistics:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Block, Measurement, OperatorTime, Peaks, Status, slowdown
+from hwprof.measurement import Block, Measurement, OperatorTime, Peaks, Status, at_one_speed, slowdown
 from tests.samples import make_measurement, make_process
 
 BASELINE = {"compute": 100.0, "copy": 50.0}
@@ -82,6 +82,16 @@ def test_the_normalized_latency_is_that_of_the_undisturbed_machine():
 def test_without_anchors_the_normalized_latency_is_the_raw_one():
     m = make_measurement([make_process(i, [1e6, 2e6, 3e6]) for i in range(3)])
     assert m.normalized == m.statistics
+
+
+def test_one_job_has_the_lowest_anchor_times_that_any_of_its_measurements_saw():
+    early, late = (replace(drifting(), anchor_baseline_ns=seen) for seen in ({**BASELINE, "compute": 200.0}, BASELINE))
+    assert [m.anchor_baseline_ns for m in at_one_speed([early, late])] == [BASELINE, BASELINE]
+
+
+def test_a_measurement_without_an_anchor_gets_none_from_the_others():
+    alone = replace(drifting(), anchor_baseline_ns={"compute": 100.0})
+    assert at_one_speed([drifting(), alone])[1].anchor_baseline_ns == {"compute": 100.0}
 
 
 def test_a_record_survives_json():

@@ -26,7 +26,7 @@ from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.left_out import LeftOutError, left_out_error
 from hwprof.jobs.measuring import Options, Outcome, profile_many
 from hwprof.jobs.varied_space import VariedSpace
-from hwprof.measurement import Measurement, Status
+from hwprof.measurement import Measurement, Status, at_one_speed
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.store import Store
@@ -158,15 +158,7 @@ class _Sweep:
             self.measured[arch] = outcome.measurement
 
     def _at_one_speed(self) -> Mapping[Arch, Measurement]:
-        """All measurements against the lowest anchor times that any of them saw: one undisturbed machine."""
-        lowest: dict[str, float] = {}
-        for m in self.measured.values():
-            for name, ns in m.anchor_baseline_ns.items():
-                lowest[name] = min(ns, lowest.get(name, ns))
-        return {
-            arch: replace(m, anchor_baseline_ns={name: lowest[name] for name in m.anchor_baseline_ns})
-            for arch, m in self.measured.items()
-        }
+        return dict(zip(self.measured, at_one_speed(list(self.measured.values())), strict=True))
 
 
 def _drawn(space: SearchSpace, seed: int) -> Iterator[Arch]:

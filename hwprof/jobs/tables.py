@@ -21,7 +21,7 @@ from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measure import environment
-from hwprof.measurement import Evidence, Measurement, Status
+from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
 from hwprof.store import Store
 
 Operators = Sequence[tuple[Operator, Graph]]
@@ -83,7 +83,7 @@ def choice_table(
         ms, metadata, unconverged = ArchLatency(source.predictor, space)(np.array(archs)), source.metadata, 0
     else:
         measured = measure([space.graph(arch) for arch in archs], source)
-        ms, metadata = np.array([m.latency_ms for m in measured]), build.metadata_of(measured)
+        ms, metadata = np.array([m.normalized.median for m in measured]), build.metadata_of(measured)
         unconverged = _unconverged(measured)
     table = build.fit_choices(regression, archs, ms, metadata)
     return Built(build.with_space(table, name), unconverged)
@@ -129,7 +129,7 @@ def check(table: LatencyTable, networks: Sequence[Graph], bench: Workbench, arch
         raise InputError("the table holds the choices of a search space; give the space instead of models")
     for network in summed:
         table.sum_ms(network)
-    return build.check(table, summed, [m.latency_ms for m in measure(networks, bench)])
+    return build.check(table, summed, [m.normalized.median for m in measure(networks, bench)])
 
 
 def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
@@ -144,7 +144,7 @@ def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
         if outcome.measurement is None:
             raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
         found[outcome.graph.digest] = outcome.measurement
-    return [found[graph.digest] for graph in graphs]
+    return at_one_speed([found[graph.digest] for graph in graphs])
 
 
 def _require_same_place(metadata: Metadata, device: Device) -> None:

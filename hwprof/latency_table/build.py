@@ -39,7 +39,8 @@ class TableCheck:
 def build_from_measurements(
     rows: Iterable[tuple[str, Mapping[str, Attribute], Measurement]], numeric: Sequence[NumericAttribute] = ()
 ) -> LatencyTable:
-    """rows: operator, attributes and the measurement of each, all from one device and one machine.
+    """rows: operator, attributes and the measurement of each, all from one device and one machine. The latency
+    taken is the normalized one: the machine's speed may have changed between them.
 
     Raises InputError when they are not.
     """
@@ -49,7 +50,11 @@ def build_from_measurements(
     measured = [m for *_, m in rows]
     return LatencyTable(
         metadata_of(measured),
-        tuple(Row.of(op, attributes, m.latency_ms, m.interval_ms, m.samples) for op, attributes, m in rows),
+        tuple(
+            Row.of(op, attributes, s.median, (s.low, s.high), m.samples)
+            for op, attributes, m in rows
+            for s in (m.normalized,)
+        ),
         tuple(numeric),
     )
 

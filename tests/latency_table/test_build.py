@@ -12,6 +12,7 @@ from hwprof.latency_table.build import (
     fit_choices,
 )
 from hwprof.latency_table.operators import distinct
+from hwprof.measurement import Block
 from tests.latency_table.tables import METADATA, choices
 from tests.samples import make_measurement, make_process
 
@@ -31,6 +32,12 @@ def test_a_table_of_measurements_knows_where_they_are_from():
         "d", 1, "runtime 1",
     )  # fmt: skip
     assert table.metadata.date == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_table_holds_latencies_at_the_undisturbed_speed_of_the_machine():
+    slow = tuple(Block(0, (3_000_000,), anchors_ns={"compute": 150.0}) for _ in range(3))
+    m = make_measurement([make_process(0, [], blocks=slow)], anchor_baseline_ns={"compute": 100.0})
+    assert build_from_measurements([("Conv", {}, m)]).lookup("Conv") == pytest.approx(2.0)
 
 
 def test_measurements_of_two_machines_do_not_make_one_table():
