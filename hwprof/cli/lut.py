@@ -156,6 +156,7 @@ def check(
     chosen = Device.load(device or held.metadata.device)
     if space:
         searched = plugins.load("space", space)
+        tables.require_space(held, space)
         archs = tables.fresh_archs(searched, networks, seed)
         graphs = [searched.graph(arch) for arch in archs]
     else:

@@ -115,6 +115,12 @@ def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]]) -
 # -- check -------------------------------------------------------------------------------------------
 
 
+def require_space(table: LatencyTable, name: str) -> None:
+    """Raises InputError when the table holds the choices of another space."""
+    if table.holds_choices and table.metadata.space not in ("", name):
+        raise InputError(f"the table holds choices of the space {table.metadata.space}, not of {name}")
+
+
 def check(table: LatencyTable, networks: Sequence[Graph], bench: Workbench, archs: Sequence[Arch] = ()) -> TableCheck:
     """Measures whole networks and sets the table's sums against them; `archs` where the table holds choices.
 

@@ -98,12 +98,12 @@ def fit(
     )
 
 
-def of_end_to_end(residuals: np.ndarray) -> Calibration:
-    """Of a table whose sums are whole networks already. residuals: [n], measured / estimated - 1 of networks
-    that the estimate did not see."""
+def of_end_to_end(residuals: np.ndarray, a_ms: float = 0.0) -> Calibration:
+    """Of a table whose sums, and `a_ms`, are whole networks already. residuals: [n], measured / estimated - 1 of
+    networks that the estimate did not see."""
     errors = np.abs(1 / (1 + residuals) - 1)
     return Calibration(
-        a_ms=0.0,
+        a_ms=a_ms,
         b=1.0,
         quantiles=_quantiles(residuals),
         networks=len(residuals),

@@ -210,9 +210,14 @@ class LatencyTable:
     # -- whole networks ------------------------------------------------------------------------------
 
     def sum_ms(self, network: Graph | Arch) -> float:
-        """The sum of a network's rows, uncalibrated: of its operators, or of its choices for an architecture."""
+        """The sum of a network's rows, uncalibrated: of its operators, or of its choices for an architecture.
+
+        Raises InputError for a row that is missing, or an architecture of another length.
+        """
         if isinstance(network, Graph):
             return sum(self.lookup(o.op, **o.attributes) for o in operators.of(network))
+        if self.holds_choices and len(network) != self._positions:
+            raise InputError(f"the table holds choices at {self._positions} positions; {len(network)} were given")
         return sum(self.lookup(CHOICE, position=i, choice=int(c)) for i, c in enumerate(network))
 
     def network_ms(self, networks: Sequence[Graph | Arch]) -> np.ndarray:
@@ -247,6 +252,10 @@ class LatencyTable:
     @cached_property
     def _by_key(self) -> dict[tuple[str, tuple[tuple[str, Attribute], ...]], float]:
         return {(row.op, row.attributes): row.ms for row in self.rows}
+
+    @cached_property
+    def _positions(self) -> int:
+        return len({dict(row.attributes)["position"] for row in self.rows if row.op == CHOICE})
 
     def _end_to_end_ms(self, network: Graph | Arch) -> float:
         if self.calibration is None:

@@ -11,6 +11,7 @@ from hwprof import onnx_io
 from hwprof.__main__ import run
 from hwprof.builder import GraphBuilder
 from hwprof.latency_table import LatencyTable
+from hwprof.latency_table.build import with_space
 from tests.latency_table.tables import choices, staircase
 
 DEVICE = ("--device", "roofline-edge-gpu")
@@ -138,6 +139,13 @@ def test_a_table_without_its_device_is_refused(refused):
     record["metadata"]["device"] = ""
     Path("t.json").write_text(json.dumps(record))
     assert "it names no device" in refused("convert", "t.json", "t.csv", "--to", "csv")
+
+
+def test_a_table_of_another_space_is_refused(refused):
+    table = with_space(choices([[1.0, 2.0]]), "fbnet")
+    table.save("t.json")
+    line = refused("check", "t.json", "--space", "nasbench201", "-d", "cpu-1t")
+    assert line == "hwprof: the table holds choices of the space fbnet, not of nasbench201"
 
 
 def test_a_missing_table_is_refused(refused):

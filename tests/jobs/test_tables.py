@@ -85,7 +85,7 @@ def test_a_network_that_the_table_lacks_is_refused_before_anything_is_measured(b
     table = tables.operator_table(tables.operators_of([Space().graph((0, 0))], {}), learned).table
     with pytest.raises(InputError, match="holds no Conv"):
         tables.check(table, [Space().graph((0, 0))] * 3 + [Space().graph((0, 1))], bench)
-    assert bench.store.measurements("") == []
+    assert bench.store.measurements() == []
 
 
 def test_a_table_of_another_device_is_refused(bench):

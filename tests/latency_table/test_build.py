@@ -120,3 +120,14 @@ def test_fitted_choices_bring_the_errors_on_networks_left_out():
     np.testing.assert_allclose(table([(0, 0), (1, 1)]), [4.0, 8.0])
     assert table.calibration.mape == pytest.approx(np.mean([0, 1 / 11, 1 / 9, 0]))
     assert table.calibration.residual(0.75) == pytest.approx(0.1)
+
+
+def test_fitted_choices_whose_fastest_network_falls_below_zero_keep_the_others():
+    class Steep(Regression):
+        costs_ms_ = (np.array([-3.0, 3.0]), np.array([-4.0, 4.0]))
+
+    table = fit_choices(Steep(), [(0, 0)], [1.0], METADATA)
+    assert all(row.ms > 0 for row in table.rows)
+    np.testing.assert_allclose(table([(0, 1), (1, 0), (1, 1)]), [6.0, 4.0, 12.0])
+    with pytest.raises(InputError, match="calibrate on such networks"):
+        table([(0, 0)])

@@ -163,3 +163,8 @@ def test_a_table_loads_and_answers_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "3.0\n")
+
+
+def test_an_architecture_of_another_length_is_refused():
+    with pytest.raises(InputError, match="holds choices at 2 positions; 1 were given"):
+        choices([[1.0, 2.0], [1.0, 2.0]])([(0,)])
