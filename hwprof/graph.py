@@ -79,7 +79,7 @@ class Node:
     @property
     def label(self) -> str:
         """The name, or that of the first output where the file gives none."""
-        return self.name or self.outputs[0]
+        return self.name or next(out for out in self.outputs if out)
 
     def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
         for key, value in self.attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +23,14 @@ _VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measurement (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
-    hardware TEXT NOT NULL, context TEXT NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
+    hardware TEXT NOT NULL, is_compared INTEGER NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
     status TEXT, record TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS measurement_key ON measurement (key);
 CREATE TABLE IF NOT EXISTS process (
     measurement INTEGER NOT NULL REFERENCES measurement (id) ON DELETE CASCADE,
     round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT;
+CREATE TABLE IF NOT EXISTS comparison (
+    id INTEGER PRIMARY KEY, measurements TEXT NOT NULL, margin REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS baseline (
     machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
 CREATE TABLE IF NOT EXISTS graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
@@ -60,20 +62,23 @@ class Store:
     def __exit__(self, *error: object) -> None:
         self._db.close()
 
-    def begin(self, key: str, model: str, digest: str, device: str, hardware: str, context: str = "") -> int:
-        """Opens a measurement, or the unfinished one of the same key. Returns its number.
+    def begin(
+        self, key: str, model: str, digest: str, device: str, hardware: str,
+        *, is_compared: bool = False, fresh: bool = False,
+    ) -> int:  # fmt: skip
+        """Opens a measurement or, unless `fresh`, the unfinished one of the same key. Returns its number.
 
-        `context` is shared by graphs that were measured against each other.
+        `is_compared`: it belongs to a comparison, and is no profile of its own.
         """
         with self._errors():
             row = self._db.execute(
                 "SELECT id FROM measurement WHERE key = ? AND status IS NULL ORDER BY id DESC", (key,)
             ).fetchone()
-            if row:
+            if row and not fresh:
                 return int(row[0])
             cursor = self._db.execute(
-                "INSERT INTO measurement (key, model, digest, device, hardware, context) VALUES (?, ?, ?, ?, ?, ?)",
-                (key, model, digest, device, hardware, context),
+                "INSERT INTO measurement (key, model, digest, device, hardware, is_compared) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, model, digest, device, hardware, int(is_compared)),
             )
             return int(cursor.lastrowid or 0)
 
@@ -93,8 +98,14 @@ class Store:
         return [process_from_record(json.loads(record)) for (record,) in rows]
 
     def finish(self, measurement: int, result: Measurement) -> None:
-        """Ends a measurement. A second call replaces the record (to add operator times, say)."""
+        """Ends a measurement. A second call replaces the record (to add operator times, say). Processes that are
+        not part of it, left by a run that was killed between two graphs of a group, go."""
+        rounds = json.dumps([p.round for p in result.processes])
         with self._errors():
+            self._db.execute(
+                "DELETE FROM process WHERE measurement = ? AND round NOT IN (SELECT value FROM json_each(?))",
+                (measurement, rounds),
+            )
             self._db.execute(
                 "UPDATE measurement SET status = ?, record = ? WHERE id = ?",
                 (str(result.status), json.dumps(result.to_record(with_processes=False)), measurement),
@@ -109,23 +120,34 @@ class Store:
             ).fetchone()
         return (int(row[0]), self._loaded(int(row[0]), row[1]), str(row[2])) if row else None
 
-    def measurements(self, context: str = "") -> list[Measurement]:
-        """The last finished measurement of each key of a context, oldest first."""
+    def measurements(self) -> list[Measurement]:
+        """The last finished profile of each key, oldest first."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT max(id), record FROM measurement WHERE status IS NOT NULL AND context = ? GROUP BY key "
-                "ORDER BY max(id)",
-                (context,),
+                "SELECT max(id), record FROM measurement WHERE status IS NOT NULL AND NOT is_compared GROUP BY key "
+                "ORDER BY max(id)"
             ).fetchall()
         return [self._loaded(int(number), record) for number, record in rows]
 
-    def last_comparison(self) -> str | None:
-        """The context of the comparison that finished last."""
+    def add_comparison(self, measurements: Sequence[int], margin: float) -> None:
+        """Finished measurements that were made against the first of them."""
         with self._errors():
-            row = self._db.execute(
-                "SELECT context FROM measurement WHERE status IS NOT NULL AND context <> '' ORDER BY id DESC"
-            ).fetchone()
-        return str(row[0]) if row else None
+            self._db.execute(
+                "INSERT INTO comparison (measurements, margin) VALUES (?, ?)", (json.dumps([*measurements]), margin)
+            )
+
+    def last_comparison(self) -> tuple[list[Measurement], float] | None:
+        """The measurements of the last comparison, in its order, and its margin."""
+        with self._errors():
+            row = self._db.execute("SELECT measurements, margin FROM comparison ORDER BY id DESC").fetchone()
+            if row is None:
+                return None
+            numbers = json.loads(row[0])
+            records = [
+                self._db.execute("SELECT record FROM measurement WHERE id = ?", (number,)).fetchone()[0]
+                for number in numbers
+            ]
+        return [self._loaded(*pair) for pair in zip(numbers, records, strict=True)], float(row[1])
 
     def _loaded(self, number: int, record: str) -> Measurement:
         return Measurement.from_record(json.loads(record)).with_processes(*self.processes(number))

@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from hwprof import cost, onnx_io, sampling
-from hwprof.backends.fusion import member_name
 from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -93,7 +92,7 @@ def _check_operators(timer: Timer, graph: Graph) -> None:
     if profiled is None:
         return
     kernels = profiled(_RUNS)
-    known = {member_name(node) for node in graph.nodes}
+    known = {node.label for node in graph.nodes}
     for kernel in kernels:
         _require(math.isfinite(kernel.ns) and kernel.ns >= 0, f"{graph.name}: {kernel.name} took {kernel.ns} ns")
         strangers = set(kernel.members) - known

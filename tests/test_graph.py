@@ -336,3 +336,8 @@ def test_a_cycle_is_an_error_that_names_an_operator_in_it():
 def test_an_input_that_nothing_produces_is_an_error_that_names_it():
     with pytest.raises(InputError, match="operator Relu reads 'lost', which nothing produces"):
         sort_nodes([Node("Relu", ("lost",), ("y",))], ["x"])
+
+
+def test_a_node_without_a_name_is_labelled_by_its_first_output():
+    assert Node("Split", ("x",), ("", "y")).label == "y"
+    assert Node("Split", ("x",), ("", "y"), name="split").label == "split"

@@ -103,3 +103,32 @@ def test_nothing_but_the_store_is_written(tmp_path: Path):
         store.begin("key", "m", "digest", "d", "hw")
     assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
     assert stat.S_ISREG((tmp_path / "s.db").stat().st_mode)
+
+
+def test_fresh_opens_a_measurement_of_its_own():
+    with Store() as store:
+        first = store.begin("key", "m", "digest", "d", "hw")
+        assert store.begin("key", "m", "digest", "d", "hw", fresh=True) != first
+
+
+def test_a_comparison_is_kept_in_its_order_with_its_margin_and_is_no_profile():
+    with Store() as store:
+        assert store.last_comparison() is None
+        numbers = [store.begin(name, name, "digest", "d", "hw", is_compared=True) for name in "ab"]
+        for number, name in zip(numbers, "ab", strict=True):
+            store.add_process(number, make_process(0, [1e6]))
+            store.finish(number, make_measurement([make_process(0, [1e6])], model=name))
+        store.add_comparison(numbers[::-1], 0.05)
+        found, margin = store.last_comparison()
+        assert [m.model for m in found] == ["b", "a"]
+        assert margin == 0.05
+        assert store.measurements() == []
+
+
+def test_finishing_drops_processes_that_are_not_part_of_the_result():
+    with Store() as store:
+        number = store.begin("key", "m", "digest", "d", "hw")
+        for i in range(3):
+            store.add_process(number, make_process(i, [1e6]))
+        store.finish(number, make_measurement([make_process(0, [1e6]), make_process(1, [1e6])]))
+        assert [p.round for p in store.processes(number)] == [0, 1]

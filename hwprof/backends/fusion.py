@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import TypeVar
 
-from hwprof.graph import Graph, Node, captured
+from hwprof.graph import Graph, captured
 
 Key = TypeVar("Key")
 
@@ -18,11 +18,6 @@ Key = TypeVar("Key")
 _KNOWN_AHEAD = frozenset({"Shape", "Size", "Constant"})
 
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Transpose"})
-
-
-def member_name(node: Node) -> str:
-    """How a node is called among a kernel's members: its name or, where it has none, its first output."""
-    return node.name or next(out for out in node.outputs if out)
 
 
 def producer_indices(graph: Graph) -> dict[str, int]:
@@ -50,12 +45,12 @@ def absorb(graph: Graph, claims: Mapping[Key, Set[int]]) -> dict[Key, frozenset[
 def title(graph: Graph, indices: Iterable[int]) -> str:
     """The member after which a kernel is called: the first that computes rather than converts."""
     nodes = [graph.nodes[i] for i in sorted(indices)]
-    return member_name(next((n for n in nodes if n.op not in _CONVERSIONS), nodes[0]))
+    return next((n for n in nodes if n.op not in _CONVERSIONS), nodes[0]).label
 
 
 def member_names(graph: Graph, indices: Iterable[int]) -> tuple[str, ...]:
-    """`member_name` of each place in `graph.nodes`, in the graph's order."""
-    return tuple(member_name(graph.nodes[i]) for i in sorted(indices))
+    """The label of each place in `graph.nodes`, in the graph's order."""
+    return tuple(graph.nodes[i].label for i in sorted(indices))
 
 
 def _computed_ahead(graph: Graph) -> frozenset[int]:

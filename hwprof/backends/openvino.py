@@ -239,7 +239,7 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
 
 def _readable(name: str, graph: Graph) -> str:
     """The name of a kernel that the runtime inserted, with the nodes' names for their labels."""
-    return _LABEL.sub(lambda m: fusion.member_name(graph.nodes[int(m[1])]), name)
+    return _LABEL.sub(lambda m: graph.nodes[int(m[1])].label, name)
 
 
 BACKEND = OpenVinoBackend()

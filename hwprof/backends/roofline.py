@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof import cost
-from hwprof.backends import fusion, options
+from hwprof.backends import options
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -79,7 +79,7 @@ def operator_times(graph: Graph, peaks: Options, slowdown: float = 1.0) -> tuple
     times = []
     for node, work in zip(live.nodes, cost.of_nodes(live), strict=True):
         busy_s = max(work.macs / peaks.peak_macs_per_s, work.moved_bytes / peaks.peak_bytes_per_s)
-        name = fusion.member_name(node)
+        name = node.label
         times.append(OperatorTime(name, node.op, (peaks.launch_ns + busy_s * 1e9) * slowdown, (name,)))
     return tuple(times)
 

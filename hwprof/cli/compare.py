@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,33 +45,24 @@ def compare(
     hwprof compare mobilenet_v2 --variant int8
     hwprof compare main.onnx branch.onnx --fail-above 5%
     """
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
     from hwprof import jobs
-    from hwprof.cli import output, progress, results
+    from hwprof.cli import output, results
     from hwprof.device import Device
     from hwprof.errors import InputError
     from hwprof.files import write_text
     from hwprof.report import record, render_comparison
-    from hwprof.store import Store
 
     limit = options.share(fail_above, "--fail-above") if fail_above else None
     chosen = Device.load(device)
     settings = options.settings(target, budget, fast)
     shapes = options.shapes(shape)
-    with ExitStack() as stack:
+    with results.bench(store, settings, allow_unfit, with_operators=html is not None) as bench:
         graphs = [jobs.resolve(m, shapes) for m in models]
+        if variant and len(graphs) != 1:
+            raise InputError("--variant compares one model to its variant; give one model")
         if variant:
-            if len(graphs) != 1:
-                raise InputError("--variant compares one model to its variant; give one model")
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
-            graphs.append(results.varied(graphs[0], variant, folder, calibration))
-        opened = stack.enter_context(Store(store))
-        on_progress = stack.enter_context(progress.bars(settings))
-        asked = jobs.Options(settings, allow_unfit, with_operators=html is not None,
-                             on_progress=on_progress, on_note=results.note)  # fmt: skip
-        rows = jobs.compare(graphs, chosen, opened, asked, options.share(margin, "--margin"))
+            graphs.append(results.varied(graphs[0], variant, bench.folder, calibration))
+        rows = jobs.compare(graphs, chosen, bench.store, bench.options, options.share(margin, "--margin"))
         peaks = jobs.peaks(chosen) if html else None
     by_digest = {g.digest: g for g in graphs}
     if format is Format.JSON:
@@ -91,7 +83,7 @@ def _row(c: Comparison) -> dict[str, object]:
         "a ms": f"{c.a.latency_ms:.4g}",
         "b ms": f"{c.b.latency_ms:.4g}",
         "b / a": f"{c.ratio:.4f}",
-        "95 % interval": f"{c.low:.4f} .. {c.high:.4f}",
+        "95 % interval": "none" if math.isnan(c.high) else f"{c.low:.4f} .. {c.high:.4f}",
         "b is": c.verdict,
         "pairs": c.pairs,
     }
@@ -106,9 +98,8 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
         output.note(f"hwprof: slower by more than {limit:.1%}")
         return 1
     for c in rows:
-        if c.high > 1 + limit if limit is not None else c.verdict == "inconclusive":
-            raise NotConvergedError(
-                f"{c.b.model} against {c.a.model}: ratio {c.low:.4f} .. {c.high:.4f} decides nothing yet; "
-                "raise --budget"
-            )
+        # An interval that is nan, of a single process, is never below the limit.
+        if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
+            found = "one process" if math.isnan(c.high) else f"ratio {c.low:.4f} .. {c.high:.4f}"
+            raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} decides nothing yet; raise --budget")
     return 0

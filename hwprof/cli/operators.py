@@ -34,28 +34,19 @@ def operators(
     hwprof operators mobilenet_v2
     hwprof operators model.onnx --by kernel --format csv > kernels.csv
     """
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
     from hwprof import jobs
-    from hwprof.cli import output, progress, results
+    from hwprof.cli import output, results
     from hwprof.device import Device
     from hwprof.errors import InputError
     from hwprof.report import operators as breakdowns
     from hwprof.report import record
-    from hwprof.store import Store
 
     if by not in ("kind", "kernel", "both"):
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
-    settings = options.settings(target, budget, fast)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
-        graph = results.varied(jobs.resolve(model, options.shapes(shape)), variant, folder, calibration)
-        opened = stack.enter_context(Store(store))
-        on_progress = stack.enter_context(progress.bars(settings))
-        asked = jobs.Options(settings, allow_unfit, fresh, True, on_progress, results.note)
-        m = jobs.profile(graph, chosen, store=opened, options=asked)
+    with results.bench(store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
+        graph = results.varied(jobs.resolve(model, options.shapes(shape)), variant, bench.folder, calibration)
+        m = jobs.profile(graph, chosen, store=bench.store, options=bench.options)
         peaks = jobs.peaks(chosen)
     found = breakdowns.of_measurement(m, graph, peaks)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,14 +85,12 @@ def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
 
     from hwprof.measurement import FAST, ProtocolSettings
 
-    if budget_s <= 0:
-        raise InputError(f"--budget must be positive, not {budget_s:g}")
     base, standard = (FAST if fast else ProtocolSettings()), ProtocolSettings()
     asked = share(target, "--target")
     return replace(
         base,
         target=asked if asked != standard.target else base.target,
-        budget_s=budget_s if budget_s != standard.budget_s else base.budget_s,
+        budget_s=_positive(budget_s) if budget_s != standard.budget_s else base.budget_s,
     )
 
 
@@ -101,6 +100,10 @@ def fast_settings(target: str, budget_s: float) -> ProtocolSettings:
 
     from hwprof.measurement import FAST
 
-    if budget_s <= 0:
-        raise InputError(f"--budget must be positive, not {budget_s:g}")
-    return replace(FAST, target=share(target, "--target"), budget_s=budget_s)
+    return replace(FAST, target=share(target, "--target"), budget_s=_positive(budget_s))
+
+
+def _positive(budget_s: float) -> float:
+    if not 0 < budget_s < math.inf:
+        raise InputError(f"--budget must be a positive number of seconds, not {budget_s:g}")
+    return budget_s

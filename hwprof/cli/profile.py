@@ -40,30 +40,22 @@ def profile(
     hwprof profile model.onnx --shape input=1,3,224,224 --device openvino-1t
     hwprof profile model.onnx --variant int8 --format json > int8.json
     """
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
     from hwprof import jobs
-    from hwprof.cli import progress, results
+    from hwprof.cli import results
     from hwprof.device import Device
-    from hwprof.store import Store
 
     chosen = Device.load(device)
     settings = options.settings(target, budget, fast)
     shapes = options.shapes(shape)
-    with ExitStack() as stack:
-        failures = results.Failures()
+    failures = results.Failures()
+    outcomes: list[Outcome] = []
+    with results.bench(store, settings, allow_unfit, fresh, operators) as bench:
         graphs = []
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
         for model in models:
             with failures.caught(model, several=len(models) > 1):
                 graph = jobs.resolve(model, shapes)
-                graphs.append(results.varied(graph, variant, folder, calibration))
-        opened = stack.enter_context(Store(store))
-        on_progress = stack.enter_context(progress.bars(settings))
-        asked = jobs.Options(settings, allow_unfit, fresh, operators, on_progress, results.note)
-        outcomes: list[Outcome] = []
-        for outcome in jobs.profile_many(graphs, chosen, opened, asked) if graphs else ():
+                graphs.append(results.varied(graph, variant, bench.folder, calibration))
+        for outcome in jobs.profile_many(graphs, chosen, bench.store, bench.options) if graphs else ():
             outcomes.append(outcome)
             failures.add(outcome)
         peaks = jobs.peaks(chosen) if html else None

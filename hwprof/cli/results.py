@@ -5,21 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwprof import jobs
-from hwprof.cli import output
+from hwprof.cli import output, progress
 from hwprof.cli.options import Format
 from hwprof.errors import HwprofError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
-from hwprof.measurement import Measurement, Peaks, Status
+from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
 from hwprof.report import operators as breakdowns
 from hwprof.report import quantity, record, render_profile, render_trace
+from hwprof.store import Store
 
 note = output.note
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """`folder` takes variants that nobody asked to keep."""
+
+    folder: Path
+    store: Store
+    options: jobs.Options
 
 
 class Failures:
@@ -43,7 +55,7 @@ class Failures:
             self._tell(outcome.graph.name, outcome.error)
 
     def _tell(self, model: str, error: HwprofError) -> None:
-        output.note(f"hwprof: {model}: {error}")
+        output.note(f"hwprof: {error}" if model in str(error) else f"hwprof: {model}: {error}")
         self._statuses.append(error.exit_status)
 
     def status(self, outcomes: Sequence[Outcome]) -> int:
@@ -56,6 +68,23 @@ class Failures:
 def status_of(m: Measurement) -> int:
     """The exit status that a measurement stands for."""
     return 0 if m.status is Status.CONVERGED else NotConvergedError.exit_status
+
+
+@contextmanager
+def bench(
+    store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool = False, with_operators: bool = True
+) -> Iterator[Bench]:
+    """What a measuring command works with, open for as long as it does."""
+    with (
+        TemporaryDirectory(prefix="hwprof-") as folder,
+        Store(store) as opened,
+        progress.bars(settings) as on_progress,
+    ):
+        asked = jobs.Options(
+            settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
+            on_progress=on_progress, on_note=note,
+        )  # fmt: skip
+        yield Bench(Path(folder), opened, asked)
 
 
 def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:

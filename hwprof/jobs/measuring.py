@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from hwprof import explain as explaining
-from hwprof import onnx_io, workloads
+from hwprof import onnx_io, plugins, workloads
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
 from hwprof.explain import Explanation
 from hwprof.graph import Graph
+from hwprof.interfaces import Backend
 from hwprof.measure import ceilings, cores, environment, stop
 from hwprof.measure import compare as comparing
 from hwprof.measure.exclusive import machine_to_ourselves
@@ -103,8 +106,8 @@ def profile(
 
 def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options: Options) -> Iterator[Outcome]:
     """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end."""
-    job = _Job.start(device, store, options)
-    with job.undisturbed():
+    with _undisturbed(device):
+        job = _Job.start(device, store, options)
         waiting: dict[str, Graph] = {}  # by key: nothing is measured twice
         for graph in graphs:
             if (done := job.stored(graph)) is not None:
@@ -123,16 +126,17 @@ def compare(
     below two graphs, and the error of the first graph that could not be measured."""
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
-    job = _Job.start(device, store, options)
-    with job.undisturbed():
+    with _undisturbed(device):
+        job = _Job.start(device, store, options)
         distinct = tuple(replace(g) for g in graphs)  # a network may be compared to itself
-        group = job.group(distinct, context="compare:" + ",".join(g.digest for g in graphs))
+        group = job.group(distinct, context=",".join(job.key(g) for g in graphs))
         group.done = partial(_all_decided, settings=options.settings, margin=margin)
         (ended,) = job.session().run([group])
         outcomes = list(job.outcomes(ended))
     for outcome in outcomes:
         if outcome.error or outcome.measurement is None:
             raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
+    job.keep_comparison(distinct, margin)
     first, *others = [o.measurement for o in outcomes if o.measurement is not None]
     return comparing.compare_all(first, others, margin)
 
@@ -150,12 +154,19 @@ def operators(graph: Graph, device: Device, latency_ms: float) -> tuple[tuple[Op
 
 def peaks(device: Device) -> Peaks:
     """The device's measured ceilings."""
-    return ceilings.measure(device)
+    with _undisturbed(device):
+        return ceilings.measure(device)
 
 
 def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
     """The graph of a quantized, pruned, ... variant written to `folder`, and what its user must be told."""
     return apply_variant(graph, spec, folder, calibration)
+
+
+def _undisturbed(device: Device) -> AbstractContextManager[None]:
+    """The machine to ourselves, where its own speed is what is measured."""
+    backend: Backend = plugins.load("backend", device.backend)
+    return machine_to_ourselves() if backend.evidence is Evidence.MEASURED else nullcontext()
 
 
 def _device(device: Device | str) -> Device:
@@ -185,19 +196,16 @@ class _Job:
         warnings = environment.require_fit(checks, options.allow_unfit)
         with WorkerProcess(cores.choose(device)) as worker:
             (hello,) = worker.ask("hello", device=device.to_record())
-            stamped, plain = next(iter(worker.ask("overhead", device=device.to_record())))["empty_ns"]
+            overhead = {k: v for answer in worker.ask("overhead", device=device.to_record()) for k, v in answer.items()}
         evidence = Evidence(hello["evidence"])
         if evidence is not Evidence.MEASURED:
             warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
-        snapshot = environment.snapshot(device)
+        snapshot = environment.snapshot(device) | {"overhead": overhead}
+        stamped, plain = overhead["empty_ns"]
         return cls(
             device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],
             evidence, max(0.0, stamped - plain), tuple(warnings),
         )  # fmt: skip
-
-    def undisturbed(self) -> AbstractContextManager[None]:
-        """The machine to ourselves, where its own speed is what is measured."""
-        return machine_to_ourselves() if self.evidence is Evidence.MEASURED else nullcontext()
 
     def session(self) -> Session:
         return Session(self.device, self.options.settings, self._keep, self.options.on_progress)
@@ -207,7 +215,10 @@ class _Job:
         kept = []
         for place, graph in enumerate(graphs):
             key = self.key(graph, f"{context} {place}" if context else "")
-            number = self.store.begin(key, graph.name, graph.digest, self.device.name, self.hardware, context)
+            number = self.store.begin(
+                key, graph.name, graph.digest, self.device.name, self.hardware,
+                is_compared=bool(context), fresh=self.options.fresh,
+            )  # fmt: skip
             self.store.add_graph(graph.digest, graph.to_json())
             self.numbers[id(graph)] = number
             kept.append(self.store.processes(number))
@@ -216,6 +227,9 @@ class _Job:
         if common:
             self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
         return group
+
+    def keep_comparison(self, graphs: Sequence[Graph], margin: float) -> None:
+        self.store.add_comparison([self.numbers[id(g)] for g in graphs], margin)
 
     def _keep(self, graph: Graph, process: Process) -> None:
         self.store.add_process(self.numbers[id(graph)], process)
@@ -233,7 +247,18 @@ class _Job:
                 continue
             measurement = self._measurement(graph, tuple(processes))
             self.store.finish(self.numbers[id(graph)], measurement)
+            if self.options.with_operators and self.evidence is not Evidence.REPLAYED:
+                measurement = self._with_operators(graph, measurement)
+                self.store.finish(self.numbers[id(graph)], measurement)
             yield Outcome(graph, measurement, group.error)
+
+    def _with_operators(self, graph: Graph, m: Measurement) -> Measurement:
+        """With the operators' times or, where their pass fails, a warning: the latency is measured all the same."""
+        try:
+            kernels, profiled_ns = operators(graph, self.device, m.latency_ms)
+        except HwprofError as error:
+            return replace(m, warnings=(*m.warnings, f"operators not timed: {error}"))
+        return replace(m, operators=kernels, operators_total_ns=profiled_ns)
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
         machine = key_of({"hardware": self.hardware, "device": self.device.digest, "versions": self.versions})
@@ -254,11 +279,7 @@ class _Job:
             anchor_baseline_ns={name: ns for name, ns in baseline.items() if name in names},
             overhead_ns=self.overhead_ns,
         )
-        measurement = replace(measurement, warnings=(*self.warnings, *_warnings(measurement)))
-        if self.options.with_operators and self.evidence is not Evidence.REPLAYED:
-            kernels, profiled_ns = operators(graph, self.device, measurement.latency_ms)
-            measurement = replace(measurement, operators=kernels, operators_total_ns=profiled_ns)
-        return measurement
+        return replace(measurement, warnings=(*self.warnings, *_warnings(measurement)))
 
     def key(self, graph: Graph, context: str = "") -> str:
         """Over everything that makes two measurements the same one."""
@@ -276,10 +297,22 @@ class _Job:
 
 
 def _weights_identity(graph: Graph) -> str:
+    """Of the values that run: a variant made again has another file but the same content."""
     if graph.source is None:
         return "seed 0"
     facts = Path(graph.source).stat()
-    return f"{facts.st_size} {facts.st_mtime_ns}"
+    return _content_digest(graph.source, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _content_digest(path: str, _size: int, _mtime_ns: int) -> str:
+    """Of the file, and of the sizes and times of the files beside it that hold its large weights."""
+    with Path(path).open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+    for beside in onnx_io.external_files(Path(path)):
+        facts = beside.stat()
+        digest.update(f"{beside.name} {facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
@@ -304,12 +337,16 @@ def _warnings(m: Measurement) -> Iterator[str]:
             f"in {len(slow)} of {len(m.processes)} processes the machine ran up to {worst - 1:.0%} slower "
             "than undisturbed (see the normalized latency)"
         )
+    averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
+    if averaged > 1:
+        yield f"too short for a stamp each: p90, p99 and min are those of averages of {averaged} inferences"
     if m.status is Status.NOT_STEADY:
         yield "the latency never became steady during warm-up"
     elif m.status is Status.BUDGET:
         advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
-        reached = f"+-{m.statistics.relative_half_width:.1%} after {len(m.processes)} processes"
-        yield f"the interval is {reached}, not +-{m.protocol.target:.1%}: {advice}"
+        width = m.statistics.relative_half_width
+        reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
+        yield f"the interval is {reached} after {len(m.processes)} processes, not +-{m.protocol.target:.1%}: {advice}"
 
 
 def _slowdown(m: Measurement, process: Process) -> float:
@@ -317,7 +354,13 @@ def _slowdown(m: Measurement, process: Process) -> float:
 
 
 def explain(before: Graph, after: Graph, device: Device) -> Explanation:
-    """Where `after` (a quantized `before`) loses, from both graphs and from the kernels that the device runs."""
+    """Where `after` (a quantized `before`) loses, from both graphs and from the kernels that the device runs.
+
+    Raises InputError for a device that runs nothing.
+    """
+    backend: Backend = plugins.load("backend", device.backend)
+    if backend.evidence is not Evidence.MEASURED:
+        raise InputError(f"explain needs a device that runs networks; {device.name!r} is {backend.evidence}")
     with machine_to_ourselves():
         slow, fast = (time_operators(graph, device, _EXPLAIN_RUNS)[0] for graph in (before, after))
     return explaining.explain(before, after, slow, fast, platform.machine())

@@ -23,6 +23,8 @@ from hwprof.report import (
 )
 from hwprof.store import Store
 
+_ENDINGS = (".html", ".md", ".json")
+
 
 def write_report(
     store: Path, out: Path, models: Sequence[str], device: str | None = None, *, comparison: bool = False,
@@ -32,24 +34,28 @@ def write_report(
 
     Raises InputError when nothing in the store fits, or the file's ending is another.
     """
-    if out.suffix not in (".html", ".md", ".json"):
+    if out.suffix not in _ENDINGS:
         raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
+    if comparison and models:
+        raise InputError("--comparison is of the networks compared last; name no models")
     with _existing(store) as opened:
-        context = (opened.last_comparison() or "none") if comparison else ""
-        found = [m for m in opened.measurements(context) if _is_wanted(m, models, device)]
+        found, margin = (opened.last_comparison() if comparison else None) or ([], 0.0)
+        if not comparison:
+            found = [m for m in opened.measurements() if _is_wanted(m, models, device)]
         if not found:
             raise InputError(f"the store {str(store)!r} holds no such measurement")
         graphs = {m.digest: Graph.from_json(text) for m in found if (text := opened.graph(m.digest))}
-    ceilings_ = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
+    known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
     if comparison:
-        text = _comparison_text(comparing.compare_all(found[0], found[1:])[0], graphs, ceilings_, out, command)
+        rows = comparing.compare_all(found[0], found[1:], margin)
+        pages = _comparison_pages(rows, graphs, known, out, command)
     else:
-        text = _profile_text(found, graphs, ceilings_, out, command)
-    write_text(out, text)
-    if trace_file is None:
-        return [out]
-    write_text(trace_file, render_trace(found, graphs))
-    return [out, trace_file]
+        pages = {out: _profile_text(found, graphs, known, out, command)}
+    if trace_file is not None:
+        pages[trace_file] = render_trace(found, graphs)
+    for path, text in pages.items():
+        write_text(path, text)
+    return list(pages)
 
 
 def _existing(path: Path) -> Store:
@@ -63,18 +69,21 @@ def _is_wanted(m: Measurement, models: Sequence[str], device: str | None) -> boo
 
 
 def _profile_text(
-    found: Sequence[Measurement], graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
+    found: Sequence[Measurement], graphs: Mapping[str, Graph], known: Peaks | None, out: Path, command: str
 ) -> str:
     if out.suffix == ".json":
         return json.dumps([profile_record(m, graphs.get(m.digest)) for m in found], indent=2)
     render = render_profile if out.suffix == ".html" else profile_markdown
-    return render(found, graphs, ceilings_, command)
+    return render(found, graphs, known, command)
 
 
-def _comparison_text(
-    comparison: Comparison, graphs: Mapping[str, Graph], ceilings_: Peaks | None, out: Path, command: str
-) -> str:
+def _comparison_pages(
+    rows: Sequence[Comparison], graphs: Mapping[str, Graph], known: Peaks | None, out: Path, command: str
+) -> dict[Path, str]:
+    """One JSON file, or a page for each row: the first under the name that was asked for, then NAME-2, NAME-3, ..."""
     if out.suffix == ".json":
-        return json.dumps(comparison_record(comparison, graphs), indent=2)
+        records = [comparison_record(c, graphs) for c in rows]
+        return {out: json.dumps(records[0] if len(records) == 1 else records, indent=2)}
     render = render_comparison if out.suffix == ".html" else comparison_markdown
-    return render(comparison, graphs, ceilings_, command)
+    names = [out, *(out.with_stem(f"{out.stem}-{i}") for i in range(2, len(rows) + 1))]
+    return {name: render(c, graphs, known, command) for name, c in zip(names, rows, strict=True)}

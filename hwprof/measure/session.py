@@ -77,8 +77,8 @@ class Group:
 class Session:
     """One job's rounds on one device.
 
-    `on_process(graph, process)` is called as soon as a process' samples of a graph are complete (to
-    store them); `on_progress(group)` after every visit and when a group has ended.
+    `on_process(graph, process)` is called as soon as a process' samples of a group are complete (to store
+    them; what it raises ends the session); `on_progress(group)` after every visit and when a group has ended.
     """
 
     device: Device
@@ -124,21 +124,21 @@ class Session:
         """One process' samples of the group. Returns False when the worker is gone."""
         start = monotonic()
         try:
-            for answer in worker.ask("measure", **self._request(group, start_s)):
-                process = process_from_record(answer["process"])
-                group.processes[answer["index"]].append(process)
-                self.on_process(group.graphs[answer["index"]], process)
+            # All answers are read before any is used: what is left in the pipe would be taken for the next group's.
+            answers = list(worker.ask("measure", **self._request(group, start_s)))
         except DeviceLostError as error:
             group.losses += 1
-            if group.losses >= _LOSSES_UNTIL_GIVEN_UP:
-                group.error = error
-            shortest = group.rounds  # a group's graphs keep only rounds that all of them finished
-            group.processes = [ps[:shortest] for ps in group.processes]
+            group.error = error if group.losses >= _LOSSES_UNTIL_GIVEN_UP else None
             return False
         except HwprofError as error:
             group.error = error
+            return True
         finally:
             group.spent_s += monotonic() - start + start_s
+        for answer in answers:
+            process = process_from_record(answer["process"])
+            group.processes[answer["index"]].append(process)
+            self.on_process(group.graphs[answer["index"]], process)
         return True
 
     def _request(self, group: Group, start_s: float) -> dict[str, Any]:

@@ -172,6 +172,12 @@ def _find_external(graph: GraphProto, folder: Path) -> None:
             _resolve(tensor, folder, kind.size_bytes, read=keeps_values(kind))
 
 
+def external_files(path: Path) -> list[Path]:
+    """The files beside a model that hold its large weights, sorted. Raises InputError as `load` does."""
+    locations = {ExternalDataInfo(t).location for t in _tensors(_read(path).graph) if uses_external_data(t)}
+    return sorted(path.parent / location for location in locations)
+
+
 def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> None:
     info = ExternalDataInfo(tensor)
     if Path(info.location).is_absolute() or ".." in Path(info.location).parts:

@@ -144,7 +144,7 @@ def _works(m: Measurement, graph: Graph | None) -> list[Work | None]:
     """For each executed kernel; None where a member or its rule of cost is not known."""
     if graph is None:
         return [None] * len(m.operators)
-    nodes = {n.name: n for n in graph.nodes if n.name}
+    nodes = {n.label: n for n in graph.nodes}
     readers = graph.consumers()
     return [_work(graph, nodes, o.members or (o.name,), readers) for o in m.operators]
 

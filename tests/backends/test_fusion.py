@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from hwprof.backends import fusion
@@ -38,7 +36,3 @@ def test_what_is_computed_when_the_network_is_loaded_is_in_no_kernel():
 def test_a_kernel_is_called_after_its_first_node_that_computes(quantized):
     assert fusion.title(quantized, {2, 3, 4}) == "Conv_3"
     assert fusion.title(quantized, {2}) == "DequantizeLinear_2"
-
-
-def test_a_node_without_a_name_is_called_after_its_first_output(chain):
-    assert fusion.member_name(replace(chain.nodes[0], name="", outputs=("", "y"))) == "y"

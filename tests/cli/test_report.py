@@ -49,6 +49,21 @@ def test_the_last_comparison_has_a_page_of_its_own(store: Path, tmp_path: Path):
     assert json.loads((tmp_path / "c.json").read_text())["verdict"] == "slower"
 
 
+def test_a_comparison_of_three_has_a_page_for_each_row(store: Path, tmp_path: Path):
+    common = ("--device", "roofline-edge-gpu", "--fast", "--store", str(store))
+    assert run(["compare", "resnet18", "bert_tiny", "mobilenet_v2", *common]) == 0
+    assert report(store, "--comparison", "-o", tmp_path / "c.md") == 0
+    assert sorted(p.name for p in tmp_path.glob("c*.md")) == ["c-2.md", "c.md"]
+    assert "mobilenet_v2" in (tmp_path / "c-2.md").read_text(encoding="utf-8")
+    assert report(store, "--comparison", "-o", tmp_path / "c.json") == 0
+    assert [r["b"]["model"] for r in json.loads((tmp_path / "c.json").read_text())] == ["bert_tiny", "mobilenet_v2"]
+
+
+def test_a_comparison_takes_no_names(store: Path, capsys: pytest.CaptureFixture[str]):
+    assert report(store, "resnet18", "--comparison") == 2
+    assert "name no models" in capsys.readouterr().err
+
+
 def test_the_trace_holds_the_kernels_of_an_inference(store: Path, tmp_path: Path):
     assert report(store, "bert_tiny", "-o", tmp_path / "r.html", "--trace", tmp_path / "t.json") == 0
     names = {e.get("name") for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"]}

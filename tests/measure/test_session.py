@@ -2,8 +2,11 @@ import os
 import signal
 from dataclasses import replace
 
+import pytest
+
+from hwprof.builder import GraphBuilder
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, InputError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
 from hwprof.graph import Graph, Node
 from hwprof.measure.session import Group, Session, operators
 from hwprof.measure.worker_process import WorkerProcess
@@ -153,3 +156,28 @@ def test_operators_come_from_a_process_of_their_own(tiny_graph: Graph):
     assert all(k.ns > 0 for k in kernels)
     assert profiled_ns is not None
     assert profiled_ns > 0
+
+
+def test_a_store_that_fails_ends_the_session_and_mixes_up_no_samples(tiny_graph: Graph):
+    kept: list[str] = []
+
+    def keep(graph: Graph, process: Process) -> None:
+        if not kept:
+            kept.append("failed")
+            raise EnvironmentUnfitError("the disk is full")
+        kept.append(graph.name)
+
+    graphs = [tiny_graph, other(tiny_graph, "second")]
+    with pytest.raises(EnvironmentUnfitError, match="the disk is full"):
+        list(Session(noisy_device(noise=0.001), QUICK, keep).run([Group((g,)) for g in graphs]))
+    assert kept == ["failed"]
+
+
+def test_the_memory_of_a_network_does_not_depend_on_its_place_in_the_sweep(tiny_graph: Graph):
+    b = GraphBuilder("large")
+    large = b.build(b.matmul(b.input((1, 2048)), b.weight((2048, 2048))))  # 16 MiB of weights
+    seen: list[tuple[str, Process]] = []
+    list(session(Device.load("cpu-1t"), seen).run([Group((large,)), Group((tiny_graph,))]))
+    peaks = {name: [p.peak_memory_bytes for n, p in seen if n == name] for name in ("large", "tiny")}
+    assert min(peaks["large"]) > 16 * 2**20
+    assert max(peaks["tiny"]) < 8 * 2**20
