@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit benchmarks clean
+.PHONY: demo test lint unit reports clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -23,6 +23,12 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
+
+# What stands in reports/ about measuring: an hour and a half, on a machine that does nothing else.
+reports: $(VENV)/.test
+	tests/benchmarks/profile_networks.sh
+	$(VENV)/bin/python tests/benchmarks/protocol_claims.py run
+	$(VENV)/bin/python tests/benchmarks/protocol_claims.py report
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -151,7 +151,11 @@ class Dataset:
 
         Raises InputError without the space, or when it no longer builds the network that was measured.
         """
-        return [self._graph(entry, space) for entry in self.entries]
+        return list(self.each_graph(space))
+
+    def each_graph(self, space: _Space | None = None) -> Iterator[Graph]:
+        """As `graphs`, one at a time: those of a large data set do not fit into memory together."""
+        return (self._graph(entry, space) for entry in self.entries)
 
     def measurements(self) -> Iterator[Measurement]:
         """The measurements with their raw samples, in the order of the entries that have one."""
@@ -177,7 +181,7 @@ class Dataset:
 
 
 def card_of(name: str, measurements: Sequence[Measurement], space: str = "", licence: str = "Apache-2.0") -> Card:
-    """The card of what hwprof measured. Raises InputError when it is not of one device and machine."""
+    """The card of what hwprof timed. Raises InputError when it is not of one device and machine."""
     if not measurements:
         raise InputError(f"data set {name} would be empty; measure something first")
     first = measurements[0]
@@ -187,7 +191,7 @@ def card_of(name: str, measurements: Sequence[Measurement], space: str = "", lic
     started = sorted(p.started for m in measurements for p in m.processes)
     return Card(
         name=name, device_name=first.device.name, space=space, licence=licence, evidence=first.evidence.value,
-        source="measured by hwprof", backend=first.device.backend, hardware=first.hardware,
+        source=f"{first.evidence} by hwprof", backend=first.device.backend, hardware=first.hardware,
         first_date=started[0] if started else "", last_date=started[-1] if started else "",
         versions=dict(first.versions), protocol=asdict(first.protocol), device=first.device,
     )  # fmt: skip
@@ -245,7 +249,8 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
             if len(arch) != len(space.choices) or not all(0 <= c < n for c, n in zip(arch, space.choices, strict=True)):
                 raise InputError(f"data set {dataset.card.name}: {arch} is no architecture of {dataset.card.space}")
     if space is not None or not dataset.card.space:
-        dataset.graphs(space)
+        for _ in dataset.each_graph(space):
+            pass
     measured = [e for e in dataset.entries if e.status]
     for entry, measurement in zip(measured, dataset.measurements(), strict=True):
         if (measurement.digest, measurement.latency_ms) != (entry.digest, entry.latency_ms):

@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hwprof import dataset
 from hwprof.builder import GraphBuilder
 from hwprof.dataset import Card, Entry
 from hwprof.errors import InputError
+from hwprof.measurement import Evidence
 from tests.samples import make_measurement, make_process
 
 
@@ -60,6 +62,29 @@ def test_the_card_says_where_the_data_is_from(tmp_path):
     assert (card.versions, card.evidence) == ({"runtime": "1"}, "measured")
     assert card.protocol["target"] == 0.01
     assert card.first_date == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_card_claims_no_measurement_of_what_was_computed():
+    computed = make_measurement([make_process(0, [1e6])], evidence=Evidence.ANALYTIC)
+    assert dataset.card_of("x", [computed]).source == "analytic by hwprof"
+    assert dataset.card_of("x", [measured((0, 0))]).source == "measured by hwprof"
+
+
+def test_networks_are_checked_one_at_a_time(tmp_path):
+    alive = weakref.WeakSet()
+
+    class Counting(Space):
+        most = 0
+
+        def graph(self, arch):
+            graph = super().graph(arch)
+            alive.add(graph)
+            self.most = max(self.most, len(alive))
+            return graph
+
+    space = Counting()
+    dataset.validate(written(tmp_path / "d"), space)
+    assert space.most <= 2  # one is let go while the next is built
 
 
 def test_the_space_rebuilds_the_networks_that_were_measured(tmp_path):

@@ -26,6 +26,7 @@ from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.left_out import LeftOutError, left_out_error
 from hwprof.jobs.measuring import Options, Outcome, profile_many
 from hwprof.jobs.varied_space import VariedSpace
+from hwprof.measure.session import Group
 from hwprof.measurement import Measurement, Status, at_one_speed
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.physical import PhysicalPredictor
@@ -152,6 +153,9 @@ class _Sweep:
         return dataset.write(out, replace(card, variant=self.plan.variant, description=description), entries)
 
     def _take(self, arch: Arch, outcome: Outcome) -> None:
+        if outcome.stored and outcome.measurement is not None:  # no session ran, so nobody was told
+            processes = [list(outcome.measurement.processes)]
+            self.options.on_progress(Group((outcome.graph,), processes, ended=True))
         if outcome.error is not None:
             self.failed.append(outcome)
         if outcome.measurement is not None and outcome.measurement.status is not Status.INVALID:
