@@ -1,11 +1,16 @@
+from collections import Counter
+
+import numpy as np
 import pytest
 
 from hwprof import cost
+from hwprof.encoders.execution import HYPOTHESES, masks
 from hwprof.errors import InputError
 from hwprof.spaces.nasbench201 import SPACE, NasBench201
 
 # parameters (M) and FLOPs (M) as NAS-Bench-201 states them for CIFAR-10; its FLOPs are multiply-adds and the
 # classifier's 10 biases
+SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
 ALL_3X3 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 FOUR_3X3 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 BENCHMARK = [(ALL_3X3, 1.531546, 220.11969), (FOUR_3X3, 1.073466, 153.27297)]
@@ -38,37 +43,36 @@ def test_a_text_that_is_no_arch_string_is_refused(text, reason):
         SPACE.parse(text)
 
 
-def live_and_all(text):
+def executed(text, hypothesis):
+    """How often each operator runs under the hypothesis, in a network of one cell per stage."""
     graph = NasBench201(cells=1).graph(SPACE.parse(text))
-    return len(graph.live().nodes), len(graph.nodes)
+    mask = masks(graph, np.ones(len(graph.nodes)))[HYPOTHESES.index(hypothesis)]
+    return Counter(node.op for node, runs in zip(graph.nodes, mask, strict=True) if runs)
 
 
-def test_operators_that_no_output_depends_on_are_dead():
-    # node 1 is read by nobody: its convolution (Relu, Conv, BatchNormalization) and the two `none` are dead
-    live, everything = live_and_all("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|skip_connect~2|")
-    assert everything - live == 3 * (3 + 2)
+def test_every_edge_enters_the_sum_of_its_node():
+    # per cell: two convolutions, two `none`, three sums of 1, 2 and 3 edges
+    ops = executed("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|skip_connect~2|", "every")
+    nothing = executed(SKIPS, "every")
+    assert ops - nothing == Counter(Conv=3 * 2, BatchNormalization=3 * 2, Relu=3 * 2, Mul=3 * 2)
+    assert nothing["Add"] == 3 * (1 + 2) + 2  # and one in each of the two reductions
 
 
-def test_what_is_computed_from_a_zero_node_is_dead():
-    # node 1 is zero: the convolution 1 -> 3 and the `none` that makes node 1 carry nothing
-    live, everything = live_and_all(
-        "|none~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|skip_connect~2|"
-    )
-    assert everything - live == 3 * (1 + 3)
+def test_what_only_a_multiplication_by_zero_reads_is_not_live():
+    # node 1 goes into two `none` only: its convolution is not needed
+    text = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|skip_connect~0|none~1|skip_connect~2|"
+    assert executed(text, "every")["Conv"] - executed(text, "live")["Conv"] == 3
 
 
-def test_a_cell_without_a_path_is_a_live_multiplication_by_zero(run):
-    graph = NasBench201(channels=4, cells=1).graph((0,) * 6)
-    assert [node.op for node in graph.live().nodes].count("Mul") == 3  # one cell in each of three stages
-    (scores,) = run(graph)
+def test_a_convolution_of_a_zero_node_is_live_but_can_be_folded():
+    text = "|none~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|nor_conv_1x1~1|skip_connect~2|"
+    assert executed(text, "every")["Conv"] == executed(text, "live")["Conv"]
+    assert executed(text, "live")["Conv"] - executed(text, "folded")["Conv"] == 3
+
+
+def test_a_cell_without_a_path_runs(run):
+    (scores,) = run(NasBench201(channels=4, cells=1).graph((0,) * 6))
     assert scores.shape == (1, 10)
-
-
-def test_cells_that_differ_in_dead_branches_only_are_one_live_graph():
-    small = NasBench201(channels=4, cells=1)
-    graph = small.graph(SPACE.parse("|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"))
-    assert graph != graph.live()
-    assert graph.live() == small.graph((0, 0, 0, 1, 0, 0)).live()
 
 
 def test_the_published_latencies_name_every_cell_of_the_space(published):
