@@ -99,11 +99,12 @@ def session(graphs: Sequence[Graph], store_path: Path, with_operators: bool) -> 
         options = Options(fresh=True, with_operators=with_operators)
         outcomes = list(jobs.profile_many(graphs, DEVICE, store, options))
     seconds = (time.monotonic() - start) / len(graphs)
-    return {o.graph.name: {**told(o.measurement, o.graph), "seconds": seconds} for o in outcomes}
+    return {o.graph.name: {**told(o.measurement), "seconds": seconds} for o in outcomes}
 
 
-def told(m: Measurement, graph: Graph) -> dict[str, object]:
-    found = breakdowns.of_measurement(m, graph, None)
+def told(m: Measurement) -> dict[str, object]:
+    """What hwprof says of a measurement; all of it is derived from its samples."""
+    found = breakdowns.of_measurement(m, None, None)
     return {
         "hwprof": asdict(m.statistics), "normalized": asdict(m.normalized), "status": str(m.status),
         "processes": len(m.processes), "rejected": m.rejected_share,
@@ -189,7 +190,7 @@ def read_sessions(file: Path) -> dict[str, list[dict]]:
     for record in records:
         for name, told_then in record.items():
             m = stored[name, told_then["hwprof"]["median"]]
-            told_then |= {"hwprof": asdict(m.statistics), "normalized": asdict(m.normalized)}
+            told_then |= told(m)
     return {name: [r[name] for r in records] for name in records[0]}
 
 
