@@ -150,8 +150,11 @@ def inputs(
     encode = getattr(predictor, "encode", None)
     if encode is None and space is not None and takes_archs(predictor):
         return data.archs
+    if graphs is not None and encode is not None:
+        # predictors of other devices may take nothing but architectures
+        return list(encode(data.archs if space is not None and _sources(predictor) else graphs))
     if graphs is not None:
-        return list(encode(graphs)) if encode else graphs
+        return graphs
     return [row for part in parts(data) for row in inputs(part, space, predictor, part.graphs(space))]
 
 
@@ -216,9 +219,15 @@ def _plain_bytes(predictor: LatencyPredictor) -> bytes:
 
 def _tell(predictor: LatencyPredictor, space: SearchSpace | None) -> None:
     """Gives the predictor, and those of other devices that it stands on, their space."""
-    for told in (predictor, *predictor.get_params(deep=False).get("sources", ())):
+    for told in (predictor, *_sources(predictor)):
         if takes_archs(told):
             told.set_params(space=space)
+
+
+def _sources(predictor: LatencyPredictor) -> Sequence[LatencyPredictor]:
+    """The predictors of other devices that it stands on."""
+    sources: Sequence[LatencyPredictor] = predictor.get_params(deep=False).get("sources", ())
+    return sources
 
 
 # -- predictions ---------------------------------------------------------------------------------------

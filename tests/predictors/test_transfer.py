@@ -36,6 +36,21 @@ def test_a_device_between_two_others_is_learned_from_ten(graphs, sources):
     assert metrics.mape(ms[10:], predictor.predict(graphs[10:])) < 2
 
 
+def test_rows_encoded_once_are_learned_from_and_predicted_as_the_graphs_are(graphs, sources):
+    ms = latencies(graphs, 0.1, 2e-6)
+    rows = TransferPredictor(sources).encode(graphs)
+    from_rows = TransferPredictor(sources).fit(rows[:10], ms[:10]).predict(rows)
+    assert np.array_equal(from_rows, TransferPredictor(sources).fit(graphs[:10], ms[:10]).predict(graphs))
+
+
+def test_a_device_unlike_all_others_is_learned_from_five_informative_networks(graphs, sources):
+    ms = latencies(graphs, 0.0, 4e-4)  # a hundred times the weight of multiply-adds
+    chosen = TransferPredictor(sources).informative(graphs, 5)
+    assert len(set(chosen.tolist())) == 5
+    predictor = TransferPredictor(sources).fit([graphs[i] for i in chosen], ms[chosen])
+    assert metrics.mape(ms, predictor.predict(graphs)) < 5
+
+
 def test_the_sources_stay_fitted_in_a_clone(graphs, sources):
     ms = latencies(graphs, 0.1, 2e-6)
     assert clone(TransferPredictor(sources)).fit(graphs[:10], ms[:10]).predict(graphs[:1]) > 0
