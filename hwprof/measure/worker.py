@@ -97,7 +97,9 @@ def _opened(
 ) -> blocks.Subject:
     start = perf_counter_ns()
     timer = stack.enter_context(backend.open(graph, device))
-    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns=perf_counter_ns() - start)
+    open_ns = perf_counter_ns() - start
+    is_played = backend.evidence is not Evidence.MEASURED
+    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns, is_played)
     subject.start_up()
     subject.warm()
     return subject

@@ -188,9 +188,8 @@ def read_sessions(file: Path) -> dict[str, list[dict]]:
     records = [json.loads(line) for line in file.read_text().splitlines()]
     stored = {(m.model, m.latency_ms): m for m in every_measurement(file.with_suffix(".db"))}
     for record in records:
-        for name, told_then in record.items():
-            m = stored[name, told_then["hwprof"]["median"]]
-            told_then |= told(m)
+        for name, then in record.items():
+            record[name] = {**then, **told(stored[name, then["hwprof"]["median"]])}
     return {name: [r[name] for r in records] for name in records[0]}
 
 

@@ -97,3 +97,11 @@ def test_the_peak_of_memory_is_that_since_the_reset():
 
 def test_the_clock_shows_steps():
     assert 0 < blocks.clock_tick_ns() < 1_000_000
+
+
+def test_what_disturbs_this_machine_does_not_touch_times_that_it_did_not_measure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(blocks.disturbance, "cause", lambda *_: "preempted")
+    subject = warmed(FixedTimer(1_000_000))
+    assert subject.block(0).rejected == "preempted"
+    subject.is_played = True
+    assert subject.block(0).rejected == ""
