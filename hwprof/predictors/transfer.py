@@ -94,7 +94,8 @@ class TransferPredictor(LatencyPredictor):
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + len(self.sources))
         encoded = PhysicalPredictor(self.space).encode(X)
-        elsewhere_ms = [s.predict(encoded if isinstance(s, PhysicalPredictor) else X) for s in self.sources]
+        rows: Any = encoded  # spares physical sources to build the graphs again
+        elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else X) for s in self.sources]
         return np.column_stack([encoded, *elsewhere_ms])
 
     def informative(self, X: Sequence[Any], n: int) -> np.ndarray:
