@@ -21,7 +21,8 @@ FLOORS = [
     },
     {"cost", "dataset", "dataset_import", "store", "plugins", "onnx_io", "torch_io", "builder"},
     {"encoders", "variants", "interfaces"},
-    {"sampling", "spaces", "workloads", "predictors", "latency_table", "backends", "arch_latency"},
+    {"sampling"},  # below the spaces that it samples and the predictors that choose what to measure
+    {"spaces", "workloads", "predictors", "latency_table", "backends", "arch_latency"},
     {"testing", "measure", "report", "explain", "expected_latency", "budget"},
     {"search", "compress", "fleet"},
     {"jobs"},
