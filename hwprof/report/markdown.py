@@ -50,7 +50,7 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[s
         inflation = quantity.significant(breakdown.inflation)
         parts += [
             _table(tables.kinds(breakdown)),
-            f"The profiled pass took {inflation} × the plain one; times are scaled to it.",
+            f"The profiled pass took {inflation} × the plain one; what it added is taken out of the times.",
         ]
         parts.append(_folded(tables.kernels(breakdown)))
     parts += [_folded(t) for t in (tables.processes(m), tables.settings(m), tables.environment(m))]

@@ -1,4 +1,4 @@
-"""Where the time goes: executed kernels, scaled to the plain run, with the cost of their members and the roofline.
+"""Where the time goes: executed kernels, corrected for profiling, the cost of their members, and the roofline.
 
 Profiling slows a network down; `without_profiling` takes out what it added to the kernels' times.
 A fused kernel is one row with its members; no time is invented for a member. Tensors that live only
@@ -16,6 +16,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.measurement import Measurement, Peaks
 
+_ROUNDING = 1e-9
 INFLATION_LIMIT = 1.3  # above it the profiled run is no picture of the plain one
 
 
@@ -88,7 +89,9 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
         for o, ms, work in zip(m.operators, times_ms, _works(m, graph), strict=True)
     )
     profiled_ns = m.operators_total_ns or sum(o.ns for o in m.operators)
-    return Breakdown(kernels, latency_ms, max(0.0, latency_ms - sum(times_ms)), profiled_ns / 1e6 / latency_ms)
+    outside_ms = latency_ms - sum(times_ms)
+    outside_ms = outside_ms if outside_ms > _ROUNDING * latency_ms else 0.0
+    return Breakdown(kernels, latency_ms, outside_ms, profiled_ns / 1e6 / latency_ms)
 
 
 def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[float]:

@@ -203,7 +203,7 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
     kinds = breakdown.kinds
     inflation = quantity.significant(breakdown.inflation)
     words = f"{kinds[0].op} takes {quantity.percent(kinds[0].share)} of the time. "
-    words += f"Times of a profiled pass, which took {inflation} × the plain one, scaled to it. "
+    words += f"Times of a profiled pass, which took {inflation} × the plain one; what profiling added is taken out. "
     notes = [words]
     if breakdown.inflation > operators.INFLATION_LIMIT:
         limit = quantity.significant(operators.INFLATION_LIMIT)
