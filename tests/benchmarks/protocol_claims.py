@@ -45,10 +45,10 @@ SESSIONS = 30
 OPERATOR_SESSIONS = 2  # the first ones also time the operators
 TORCH_EVERY = 3  # sessions; its import takes longer than its measurement
 LOADED_MODELS = MODELS[:3]
-LOADED_SESSIONS = 6
+LOADED_SESSIONS = 5
 LONG_RUN_MODELS = MODELS[:3]
 LONG_RUN_PROCESSES = 50
-REPLAYS = 200
+REPLAYS = 100
 DEVICE = Device.load("cpu-1t")
 
 
