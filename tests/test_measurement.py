@@ -79,6 +79,14 @@ def test_the_normalized_latency_is_that_of_the_undisturbed_machine():
     assert m.normalized.relative_half_width < m.statistics.relative_half_width / 10
 
 
+def test_the_normalized_latency_trusts_undisturbed_blocks_most():
+    """A network that feels the disturbance twice as much as its anchors is corrected too little."""
+    slow = [1.0, 1.0, 1.2, 1.2, 1.2, 1.2]
+    blocks = tuple(beside_anchors(1e6 * s**2, 100 * s, 50 * s) for s in slow)
+    m = make_measurement([make_process(i, [], blocks=blocks) for i in range(3)], anchor_baseline_ns=BASELINE)
+    assert m.normalized.median == pytest.approx(1.0)
+
+
 def test_without_anchors_the_normalized_latency_is_the_raw_one():
     m = make_measurement([make_process(i, [1e6, 2e6, 3e6]) for i in range(3)])
     assert m.normalized == m.statistics

@@ -53,3 +53,24 @@ def test_the_noise_floor_is_the_error_of_the_group_means():
 def test_what_has_no_relative_error_is_refused(measured, predicted):
     with pytest.raises(InputError, match="needs"):
         metrics.mape(np.array(measured), np.array(predicted))
+
+
+def test_the_weighted_median_is_where_half_of_the_weight_is_reached():
+    values, weights = np.array([[3.0, 1, 2], [3, 1, 2]]), np.array([[1.0, 1, 1], [5, 1, 1]])
+    assert metrics.weighted_median(values, weights).tolist() == [2, 3]
+
+
+def test_with_equal_weights_the_weighted_interval_is_that_of_the_plain_median():
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(loc=shift, size=30) for shift in rng.normal(size=12)]
+    plain = metrics.bootstrap_interval(blocks)
+    weighted = metrics.weighted_bootstrap_interval(blocks, [np.full(30, 2.0)] * 12)
+    assert weighted == pytest.approx(plain, abs=0.25 * (plain[1] - plain[0]))
+
+
+def test_blocks_of_no_weight_do_not_widen_the_interval():
+    quiet, disturbed = np.array([1.0, 1.1]), np.array([50.0])
+    blocks, weights = [np.concatenate([quiet, disturbed])] * 4, [np.array([1.0, 1.0, 1e-9])] * 4
+    low, high = metrics.weighted_bootstrap_interval(blocks, weights)
+    assert 0.5 < low <= high < 2
+    assert np.isnan(metrics.weighted_bootstrap_interval(blocks[:1], weights[:1])).all()
