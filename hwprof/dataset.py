@@ -48,6 +48,7 @@ _COLUMNS = pa.schema(
     {
         "digest": pa.string(), "arch": pa.list_(pa.int32()), "status": pa.string(), "latency_ms": pa.float64(),
         "low_ms": pa.float64(), "high_ms": pa.float64(), "normalized_ms": pa.float64(),
+        "normalized_low_ms": pa.float64(), "normalized_high_ms": pa.float64(),
         "record": pa.string(),  # of the measurement, JSON, without its processes
         "processes": pa.list_(_PROCESS),
     }
@@ -66,7 +67,8 @@ class _Space(Protocol):
 class Card:
     """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
 
-    `variant` (int8, ...) is what the space's networks were turned into before they were measured.
+    `hardware` identifies the machine, `machine` describes it. `variant` (int8, ...) is what the space's networks
+    were turned into before they were measured.
 
     `rows` and the two sums are filled in by `write`.
     """
@@ -83,6 +85,7 @@ class Card:
     hardware: str = ""
     first_date: str = ""
     last_date: str = ""
+    machine: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, float] = field(default_factory=dict)
     device: Device | None = None
@@ -93,7 +96,8 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One network with its latency, ms. `normalized_ms` is the latency at the machine's undisturbed speed.
+    """One network with its latency, ms, and the bounds of its 95 % interval. `normalized_ms` is the latency at the
+    machine's undisturbed speed.
 
     `arch` is None outside of a search space, `graph` where the space rebuilds it, `digest` empty where neither
     hwprof nor the source knows the graph.
@@ -105,6 +109,8 @@ class Entry:
     low_ms: float = math.nan
     high_ms: float = math.nan
     normalized_ms: float = math.nan
+    normalized_low_ms: float = math.nan
+    normalized_high_ms: float = math.nan
     status: str = ""
     graph: Graph | None = None
     measurement: Measurement | None = None
@@ -112,10 +118,18 @@ class Entry:
     @classmethod
     def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
         low, high = measurement.interval_ms
+        n = measurement.normalized
         return cls(
-            measurement.latency_ms, arch, measurement.digest, low, high, measurement.normalized.median,
+            measurement.latency_ms, arch, measurement.digest, low, high, n.median, n.low, n.high,
             measurement.status.value, graph, measurement,
         )  # fmt: skip
+
+    @property
+    def label(self) -> tuple[float, float, float]:
+        """The latency to learn, ms, and the bounds of its 95 % interval: normalized where that is known."""
+        if math.isnan(self.normalized_ms):
+            return self.latency_ms, self.low_ms, self.high_ms
+        return self.normalized_ms, self.normalized_low_ms, self.normalized_high_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,7 @@ class Dataset:
     @property
     def normalized_ms(self) -> np.ndarray:
         """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known."""
-        return np.array([e.latency_ms if math.isnan(e.normalized_ms) else e.normalized_ms for e in self.entries])
+        return np.array([e.label[0] for e in self.entries])
 
     def graphs(self, space: _Space | None = None) -> list[Graph]:
         """The networks, as they stand in the file or rebuilt by the space that the card names.
@@ -193,7 +207,8 @@ def card_of(name: str, measurements: Sequence[Measurement], space: str = "", lic
         name=name, device_name=first.device.name, space=space, licence=licence, evidence=first.evidence.value,
         source=f"{first.evidence} by hwprof", backend=first.device.backend, hardware=first.hardware,
         first_date=started[0] if started else "", last_date=started[-1] if started else "",
-        versions=dict(first.versions), protocol=asdict(first.protocol), device=first.device,
+        machine=dict(first.environment.get("hardware", {})), versions=dict(first.versions),
+        protocol=asdict(first.protocol), device=first.device,
     )  # fmt: skip
 
 

@@ -52,11 +52,14 @@ def _widened_interval(centre: float, estimates: np.ndarray, n: int, coverage: fl
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The value at which half of the weight is reached, along the last axis. Both [..., n]; returns [...]."""
+    """The value at which half of the weight is reached, along the last axis (midway to the next where it is reached
+    exactly). Both [..., n]; returns [...]."""
     order = np.argsort(values, axis=-1)  # numpy's quantile takes weights too, but 10 times as long
+    ordered = np.take_along_axis(values, order, axis=-1)
     reached = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)
-    middle = (reached < reached[..., -1:] / 2).sum(axis=-1, keepdims=True)
-    return np.asarray(np.take_along_axis(values, np.take_along_axis(order, middle, axis=-1), axis=-1)[..., 0])
+    half = reached[..., -1:] / 2
+    middle = np.stack([(reached < half).sum(axis=-1), (reached <= half).sum(axis=-1)], axis=-1)
+    return np.asarray(np.take_along_axis(ordered, middle, axis=-1).mean(axis=-1))
 
 
 def weighted_bootstrap_interval(

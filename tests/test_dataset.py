@@ -29,7 +29,8 @@ ARCHS = [(0, 0), (0, 1), (1, 1)]
 def measured(arch):
     graph = SPACE.graph(arch)
     processes = [make_process(i, [1e6 * (1 + sum(arch)), 1e6 * (1.1 + sum(arch))], warnings=("hot",)) for i in range(3)]
-    return make_measurement(processes, digest=graph.digest, anchor_baseline_ns={"a": 5.0}, environment={"load": 0.5})
+    environment = {"load": 0.5, "hardware": {"cpu": "Z80", "features": ["ldir", "cpir"], "cores": 1}}
+    return make_measurement(processes, digest=graph.digest, anchor_baseline_ns={"a": 5.0}, environment=environment)
 
 
 def entries():
@@ -52,12 +53,16 @@ def test_architectures_and_latencies_come_back(tmp_path):
     assert found.archs == ARCHS
     np.testing.assert_allclose(found.latency_ms, [1.05, 2.05, 3.05])
     np.testing.assert_allclose(found.normalized_ms, [1.05, 2.05, 3.05])
+    for entry in found.entries:
+        label, low, high = entry.label
+        assert low <= label <= high
 
 
 def test_the_card_says_where_the_data_is_from(tmp_path):
     card = written(tmp_path / "d", name='quo"ted \\ name \x7f').card
     assert card.name == 'quo"ted \\ name \x7f'
     assert (card.space, card.rows, card.device.name, card.backend) == ("tiny", 3, "d", "roofline")
+    assert card.machine == {"cpu": "Z80", "features": ["ldir", "cpir"], "cores": 1}
     assert (card.versions, card.evidence) == ({"runtime": "1"}, "measured")
     assert card.protocol["target"] == 0.01
     assert card.first_date == "2026-01-01T00:00:00+00:00"

@@ -58,6 +58,7 @@ def test_what_has_no_relative_error_is_refused(measured, predicted):
 def test_the_weighted_median_is_where_half_of_the_weight_is_reached():
     values, weights = np.array([[3.0, 1, 2], [3, 1, 2]]), np.array([[1.0, 1, 1], [5, 1, 1]])
     assert metrics.weighted_median(values, weights).tolist() == [2, 3]
+    assert metrics.weighted_median(np.arange(4.0), np.ones(4)) == 1.5
 
 
 def test_with_equal_weights_the_weighted_interval_is_that_of_the_plain_median():

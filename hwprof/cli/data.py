@@ -103,9 +103,9 @@ def summary(found: Dataset) -> dict[str, Any]:
     """What a data set holds, JSON-ready."""
     import numpy as np
 
-    card, ms = found.card, found.normalized_ms
+    card, labels_ms = found.card, found.normalized_ms
     statuses = [e.status == "converged" for e in found.entries if e.status]  # others' data have none
-    half_widths = [(e.high_ms - e.low_ms) / 2 / e.latency_ms for e in found.entries if e.high_ms >= e.low_ms]
+    half_widths = [(high - low) / 2 / ms for ms, low, high in (e.label for e in found.entries) if high >= low]
     return {
         "data": str(found.folder),
         "space": card.space,
@@ -114,12 +114,13 @@ def summary(found: Dataset) -> dict[str, Any]:
         "evidence": card.evidence,
         "networks": card.rows,
         "converged": sum(statuses) if statuses else None,
-        "least_ms": float(ms.min()),
-        "median_ms": float(np.median(ms)),
-        "most_ms": float(ms.max()),
+        "least_ms": float(labels_ms.min()),
+        "median_ms": float(np.median(labels_ms)),
+        "most_ms": float(labels_ms.max()),
         "half_width": float(np.median(half_widths)) if half_widths else None,
         "first_date": card.first_date,
         "last_date": card.last_date,
+        "machine": dict(card.machine),
         "licence": card.licence,
         "source": card.source,
         "description": card.description,
