@@ -249,6 +249,9 @@ def read(folder: str | Path) -> Dataset:
             raise InputError(f"data set {folder}: {name} changed since its card was written (sha256 differs)")
     lines = graphs.decode().splitlines()
     columns = [name for name in _COLUMNS.names if name not in ("record", "processes")]
+    absent = sorted(set(columns) - set(pq.read_schema(pa.BufferReader(measurements)).names))
+    if absent:
+        raise InputError(f"data set {folder}: {MEASUREMENTS} has no {absent[0]}; another version of hwprof wrote it")
     rows = pq.read_table(pa.BufferReader(measurements), columns=columns).to_pylist()
     if not len(rows) == len(lines) == card.rows:
         raise InputError(

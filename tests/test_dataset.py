@@ -1,6 +1,8 @@
 import math
+from hashlib import sha256
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from hwprof import dataset
@@ -161,3 +163,18 @@ def test_measurements_of_two_machines_do_not_make_one_card():
     other = make_measurement([make_process(0, [1e6])], hardware="other")
     with pytest.raises(InputError, match="another device or machine"):
         dataset.card_of("x", [measured((0, 0)), other])
+
+
+def test_a_data_set_of_another_version_is_refused(tmp_path):
+    folder = tmp_path / "d"
+    written(folder)
+    table = pq.read_table(folder / dataset.MEASUREMENTS).drop_columns(["normalized_low_ms"])
+    pq.write_table(table, folder / dataset.MEASUREMENTS)
+    content = (folder / dataset.MEASUREMENTS).read_bytes()
+    lines = (folder / dataset.CARD).read_text().splitlines()
+    changed = [
+        f'measurements_sha256 = "{sha256(content).hexdigest()}"' if "measurements_sha" in x else x for x in lines
+    ]
+    (folder / dataset.CARD).write_text("\n".join(changed))
+    with pytest.raises(InputError, match="no normalized_low_ms"):
+        dataset.read(folder)
