@@ -11,18 +11,23 @@ measurements choose (`hwprof.predictors.physical`):
   results out of a sum that the runtime keeps;
 - fused: live ones, where a convolution or matrix product takes the batch normalization and the
   activation behind it along;
-- path: the fused ones on the critical path, for runtimes that overlap branches.
+- path: the fused ones on the critical path, for runtimes that overlap branches;
+- compiled: each operator once where several compute the same, and a convolution or matrix product takes along
+  scalings by constants, one addition and one activation;
+- compiled live: the live ones of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Hashable, Sequence
+from functools import reduce
+from operator import and_
 
 import numpy as np
 
 from hwprof.graph import Graph, Node, captured
 
-HYPOTHESES = ("every", "live", "folded", "zeros", "fused", "path")
+HYPOTHESES = ("every", "live", "folded", "zeros", "fused", "path", "compiled", "compiled live")
 
 # Matrix-like operators into whose kernel runtimes fold what follows.
 FUSING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "QLinearConv", "QLinearMatMul"})
@@ -32,6 +37,10 @@ ACTIVATIONS = frozenset(
      "Swish", "Softplus", "ThresholdedRelu"}
 )  # fmt: skip
 _ABSORBED = ACTIVATIONS | {"BatchNormalization"}
+_LAYOUT_FREE = _ABSORBED | {"Add", "Sum", "Concat"}
+# What a compiled kernel of a matrix-like operator does besides, in this order: scalings by constants, an addition,
+# an activation.
+_EPILOGUE = {"BatchNormalization": 0, "Mul": 0, "Add": 1, **dict.fromkeys(ACTIVATIONS, 2)}
 
 
 def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
@@ -46,7 +55,36 @@ def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
     path = _longest_path(sources, np.where(fused, weights, 0.0), live) & fused
     every = np.ones(len(graph.nodes), bool)
     constant = _constant(graph, zeroed)
-    return np.stack([every, live, live & ~constant, live | (constant & ~zeroed), fused, path])
+    merged = _merged(graph, sources)
+    compiled = [_compiled(graph, merged, considered.tolist()) for considered in (every, live)]
+    return np.stack([every, live, live & ~constant, live | (constant & ~zeroed), fused, path, *compiled])
+
+
+def reorders(graph: Graph, executed: np.ndarray, blocking: Container[str]) -> np.ndarray:
+    """Where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for CPUs
+    convolve and pool. Element-wise operators and concatenations run on either.
+
+    executed: [n_hypotheses, n_nodes] of bool, as of `masks`; blocking: the operators that want blocks.
+    Returns [n_hypotheses, n_nodes] of bool: an operator that wants the other layout reads the node's result.
+    """
+    n_hypotheses = len(executed)
+    bits = 1 << np.arange(n_hypotheses)
+    runs = (bits @ executed).tolist()  # of each node: the hypotheses under which it runs, as a set of bits
+    everywhere = int(bits.sum())
+    blocked, reordered = [0] * len(runs), [0] * len(runs)
+    number: dict[str, int] = {}
+    for i, node in enumerate(graph.nodes):
+        images = [number[name] for name in node.inputs if name in number and len(graph.type_of(name).shape) == 4]
+        if node.op in blocking:
+            blocked[i] = everywhere
+        elif images:
+            as_read = reduce(and_, (blocked[source] for source in images))
+            # What does not run is part of a kernel or a constant, and hands on the layout of what it reads.
+            blocked[i] = as_read if node.op in _LAYOUT_FREE else as_read & ~runs[i]
+        for source in images:
+            reordered[source] |= (blocked[source] ^ blocked[i]) & runs[i]
+        number.update((name, i) for name in node.outputs if name)
+    return np.asarray((np.array(reordered, int) & bits[:, None]) > 0)
 
 
 def after_last_input(graph: Graph) -> np.ndarray:
@@ -118,6 +156,48 @@ def _absorbed(graph: Graph, sources: list[list[int]]) -> np.ndarray:
             s = sources[i][0]
             absorbed[i] = readers[s] == 1 and (graph.nodes[s].op in FUSING or absorbed[s])
     return absorbed
+
+
+def _merged(graph: Graph, sources: list[list[int]]) -> list[list[int] | None]:
+    """`sources`, with the first of those that compute the same in the place of all; None for the others."""
+    first: dict[Hashable, int] = {}
+    stands_for: list[int] = []
+    name_of: dict[str, str] = {}
+    merged: list[list[int] | None] = []
+    for i, node in enumerate(graph.nodes):
+        inputs = tuple([name_of.get(name, name) for name in node.inputs])
+        same = first.setdefault((node.op, node.domain, inputs, node.attributes), i)
+        stands_for.append(same)
+        if same != i:
+            name_of.update(zip(node.outputs, graph.nodes[same].outputs, strict=True))
+        merged.append([stands_for[source] for source in sources[i]] if same == i else None)
+    return merged
+
+
+def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[bool]) -> np.ndarray:
+    """merged: as of `_merged`; considered: [n_nodes]. Returns [n_nodes] of bool: the considered nodes that launch a
+    kernel of their own when matrix-like operators take along what follows them."""
+    launched = [own and sources is not None for own, sources in zip(considered, merged, strict=True)]
+    readers = [0] * len(merged)
+    for own, sources in zip(launched, merged, strict=True):
+        for source in set(sources or ()) if own else ():
+            readers[source] += 1
+    kernel: dict[int, int] = {}  # of each node that runs in a matrix-like operator's kernel: that operator
+    reached: dict[int, int] = {}  # how far the epilogue of each of these has come
+    for i, node in enumerate(graph.nodes):
+        if not launched[i]:
+            continue
+        if node.op in FUSING:
+            kernel[i], reached[i] = i, 0
+            continue
+        found, stage = merged[i] or [], _EPILOGUE.get(node.op)
+        if stage is None or len(found) != (2 if stage == 1 else 1):
+            continue
+        roots = (kernel[source] for source in found if source in kernel and readers[source] == 1)
+        root = next((r for r in roots if stage > reached[r] or stage == reached[r] == 0), None)
+        if root is not None:
+            kernel[i], reached[root], launched[i] = root, stage, False
+    return np.array(launched, bool)
 
 
 def _longest_path(sources: list[list[int]], weights: np.ndarray, live: np.ndarray) -> np.ndarray:

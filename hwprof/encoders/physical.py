@@ -9,14 +9,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
-from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, after_last_input, masks
+from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, after_last_input, masks, reorders
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
 
 # Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
 MATRIX_KINDS = ("convolution", "pointwise", "depthwise", "linear", "product", "recurrence")
 # All others: launches and bytes.
-OTHER_KINDS = ("pool", "normalization", "activation", "addition", "movement")
+OTHER_KINDS = ("pool", "normalization", "activation", "addition", "movement", "reorder")
 # Of all kinds together: in the whole graph, before its last input comes in (an encoder, whose decoder runs
 # once per token), and on the critical path.
 MEASURES = ("launches", "macs", "bytes")
@@ -40,6 +40,9 @@ _PRODUCTS = frozenset(
     {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum", "FusedGemm", "FusedMatMul", "QGemm",
      "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 )  # fmt: skip
+# Image kernels that runtimes for CPUs run on blocks of channels; what that takes beside them.
+_BLOCKING = _CONVOLUTIONS | {"AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"}
+_REORDERS = ("reorder launches", "reorder bytes")
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 _NORMALIZATIONS = frozenset(
     {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "Softmax",
@@ -99,9 +102,16 @@ def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
     path = executed[HYPOTHESES.index("path")].copy()
     executed[HYPOTHESES.index("path")] = executed[HYPOTHESES.index("fused")]
     sums = executed @ kernels
+    sums[:, _columns(_REORDERS)] = reorders(graph, executed > 0, _BLOCKING) @ _passes(graph)
     sums[:, _columns(EARLY)] = (executed * ~after_last_input(graph)) @ totals
     sums[:, _columns(PATH)] = path @ totals
     return sums.ravel()
+
+
+def _passes(graph: Graph) -> np.ndarray:
+    """[n_nodes, 2]: launch and bytes of reading and writing the node's first result once."""
+    results = (_first(graph, node.outputs) for node in graph.nodes)
+    return np.array([(1, 2 * t.size_bytes) for t in results], float).reshape(-1, 2)
 
 
 def _columns(names: Sequence[str]) -> list[int]:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from hwprof.builder import GraphBuilder
-from hwprof.encoders.execution import HYPOTHESES, after_last_input, masks
+from hwprof.encoders.execution import HYPOTHESES, after_last_input, masks, reorders
 
 
 def executed(graph, hypothesis, weights=None):
@@ -74,3 +74,60 @@ def test_what_depends_on_the_last_input_comes_after_it():
     first, last = b.input((1, 4)), b.input((1, 4))
     graph = b.build(b.add(b.relu(first), last))
     assert after_last_input(graph).tolist() == [False, True]
+
+
+def residual(b, x):
+    """A block that ends like most: an addition and an activation behind a convolution."""
+    return b.relu(b.add(b.batch_norm(b.conv(x, 4, 3)), x))
+
+
+def test_a_compiled_convolution_takes_one_addition_and_one_activation_along():
+    b = GraphBuilder("residual")
+    x = b.unary("Tanh", b.input((1, 4, 8, 8)))
+    graph = b.build(b.relu(b.add(residual(b, x), x)))
+    assert executed(graph, "compiled") == ["Tanh", "Conv", "Add", "Relu"]
+
+
+def test_a_convolution_with_another_reader_takes_no_addition_along():
+    b = GraphBuilder("two readers")
+    y = b.conv(b.input((1, 4, 8, 8)), 4, 3)
+    assert executed(b.build(b.mul(b.add(y, b.unary("Tanh", y)), y)), "compiled") == ["Conv", "Tanh", "Add", "Mul"]
+
+
+def test_what_several_operators_compute_alike_is_compiled_once():
+    b = GraphBuilder("common subexpression")
+    x = b.input((1, 4, 8, 8))
+    left, right = (b.unary("Exp", b.relu(x)) for _ in range(2))
+    assert executed(b.build(b.add(left, right)), "compiled") == ["Relu", "Exp", "Add"]
+
+
+def test_compiled_live_leaves_dead_branches_out():
+    assert executed(with_dead_branch(), "compiled") == ["Conv", "Sigmoid"]
+    assert executed(with_dead_branch(), "compiled live") == ["Conv"]
+
+
+def reordered(graph, hypothesis):
+    """Operators whose results change their layout, in order."""
+    found = reorders(graph, masks(graph, np.ones(len(graph.nodes))), {"Conv"})[HYPOTHESES.index(hypothesis)]
+    return [node.op for node, changes in zip(graph.nodes, found, strict=True) if changes]
+
+
+def test_a_tensor_between_blocked_and_plain_kernels_is_reordered_once():
+    b = GraphBuilder("layouts")
+    y = b.conv(b.unary("Tanh", b.input((1, 4, 8, 8))), 4, 3)
+    graph = b.build(b.add(b.unary("Exp", y), b.unary("Sin", y)))
+    assert reordered(graph, "every") == ["Tanh", "Conv"]
+
+
+def test_elementwise_operators_run_on_either_layout():
+    b = GraphBuilder("layouts")
+    y = residual(b, b.conv(b.input((1, 4, 8, 8)), 4, 3))
+    assert reordered(b.build(b.conv(y, 4, 3)), "every") == []
+
+
+def test_what_does_not_run_hands_on_the_layout():
+    b = GraphBuilder("scaled")
+    y = b.conv(b.input((1, 4, 8, 8)), 4, 3)
+    graph = b.build(b.conv(b.mul(y, b.constant([2.0], "float32", scalar=True)), 4, 3))
+    assert reordered(graph, "every") == ["Conv", "Mul"]
+    assert reordered(graph, "compiled") == []
