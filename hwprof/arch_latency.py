@@ -12,6 +12,7 @@ from hwprof.interfaces import Arch, LatencyFunction, Predictor, SearchSpace
 
 Source: TypeAlias = Predictor | LatencyFunction  # a LatencyTable is the latter
 Inputs: TypeAlias = Literal["auto", "graph", "arch"]
+_GRAPHS_AT_ONCE = 50  # a thousand of DARTS's fill gigabytes, and slow down the collection of garbage
 
 
 class ArchLatency:
@@ -32,9 +33,11 @@ class ArchLatency:
     def __call__(self, archs: np.ndarray) -> np.ndarray:
         keys = [tuple(int(c) for c in arch) for arch in archs]
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
-        if new:
-            networks = new if self.takes_archs else [self._space.graph(arch) for arch in new]
-            self._known.update(zip(new, map(float, self._latency_ms(networks)), strict=True))
+        at_once = len(new) if self.takes_archs else _GRAPHS_AT_ONCE
+        for start in range(0, len(new), max(1, at_once)):
+            some = new[start : start + at_once]
+            networks = some if self.takes_archs else [self._space.graph(arch) for arch in some]
+            self._known.update(zip(some, map(float, self._latency_ms(networks)), strict=True))
         return np.array([self._known[key] for key in keys])
 
 

@@ -145,6 +145,18 @@ def additive(choices: Sequence[int], archs: np.ndarray, ms: np.ndarray) -> Addit
     return Additive(float(mean), np.split(weights, np.cumsum(choices)[:-1]))
 
 
+def least_squares(choices: Sequence[int], encoded: np.ndarray, ms: np.ndarray, ridge: float = 1e-6) -> Additive:
+    """The additive form closest to the latencies ms [n] of encoded architectures [n, sum(choices)].
+
+    Ridge on centred one-hot codes: the codes of a position add up to one, so plain least squares is not unique.
+    """
+    mean = ms.mean()
+    centre = encoded.mean(axis=0)
+    centred = encoded - centre
+    weights = np.linalg.solve(centred.T @ centred + ridge * len(ms) * np.eye(len(centre)), centred.T @ (ms - mean))
+    return Additive(float(mean - centre @ weights), np.split(weights, np.cumsum(choices)[:-1]))
+
+
 def distill(choices: Sequence[int], latency_ms: ArchLatency, settings: DistillSettings) -> Distilled:
     """Learns the relaxation of any latency from `settings.archs` architectures (a few seconds).
 
@@ -156,7 +168,7 @@ def distill(choices: Sequence[int], latency_ms: ArchLatency, settings: DistillSe
     if not np.isfinite(ms).all():
         raise InputError("the latency source gives a latency that is not finite; it cannot be distilled")
     encoded = one_hot(choices, archs)
-    linear = _least_squares(choices, encoded, ms)
+    linear = least_squares(choices, encoded, ms)
     residual = ms - linear(torch.from_numpy(encoded)).numpy()
     scale_ms = float(residual.std()) or 1.0
     with torch.random.fork_rng(devices=[]):
@@ -203,15 +215,6 @@ def _soft_inconsistency(
     with torch.no_grad():
         mean = mlp(encoded).reshape(archs.shape[:2]).mean(dim=1)
     return functional.smooth_l1_loss(mlp(p).squeeze(-1), mean)
-
-
-def _least_squares(choices: Sequence[int], encoded: np.ndarray, ms: np.ndarray) -> Additive:
-    """Ridge on centred one-hot codes: the codes of a position add up to one, so plain least squares is not unique."""
-    mean = ms.mean()
-    centre = encoded.mean(axis=0)
-    centred = encoded - centre
-    weights = np.linalg.solve(centred.T @ centred + 1e-6 * len(ms) * np.eye(len(centre)), centred.T @ (ms - mean))
-    return Additive(float(mean - centre @ weights), np.split(weights, np.cumsum(choices)[:-1]))
 
 
 def _mlp(inputs: int, hidden: int) -> torch.nn.Module:
