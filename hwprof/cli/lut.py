@@ -85,7 +85,7 @@ def build(
     with ExitStack() as stack:
         source: tables.Workbench | tables.Learned
         if predictor:
-            source = tables.Learned.load(predictor, chosen)
+            source = tables.Learned.load(predictor, chosen, space if rows == "choices" else None)
         else:
             asked = options.settings(target, budget, fast)
             source = stack.enter_context(_bench(chosen, store, asked, allow_unfit, fresh))

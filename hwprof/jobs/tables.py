@@ -12,7 +12,7 @@ import numpy as np
 from hwprof import plugins, sampling
 from hwprof.arch_latency import ArchLatency
 from hwprof.device import Device
-from hwprof.errors import HwprofError, InputError
+from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.jobs.measuring import Options, profile_many
@@ -46,11 +46,18 @@ class Learned:
     metadata: Metadata
 
     @classmethod
-    def load(cls, path: Path, device: Device) -> Learned:
-        """Raises InputError for a file that is no predictor, EnvironmentUnfitError without its libraries."""
-        predictor = plugins.load_module("hwprof.predictors.files", "a predictor").load(path)
+    def load(cls, path: Path, device: Device, space: str | None = None) -> Learned:
+        """space: whose choices it will predict.
+
+        Raises InputError for a file that is no predictor, or one that learned from another device or space,
+        EnvironmentUnfitError without its libraries.
+        """
+        predicting = plugins.load_module("hwprof.jobs.predicting", "a predictor")
+        trained = predicting.load(path)
+        if trained.origin is not None:
+            predicting.require(trained.origin, space, device.name)
         where = (device.name, device.backend, device.threads, device.batch, device.precision)
-        return cls(predictor, Metadata(*where, protocol=f"predicted by {path.name}"))
+        return cls(trained.predictor, Metadata(*where, protocol=f"predicted by {path.name}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +74,24 @@ class Built:
 def operator_table(found: Operators, source: Workbench | Learned, numeric: Sequence[NumericAttribute] = ()) -> Built:
     """Each operator measured, or predicted, as a network of its own. Raises the error of the first that cannot be."""
     if isinstance(source, Learned):
+        _require_of_graphs(source, found)
         return Built(build.build_from_predictions(found, source.predictor.predict, source.metadata, numeric))
     measured = measure([single for _, single in found], source)
     rows = [(o.op, o.attributes, m) for (o, _), m in zip(found, measured, strict=True)]
     return Built(build.build_from_measurements(rows, numeric), _unconverged(measured))
+
+
+def _require_of_graphs(source: Learned, found: Operators) -> None:
+    """Raises InputError for a predictor that takes nothing but architectures."""
+    try:
+        source.predictor.predict([single for _, single in found[:1]])
+    except UnknownOperatorError:
+        raise
+    except InputError:
+        raise InputError(
+            f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical or "
+            "gcn, or --rows choices"
+        ) from None
 
 
 def choice_table(

@@ -5,13 +5,16 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hwprof import onnx_io
+from hwprof import onnx_io, plugins, sampling
 from hwprof.__main__ import run
 from hwprof.builder import GraphBuilder
+from hwprof.jobs import predicting
 from hwprof.latency_table import LatencyTable
 from hwprof.latency_table.build import with_space
+from hwprof.predictors.lut import LutPredictor
 from tests.latency_table.tables import choices, staircase
 
 DEVICE = ("--device", "roofline-edge-gpu")
@@ -146,6 +149,31 @@ def test_a_table_of_another_space_is_refused(refused):
     table.save("t.json")
     line = refused("check", "t.json", "--space", "nasbench201", "-d", "cpu-1t")
     assert line == "hwprof: the table holds choices of the space fbnet, not of nasbench201"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> None:
+    """Predictor files that learned from a device `roofline-edge-gpu` and the nasbench201 space."""
+    space = plugins.load("space", "nasbench201")
+    archs = sampling.random_archs(space, 40, np.random.default_rng(0))
+    ms = np.array([1 + 0.1 * sum(arch) for arch in archs])
+    origin = predicting.Origin(
+        "lut", "d", "", "roofline-edge-gpu", "nasbench201", "", "imported", 40, 1.0, 4.0, 1.0, 0.5, 2.0
+    )  # fmt: skip
+    predicting.save(predicting.Trained(LutPredictor(space).fit(archs, ms), origin), tmp_path / "lut.hwp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("bert_tiny", "-d", "cpu-1t"), "the predictor is of device 'roofline-edge-gpu', not 'cpu-1t'"),
+        (("--space", "fbnet", "--rows", "choices", *DEVICE), "the predictor is of space 'nasbench201', not 'fbnet'"),
+        (("bert_tiny", *DEVICE), "takes architectures, not single operators; take physical or gcn, or --rows choices"),
+    ],
+)
+@pytest.mark.usefixtures("trained")
+def test_a_predictor_of_something_else_fills_no_table(refused, arguments, reason):
+    assert reason in refused("build", *arguments, "--predictor", "lut.hwp", "-o", "t.json")
 
 
 def test_a_missing_table_is_refused(refused):
