@@ -58,7 +58,7 @@ SEED = 0
 class Plan:
     """How much work each part gets; `search_digits` are halved, one half for the weights."""
 
-    measured: int = 60
+    measured: int = 40
     search_digits: int = 3000
     warm_up: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=4, rate=0.1))
     search: SearchSettings = field(
@@ -66,6 +66,7 @@ class Plan:
     )
     retrain: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=3, rate=0.1))
     retrainings: int = 2
+    random_networks: int = 2  # of the space, trained and measured as the derived ones are
 
 
 QUICK = Plan(
@@ -75,6 +76,7 @@ QUICK = Plan(
     search=SearchSettings(TrainSettings(epochs=1, batch=16), architecture_rate=0.3),
     retrain=TrainSettings(epochs=1, batch=16),
     retrainings=1,
+    random_networks=1,
 )
 
 
@@ -109,6 +111,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsearched:
+    """A random network of the space; `accuracies`: percent, by seed."""
+
+    genotype: str
+    measured: Timed
+    accuracies: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyModel:
     """measured_ms: [n], of random networks. `left_out_error` is relative."""
 
@@ -116,6 +127,15 @@ class LatencyModel:
     predictor: PhysicalPredictor
     measured_ms: np.ndarray
     left_out_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Searches, in the order of their strengths, and what no search found."""
+
+    model: LatencyModel
+    rows: list[Row]
+    unsearched: list[Unsearched]
 
 
 # -- data --------------------------------------------------------------------------------------------
@@ -182,7 +202,7 @@ def latency_model(measure: Measure, plan: Plan) -> LatencyModel:
 # -- search ------------------------------------------------------------------------------------------
 
 
-def run(measure: Measure, plan: Plan, data: tuple[Examples, Examples]) -> tuple[LatencyModel, list[Row]]:
+def run(measure: Measure, plan: Plan, data: tuple[Examples, Examples]) -> Results:
     model = latency_model(measure, plan)
     say(f"predictor {model.left_out_error:.1%}; relaxed as {model.latency.method}: {model.latency.expected_error_}")
     training, test = data
@@ -190,15 +210,16 @@ def run(measure: Measure, plan: Plan, data: tuple[Examples, Examples]) -> tuple[
     warm = Supernet(SPACE, PARTIAL, seed=SEED)
     train(warm, halves[0], plan.warm_up)
     found = {strength: timed_search(strength, copy.deepcopy(warm), halves, model, plan) for strength in STRENGTHS}
-    archs = list(dict.fromkeys(result.arch for result, _ in found.values()))
+    drawn = sampling.random_archs(SPACE, plan.random_networks, np.random.default_rng([SEED, 1]))
+    archs = list(dict.fromkeys([*(result.arch for result, _ in found.values()), *drawn]))
     accuracies = {arch: retrained(arch, training, test, plan) for arch in archs}
-    graphs = [replace(SPACE.graph(arch), name=f"derived {i}") for i, arch in enumerate(archs)]
+    graphs = [replace(SPACE.graph(arch), name=f"final {i}") for i, arch in enumerate(archs)]
     measured = dict(zip(archs, measure(graphs, ProtocolSettings(budget_s=20)), strict=True))
     rows = [
         row(strength, result, measured[result.arch], accuracies[result.arch], seconds)
         for strength, (result, seconds) in found.items()
     ]
-    return model, rows
+    return Results(model, rows, [Unsearched(SPACE.format(a), measured[a], accuracies[a]) for a in drawn])
 
 
 def start_ms(model: LatencyModel) -> float:
@@ -249,8 +270,9 @@ def row(strength: float, found: Found, measured: Timed, accuracies: list[float],
 # -- report ------------------------------------------------------------------------------------------
 
 
-def page(setup: str, where: str, tested: int, model: LatencyModel, rows: Sequence[Row], plan: Plan) -> str:
+def page(setup: str, where: str, tested: int, results: Results, plan: Plan) -> str:
     """Markdown. setup: the data; where: the latencies are from; tested: how many digits."""
+    model, rows = results.model, results.rows
     error, ms, free = model.latency.expected_error_, model.measured_ms, rows[0]
     lines = [
         f"`{COMMAND}`",
@@ -272,12 +294,15 @@ def page(setup: str, where: str, tested: int, model: LatencyModel, rows: Sequenc
         "| strength | measured, ms | against 0 | accuracy, % | expected, ms | derived, ms | gap, ms | skips | |",
         "|---|---|---|---|---|---|---|---|---|",
         *(line(r, free) for r in rows),
+        *(unsearched_line(u, free) for u in results.unsearched),
         "",
         "Accuracy: of the derived network trained on its own, mean of "
         f"{plan.retrainings} seeds; its standard error from {tested} digits is about "
-        f"{100 * binomial_error(free.accuracy / 100, tested):.2f} points. Expected, derived: the latency that the loss "
-        "saw at the end, and that of the derived network, both predicted. A search is called collapsed when no "
-        "convolution is left in its normal cell.",
+        f"{100 * binomial_error(free.accuracy / 100, tested):.2f} points. The digits tested on chose nothing but "
+        "the row of the second goal below. One search for each strength, all from the same warmed-up weights and "
+        "batches; random: networks of the space that no search found, trained the same. Expected, derived: the "
+        "latency that the loss saw at the end, and that of the derived network, both predicted. A search is called "
+        "collapsed when no convolution is left in its normal cell.",
         "",
         *verdicts(rows),
         "",
@@ -295,6 +320,13 @@ def line(r: Row, free: Row) -> str:
         f"| {r.strength:g} | {r.measured.ms:.4f} ({r.measured.low:.4f} to {r.measured.high:.4f}) | "
         f"{r.measured.ms / free.measured.ms - 1:+.1%} | {r.accuracy:.2f} | {r.expected:.4f} | {r.derived:.4f} | "
         f"{r.gap:+.4f} | {r.skips:.0%} | {'collapsed' if r.collapsed else ''} |"
+    )
+
+
+def unsearched_line(u: Unsearched, free: Row) -> str:
+    return (
+        f"| random | {u.measured.ms:.4f} ({u.measured.low:.4f} to {u.measured.high:.4f}) | "
+        f"{u.measured.ms / free.measured.ms - 1:+.1%} | {np.mean(u.accuracies):.2f} | | | | | |"
     )
 
 
@@ -353,10 +385,11 @@ def main() -> None:
     if arguments.quick:
         training, test = (Examples(part.images[:64], part.labels[:64]) for part in (training, test))
     measure, where = (calculate, "analytic, NOT measured") if arguments.analytic else (measure_here, "cpu-1t, measured")
-    model, rows = run(measure, plan, (training, test))
+    results = run(measure, plan, (training, test))
+    model, rows = results.model, results.rows
     arguments.out.mkdir(parents=True, exist_ok=True)
     setup = f"{data}, {len(training)} digits to train and {len(test)} to test"
-    text = page(setup, where, len(test), model, rows, plan)
+    text = page(setup, where, len(test), results, plan)
     (arguments.out / "README.md").write_text(text, encoding="utf-8")
     record = {
         "command": COMMAND,
@@ -366,6 +399,7 @@ def main() -> None:
         "predictor": {"measured_ms": model.measured_ms.tolist(), "left_out_error": model.left_out_error},
         "relaxation": {"method": model.latency.method, **asdict(model.latency.expected_error_)},
         "rows": [asdict(r) for r in rows],
+        "random": [asdict(u) for u in results.unsearched],
     }
     (arguments.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     plot(rows, arguments.out / "search.svg")
