@@ -21,6 +21,7 @@ from hwprof.interfaces import SearchSpace
 from hwprof.predictors import shares
 from hwprof.predictors.base import (
     LatencyPredictor,
+    Settings,
     State,
     architectures,
     checked_latencies,
@@ -106,13 +107,12 @@ class PhysicalPredictor(LatencyPredictor):
         arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
         if self.process_ is not None:
             arrays |= self.process_.arrays()
-        settings = {"least_ms": self.least_ms_, "quantities": list(QUANTITIES)}
-        return State({**settings, "terms": shares.terms_to_record(self.terms_)}, arrays)
+        settings = {"least_ms": self.least_ms_, **columns(), "terms": shares.terms_to_record(self.terms_)}
+        return State(settings, arrays)
 
     def restore(self, state: State) -> Self:
         settings = state.settings
-        if settings["quantities"] != list(QUANTITIES):
-            raise ValueError("its quantities are those of another version of hwprof; train it again")
+        require_columns(settings)
         self.least_ms_ = float(settings["least_ms"])
         self.terms_ = shares.terms_from(settings["terms"], state.arrays)
         self.errors_ = state.arrays["errors"]
@@ -140,6 +140,17 @@ class PhysicalPredictor(LatencyPredictor):
         return residuals
 
 
+def columns() -> dict[str, list[str]]:
+    """What the columns of an encoded row mean, for a file."""
+    return {"executions": list(HYPOTHESES), "quantities": list(QUANTITIES)}
+
+
+def require_columns(settings: Settings) -> None:
+    """Raises ValueError when they were made by a version whose rows have other columns."""
+    if any(settings.get(name) != names for name, names in columns().items()):
+        raise ValueError("its quantities are those of another version of hwprof; train it again")
+
+
 def candidates(encoded: np.ndarray, hypotheses: Sequence[str]) -> dict[str, shares.Candidate]:
     """What each hypothesis says the latency is a sum of, and how likely it is before any measurement."""
     return {
@@ -162,8 +173,8 @@ def _quantities(encoded: np.ndarray, hypothesis: str) -> np.ndarray:
     """
     quantities = by_hypothesis(encoded)[:, HYPOTHESES.index(hypothesis)]
     early = quantities[:, _EARLY]
-    columns = [early, quantities[:, _TOTALS] - early, quantities[:, _KINDS]]
-    return np.hstack([*columns, quantities[:, _PATH]] if hypothesis == "path" else columns)
+    found = [early, quantities[:, _TOTALS] - early, quantities[:, _KINDS]]
+    return np.hstack([*found, quantities[:, _PATH]] if hypothesis == "path" else found)
 
 
 def _free(hypothesis: str) -> np.ndarray:

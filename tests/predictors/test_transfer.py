@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -62,6 +64,15 @@ def test_the_sources_travel_in_the_file(tmp_path, graphs, sources):
     again = files.load(tmp_path / "x.hwp")
     assert again.seed == 4
     assert np.array_equal(again.predict(graphs), predictor.predict(graphs))
+
+
+@pytest.mark.parametrize("name", ["quantities", "executions"])
+def test_a_state_whose_rows_had_other_columns_is_refused(graphs, sources, name):
+    predictor = TransferPredictor(sources).fit(graphs[:10], latencies(graphs, 0.1, 2e-6)[:10])
+    state = predictor.state()
+    older = replace(state, settings={key: value for key, value in state.settings.items() if key != name})
+    with pytest.raises(ValueError, match="those of another version of hwprof; train it again"):
+        TransferPredictor().restore(older)
 
 
 def test_transfer_from_nowhere_is_refused(graphs):
