@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/predict_others.py [DATA_FOLDER]
 
-DATA_FOLDER defaults to ../shared/data beside the repository; it takes six to ten minutes of one core.
+DATA_FOLDER defaults to ../shared/data beside the repository; it takes about fifteen minutes of one core.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hwprof.interfaces import Arch, SearchSpace
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.lut import LutPredictor
 from hwprof.predictors.physical import PhysicalPredictor
+from hwprof.predictors.transfer import TransferPredictor
 from hwprof.predictors.xgboost import XGBoostPredictor
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,20 @@ NB201_DEVICES = (
 FBNET_DEVICES = ("1080ti_1", "2080ti_64", "gold_6240", "silver_4114", "samsung_s7", "essential_ph_1")
 OFA_DEVICES = ("2080ti_1", "2080ti_64", "v100_1", "v100_64")
 GOALS = {10: 5.0, 20: 4.2, 50: 3.9, 100: 3.5}  # mean MAPE over the NAS-Bench-201 devices
+COVERAGE_GOAL = (87, 93)  # percent, at 20 and 100
+# MAPE at N = 10 and 100 that a physical fit is said to reach; for OFA the devices are
+# alike, not the same, and batch 1 is held to the upper ends of 5 to 9 and 3 to 7.
+KNOWN = {
+    ("hat", "cpu_raspberrypi wmt14ende"): (0.9, 0.6),
+    ("hat", "cpu_xeon wmt14ende"): (5.3, 4.1),
+    ("hat", "gpu_titanxp wmt14ende"): (3.1, 1.8),
+    ("ofa_mbv3", "2080ti_1"): (9.0, 7.0),
+    ("ofa_mbv3", "2080ti_64"): (1.3, 0.9),
+    ("ofa_mbv3", "v100_1"): (9.0, 7.0),
+    ("ofa_mbv3", "v100_64"): (1.3, 0.9),
+}
+MANY = 1500  # networks from which boosted trees show what the rest of a HAT data set's scatter allows
+SOURCE_NETWORKS, POOL, TRANSFERRED, ALONE = 100, 300, 5, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class Row:
     predictor: str
     n: int
     mape: float
+    median_error: float
     within_5: float
     within_10: float
     kendall: float
@@ -135,12 +151,13 @@ def _networks(
 
 
 def evaluate(
-    networks: Networks, device: str, name: str, make: Callable[[], LatencyPredictor], X: np.ndarray, n: int
-) -> Row:
-    """The mean figures of `SEEDS` random training sets of n networks, on `TEST_NETWORKS` others."""
+    networks: Networks, device: str, name: str, make: Callable[[], LatencyPredictor], X: np.ndarray, n: int,
+    seeds: int = SEEDS,
+) -> Row:  # fmt: skip
+    """The mean figures of random training sets of n networks, on `TEST_NETWORKS` others."""
     y = networks.latencies_ms[device]
     figures = []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         order = np.random.default_rng([seed, n]).permutation(len(y))
         train, test = order[:n], order[n : n + TEST_NETWORKS]
         start = time.perf_counter()
@@ -151,7 +168,8 @@ def evaluate(
         low, high = predictor.predict_interval(X[test], 0.9)
         figures.append(
             (
-                metrics.mape(y[test], predicted), metrics.within(y[test], predicted, 5),
+                metrics.mape(y[test], predicted), 100 * float(np.median(np.abs(predicted / y[test] - 1))),
+                metrics.within(y[test], predicted, 5),
                 metrics.within(y[test], predicted, 10), metrics.kendall(y[test], predicted),
                 metrics.spearman(y[test], predicted), metrics.coverage(y[test], low, high),
                 fitted - start, (end - fitted) / len(test) * 1e6,
@@ -169,7 +187,43 @@ def run(folder: Path) -> list[Row]:
             print(rows[-1], file=sys.stderr)
         if networks.name == "nasbench201":
             rows += _baselines(networks)
+        if networks.name == "hat":
+            device = next(iter(networks.latencies_ms))
+            rows.append(evaluate(networks, device, "xgboost", XGBoostPredictor, networks.archs, MANY, seeds=1))
+        if networks.name in ("nasbench201", "fbnet"):
+            rows += _transferred(networks)
     return rows
+
+
+def _transferred(networks: Networks) -> list[Row]:
+    """Few networks of each device, the others being a prior for it, and more of them at random without the others."""
+    figures: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+    for seed in range(SEEDS):
+        order = np.random.default_rng([seed, SOURCE_NETWORKS]).permutation(len(networks.archs))
+        there, pool, test = np.split(order, [SOURCE_NETWORKS, SOURCE_NETWORKS + POOL])
+        rows = networks.encoded
+        sources = {d: PhysicalPredictor().fit(rows[there], ms[there]) for d, ms in networks.latencies_ms.items()}
+        for device, y in networks.latencies_ms.items():
+            transfer = TransferPredictor([source for d, source in sources.items() if d != device], seed=seed)
+            known = np.concatenate([pool, test[:TEST_NETWORKS]])
+            X = np.column_stack([rows[known], *(source.predict(rows[known]) for source in transfer.sources)])
+            chosen = transfer.informative(X[:POOL], TRANSFERRED)
+            for name, predictor, given, train in (
+                ("transfer", transfer, X, chosen),
+                ("transfer, random", transfer, X, np.arange(TRANSFERRED)),
+                ("alone", PhysicalPredictor(), rows[known], np.arange(ALONE)),
+            ):
+                predictor.fit(given[train], y[known[train]])
+                measured, tested = y[known[POOL:]], given[POOL:]
+                covered = metrics.coverage(measured, *predictor.predict_interval(tested, 0.9))
+                mape = metrics.mape(measured, predictor.predict(tested))
+                figures.setdefault((device, name, len(train)), []).append((mape, covered))
+    unknown = float("nan")
+    return [
+        Row(networks.name, device, name, n, mape, *[unknown] * 5, covered, *[unknown] * 3)
+        for (device, name, n), found in figures.items()
+        for mape, covered in [np.mean(found, axis=0).tolist()]
+    ]
 
 
 def _every(folder: Path) -> Iterable[Networks]:
@@ -216,9 +270,53 @@ def summary(rows: Sequence[Row]) -> str:
             cells.append(f"{_mean(others, 'mape'):.1f}" if others else "")
         cells += [f"{_mean(ours, 'floor'):.2f}", f"{_mean(ours, 'coverage_90'):.1f}", f"{_mean(ours, 'within_10'):.0f}"]
         lines.append(f"| {n} | {' | '.join(cells)} | {_mean(ours, 'kendall'):.3f} |")
+    lines += ["", *_goal_lines(rows)]
     lines += ["", "## Physical, each device", "", _device_header(), "|---" * (3 + 2 * len(SIZES)) + "|"]
     keys = dict.fromkeys((row.space, row.device) for row in rows)
     return "\n".join([*lines, *(_device_line(rows, *key) for key in keys)]) + "\n"
+
+
+def _goal_lines(rows: Sequence[Row]) -> list[str]:
+    """The other goals against what was measured, those not met included."""
+    lines = [
+        "## Goals", "",
+        f"HAT's scatter has heavy tails: beside the MAPE stand the median error and what boosted trees reach from "
+        f"{MANY} networks. OFA is held to figures of devices that are alike, at batch 1 to their upper ends.", "",
+        "| what | measured | goal | |", "|---|---|---|---|",
+    ]  # fmt: skip
+    physical = [row for row in rows if row.predictor == "physical"]
+    for n, goal in GOALS.items():
+        mape = _mean([row for row in physical if row.space == "nasbench201" and row.n == n], "mape")
+        lines.append(_goal(f"nasbench201, MAPE at {n}", f"{mape:.2f}", f"at most {goal}", mape <= goal))
+    least, most = COVERAGE_GOAL
+    for n in (20, 100):
+        covered = [row.coverage_90 for row in physical if row.n == n]
+        text = f"{np.mean(covered):.1f} ({min(covered):.0f} to {max(covered):.0f})"
+        what = f"coverage at {n}, mean and range of {len(covered)} latencies"
+        lines.append(_goal(what, text, f"{least} to {most}", least <= np.mean(covered) <= most))
+    for (space, device), known in KNOWN.items():
+        ours = {row.n: row for row in physical if (row.space, row.device) == (space, device)}
+        many = [f"; trees {r.mape:.1f}" for r in rows if (r.space, r.device, r.n) == (space, device, MANY)]
+        for n, goal in zip((10, 100), known, strict=True):
+            text = f"{ours[n].mape:.2f} (median {ours[n].median_error:.2f}{''.join(many)})"
+            lines.append(_goal(f"{space} {device}, MAPE at {n}", text, f"{goal}", ours[n].mape <= goal))
+    for space in ("nasbench201", "fbnet"):
+        found = {
+            name: [row for row in rows if (row.space, row.predictor) == (space, name)]
+            for name in ("transfer", "transfer, random", "alone")
+        }
+        mape = {name: _mean(those, "mape") for name, those in found.items()}
+        what = f"{space}, transfer: MAPE with {TRANSFERRED} informative networks against {ALONE} random ones alone"
+        text = (
+            f"{mape['transfer']:.2f} ({TRANSFERRED} random: {mape['transfer, random']:.2f}; coverage "
+            f"{_mean(found['transfer'], 'coverage_90'):.0f})"
+        )
+        lines.append(_goal(what, text, f"{mape['alone']:.2f}", mape["transfer"] <= mape["alone"]))
+    return lines
+
+
+def _goal(what: str, measured: str, goal: str, met: bool) -> str:
+    return f"| {what} | {measured} | {goal} | {'met' if met else 'not met'} |"
 
 
 def _device_header() -> str:
