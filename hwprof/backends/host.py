@@ -51,6 +51,14 @@ def peak_activation_bytes(graph: Graph) -> int:
     return peak
 
 
+def last_cache_bytes(root: Path = Path("/")) -> int | None:
+    """Size of the processor's last-level cache; None where no file tells."""
+    folder = root / "sys/devices/system/cpu/cpu0/cache"
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    texts = ("".join(_lines(path / "size")).strip() for path in folder.glob("index*"))
+    return max((int(t[:-1]) * units[t[-1]] for t in texts if t[:-1].isdigit() and t[-1] in units), default=None)
+
+
 def available_bytes(root: Path = Path("/")) -> int | None:
     """Memory that can still be had: the system's, or less under a cgroup's limit. None where no file tells."""
     rooms = [room for room in (_system_room(root), *_cgroup_rooms(root)) if room is not None]

@@ -109,6 +109,7 @@ class OnnxRuntimeBackend:
         """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for a
         provider that is not installed and for too little memory."""
         settings = _settings(device)
+        options.require_onnx(graph, device)
         host.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, _plain_errors(graph):
             file, dimensions = _locate(graph, Path(folder))

@@ -19,7 +19,7 @@ from typing import Any
 
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
-from hwprof.measure import blocks, cores
+from hwprof.measure import blocks, cores, disturbance
 
 _CPU = Path("/sys/devices/system/cpu")
 _MOST_PRESSURE = 10.0  # % of the last 10 s in which some task waited for a core
@@ -89,6 +89,19 @@ def preflight(device: Device) -> list[Check]:
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),
     ]  # fmt: skip
+
+
+def accelerator_checks(state: Mapping[str, Any] | None) -> list[Check]:
+    """state: a `DeviceState` as a record, None where the device is the host or shows nothing."""
+    if state is None:
+        return []
+    clock, degrees, power = (state[key] for key in ("clock_mhz", "temperature_c", "power_w"))
+    shown = ((clock, "MHz"), (degrees, "degrees C"), (power, "W"))
+    found = ", ".join(f"{value:.0f} {unit}" for value, unit in shown if value is not None) or "shows nothing"
+    causes = sorted(set(state["throttled"]) & disturbance.THROTTLING)
+    if causes:
+        return [Check("accelerator", Fitness.WARNING, f"{found}; held down: {', '.join(causes)}", "let it cool down")]
+    return [Check("accelerator", Fitness.OK, found)]
 
 
 def require_fit(checks: list[Check], allow_unfit: bool) -> list[str]:
