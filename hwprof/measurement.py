@@ -257,6 +257,19 @@ class Measurement:
         names = dict.fromkeys(name for p in self.processes for name in p.figures)
         return {n: float(np.median([p.figures[n] for p in self.processes if n in p.figures])) for n in names}
 
+    @property
+    def device_state(self) -> dict[str, float]:
+        """Medians over the blocks that count of what the accelerator said of itself, and the share of readings in
+        which a cause (power limit, ...) held its clock down; empty for the host."""
+        states = [s for p in self.processes for b in p.kept for s in b.states]
+        found: dict[str, float] = {}
+        for name in ("clock_mhz", "memory_clock_mhz", "power_w", "temperature_c"):
+            shown = [value for s in states if (value := getattr(s, name)) is not None]
+            found |= {name: float(np.median(shown))} if shown else {}
+        for cause in sorted({c for s in states for c in s.throttled}):
+            found[f"{cause.replace(' ', '_')}_share"] = sum(cause in s.throttled for s in states) / len(states)
+        return found
+
     def to_record(self, with_processes: bool = True) -> dict[str, Any]:
         """JSON-ready; `from_record` reads it back."""
         record = {f.name: getattr(self, f.name) for f in fields(self)}

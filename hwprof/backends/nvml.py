@@ -5,7 +5,9 @@ https://docs.nvidia.com/deploy/nvml-api
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pynvml
 
@@ -30,6 +32,11 @@ class GpuSensors:
         pynvml.nvmlInit()
         self._gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
 
+    def hardware(self) -> Mapping[str, Any]:
+        """What does not change, without serial numbers."""
+        memory_bytes = pynvml.nvmlDeviceGetMemoryInfo(self._gpu).total
+        return {"gpu": str(pynvml.nvmlDeviceGetName(self._gpu)), "gpu_memory_gib": round(memory_bytes / 2**30)}
+
     def read(self) -> DeviceState:
         """What the GPU shows now; a virtual or older one may lack some of it."""
         return DeviceState(
@@ -45,6 +52,16 @@ class GpuSensors:
 def throttle_causes(bits: int) -> tuple[str, ...]:
     """The causes in NVML's bit set that hold a clock down, in words, each once."""
     return tuple(dict.fromkeys(cause for bit, cause in _REASONS.items() if bits & bit))
+
+
+def gpu_of(index: int) -> str:
+    """The UUID of the GPU that CUDA counts as `index`, for runtimes that do not tell it. Raises pynvml.NVMLError."""
+    pynvml.nvmlInit()
+    visible = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    chosen = visible[index] if index < len(visible) else str(index)
+    if not chosen.isdigit():
+        return chosen
+    return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(chosen))))
 
 
 def driver_version() -> str | None:

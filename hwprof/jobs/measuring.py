@@ -229,7 +229,10 @@ class _Job:
         evidence = Evidence(hello["evidence"])
         if evidence is not Evidence.MEASURED:
             warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
-        warnings = [*warnings, *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit)]
+        warnings = [
+            *warnings,
+            *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit),
+        ]
         snapshot = environment.snapshot(device) | {"overhead": overhead, "accelerator": hello["state"]}
         snapshot["hardware"] |= hello["hardware"]
         stamped, plain = overhead["empty_ns"]

@@ -5,16 +5,29 @@ x is [batch, channels, *space] where a function speaks of space.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-_TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
-_MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
-_AVERAGE_POOLS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_CONVOLUTIONS: Mapping[int, Callable[..., Tensor]] = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+_TRANSPOSED: Mapping[int, Callable[..., Tensor]] = {
+    1: torch.conv_transpose1d,
+    2: torch.conv_transpose2d,
+    3: torch.conv_transpose3d,
+}
+_MAX_POOLS: Mapping[int, Callable[..., Tensor]] = {
+    1: functional.max_pool1d,
+    2: functional.max_pool2d,
+    3: functional.max_pool3d,
+}
+_AVERAGE_POOLS: Mapping[int, Callable[..., Tensor]] = {
+    1: functional.avg_pool1d,
+    2: functional.avg_pool2d,
+    3: functional.avg_pool3d,
+}
 Sizes = Sequence[int]
 
 
@@ -49,10 +62,15 @@ def transposed_convolution(
     return _TRANSPOSED[rank](x, weight, bias, strides, list(pads[:rank]), extra, groups, dilations)
 
 
+def pads_inside(pads: Sizes, kernel: Sizes) -> bool:
+    """Whether PyTorch's pooling takes the pads itself: equal on both sides and at most half of the window."""
+    return is_symmetric(pads) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
+
+
 def max_pool(x: Tensor, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: Sizes, ceil: bool) -> Tensor:
     """The largest of each window."""
     rank = len(kernel)
-    if not is_symmetric(pads) or any(2 * p > k for p, k in zip(pads, kernel, strict=False)):
+    if not pads_inside(pads, kernel):
         x, pads = pad_space(x, pads, float("-inf")), [0] * len(pads)
     return _MAX_POOLS[rank](x, kernel, strides, list(pads[:rank]), dilations, ceil)
 
@@ -60,11 +78,11 @@ def max_pool(x: Tensor, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: S
 def average_pool(
     x: Tensor, counted: Tensor | None, kernel: Sizes, strides: Sizes, pads: Sizes, ceil: bool, with_padding: bool
 ) -> Tensor:
-    """The mean of each window. counted: the share of each window that is no padding, where pads are unequal and
-    do not count."""
+    """The mean of each window. counted: the share of each window that is no padding, where padding does not count
+    and PyTorch's pooling cannot take the pads itself."""
     rank = len(kernel)
     pool = _AVERAGE_POOLS[rank]
-    if is_symmetric(pads):
+    if pads_inside(pads, kernel):
         return pool(x, kernel, strides, list(pads[:rank]), ceil, with_padding)
     mean = pool(pad_space(x, pads), kernel, strides, [0] * rank, ceil, True)
     return mean if counted is None else mean / counted
@@ -102,9 +120,14 @@ def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
     return torch.clamp(x * alpha + beta, 0.0, 1.0)
 
 
-def clip(x: Tensor, low: Tensor | float | None, high: Tensor | float | None) -> Tensor:
-    """The copy of x within the bounds that are given."""
+def clip(x: Tensor, low: Any, high: Any) -> Tensor:
+    """X within the bounds that are given: numbers, tensors of one element or None."""
     return x if low is None and high is None else torch.clamp(x, low, high)
+
+
+def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
+    """PyTorch's own has no parameters."""
+    return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
@@ -175,6 +198,11 @@ def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
     return picked.reshape(*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
 
 
+def gathered_elements(x: Tensor, axis: int, indices: Tensor) -> Tensor:
+    """Indices below 0 count from the end."""
+    return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
+
+
 def squeezed(x: Tensor, axes: Sizes) -> Tensor:
     """Without the axes, each of length 1."""
     return torch.squeeze(x, tuple(axes)) if axes else torch.squeeze(x)
@@ -211,9 +239,9 @@ class Lstm(nn.Module):
         with_bias, both_ways = len(first) > 2, len(weights) > 1
         self._directions = len(weights)
         self.lstm = nn.LSTM(first[0].shape[1], size, bias=with_bias, bidirectional=both_ways, dtype=first[0].dtype)
-        with torch.no_grad():
-            for slot, value in zip(self.lstm.parameters(), (w for way in weights for w in way), strict=True):
-                slot.copy_(value)
+        self.lstm.requires_grad_(False)
+        for slot, value in zip(self.lstm.parameters(), (w for way in weights for w in way), strict=True):
+            slot.copy_(value)
 
     def forward(
         self, x: Tensor, hidden: Tensor | None = None, cell: Tensor | None = None

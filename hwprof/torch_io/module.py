@@ -80,7 +80,7 @@ class _Translator:
         values = [self._value(name) if name else None for name in node.inputs]
         call = translate(Call(node, self._graph, values, self._floats))
         if not any(isinstance(v, fx.Node) for v in values):
-            return self._keep(node, self._computed(node, call))
+            return self._keep(node, _computed(call))
         made = self._made(f"n{place}", call)
         if not (
             call.function in _TUPLES or isinstance(call.function, functions.Lstm)
@@ -109,10 +109,6 @@ class _Translator:
             )
         else:
             raise UnknownOperatorError(f"operator {title(node)} should have been folded when the network was loaded")
-
-    def _computed(self, node: Node, call: TorchCall) -> Any:
-        with torch.inference_mode(mode=False), torch.no_grad():
-            return call.function(*call.args, **call.kwargs)
 
     def _keep(self, node: Node, result: Any) -> None:
         results = result if isinstance(result, tuple | list) else (result,)
@@ -144,3 +140,8 @@ class _Translator:
     def _node(self, name: str) -> fx.Node:
         value = self._value(name)
         return value if isinstance(value, fx.Node) else self._stored(value)
+
+
+def _computed(call: TorchCall) -> Any:
+    with torch.inference_mode(mode=False), torch.no_grad():
+        return call.function(*call.args, **call.kwargs)

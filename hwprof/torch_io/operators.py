@@ -124,7 +124,7 @@ def translate(call: Call) -> TorchCall:
 
 
 def _plain(function: Callable[..., Any], **attributes: float) -> Rule:
-    """All inputs in their order; attributes by name with their defaults, in the order in which the function wants them."""
+    """All inputs in their order; attributes with their defaults, in the order in which the function wants them."""
 
     def rule(call: Call) -> TorchCall:
         return TorchCall(function, (*call.tensors, *(call.attribute(k, v) for k, v in attributes.items())))
@@ -221,23 +221,25 @@ def _average_pool(call: Call) -> TorchCall:
         raise call.error("with dilations has no counterpart in PyTorch")
     ceil, with_padding = bool(call.attribute("ceil_mode", 0)), bool(call.attribute("count_include_pad", 0))
     counted = None
-    if not functions.is_symmetric(pads) and not with_padding:
+    if not functions.pads_inside(pads, kernel) and not with_padding:
         ones = torch.ones(1, 1, *call.shape()[2:], dtype=call.floats)
         counted = functions.average_pool(ones, None, kernel, strides, pads, ceil, True)
     return TorchCall(functions.average_pool, (call.tensor(0), counted, kernel, strides, pads, ceil, with_padding))
 
 
 def _resize(call: Call) -> TorchCall:
-    """Of images by whole sizes, in the two ways that PyTorch has."""
+    """Images enlarged by whole factors, in the two ways that PyTorch has."""
     mode = call.attribute("mode", "nearest")
     how = call.attribute("coordinate_transformation_mode", "half_pixel")
-    size = call.graph.shape(call.node.outputs[0])[2:]
-    if mode == "nearest" and (how == "asymmetric" or call.node.op == "Upsample"):
-        return TorchCall(functional.interpolate, (call.tensor(0), size), {"mode": "nearest"})
-    if mode == "linear" and how in ("half_pixel", "pytorch_half_pixel", "align_corners") and len(size) == 2:
+    old, new = call.shape()[2:], call.graph.shape(call.node.outputs[0])[2:]
+    is_usual = all(n % o == 0 for n, o in zip(new, old, strict=True)) and not call.attribute("antialias", 0)
+    floors = call.node.op == "Upsample" or (how, call.attribute("nearest_mode")) == ("asymmetric", "floor")
+    if is_usual and mode == "nearest" and floors:
+        return TorchCall(functional.interpolate, (call.tensor(0), new), {"mode": "nearest"})
+    if is_usual and mode == "linear" and len(new) == 2 and how in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         extra = {"mode": "bilinear", "align_corners": how == "align_corners"}
-        return TorchCall(functional.interpolate, (call.tensor(0), size), extra)
-    raise call.error(f"of mode {mode!r}, {how!r} has no counterpart in PyTorch")
+        return TorchCall(functional.interpolate, (call.tensor(0), new), extra)
+    raise call.error(f"of mode {mode!r}, {how!r}, from {list(old)} to {list(new)} has no counterpart in PyTorch here")
 
 
 # -- products ----------------------------------------------------------------------------------------
@@ -313,6 +315,12 @@ def _same(x: Any) -> Any:
     return x
 
 
+def _dropout(call: Call) -> TorchCall:
+    if call.scalar(2) not in (None, False):
+        raise call.error("in training mode is not what runs on a device")
+    return TorchCall(_same, (call.tensor(0),))
+
+
 def _to_output_shape(function: Callable[..., Any]) -> Rule:
     """For operators that are known by the shape of their result."""
 
@@ -359,7 +367,7 @@ def _gather(call: Call) -> TorchCall:
 
 
 def _gather_elements(call: Call) -> TorchCall:
-    return TorchCall(torch.gather, (call.tensor(0), call.attribute("axis", 0), call.tensor(1)))
+    return TorchCall(functions.gathered_elements, (call.tensor(0), call.attribute("axis", 0), call.tensor(1)))
 
 
 def _pad(call: Call) -> TorchCall:
@@ -485,7 +493,7 @@ RULES: Mapping[str, Rule] = {
     "DepthToSpace": _depth_to_space,
     "DequantizeLinear": _dequantize,
     "Div": _division,
-    "Dropout": _first_of(lambda call: TorchCall(_same, (call.tensor(0),))),
+    "Dropout": _first_of(_dropout),
     "Elu": _plain(functional.elu, alpha=1.0),
     "Expand": _to_output_shape(torch.broadcast_to),
     "Flatten": _to_output_shape(torch.reshape),
@@ -512,7 +520,7 @@ RULES: Mapping[str, Rule] = {
     "QuantizeLinear": _quantize,
     "Reshape": _to_output_shape(torch.reshape),
     "Resize": _resize,
-    "Selu": _plain(functional.selu),
+    "Selu": _plain(functions.selu, alpha=1.6732632, gamma=1.0507010),
     "Slice": _slice,
     "Softmax": _softmax,
     "Split": _split,

@@ -11,7 +11,6 @@ the Python around them. A module that torch.export cannot trace is refused with 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import warnings
 import zipfile
@@ -59,7 +58,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
             warnings.simplefilter("ignore")  # of PyTorch's own parts about one another
             program = torch.export.export(module.eval(), args, dict(kwargs))
             torch.export.save(program, path)
-    except Exception as error:  # whatever user code and tracer raise
+    except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
         raise InputError(f"torch.export cannot trace {name!r}: {_first_line(error)}") from None
     finally:
         module.train(was_training)
@@ -212,14 +211,14 @@ def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple
     InputError for a path that leads to nothing and for a factory that fails.
     """
     module_name, _, attribute = spec.partition(":")
-    if os.getcwd() not in sys.path:  # as `python -m` does, so that a user's own package is found
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:  # as `python -m` does, so that a user's own package is found
+        sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
-    except Exception as error:  # whatever user code raises
+    except Exception as error:  # noqa: BLE001 -- whatever user code raises
         raise InputError(f"{spec!r} gives no module: {_first_line(error)}") from None
     if isinstance(made, tuple) and len(made) == 2:
         return made

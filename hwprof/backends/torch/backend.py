@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -118,19 +118,19 @@ def _set_up(asked: Settings, threads: int) -> None:
 
 def _loaded(graph: Graph, batched: Graph, asked: Settings) -> tuple[fx.GraphModule, list[Tensor]]:
     """The module and its inputs, on the device and in its types."""
-    layout = torch.channels_last if asked.options.channels_last else torch.preserve_format
     if torch_io.is_program(graph):
         module, values = torch_io.load_program(graph, asked.floats)
     else:
         module = torch_io.to_module(batched, load_weights(graph), asked.floats)
         values = _inputs(batched, asked)
-    module = module.to(asked.place)
-    if asked.options.channels_last:
-        module = module.to(memory_format=torch.channels_last)
-    return module, [v.to(asked.place, memory_format=layout if v.dim() == 4 else torch.preserve_format) for v in values]
+    module, values = module.to(asked.place), [v.to(asked.place) for v in values]
+    if not asked.options.channels_last:
+        return module, values
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module, [v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for v in values]
 
 
-def _inputs(graph: Graph, asked: Settings) -> Sequence[Tensor]:
+def _inputs(graph: Graph, asked: Settings) -> list[Tensor]:
     arrays: Mapping[str, np.ndarray] = onnx_io.random_inputs(graph)
     return [torch_io.as_tensor(arrays[t.name], t.dtype, asked.floats) for t in graph.inputs]
 
@@ -164,7 +164,7 @@ def _driver_version() -> str | None:
 
 
 def _cudnn_version() -> str | None:
-    version = torch.backends.cudnn.version() if torch.version.cuda else None
+    version = torch.backends.cudnn.version() if torch.version.cuda else None  # type: ignore[no-untyped-call]
     return str(version) if version else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -21,7 +22,9 @@ def prepare(module: nn.Module, inputs: Sequence[Tensor], settings: Settings, thr
     if settings.is_captured:
         return _captured(called, inputs, settings.place)
     if settings.is_compiled:
-        called(*inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch's own parts about one another
+            called(*inputs)
     return lambda: called(*inputs)
 
 
@@ -45,7 +48,7 @@ def compiled(
 def _captured(called: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], place: torch.device) -> Run:
     """A CUDA graph with its inputs and outputs at fixed addresses."""
     with torch.cuda.device(place):
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_RUNS_BEFORE_CAPTURE):

@@ -87,7 +87,7 @@ def _gpu(device: Device, index: int) -> torch.device:
             "install one with CUDA (https://pytorch.org/get-started)"
         )
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:  # no driver, one that is too old, no GPU
         reason = str(error).strip().partition("\n")[0]
         raise EnvironmentUnfitError(f"device {device.name!r}: CUDA does not start: {reason}") from None

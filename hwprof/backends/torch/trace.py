@@ -57,10 +57,11 @@ def read(events: Iterable[Mapping[str, Any]]) -> Trace:
     """events: of a Chrome trace as PyTorch writes it."""
     timed = [e for e in events if e.get("ph") == "X" and "cat" in e]
     launches = {e["args"]["correlation"]: e for e in timed if e["cat"] in _LAUNCHES and "correlation" in _args(e)}
-    kernels = []
-    for event in timed:
-        if event["cat"] in _DEVICE_WORK and (launch := launches.get(_args(event).get("correlation"))):
-            kernels.append(Event(event["name"], launch["ts"], event["dur"], launch["tid"]))
+    kernels = [
+        Event(event["name"], launch["ts"], event["dur"], launch["tid"])
+        for event in timed
+        if event["cat"] in _DEVICE_WORK and (launch := launches.get(_args(event).get("correlation")))
+    ]
     labels = [_event(e) for e in timed if e["cat"] == "user_annotation" and e["name"].startswith(LABEL)]
     calls = [_event(e) for e in timed if e["cat"] == "cpu_op"]
     return Trace(*(sorted(found, key=lambda e: (e.start_us, -e.duration_us)) for found in (labels, calls, kernels)))

@@ -43,7 +43,7 @@ class CudaQueue:
         self._stream = torch.cuda.current_stream(place)
 
     def mark(self) -> torch.cuda.Event:
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(self._stream)
         return event
 
@@ -51,4 +51,4 @@ class CudaQueue:
         torch.cuda.synchronize(self._place)
 
     def elapsed_ns(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
-        return max(1, round(start.elapsed_time(end) * 1e6))  # milliseconds, cut to the events' tick
+        return max(1, round(float(start.elapsed_time(end)) * 1e6))  # milliseconds, cut to the events' tick
