@@ -70,9 +70,7 @@ def resolve(
         made, inputs = _torch_io().from_factory(str(model), shapes)
         return _traced(made, inputs, folder, str(model).rpartition(":")[2])
     known = ", ".join(workloads.names())
-    raise InputError(
-        f"{str(model)!r} is neither an .onnx file nor a workload nor package.module:factory; workloads: {known}"
-    )
+    raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known}")
 
 
 def _traced(module: object, example_inputs: object, folder: Path | None, name: str = "") -> Graph:

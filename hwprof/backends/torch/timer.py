@@ -39,7 +39,7 @@ class TorchTimer:
     ) -> None:  # fmt: skip
         self.warnings = warnings
         self.profiled_ns: float | None = None
-        self._network = network
+        self.network = network
         self._queue = queue
         self._options = options
         self._evict = evict
@@ -50,15 +50,15 @@ class TorchTimer:
         clock, caches = self._options.clock, self._options.caches
         with self._guard(), torch.inference_mode():
             if each or caches == "cold":
-                times = self._timed(n, self._network.run, clock, caches)
+                times = self._timed(n, self.network.run, clock, caches)
                 return times if each else [sum(times)]
             return [self._together(n, clock)]
 
     def outputs(self) -> Mapping[str, np.ndarray]:
         """On the host; half-precision values as float32."""
         with self._guard(), torch.inference_mode():
-            values = [as_array(value) for value in self._network.run()]
-        return dict(zip(self._network.outputs, values, strict=True))
+            values = [as_array(value) for value in self.network.run()]
+        return dict(zip(self.network.outputs, values, strict=True))
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean over n profiled runs. Raises as `open` does."""
@@ -72,7 +72,7 @@ class TorchTimer:
             return {"hot_ns": self._median(n, "host", "hot"), "cold_ns": self._median(n, "host", "cold")}
 
     def _median(self, n: int, clock: str, caches: str) -> float:
-        return float(np.median(self._timed(n, self._network.run, clock, caches)))
+        return float(np.median(self._timed(n, self.network.run, clock, caches)))
 
     def _timed(self, n: int, work: Callable[[], object], clock: str, caches: str) -> list[int]:
         """Latencies, ns, of n single pieces of work."""
@@ -99,7 +99,7 @@ class TorchTimer:
 
     def _together(self, n: int, clock: str) -> int:
         """Time, ns, of n inferences stamped only at both ends; by the host's clock each is waited for."""
-        queue, run = self._queue, self._network.run
+        queue, run = self._queue, self.network.run
         queue.wait()
         if clock == "host":
             start_ns = perf_counter_ns()
@@ -134,14 +134,14 @@ class GpuTimer(TorchTimer):
 
     def figures(self, n: int) -> Mapping[str, float]:
         with self._guard(), torch.inference_mode():
-            held = [value.cpu().pin_memory() for value in self._network.inputs]
-            results = list(self._network.run())
+            held = [value.cpu().pin_memory() for value in self.network.inputs]
+            results = list(self.network.run())
             taken = [torch.empty_like(value, device="cpu", pin_memory=True) for value in results]
             return {
                 "hot_device_ns": self._median(n, "device", "hot"),
                 "cold_device_ns": self._median(n, "device", "cold"),
                 "hot_host_ns": self._median(n, "host", "hot"),
-                "copy_in_ns": self._copied(n, held, self._network.inputs),
+                "copy_in_ns": self._copied(n, held, self.network.inputs),
                 "copy_out_ns": self._copied(n, results, taken),
                 **self._memory.figures(),
             }

@@ -100,8 +100,8 @@ def test_by_the_devices_clock_the_host_hands_over_without_waiting_in_between():
     handed = []
     queue = Behind()
     timer = timer_on(queue)
-    run = timer._network.run
-    timer._network = Network(lambda: (handed.append(perf_counter_ns()), run())[1], [], ["y"])
+    run = timer.network.run
+    timer.network = Network(lambda: (handed.append(perf_counter_ns()), run())[1], [], ["y"])
     timer(5)
     assert handed[-1] - handed[0] < 2 * WORK_NS
 
