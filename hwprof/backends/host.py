@@ -21,13 +21,14 @@ def threads(device: Device) -> int:
     return os.cpu_count() or 1
 
 
-def require_memory(graph: Graph, weight_copies: int) -> None:
+def require_memory(graph: Graph, weight_copies: int, runs_here: bool = True) -> None:
     """Raises EnvironmentUnfitError when the network would not fit.
 
-    `weight_copies`: how often the weights lie in memory while the runtime loads them.
+    `weight_copies`: how often the weights lie in memory while the runtime loads them. `runs_here`: activations lie
+    in the host's memory, too.
     """
     free = available_bytes()
-    needed = weight_copies * graph.weight_bytes + peak_activation_bytes(graph)
+    needed = weight_copies * graph.weight_bytes + (peak_activation_bytes(graph) if runs_here else 0)
     if free is not None and needed > free:
         raise EnvironmentUnfitError(
             f"{graph.name!r} needs about {needed / 1e9:.1f} GB for weights and activations, this machine has "

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from hwprof.measure import disturbance
-from hwprof.measurement import DeviceState
 from hwprof.measure.disturbance import Reading, cause
+from hwprof.measurement import DeviceState
 
 CALM = Reading(wait_ns=0, stolen_ticks=0, clock_khz=2_000_000, throttled=0)
 

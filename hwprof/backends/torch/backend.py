@@ -71,11 +71,12 @@ class TorchBackend:
         memory than the device has, UnknownOperatorError for an operator without a counterpart,
         EnvironmentUnfitError for a GPU or library that is missing."""
         asked = settings.read(device)
-        host.require_memory(graph, _WEIGHT_COPIES)
+        batched = with_batch(graph, device.batch)
+        host.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
         guard = partial(plain_errors, graph.name, asked.place)
         try:
             with guard(), torch.inference_mode():
-                timer = _timer(graph, device, asked, guard)
+                timer = _timer(graph, batched, asked, host.threads(device), guard)
             with guard():
                 yield timer
         finally:
@@ -85,11 +86,10 @@ class TorchBackend:
                 torch.cuda.empty_cache()
 
 
-def _timer(graph: Graph, device: Device, asked: Settings, guard: Any) -> TorchTimer:
-    threads = host.threads(device)
+def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:
+    """graph: with the names of the weights' file; batched: the same as it runs."""
     _set_up(asked, threads)
     held = memory.GpuMemory(asked.place) if asked.is_cuda else None
-    batched = with_batch(graph, device.batch)
     module, inputs = _loaded(graph, batched, asked)
     network = Network(execution.prepare(module, inputs, asked, threads), inputs, graph.outputs)
     queue = CudaQueue(asked.place) if asked.is_cuda else HostQueue()

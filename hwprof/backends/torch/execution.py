@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +58,20 @@ def _captured(called: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor],
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             outputs = called(*inputs)
+    return _Replay(graph, outputs, (called, inputs))
 
-    def run() -> Sequence[Tensor]:
-        graph.replay()
-        return outputs
 
-    return run
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """`held`: what owns the memory at the addresses that the graph reads."""
+
+    graph: torch.cuda.CUDAGraph
+    outputs: Sequence[Tensor]
+    held: tuple[object, ...]
+
+    def __call__(self) -> Sequence[Tensor]:
+        self.graph.replay()
+        return self.outputs
 
 
 def forget_compiled() -> None:
