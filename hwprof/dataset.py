@@ -31,10 +31,17 @@ SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 
+_STATE = pa.struct(
+    {
+        "clock_mhz": pa.float64(), "memory_clock_mhz": pa.float64(), "power_w": pa.float64(),
+        "temperature_c": pa.float64(), "throttled": pa.list_(pa.string()), "energy_mj": pa.float64(),
+    }
+)  # fmt: skip
 _BLOCK = pa.struct(
     {
         "start_ns": pa.int64(), "samples_ns": pa.list_(pa.int64()), "runs_per_sample": pa.int32(),
         "anchors_ns": pa.map_(pa.string(), pa.float64()), "cpu_ns": pa.int64(), "rejected": pa.string(),
+        "states": pa.list_(_STATE),
     }
 )  # fmt: skip
 _PROCESS = pa.struct(
@@ -42,6 +49,7 @@ _PROCESS = pa.struct(
         "round": pa.int32(), "started": pa.string(), "open_ns": pa.int64(), "cold_ns": pa.int64(),
         "warmup_ns": pa.list_(pa.int64()), "warmup": pa.string(), "blocks": pa.list_(_BLOCK),
         "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
+        "figures": pa.map_(pa.string(), pa.float64()),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.graph import Graph
-from hwprof.measurement import Evidence, OperatorTime
+from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
 LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]  # ms, [n_graphs]
@@ -23,6 +23,13 @@ class Timer(Protocol):
         """Runs n inferences back to back. Returns n latencies, ns; with each=False one number: the time of
         all n together, stamped only at both ends (for networks so short that the stamps would show)."""
         ...
+
+
+@runtime_checkable
+class NotedTimer(Protocol):
+    """A timer with something that the reader of its times must be told; one line each."""
+
+    warnings: Sequence[str]
 
 
 class OperatorTimer(Timer, Protocol):
@@ -45,6 +52,37 @@ class OutputTimer(Protocol):
 
     def outputs(self) -> Mapping[str, np.ndarray]:
         """The outputs of one inference, by name."""
+        ...
+
+
+@runtime_checkable
+class FigureTimer(Protocol):
+    """A timer that measures more than the latency: other clocks, cold caches, copies, memory."""
+
+    def figures(self, n: int) -> Mapping[str, float]:
+        """Medians of n runs by name; the name ends with the unit (copy_in_ns, allocated_bytes)."""
+        ...
+
+
+@runtime_checkable
+class MonitoredTimer(Protocol):
+    """A timer whose device has clocks and sensors of its own."""
+
+    def state(self) -> DeviceState | None:
+        """None where the device shows nothing."""
+        ...
+
+
+@runtime_checkable
+class AcceleratorBackend(Protocol):
+    """A backend that may run on something other than the host's processor."""
+
+    def hardware(self, device: Device) -> Mapping[str, Any]:
+        """What decides a latency there, JSON-ready, without serial numbers; empty for the host's processor."""
+        ...
+
+    def state(self, device: Device) -> DeviceState | None:
+        """None for the host's processor and for a device that shows nothing."""
         ...
 
 

@@ -89,12 +89,28 @@ class OperatorTime:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What an accelerator says of itself at one moment; None where it does not say.
+
+    throttled: the causes that hold its clock down, in words. energy_mj: spent since some moment in the past.
+    """
+
+    clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    power_w: float | None = None
+    temperature_c: float | None = None
+    throttled: tuple[str, ...] = ()
+    energy_mj: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Consecutive inferences of one graph.
 
     samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor
     beside this block. cpu_ns: processor time of the block and of the inferences that heat it up.
-    `rejected` names the cause for which the block does not count, or is empty.
+    `rejected` names the cause for which the block does not count, or is empty. states: of the accelerator
+    before and after the samples; none where the device is the host or shows nothing.
     """
 
     start_ns: int
@@ -103,6 +119,7 @@ class Block:
     anchors_ns: Mapping[str, float] = field(default_factory=dict)
     cpu_ns: int = 0
     rejected: str = ""
+    states: tuple[DeviceState, ...] = ()
 
     @property
     def latencies_ns(self) -> np.ndarray:
@@ -115,7 +132,8 @@ class Process:
     """What one fresh worker process measured of one graph.
 
     `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
-    the times were steady. `energy_mj` per inference is None where no counter exists.
+    the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
+    the timer measured, each with its unit in its name (`Measurement.figures`).
     """
 
     round: int
@@ -128,6 +146,7 @@ class Process:
     peak_memory_bytes: int
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> tuple[Block, ...]:
@@ -232,6 +251,25 @@ class Measurement:
         values = [p.energy_mj for p in self.processes if p.energy_mj is not None]
         return float(np.median(values)) if values else None
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Medians over the processes of what the timer measured beside the latency (`interfaces.FigureTimer`)."""
+        names = dict.fromkeys(name for p in self.processes for name in p.figures)
+        return {n: float(np.median([p.figures[n] for p in self.processes if n in p.figures])) for n in names}
+
+    @property
+    def device_state(self) -> dict[str, float]:
+        """Medians over the blocks that count of what the accelerator said of itself, and the share of readings in
+        which a cause (power limit, ...) held its clock down; empty for the host."""
+        states = [s for p in self.processes for b in p.kept for s in b.states]
+        found: dict[str, float] = {}
+        for name in ("clock_mhz", "memory_clock_mhz", "power_w", "temperature_c"):
+            shown = [value for s in states if (value := getattr(s, name)) is not None]
+            found |= {name: float(np.median(shown))} if shown else {}
+        for cause in sorted({c for s in states for c in s.throttled}):
+            found[f"{cause.replace(' ', '_')}_share"] = sum(cause in s.throttled for s in states) / len(states)
+        return found
+
     def to_record(self, with_processes: bool = True) -> dict[str, Any]:
         """JSON-ready; `from_record` reads it back."""
         record = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -304,7 +342,7 @@ class Peaks:
 
 def process_from_record(record: Mapping[str, Any]) -> Process:
     """The inverse of `dataclasses.asdict` on a Process. Raises KeyError or TypeError on a foreign record."""
-    blocks = tuple(Block(**{**b, "samples_ns": tuple(b["samples_ns"])}) for b in record["blocks"])
+    blocks = tuple(_block_from_record(b) for b in record["blocks"])
     return Process(
         **{
             **record,
@@ -313,6 +351,11 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
             "warnings": tuple(record["warnings"]),
         }
     )
+
+
+def _block_from_record(record: Mapping[str, Any]) -> Block:
+    states = tuple(DeviceState(**{**s, "throttled": tuple(s["throttled"])}) for s in record.get("states") or ())
+    return Block(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
 
 
 def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:

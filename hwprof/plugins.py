@@ -16,7 +16,9 @@ _PACKAGES = {
     "onnxruntime": "hwprof[onnxruntime]",
     "openvino": "hwprof[openvino]",
     "pyarrow": "hwprof[data]",
+    "pynvml": "hwprof[cuda]",
     "sklearn": "scikit-learn",
+    "torch": "hwprof[torch]",
     "tvm": "apache-tvm",
     "yaml": "hwprof[data]",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from hwprof.measurement import Evidence
 from hwprof.spaces import NotatedSpace
 
 _RUNS = 5
+_SIDE = 768
+_WAITING_NS = 100_000_000
+_FEWEST_ACCOUNTED = 0.5
 
 
 def _require(condition: bool, text: str) -> None:
@@ -41,6 +45,8 @@ def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | No
         _check_graph(backend, device, graph)
         _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
     _check_refusals(backend, device)
+    if backend.evidence is Evidence.MEASURED:
+        check_waits(backend, device)
 
 
 def reference_graphs() -> tuple[Graph, ...]:
@@ -114,6 +120,43 @@ def _check_outputs(timer: Timer, other: Timer, graph: Graph) -> None:
 
 def _check_same(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray], text: str) -> None:
     _require(all(np.allclose(one[name], two[name], rtol=1e-5, atol=1e-6) for name in one), text)
+
+
+def check_waits(backend: Backend, device: Device) -> None:
+    """The latencies of n runs account for the time until the outputs of the last one can be read.
+
+    A timer that takes handing the work over for doing it (it forgot to synchronize) leaves most of that time to
+    the reading. A timer that shows no outputs cannot be checked.
+    """
+    with backend.open(_waiting_graph(), device) as timer:
+        if not isinstance(timer, OutputTimer):
+            return
+        timer(1)
+        n = int(np.clip(_WAITING_NS / _until_read_ns(timer, 0, True)[1], 3, 200))
+        for each in (True, False):
+            told_ns, spent_ns = _until_read_ns(timer, n, each)
+            _require(
+                told_ns > _FEWEST_ACCOUNTED * spent_ns * n / (n + 1),
+                f"{n} runs and one more took {spent_ns / 1e6:.3g} ms until their outputs could be read, the timer "
+                f"(each={each}) tells {told_ns / 1e6:.3g} ms: it does not wait for the device",
+            )
+
+
+def _waiting_graph() -> Graph:
+    """Products that last far longer than handing them over, with a small output."""
+    b = GraphBuilder("waiting")
+    x = b.input((_SIDE, _SIDE))
+    for features in (_SIDE, _SIDE, _SIDE, 8):
+        x = b.matmul(x, b.weight((_SIDE, features)))
+    return b.build(x)
+
+
+def _until_read_ns(timer: OutputTimer, n: int, each: bool) -> tuple[int, int]:
+    """What the timer tells of n runs, and the time until the outputs of a further one are there."""
+    start = perf_counter_ns()
+    told_ns = sum(timer(n, each)) if n else 0  # type: ignore[operator]  # an OutputTimer is a Timer
+    timer.outputs()
+    return told_ns, perf_counter_ns() - start
 
 
 def _check_refusals(backend: Backend, device: Device) -> None:

@@ -40,5 +40,9 @@ def test_a_measurement_with_onnxruntime_loads_no_training_framework():
     assert not loaded_by("from hwprof.backends import onnxruntime") & {"torch", "tvm", "sklearn", "openvino"}
 
 
+def test_profiling_with_onnxruntime_loads_no_torch():
+    assert "torch" not in loaded_by("import hwprof.jobs, hwprof.measure.worker, hwprof.cli.results")
+
+
 def test_every_public_name_is_there():
     loaded_by("import hwprof\nfor name in hwprof.__all__: getattr(hwprof, name)")

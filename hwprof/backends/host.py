@@ -21,13 +21,14 @@ def threads(device: Device) -> int:
     return os.cpu_count() or 1
 
 
-def require_memory(graph: Graph, weight_copies: int) -> None:
+def require_memory(graph: Graph, weight_copies: int, runs_here: bool = True) -> None:
     """Raises EnvironmentUnfitError when the network would not fit.
 
-    `weight_copies`: how often the weights lie in memory while the runtime loads them.
+    `weight_copies`: how often the weights lie in memory while the runtime loads them. `runs_here`: activations lie
+    in the host's memory, too.
     """
     free = available_bytes()
-    needed = weight_copies * graph.weight_bytes + peak_activation_bytes(graph)
+    needed = weight_copies * graph.weight_bytes + (peak_activation_bytes(graph) if runs_here else 0)
     if free is not None and needed > free:
         raise EnvironmentUnfitError(
             f"{graph.name!r} needs about {needed / 1e9:.1f} GB for weights and activations, this machine has "
@@ -49,6 +50,14 @@ def peak_activation_bytes(graph: Graph) -> int:
         dropped = {n for n in (*node.inputs, *captured(node)) if last_use[n] == i} - set(graph.outputs)
         held -= sum(sizes.get(name, 0) for name in dropped)
     return peak
+
+
+def last_cache_bytes(root: Path = Path("/")) -> int | None:
+    """Size of the processor's last-level cache; None where no file tells."""
+    folder = root / "sys/devices/system/cpu/cpu0/cache"
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    texts = ("".join(_lines(path / "size")).strip() for path in folder.glob("index*"))
+    return max((int(t[:-1]) * units[t[-1]] for t in texts if t[:-1].isdigit() and t[-1] in units), default=None)
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +16,14 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from hwprof import onnx_io
+from hwprof import onnx_io, plugins
 from hwprof.backends import host, options
 from hwprof.backends import onnxruntime_kernels as kernels
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
-from hwprof.measurement import Evidence, OperatorTime
+from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 # The Linux wheels from 1.29 on write files, start a thread and try to upload unless this stands before the import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -48,12 +49,14 @@ _WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
 _PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _PROFILE_WARMUP = 10
+_ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """`spinning`: whether idle threads wait busily; None means where there are several. Options for the provider
-    itself are written "provider_options.NAME"; tensors lie in host memory whatever the provider."""
+    itself are written "provider_options.NAME". Tensors lie in the memory of an NVIDIA GPU with its providers, else
+    in the host's."""
 
     graph_optimization_level: str = "all"
     spinning: bool | None = None
@@ -69,6 +72,13 @@ class Settings:
     provider_options: tuple[tuple[str, str], ...]
     threads: int
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where tensors lie, and on which of these devices."""
+        if self.options.provider not in _ON_NVIDIA:
+            return "cpu", 0
+        return "cuda", int(dict(self.provider_options).get("device_id", "0"))
+
     def at(self, level: str) -> Settings:
         """The same at another level of graph optimization."""
         return replace(self, options=replace(self.options, graph_optimization_level=level))
@@ -79,13 +89,13 @@ class OnnxRuntimeTimer(HostTimer):
 
     def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
         binding = session.io_binding()
-        self._tensors = _bind(session, binding, graph)  # the binding does not keep them alive
+        self._tensors = _bind(session, binding, graph, settings.place)  # the binding does not keep them alive
         self._graph = graph
         self._settings = settings
         self.profiled_ns: float | None = None
         names = [o.name for o in session.get_outputs()]
         super().__init__(
-            run=lambda: session.run_with_iobinding(binding),
+            run=_runner(session, binding, settings.place),
             read=lambda: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)),
         )
 
@@ -102,13 +112,27 @@ class OnnxRuntimeBackend:
     evidence = Evidence.MEASURED
 
     def versions(self) -> Mapping[str, str]:
-        return {"onnxruntime": str(onnxruntime.__version__)}
+        found = {"onnxruntime": str(onnxruntime.__version__)}
+        if not set(_ON_NVIDIA).isdisjoint(onnxruntime.get_available_providers()):
+            found |= _nvidia_versions()
+        return found
+
+    def hardware(self, device: Device) -> Mapping[str, Any]:
+        """Raises EnvironmentUnfitError where the provider's GPU is not there or cannot be asked."""
+        sensors = _sensors(_settings(device))
+        return sensors.hardware() if sensors else {}
+
+    def state(self, device: Device) -> DeviceState | None:
+        """Raises as `hardware`."""
+        sensors = _sensors(_settings(device))
+        return sensors.read() if sensors else None
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[OnnxRuntimeTimer]:
         """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for a
         provider that is not installed and for too little memory."""
         settings = _settings(device)
+        options.require_onnx(graph, device)
         host.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, _plain_errors(graph):
             file, dimensions = _locate(graph, Path(folder))
@@ -164,15 +188,61 @@ def _session(
     return session
 
 
-def _bind(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, graph: Graph) -> list[object]:
+def _runner(
+    session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, place: tuple[str, int]
+) -> Callable[[], object]:
+    if place[0] == "cpu":
+        return lambda: session.run_with_iobinding(binding)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run
+
+
+def _bind(
+    session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, graph: Graph, place: tuple[str, int]
+) -> list[object]:
     """Binds seeded inputs, and outputs, whose memory the first run allocates for all. Returns the inputs."""
     bound: list[object] = []
     for name, array in onnx_io.random_inputs(graph).items():
-        bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array, *place))
         binding.bind_ortvalue_input(name, tensor)
     for output in session.get_outputs():
-        binding.bind_output(output.name, "cpu")
+        binding.bind_output(output.name, *place)
     return bound
+
+
+# -- on an NVIDIA GPU ----------------------------------------------------------------------------------
+
+
+def _nvidia_versions() -> dict[str, str]:
+    """Of the libraries that the providers stand on, as far as they can be found."""
+    built_for = {"cuda": str(getattr(onnxruntime, "cuda_version", ""))}
+    found = {name: _version_of(name) for name in ("tensorrt", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")}
+    return {name: version for name, version in (built_for | found).items() if version}
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _sensors(settings: Settings) -> Any:
+    """The GPU's sensors; None for other providers."""
+    kind, index = settings.place
+    if kind == "cpu":
+        return None
+    nvml = plugins.load_module("hwprof.backends.nvml", f"provider {settings.options.provider!r}")
+    try:
+        return nvml.GpuSensors(nvml.gpu_of(index))
+    except nvml.Error as error:
+        raise EnvironmentUnfitError(
+            f"the GPU of provider {settings.options.provider!r} is not there: {error}"
+        ) from None
 
 
 # -- the model -----------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class OpenVinoBackend:
         """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for too little
         memory and for threads or a precision that the CPU does not grant."""
         options.read(Options, device)
+        options.require_onnx(graph, device)
         host.require_memory(graph, _WEIGHT_COPIES)
         with _compiled(graph, device) as (compiled, _):
             yield OpenVinoTimer(compiled, graph, device)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from hwprof.device import Device, Option
 from hwprof.errors import InputError
+from hwprof.graph import Graph
 
 T = TypeVar("T")
 
@@ -38,6 +39,20 @@ def require_float32(device: Device) -> None:
         raise InputError(
             f"device {device.name!r} asks for precision {device.precision!r}, but backend {device.backend!r} "
             'computes in the graph\'s own types; use precision = "float32" and give it a float16 or int8 graph'
+        )
+
+
+def require_onnx(graph: Graph, device: Device) -> None:
+    """Raises InputError for a PyTorch program and for a batch that only backend 'torch' puts into a network."""
+    if graph.source is not None and graph.source.endswith(".pt2"):
+        raise InputError(
+            f"{graph.name!r} is a PyTorch module; backend {device.backend!r} of device {device.name!r} runs ONNX "
+            "networks: take a device of backend 'torch'"
+        )
+    if device.batch != 1:
+        raise InputError(
+            f"device {device.name!r} has batch {device.batch}, but backend {device.backend!r} runs networks as they "
+            "are; give the batch by --shape instead"
         )
 
 

@@ -60,6 +60,7 @@ class ReplayBackend:
         """Raises InputError for a bad option or file and for a graph of which the file holds no sample."""
         chosen = options.read(Options, device)
         options.require_float32(device)
+        options.require_onnx(graph, device)
         processes = read_samples(Path(chosen.samples)).get(graph.digest)
         if not processes:
             raise InputError(f"{chosen.samples} holds no samples of {graph.name!r} (digest {graph.digest})")

@@ -65,6 +65,7 @@ class RooflineBackend:
         """Raises InputError for a bad option and UnknownOperatorError for an operator without a cost."""
         chosen = options.read(Options, device)
         options.require_float32(device)
+        options.require_onnx(graph, device)
         if min(chosen.peak_macs_per_s, chosen.peak_bytes_per_s) <= 0 or chosen.launch_ns < 0:
             raise InputError(f"device {device.name!r}: peaks must be > 0 and launch_ns >= 0")
         process = options.process_number(chosen.process)

@@ -57,7 +57,7 @@ def compare(
     settings = options.settings(target, budget, fast)
     shapes = options.shapes(shape)
     with results.bench(store, settings, allow_unfit, with_operators=html is not None) as bench:
-        graphs = [jobs.resolve(m, shapes) for m in models]
+        graphs = [jobs.resolve(m, shapes, bench.folder) for m in models]
         if variant and len(graphs) != 1:
             raise InputError("--variant compares one model to its variant; give one model")
         if variant:

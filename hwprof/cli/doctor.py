@@ -12,14 +12,15 @@ def doctor(
 ) -> int:
     """Check whether this machine is fit to measure.
 
-    Cores, clocks, temperature, pressure, timer, memory. Exits with 3 when it is unfit.
+    Cores, clocks, temperature, pressure, timer, memory, the runtime. Exits with 3 when it is unfit.
     """
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.errors import EnvironmentUnfitError
     from hwprof.measure import environment
 
-    checks = environment.preflight(Device.load(device))
+    chosen = Device.load(device)
+    checks = [*environment.preflight(chosen), *environment.runtime_checks(chosen)]
     rows = [{"check": c.name, "result": str(c.fitness), "found": c.found, "advice": c.advice} for c in checks]
     output.write_rows(rows, format)
     unfit = any(c.fitness is environment.Fitness.UNFIT for c in checks)

@@ -45,7 +45,9 @@ def operators(
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
     with results.bench(store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
-        graph = results.varied(jobs.resolve(model, options.shapes(shape)), variant, bench.folder, calibration)
+        graph = results.varied(
+            jobs.resolve(model, options.shapes(shape), bench.folder), variant, bench.folder, calibration
+        )
         m = jobs.profile(graph, chosen, store=bench.store, options=bench.options)
         peaks = jobs.peaks(chosen)
     found = breakdowns.of_measurement(m, graph, peaks)

@@ -24,7 +24,9 @@ class Format(StrEnum):
     MD = "md"
 
 
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help=".onnx files or names of workloads.")]
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help=".onnx files, workloads, or package.module:factory.")
+]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
 ShapeTexts = Annotated[
     list[str] | None,

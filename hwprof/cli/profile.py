@@ -39,6 +39,7 @@ def profile(
     hwprof profile mobilenet_v2
     hwprof profile model.onnx --shape input=1,3,224,224 --device openvino-1t
     hwprof profile model.onnx --variant int8 --format json > int8.json
+    hwprof profile package.module:factory --shape x=1,3,224,224 --device cuda
     """
     from hwprof import jobs
     from hwprof.cli import results
@@ -53,7 +54,7 @@ def profile(
         graphs = []
         for model in models:
             with failures.caught(model, several=len(models) > 1):
-                graph = jobs.resolve(model, shapes)
+                graph = jobs.resolve(model, shapes, bench.folder)
                 graphs.append(results.varied(graph, variant, bench.folder, calibration))
         for outcome in jobs.profile_many(graphs, chosen, bench.store, bench.options) if graphs else ():
             outcomes.append(outcome)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 
@@ -44,12 +47,18 @@ Shapes = Mapping[str, Sequence[int]]
 _OPERATOR_PASS_NS = 500_000_000
 _MOST_OPERATOR_RUNS = 500
 _EXPLAIN_RUNS = 50
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def resolve(model: str | Path | Graph, shapes: Shapes | None = None) -> Graph:
-    """A graph as it is, an .onnx file by its path, or a reference network by its name. Raises InputError."""
+def resolve(
+    model: object, shapes: Shapes | None = None, folder: Path | None = None, example_inputs: object = None
+) -> Graph:
+    """A graph as it is, an .onnx file by its path, a reference network by its name; or a PyTorch module, itself with
+    `example_inputs` or as package.module:factory, traced into a file in `folder`. Raises InputError."""
     if isinstance(model, Graph):
         return model
+    if not isinstance(model, str | Path):
+        return _traced(model, example_inputs, folder)
     path = Path(model)
     if path.suffix == ".onnx" or path.exists():
         return onnx_io.load(path, shapes)
@@ -57,13 +66,29 @@ def resolve(model: str | Path | Graph, shapes: Shapes | None = None) -> Graph:
         if shapes:
             raise InputError(f"the shapes of workload {str(model)!r} are fixed; --shape is for .onnx files")
         return workloads.build(str(model))
+    if _FACTORY.fullmatch(str(model)):
+        made, inputs = _torch_io().from_factory(str(model), shapes)
+        return _traced(made, inputs, folder, str(model).rpartition(":")[2])
     known = ", ".join(workloads.names())
     raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known}")
 
 
+def _traced(module: object, example_inputs: object, folder: Path | None, name: str = "") -> Graph:
+    if folder is None:
+        raise InputError("a PyTorch module can be profiled and compared; for the rest give an .onnx file or a workload")
+    place = folder / f"traced-{len(list(folder.iterdir()))}.pt2"
+    graph: Graph = _torch_io().export(module, example_inputs, place, name)
+    return graph
+
+
+def _torch_io() -> ModuleType:
+    return plugins.load_module("hwprof.torch_io", "measuring a PyTorch module")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a measuring job treats what it finds. `fresh` measures again what the store already holds;
+    """How a measuring job treats what it finds. `with_operators`: also all else that costs time beside the latency
+    (the accelerator's figures and energy). `fresh` measures again what the store already holds;
     `keep_unconverged` does not even measure again what ended short of its target (a sweep that goes on)."""
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -86,17 +111,21 @@ class Outcome:
 
 
 def profile(
-    model: str | Path | Graph,
+    model: object,
     device: Device | str,
     *,
     shapes: Shapes | None = None,
+    example_inputs: object = None,
     store: Store | None = None,
     options: Options | None = None,
 ) -> Measurement:
-    """Measures one network. Raises HwprofError when it cannot; a measurement that did not converge says so
-    in its status."""
-    graph = resolve(model, shapes)
+    """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
+    with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
+
+    Raises HwprofError when it cannot; a measurement that did not converge says so in its status."""
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
+        graph = resolve(model, shapes, folder, example_inputs)
         opened = store or stack.enter_context(Store())
         (outcome,) = profile_many([graph], _device(device), opened, options or Options())
     if outcome.measurement is None:
@@ -190,8 +219,6 @@ class _Job:
 
     @classmethod
     def start(cls, device: Device, store: Store, options: Options) -> _Job:
-        if device.batch != 1:
-            raise InputError(f"device {device.name!r} has batch {device.batch}; give the batch by --shape instead")
         checks = environment.preflight(device)
         warnings = environment.require_fit(checks, options.allow_unfit)
         with WorkerProcess(cores.choose(device)) as worker:
@@ -200,7 +227,12 @@ class _Job:
         evidence = Evidence(hello["evidence"])
         if evidence is not Evidence.MEASURED:
             warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
-        snapshot = environment.snapshot(device) | {"overhead": overhead}
+        warnings = [
+            *warnings,
+            *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit),
+        ]
+        snapshot = environment.snapshot(device) | {"overhead": overhead, "accelerator": hello["state"]}
+        snapshot["hardware"] |= hello["hardware"]
         stamped, plain = overhead["empty_ns"]
         return cls(
             device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],
@@ -208,7 +240,10 @@ class _Job:
         )  # fmt: skip
 
     def session(self) -> Session:
-        return Session(self.device, self.options.settings, self._keep, self.options.on_progress)
+        return Session(
+            self.device, self.options.settings, self._keep, self.options.on_progress,
+            in_detail=self.options.with_operators,
+        )  # fmt: skip
 
     def group(self, graphs: tuple[Graph, ...], context: str = "") -> Group:
         """With the processes that an earlier, unfinished run of the same job left in the store."""
@@ -300,6 +335,8 @@ def _weights_identity(graph: Graph) -> str:
     """Of the values that run: a variant made again has another file but the same content."""
     if graph.source is None:
         return "seed 0"
+    if graph.source.endswith(".pt2"):
+        return str(_torch_io().content_digest(Path(graph.source)))
     facts = Path(graph.source).stat()
     return _content_digest(graph.source, facts.st_size, facts.st_mtime_ns)
 

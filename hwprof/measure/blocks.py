@@ -12,17 +12,20 @@ from time import perf_counter_ns, process_time_ns, thread_time_ns
 
 import numpy as np
 
-from hwprof.interfaces import OutputTimer, Timer
+from hwprof.interfaces import FigureTimer, MonitoredTimer, NotedTimer, OutputTimer, Timer
 from hwprof.measure import disturbance, steady
 from hwprof.measure.anchors import Anchor
 from hwprof.measure.energy import EnergyCounter
-from hwprof.measurement import Block, ProtocolSettings
+from hwprof.measurement import Block, DeviceState, ProtocolSettings
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
 _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are averaged over this long
 # After an anchor the first run of a 2 ms network took 20 % longer, the second 5 %: its caches held the anchor's data.
 _REHEAT_NS = 20_000_000
 _FEWEST_ENERGY_NS = 200_000_000  # RAPL counts in steps of about a millisecond
+_FEWEST_DEVICE_ENERGY_NS = 1_000_000_000  # an accelerator's counter moves in steps of up to a tenth of a second
+_FIGURE_NS = 100_000_000  # for each quantity
+_MOST_FIGURE_RUNS = 50
 
 
 def clock_tick_ns() -> int:
@@ -51,11 +54,14 @@ class Subject:
     anchors: tuple[Anchor, ...] = ()
     blocks: list[Block] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def start_up(self) -> None:
         """The first, cold inference and a look at its outputs."""
         self.cold_ns = self.timer(1)[0]
+        if isinstance(self.timer, NotedTimer):
+            self.warnings.extend(self.timer.warnings)
         if isinstance(self.timer, OutputTimer):
             bad = [name for name, values in self.timer.outputs().items() if not _finite(values)]
             if bad:
@@ -80,16 +86,20 @@ class Subject:
         before_anchors = self._time_anchors(self.anchors[::2])
         before, cpu, wall = disturbance.read(self.cores), _cpu_ns(self.cores), perf_counter_ns()
         self.timer(max(1, round(_REHEAT_NS / self.latency_ns)), each=False)
+        device_before = self._state()
         samples, runs = self._samples()
+        device_after = self._state()
         used_cpu, elapsed = _cpu_ns(self.cores) - cpu, perf_counter_ns() - wall
         after = disturbance.read(self.cores)
+        cause = disturbance.cause(before, after, elapsed)
         block = Block(
             start_ns=wall - started_ns,
             samples_ns=tuple(samples),
             runs_per_sample=runs,
             anchors_ns={**before_anchors, **self._time_anchors(self.anchors[1::2])},
             cpu_ns=used_cpu,
-            rejected="" if self.is_played else disturbance.cause(before, after, elapsed),
+            rejected="" if self.is_played else cause or disturbance.device_cause(device_before, device_after),
+            states=tuple(state for state in (device_before, device_after) if state is not None),
         )
         self.blocks.append(block)
         return block
@@ -106,8 +116,26 @@ class Subject:
         slice_ns = self.block_ns * _SHARE_OF_ANCHORS / max(1, len(self.anchors))
         return {a.name: a.time_per_run_ns(slice_ns) for a in anchors}
 
+    def _state(self) -> DeviceState | None:
+        return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None
+
+    def measure_figures(self) -> None:
+        """What else the timer can measure, and the energy of an accelerator."""
+        if isinstance(self.timer, FigureTimer):
+            runs = round(_FIGURE_NS / self.latency_ns)
+            self.figures = dict(self.timer.figures(min(max(3, runs), _MOST_FIGURE_RUNS)))
+        before = self._state()
+        if before is not None and before.energy_mj is not None:
+            runs = max(1, round(_FEWEST_DEVICE_ENERGY_NS / self.latency_ns))
+            self.timer(runs, each=False)
+            after = self._state()
+            if after is not None and after.energy_mj is not None:
+                self.energy_mj.append((after.energy_mj - before.energy_mj) / runs)
+
     def measure_energy(self) -> None:
-        """Energy of one inference, where there is a counter."""
+        """Energy of one inference on the host's processor, where it has a counter and computes."""
+        if isinstance(self.timer, MonitoredTimer):
+            return
         counter = EnergyCounter()
         runs = max(1, round(_FEWEST_ENERGY_NS / self.latency_ns))
         before = counter.read_uj()

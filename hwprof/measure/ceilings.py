@@ -7,26 +7,29 @@ from collections.abc import Callable
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import HwprofError
-from hwprof.graph import Graph
+from hwprof.graph import BITS_PER_ELEMENT, Graph
 from hwprof.measure import cores
 from hwprof.measure.anchors import copy_graph
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import Peaks
+from hwprof.variants.as_computed import computed_type
 
-_SIDE = 1024
+_SIDES = (1024, 2048, 4096, 8192)  # of square matrices: larger ones until a product lasts long enough
+_LONG_ENOUGH_S = 2e-3  # beside which starting a kernel is nothing
 _COPY_KIB = (512, 4096, 32768, 262144)  # from the second-level cache to far beyond the last
+_CONVOLUTION_MACS = 256 * 256 * 9 * 32 * 32
 
 
-def _product(dtype: str) -> Graph:
-    b = GraphBuilder(f"peak-{dtype}")
-    x = b.input((_SIDE, _SIDE), dtype)
-    return b.build(b.matmul(x, b.weight((_SIDE, _SIDE), dtype)))
+def _product(side: int) -> Graph:
+    b = GraphBuilder("peak-float32")
+    x = b.input((side, side))
+    return b.build(b.matmul(x, b.weight((side, side))))
 
 
-def _integer_product() -> Graph:
+def _integer_product(side: int) -> Graph:
     b = GraphBuilder("peak-int8")
-    x = b.input((_SIDE, _SIDE), "uint8")
-    return b.build(b.node("MatMulInteger", [x, b.weight((_SIDE, _SIDE), "int8")], (_SIDE, _SIDE), "int32"))
+    x = b.input((side, side), "uint8")
+    return b.build(b.node("MatMulInteger", [x, b.weight((side, side), "int8")], (side, side), "int32"))
 
 
 def _convolution() -> Graph:
@@ -34,27 +37,38 @@ def _convolution() -> Graph:
     return b.build(b.conv(b.input((1, 256, 32, 32)), 256, 3))
 
 
-_CONVOLUTION_MACS = 256 * 256 * 9 * 32 * 32
-_COMPUTE: dict[str, list[tuple[Callable[[], Graph], int]]] = {
-    "float32": [(lambda: _product("float32"), _SIDE**3), (_convolution, _CONVOLUTION_MACS)],
-    "int8": [(_integer_product, _SIDE**3)],
-}
-
-
 def measure(device: Device) -> Peaks:
-    """The best of a few networks for each element type; a type that the runtime refuses is left out.
+    """The best of a few networks for each element type, by the type that the device computes in; one that the
+    runtime refuses is left out.
 
     Bandwidths are those of one pass over a tensor, read and written; the memory's that of the largest.
     """
+    floats = computed_type(device)
     with WorkerProcess(cores.choose(device)) as worker:
-        macs_per_s = {}
-        for dtype, candidates in _COMPUTE.items():
-            rates = [macs / s for build, macs in candidates if (s := _seconds(worker, device, build()))]
-            if rates:
-                macs_per_s[dtype] = max(rates)
-        moved = {2 * kib * 1024: _seconds(worker, device, copy_graph(kib)) for kib in _COPY_KIB}
+        products = {
+            floats: _product_rates(worker, device, _product),
+            "int8": _product_rates(worker, device, _integer_product),
+        }
+        if seconds := _seconds(worker, device, _convolution()):
+            products[floats].append(_CONVOLUTION_MACS / seconds)
+        element = BITS_PER_ELEMENT[floats] / BITS_PER_ELEMENT["float32"]
+        moved = {round(2 * kib * 1024 * element): _seconds(worker, device, copy_graph(kib)) for kib in _COPY_KIB}
     bandwidths = tuple((size, size / s) for size, s in moved.items() if s)
+    macs_per_s = {dtype: max(rates) for dtype, rates in products.items() if rates}
     return Peaks(macs_per_s, bandwidths[-1][1] if bandwidths else float("nan"), bandwidths)
+
+
+def _product_rates(worker: WorkerProcess, device: Device, build: Callable[[int], Graph]) -> list[float]:
+    """Multiply-adds per second of products of growing size."""
+    rates = []
+    for side in _SIDES:
+        seconds = _seconds(worker, device, build(side))
+        if seconds is None:
+            break
+        rates.append(side**3 / seconds)
+        if seconds > _LONG_ENOUGH_S:
+            break
+    return rates
 
 
 def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwprof.measurement import DeviceState
+
 _CPU = Path("/sys/devices/system/cpu")
 _PROC = Path("/proc")
 _WAIT_SHARE = 0.01  # of the block's wall time, spent runnable without a core
 _CLOCK_SHARE = 0.03
+THROTTLING = frozenset({"overheated", "power brake", "hardware slowdown"})  # as `DeviceState.throttled` names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,19 @@ def cause(before: Reading, after: Reading, wall_ns: int) -> str:
         return "preempted"
     if after.clock_khz and before.clock_khz and abs(after.clock_khz / before.clock_khz - 1) > _CLOCK_SHARE:
         return "frequency"
+    return ""
+
+
+def device_cause(before: DeviceState | None, after: DeviceState | None) -> str:
+    """The cause by which an accelerator spoiled the time between two readings, or an empty string.
+
+    A clock that its power limit holds down evenly is that device's speed; only a change of it counts.
+    """
+    for state in (before, after):
+        if state is not None and set(state.throttled) & THROTTLING:
+            return "throttled"
+    if before and after and before.clock_mhz and after.clock_mhz:
+        return "frequency" if abs(after.clock_mhz / before.clock_mhz - 1) > _CLOCK_SHARE else ""
     return ""
 
 

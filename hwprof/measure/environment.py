@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError
-from hwprof.measure import blocks, cores
+from hwprof.errors import EnvironmentUnfitError, HwprofError
+from hwprof.measure import blocks, cores, disturbance
+from hwprof.measure.worker_process import WorkerProcess
 
 _CPU = Path("/sys/devices/system/cpu")
 _MOST_PRESSURE = 10.0  # % of the last 10 s in which some task waited for a core
@@ -89,6 +90,30 @@ def preflight(device: Device) -> list[Check]:
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),
     ]  # fmt: skip
+
+
+def runtime_checks(device: Device) -> list[Check]:
+    """Whether the device's runtime starts in a process of its own, and how the accelerator behind it stands."""
+    try:
+        with WorkerProcess(cores.choose(device)) as worker:
+            (hello,) = worker.ask("hello", device=device.to_record())
+    except HwprofError as error:
+        return [Check("runtime", Fitness.UNFIT, str(error), "choose another device: hwprof devices")]
+    versions = ", ".join(f"{name} {version}" for name, version in hello["versions"].items()) or str(hello["evidence"])
+    return [Check("runtime", Fitness.OK, versions), *accelerator_checks(hello["state"])]
+
+
+def accelerator_checks(state: Mapping[str, Any] | None) -> list[Check]:
+    """state: a `DeviceState` as a record, None where the device is the host or shows nothing."""
+    if state is None:
+        return []
+    clock, degrees, power = (state[key] for key in ("clock_mhz", "temperature_c", "power_w"))
+    shown = ((clock, "MHz"), (degrees, "degrees C"), (power, "W"))
+    found = ", ".join(f"{value:.0f} {unit}" for value, unit in shown if value is not None) or "shows nothing"
+    causes = sorted(set(state["throttled"]) & disturbance.THROTTLING)
+    if causes:
+        return [Check("accelerator", Fitness.WARNING, f"{found}; held down: {', '.join(causes)}", "let it cool down")]
+    return [Check("accelerator", Fitness.OK, found)]
 
 
 def require_fit(checks: list[Check], allow_unfit: bool) -> list[str]:

@@ -79,6 +79,7 @@ class Session:
 
     `on_process(graph, process)` is called as soon as a process' samples of a group are complete (to store
     them; what it raises ends the session); `on_progress(group)` after every visit and when a group has ended.
+    `in_detail`: also what costs time beside the latency (`Subject.measure_figures`).
     """
 
     device: Device
@@ -86,6 +87,7 @@ class Session:
     on_process: Callable[[Graph, Process], None]
     on_progress: Callable[[Group], None] = lambda _group: None
     worker_command: Sequence[str] = ()
+    in_detail: bool = False
 
     def run(self, groups: Sequence[Group]) -> Iterator[Group]:
         """Measures until every group is done; yields each as it ends. A lost worker is started again;
@@ -150,6 +152,7 @@ class Session:
             "round": group.next_round,
             "blocks": self._blocks(group, start_s),
             "anchors_for_ns": _longest_ns(group),
+            "in_detail": self.in_detail,
         }
 
     def _blocks(self, group: Group, start_s: float) -> int:

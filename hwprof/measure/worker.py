@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any, Self, TextIO
@@ -28,7 +28,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Backend
+from hwprof.interfaces import AcceleratorBackend, Backend
 from hwprof.measure import anchors, blocks
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
@@ -56,12 +56,14 @@ class Bench:
         """Once per device: or the first network's memory would hold what the runtime takes to start."""
         if device.digest not in self._started:
             self._started.add(device.digest)
-            with suppress(InputError), backend.open(_identity(), device) as timer:
+            with suppress(InputError), backend.open(_identity(), replace(device, batch=1)) as timer:
                 timer(1)
 
     def anchors(self, backend: Backend, device: Device) -> anchors.OpenAnchors:
         if device.digest not in self._anchors:
-            self._anchors[device.digest] = self._stack.enter_context(anchors.OpenAnchors(backend, device))
+            self._anchors[device.digest] = self._stack.enter_context(
+                anchors.OpenAnchors(backend, replace(device, batch=1))
+            )
         return self._anchors[device.digest]
 
 
@@ -89,6 +91,8 @@ def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
                 subject.measure_energy()
+                if request["in_detail"]:
+                    subject.measure_figures()
             yield {"index": i, "process": asdict(_process(subject, request["round"], started, memory[i]))}
 
 
@@ -140,6 +144,7 @@ def _process(subject: blocks.Subject, round_number: int, started: str, peak_memo
         peak_memory_bytes=peak_memory_bytes,
         energy_mj=float(np.median(subject.energy_mj)) if subject.energy_mj else None,
         warnings=tuple(subject.warnings),
+        figures=subject.figures,
     )
 
 
@@ -161,7 +166,7 @@ def overhead(request: Mapping[str, Any], _: Bench) -> Answers:
     empty = HostTimer(lambda: None, dict)
     yield {"empty_ns": _stamped_and_plain(empty)}
     try:
-        with backend.open(_identity(), device) as timer:
+        with backend.open(_identity(), replace(device, batch=1)) as timer:
             yield {"identity_ns": _stamped_and_plain(timer)}
     except InputError:
         yield {"identity_ns": None}
@@ -185,15 +190,24 @@ def peaks(request: Mapping[str, Any], _: Bench) -> Answers:
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
     for text in request["graphs"]:
-        with backend.open(Graph.from_json(text), device) as timer:
+        with backend.open(Graph.from_json(text), replace(device, batch=1)) as timer:
             timer(3)
             yield {"latency_ns": float(np.min(timer(15)))}
 
 
 def hello(request: Mapping[str, Any], _: Bench) -> Answers:
-    """The runtime's versions and the worth of its times."""
-    backend: Backend = plugins.load("backend", Device.from_record(request["device"]).backend)
-    yield {"versions": dict(backend.versions()), "evidence": str(backend.evidence), "pid": os.getpid()}
+    """The runtime's versions, the worth of its times, and the accelerator behind it."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    told: AcceleratorBackend | None = backend if isinstance(backend, AcceleratorBackend) else None
+    state = told.state(device) if told else None
+    yield {
+        "versions": dict(backend.versions()),
+        "evidence": str(backend.evidence),
+        "hardware": dict(told.hardware(device)) if told else {},
+        "state": asdict(state) if state else None,
+        "pid": os.getpid(),
+    }
 
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], Bench], Answers]] = {

@@ -11,12 +11,13 @@ from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import operators, tables, verdict
 from hwprof.report.operators import Breakdown, Kernel
+from hwprof.variants.as_computed import as_computed
 
 
 def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
     """One profile. What is not known is null; `macs` and `parameters` are null for an unknown operator too."""
     s = verdict.statistics(m)
-    total, reason = tables.total_cost(graph)
+    total, reason = tables.total_cost(as_computed(graph, m.device) if graph else None)
     return {
         "model": m.model,
         "digest": m.digest,
@@ -33,6 +34,8 @@ def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = No
         "rejected_share": _finite({"share": m.rejected_share})["share"],
         "peak_memory_bytes": m.peak_memory_bytes or None,
         "energy_mj": m.energy_mj,
+        "figures": m.figures,
+        "accelerator": m.device_state,
         "macs": total.macs if total else None,
         "parameters": total.parameters if total else None,
         "moved_bytes": total.moved_bytes if total else None,

@@ -91,3 +91,12 @@ def test_weights_count_once_for_each_copy():
     with pytest.raises(EnvironmentUnfitError, match=r"'huge' needs about 2000000\.0 GB"):
         host.require_memory(graph, weight_copies=2)
     host.require_memory(graph, weight_copies=0)
+
+
+def test_the_last_cache_is_the_largest_that_the_system_names(tmp_path):
+    assert host.last_cache_bytes(tmp_path) is None
+    for i, size in enumerate(("48K", "2048K", "105M")):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu0/cache/index{i}"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text(f"{size}\n")
+    assert host.last_cache_bytes(tmp_path) == 105 * 2**20

@@ -6,7 +6,7 @@ import pytest
 from hwprof.measure import blocks
 from hwprof.measure.anchors import Anchor
 from hwprof.measure.blocks import Subject
-from hwprof.measurement import ProtocolSettings
+from hwprof.measurement import DeviceState, ProtocolSettings
 
 SETTINGS = ProtocolSettings()
 
@@ -105,3 +105,45 @@ def test_what_disturbs_this_machine_does_not_touch_times_that_it_did_not_measure
     assert subject.block(0).rejected == "preempted"
     subject.is_played = True
     assert subject.block(0).rejected == ""
+
+
+class Accelerator(FixedTimer):
+    """Shows the given states one after the other; each run costs 2 mJ."""
+
+    def __init__(self, ns: int, states: list[DeviceState]) -> None:
+        super().__init__(ns)
+        self._states = iter(states)
+        self._mj = 0.0
+        self.warnings = ["fake"]
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        self._mj += 2.0 * n
+        return super().__call__(n, each)
+
+    def state(self) -> DeviceState:
+        return next(self._states, DeviceState(energy_mj=self._mj))
+
+    def figures(self, n: int) -> dict[str, float]:
+        return {"runs": float(n)}
+
+
+def test_a_block_holds_the_accelerators_state_on_both_sides_and_is_rejected_when_it_was_throttled():
+    cool, hot = DeviceState(clock_mhz=1980.0), DeviceState(clock_mhz=1975.0, throttled=("overheated",))
+    subject = warmed(Accelerator(1_000_000, [cool, cool, cool, hot]))
+    assert subject.block(0).states == (cool, cool)
+    block = subject.block(0)
+    assert block.states == (cool, hot)
+    assert block.rejected in ("throttled", "preempted", "steal")  # the host may have been disturbed as well
+
+
+def test_an_accelerators_energy_and_figures_are_those_of_its_timer():
+    subject = warmed(Accelerator(1_000_000, []))
+    subject.measure_figures()
+    assert subject.figures == {"runs": 50.0}
+    assert subject.energy_mj == [2.0]
+    subject.measure_energy()  # the host's counters say nothing of it
+    assert subject.energy_mj == [2.0]
+
+
+def test_what_a_timer_has_to_say_is_kept():
+    assert warmed(Accelerator(1_000_000, [])).warnings == ["fake"]

@@ -6,6 +6,7 @@ import pytest
 
 from hwprof.measure import disturbance
 from hwprof.measure.disturbance import Reading, cause
+from hwprof.measurement import DeviceState
 
 CALM = Reading(wait_ns=0, stolen_ticks=0, clock_khz=2_000_000, throttled=0)
 
@@ -36,6 +37,7 @@ def test_sharing_a_core_with_a_busy_process_is_seen():
 import os, subprocess, sys, time
 os.sched_setaffinity(0, {{{core}}})
 from hwprof.measure import disturbance
+from hwprof.measurement import DeviceState
 busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 try:
     time.sleep(0.3)
@@ -49,3 +51,11 @@ finally:
     if disturbance.read([core]).wait_ns is None:
         pytest.skip("this kernel keeps no scheduler statistics")
     assert shown.stdout.strip() in ("preempted", "steal")
+
+
+def test_an_accelerator_spoils_a_block_by_a_cause_not_by_its_power_limit():
+    steady = DeviceState(clock_mhz=1700.0, throttled=("power limit",))
+    assert disturbance.device_cause(None, None) == ""
+    assert disturbance.device_cause(steady, steady) == ""
+    assert disturbance.device_cause(steady, DeviceState(clock_mhz=1600.0)) == "frequency"
+    assert disturbance.device_cause(DeviceState(throttled=("power brake",)), steady) == "throttled"

@@ -1,0 +1,79 @@
+"""How a module is run: call by call, compiled, or as a captured CUDA graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hwprof.backends.torch.settings import Settings
+
+_RUNS_BEFORE_CAPTURE = 3  # libraries make their workspaces and plans in the first runs
+
+Run = Callable[[], Sequence[Tensor]]
+
+
+def prepare(module: nn.Module, inputs: Sequence[Tensor], settings: Settings, threads: int) -> Run:
+    """A function that hands over one inference. Compiling and capturing happen here, before anything is timed."""
+    called = compiled(module, settings, threads) if settings.is_compiled else module
+    if settings.is_captured:
+        return _captured(called, inputs, settings.place)
+    if settings.is_compiled:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch's own parts about one another
+            called(*inputs)
+    return lambda: called(*inputs)
+
+
+def compiled(
+    module: nn.Module, settings: Settings, threads: int, shows_kernels: bool = False
+) -> Callable[..., Sequence[Tensor]]:
+    """The whole module by torch.compile, its shapes fixed; the compilation itself waits for the first call.
+
+    shows_kernels: code for the host's processor tells the profiler about each kernel, which costs it time.
+    """
+    import torch._inductor.config as inductor
+
+    inductor.compile_threads = threads
+    inductor.cpp.enable_kernel_profile = shows_kernels
+    with suppress(AttributeError):  # older ones always refuse recurrent modules
+        torch._dynamo.config.allow_rnn = True
+    mode = "max-autotune-no-cudagraphs" if settings.options.autotune else None
+    return torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
+
+
+def _captured(called: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], place: torch.device) -> Run:
+    """A CUDA graph with its inputs and outputs at fixed addresses."""
+    with torch.cuda.device(place):
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_RUNS_BEFORE_CAPTURE):
+                called(*inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = called(*inputs)
+    return _Replay(graph, outputs, (called, inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """`held`: what owns the memory at the addresses that the graph reads."""
+
+    graph: torch.cuda.CUDAGraph
+    outputs: Sequence[Tensor]
+    held: tuple[object, ...]
+
+    def __call__(self) -> Sequence[Tensor]:
+        self.graph.replay()
+        return self.outputs
+
+
+def forget_compiled() -> None:
+    """Drops what torch.compile keeps of networks that are closed."""
+    torch._dynamo.reset()

@@ -1,0 +1,57 @@
+"""Memory: what a network takes of a GPU's, and which caches stand before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from hwprof.backends import host
+
+_EVICTING_FACTOR = 2  # of the cache's size: so much is overwritten
+_ASSUMED_CACHE_BYTES = 32 * 2**20  # where the host's processor does not tell
+
+
+class GpuMemory:
+    """The most that PyTorch's allocator held on a GPU for a network, beyond what was there before it.
+
+    Made before the network is loaded. The first runs reach the peak; what is opened later does not count.
+    """
+
+    def __init__(self, place: torch.device) -> None:
+        self._place = place
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(place)
+        self._before = torch.cuda.memory_allocated(place), torch.cuda.memory_reserved(place)
+        self._peak: tuple[int, int] | None = None
+
+    def note_peak(self) -> None:
+        """After the first run; later calls change nothing."""
+        if self._peak is None:
+            self._peak = torch.cuda.max_memory_allocated(self._place), torch.cuda.max_memory_reserved(self._place)
+
+    def figures(self) -> dict[str, float]:
+        """Empty before the first run."""
+        if self._peak is None:
+            return {}
+        allocated, reserved = (float(peak - before) for peak, before in zip(self._peak, self._before, strict=True))
+        return {"allocated_bytes": allocated, "reserved_bytes": reserved}
+
+
+def cache_bytes(place: torch.device) -> int:
+    """Of the last cache before the device's memory."""
+    if place.type == "cuda":
+        return int(torch.cuda.get_device_properties(place).L2_cache_size)
+    return host.last_cache_bytes() or _ASSUMED_CACHE_BYTES
+
+
+def evictor(place: torch.device) -> Callable[[], object]:
+    """A function that overwrites what the caches hold. Its buffer is made when it is first called."""
+    buffers: list[torch.Tensor] = []
+
+    def evict() -> None:
+        if not buffers:
+            buffers.append(torch.empty(_EVICTING_FACTOR * cache_bytes(place), dtype=torch.int8, device=place))
+        buffers[0].zero_()
+
+    return evict

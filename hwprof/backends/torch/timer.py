@@ -1,0 +1,166 @@
+"""Times a network in PyTorch by the device's clock or the host's, with hot or cold caches, and its copies apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwprof.backends.torch.memory import GpuMemory
+from hwprof.backends.torch.settings import Options
+from hwprof.backends.torch.work_queue import WorkQueue
+from hwprof.measurement import DeviceState, OperatorTime
+
+ProfilePass: TypeAlias = Callable[[int], tuple[Sequence[OperatorTime], float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is timed. `run` hands one inference over and returns its outputs, which lie on the device; `inputs` are
+    the tensors that it reads, `outputs` the names of what it returns."""
+
+    run: Callable[[], Sequence[Tensor]]
+    inputs: Sequence[Tensor]
+    outputs: Sequence[str]
+
+
+class TorchTimer:
+    """`guard` turns PyTorch's errors into hwprof's. `evict` overwrites the caches, `profile` times the operators."""
+
+    def __init__(
+        self, network: Network, queue: WorkQueue, options: Options, *, evict: Callable[[], object],
+        profile: ProfilePass, guard: Callable[[], AbstractContextManager[None]], warnings: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.warnings = warnings
+        self.profiled_ns: float | None = None
+        self.network = network
+        self._queue = queue
+        self._options = options
+        self._evict = evict
+        self._profile = profile
+        self._guard = guard
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        clock, caches = self._options.clock, self._options.caches
+        with self._guard(), torch.inference_mode():
+            if each or caches == "cold":
+                times = self._timed(n, self.network.run, clock, caches)
+                return times if each else [sum(times)]
+            return [self._together(n, clock)]
+
+    def outputs(self) -> Mapping[str, np.ndarray]:
+        """On the host; half-precision values as float32."""
+        with self._guard(), torch.inference_mode():
+            values = [as_array(value) for value in self.network.run()]
+        return dict(zip(self.network.outputs, values, strict=True))
+
+    def operators(self, n: int) -> Sequence[OperatorTime]:
+        """Mean over n profiled runs. Raises as `open` does."""
+        with self._guard(), torch.inference_mode():
+            kernels, self.profiled_ns = self._profile(n)
+        return kernels
+
+    def figures(self, n: int) -> Mapping[str, float]:
+        """On the host's processor both clocks are one."""
+        with self._guard(), torch.inference_mode():
+            return {"hot_ns": self._median(n, "host", "hot"), "cold_ns": self._median(n, "host", "cold")}
+
+    def _median(self, n: int, clock: str, caches: str) -> float:
+        return float(np.median(self._timed(n, self.network.run, clock, caches)))
+
+    def _timed(self, n: int, work: Callable[[], object], clock: str, caches: str) -> list[int]:
+        """Latencies, ns, of n single pieces of work."""
+        prepare = self._evict if caches == "cold" else _nothing
+        if clock == "host":
+            return [self._on_host(work, prepare) for _ in range(n)]
+        queue, marks = self._queue, []
+        for _ in range(n):
+            prepare()
+            start = queue.mark()
+            work()
+            marks.append((start, queue.mark()))
+        queue.wait()
+        return [queue.elapsed_ns(start, end) for start, end in marks]
+
+    def _on_host(self, work: Callable[[], object], prepare: Callable[[], object]) -> int:
+        """From the call until the device has finished."""
+        prepare()
+        self._queue.wait()
+        start = perf_counter_ns()
+        work()
+        self._queue.wait()
+        return perf_counter_ns() - start
+
+    def _together(self, n: int, clock: str) -> int:
+        """Time, ns, of n inferences stamped only at both ends; by the host's clock each is waited for."""
+        queue, run = self._queue, self.network.run
+        queue.wait()
+        if clock == "host":
+            start_ns = perf_counter_ns()
+            for _ in range(n):
+                run()
+                queue.wait()
+            return perf_counter_ns() - start_ns
+        start = queue.mark()
+        for _ in range(n):
+            run()
+        end = queue.mark()
+        queue.wait()
+        return queue.elapsed_ns(start, end)
+
+
+class GpuTimer(TorchTimer):
+    """With what only an accelerator has: two clocks, memory and a bus of its own, sensors."""
+
+    def __init__(
+        self, network: Network, queue: WorkQueue, options: Options, *, evict: Callable[[], object],
+        profile: ProfilePass, guard: Callable[[], AbstractContextManager[None]], warnings: Sequence[str],
+        memory: GpuMemory, sensors: Callable[[], DeviceState | None],
+    ) -> None:  # fmt: skip
+        super().__init__(network, queue, options, evict=evict, profile=profile, guard=guard, warnings=warnings)
+        self._memory = memory
+        self.state = sensors
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        times = super().__call__(n, each)
+        self._memory.note_peak()
+        return times
+
+    def figures(self, n: int) -> Mapping[str, float]:
+        with self._guard(), torch.inference_mode():
+            held = [value.cpu().pin_memory() for value in self.network.inputs]
+            results = list(self.network.run())
+            taken = [torch.empty_like(value, device="cpu", pin_memory=True) for value in results]
+            return {
+                "hot_device_ns": self._median(n, "device", "hot"),
+                "cold_device_ns": self._median(n, "device", "cold"),
+                "hot_host_ns": self._median(n, "host", "hot"),
+                "copy_in_ns": self._copied(n, held, self.network.inputs),
+                "copy_out_ns": self._copied(n, results, taken),
+                **self._memory.figures(),
+            }
+
+    def _copied(self, n: int, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
+        """Median time, ns, of a copy between the device and pinned memory of the host."""
+
+        def copy() -> None:
+            for source, target in zip(sources, targets, strict=True):
+                target.copy_(source, non_blocking=True)
+
+        return float(np.median(self._timed(n, copy, "device", "hot")))
+
+
+def as_array(value: Tensor) -> np.ndarray:
+    """On the host; bfloat16, which NumPy lacks, as float32."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype is torch.bfloat16 else value).numpy()
+
+
+def _nothing() -> None:
+    pass

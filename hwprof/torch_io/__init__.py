@@ -1,0 +1,8 @@
+"""Networks as PyTorch modules: a Graph through one table of operators, or a user's own module by torch.export."""
+
+from hwprof.torch_io.module import as_tensor, place_of, to_module
+from hwprof.torch_io.program import content_digest, export, from_factory, is_program, load_program
+
+__all__ = [
+    "as_tensor", "content_digest", "export", "from_factory", "is_program", "load_program", "place_of", "to_module",
+]  # fmt: skip

@@ -1,0 +1,277 @@
+"""ONNX operators that are more than one call of PyTorch; each takes tensors first, then plain numbers.
+
+x is [batch, channels, *space] where a function speaks of space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CONVOLUTIONS: Mapping[int, Callable[..., Tensor]] = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+_TRANSPOSED: Mapping[int, Callable[..., Tensor]] = {
+    1: torch.conv_transpose1d,
+    2: torch.conv_transpose2d,
+    3: torch.conv_transpose3d,
+}
+_MAX_POOLS: Mapping[int, Callable[..., Tensor]] = {
+    1: functional.max_pool1d,
+    2: functional.max_pool2d,
+    3: functional.max_pool3d,
+}
+_AVERAGE_POOLS: Mapping[int, Callable[..., Tensor]] = {
+    1: functional.avg_pool1d,
+    2: functional.avg_pool2d,
+    3: functional.avg_pool3d,
+}
+Sizes = Sequence[int]
+
+
+def pad_space(x: Tensor, pads: Sizes, value: float = 0.0) -> Tensor:
+    """pads: the starts of all axes of space, then their ends, as ONNX writes them."""
+    rank = len(pads) // 2
+    pairs = [p for axis in reversed(range(rank)) for p in (pads[axis], pads[axis + rank])]
+    return functional.pad(x, pairs, value=value)
+
+
+def is_symmetric(pads: Sizes) -> bool:
+    """Whether each axis has as much before it as behind it."""
+    return list(pads[: len(pads) // 2]) == list(pads[len(pads) // 2 :])
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sizes, pads: Sizes, dilations: Sizes, groups: int
+) -> Tensor:
+    """weight: [out, in / groups, *kernel]."""
+    if not is_symmetric(pads):
+        x, pads = pad_space(x, pads), [0] * len(pads)
+    rank = len(strides)
+    return _CONVOLUTIONS[rank](x, weight, bias, strides, list(pads[:rank]), dilations, groups)
+
+
+def transposed_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sizes, pads: Sizes, extra: Sizes, dilations: Sizes,
+    groups: int,
+) -> Tensor:  # fmt: skip
+    """weight: [in, out / groups, *kernel]; pads are symmetric; extra: what `output_padding` adds at the end."""
+    rank = len(strides)
+    return _TRANSPOSED[rank](x, weight, bias, strides, list(pads[:rank]), extra, groups, dilations)
+
+
+def pads_inside(pads: Sizes, kernel: Sizes) -> bool:
+    """Whether PyTorch's pooling takes the pads itself: equal on both sides and at most half of the window."""
+    return is_symmetric(pads) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
+
+
+def max_pool(x: Tensor, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: Sizes, ceil: bool) -> Tensor:
+    """The largest of each window."""
+    rank = len(kernel)
+    if not pads_inside(pads, kernel):
+        x, pads = pad_space(x, pads, float("-inf")), [0] * len(pads)
+    return _MAX_POOLS[rank](x, kernel, strides, list(pads[:rank]), dilations, ceil)
+
+
+def average_pool(
+    x: Tensor, counted: Tensor | None, kernel: Sizes, strides: Sizes, pads: Sizes, ceil: bool, with_padding: bool
+) -> Tensor:
+    """The mean of each window. counted: the share of each window that is no padding, where padding does not count
+    and PyTorch's pooling cannot take the pads itself."""
+    rank = len(kernel)
+    pool = _AVERAGE_POOLS[rank]
+    if pads_inside(pads, kernel):
+        return pool(x, kernel, strides, list(pads[:rank]), ceil, with_padding)
+    mean = pool(pad_space(x, pads), kernel, strides, [0] * rank, ceil, True)
+    return mean if counted is None else mean / counted
+
+
+def global_average_pool(x: Tensor) -> Tensor:
+    """[batch, channels, 1, ...]."""
+    return x.mean(tuple(range(2, x.dim())), keepdim=True)
+
+
+def global_max_pool(x: Tensor) -> Tensor:
+    """[batch, channels, 1, ...]."""
+    return x.amax(tuple(range(2, x.dim())), keepdim=True)
+
+
+def affine(
+    a: Tensor, b: Tensor, c: Tensor | None, alpha: float, beta: float, transposed_a: bool, transposed_b: bool
+) -> Tensor:
+    """Gemm: alpha * a b + beta * c, [m, n]."""
+    a, b = (a.t() if transposed_a else a), (b.t() if transposed_b else b)
+    if c is None:
+        product = torch.mm(a, b)
+        return product if alpha == 1 else product * alpha
+    return torch.addmm(c, a, b, beta=beta, alpha=alpha)
+
+
+def flat_softmax(x: Tensor, axis: int, log: bool) -> Tensor:
+    """Before opset 13 softmax ran over all axes from the given one on."""
+    rows = x.reshape(x.shape[:axis].numel(), -1)
+    return (torch.log_softmax if log else torch.softmax)(rows, 1).reshape(x.shape)
+
+
+def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """max(0, min(1, alpha x + beta))."""
+    return torch.clamp(x * alpha + beta, 0.0, 1.0)
+
+
+def clip(x: Tensor, low: Any, high: Any) -> Tensor:
+    """X within the bounds that are given: numbers, tensors of one element or None."""
+    return x if low is None and high is None else torch.clamp(x, low, high)
+
+
+def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
+    """PyTorch's own has no parameters."""
+    return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
+
+
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """ONNX broadcasts the slope from the right."""
+    return torch.where(x < 0, x * slope, x)
+
+
+def variadic_sum(*terms: Tensor) -> Tensor:
+    """Of one tensor or more."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def mean_of(*terms: Tensor) -> Tensor:
+    """The mean of one tensor or more, elementwise."""
+    return variadic_sum(*terms) / len(terms)
+
+
+def extreme(*terms: Tensor, largest: bool) -> Tensor:
+    """The largest or smallest of one tensor or more, elementwise."""
+    result = terms[0]
+    for term in terms[1:]:
+        result = torch.maximum(result, term) if largest else torch.minimum(result, term)
+    return result
+
+
+def reduced(x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
+    """how: sum, mean, max, min, l1, l2, square."""
+    dims = tuple(axes)
+    if how == "max":
+        return torch.amax(x, dims, keep)
+    if how == "min":
+        return torch.amin(x, dims, keep)
+    if how == "mean":
+        return torch.mean(x, dims, keep)
+    terms = {"sum": lambda: x, "l1": x.abs, "l2": x.square, "square": x.square}[how]()
+    total = torch.sum(terms, dims, keep)
+    return total.sqrt() if how == "l2" else total
+
+
+def sliced(x: Tensor, axes: Sizes, starts: Sizes, stops: Sizes, steps: Sizes) -> Tensor:
+    """Steps below 0 run backwards."""
+    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
+        picked = range(*slice(start, _open_end(stop, step), step).indices(x.shape[axis]))
+        length = abs(picked[-1] - picked[0]) + 1 if picked else 0
+        x = x.narrow(axis, min(picked[0], picked[-1]) if picked else 0, length)
+        if step < 0:
+            x = x.flip(axis)
+        if abs(step) > 1:
+            x = x[(slice(None),) * (axis % x.dim()) + (slice(None, None, abs(step)),)]
+    return x
+
+
+def _open_end(stop: int, step: int) -> int | None:
+    """ONNX writes a very negative stop for "through the first element"."""
+    return None if step < 0 and stop < -(2**31) + 1 else stop
+
+
+def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Rows of the table along the axis; indices below 0 count from the end."""
+    if axis == 0 and table.dim() == 2 and indices.dim() > 0:
+        return functional.embedding(indices, table)
+    index = indices.reshape(-1)
+    index = torch.where(index < 0, index + table.shape[axis], index)
+    picked = table.index_select(axis, index)
+    return picked.reshape(*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
+
+
+def gathered_elements(x: Tensor, axis: int, indices: Tensor) -> Tensor:
+    """Indices below 0 count from the end."""
+    return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
+
+
+def squeezed(x: Tensor, axes: Sizes) -> Tensor:
+    """Without the axes, each of length 1."""
+    return torch.squeeze(x, tuple(axes)) if axes else torch.squeeze(x)
+
+
+def unsqueezed(x: Tensor, axes: Sizes) -> Tensor:
+    """With axes of length 1 at these places of the result."""
+    rank = x.dim() + len(axes)
+    for axis in sorted(a % rank for a in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def depth_to_space(x: Tensor, block: int, columns_first: bool) -> Tensor:
+    """columns_first: ONNX's mode CRD, which is PyTorch's pixel shuffle; else DCR."""
+    if columns_first:
+        return functional.pixel_shuffle(x, block)
+    n, c, h, w = x.shape
+    split = x.reshape(n, block, block, c // block**2, h, w)
+    return split.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block**2, h * block, w * block)
+
+
+class Lstm(nn.Module):
+    """ONNX's LSTM on PyTorch's own module, which keeps its weights in the one piece that cuDNN wants.
+
+    weights: for each direction W [4 size, in], R [4 size, size] and, or not, both biases [4 size], in PyTorch's order
+    of gates. x: [time, batch, in]. Returns [time, directions, batch, size] and both last states
+    [directions, batch, size].
+    """
+
+    def __init__(self, weights: Sequence[Sequence[Tensor]], size: int) -> None:
+        super().__init__()
+        first = weights[0]
+        with_bias, both_ways = len(first) > 2, len(weights) > 1
+        self._directions = len(weights)
+        self.lstm = nn.LSTM(first[0].shape[1], size, bias=with_bias, bidirectional=both_ways, dtype=first[0].dtype)
+        self.lstm.requires_grad_(False)
+        for slot, value in zip(self.lstm.parameters(), (w for way in weights for w in way), strict=True):
+            slot.copy_(value)
+
+    def forward(
+        self, x: Tensor, hidden: Tensor | None = None, cell: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        given = None if hidden is None or cell is None else (hidden, cell)
+        y, (last_hidden, last_cell) = self.lstm(x, given)
+        return y.reshape(*y.shape[:2], self._directions, -1).transpose(1, 2), last_hidden, last_cell
+
+
+def quantize(
+    x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int, kind: torch.dtype
+) -> Tensor:
+    """round(x / scale) + zero, within [low, high]; scale and zero are scalars or one number per channel."""
+    shape = _channel_shape(x, scale, axis)
+    steps = torch.round(x / scale.reshape(shape))
+    if zero is not None:
+        steps = steps + zero.reshape(shape)
+    return torch.clamp(steps, low, high).to(kind)
+
+
+def dequantize(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int) -> Tensor:
+    """(x - zero) * scale."""
+    shape = _channel_shape(x, scale, axis)
+    steps = x.to(scale.dtype)
+    if zero is not None:
+        steps = steps - zero.to(scale.dtype).reshape(shape)
+    return steps * scale.reshape(shape)
+
+
+def _channel_shape(x: Tensor, scale: Tensor, axis: int) -> list[int]:
+    if scale.numel() == 1:
+        return [1] * x.dim()
+    return [-1 if i == axis % x.dim() else 1 for i in range(x.dim())]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from hwprof import torch_io
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.torch_io import content_digest, export, from_factory, load_program
+
+
+class Net(nn.Module):
+    """Convolution, batch norm, a scale that may be left out; a nested result."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x, scale=None):
+        y = torch.relu(self.norm(self.conv(x)))
+        return {"all": y if scale is None else y * scale, "mean": y.mean((2, 3))}
+
+
+class Branching(nn.Module):
+    """What it does depends on what is in its input."""
+
+    def forward(self, x):
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory):
+    torch.manual_seed(0)
+    module = Net().eval()
+    path = tmp_path_factory.mktemp("traced") / "net.pt2"
+    return module, export(module, (torch.randn(2, 3, 8, 8), torch.ones(1)), path), path
+
+
+def test_the_graph_names_operators_shapes_and_types(traced):
+    _, graph, path = traced
+    assert [t.shape for t in graph.inputs] == [(2, 3, 8, 8), (1,)]
+    assert [n.op for n in graph.nodes] == [
+        "conv2d.default",
+        "batch_norm.default",
+        "relu.default",
+        "mul.Tensor",
+        "mean.dim",
+    ]
+    assert [graph.shape(name) for name in graph.outputs] == [(2, 4, 8, 8), (2, 4)]
+    assert (graph.name, graph.source) == ("Net", str(path))
+
+
+def test_the_digest_is_that_of_the_network_not_of_its_weights(tmp_path):
+    digests = [export(Net(c), IMAGE, tmp_path / f"{i}.pt2").digest for i, c in enumerate((4, 4, 5))]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_program_computes_what_the_module_does(traced):
+    module, graph, _ = traced
+    program, inputs = load_program(Graph.from_json(graph.to_json()), torch.float32)
+    with torch.inference_mode():
+        for got, wanted in zip(program(*inputs), module(*inputs).values(), strict=True):
+            torch.testing.assert_close(got, wanted)
+
+
+def test_half_precision_takes_the_place_of_float32(traced):
+    program, inputs = load_program(traced[1], torch.bfloat16)
+    assert {t.dtype for t in (*program(*inputs), *inputs)} == {torch.bfloat16}
+
+
+def test_two_traces_of_one_module_are_the_same_content(traced, tmp_path):
+    module, _, path = traced
+    export(module, (torch.randn(2, 3, 8, 8), torch.ones(1)), tmp_path / "again.pt2")
+    export(Net(), (torch.randn(2, 3, 8, 8), torch.ones(1)), tmp_path / "other.pt2")
+    assert content_digest(path) == content_digest(tmp_path / "again.pt2") != content_digest(tmp_path / "other.pt2")
+
+
+def test_a_module_in_training_mode_stays_in_it_and_is_traced_for_evaluation(tmp_path):
+    module = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)).train()
+    graph = export(module, {"input": torch.zeros(1, 3)}, tmp_path / "m.pt2")
+    assert module.training
+    program, inputs = load_program(graph, torch.float32)
+    torch.testing.assert_close(program(*inputs)[0], module[1](inputs[0]))
+
+
+def test_what_cannot_travel_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^torch\.export cannot trace 'Branching': .*data-dependent") as caught:
+        export(Branching(), torch.ones(2), tmp_path / "b.pt2")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_module_and_what_has_no_inputs_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"torch\.nn\.Module, not a int"):
+        export(3, None, tmp_path / "m.pt2")
+    with pytest.raises(InputError, match="'Net' is a PyTorch module: give its inputs"):
+        export(Net(), None, tmp_path / "m.pt2")
+
+
+def test_a_file_that_is_gone_or_another_network_is_refused(traced, tmp_path):
+    _, graph, _ = traced
+    with pytest.raises(InputError, match="is gone"):
+        load_program(graph.renamed("net", source=str(tmp_path / "none.pt2")), torch.float32)
+    other = export(Net(5), IMAGE, tmp_path / "other.pt2")
+    with pytest.raises(InputError, match="holds another network"):
+        load_program(graph.renamed("net", source=other.source), torch.float32)
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    (tmp_path / "their_nets.py").write_text(
+        "import torch\n"
+        "def bare(): return torch.nn.Linear(3, 2)\n"
+        "def full(): return torch.nn.Linear(3, 2), torch.zeros(1, 3)\n"
+        "def broken(): raise ValueError('no\\nweights')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("their_nets", None)
+
+
+def test_a_factory_in_the_current_folder_gives_a_module_and_its_inputs(factories):
+    module, inputs = from_factory("their_nets:full", None)
+    assert isinstance(module, nn.Linear)
+    assert inputs.shape == (1, 3)
+    _, drawn = from_factory("their_nets:bare", {"x": (4, 3)})
+    assert [tuple(t.shape) for t in drawn] == [(4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        ("their_nets:broken", "ValueError: no"),
+        ("their_nets:missing", "AttributeError"),
+        ("nowhere_at_all:factory", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+    ],
+)
+def test_a_factory_that_fails_says_how_in_one_line(factories, spec, fault):
+    with pytest.raises(InputError, match=fault) as caught:
+        torch_io.from_factory(spec, None)
+    assert "\n" not in str(caught.value)
