@@ -163,9 +163,9 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
     """size: the ONNX shape of the result, an image."""
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
-    if factors.max() >= 0.5:
-        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
+    if shift.min() < _SMALLEST_SHIFT:
+        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
     weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1))
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
     scope.operations.append(
