@@ -36,11 +36,12 @@ def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | No
     _require(isinstance(backend.evidence, Evidence), f"evidence is {backend.evidence!r}, not an Evidence")
     versions = backend.versions()
     _require(all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is no text")
-    for graph in reference_graphs() if graphs is None else graphs:
+    opened = tuple(reference_graphs() if graphs is None else graphs)
+    for graph in opened:
         digest = graph.digest
         _check_graph(backend, device, graph)
         _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
-    _check_refusals(backend, device)
+    _check_refusals(backend, device, opened[0])
 
 
 def reference_graphs() -> tuple[Graph, ...]:
@@ -116,8 +117,7 @@ def _check_same(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray], te
     _require(all(np.allclose(one[name], two[name], rtol=1e-5, atol=1e-6) for name in one), text)
 
 
-def _check_refusals(backend: Backend, device: Device) -> None:
-    graph = reference_graphs()[0]
+def _check_refusals(backend: Backend, device: Device, graph: Graph) -> None:
     _refuses(backend, graph, device.with_options(no_such_option=1), "an unknown option")
     _refuses(backend, graph, replace(device, precision="float3"), "an unknown precision")
     b = GraphBuilder("custom-operator")

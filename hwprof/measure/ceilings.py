@@ -9,9 +9,10 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.measure import cores
-from hwprof.measure.anchors import copy_graph
+from hwprof.measure.anchors import copy_graph, quantized_copy_graph
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import Peaks
+from hwprof.variants.quantize import quantize
 
 _SIDE = 1024
 _COPY_KIB = (512, 4096, 32768, 262144)  # from the second-level cache to far beyond the last
@@ -37,7 +38,7 @@ def _convolution() -> Graph:
 _CONVOLUTION_MACS = 256 * 256 * 9 * 32 * 32
 _COMPUTE: dict[str, list[tuple[Callable[[], Graph], int]]] = {
     "float32": [(lambda: _product("float32"), _SIDE**3), (_convolution, _CONVOLUTION_MACS)],
-    "int8": [(_integer_product, _SIDE**3)],
+    "int8": [(_integer_product, _SIDE**3), (lambda: quantize(_product("float32")), _SIDE**3)],
 }
 
 
@@ -52,9 +53,14 @@ def measure(device: Device) -> Peaks:
             rates = [macs / s for build, macs in candidates if (s := _seconds(worker, device, build()))]
             if rates:
                 macs_per_s[dtype] = max(rates)
-        moved = {2 * kib * 1024: _seconds(worker, device, copy_graph(kib)) for kib in _COPY_KIB}
+        moved = {2 * kib * 1024: _copied_s(worker, device, kib) for kib in _COPY_KIB}
     bandwidths = tuple((size, size / s) for size, s in moved.items() if s)
     return Peaks(macs_per_s, bandwidths[-1][1] if bandwidths else float("nan"), bandwidths)
+
+
+def _copied_s(worker: WorkerProcess, device: Device, kib: int) -> float | None:
+    """A float copy, or where the runtime refuses floats one by way of integers."""
+    return _seconds(worker, device, copy_graph(kib)) or _seconds(worker, device, quantized_copy_graph(kib))
 
 
 def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:

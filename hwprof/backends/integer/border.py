@@ -9,7 +9,6 @@ from hwprof.backends.integer.grid import SIGN
 from hwprof.backends.integer.program import Entry, Exit
 
 
-
 def quantize(entry: Entry, array: np.ndarray) -> Integers:
     """array: of the entry's ONNX shape. Returns uint8, [batch, *spatial, channels] where it is an image."""
     if entry.scale is None:

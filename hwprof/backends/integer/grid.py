@@ -24,7 +24,8 @@ class Grid:
     def quantized(self, real: np.ndarray) -> np.ndarray:
         """uint8 of the same shape, as QuantizeLinear rounds: half to even."""
         steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
-        return np.clip(steps + np.float32(self.zero), 0, 255).astype(np.uint8)
+        held: np.ndarray = np.clip(steps + np.float32(self.zero), 0, 255).astype(np.uint8)
+        return held
 
     def reals(self) -> np.ndarray:
         """float32 [256]: what each held integer stands for."""
@@ -49,7 +50,8 @@ class Stored:
         if self.axis is not None:
             shape[self.axis] = -1
         scale, zero = (v.reshape(shape) if self.values.ndim else v.reshape(()) for v in (self.scale, self.zero))
-        return (self.values.astype(np.float64) - zero) * scale
+        real: np.ndarray = (self.values.astype(np.float64) - zero) * scale
+        return real
 
     def held(self) -> tuple[np.ndarray, Grid]:
         """As an activation: uint8 and its grid. Only for 8 bits and one scale."""

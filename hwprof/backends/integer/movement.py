@@ -84,8 +84,8 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
     starts, steps = [0] * len(held.shape), [1] * len(held.shape)
     for start, axis, step in zip(first, axes or range(len(first)), strides or [1] * len(first), strict=True):
         length = held.shape[axis]
-        start = start + length if start < 0 else start
-        starts[axis], steps[axis] = min(max(start, 0), length - 1 if step < 0 else length), step
+        begin = start + length if start < 0 else start
+        starts[axis], steps[axis] = min(max(begin, 0), length - 1 if step < 0 else length), step
     return [_part(scope, node, held, node.outputs[0], tuple(starts), tuple(steps))]
 
 

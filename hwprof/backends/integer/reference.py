@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from hwprof.backends.integer import border
-from hwprof.backends.integer.fixed_point import Integers, require_integers, requantize
+from hwprof.backends.integer.fixed_point import Integers, requantize, require_integers
 from hwprof.backends.integer.program import (
     Add,
     AveragePool,
@@ -61,13 +61,18 @@ def apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integ
 
 
 @singledispatch
-def _apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integers:
+def _apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
     raise TypeError(f"no rule for {operation}")
 
 
 def _rescaled(accumulator: Integers, rescale: Rescale) -> Integers:
     scaled = requantize(accumulator, rescale.multiplier, rescale.shift)
-    return np.clip(rescale.zero + scaled, rescale.low, rescale.high)
+    return _clipped(rescale.zero + scaled, rescale.low, rescale.high)
+
+
+def _clipped(values: Integers, low: int, high: int) -> Integers:
+    limited: Integers = np.clip(values, low, high)
+    return limited
 
 
 @_apply.register
@@ -83,7 +88,7 @@ def _convolution(op: Convolution, operands: list[Integers], shape: Shape) -> Int
 def _add(op: Add, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001 - the signature of all rules
     a, b = (x.astype(np.int64) for x in operands)
     total = a * op.factors[0] + b * op.factors[1] + op.offset
-    return np.clip(total >> op.shift, op.low, op.high)
+    return _clipped(total >> op.shift, op.low, op.high)
 
 
 @_apply.register
@@ -94,12 +99,14 @@ def _multiply(op: Multiply, operands: list[Integers], shape: Shape) -> Integers:
 
 @_apply.register
 def _table(op: Table, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
-    return op.table[operands[0]]
+    looked_up: Integers = op.table[operands[0]]
+    return looked_up
 
 
 @_apply.register
 def _max_pool(op: MaxPool, operands: list[Integers], shape: Shape) -> Integers:
-    return _windows(operands[0], op.window, shape[1:3], 0).max(axis=3)
+    most: Integers = _windows(operands[0], op.window, shape[1:3], 0).max(axis=3)
+    return most
 
 
 @_apply.register
@@ -109,7 +116,7 @@ def _average_pool(op: AveragePool, operands: list[Integers], shape: Shape) -> In
     inside = _windows(np.ones((1, *x.shape[1:3], 1), np.int64), op.window, shape[1:3], 0).sum(axis=3)
     count = np.full_like(inside, len(op.rescale.shift) - 1) if op.counts_padding else inside
     scaled = requantize(sums, op.rescale.multiplier[count], op.rescale.shift[count])
-    return np.clip(op.rescale.zero + scaled, op.rescale.low, op.rescale.high)
+    return _clipped(op.rescale.zero + scaled, op.rescale.low, op.rescale.high)
 
 
 @_apply.register
@@ -158,5 +165,3 @@ def _positions(window: Window, axis: int, size: int, length: int) -> tuple[Integ
     at = np.arange(size)[None, :] * window.stride[axis] - window.pad[axis]
     at = at + np.arange(window.kernel[axis])[:, None] * window.dilation[axis]
     return at.clip(0, length - 1), (at >= 0) & (at < length)
-
-

@@ -170,9 +170,17 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
     scope.operations.append(
         Convolution(
-            node.label, target.members, x.value, value, weight, _folded_bias(work),
-            target.rescale(multiplier, shift), x.grid.zero, window, groups,
-        )  # fmt: skip
+            node.label,
+            target.members,
+            x.value,
+            value,
+            weight,
+            _folded_bias(work),
+            target.rescale(multiplier, shift),
+            x.grid.zero,
+            window,
+            groups,
+        )
     )
     return Held(value, target.grid, tuple(size), is_image=True)
 
@@ -186,7 +194,7 @@ def _folded_bias(work: _Product) -> np.ndarray:
     folded = bias.astype(np.int64) - work.x.grid.zero * weight.sum(axis=1)
     if (np.abs(folded) + 255 * np.abs(weight).sum(axis=1)).max() > _LARGEST_SUM:
         raise refuse(work.node, "its sums do not fit into 32 bits")
-    return folded.astype(np.int32)
+    return np.asarray(folded, np.int32)
 
 
 def _weight(scope: Scope, node: Node, name: str, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -250,9 +258,17 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
     value = scope.new_value(target.name, scope.values[a.value].shape)
     scope.operations.append(
         Add(
-            node.label, target.members, a.value, b.value, value, (factors[0], factors[1]), offset, shift,
-            target.low, target.high,
-        )  # fmt: skip
+            node.label,
+            target.members,
+            a.value,
+            b.value,
+            value,
+            (factors[0], factors[1]),
+            offset,
+            shift,
+            target.low,
+            target.high,
+        )
     )
     return Held(value, target.grid, a.shape, a.is_image)
 

@@ -105,5 +105,3 @@ class Scope:
                 self.operations.append(Transpose(name, (), held.value, value, order))
             self._moved[key] = Held(value, held.grid, held.shape, to_image)
         return self._moved[key]
-
-

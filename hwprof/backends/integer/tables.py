@@ -6,6 +6,7 @@ The function may be several operators: a GELU written as Div, Erf, Add and Mul i
 from __future__ import annotations
 
 import numpy as np
+from onnx import ModelProto, TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from hwprof.backends.integer.grid import Grid
@@ -84,9 +85,9 @@ def _sources(scope: Scope, name: str) -> list[Held] | None:
 def _scalar(scope: Scope, name: str) -> np.ndarray | None:
     """float32 []; None for a tensor that is not stored, or of several elements."""
     if name in scope.stored and scope.stored[name].values.size == 1:
-        return np.float32(scope.stored[name].real().ravel()[0]).reshape(())
+        return np.array(scope.stored[name].real().ravel()[0], np.float32)
     if name in scope.weights and name not in scope.stored and scope.weights[name].size == 1:
-        return np.float32(scope.weights[name].ravel()[0]).reshape(())
+        return np.array(scope.weights[name].ravel()[0], np.float32)
     return None
 
 
@@ -101,7 +102,15 @@ def _evaluated(scope: Scope, name: str, reals: np.ndarray, covered: list[str]) -
     inputs = {n: _evaluated(scope, n, reals, covered) for n in node.inputs if n}
     if node.label not in covered:
         covered.append(node.label)
-    opset = dict(scope.graph.opsets).get("", 0)
-    proto = node_to_proto(node, lambda _: lambda tensor: scope.weights[tensor.name])
-    (result,) = ReferenceEvaluator(proto, opsets={"": opset}).run(None, inputs)
+    (result,) = ReferenceEvaluator(_model(scope, node, inputs)).run(None, inputs)
     return np.broadcast_to(np.asarray(result, np.float32), reals.shape)
+
+
+def _model(scope: Scope, node: Node, inputs: dict[str, np.ndarray]) -> ModelProto:
+    """Of the one node; with types, as operators that are defined by others are only known by those of their inputs."""
+    typed = [helper.make_tensor_value_info(n, TensorProto.FLOAT, array.shape) for n, array in inputs.items()]
+    result = helper.make_tensor_value_info(node.outputs[0], TensorProto.FLOAT, None)
+    proto = node_to_proto(node, lambda _: lambda tensor: scope.weights[tensor.name])
+    opset = helper.make_opsetid("", dict(scope.graph.opsets).get("", 0))
+    graph = helper.make_graph([proto], "function", typed, [result])
+    return shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[opset]))
