@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hwprof.backends.integer import border, memory, packing
+from hwprof.backends.integer import border, memory, packing, recurrent
 from hwprof.backends.integer.library import AXES, Edge, Library, Plan, Step
 from hwprof.backends.integer.program import (
     Add,
@@ -20,6 +20,7 @@ from hwprof.backends.integer.program import (
     Convolution,
     Entry,
     Exit,
+    Lstm,
     MaxPool,
     Multiply,
     Operation,
@@ -35,7 +36,7 @@ from hwprof.backends.integer.program import (
 from hwprof.errors import InputError
 
 _KINDS = (
-    "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill",
+    "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
 )  # fmt: skip
 _KIND = {name: number for number, name in enumerate(_KINDS)}  # as kernels/plan.h numbers them
 
@@ -176,18 +177,12 @@ class Steps:
 
     @_add.register
     def _(self, op: Convolution) -> None:
-        packed = packing.pack(op, self._is_signed)
         self._append(
             "depthwise" if packing.is_depthwise(op) else "convolution",
             **{**self._window(op.x, op.y, op.window), "groups": op.groups},
-            **{**self._rescale(op.rescale), "constants": len(packed.shift)},
-            zero_x=op.zero_x,
-            weight=self._pointer(packed.weight, np.int8),
-            weight_bytes=packed.weight.nbytes,
-            bias=self._pointer(packed.bias, np.int32),
-        )
-        self.steps[-1].multiplier = self._pointer(packed.multiplier, np.int32)
-        self.steps[-1].shift = self._pointer(packed.shift, np.int32)
+            **self._packed(packing.pack(op, self._is_signed)),
+            zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
+        )  # fmt: skip
 
     @_add.register
     def _(self, op: Add) -> None:
@@ -225,6 +220,35 @@ class Steps:
             "average_pool", **self._window(op.x, op.y, op.window), **self._rescale(op.rescale), zero_x=op.zero_x,
             counts_padding=op.counts_padding,
         )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Lstm) -> None:
+        steps, batch, depth = self._shape(op.x)
+        units = self._shape(op.y)[2]
+        packed = packing.pack_gates(op.from_x, self._is_signed)
+        given = np.zeros((steps, batch, len(packed.shift)), np.int16)
+        self._kept.append(given)
+        self._append(
+            "gates", **self._operand("x", op.x), **self._packed(packed), batch=1, height=steps * batch, width=1,
+            channels=depth, out_height=steps * batch, out_width=1, out_channels=len(packed.shift), kernel_h=1,
+            kernel_w=1, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, groups=1, zero_x=op.zero_x,
+            y=given.ctypes.data, y_bytes=given.nbytes,
+        )  # fmt: skip
+        self._append(
+            "lstm", **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed)),
+            batch=batch, height=steps, channels=units, zero_x=op.zero_h, factor=op.factor, offset=op.offset,
+            places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
+            table=self._pointer(recurrent.knots(), np.int16),
+        )  # fmt: skip
+
+    def _packed(self, packed: packing.Packed) -> dict[str, int]:
+        return {
+            "weight": self._pointer(packed.weight, np.int8), "weight_bytes": packed.weight.nbytes,
+            "bias": self._pointer(packed.bias, np.int32),
+            "multiplier": self._pointer(packed.multiplier, np.int32),
+            "shift": self._pointer(packed.shift, np.int32),
+            "constants": len(packed.shift),
+        }  # fmt: skip
 
     @_add.register
     def _(self, op: Transpose) -> None:

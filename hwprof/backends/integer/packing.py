@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwprof.backends.integer.program import Convolution
+from hwprof.backends.integer.program import Convolution, Gates
+from hwprof.backends.integer.recurrent import GATES, UNITS
 
 PANEL = 32  # columns of a matrix that lie together
 BLOCK = 64  # channels of a depthwise convolution that lie together
 QUAD = 4  # neighbours that one dot product sums up
 _NO_SHIFT = 32  # of columns that are not there
 _SIGN = 128
+_LIFT = 4  # bits by which the kernels raise the sums of gates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,23 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
     bias = op.bias.astype(np.int64) + (_SIGN * flat.sum(axis=1, dtype=np.int64) if is_signed else 0)
     constants = (bias.astype(np.int32), op.rescale.multiplier, op.rescale.shift)
     return _depthwise(flat, *constants) if is_depthwise(op) else _panels(flat, op.groups, *constants)
+
+
+def pack_gates(gates: Gates, is_signed: bool) -> Packed:
+    """Every UNITS units have a panel for each gate; units that are not there have gates of 0."""
+    units = len(gates.weight) // GATES
+    blocks = -(-units // UNITS)
+
+    def ordered(values: np.ndarray, fill: int) -> np.ndarray:
+        whole = np.full((GATES, blocks * UNITS, *values.shape[1:]), fill, values.dtype)
+        whole[:, :units] = values.reshape(GATES, units, *values.shape[1:])
+        split = whole.reshape(GATES, blocks, UNITS, *values.shape[1:])
+        return np.moveaxis(split, 0, 1).reshape(-1, *values.shape[1:])
+
+    bias = gates.bias.astype(np.int64) + (_SIGN * gates.weight.sum(axis=1, dtype=np.int64) if is_signed else 0)
+    shift = (gates.shift + _LIFT).astype(np.int32)
+    constants = ordered(bias.astype(np.int32), 0), ordered(gates.multiplier, 0), ordered(shift, _NO_SHIFT)
+    return _panels(ordered(gates.weight, 0), 1, *constants)
 
 
 def _panels(flat: np.ndarray, groups: int, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:

@@ -224,8 +224,53 @@ class Pad:
     fill: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gates:
+    """What one operand adds to the gates of an LSTM: bias + sum(weight * x), requantized, int16.
+
+    weight: int8 [4 * units, depth] in ONNX's order of gates; bias, multiplier, shift: int32 [4 * units]; shift >= 28.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lstm:
+    """x: [steps, batch, depth], y: [steps, batch, units]; y = clip((h * factor + offset) >> places, 0, 255).
+
+    `recurrent.step` says what h is, which has 15 bits behind the point and 16 in all; the first h is `zero_h` on the
+    grid of y.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    from_x: Gates
+    from_h: Gates
+    zero_x: int
+    zero_h: int
+    factor: int
+    offset: int
+    places: int
+
+
 Operation: TypeAlias = (
-    Convolution | Add | Multiply | Table | MaxPool | AveragePool | Transpose | Reshape | Concatenate | Slice | Pad
+    Convolution
+    | Add
+    | Multiply
+    | Table
+    | MaxPool
+    | AveragePool
+    | Lstm
+    | Transpose
+    | Reshape
+    | Concatenate
+    | Slice
+    | Pad
 )
 
 

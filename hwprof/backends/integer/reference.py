@@ -8,13 +8,15 @@ from itertools import product
 
 import numpy as np
 
-from hwprof.backends.integer import border
+from hwprof.backends.integer import border, recurrent
 from hwprof.backends.integer.fixed_point import Integers, requantize, require_integers
 from hwprof.backends.integer.program import (
     Add,
     AveragePool,
     Concatenate,
     Convolution,
+    Gates,
+    Lstm,
     MaxPool,
     Multiply,
     Operation,
@@ -117,6 +119,26 @@ def _average_pool(op: AveragePool, operands: list[Integers], shape: Shape) -> In
     count = np.full_like(inside, len(op.rescale.shift) - 1) if op.counts_padding else inside
     scaled = requantize(sums, op.rescale.multiplier[count], op.rescale.shift[count])
     return _clipped(op.rescale.zero + scaled, op.rescale.low, op.rescale.high)
+
+
+@_apply.register
+def _lstm(op: Lstm, operands: list[Integers], shape: Shape) -> Integers:
+    table, batch, units = recurrent.knots(), shape[1], shape[2]
+    given = _gates(op.from_x, operands[0])
+    h, cell = np.full((batch, units), op.zero_h, np.uint8), np.zeros((batch, units), np.int16)
+    result = np.zeros(shape, np.uint8)
+    for t in range(shape[0]):
+        gates = recurrent.saturated(given[t].astype(np.int64) + _gates(op.from_h, h))
+        value, cell = recurrent.step(gates.reshape(batch, recurrent.GATES, units), cell, table)
+        h = _clipped((value * op.factor + op.offset) >> op.places, 0, 255).astype(np.uint8)
+        result[t] = h
+    return result
+
+
+def _gates(gates: Gates, x: Integers) -> Integers:
+    """x: uint8 [..., depth]. Returns int16 [..., 4 * units]."""
+    sums = x.astype(np.int32) @ gates.weight.astype(np.int32).T + gates.bias
+    return recurrent.saturated(requantize(sums, gates.multiplier, gates.shift))
 
 
 @_apply.register

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.backends.integer import fixed_point, tables
+from hwprof.backends.integer import fixed_point, lstm_rule, tables
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import (
     Add,
@@ -314,6 +314,12 @@ def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
     return a, b
 
 
+def _lstm(scope: Scope, node: Node, target: Target) -> Held:
+    if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+        raise refuse(node, "its result must be quantized as it is")
+    return lstm_rule.lower(scope, node, target.grid, target.name, target.members)
+
+
 def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]) -> Held:
     """The operands, which lie on the grid, one behind the other."""
     size = scope.graph.shape(node.outputs[0])
@@ -401,6 +407,7 @@ _RULES: dict[str, Rule] = {
     "Gemm": _gemm,
     "Add": _add,
     "Mul": _multiply,
+    "LSTM": _lstm,
     "Concat": _concatenate,
     "AveragePool": _average_pool,
     "GlobalAveragePool": _global_average,

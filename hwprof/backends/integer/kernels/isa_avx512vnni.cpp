@@ -98,6 +98,52 @@ struct Isa {
       _mm512_mask_storeu_epi8(y, first(valid), clipped);
   }
 
+  static Ints lift(Ints sum) { return _mm512_slli_epi32(sum, kLift); }
+  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    const Ints words = _mm512_permutexvar_epi64(order, _mm512_packs_epi32(sums[0], sums[1]));
+    _mm512_storeu_si512(y, _mm512_adds_epi16(words, _mm512_loadu_si512(more)));
+  }
+
+  // `tanh_of`, 32 at once: knots and slopes lie in two registers each.
+  template <int Places>
+  INLINE static Ints tanh_of(Ints x, const Ints* knots) {
+    const Ints far = _mm512_set1_epi16(short((kSegments << Places) - 1));
+    const Ints at = _mm512_min_epu16(_mm512_abs_epi16(x), far), segment = _mm512_srli_epi16(at, Places);
+    const Ints share =
+        _mm512_slli_epi16(_mm512_and_si512(at, _mm512_set1_epi16((1 << Places) - 1)), 15 - Places);
+    const Ints knot = _mm512_permutex2var_epi16(knots[0], segment, knots[1]);
+    const Ints slope = _mm512_permutex2var_epi16(knots[2], segment, knots[3]);
+    const Ints value = _mm512_add_epi16(knot, _mm512_mulhrs_epi16(slope, share));
+    return _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(x), nothing(), value);
+  }
+  INLINE static Ints sigmoid_of(const int16_t* x, const Ints* knots) {
+    const Ints half = _mm512_srai_epi16(tanh_of<9>(_mm512_loadu_si512(x), knots), 1);
+    return _mm512_add_epi16(half, _mm512_set1_epi16(1 << 14));
+  }
+  template <typename Cells>
+  INLINE static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
+    const Ints knots[4] = {_mm512_loadu_si512(cells.knots), _mm512_loadu_si512(cells.knots + 32),
+                           _mm512_loadu_si512(cells.knots + 64), _mm512_loadu_si512(cells.knots + 96)};
+    const Ints in = sigmoid_of(gate, knots), out = sigmoid_of(gate + kPanel, knots);
+    const Ints forget = sigmoid_of(gate + 2 * kPanel, knots);
+    const Ints fresh = _mm512_mulhrs_epi16(in, tanh_of<8>(_mm512_loadu_si512(gate + 3 * kPanel), knots));
+    const Ints kept = _mm512_mulhrs_epi16(forget, _mm512_loadu_si512(cell));
+    const Ints state =
+        _mm512_adds_epi16(kept, _mm512_srai_epi16(_mm512_add_epi16(fresh, _mm512_set1_epi16(8)), 4));
+    _mm512_storeu_si512(cell, state);
+    const Ints value = _mm512_mulhrs_epi16(out, tanh_of<7>(state, knots));
+    const Ints factor = _mm512_set1_epi32(cells.factor), offset = _mm512_set1_epi32(cells.offset);
+    const __m128i places = _mm_cvtsi32_si128(cells.places);
+    const Ints most = _mm512_set1_epi32(cells.high), least = _mm512_set1_epi32(cells.low);
+    for (int half = 0; half < 2; ++half) {
+      const __m256i words = half ? _mm512_extracti64x4_epi64(value, 1) : _mm512_castsi512_si256(value);
+      const Ints product = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(words), factor);
+      const Ints scaled = _mm512_sra_epi32(_mm512_add_epi32(product, offset), places);
+      const Ints clipped = _mm512_min_epi32(_mm512_max_epi32(scaled, least), most);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(h + 16 * half), _mm512_cvtepi32_epi8(clipped));
+    }
+  }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
   }

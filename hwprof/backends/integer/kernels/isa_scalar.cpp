@@ -78,6 +78,20 @@ struct Isa {
   INLINE static void store_channels(uint8_t* y, const Ints* sums, int low, int high, int valid) {
     for (int c = 0; c < valid; ++c) y[c] = clip(sums[c % 16 / 4].lane[c / 16 * 4 + c % 4], low, high);
   }
+  static Ints lift(const Ints& sum) {
+    Ints raised;
+    for (int i = 0; i < kLanes; ++i) raised.lane[i] = sum.lane[i] * (1 << kLift);
+    return raised;
+  }
+  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+    const auto saturated = [](int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; };
+    for (int i = 0; i < kPanel; ++i)
+      y[i] = int16_t(saturated(saturated(sums[i / kLanes].lane[i % kLanes]) + more[i]));
+  }
+  template <typename Cells>
+  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
+    cells.step(gate, cell, h);
+  }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
   }

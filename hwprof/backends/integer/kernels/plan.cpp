@@ -75,6 +75,29 @@ const char* check_convolution(const Step& s) {
   return has_constants(s, columns, 32) ? nullptr : "constants";
 }
 
+// As a convolution one pixel wide, with results of two bytes.
+const char* check_gates(const Step& s) {
+  if (!has_window(s) || s.kernel_h != 1 || s.kernel_w != 1 || s.groups != 1 || s.width != 1 || s.out_width != 1 ||
+      s.height != s.out_height || s.out_channels % kPanel || s.pad_top || s.pad_left)
+    return "sizes";
+  if (!fits(volume(s.batch, s.height, s.channels), s.x_bytes)) return "source";
+  if (!fits(volume(s.batch, s.height, s.out_channels, 2), s.y_bytes)) return "target";
+  if (!fits(volume(s.out_channels, ceil_div(s.channels, kQuad) * kQuad), s.weight_bytes)) return "weight";
+  return has_constants(s, s.out_channels, 32) && s.zero_y == 0 ? nullptr : "constants";
+}
+
+const char* check_lstm(const Step& s) {
+  if (s.batch < 1 || s.height < 1 || s.channels < 1) return "sizes";
+  const int64_t gates = ceil_div(s.channels, kPanel) * kPanel * kGateCount;
+  if (!fits(volume(s.batch, s.height, gates, 2), s.x_bytes)) return "source";
+  if (!fits(volume(s.batch, s.height, s.channels), s.y_bytes)) return "target";
+  if (!fits(volume(gates, ceil_div(s.channels, kQuad) * kQuad), s.weight_bytes)) return "weight";
+  constexpr int32_t kLargest = (1 << 15) - 1;
+  if (s.factor < 0 || s.factor > kLargest || s.places < 1 || s.places > 22 || s.offset < 0 || s.offset > 1 << 30)
+    return "constants";
+  return has_constants(s, gates, 32) ? nullptr : "constants";
+}
+
 const char* check_depthwise(const Step& s) {
   if (!has_images(s) || s.channels != s.out_channels) return "sizes";
   const int64_t channels = ceil_div(s.channels, kDepthwiseBlock) * kDepthwiseBlock;
@@ -133,6 +156,8 @@ const char* check(const Step& s) {
   switch (s.kind) {
     case kConvolution: return check_convolution(s);
     case kDepthwise: return check_depthwise(s);
+    case kGates: return check_gates(s);
+    case kLstm: return check_lstm(s);
     case kAdd: return check_add(s);
     case kMultiply: return check_multiply(s);
     case kMaxPool:

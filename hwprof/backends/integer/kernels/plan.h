@@ -19,12 +19,17 @@ enum Kind : int32_t {
   kAveragePool = 6,
   kCopy = 7,
   kFill = 8,
+  kGates = 9,
+  kLstm = 10,
 };
 
 constexpr int kAxes = 6;           // of a copy
 constexpr int kPanel = 32;         // columns of a packed weight matrix that lie together
 constexpr int kDepthwiseBlock = 64;  // channels of a depthwise convolution that lie together
 constexpr int kQuad = 4;           // neighbours that one dot product sums up
+constexpr int kGateCount = 4;      // of an LSTM: input, output, forget, cell
+constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
+constexpr int kSegments = 64;      // of the piecewise-linear tanh
 
 // One operation. Fields that a kind does not name are not read by it.
 //
@@ -39,6 +44,11 @@ constexpr int kQuad = 4;           // neighbours that one dot product sums up
 //   kAveragePool  multiplier, shift: [kernel_h * kernel_w + 1], by the number of pixels in the window
 //   kCopy         y[to_offset + i . to] = x[from_offset + i . from]
 //   kFill         y = zero_y, `extent[0]` elements
+//   kGates        a matrix product [batch * height, channels] by [channels, out_channels] whose y is int16; every 32
+//                 units of an LSTM have a panel for each of their gates
+//   kLstm         x: int16 [height][batch][gates] as kGates leaves them, y: [height][batch][channels]; weight, bias,
+//                 multiplier and shift are the recurrent ones, table is int16 [2][64], the tanh's knots and slopes;
+//                 y = (h * factor + offset) >> places, the first h is zero_x
 struct Step {
   int32_t kind;
   int32_t batch, height, width, channels;
@@ -102,7 +112,11 @@ inline int64_t gathered_rows(const Step& s) {
 
 // What a thread needs beside the operands, bytes.
 inline int64_t scratch_bytes(const Step& s) {
-  if (s.kind == kConvolution) return gathered_rows(s) * ceil_div(depth(s), kQuad) * kQuad;
+  if (s.kind == kLstm) {
+    const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
+    return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
+  }
+  if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * ceil_div(depth(s), kQuad) * kQuad;
   if (s.kind == kDepthwise) {
     const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;
     return s.channels + 64 + taps * int64_t(sizeof(void*));

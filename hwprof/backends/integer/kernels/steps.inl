@@ -88,10 +88,15 @@ struct Panel {
   const int32_t *bias, *multiplier, *shift;
   int64_t quads;
   int columns, zero, low, high;
+  const int16_t* more;  // what is added to gates, [rows]
+  int64_t more_stride;
 };
 
-// Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads).
-template <int Rows>
+// What a product is written as: bytes; gates of 16 bits; gates with others added to them.
+enum class Output { kBytes, kGates, kAddedGates };
+
+// Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
+template <Output Kind, int Rows>
 void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
   // Few rows alone would wait for each dot product to end before the next is added to it.
   constexpr int kSets = Rows * kVectors <= 4 ? 4 : Rows * kVectors <= 8 ? 2 : 1;
@@ -119,25 +124,34 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
     const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
     unrolled<Rows>([&](auto r) INLINE {
       unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
+      if constexpr (Kind != Output::kBytes) sum[0][r][v] = Isa::lift(sum[0][r][v]);
       sum[0][r][v] = scale.apply(sum[0][r][v]);
     });
   });
-  unrolled<Rows>([&](auto r) INLINE { Isa::store_row(y + r * y_stride, sum[0][r], p.low, p.high, p.columns); });
+  unrolled<Rows>([&](auto r) INLINE {
+    if constexpr (Kind == Output::kBytes) {
+      Isa::store_row(y + r * y_stride, sum[0][r], p.low, p.high, p.columns);
+    } else {
+      constexpr int16_t kNothing[kPanel] = {};
+      const int16_t* more = Kind == Output::kGates ? kNothing : p.more + r * p.more_stride;
+      Isa::store_gates(reinterpret_cast<int16_t*>(y + r * y_stride), sum[0][r], more);
+    }
+  });
 }
 
 using Tile = void (*)(const uint8_t*, int64_t, const Panel&, uint8_t*, int64_t);
 
-template <int... Rows>
-struct Tiles {
-  static constexpr Tile kOf[] = {tile<Rows + 1>...};
+template <Output Kind, typename Rows>
+struct Tiles;
+template <Output Kind, int... Rows>
+struct Tiles<Kind, std::integer_sequence<int, Rows...>> {
+  static constexpr Tile kOf[] = {tile<Kind, Rows + 1>...};  // by the number of rows, less one
 };
-template <int N, int... Rows>
-struct MakeTiles : MakeTiles<N - 1, N - 1, Rows...> {};
-template <int... Rows>
-struct MakeTiles<0, Rows...> {
-  static constexpr const Tile* kOf = Tiles<Rows...>::kOf;
-};
-constexpr const Tile* kTiles = MakeTiles<Isa::kRows>::kOf;
+template <Output Kind>
+constexpr const Tile* kTiles = Tiles<Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
+
+template <Output Kind>
+constexpr int kBytes = Kind == Output::kBytes ? 1 : 2;  // of an element
 
 // The activations under the window of each output pixel in [first, last), one row of `row_bytes` each.
 void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_bytes, uint8_t* to) {
@@ -179,6 +193,7 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
 }
 
 // Rows [0, rows) of activations by every panel in the range, a tile at a time.
+template <Output Kind>
 void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
                    uint8_t* y, int64_t y_stride) {
   const int64_t tiles = ceil_div(rows, Isa::kRows);
@@ -191,12 +206,15 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
     own.columns = int(least(kPanel, all_columns - i * kPanel));
     for (int64_t t = 0; t < tiles; ++t) {  // tiles as even as they come: the last is no small rest
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
-      kTiles[end - begin - 1](a + begin * a_stride, a_stride, own, y + begin * y_stride + i * kPanel, y_stride);
+      uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
+      if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
+      kTiles<Kind>[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
     }
   }
 }
 
-void convolution(const Step& s, const Share& share) {
+template <Output Kind>
+void product(const Step& s, const Share& share) {
   const int64_t channels = s.channels / s.groups, columns = s.out_channels / s.groups;
   const int64_t panels = ceil_div(columns, kPanel), quads = ceil_div(depth(s), kQuad), rows = pixels_out(s);
   const bool splits_rows = rows >= int64_t(share.count) * Isa::kRows || panels < share.count;
@@ -219,16 +237,98 @@ void convolution(const Step& s, const Share& share) {
                         0,
                         s.zero_y,
                         s.low,
-                        s.high};
-      uint8_t* y = s.y + begin * s.out_channels + g * columns;
+                        s.high,
+                        nullptr,
+                        0};
+      const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
+      uint8_t* y = s.y + begin * y_stride + g * columns;
       if (is_direct) {
-        multiply_rows(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels, columns, y,
-                      s.out_channels);
+        multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels,
+                            columns, y, y_stride);
       } else {
         gather(s, g, begin, end, quads * kQuad, share.scratch);
-        multiply_rows(share.scratch, quads * kQuad, end - begin, panel, own_panels, columns, y, s.out_channels);
+        multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, columns, y, y_stride);
       }
     }
+  }
+}
+
+void convolution(const Step& s, const Share& share) { product<Output::kBytes>(s, share); }
+void gates(const Step& s, const Share& share) { product<Output::kGates>(s, share); }
+
+// -- LSTM ------------------------------------------------------------------------------------------------------
+
+// tanh(x * 4 / (64 << places)), of 15 bits behind the point; constant beyond 4.
+inline int16_t tanh_of(int32_t x, int places, const int16_t* knots) {
+  const int32_t far = (kSegments << places) - 1, magnitude = x < 0 ? -x : x;
+  const int32_t at = magnitude < far ? magnitude : far;
+  const int32_t share = (at & ((1 << places) - 1)) << (15 - places), segment = at >> places;
+  const int32_t value = knots[segment] + ((knots[kSegments + segment] * share + (1 << 14)) >> 15);
+  return int16_t(x < 0 ? -value : value);
+}
+
+inline int32_t half_up(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
+inline int32_t saturated(int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
+
+// What turns 32 units' gates [4][32] and cell states into new states, and h as bytes: `recurrent.step` of the
+// reference.
+struct Cells {
+  const int16_t* knots;
+  int32_t factor, offset, places, low, high;
+
+  void step(const int16_t* gate, int16_t* cell, uint8_t* h) const {
+    for (int k = 0; k < kPanel; ++k) {
+      const auto sigmoid = [&](int which) { return (tanh_of(gate[which * kPanel + k], 9, knots) >> 1) + (1 << 14); };
+      const int32_t in = sigmoid(0), out = sigmoid(1), forget = sigmoid(2);
+      const int32_t fresh = (half_up(in, tanh_of(gate[3 * kPanel + k], 8, knots)) + 8) >> 4;
+      cell[k] = int16_t(saturated(half_up(forget, cell[k]) + fresh));
+      const int32_t value = (half_up(out, tanh_of(cell[k], 7, knots)) * factor + offset) >> places;
+      h[k] = uint8_t(value < low ? low : value > high ? high : value);
+    }
+  }
+};
+
+// The recurrence is one thread's: its steps are too short to be divided.
+void lstm(const Step& s, const Share& share) {
+  if (share.index != 0) return;
+  const int64_t units = ceil_div(s.channels, kPanel) * kPanel, blocks = units / kPanel;
+  const int64_t quads = ceil_div(s.channels, kQuad), gate_count = units * kGateCount;
+  uint8_t* before = share.scratch;  // h, [batch][units]
+  uint8_t* after = before + s.batch * units;
+  auto* cell = reinterpret_cast<int16_t*>(after + s.batch * units);
+  auto* gate = cell + s.batch * units;  // of a tile: [rows][4][32]
+  memset(before, s.zero_x, size_t(s.batch * units));
+  memset(cell, 0, size_t(s.batch * units) * sizeof(int16_t));
+  const Cells cells{reinterpret_cast<const int16_t*>(s.table), s.factor, s.offset, s.places, s.low, s.high};
+  const auto* from_x = reinterpret_cast<const int16_t*>(s.x);
+  for (int64_t t = 0; t < s.height; ++t, from_x += s.batch * gate_count) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * kGateCount * kPanel;
+      const int64_t valid = least(kPanel, s.channels - block * kPanel);
+      for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
+        const int64_t rows = least(Isa::kRows, s.batch - begin);
+        const Panel panel{s.weight + first * quads * kQuad,
+                          s.bias + first,
+                          s.multiplier + first,
+                          s.shift + first,
+                          quads,
+                          kPanel,
+                          0,
+                          0,
+                          0,
+                          from_x + begin * gate_count + first,
+                          gate_count};
+        constexpr int64_t kTileStride = kGateCount * kPanel * sizeof(int16_t);
+        multiply_rows<Output::kAddedGates>(before + begin * units, units, rows, panel, {0, kGateCount},
+                                           kGateCount * kPanel, reinterpret_cast<uint8_t*>(gate), kTileStride);
+        for (int64_t r = begin; r < begin + rows; ++r) {
+          uint8_t* h = after + r * units + block * kPanel;
+          Isa::step(cells, gate + (r - begin) * kGateCount * kPanel, cell + r * units + block * kPanel, h);
+          memcpy(s.y + (t * s.batch + r) * s.channels + block * kPanel, h, size_t(valid));
+        }
+      }
+    }
+    std::swap(before, after);
   }
 }
 
@@ -486,7 +586,8 @@ void fill(const Step& s, const Share& share) {
 
 void run(const Step& s, const Share& share) {
   using Function = void (*)(const Step&, const Share&);
-  constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool, copy, fill};
+  constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool,
+                                      copy, fill, gates, lstm};
   kFunctions[s.kind](s, share);
 }
 
