@@ -1,6 +1,7 @@
 """Compiles the kernels' C++ with the compiler at hand. Needs nothing but Python: the installation runs it, too.
 
-    python hwprof/backends/integer/compile.py          # again, in place
+    python hwprof/backends/integer/compile.py                    # again, in place
+    python hwprof/backends/integer/compile.py FOLDER [FLAG ...]  # elsewhere, with more flags
 
 Each instruction set is compiled with its own flags into its own object, of which one is chosen at run time.
 """
@@ -11,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,4 +87,5 @@ def _run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    print(*build(), sep="\n")  # noqa: T201 - a program of its own
+    folder, *more = sys.argv[1:] or [str(FOLDER)]
+    print(*build(Path(folder), more), sep="\n")  # noqa: T201 - a program of its own

@@ -32,7 +32,8 @@ def tanh(x: Integers, bits: int, table: Integers) -> Integers:
     at = np.minimum(np.abs(x.astype(np.int64)), (SEGMENTS << places) - 1)
     share, segment = (at & ((1 << places) - 1)) << (VALUE_BITS - places), at >> places
     value = table[0].astype(np.int64)[segment] + _half_up(table[1].astype(np.int64)[segment], share)
-    return np.where(x < 0, -value, value)
+    signed: Integers = np.where(x < 0, -value, value)
+    return signed
 
 
 def sigmoid(x: Integers, bits: int, table: Integers) -> Integers:
