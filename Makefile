@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit reports clean
+.PHONY: demo test lint unit sanitize reports clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -24,11 +24,20 @@ lint: $(VENV)/.test
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
 
+# The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation.
+sanitize: $(VENV)/.test
+	$(VENV)/bin/python hwprof/backends/integer/compile.py build/sanitized \
+		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
+		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
+
 # What stands in reports/ about measuring: an hour and a half, on a machine that does nothing else.
 reports: $(VENV)/.test
 	tests/benchmarks/profile_networks.sh
 	$(VENV)/bin/python tests/benchmarks/protocol_claims.py run
 	$(VENV)/bin/python tests/benchmarks/protocol_claims.py report
+	$(VENV)/bin/python tests/benchmarks/integer_kernels.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

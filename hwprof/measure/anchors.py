@@ -4,7 +4,8 @@ One is bound by arithmetic, one by memory. Both run on the device and runtime un
 whatever slows the machine down slows them too: a block is judged by how far they are off their
 undisturbed time, and its latency can be corrected by it. An anchor much shorter than the network
 beside it samples another stretch of the machine's noise and is worse than none, so it is repeated
-(arithmetic) or enlarged (memory) until it lasts as long.
+(arithmetic) or enlarged (memory) until it lasts as long. A runtime that refuses float networks gets
+quantized ones.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Self
 
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend, Timer
+from hwprof.variants.quantize import quantize
 
 _COPY_KIB = (64, 256, 1024, 4096, 16384, 65536)
 _COPY_BYTES_PER_NS = 8  # assumed, to pick a size; nothing else depends on it
@@ -37,6 +40,17 @@ def copy_graph(kib: int) -> Graph:
     """Reads and writes `kib` KiB each, one operation an element."""
     b = GraphBuilder(f"anchor-copy-{kib}k")
     return b.build(b.unary("Neg", b.input((kib, 256))))
+
+
+def quantized_compute_graph() -> Graph:
+    """The same products on integers."""
+    return quantize(compute_graph())
+
+
+def quantized_copy_graph(kib: int) -> Graph:
+    """Reads and writes `kib` KiB of floats each, and a table's results in between."""
+    b = GraphBuilder(f"anchor-copy-{kib}k")
+    return quantize(b.build(b.unary("Sigmoid", b.input((kib, 256)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +85,15 @@ class OpenAnchors:
     def for_latency(self, latency_ns: float) -> tuple[Anchor, ...]:
         """Both anchors, fit for a network of the given latency. Raises as the backend's `open` does."""
         kib = min(_COPY_KIB, key=lambda k: abs(2 * k * 1024 / _COPY_BYTES_PER_NS - latency_ns))
-        return self._anchor("compute", compute_graph), self._anchor(f"copy-{kib}k", partial(copy_graph, kib))
+        copies = partial(copy_graph, kib), partial(quantized_copy_graph, kib)
+        return self._anchor("compute", compute_graph, quantized_compute_graph), self._anchor(f"copy-{kib}k", *copies)
 
-    def _anchor(self, name: str, build: Callable[[], Graph]) -> Anchor:
+    def _anchor(self, name: str, build: Callable[[], Graph], build_quantized: Callable[[], Graph]) -> Anchor:
         if name not in self._open:
-            timer = self._stack.enter_context(self._backend.open(build(), self._device))
+            try:
+                timer = self._stack.enter_context(self._backend.open(build(), self._device))
+            except InputError:
+                timer = self._stack.enter_context(self._backend.open(build_quantized(), self._device))
             timer(1)
             self._open[name] = Anchor(name, timer, min(timer(3)))
         return self._open[name]

@@ -9,10 +9,11 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import BITS_PER_ELEMENT, Graph
 from hwprof.measure import cores
-from hwprof.measure.anchors import copy_graph
+from hwprof.measure.anchors import copy_graph, quantized_copy_graph
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import Peaks
 from hwprof.variants.as_computed import computed_type
+from hwprof.variants.quantize import quantize
 
 _SIDES = (1024, 2048, 4096, 8192)  # of square matrices: larger ones until a product lasts long enough
 _LONG_ENOUGH_S = 2e-3  # beside which starting a kernel is nothing
@@ -47,12 +48,15 @@ def measure(device: Device) -> Peaks:
     with WorkerProcess(cores.choose(device)) as worker:
         products = {
             floats: _product_rates(worker, device, _product),
-            "int8": _product_rates(worker, device, _integer_product),
+            "int8": [
+                *_product_rates(worker, device, _integer_product),
+                *_product_rates(worker, device, lambda side: quantize(_product(side))),
+            ],
         }
         if seconds := _seconds(worker, device, _convolution()):
             products[floats].append(_CONVOLUTION_MACS / seconds)
         element = BITS_PER_ELEMENT[floats] / BITS_PER_ELEMENT["float32"]
-        moved = {round(2 * kib * 1024 * element): _seconds(worker, device, copy_graph(kib)) for kib in _COPY_KIB}
+        moved = {round(2 * kib * 1024 * element): _copied_s(worker, device, kib) for kib in _COPY_KIB}
     bandwidths = tuple((size, size / s) for size, s in moved.items() if s)
     macs_per_s = {dtype: max(rates) for dtype, rates in products.items() if rates}
     return Peaks(macs_per_s, bandwidths[-1][1] if bandwidths else float("nan"), bandwidths)
@@ -69,6 +73,11 @@ def _product_rates(worker: WorkerProcess, device: Device, build: Callable[[int],
         if seconds > _LONG_ENOUGH_S:
             break
     return rates
+
+
+def _copied_s(worker: WorkerProcess, device: Device, kib: int) -> float | None:
+    """A float copy, or where the runtime refuses floats one by way of integers."""
+    return _seconds(worker, device, copy_graph(kib)) or _seconds(worker, device, quantized_copy_graph(kib))
 
 
 def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:

@@ -1,6 +1,6 @@
 import pytest
 
-from hwprof import cost
+from hwprof import cost, plugins
 from hwprof.backends.onnxruntime import BACKEND
 from hwprof.device import Device
 from hwprof.measure import anchors
@@ -37,3 +37,9 @@ def test_an_anchor_reports_the_time_of_one_run():
 
     assert anchors.Anchor("compute", timer, estimate_ns=2000).time_per_run_ns(duration_ns=10_000) == 1000
     assert asked == [5]
+
+
+def test_a_runtime_that_refuses_floats_gets_quantized_anchors():
+    device = Device("test", "integer").with_options(instruction_set="scalar")
+    with anchors.OpenAnchors(plugins.load("backend", "integer"), device) as opened:
+        assert [a.name for a in opened.for_latency(1e5)] == ["compute", "copy-256k"]

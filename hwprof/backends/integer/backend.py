@@ -1,0 +1,136 @@
+"""The backends `integer`, whose kernels are timed, and `integer-reference`, whose times are not those of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+
+import hwprof
+from hwprof import onnx_io
+from hwprof.backends import fusion, host, options
+from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.integer import library, lowering, reference
+from hwprof.backends.integer.engine import Engine
+from hwprof.backends.integer.program import Program
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph
+from hwprof.measurement import Evidence, OperatorTime
+from hwprof.variants.weights import load_weights
+
+_WEIGHT_COPIES = 3  # the file's, the program's and the packed ones, while it is loaded
+_BEST = "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`instruction_set`: one of `library.INSTRUCTION_SETS`, or "best" for the fastest that runs here."""
+
+    instruction_set: str = _BEST
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The reference has none."""
+
+
+class IntegerTimer(HostTimer):
+    """Runs a plan, from float inputs to float outputs."""
+
+    def __init__(self, engine: Engine, graph: Graph) -> None:
+        self._engine = engine
+        self._graph = graph
+        self.profiled_ns: float | None = None
+        super().__init__(run=engine.run, read=engine.outputs)
+
+    def operators(self, n: int) -> Sequence[OperatorTime]:
+        """Mean over n passes in which each operation is called and stamped by itself."""
+        engine, count = self._engine, len(self._engine.operations)
+        total = [0] * count
+        start = perf_counter_ns()
+        for _ in range(n):
+            for i in range(count):
+                before = perf_counter_ns()
+                engine.run_operation(i)
+                total[i] += perf_counter_ns() - before
+        self.profiled_ns = (perf_counter_ns() - start) / n
+        places = {node.label: i for i, node in enumerate(self._graph.nodes)}
+        claims = {
+            i: frozenset(places[label] for label in operation.members)
+            for i, operation in enumerate(engine.operations)
+        }  # fmt: skip
+        nodes = fusion.absorb(self._graph, claims)
+        return [
+            OperatorTime(operation.name, type(operation).__name__, total[i] / n,
+                         fusion.member_names(self._graph, nodes[i]))
+            for i, operation in enumerate(engine.operations)
+        ]  # fmt: skip
+
+
+class IntegerBackend:
+    """Integer arithmetic only, between the quantization of the inputs and the dequantization of the outputs."""
+
+    evidence = Evidence.MEASURED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"hwprof-integer": hwprof.__version__}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[IntegerTimer]:
+        """Raises InputError for an option or a graph that it cannot run, EnvironmentUnfitError where the kernels
+        are not installed, the processor lacks the instruction set, or memory is missing."""
+        chosen = options.read(Options, device)
+        options.require_float32(device)
+        program = _lowered(graph)
+        kernels = library.load()
+        name = _instruction_set(chosen.instruction_set, kernels, device)
+        inputs = onnx_io.random_inputs(graph)
+        with closing(Engine(program, inputs, kernels, name, host.threads(device))) as engine:
+            yield IntegerTimer(engine, graph)
+
+
+class ReferenceBackend:
+    """The same numbers by NumPy. Its times say nothing about a device."""
+
+    evidence = Evidence.EMULATED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"hwprof-integer": hwprof.__version__, "numpy": np.__version__}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[HostTimer]:
+        """Raises InputError for an option or a graph that it cannot run."""
+        options.read(NoOptions, device)
+        options.require_float32(device)
+        program = _lowered(graph)
+        inputs = onnx_io.random_inputs(graph)
+        results: dict[str, np.ndarray] = {}
+        yield HostTimer(run=lambda: results.update(reference.run(program, inputs)), read=lambda: results)
+
+
+def _lowered(graph: Graph) -> Program:
+    host.require_memory(graph, _WEIGHT_COPIES)
+    try:
+        return lowering.lower(graph, load_weights(graph))
+    except InputError as error:
+        raise InputError(f"backend 'integer' cannot run {graph.name!r}: {error}") from None
+
+
+def _instruction_set(name: str, kernels: library.Library, device: Device) -> str:
+    if name != _BEST and name not in library.INSTRUCTION_SETS:
+        known = ", ".join((_BEST, *library.INSTRUCTION_SETS))
+        raise InputError(f"device {device.name!r}: instruction_set must be one of {known}, not {name!r}")
+    available = kernels.available()
+    if name != _BEST and name not in available:
+        raise EnvironmentUnfitError(
+            f"device {device.name!r}: this processor has no {name!r}; it runs {', '.join(available)}"
+        )
+    return available[0] if name == _BEST else name
+
+
+BACKEND = IntegerBackend()
+REFERENCE = ReferenceBackend()

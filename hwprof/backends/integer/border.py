@@ -1,0 +1,29 @@
+"""Where floats end and begin again: quantizes a network's inputs and dequantizes its outputs, with NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwprof.backends.integer.fixed_point import Integers
+from hwprof.backends.integer.grid import SIGN
+from hwprof.backends.integer.program import Entry, Exit
+
+
+def quantize(entry: Entry, array: np.ndarray) -> Integers:
+    """array: of the entry's ONNX shape. Returns uint8, [batch, *spatial, channels] where it is an image."""
+    if entry.scale is None:
+        quantized = array.astype(np.int16) + (SIGN if entry.is_signed else 0)
+    else:
+        # float32 throughout, as QuantizeLinear is defined
+        steps = np.rint(array.astype(np.float32) / np.float32(entry.scale))
+        quantized = np.clip(steps + np.float32(entry.zero), 0, 255)
+    image = np.moveaxis(quantized, 1, -1) if entry.is_image else quantized
+    return np.ascontiguousarray(image.astype(np.uint8))
+
+
+def dequantize(leaving: Exit, array: Integers) -> np.ndarray:
+    """Of the ONNX shape: float32, or 8 bits where no scale is given."""
+    plain = np.moveaxis(array, -1, 1) if leaving.is_image else array
+    if leaving.scale is not None:
+        return (plain.astype(np.int32) - leaving.zero).astype(np.float32) * np.float32(leaving.scale)
+    return (plain.astype(np.int16) - SIGN).astype(np.int8) if leaving.is_signed else plain.copy()

@@ -1,0 +1,91 @@
+"""Compiles the kernels' C++ with the compiler at hand. Needs nothing but Python: the installation runs it, too.
+
+    python hwprof/backends/integer/compile.py                    # again, in place
+    python hwprof/backends/integer/compile.py FOLDER [FLAG ...]  # elsewhere, with more flags
+
+Each instruction set is compiled with its own flags into its own object, of which one is chosen at run time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+KERNELS = "_kernels.so"
+BORDER = "_border.so"
+_SOURCES = FOLDER / "kernels"
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
+# GCC 12 calls the undefined vectors in its own AVX-512 header uninitialized (its bug 105593).
+_AVX512 = (
+    "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512",
+    "-Wno-uninitialized", "-Wno-maybe-uninitialized",
+)  # fmt: skip
+_X86: dict[str, tuple[str, ...]] = {
+    "isa_avx2": ("-mavx2",), "isa_avxvnni": ("-mavx2", "-mavxvnni"), "isa_avx512vnni": _AVX512,
+}  # fmt: skip
+_MACHINES: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": _X86,
+    "aarch64": {"isa_neon": ("-march=armv8.2-a+dotprod",)},
+}
+
+
+class CompilerMissingError(Exception):
+    """No C++ compiler is installed, or it cannot compile the kernels; the text says which."""
+
+
+def compiler() -> str:
+    """The command: $CXX, else what is found. Raises CompilerMissingError."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and shutil.which(name.split()[0]):
+            return name
+    raise CompilerMissingError("no C++ compiler was found (c++, g++, clang++ or $CXX)")
+
+
+def build(target: Path = FOLDER, flags: Sequence[str] = (), machine: str = "") -> list[Path]:
+    """Compiles both libraries into `target` and returns their paths. Raises CompilerMissingError.
+
+    flags: more of them, for all files. machine: of the compiler's target, where that is not this one.
+    """
+    command = compiler().split()
+    parts = {"plan": (), "isa_scalar": (), **_MACHINES.get(machine or platform.machine(), {})}
+    target.mkdir(parents=True, exist_ok=True)
+    built = [target / KERNELS, target / BORDER]
+    with tempfile.TemporaryDirectory() as folder:
+        objects = []
+        for name, own in parts.items():
+            objects.append(f"{folder}/{name}.o")
+            _run([*command, *_FLAGS, *own, *flags, "-c", f"{_SOURCES}/{name}.cpp", "-o", objects[-1]])
+        new = Path(folder, "library.so")
+        _run([*command, *flags, "-shared", "-pthread", *objects, "-o", str(new)])
+        _put(new, built[0])
+        # A float compared or rounded cannot trap here: without these the loops would not become vectors.
+        quick = ("-fno-math-errno", "-fno-trapping-math")
+        _run([*command, *_FLAGS, *quick, *flags, "-shared", f"{_SOURCES}/border.cpp", "-o", str(new)])
+        _put(new, built[1])
+    return built
+
+
+def _put(new: Path, place: Path) -> None:
+    """Under a new inode: a library that is in use stays as it is."""
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    shutil.copy(new, temporary)
+    temporary.replace(place)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), "it failed")
+        raise CompilerMissingError(f"the C++ compiler {command[0]!r} cannot compile the kernels: {reason}")
+
+
+if __name__ == "__main__":
+    folder, *more = sys.argv[1:] or [str(FOLDER)]
+    print(*build(Path(folder), more), sep="\n")  # noqa: T201 - a program of its own

@@ -1,0 +1,66 @@
+"""Scales and zero points: where the integers of a quantized tensor lie among the real numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SIGN = 128  # int8 values are held as uint8, this much higher
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """real = scale * (held - zero), held in 0 to 255. `is_signed`: the network's own type is int8."""
+
+    scale: float
+    zero: int
+    is_signed: bool = False
+
+    def nearest(self, real: float) -> int:
+        """The held integer next to the real number, 0 to 255; infinities are at the ends."""
+        return int(self.quantized(np.array([real]))[0])
+
+    def quantized(self, real: np.ndarray) -> np.ndarray:
+        """uint8 of the same shape, as QuantizeLinear rounds: half to even."""
+        steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
+        held: np.ndarray = np.clip(steps + np.float32(self.zero), 0, 255).astype(np.uint8)
+        return held
+
+    def reals(self) -> np.ndarray:
+        """float32 [256]: what each held integer stands for."""
+        return (np.arange(256, dtype=np.float32) - np.float32(self.zero)) * np.float32(self.scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A weight behind a DequantizeLinear: integers, and scale and zero point of each position of `axis`.
+
+    scale, zero: [n], n being 1 where `axis` is None.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+    axis: int | None
+
+    def real(self) -> np.ndarray:
+        """float64, of the shape of `values`."""
+        shape = [1] * self.values.ndim
+        if self.axis is not None:
+            shape[self.axis] = -1
+        scale, zero = (v.reshape(shape) if self.values.ndim else v.reshape(()) for v in (self.scale, self.zero))
+        real: np.ndarray = (self.values.astype(np.float64) - zero) * scale
+        return real
+
+    def held(self) -> tuple[np.ndarray, Grid]:
+        """As an activation: uint8 and its grid. Only for 8 bits and one scale."""
+        is_signed = self.values.dtype == np.int8
+        move = SIGN if is_signed else 0
+        held = (self.values.astype(np.int16) + move).astype(np.uint8)
+        return held, Grid(float(self.scale[0]), int(self.zero[0]) + move, is_signed)
+
+
+def held_zero(zero: int, is_signed: bool) -> int:
+    """The zero point of an 8-bit type as it is held."""
+    return zero + SIGN if is_signed else zero

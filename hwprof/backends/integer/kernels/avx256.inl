@@ -1,0 +1,116 @@
+// 256-bit vectors: everything but the dot product, which AVX2 and AVX-VNNI do in different ways.
+//
+// Include with `Dot` defined: a struct with kRows, Bytes, from(__m256i of uint8) and dot(sum, bytes, w).
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "plan.h"
+
+namespace hwprof {
+namespace {
+
+struct Isa {
+  static constexpr int kLanes = 8;
+  static constexpr int kRows = Dot::kRows;
+
+  using Ints = __m256i;
+  using Bytes = Dot::Bytes;
+
+  static Ints nothing() { return _mm256_setzero_si256(); }
+  static Ints load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Ints weights(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+  static Bytes broadcast(const uint8_t* p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return Dot::from(_mm256_set1_epi32(four));
+  }
+  static Ints dot(Ints sum, Bytes bytes, Ints w) { return Dot::dot(sum, bytes, w); }
+  static void keep(Ints& sum) { asm volatile("" : "+x"(sum)); }
+
+  static __m256i bytes_at(const uint8_t* p, int valid) {
+    if (valid == 32) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    uint8_t padded[32] = {};
+    memcpy(padded, p, size_t(valid));
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(padded));
+  }
+  INLINE static void interleave(const uint8_t* r0, const uint8_t* r1, const uint8_t* r2, const uint8_t* r3, int valid,
+                         Bytes* bytes) {
+    const __m256i a = bytes_at(r0, valid), b = bytes_at(r1, valid), c = bytes_at(r2, valid), d = bytes_at(r3, valid);
+    const __m256i low01 = _mm256_unpacklo_epi8(a, b), high01 = _mm256_unpackhi_epi8(a, b);
+    const __m256i low23 = _mm256_unpacklo_epi8(c, d), high23 = _mm256_unpackhi_epi8(c, d);
+    bytes[0] = Dot::from(_mm256_unpacklo_epi16(low01, low23));
+    bytes[1] = Dot::from(_mm256_unpackhi_epi16(low01, low23));
+    bytes[2] = Dot::from(_mm256_unpacklo_epi16(high01, high23));
+    bytes[3] = Dot::from(_mm256_unpackhi_epi16(high01, high23));
+  }
+
+  // As for AVX-512, but without an arithmetic shift of 64 bits: 2^63 is added before a logical one and what is left
+  // of it subtracted behind.
+  struct Scale {
+    Ints even, odd, even_shift, odd_shift, even_rounding, odd_rounding, excess;
+    INLINE Scale(const int32_t* m, const int32_t* s, int zero) {
+      const Ints shift = load(s), one = _mm256_set1_epi64x(1), sign = _mm256_set1_epi64x(INT64_MIN);
+      const Ints twice = _mm256_set1_epi64x(2 * int64_t(zero) + 1);
+      even = load(m);
+      odd = _mm256_srli_epi64(even, 32);
+      even_shift = _mm256_and_si256(shift, _mm256_set1_epi64x(0xffffffff));
+      odd_shift = _mm256_srli_epi64(shift, 32);
+      even_rounding = _mm256_add_epi64(_mm256_sllv_epi64(twice, _mm256_sub_epi64(even_shift, one)), sign);
+      odd_rounding = _mm256_add_epi64(_mm256_sllv_epi64(twice, _mm256_sub_epi64(odd_shift, one)), sign);
+      odd_shift = _mm256_sub_epi64(odd_shift, _mm256_set1_epi64x(32));
+      excess = _mm256_blend_epi32(_mm256_srlv_epi64(sign, even_shift), _mm256_srlv_epi64(sign, odd_shift), 0xaa);
+    }
+    INLINE Ints apply(Ints sum) const {
+      const Ints low = _mm256_add_epi64(_mm256_mul_epi32(sum, even), even_rounding);
+      const Ints high = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(sum, 32), odd), odd_rounding);
+      const Ints both =
+          _mm256_blend_epi32(_mm256_srlv_epi64(low, even_shift), _mm256_srlv_epi64(high, odd_shift), 0xaa);
+      return _mm256_sub_epi32(both, excess);
+    }
+  };
+
+  INLINE static void store_clipped(uint8_t* y, __m256i bytes, int low, int high, int valid) {
+    const __m256i clipped =
+        _mm256_min_epu8(_mm256_max_epu8(bytes, _mm256_set1_epi8(char(low))), _mm256_set1_epi8(char(high)));
+    if (valid == 32) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), clipped);
+    } else {
+      uint8_t all[32];
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(all), clipped);
+      memcpy(y, all, size_t(valid));
+    }
+  }
+  static __m256i packed(const Ints* sums) {
+    return _mm256_packus_epi16(_mm256_packs_epi32(sums[0], sums[1]), _mm256_packs_epi32(sums[2], sums[3]));
+  }
+  INLINE static void store_row(uint8_t* y, const Ints* sums, int low, int high, int columns) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    store_clipped(y, _mm256_permutevar8x32_epi32(packed(sums), order), low, high, columns);
+  }
+  INLINE static void store_channels(uint8_t* y, const Ints* sums, int low, int high, int valid) {
+    store_clipped(y, packed(sums), low, high, valid);
+  }
+  static Ints lift(Ints sum) { return _mm256_slli_epi32(sum, kLift); }
+  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+    for (int half = 0; half < 2; ++half) {
+      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(sums[2 * half], sums[2 * half + 1]), 0xd8);
+      const __m256i other = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(more + 16 * half));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + 16 * half), _mm256_adds_epi16(words, other));
+    }
+  }
+  template <typename Cells>
+  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
+    cells.step(gate, cell, h);
+  }
+  static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
+    for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  }
+};
+
+}  // namespace
+}  // namespace hwprof
+
+#include "steps.inl"

@@ -1,0 +1,78 @@
+// Where a network's floats end and begin again. A library of its own, so that the kernels' holds no float.
+#include <cstdint>
+#include <cstdlib>  // says which C library this is
+
+namespace {
+
+constexpr int64_t kBlock = 256;  // pixels that are quantized before they are put in their places
+
+struct Edge {
+  float* real;       // [batch][channels][pixels]; null where the network's own type is 8 bits
+  uint8_t* held;     // [batch][pixels][channels]
+  int64_t batch, channels, pixels;
+  float scale;
+  int32_t zero;
+};
+
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+#define WIDEST __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define WIDEST
+#endif
+
+// As QuantizeLinear is defined: a division, rounded half to even. Adding and subtracting 1.5 * 2^23 rounds a small
+// number so, and unlike nearbyint everywhere as a vector.
+inline uint8_t quantized(float real, float scale, float zero) {
+  constexpr float kRound = 12582912.0f, kFar = 1024.0f;
+  float step = real / scale;
+  step = step > -kFar ? step : -kFar;  // not a number becomes the lowest
+  step = step < kFar ? step : kFar;
+  step = (step + kRound) - kRound + zero;
+  step = step > 0.0f ? step : 0.0f;
+  return uint8_t(int32_t(step < 255.0f ? step : 255.0f));
+}
+
+WIDEST void quantize_line(const float* real, uint8_t* held, int64_t n, float scale, float zero) {
+  for (int64_t i = 0; i < n; ++i) held[i] = quantized(real[i], scale, zero);
+}
+
+void quantize(const Edge& e) {
+  const float zero = float(e.zero);
+  if (e.channels == 1) {
+    quantize_line(e.real, e.held, e.batch * e.pixels, e.scale, zero);
+    return;
+  }
+  uint8_t block[kBlock];
+  for (int64_t n = 0; n < e.batch; ++n)
+    for (int64_t begin = 0; begin < e.pixels; begin += kBlock) {
+      const int64_t count = e.pixels - begin < kBlock ? e.pixels - begin : kBlock;
+      uint8_t* held = e.held + (n * e.pixels + begin) * e.channels;
+      for (int64_t c = 0; c < e.channels; ++c) {
+        const float* real = e.real + (n * e.channels + c) * e.pixels + begin;
+        quantize_line(real, block, count, e.scale, zero);
+        for (int64_t i = 0; i < count; ++i) held[i * e.channels + c] = block[i];
+      }
+    }
+}
+
+void dequantize(const Edge& e) {
+  for (int64_t n = 0; n < e.batch; ++n)
+    for (int64_t c = 0; c < e.channels; ++c) {
+      float* __restrict__ real = e.real + (n * e.channels + c) * e.pixels;
+      const uint8_t* held = e.held + n * e.pixels * e.channels + c;
+      for (int64_t i = 0; i < e.pixels; ++i) real[i] = float(int32_t(held[i * e.channels]) - e.zero) * e.scale;
+    }
+}
+
+}  // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED int32_t hwprof_edge_bytes() { return int32_t(sizeof(Edge)); }
+
+// One inference in one call: quantizes what comes in, runs the plan, dequantizes what goes out.
+EXPORTED void hwprof_infer(void (*run)(void*), void* plan, const Edge* in, int32_t n_in, const Edge* out, int32_t n_out) {
+  for (int32_t i = 0; i < n_in; ++i) quantize(in[i]);
+  run(plan);
+  for (int32_t i = 0; i < n_out; ++i) dequantize(out[i]);
+}

@@ -1,0 +1,30 @@
+// AVX2. Compiled with -mavx2.
+#include <immintrin.h>
+
+namespace hwprof {
+namespace {
+
+// vpmaddubsw adds two products in 16 bits, which |a| * +-w cannot exceed as long as a is an int8 and w in +-127.
+struct Dot {
+  static constexpr int kRows = 2;
+  struct Bytes {
+    __m256i value, magnitude;
+  };
+  static Bytes from(__m256i unsigned_bytes) {
+    const __m256i value = _mm256_xor_si256(unsigned_bytes, _mm256_set1_epi8(char(0x80)));
+    return {value, _mm256_abs_epi8(value)};
+  }
+  static __m256i dot(__m256i sum, Bytes a, __m256i w) {
+    const __m256i pairs = _mm256_maddubs_epi16(a.magnitude, _mm256_sign_epi8(w, a.value));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+};
+
+}  // namespace
+}  // namespace hwprof
+
+#include "avx256.inl"
+
+namespace hwprof {
+const InstructionSet kAvx2{"avx2", [] { return bool(__builtin_cpu_supports("avx2")); }, true, run, multiply_registers};
+}

@@ -1,0 +1,107 @@
+// Plain C++: what runs everywhere, and what the vector instruction sets are read against.
+#include <cstdint>
+#include <cstring>
+
+#include "plan.h"
+
+namespace hwprof {
+namespace {
+
+struct Isa {
+  static constexpr int kLanes = 16;
+  static constexpr int kRows = 2;
+
+  struct Ints {
+    int32_t lane[kLanes];
+  };
+  struct Bytes {
+    uint8_t lane[kLanes][kQuad];
+  };
+
+  static Ints nothing() { return Ints{}; }
+  static Ints load(const int32_t* p) {
+    Ints loaded;
+    memcpy(loaded.lane, p, sizeof loaded.lane);
+    return loaded;
+  }
+  static Ints weights(const int8_t* p) { return load(reinterpret_cast<const int32_t*>(p)); }
+  static Ints add(const Ints& a, const Ints& b) {
+    Ints sum;
+    for (int i = 0; i < kLanes; ++i) sum.lane[i] = a.lane[i] + b.lane[i];
+    return sum;
+  }
+  static Bytes broadcast(const uint8_t* p) {
+    Bytes bytes;
+    for (int i = 0; i < kLanes; ++i) memcpy(bytes.lane[i], p, kQuad);
+    return bytes;
+  }
+  static Ints dot(const Ints& sum, const Bytes& bytes, const Ints& w) {
+    Ints result = sum;
+    int8_t weight[kLanes][kQuad];
+    memcpy(weight, w.lane, sizeof weight);
+    for (int i = 0; i < kLanes; ++i)
+      for (int k = 0; k < kQuad; ++k) result.lane[i] += bytes.lane[i][k] * weight[i][k];
+    return result;
+  }
+  static void keep(Ints& sum) { asm volatile("" : "+m"(sum)); }
+
+  INLINE static void interleave(const uint8_t* r0, const uint8_t* r1, const uint8_t* r2, const uint8_t* r3, int valid,
+                         Bytes* bytes) {
+    const uint8_t* rows[kQuad] = {r0, r1, r2, r3};
+    for (int q = 0; q < kQuad; ++q)
+      for (int i = 0; i < kLanes; ++i) {
+        const int channel = i / 4 * 16 + q * 4 + i % 4;
+        for (int k = 0; k < kQuad; ++k) bytes[q].lane[i][k] = channel < valid ? rows[k][channel] : uint8_t(0);
+      }
+  }
+
+  struct Scale {
+    const int32_t *multiplier, *shift;
+    int64_t zero;
+    INLINE Scale(const int32_t* m, const int32_t* s, int z) : multiplier(m), shift(s), zero(z) {}
+    INLINE Ints apply(const Ints& sum) const {
+      Ints result;
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t product = int64_t(sum.lane[i]) * multiplier[i];
+        result.lane[i] = int32_t(zero + ((product + (int64_t(1) << (shift[i] - 1))) >> shift[i]));
+      }
+      return result;
+    }
+  };
+
+  static uint8_t clip(int32_t value, int low, int high) {
+    return uint8_t(value < low ? low : value > high ? high : value);
+  }
+  INLINE static void store_row(uint8_t* y, const Ints* sums, int low, int high, int columns) {
+    for (int i = 0; i < columns; ++i) y[i] = clip(sums[i / kLanes].lane[i % kLanes], low, high);
+  }
+  INLINE static void store_channels(uint8_t* y, const Ints* sums, int low, int high, int valid) {
+    for (int c = 0; c < valid; ++c) y[c] = clip(sums[c % 16 / 4].lane[c / 16 * 4 + c % 4], low, high);
+  }
+  static Ints lift(const Ints& sum) {
+    Ints raised;
+    for (int i = 0; i < kLanes; ++i) raised.lane[i] = sum.lane[i] * (1 << kLift);
+    return raised;
+  }
+  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+    const auto saturated = [](int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; };
+    for (int i = 0; i < kPanel; ++i)
+      y[i] = int16_t(saturated(saturated(sums[i / kLanes].lane[i % kLanes]) + more[i]));
+  }
+  template <typename Cells>
+  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
+    cells.step(gate, cell, h);
+  }
+  static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
+    for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  }
+};
+
+}  // namespace
+}  // namespace hwprof
+
+#include "steps.inl"
+
+namespace hwprof {
+const InstructionSet kScalar{"scalar", [] { return true; }, false, run, multiply_registers};
+}

@@ -1,0 +1,127 @@
+// What a plan is made of: steps on memory that the caller owns, and the functions that an instruction set brings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// The vector code must end up in one function, or its registers become memory.
+#define INLINE __attribute__((always_inline))
+
+namespace hwprof {
+
+enum Kind : int32_t {
+  kConvolution = 0,
+  kDepthwise = 1,
+  kAdd = 2,
+  kMultiply = 3,
+  kTable = 4,
+  kMaxPool = 5,
+  kAveragePool = 6,
+  kCopy = 7,
+  kFill = 8,
+  kGates = 9,
+  kLstm = 10,
+};
+
+constexpr int kAxes = 6;           // of a copy
+constexpr int kPanel = 32;         // columns of a packed weight matrix that lie together
+constexpr int kDepthwiseBlock = 64;  // channels of a depthwise convolution that lie together
+constexpr int kQuad = 4;           // neighbours that one dot product sums up
+constexpr int kGateCount = 4;      // of an LSTM: input, output, forget, cell
+constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
+constexpr int kSegments = 64;      // of the piecewise-linear tanh
+
+// One operation. Fields that a kind does not name are not read by it.
+//
+// Images are [batch, height, width, channels] and dense. Sizes in bytes are checked once, by `check`.
+//   kConvolution  weight: [groups][panels][quads][32][4], constants [groups][panels * 32]; quads is
+//                 ceil(kernel_h * kernel_w * channels / groups / 4)
+//   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`
+//   kAdd          y = clip((x * factor + x2 * factor2 + offset) >> places)
+//   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
+//                 kAdd, kMultiply: y and x are dense [extent 0..2]; x2 has the strides `from`
+//   kTable        y = table[x], `extent[0]` elements
+//   kAveragePool  multiplier, shift: [kernel_h * kernel_w + 1], by the number of pixels in the window
+//   kCopy         y[to_offset + i . to] = x[from_offset + i . from]
+//   kFill         y = zero_y, `extent[0]` elements
+//   kGates        a matrix product [batch * height, channels] by [channels, out_channels] whose y is int16; every 32
+//                 units of an LSTM have a panel for each of their gates
+//   kLstm         x: int16 [height][batch][gates] as kGates leaves them, y: [height][batch][channels]; weight, bias,
+//                 multiplier and shift are the recurrent ones, table is int16 [2][64], the tanh's knots and slopes;
+//                 y = (h * factor + offset) >> places, the first h is zero_x
+struct Step {
+  int32_t kind;
+  int32_t batch, height, width, channels;
+  int32_t out_height, out_width, out_channels;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+  int32_t groups;
+  int32_t zero_x, zero_x2, zero_y, low, high;
+  int32_t factor, factor2, offset, places;
+  int32_t counts_padding;
+  int64_t extent[kAxes];
+  int64_t from[kAxes];
+  int64_t to[kAxes];
+  int64_t from_offset, to_offset;
+  const uint8_t* x;
+  const uint8_t* x2;
+  uint8_t* y;
+  const int8_t* weight;
+  const int32_t* bias;
+  const int32_t* multiplier;
+  const int32_t* shift;
+  const uint8_t* table;
+  int64_t x_bytes, x2_bytes, y_bytes, weight_bytes;
+  int64_t constants;  // how many of bias, multiplier and shift
+};
+
+// Which share of a step a thread does, and memory of its own.
+struct Share {
+  int index, count;
+  uint8_t* scratch;
+};
+
+struct InstructionSet {
+  const char* name;
+  bool (*runs_here)();
+  bool is_signed;  // activations are multiplied as int8: 128 less, which the bias makes good
+  void (*run)(const Step&, const Share&);
+  int64_t (*multiply)(int64_t rounds);  // the peak: dot products on registers; returns multiply-adds
+};
+
+extern const InstructionSet kScalar;
+#if defined(__x86_64__)
+extern const InstructionSet kAvx2;
+extern const InstructionSet kAvxVnni;
+extern const InstructionSet kAvx512Vnni;
+#elif defined(__aarch64__)
+extern const InstructionSet kNeon;
+#endif
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_height * s.out_width; }
+inline int64_t depth(const Step& s) { return int64_t(s.kernel_h) * s.kernel_w * (s.channels / s.groups); }
+
+// Rows of a convolution's input that are gathered before they are multiplied: parts of one size, each of which stays
+// in the second-level cache while it is multiplied by all columns.
+constexpr int64_t kGatheredBytes = 256 * 1024;
+inline int64_t gathered_rows(const Step& s) {
+  const int64_t rows = pixels_out(s), row = ceil_div(depth(s), kQuad) * kQuad;
+  const int64_t blocks = ceil_div(rows * row, kGatheredBytes);
+  return ceil_div(ceil_div(rows, blocks), 12) * 12;  // whole tiles of most instruction sets
+}
+
+// What a thread needs beside the operands, bytes.
+inline int64_t scratch_bytes(const Step& s) {
+  if (s.kind == kLstm) {
+    const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
+    return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
+  }
+  if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * ceil_div(depth(s), kQuad) * kQuad;
+  if (s.kind == kDepthwise) {
+    const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;
+    return s.channels + 64 + taps * int64_t(sizeof(void*));
+  }
+  return 0;
+}
+
+}  // namespace hwprof

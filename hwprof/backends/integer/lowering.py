@@ -1,0 +1,144 @@
+"""Lowers a quantized network, whose floats stand between Q/DQ pairs, to a Program of integers.
+
+The walk follows the operators in their order. A QuantizeLinear ends a stretch of float operators; what stands
+before it, back to the DequantizeLinears, becomes one integer operation (`rules`). Operators that only move
+values are applied at once (`movement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.backends.integer import movement, rules
+from hwprof.backends.integer.grid import Grid, Stored, held_zero
+from hwprof.backends.integer.program import Entry, Exit, Program
+from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.errors import InputError
+from hwprof.graph import Graph, Node
+
+_EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
+
+
+def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
+    """The integer-only program of a network with Q/DQ pairs.
+
+    weights: every weight and constant of the graph. Raises InputError, with the operator's name and the reason,
+    where an edge between the inputs' quantization and the outputs' dequantization would have to be a float.
+    """
+    return _Lowering(graph.live(), weights).program()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """The second and third input of a Q or DQ node. scale, zero: [n]; the zero point is that of the type."""
+
+    scale: np.ndarray
+    zero: np.ndarray
+    dtype: str
+
+    def grid(self, node: Node) -> Grid:
+        if self.dtype not in _EIGHT_BITS:
+            raise refuse(node, f"activations of {self.dtype} are not supported, only uint8 and int8")
+        if self.scale.size != 1:
+            raise refuse(node, "an activation has one scale for each channel; only weights may")
+        scale = float(self.scale.ravel()[0])
+        if not (np.isfinite(scale) and scale > 0):
+            raise refuse(node, f"its scale is {scale}")
+        is_signed = _EIGHT_BITS[self.dtype]
+        return Grid(scale, held_zero(int(self.zero.ravel()[0]), is_signed), is_signed)
+
+
+class _Lowering:
+    """The walk over a graph."""
+
+    def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
+        self._scope = Scope(graph, weights)
+        self._graph = graph
+        self._weights = weights
+        self._entries: list[Entry] = []
+
+    def program(self) -> Program:
+        for node in self._graph.nodes:
+            self._visit(node)
+        exits = tuple(self._exit(name) for name in self._graph.outputs)
+        scope = self._scope
+        entries = tuple(self._entries)
+        return Program(
+            self._graph.name, entries, exits, tuple(scope.operations), scope.values, scope.constants
+        )  # fmt: skip
+
+    def _visit(self, node: Node) -> None:
+        if node.domain:
+            raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if node.op == "DequantizeLinear":
+            self._dequantize(node)
+        elif node.op == "QuantizeLinear":
+            self._quantize(node)
+        elif not movement.apply(self._scope, node):
+            for name in node.outputs:
+                self._scope.pending[name] = node
+
+    def _scale(self, node: Node, dtype: str) -> _Scale:
+        names = node.inputs
+        if any(name not in self._weights for name in names[1:] if name):
+            raise refuse(node, "its scale is computed while the network runs")
+        scale = np.atleast_1d(np.asarray(self._weights[names[1]], np.float64))
+        if len(names) > 2 and names[2]:
+            zero, dtype = np.atleast_1d(self._weights[names[2]]), self._graph.type_of(names[2]).dtype
+        else:
+            zero = np.zeros(scale.shape, np.int64)
+        return _Scale(scale, zero.astype(np.int64), dtype)
+
+    def _dequantize(self, node: Node) -> None:
+        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        scale = self._scale(node, self._graph.type_of(name).dtype)
+        if name in self._weights:
+            axis = int(node.attribute("axis", 1)) if scale.scale.size > 1 else None
+            values = np.asarray(self._weights[name], np.dtype(scale.dtype))
+            axis = axis % values.ndim if axis is not None else None
+            scope.stored[out] = Stored(values, scale.scale, scale.zero, axis)
+            return
+        grid = scale.grid(node)
+        held = scope.integers.get(name)
+        if held is None:
+            if name not in {t.name for t in self._graph.inputs}:
+                raise refuse(node, f"it reads {name!r}, which no QuantizeLinear made")
+            held = self._enter(name, grid, None)
+            scope.integers[name] = held
+        if held.grid != grid:
+            raise refuse(node, f"it reads {name!r} with another scale than that was written with")
+        scope.views[out] = held
+
+    def _quantize(self, node: Node) -> None:
+        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        grid = self._scale(node, str(_output_type(node))).grid(node)
+        if name in {t.name for t in self._graph.inputs}:
+            scope.integers[out] = self._enter(name, grid, grid.scale)
+        else:
+            scope.integers[out] = rules.quantized(scope, name, grid, node)
+
+    def _enter(self, name: str, grid: Grid, scale: float | None) -> Held:
+        shape = self._graph.shape(name)
+        is_image = len(shape) == 4
+        value = self._scope.new_value(name, (shape[0], *shape[2:], shape[1]) if is_image else shape)
+        self._entries.append(Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed))
+        return Held(value, grid, shape, is_image)
+
+    def _exit(self, name: str) -> Exit:
+        scope = self._scope
+        held = scope.views.get(name) or scope.integers.get(name)
+        if held is None:
+            node = scope.pending.get(name)
+            if node is None:
+                raise InputError(f"output {name!r} of {self._graph.name!r} is no result of an operator on integers")
+            raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
+        scale = held.grid.scale if name in scope.views else None
+        return Exit(name, held.shape, held.value, scale, held.grid.zero, held.is_image, held.grid.is_signed)
+
+
+def _output_type(node: Node) -> str:
+    """Of a QuantizeLinear without zero point; the attribute is a number of ONNX's list of types."""
+    return {0: "uint8", 2: "uint8", 3: "int8"}.get(node.attribute("output_dtype", 0), "a wider type")

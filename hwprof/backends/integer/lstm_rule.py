@@ -1,0 +1,93 @@
+"""An LSTM between Q/DQ pairs as one integer operation. The grid behind its output is that of the state h, too."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwprof.backends.integer import fixed_point
+from hwprof.backends.integer.grid import Grid
+from hwprof.backends.integer.program import Gates, Lstm
+from hwprof.backends.integer.recurrent import GATE_BITS, GATES, VALUE_BITS
+from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.graph import Node
+
+_LARGEST_SUM = 2**27 - 1  # which the kernels raise by four bits
+_SMALLEST_SHIFT, _LARGEST_SHIFT = 28, 50
+_LARGEST_PLACES = 22
+_FACTOR_BITS = 15
+_FIRST_STATES = slice(4, 8)  # of the inputs: lengths of the sequences, initial states, peepholes
+
+
+def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
+    """The first output, `name`, of the node on the grid. Raises InputError for what the operation cannot do."""
+    _require_plain(scope, node)
+    x = scope.plain(scope.view(node, node.inputs[0]))
+    steps, batch, _ = x.shape
+    from_x = _gates(scope, node, node.inputs[1], x.grid, _bias(scope, node))
+    from_h = _gates(scope, node, node.inputs[2], grid, np.zeros(len(from_x.bias)))
+    units = len(from_x.bias) // GATES
+    real = 2.0**-VALUE_BITS / grid.scale
+    places = min(_FACTOR_BITS - math.frexp(real)[1], _LARGEST_PLACES)
+    if places < 1:
+        raise refuse(node, f"the scale of its result, {grid.scale}, does not fit values in [-1, 1]")
+    factor = min(round(real * 2**places), 2**_FACTOR_BITS - 1)
+    offset = (grid.zero << places) + (1 << (places - 1))
+    value = scope.new_value(f"{name} states", (steps, batch, units))
+    scope.operations.append(
+        Lstm(node.label, members, x.value, value, from_x, from_h, x.grid.zero, grid.zero, factor, offset, places)
+    )
+    flat = Held(value, grid, (steps, batch, units))
+    # With one direction, whose axis is of one element, the bytes of ONNX's order are the same.
+    shape = (steps, 1, batch, units)
+    return scope.reshaped(flat, shape, name)
+
+
+def _require_plain(scope: Scope, node: Node) -> None:
+    if node.attribute("direction", "forward") != "forward":
+        raise refuse(node, "only the direction forward is supported")
+    for attribute, plain in (("layout", 0), ("input_forget", 0), ("clip", None), ("activations", None)):
+        if node.attribute(attribute, plain) != plain:
+            raise refuse(node, f"its attribute {attribute!r} is not supported")
+    for extra in node.inputs[_FIRST_STATES]:
+        if extra and np.any(scope.weights.get(extra, 1)):
+            raise refuse(node, f"its input {extra!r} is not supported: sequences start at 0 and are of one length")
+    read = {n for reader in scope.graph.nodes for n in reader.inputs} | set(scope.graph.outputs)
+    for extra in node.outputs[1:]:
+        if extra in read:
+            raise refuse(node, f"its output {extra!r} is read; only the states of all steps are supported")
+
+
+def _bias(scope: Scope, node: Node) -> np.ndarray:
+    """float64 [4 * units]: both halves added."""
+    name = node.inputs[3] if len(node.inputs) > 3 else ""
+    if not name:
+        return np.zeros(GATES * int(node.attribute("hidden_size")))
+    if name in scope.stored:
+        reals = scope.stored[name].real()
+    elif name in scope.weights:
+        reals = np.asarray(scope.weights[name], np.float64)
+    else:
+        raise refuse(node, f"its bias {name!r} is not stored")
+    folded: np.ndarray = reals.reshape(2, -1).sum(axis=0)
+    return folded
+
+
+def _gates(scope: Scope, node: Node, name: str, grid: Grid, bias: np.ndarray) -> Gates:
+    """What an operand on the grid adds to the gates by the stored weight `name`, [1, 4 * units, depth]."""
+    stored = scope.stored.get(name)
+    if stored is None or stored.values.dtype != np.int8 or stored.zero.any() or stored.axis not in (None, 1):
+        raise refuse(node, f"its weight {name!r} is not stored as symmetric int8, with one scale or one for each row")
+    weight = stored.values[0]
+    if weight.min(initial=0) < -127:
+        raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
+    step = np.broadcast_to(stored.scale, (len(weight),)) * grid.scale
+    multiplier, shift = fixed_point.multipliers_and_shifts(step * 2.0**GATE_BITS)
+    sums = np.abs(weight.astype(np.int64)).sum(axis=1) * 255
+    folded = np.rint(bias / step) - grid.zero * weight.sum(axis=1, dtype=np.int64)
+    if shift.min() < _SMALLEST_SHIFT or not (np.abs(folded) + sums <= _LARGEST_SUM).all():
+        raise refuse(node, "its gates do not fit into 16 bits, or their sums into 28")
+    if shift.max() > _LARGEST_SHIFT:
+        raise refuse(node, f"its weight {name!r} has a scale that is too small to matter")
+    return Gates(np.ascontiguousarray(weight), folded.astype(np.int32), multiplier, shift)

@@ -1,0 +1,94 @@
+"""Weights and constants in the order in which the kernels read them; the same for every instruction set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.backends.integer.program import Convolution, Gates
+from hwprof.backends.integer.recurrent import GATES, UNITS
+
+PANEL = 32  # columns of a matrix that lie together
+BLOCK = 64  # channels of a depthwise convolution that lie together
+QUAD = 4  # neighbours that one dot product sums up
+_NO_SHIFT = 32  # of columns that are not there
+_SIGN = 128
+_LIFT = 4  # bits by which the kernels raise the sums of gates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """weight: int8, bias, multiplier, shift: int32; all one-dimensional."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+
+
+def is_depthwise(op: Convolution) -> bool:
+    """Whether every channel is filtered for itself."""
+    return bool(op.groups == op.weight.shape[0] > 1 and op.weight.shape[3] == 1)
+
+
+def pack(op: Convolution, is_signed: bool) -> Packed:
+    """is_signed: the kernels multiply activations less 128, which the bias makes good."""
+    flat = op.weight.reshape(len(op.weight), -1)
+    bias = op.bias.astype(np.int64) + (_SIGN * flat.sum(axis=1, dtype=np.int64) if is_signed else 0)
+    constants = (bias.astype(np.int32), op.rescale.multiplier, op.rescale.shift)
+    return _depthwise(flat, *constants) if is_depthwise(op) else _panels(flat, op.groups, *constants)
+
+
+def pack_gates(gates: Gates, is_signed: bool) -> Packed:
+    """Every UNITS units have a panel for each gate; units that are not there have gates of 0."""
+    units = len(gates.weight) // GATES
+    blocks = -(-units // UNITS)
+
+    def ordered(values: np.ndarray, fill: int) -> np.ndarray:
+        whole = np.full((GATES, blocks * UNITS, *values.shape[1:]), fill, values.dtype)
+        whole[:, :units] = values.reshape(GATES, units, *values.shape[1:])
+        split = whole.reshape(GATES, blocks, UNITS, *values.shape[1:])
+        return np.moveaxis(split, 0, 1).reshape(-1, *values.shape[1:])
+
+    bias = gates.bias.astype(np.int64) + (_SIGN * gates.weight.sum(axis=1, dtype=np.int64) if is_signed else 0)
+    shift = (gates.shift + _LIFT).astype(np.int32)
+    constants = ordered(bias.astype(np.int32), 0), ordered(gates.multiplier, 0), ordered(shift, _NO_SHIFT)
+    return _panels(ordered(gates.weight, 0), 1, *constants)
+
+
+def _panels(flat: np.ndarray, groups: int, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:
+    """flat: [groups * columns, depth]. The weight becomes [groups][panels][quads][PANEL][QUAD]."""
+    depth, columns = flat.shape[1], len(flat) // groups
+    panels, quads = -(-columns // PANEL), -(-depth // QUAD)
+    weight = np.zeros((groups, panels * PANEL, quads * QUAD), np.int8)
+    weight[:, :columns, :depth] = flat.reshape(groups, columns, depth)
+    ordered = weight.reshape(groups, panels, PANEL, quads, QUAD).transpose(0, 1, 3, 2, 4)
+
+    def padded(values: np.ndarray, fill: int) -> np.ndarray:
+        whole = np.full((groups, panels * PANEL), fill, np.int32)
+        whole[:, :columns] = values.reshape(groups, columns)
+        return whole.ravel()
+
+    return Packed(
+        np.ascontiguousarray(ordered).ravel(), padded(bias, 0), padded(multiplier, 0), padded(shift, _NO_SHIFT)
+    )
+
+
+def _depthwise(flat: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:
+    """flat: [channels, taps]. The weight becomes [blocks][quads of taps][4][4][4][QUAD]: channel 16 i + 4 q + e of a
+    block stands at [q][i][e], which is where unpacking four rows of a vector register leaves it."""
+    channels, taps = flat.shape
+    blocks, quads = -(-channels // BLOCK), -(-taps // QUAD)
+    weight = np.zeros((blocks * BLOCK, quads * QUAD), np.int8)
+    weight[:channels, :taps] = flat
+    ordered = weight.reshape(blocks, 4, 4, 4, quads, QUAD).transpose(0, 4, 2, 1, 3, 5)
+
+    def placed(values: np.ndarray, fill: int) -> np.ndarray:
+        whole = np.full(blocks * BLOCK, fill, np.int32)
+        whole[:channels] = values
+        return np.ascontiguousarray(whole.reshape(blocks, 4, 4, 4).transpose(0, 2, 1, 3)).ravel()
+
+    return Packed(
+        np.ascontiguousarray(ordered).ravel(), placed(bias, 0), placed(multiplier, 0), placed(shift, _NO_SHIFT)
+    )

@@ -1,0 +1,300 @@
+"""A typed integer graph: what a quantized network is once its scales have become multipliers and shifts.
+
+Every value is of an integer type, so the only floats are the scales of `Entry` and `Exit`, where a network's
+inputs are quantized and its outputs dequantized. Images are [batch, height, width, channels].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+IntegerType: TypeAlias = Literal["uint8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An integer array. The shape is that in memory, with the channels of an image last."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: IntegerType = "uint8"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A network's input and the value that it is quantized to.
+
+    `scale` None: the input is of 8 bits already, and only int8 is moved to uint8. The ONNX input of `shape` is
+    [batch, channels, ...] and its axes change places where `is_image`.
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    value: str
+    scale: float | None
+    zero: int
+    is_image: bool
+    is_signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A network's output and the value that it is dequantized from; fields as in `Entry`."""
+
+    output: str
+    shape: tuple[int, ...]
+    value: str
+    scale: float | None
+    zero: int
+    is_image: bool
+    is_signed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescale:
+    """result = clip(zero + requantize(accumulator), low, high). multiplier, shift: int32 [channels] or [1]."""
+
+    multiplier: np.ndarray
+    shift: np.ndarray
+    zero: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Of a convolution or pooling: (vertical, horizontal) each. `pad` is at the top and at the left."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """weight: int8 [out_channels, kernel_h, kernel_w, in_channels / groups]; bias: int32 [out_channels].
+
+    The zero point of x is in the bias already: accumulator = bias + sum(weight * x), x being `zero_x` in the
+    padding. A matrix product is the convolution of an image one pixel wide.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    weight: np.ndarray
+    bias: np.ndarray
+    rescale: Rescale
+    zero_x: int
+    window: Window = field(default_factory=Window)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Add:
+    """y = clip((a * factors[0] + b * factors[1] + offset) >> shift, low, high); b is broadcast to a.
+
+    Factors lie in [0, 2^15); zero points and the rounding are in the offset.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    a: str
+    b: str
+    y: str
+    factors: tuple[int, int]
+    offset: int
+    shift: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Multiply:
+    """y = rescale of (a - zero_a) * (b - zero_b); b is broadcast to a."""
+
+    name: str
+    members: tuple[str, ...]
+    a: str
+    b: str
+    y: str
+    zero_a: int
+    zero_b: int
+    rescale: Rescale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """y = table[x]; table: uint8 [256]. Any function of one variable, rescaling included."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    table: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaxPool:
+    """Padding never wins."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AveragePool:
+    """y = clip(zero + requantize(sum over the window of (x - zero_x)), ...).
+
+    `rescale` has a multiplier for each number of pixels, [kernel_h * kernel_w + 1], of which the window's own
+    number inside of the image is taken, or always the last where `counts_padding`.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    window: Window
+    zero_x: int
+    rescale: Rescale
+    counts_padding: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transpose:
+    """Axis i of y is axis order[i] of x."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reshape:
+    """The same bytes in the same order."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concatenate:
+    """Along one axis."""
+
+    name: str
+    members: tuple[str, ...]
+    xs: tuple[str, ...]
+    y: str
+    axis: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slice:
+    """y[i] = x[starts + i * steps], per axis; steps may be negative."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pad:
+    """y is x with `before` elements of `fill` in front of each axis, and as many behind as its shape says."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    before: tuple[int, ...]
+    fill: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gates:
+    """What one operand adds to the gates of an LSTM: bias + sum(weight * x), requantized, int16.
+
+    weight: int8 [4 * units, depth] in ONNX's order of gates; bias, multiplier, shift: int32 [4 * units]; shift >= 28.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lstm:
+    """x: [steps, batch, depth], y: [steps, batch, units]; y = clip((h * factor + offset) >> places, 0, 255).
+
+    `recurrent.step` says what h is, which has 15 bits behind the point and 16 in all; the first h is `zero_h` on the
+    grid of y.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+    from_x: Gates
+    from_h: Gates
+    zero_x: int
+    zero_h: int
+    factor: int
+    offset: int
+    places: int
+
+
+Operation: TypeAlias = (
+    Convolution
+    | Add
+    | Multiply
+    | Table
+    | MaxPool
+    | AveragePool
+    | Lstm
+    | Transpose
+    | Reshape
+    | Concatenate
+    | Slice
+    | Pad
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """Operations in the order in which they run. `constants` are values that are stored."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    exits: tuple[Exit, ...]
+    operations: tuple[Operation, ...]
+    values: Mapping[str, Value]
+    constants: Mapping[str, np.ndarray]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.values[name].shape
+
+
+def reads(operation: Operation) -> tuple[str, ...]:
+    """The names of the values that an operation reads."""
+    match operation:
+        case Add() | Multiply():
+            return (operation.a, operation.b)
+        case Concatenate():
+            return operation.xs
+        case _:
+            return (operation.x,)

@@ -1,0 +1,189 @@
+"""Runs a Program with NumPy, in integers only. Slow and plain: it says what the kernels must compute, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from itertools import product
+
+import numpy as np
+
+from hwprof.backends.integer import border, recurrent
+from hwprof.backends.integer.fixed_point import Integers, requantize, require_integers
+from hwprof.backends.integer.program import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    Gates,
+    Lstm,
+    MaxPool,
+    Multiply,
+    Operation,
+    Pad,
+    Program,
+    Rescale,
+    Reshape,
+    Slice,
+    Table,
+    Transpose,
+    Window,
+    reads,
+)
+
+Shape = tuple[int, ...]
+
+
+def run(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """inputs: the network's, by name, in their own types. Returns its outputs.
+
+    Raises TypeError when a float gets in between the two.
+    """
+    entered = {e.value: border.quantize(e, inputs[e.input]) for e in program.entries}
+    values = evaluate(program, entered)
+    return {e.output: border.dequantize(e, values[e.value]) for e in program.exits}
+
+
+def evaluate(program: Program, entered: Mapping[str, Integers]) -> dict[str, Integers]:
+    """entered: the quantized inputs, by the name of their value. Returns every value."""
+    values = {**program.constants, **entered}
+    require_integers(*values.values())
+    for operation in program.operations:
+        result = apply(operation, [values[name] for name in reads(operation)], program.shape(operation.y))
+        require_integers(result)
+        values[operation.y] = result
+    return values
+
+
+def apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integers:
+    """The result, uint8 of the shape, of one operation. Raises TypeError for a float operand."""
+    require_integers(*operands)
+    result = _apply(operation, operands, shape)
+    return np.ascontiguousarray(result, np.uint8).reshape(shape)
+
+
+@singledispatch
+def _apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    raise TypeError(f"no rule for {operation}")
+
+
+def _rescaled(accumulator: Integers, rescale: Rescale) -> Integers:
+    scaled = requantize(accumulator, rescale.multiplier, rescale.shift)
+    return _clipped(rescale.zero + scaled, rescale.low, rescale.high)
+
+
+def _clipped(values: Integers, low: int, high: int) -> Integers:
+    limited: Integers = np.clip(values, low, high)
+    return limited
+
+
+@_apply.register
+def _convolution(op: Convolution, operands: list[Integers], shape: Shape) -> Integers:
+    pixels = _windows(operands[0], op.window, shape[1:3], op.zero_x).astype(np.int32)  # [n, oh, ow, taps, c]
+    groups = np.split(pixels, op.groups, axis=-1)
+    weights = np.split(op.weight.astype(np.int32), op.groups, axis=0)
+    sums = [g.reshape(*shape[:3], -1) @ w.reshape(len(w), -1).T for g, w in zip(groups, weights, strict=True)]
+    return _rescaled(np.concatenate(sums, axis=-1) + op.bias, op.rescale)
+
+
+@_apply.register
+def _add(op: Add, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001 - the signature of all rules
+    a, b = (x.astype(np.int64) for x in operands)
+    total = a * op.factors[0] + b * op.factors[1] + op.offset
+    return _clipped(total >> op.shift, op.low, op.high)
+
+
+@_apply.register
+def _multiply(op: Multiply, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    a, b = (x.astype(np.int64) for x in operands)
+    return _rescaled((a - op.zero_a) * (b - op.zero_b), op.rescale)
+
+
+@_apply.register
+def _table(op: Table, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    looked_up: Integers = op.table[operands[0]]
+    return looked_up
+
+
+@_apply.register
+def _max_pool(op: MaxPool, operands: list[Integers], shape: Shape) -> Integers:
+    most: Integers = _windows(operands[0], op.window, shape[1:3], 0).max(axis=3)
+    return most
+
+
+@_apply.register
+def _average_pool(op: AveragePool, operands: list[Integers], shape: Shape) -> Integers:
+    x = operands[0].astype(np.int64) - op.zero_x
+    sums = _windows(x, op.window, shape[1:3], 0).sum(axis=3)
+    inside = _windows(np.ones((1, *x.shape[1:3], 1), np.int64), op.window, shape[1:3], 0).sum(axis=3)
+    count = np.full_like(inside, len(op.rescale.shift) - 1) if op.counts_padding else inside
+    scaled = requantize(sums, op.rescale.multiplier[count], op.rescale.shift[count])
+    return _clipped(op.rescale.zero + scaled, op.rescale.low, op.rescale.high)
+
+
+@_apply.register
+def _lstm(op: Lstm, operands: list[Integers], shape: Shape) -> Integers:
+    table, batch, units = recurrent.knots(), shape[1], shape[2]
+    given = _gates(op.from_x, operands[0])
+    h, cell = np.full((batch, units), op.zero_h, np.uint8), np.zeros((batch, units), np.int16)
+    result = np.zeros(shape, np.uint8)
+    for t in range(shape[0]):
+        gates = recurrent.saturated(given[t].astype(np.int64) + _gates(op.from_h, h))
+        value, cell = recurrent.step(gates.reshape(batch, recurrent.GATES, units), cell, table)
+        h = _clipped((value * op.factor + op.offset) >> op.places, 0, 255).astype(np.uint8)
+        result[t] = h
+    return result
+
+
+def _gates(gates: Gates, x: Integers) -> Integers:
+    """x: uint8 [..., depth]. Returns int16 [..., 4 * units]."""
+    sums = x.astype(np.int32) @ gates.weight.astype(np.int32).T + gates.bias
+    return recurrent.saturated(requantize(sums, gates.multiplier, gates.shift))
+
+
+@_apply.register
+def _transpose(op: Transpose, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    return operands[0].transpose(op.order)
+
+
+@_apply.register
+def _reshape(op: Reshape, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    return operands[0].reshape(shape)
+
+
+@_apply.register
+def _concatenate(op: Concatenate, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    return np.concatenate(operands, op.axis)
+
+
+@_apply.register
+def _slice(op: Slice, operands: list[Integers], shape: Shape) -> Integers:
+    picked = [start + step * np.arange(n) for start, step, n in zip(op.starts, op.steps, shape, strict=True)]
+    return operands[0][np.ix_(*picked)]
+
+
+@_apply.register
+def _pad(op: Pad, operands: list[Integers], shape: Shape) -> Integers:
+    padded = np.full(shape, op.fill, np.uint8)
+    inner = tuple(slice(b, b + n) for b, n in zip(op.before, operands[0].shape, strict=True))
+    padded[inner] = operands[0]
+    return padded
+
+
+def _windows(x: Integers, window: Window, size: tuple[int, ...], fill: int) -> Integers:
+    """x: [n, h, w, c]. Returns [n, *size, kernel_h * kernel_w, c], with `fill` in the padding."""
+    rows, row_inside = _positions(window, 0, size[0], x.shape[1])
+    columns, column_inside = _positions(window, 1, size[1], x.shape[2])
+    taps = []
+    for i, j in product(range(window.kernel[0]), range(window.kernel[1])):
+        inside = row_inside[i][:, None] & column_inside[j][None, :]
+        tap = x[:, rows[i][:, None], columns[j][None, :], :]
+        taps.append(np.where(inside[None, :, :, None], tap, x.dtype.type(fill)))
+    return np.stack(taps, axis=3)
+
+
+def _positions(window: Window, axis: int, size: int, length: int) -> tuple[Integers, np.ndarray]:
+    """[kernel, size] of source positions, limited to the image, and whether they lie inside of it."""
+    at = np.arange(size)[None, :] * window.stride[axis] - window.pad[axis]
+    at = at + np.arange(window.kernel[axis])[:, None] * window.dilation[axis]
+    return at.clip(0, length - 1), (at >= 0) & (at < length)

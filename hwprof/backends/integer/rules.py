@@ -1,0 +1,415 @@
+"""How each float operator in front of a QuantizeLinear becomes one integer operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwprof.backends.integer import fixed_point, lstm_rule, tables
+from hwprof.backends.integer.grid import Grid
+from hwprof.backends.integer.program import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    Multiply,
+    Operation,
+    Rescale,
+    Window,
+)
+from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.graph import Node
+
+_LARGEST_SUM = 2**31 - 1  # of an int32 accumulator
+_WEIGHT_LIMIT = 127
+_SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper half of a product
+_FACTOR_BITS = 15  # of an addition, whose products fit into int32
+_LARGEST_ADD_SHIFT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a result goes: its tensor, its grid, the bounds of a fused Relu or Clip, and the nodes that it covers."""
+
+    name: str
+    grid: Grid
+    low: int
+    high: int
+    members: tuple[str, ...]
+
+    def covering(self, node: Node) -> Target:
+        return replace(self, members=(node.label, *self.members))
+
+    def rescale(self, multiplier: np.ndarray, shift: np.ndarray) -> Rescale:
+        return Rescale(multiplier, shift, self.grid.zero, self.low, self.high)
+
+
+Rule = Callable[[Scope, Node, Target], Held]
+
+
+def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
+    """The float tensor `name` on the grid that a QuantizeLinear, `node`, gives it. Raises InputError."""
+    if name in scope.views and scope.views[name].grid == grid:
+        return scope.views[name]
+    target = Target(name, grid, 0, 255, (node.label,))
+    inner, bounded = _without_bounds(scope, name, target)
+    rule = _RULES.get(inner.op) if inner else None
+    if inner and rule and not (inner.op in ("Add", "Mul") and tables.source(scope, name)):
+        return rule(scope, inner, bounded.covering(inner))
+    return tables.lookup(scope, name, grid, target.members, node)
+
+
+def _without_bounds(scope: Scope, name: str, target: Target) -> tuple[Node | None, Target]:
+    """The operator in front of any Relu and Clip, and the target that does their work."""
+    node = scope.pending.get(name)
+    while node and node.op in ("Relu", "Clip"):
+        low, high = bounds(scope, node)
+        target = replace(
+            target.covering(node),
+            low=max(target.low, target.grid.nearest(low)),
+            high=min(target.high, target.grid.nearest(high)),
+        )
+        node = scope.pending.get(node.inputs[0])
+    return node, target
+
+
+def bounds(scope: Scope, node: Node) -> tuple[float, float]:
+    """Of a Relu or Clip."""
+    if node.op == "Relu":
+        return 0.0, math.inf
+    low, high = node.attribute("min", -math.inf), node.attribute("max", math.inf)
+    if len(node.inputs) > 1 and node.inputs[1]:
+        low = _stored_scalar(scope, node, node.inputs[1])
+    if len(node.inputs) > 2 and node.inputs[2]:
+        high = _stored_scalar(scope, node, node.inputs[2])
+    return float(low), float(high)
+
+
+def _stored_scalar(scope: Scope, node: Node, name: str) -> float:
+    array = stored_reals(scope, name)
+    if array is None or array.size != 1:
+        raise refuse(node, f"its bound {name!r} is not a stored number")
+    return float(array.ravel()[0])
+
+
+def stored_reals(scope: Scope, name: str) -> np.ndarray | None:
+    """The float64 values of a weight, dequantized where it is behind a DequantizeLinear; None for other tensors."""
+    if name in scope.stored:
+        return scope.stored[name].real()
+    return np.asarray(scope.weights[name], np.float64) if name in scope.weights else None
+
+
+# -- convolutions and matrix products ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """What a convolution or matrix product multiplies. weight: int8 [out, ...]; scale: [out] of the weight;
+    bias: float64 [out]."""
+
+    node: Node
+    x: Held
+    weight: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+
+    def biased(self, more: np.ndarray) -> _Product:
+        return replace(self, bias=self.bias + more)
+
+
+def _convolution(scope: Scope, node: Node, target: Target) -> Held:
+    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=0)
+    if len(x.shape) != 4:
+        raise refuse(node, f"only two-dimensional images are supported, not {len(x.shape) - 2} dimensions")
+    work = _Product(node, scope.image(x), weight, scale, _bias(scope, node, len(weight)))
+    size = scope.graph.shape(node.outputs[0])
+    window = window_of(node, weight.shape[2:], x.shape[2:], size[2:])
+    return _linear(scope, work, target, window, size)
+
+
+def _matrix_product(scope: Scope, node: Node, target: Target) -> Held:
+    if node.inputs[1] not in scope.stored:
+        raise refuse(node, "only products with stored weights on the right are supported")
+    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=1)
+    return _dense(scope, _Product(node, x, weight, scale, np.zeros(len(weight))), target)
+
+
+def _gemm(scope: Scope, node: Node, target: Target) -> Held:
+    if node.attribute("transA", 0):
+        raise refuse(node, "transA is not supported")
+    axis = 0 if node.attribute("transB", 0) else 1
+    weight, scale = _weight(scope, node, node.inputs[1], axis)
+    bias = _bias(scope, node, len(weight)) * float(node.attribute("beta", 1.0))
+    scale = scale * float(node.attribute("alpha", 1.0))
+    if not (scale > 0).all():
+        raise refuse(node, "its alpha is not positive")
+    return _dense(scope, _Product(node, scope.view(node, node.inputs[0]), weight, scale, bias), target)
+
+
+def _dense(scope: Scope, work: _Product, target: Target) -> Held:
+    x = scope.plain(work.x)
+    rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
+    size = (*x.shape[:-1], len(work.weight))
+    as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
+    work = replace(work, x=as_image, weight=work.weight.reshape(*work.weight.shape[:2], 1, 1))
+    flat = _linear(scope, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
+    return scope.reshaped(flat, size, target.name)
+
+
+def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
+    """size: the ONNX shape of the result, an image."""
+    node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
+    factors = x.grid.scale * work.scale / target.grid.scale
+    multiplier, shift = fixed_point.multipliers_and_shifts(factors)
+    if shift.min() < _SMALLEST_SHIFT:
+        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
+    weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1))
+    value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
+    scope.operations.append(
+        Convolution(
+            node.label,
+            target.members,
+            x.value,
+            value,
+            weight,
+            _folded_bias(work),
+            target.rescale(multiplier, shift),
+            x.grid.zero,
+            window,
+            groups,
+        )
+    )
+    return Held(value, target.grid, tuple(size), is_image=True)
+
+
+def _folded_bias(work: _Product) -> np.ndarray:
+    """int32 [out]: the bias on the accumulator's grid, less what the zero point of x adds to each sum."""
+    weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
+    bias = np.rint(work.bias / (work.x.grid.scale * work.scale))
+    if not np.isfinite(bias).all() or np.abs(bias).max() > _LARGEST_SUM:
+        raise refuse(work.node, "its bias does not fit into 32 bits")
+    folded = bias.astype(np.int64) - work.x.grid.zero * weight.sum(axis=1)
+    if (np.abs(folded) + 255 * np.abs(weight).sum(axis=1)).max() > _LARGEST_SUM:
+        raise refuse(work.node, "its sums do not fit into 32 bits")
+    return np.asarray(folded, np.int32)
+
+
+def _weight(scope: Scope, node: Node, name: str, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [out, ...] with `axis` moved to the front, and its scales, [out]."""
+    if name not in scope.stored:
+        raise refuse(node, f"its weight {name!r} is not stored as integers")
+    stored = scope.stored[name]
+    if stored.values.dtype != np.int8 or stored.zero.any():
+        raise refuse(node, f"its weight {name!r} is not symmetric int8")
+    if stored.axis not in (None, axis):
+        raise refuse(node, f"its weight {name!r} has a scale for each position of axis {stored.axis}, not {axis}")
+    if stored.values.min(initial=0) < -_WEIGHT_LIMIT:
+        raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
+    if not (np.isfinite(stored.scale).all() and (stored.scale > 0).all()):
+        raise refuse(node, f"its weight {name!r} has a scale that is not above 0")
+    values = np.moveaxis(stored.values, axis, 0)
+    return values, np.broadcast_to(stored.scale, (len(values),))
+
+
+def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
+    """float64 [channels]; zeros where the operator has none."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return np.zeros(channels)
+    reals = stored_reals(scope, node.inputs[2])
+    if reals is None:
+        raise refuse(node, f"its bias {node.inputs[2]!r} is not stored")
+    return np.broadcast_to(reals.reshape(-1), (channels,))
+
+
+def window_of(node: Node, kernel: Sequence[int], source: Sequence[int], size: Sequence[int]) -> Window:
+    """kernel, source, size: (vertical, horizontal), of the operator, its input and its output."""
+    strides = tuple(node.attribute("strides", (1, 1)))
+    dilations = tuple(node.attribute("dilations", (1, 1)))
+    pads = tuple(node.attribute("pads", (0, 0, 0, 0)))[:2]
+    kind = node.attribute("auto_pad", "NOTSET")
+    if kind.startswith("SAME"):
+        reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(size, strides, kernel, dilations, strict=True)]
+        total = [max(0, r - n) for r, n in zip(reach, source, strict=True)]
+        pads = tuple(t // 2 if kind == "SAME_UPPER" else t - t // 2 for t in total)
+    elif kind == "VALID":
+        pads = (0, 0)
+    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (dilations[0], dilations[1]), (pads[0], pads[1]))
+
+
+# -- two operands --------------------------------------------------------------------------------------
+
+
+def _add(scope: Scope, node: Node, target: Target) -> Held:
+    if (linear := _biased_product(scope, node)) is not None:
+        inner, more = linear
+        return _with_more_bias(scope, inner, target.covering(inner), more)
+    a, b = _operands(scope, node)
+    real = [held.grid.scale / target.grid.scale for held in (a, b)]
+    exponent = math.frexp(max(real))[1]  # the larger one is below 2^exponent
+    shift = min(_FACTOR_BITS - exponent, _LARGEST_ADD_SHIFT)
+    if shift < 1:
+        raise refuse(node, f"one step of an operand is {max(real):.3g} of its result's: the scales do not fit")
+    factors = [min(round(r * 2**shift), 2**_FACTOR_BITS - 1) for r in real]
+    offset = (target.grid.zero << shift) + (1 << (shift - 1))
+    offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
+    value = scope.new_value(target.name, scope.values[a.value].shape)
+    scope.operations.append(
+        Add(
+            node.label,
+            target.members,
+            a.value,
+            b.value,
+            value,
+            (factors[0], factors[1]),
+            offset,
+            shift,
+            target.low,
+            target.high,
+        )
+    )
+    return Held(value, target.grid, a.shape, a.is_image)
+
+
+def _biased_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
+    """The MatMul in front of this Add, and the stored row that the Add adds to it."""
+    for one, other in (node.inputs, node.inputs[::-1]):
+        inner, row = scope.pending.get(one), stored_reals(scope, other)
+        if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
+            return inner, row.ravel()
+    return None
+
+
+def _with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
+    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=1)
+    work = _Product(node, x, weight, scale, np.zeros(len(weight)))
+    return _dense(scope, work.biased(np.broadcast_to(more, (len(weight),))), target)
+
+
+def _multiply(scope: Scope, node: Node, target: Target) -> Held:
+    a, b = _operands(scope, node)
+    multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
+    rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
+    value = scope.new_value(target.name, scope.values[a.value].shape)
+    scope.operations.append(
+        Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
+    )
+    return Held(value, target.grid, a.shape, a.is_image)
+
+
+def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
+    """Both in one order of axes; the first has the shape of the result, the second is broadcast to it."""
+    a, b = (scope.view(node, name) for name in node.inputs)
+    size = scope.graph.shape(node.outputs[0])
+    if a.shape != size:
+        a, b = b, a
+    if a.shape != size:
+        raise refuse(node, f"neither operand has the shape of the result, {size}")
+    if len(b.shape) < len(size):
+        b = scope.reshaped(scope.plain(b), (1,) * (len(size) - len(b.shape)) + b.shape, f"{b.value} broadcast")
+    if a.is_image or (b.is_image and len(size) == 4):
+        return scope.image(a), scope.image(b)
+    return a, b
+
+
+def _lstm(scope: Scope, node: Node, target: Target) -> Held:
+    if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+        raise refuse(node, "its result must be quantized as it is")
+    return lstm_rule.lower(scope, node, target.grid, target.name, target.members)
+
+
+def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]) -> Held:
+    """The operands, which lie on the grid, one behind the other."""
+    size = scope.graph.shape(node.outputs[0])
+    axis = node.attribute("axis") % len(size)
+    is_image = any(held.is_image for held in operands)
+    turned = [scope.image(held) if is_image else held for held in operands]
+    shape = (size[0], size[2], size[3], size[1]) if is_image else size
+    value = scope.new_value(node.outputs[0], shape)
+    at = (0, 3, 1, 2)[axis] if is_image else axis
+    names = tuple(held.value for held in turned)
+    scope.operations.append(Concatenate(node.label, members, names, value, at))
+    return Held(value, grid, size, is_image)
+
+
+def _concatenate(scope: Scope, node: Node, target: Target) -> Held:
+    moved = [
+        tables.requantized(scope, scope.view(node, name), target.grid, f"{name} for {target.name}")
+        for name in node.inputs
+    ]
+    joined = concatenation(scope, node, moved, target.grid, target.members)
+    if (target.low, target.high) == (0, 255):
+        return joined
+    bounded = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
+    return tables.applied(scope, joined, bounded, target.grid, f"{target.name} bounded", ())
+
+
+# -- averages ------------------------------------------------------------------------------------------
+
+
+def _average_pool(scope: Scope, node: Node, target: Target) -> Held:
+    x = scope.view(node, node.inputs[0])
+    if len(x.shape) != 4:
+        raise refuse(node, "only two-dimensional images are supported")
+    size = scope.graph.shape(node.outputs[0])
+    window = window_of(node, node.attribute("kernel_shape"), x.shape[2:], size[2:])
+    counts_padding = bool(node.attribute("count_include_pad", 0))
+    if counts_padding and node.attribute("ceil_mode", 0):
+        raise refuse(node, "counting the padding of a window that is cut off (ceil_mode) is not supported")
+    return _averaged(scope, node, target, scope.image(x), window, size, counts_padding)
+
+
+def _global_average(scope: Scope, node: Node, target: Target) -> Held:
+    x = scope.view(node, node.inputs[0])
+    if len(x.shape) != 4:
+        raise refuse(node, "only two-dimensional images are supported")
+    n, c, h, w = x.shape
+    return _averaged(scope, node, target, scope.image(x), Window(kernel=(h, w)), (n, c, 1, 1), counts_padding=True)
+
+
+def _mean(scope: Scope, node: Node, target: Target) -> Held:
+    """A ReduceMean over the pixels of an image."""
+    x = scope.view(node, node.inputs[0])
+    axes = node.attribute("axes")
+    if axes is None and len(node.inputs) > 1 and node.inputs[1] in scope.weights:
+        axes = tuple(int(a) for a in np.ravel(scope.weights[node.inputs[1]]))
+    if len(x.shape) != 4 or {a % 4 for a in axes or ()} != {2, 3}:
+        raise refuse(node, "only a mean over the pixels of an image is supported")
+    pooled = _global_average(scope, node, target)
+    if node.attribute("keepdims", 1):
+        return pooled
+    return scope.reshaped(pooled, x.shape[:2], f"{target.name} flat")
+
+
+def _averaged(
+    scope: Scope, node: Node, target: Target, x: Held, window: Window, size: Sequence[int], counts_padding: bool
+) -> Held:
+    counts = range(1, math.prod(window.kernel) + 1)
+    real = x.grid.scale / target.grid.scale
+    if 255 * counts[-1] > _LARGEST_SUM or real >= 2**20:
+        raise refuse(node, "its sums do not fit into 32 bits")
+    # A window without a pixel, at place 0, never happens.
+    multiplier, shift = fixed_point.multipliers_and_shifts(np.array([0.0, *(real / n for n in counts)]))
+    value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
+    operation: Operation = AveragePool(
+        node.label, target.members, x.value, value, window, x.grid.zero, target.rescale(multiplier, shift),
+        counts_padding,
+    )  # fmt: skip
+    scope.operations.append(operation)
+    return Held(value, target.grid, tuple(size), is_image=True)
+
+
+_RULES: dict[str, Rule] = {
+    "Conv": _convolution,
+    "MatMul": _matrix_product,
+    "Gemm": _gemm,
+    "Add": _add,
+    "Mul": _multiply,
+    "LSTM": _lstm,
+    "Concat": _concatenate,
+    "AveragePool": _average_pool,
+    "GlobalAveragePool": _global_average,
+    "ReduceMean": _mean,
+}

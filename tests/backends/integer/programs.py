@@ -1,0 +1,82 @@
+"""Programs of one operation on bytes, drawn at random, and Q/DQ networks built by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hwprof.backends.integer import program as ir
+from hwprof.backends.integer.engine import Engine
+from hwprof.backends.integer.library import Library
+from hwprof.backends.integer.program import Entry, Exit, Program, Rescale, Value
+from hwprof.builder import GraphBuilder
+from hwprof.graph import Graph
+
+
+def of_one(operation: ir.Operation, shapes: Mapping[str, tuple[int, ...]], constants=()) -> Program:
+    """A program whose inputs are what the operation reads, but for the constants. shapes: of every value."""
+    inputs = [name for name in dict.fromkeys(ir.reads(operation)) if name not in dict(constants)]
+    return Program(
+        operation.name,
+        tuple(Entry(name, shapes[name], name, None, 0, is_image=False) for name in inputs),
+        (Exit(operation.y, shapes[operation.y], operation.y, None, 0, is_image=False),),
+        (operation,),
+        {name: Value(name, shape) for name, shape in shapes.items()},
+        dict(constants),
+    )
+
+
+def run_kernels(program: Program, inputs: Mapping[str, np.ndarray], kernels: Library, name: str, threads: int = 1):
+    """The outputs by name."""
+    engine = Engine(program, inputs, kernels, name, threads)
+    try:
+        engine.run()
+        return engine.outputs()
+    finally:
+        engine.close()
+
+
+def drawn_rescale(rng: np.random.Generator, n: int, low: int = 0, high: int = 255) -> Rescale:
+    """Multipliers and shifts over their whole range, mostly such as leave results in sight."""
+    shift = rng.integers(32, 55, n, dtype=np.int32)
+    usual = rng.random(n) < 0.8
+    shift[usual] = rng.integers(36, 44, usual.sum())
+    return Rescale(rng.integers(2**30, 2**31 - 1, n, dtype=np.int32), shift, int(rng.integers(256)), low, high)
+
+
+class Quantized(GraphBuilder):
+    """Builds networks with Q/DQ pairs."""
+
+    def q(self, x: str, scale: float = 0.05, zero: int = 128, dtype: str = "uint8") -> str:
+        """The quantized and dequantized tensor."""
+        grid = [self.constant([scale], "float32", scalar=True), self.constant([zero], dtype, scalar=True)]
+        (integers,) = self.nodes("QuantizeLinear", [x, *grid], [(dtype, self.shape(x))])
+        return self.nodes("DequantizeLinear", [integers, *grid], [("float32", self.shape(x))])[0]
+
+    def w(self, shape: tuple[int, ...], scale: float = 0.01, values=None, dtype: str = "int8") -> str:
+        """A dequantized weight, random or of the values."""
+        stored = self.weight(shape, dtype) if values is None else self.constant(values, dtype, shape=shape)
+        grid = [self.constant([scale], "float32", scalar=True), self.constant([0], dtype, scalar=True)]
+        return self.nodes("DequantizeLinear", [stored, *grid], [("float32", shape)])[0]
+
+    def convolved(self, x: str, channels: int, kernel: int = 3, bias: bool = True, **attributes) -> str:
+        """A convolution with padding that keeps the size; not quantized yet."""
+        n, c, h, w = self.shape(x)
+        groups = attributes.get("group", 1)
+        inputs = [x, self.w((channels, c // groups, kernel, kernel))]
+        if bias:
+            inputs.append(self.w((channels,), scale=0.05 * 0.01, dtype="int32"))
+        pads = (kernel // 2,) * 4
+        return self.node("Conv", inputs, (n, channels, h, w), kernel_shape=(kernel, kernel), pads=pads, **attributes)
+
+
+def small_network() -> Graph:
+    """A convolution, a depthwise one, a residual, a pool and a matrix product."""
+    b = Quantized("small")
+    x = b.q(b.input((1, 3, 12, 12)))
+    x = b.q(b.relu(b.convolved(x, 16)), zero=0)
+    y = b.q(b.convolved(x, 16, group=16))
+    x = b.q(b.add(x, y))
+    x = b.flatten(b.q(b.global_average_pool(x)))
+    return b.build(b.q(b.node("Gemm", [x, b.w((10, 16))], (1, 10), transB=1)))

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from hwprof.backends.integer.backend import BACKEND, REFERENCE
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.testing import check_backend, reference_graphs
+from tests.backends.integer.programs import small_network
+
+
+def device(name: str, threads: int = 1) -> Device:
+    return Device("test", "integer", threads=threads).with_options(instruction_set=name)
+
+
+def test_every_instruction_set_keeps_the_contract(instruction_set):
+    check_backend(BACKEND, device(instruction_set), [small_network()])
+
+
+def test_the_reference_keeps_the_contract():
+    check_backend(REFERENCE, Device("test", "integer-reference"), [small_network()])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_kernels_and_reference_give_the_same_outputs(instruction_set, threads):
+    graph = small_network()
+    with (
+        BACKEND.open(graph, device(instruction_set, threads)) as timer,
+        REFERENCE.open(graph, Device("test", "integer-reference")) as slow,
+    ):
+        for name, output in slow.outputs().items():
+            np.testing.assert_array_equal(timer.outputs()[name], output)
+
+
+def test_operators_are_timed_and_name_their_nodes():
+    graph = small_network()
+    with BACKEND.open(graph, device("scalar")) as timer:
+        kernels = timer.operators(3)
+    assert [k.op for k in kernels] == ["Convolution", "Convolution", "Add", "AveragePool", "Convolution"]
+    assert {"Conv", "Relu"} <= {label.split("_")[0] for label in kernels[0].members}
+
+
+def test_a_float_network_is_refused_in_one_line():
+    with (
+        pytest.raises(InputError, match="cannot run 'residual': operator"),
+        BACKEND.open(reference_graphs()[0], device("scalar")),
+    ):
+        pass
+
+
+def test_an_unknown_instruction_set_is_refused():
+    with (
+        pytest.raises(InputError, match="instruction_set must be one of best, avx512-vnni"),
+        BACKEND.open(small_network(), device("mmx")),
+    ):
+        pass
+
+
+def test_an_instruction_set_that_the_processor_lacks_is_an_error_of_the_environment(kernels):
+    missing = next(n for n in ("neon-sdot", "avx2") if not kernels.runs(n))
+    with (
+        pytest.raises(EnvironmentUnfitError, match=f"this processor has no {missing!r}"),
+        BACKEND.open(small_network(), device(missing)),
+    ):
+        pass

@@ -1,0 +1,411 @@
+"""Times the integer-only kernels beside the runtimes that they stand against: writes reports/integer-kernels.
+
+    python tests/benchmarks/integer_kernels.py                 # half an hour, on a machine that does nothing else
+    python tests/benchmarks/integer_kernels.py --quick OUT     # to try the program: two processes, few blocks
+
+Every contender of a case is open in the same processes, in which their blocks alternate (A B C C B A ...), one
+thread each. A ratio is the median of the processes' paired ratios, with the lowest and highest process beside it.
+Weights are random: latency and error against float mean something, accuracy does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns, thread_time_ns
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hwprof import onnx_io, plugins, workloads
+from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.integer import library
+from hwprof.device import Device
+from hwprof.graph import Graph, Tensor
+from hwprof.interfaces import Timer
+from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.variants.apply import apply_variant
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "python tests/benchmarks/integer_kernels.py"
+STEPS = 35
+BLOCK_NS = 60_000_000
+NETWORKS = ("resnet18", "mobilenet_v2", "mobilenet_v3_small", "resnet50")
+RECURRENT = ((256, 1), (650, 1), (1024, 1), (1500, 1), (650, 16), (1024, 16))  # units and batch
+OURS = "integer-only"
+RUNTIMES = ("onnxruntime", "openvino")
+SIDE = 1024  # of the matrix product
+VECTOR_SIDE = 4096  # of the product of a matrix with one vector
+GOALS = {
+    "ORT float": {"lstm-650-batch-1": 6.0, "lstm-1024-batch-1": 3.0, "lstm-1500-batch-1": 4.0},
+    "ORT dynamic int8": {f"lstm-{units}-batch-{batch}": 1.0 for units, batch in RECURRENT},
+    "torch dynamic int8": {f"lstm-{units}-batch-{batch}": 1.0 for units, batch in RECURRENT},
+    "ORT int8": {"resnet18": 1.5, "mobilenet_v2": 1.1},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model on a runtime. `runtime`: a backend of hwprof, or "torch"."""
+
+    title: str
+    runtime: str
+    model: str
+
+    def open(self, stack: ExitStack) -> Timer:
+        if self.runtime == "torch":
+            return torch_timer(self.model)
+        options = {"instruction_set": "best"} if self.runtime == "integer" else {}
+        device = Device(self.title, self.runtime).with_options(**options)
+        backend = plugins.load("backend", self.runtime)
+        timer: Timer = stack.enter_context(backend.open(onnx_io.load(self.model), device))
+        return timer
+
+
+Case = tuple[str, list[Contender]]
+
+
+# -- models --------------------------------------------------------------------------------------------
+
+
+def cases(folder: Path, quick: bool) -> Iterator[Case]:
+    for name in NETWORKS[1:2] if quick else NETWORKS:
+        yield name, network(name, folder)
+    for units, batch in RECURRENT[1:2] if quick else RECURRENT:
+        yield f"lstm-{units}-batch-{batch}", lstm(units, batch, folder)
+
+
+def network(name: str, folder: Path) -> list[Contender]:
+    graph = workloads.build(name)
+    source = folder / f"{name}.onnx"
+    onnx_io.save(graph, source)
+    quantized = folder / f"{name}-int8.onnx"
+    if not quantized.exists():
+        apply_variant(graph, "int8", folder)
+    return [
+        Contender(OURS, "integer", str(quantized)),
+        Contender("ORT int8", "onnxruntime", str(quantized)),
+        Contender("OpenVINO int8", "openvino", str(quantized)),
+        Contender("ORT float", "onnxruntime", str(source)),
+    ]
+
+
+def lstm(units: int, batch: int, folder: Path) -> list[Contender]:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    stem = folder / f"lstm-{units}-{batch}"
+    weights = lstm_weights(units)
+    source, quantized, dynamic = (stem.with_suffix(s) for s in (".onnx", ".int8.onnx", ".dynamic.onnx"))
+    onnx.save(lstm_model(weights, batch), source)
+    onnx.save(quantized_lstm_model(weights, batch, state_scale(source)), quantized)
+    quantize_dynamic(source, dynamic, weight_type=QuantType.QInt8, per_channel=True)
+    np.savez(stem.with_suffix(".npz"), batch=batch, **weights)
+    return [
+        Contender(OURS, "integer", str(quantized)),
+        Contender("ORT dynamic int8", "onnxruntime", str(dynamic)),
+        Contender("torch dynamic int8", "torch", str(stem.with_suffix(".npz"))),
+        Contender("ORT float", "onnxruntime", str(source)),
+    ]
+
+
+def lstm_weights(units: int) -> dict[str, np.ndarray]:
+    """As PyTorch draws them; the inputs are as many as the units."""
+    rng, bound = np.random.default_rng(0), 1 / math.sqrt(units)
+    shapes = {"W": (1, 4 * units, units), "R": (1, 4 * units, units), "B": (1, 8 * units)}
+    return {name: rng.uniform(-bound, bound, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def lstm_model(weights: Mapping[str, np.ndarray], batch: int) -> onnx.ModelProto:
+    units = weights["W"].shape[2]
+    node = helper.make_node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=units, name="lstm")
+    return model_of([node], batch, units, [numpy_helper.from_array(w, n) for n, w in weights.items()])
+
+
+def state_scale(float_model: Path) -> float:
+    """Of h, from its range on one random sequence."""
+    graph = onnx_io.load(float_model)
+    with plugins.load("backend", "onnxruntime").open(graph, Device("calibrate", "onnxruntime")) as timer:
+        return float(np.abs(timer.outputs()["y"]).max() * 1.1 / 127)
+
+
+def quantized_lstm_model(weights: Mapping[str, np.ndarray], batch: int, h_scale: float) -> onnx.ModelProto:
+    """x in [-4, 4], weights with a scale for each row, h with that given."""
+    units = weights["W"].shape[2]
+    stored = [numpy_helper.from_array(weights["B"], "B")]
+    nodes = []
+    for name in ("W", "R"):
+        scale = np.abs(weights[name][0]).max(axis=1) / 127
+        values = np.clip(np.rint(weights[name] / scale[None, :, None]), -127, 127).astype(np.int8)
+        stored += [numpy_helper.from_array(values, f"{name}_q"), numpy_helper.from_array(scale, f"{name}_s")]
+        stored.append(numpy_helper.from_array(np.zeros(4 * units, np.int8), f"{name}_z"))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [name], axis=1))
+    for name, scale in (("x", 8 / 255), ("y", h_scale)):
+        stored.append(numpy_helper.from_array(np.float32(scale), f"{name}_s"))
+        stored.append(numpy_helper.from_array(np.uint8(128), f"{name}_z"))
+
+    def pair(source: str, name: str, target: str) -> list[onnx.NodeProto]:
+        grid = [f"{name}_s", f"{name}_z"]
+        return [
+            helper.make_node("QuantizeLinear", [source, *grid], [f"{name}_q"]),
+            helper.make_node("DequantizeLinear", [f"{name}_q", *grid], [target]),
+        ]
+
+    cell = helper.make_node("LSTM", ["x_r", "W", "R", "B"], ["y_f"], hidden_size=units, name="lstm")
+    return model_of([*pair("x", "x", "x_r"), *nodes, cell, *pair("y_f", "y", "y")], batch, units, stored)
+
+
+def model_of(nodes: Sequence[onnx.NodeProto], batch: int, units: int, stored: Sequence[TensorProto]) -> onnx.ModelProto:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (STEPS, batch, units))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (STEPS, 1, batch, units))
+    graph = helper.make_graph(nodes, "lstm", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+def torch_timer(weights: str) -> HostTimer:
+    """PyTorch's dynamically quantized LSTM of the same weights, whose gates stand in another order."""
+    import torch
+
+    torch.set_num_threads(1)
+    with np.load(weights, allow_pickle=False) as stored:
+        arrays, batch = {n: stored[n] for n in ("W", "R", "B")}, int(stored["batch"])
+    units = arrays["W"].shape[2]
+    order = np.concatenate([np.arange(units) + units * gate for gate in (0, 2, 3, 1)])
+    float_lstm = torch.nn.LSTM(units, units)
+    biases = np.split(arrays["B"][0], 2)
+    parts = arrays["W"][0][order], arrays["R"][0][order], biases[0][order], biases[1][order]
+    with torch.no_grad():
+        for parameter, part in zip(float_lstm.parameters(), parts, strict=True):
+            parameter.copy_(torch.from_numpy(part))
+    # It exchanges the parts of a module, not the module itself.
+    (network_,) = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(float_lstm), {torch.nn.LSTM})
+    x = torch.from_numpy(inputs_of(batch, units)["x"])
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return network_(x)[0].numpy()[:, None]
+
+    return HostTimer(run, lambda: {"y": run()})
+
+
+def inputs_of(batch: int, units: int) -> dict[str, np.ndarray]:
+    """What every backend of hwprof gives to a network with this input."""
+    graph = Graph((Tensor("x", "float32", (STEPS, batch, units)),), ("x",), ())
+    return onnx_io.random_inputs(graph)
+
+
+# -- one process ---------------------------------------------------------------------------------------
+
+
+def work(contenders: Sequence[Contender], blocks: int) -> dict[str, object]:
+    """Medians of the blocks, ns, by contender: of wall time and of the thread's own; outputs' errors."""
+    with ExitStack() as stack:
+        timers = [contender.open(stack) for contender in contenders]
+        for timer in timers:
+            timer(5)
+        counts = [max(1, round(BLOCK_NS / min(timer(3)))) for timer in timers]
+        wall: list[list[float]] = [[] for _ in timers]
+        own: list[list[float]] = [[] for _ in timers]
+        order = list(range(len(timers)))
+        for _ in range(blocks):
+            for i in order:
+                before, before_own = perf_counter_ns(), thread_time_ns()
+                timers[i](counts[i], each=False)
+                own[i].append((thread_time_ns() - before_own) / counts[i])
+                wall[i].append((perf_counter_ns() - before) / counts[i])
+            order.reverse()
+        outputs = [next(iter(timer.outputs().values())) for timer in timers]
+    return {
+        "wall_ns": {c.title: float(np.median(w)) for c, w in zip(contenders, wall, strict=True)},
+        "thread_ns": {c.title: float(np.median(o)) for c, o in zip(contenders, own, strict=True)},
+        "error": {c.title: relative_rms(y, outputs[-1]) for c, y in zip(contenders, outputs, strict=True)},
+    }
+
+
+def relative_rms(y: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((y - exact) ** 2)) / np.sqrt(np.mean(exact**2)))
+
+
+def ceilings(folder: Path, rounds: int) -> dict[str, float]:
+    """Shares of this machine's own peaks, the parts of each alternating."""
+    kernels = library.load()
+    name = kernels.available()[0]
+    square, row = product_model(SIDE, SIDE, folder), product_model(1, VECTOR_SIDE, folder)
+    plain = np.random.default_rng(0).integers(0, 2**63, VECTOR_SIDE * VECTOR_SIDE // 8, dtype=np.uint64)
+    with ExitStack() as stack:
+        matrix = Contender("matrix", "integer", str(square)).open(stack)
+        vector = Contender("vector", "integer", str(row)).open(stack)
+        shares, reads = [], []
+        macs_per_s = bytes_per_s = 0.0
+        for _ in range(rounds):
+            peak = max(rate(lambda: kernels.multiply(name, 100_000)) for _ in range(3))
+            macs_per_s = max(macs_per_s, peak * 1e9)
+            shares.append(SIDE**3 / min(matrix(3)) / peak)
+            read = max(rate(lambda: plain.max() is not None and plain.nbytes) for _ in range(3))
+            bytes_per_s = max(bytes_per_s, read * 1e9)
+            reads.append(VECTOR_SIDE**2 / min(vector(3)) / read)
+    return {
+        "peak_macs_per_s": macs_per_s,
+        "share_of_peak": float(np.median(shares)),
+        "read_bytes_per_s": bytes_per_s,
+        "share_of_reading": float(np.median(reads)),
+    }
+
+
+def rate(work_: Callable[[], int]) -> float:
+    """What the function says it did, by ns."""
+    start = perf_counter_ns()
+    done = work_()
+    return done / (perf_counter_ns() - start)
+
+
+def product_model(rows: int, side: int, folder: Path) -> Path:
+    """[rows, side] by a stored matrix [side, side], quantized."""
+    rng = np.random.default_rng(0)
+    grid = {"x": 8 / 255, "y": 40 / 255}
+    stored = [numpy_helper.from_array(rng.integers(-127, 128, (side, side), dtype=np.int8), "w_q")]
+    stored += [numpy_helper.from_array(np.float32(1 / 73 / math.sqrt(side)), "w_s")]
+    stored += [numpy_helper.from_array(np.int8(0), "w_z")]
+    for name, scale in grid.items():
+        stored.append(numpy_helper.from_array(np.float32(scale), f"{name}_s"))
+        stored.append(numpy_helper.from_array(np.uint8(128), f"{name}_z"))
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_r"]),
+        helper.make_node("DequantizeLinear", ["w_q", "w_s", "w_z"], ["w"]),
+        helper.make_node("MatMul", ["x_r", "w"], ["y_f"], name="product"),
+        helper.make_node("QuantizeLinear", ["y_f", "y_s", "y_z"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.UINT8, (rows, side)) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], stored)
+    path = folder / f"product-{rows}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+# -- all of them ---------------------------------------------------------------------------------------
+
+
+def measure(quick: bool) -> dict[str, object]:
+    processes, blocks = (2, 4) if quick else (7, 20)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = {}
+        for title, contenders in cases(folder, quick):
+            rows = [child(contenders, blocks) for _ in range(processes)]
+            sizes = [Path(c.model).stat().st_size if c.model.endswith(".onnx") else None for c in contenders]
+            results[title] = {"processes": rows, "bytes": sizes}
+            print(title, {k: round(v[0], 2) for k, v in ratios(rows).items()}, file=sys.stderr)
+        peaks = ceilings(folder, 3 if quick else 15)
+    versions = {name: dict(plugins.load("backend", name).versions()) for name in RUNTIMES}
+    machine = {
+        "cpu": processor(),
+        "instruction_set": library.load().available()[0],
+        "python": platform.python_version(),
+    }
+    return {"machine": machine, "versions": versions, "cases": results, "ceilings": peaks}
+
+
+def child(contenders: Sequence[Contender], blocks: int) -> dict[str, dict[str, float]]:
+    """A fresh process, pinned to the last core that this one may use."""
+    request = json.dumps({"contenders": [[c.title, c.runtime, c.model] for c in contenders], "blocks": blocks})
+    core = max(os.sched_getaffinity(0))
+    run = subprocess.run(
+        [sys.executable, __file__, "--worker"], input=request, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}), env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if run.returncode:
+        sys.exit(f"a worker failed: {run.stderr.strip().splitlines()[-1:]}")
+    answer: dict[str, dict[str, float]] = json.loads(run.stdout.splitlines()[-1])
+    return answer
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def ratios(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, tuple[float, float, float]]:
+    """How many times as long each other contender takes: median, lowest and highest process."""
+    found = {}
+    for title in rows[0]["wall_ns"]:
+        if title != OURS:
+            each = [row["wall_ns"][title] / row["wall_ns"][OURS] for row in rows]
+            found[title] = (float(np.median(each)), min(each), max(each))
+    return found
+
+
+def report(results: Mapping[str, object]) -> str:
+    machine, peaks = results["machine"], results["ceilings"]
+    lines = [
+        f"<!-- {COMMAND} -->",
+        "# Integer-only kernels beside other runtimes",
+        "",
+        f"`{COMMAND}` made this page, on {machine['cpu']} with {machine['instruction_set']}, one thread. "
+        f"Versions: {', '.join(f'{k} {v}' for parts in results['versions'].values() for k, v in parts.items())}.",
+        "",
+        "A ratio says how many times as long the other takes: median of the processes' paired ratios (lowest to "
+        "highest process). Error: root mean square of the outputs against float, relative. Random weights.",
+        "",
+        f"| network | {OURS}, ms | other | ratio | goal | reached | error | its error | its size / ours |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for title, case in results["cases"].items():
+        lines += case_lines(title, case)
+    lines += [
+        "",
+        f"Matrix product of {SIDE} x {SIDE} x {SIDE}: {peaks['share_of_peak']:.0%} of the "
+        f"{peaks['peak_macs_per_s'] / 1e9:.0f} GMAC/s that the same instructions reach on registers (goal 75 %). "
+        f"One vector by a matrix of {VECTOR_SIDE} x {VECTOR_SIDE}: {peaks['share_of_reading']:.0%} of the rate, up to "
+        f"{peaks['read_bytes_per_s'] / 1e9:.1f} GB/s, at which NumPy finds the maximum of as many bytes (goal 80 %).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def case_lines(title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> Iterator[str]:
+    rows = case["processes"]
+    ours_ms = float(np.median([row["wall_ns"][OURS] for row in rows])) / 1e6
+    names = list(rows[0]["wall_ns"])
+    for name, (middle, low, high) in ratios(rows).items():
+        goal = GOALS.get(name, {}).get(title)
+        reached = "" if goal is None else "yes" if middle >= goal else "no"
+        size = case["bytes"][names.index(name)]
+        errors = rows[0]["error"]
+        yield (
+            f"| {title} | {ours_ms:.3g} | {name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {goal or ''} | {reached} "
+            f"| {errors[OURS]:.4f} | {errors[name]:.4f} "
+            f"| {'' if size is None else format(size / case['bytes'][0], '.2f')} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "reports" / "integer-kernels")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        request = json.loads(sys.stdin.read())
+        print(json.dumps(work([Contender(*c) for c in request["contenders"]], request["blocks"])))
+        return
+    if arguments.quick and arguments.out == parser.get_default("out"):
+        parser.error("--quick needs a folder of its own to write to")
+    with machine_to_ourselves():
+        results = measure(arguments.quick)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (arguments.out / "README.md").write_text(report(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
