@@ -42,6 +42,7 @@ _PROCESS = pa.struct(
         "round": pa.int32(), "started": pa.string(), "open_ns": pa.int64(), "cold_ns": pa.int64(),
         "warmup_ns": pa.list_(pa.int64()), "warmup": pa.string(), "blocks": pa.list_(_BLOCK),
         "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
+        "build": pa.string(),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(

@@ -17,7 +17,8 @@ _PACKAGES = {
     "openvino": "hwprof[openvino]",
     "pyarrow": "hwprof[data]",
     "sklearn": "scikit-learn",
-    "tvm": "apache-tvm",
+    "tornado": "hwprof[tvm]",
+    "tvm": "hwprof[tvm]",
     "yaml": "hwprof[data]",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +107,12 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
         return
     if measured:
         output.write_rows([_row(o, m) for o, m in measured], format)
+    for _, m in measured:
+        for warning in m.warnings:
+            output.warn(f"{m.model}: {warning}")
     if format is not Format.TABLE:
         return
     for outcome, m in measured:
-        for warning in m.warnings:
-            output.warn(f"{m.model}: {warning}")
         if outcome.stored:
             output.note(f"{m.model}: from the store, measured {outcome.stored} UTC; --fresh measures again")
     if len(measured) == 1 and measured[0][1].operators:
@@ -137,6 +138,12 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}",
         "status": str(m.status),
     }
+
+
+def tell_builds(measurements: Iterable[Measurement]) -> None:
+    """What must be known of compiled networks, where the other warnings of a measurement are not shown."""
+    for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
+        output.warn(warning)
 
 
 def show_kinds(m: Measurement, graph: Graph, peaks: Peaks | None, most: int | None = None) -> None:

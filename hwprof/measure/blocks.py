@@ -36,7 +36,7 @@ def clock_tick_ns() -> int:
 class Subject:
     """A network that is open in this process, and what has been seen of it so far.
 
-    `is_played`: its times come from no clock of this machine, whose disturbances do not touch them.
+    `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them.
     """
 
     timer: Timer
@@ -44,7 +44,7 @@ class Subject:
     cores: Sequence[int]
     tick_ns: int
     open_ns: int
-    is_played: bool = False
+    is_elsewhere: bool = False
     cold_ns: int = 0
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
@@ -89,7 +89,7 @@ class Subject:
             runs_per_sample=runs,
             anchors_ns={**before_anchors, **self._time_anchors(self.anchors[1::2])},
             cpu_ns=used_cpu,
-            rejected="" if self.is_played else disturbance.cause(before, after, elapsed),
+            rejected="" if self.is_elsewhere else disturbance.cause(before, after, elapsed),
         )
         self.blocks.append(block)
         return block
@@ -107,7 +107,9 @@ class Subject:
         return {a.name: a.time_per_run_ns(slice_ns) for a in anchors}
 
     def measure_energy(self) -> None:
-        """Energy of one inference, where there is a counter."""
+        """Energy of one inference, where this machine does it and has a counter."""
+        if self.is_elsewhere:
+            return
         counter = EnergyCounter()
         runs = max(1, round(_FEWEST_ENERGY_NS / self.latency_ns))
         before = counter.read_uj()
