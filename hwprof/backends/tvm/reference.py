@@ -51,4 +51,4 @@ def difference(have: np.ndarray, want: np.ndarray) -> float:
     if not np.array_equal(have[~finite], want[~finite], equal_nan=True) or not np.isfinite(have[finite]).all():
         return float("inf")
     scale = np.abs(want[finite]).max(initial=0.0)
-    return float(np.abs(have - want)[finite].max(initial=0.0) / (scale or 1.0))
+    return float(np.abs(have[finite] - want[finite]).max(initial=0.0) / (scale or 1.0))

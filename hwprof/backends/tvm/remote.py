@@ -6,8 +6,8 @@ There is no authentication, and what is sent is run: for trusted networks only.
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,17 +61,11 @@ class Session:
             library = Path(folder, name)
             link(executable, library, compiler)
             with self.guarded():
-                self.connection.upload(str(library))
+                self.connection.upload(bytearray(library.read_bytes()), target=name)
                 return self.connection.load_module(name)
 
-    def choose_cores(self) -> None:
+    def choose_cores(self, mode: int) -> None:
         """Sets the device's number of threads, and the cluster that they run on."""
-        mode = _CLUSTERS.get(str(self.device.cores))
-        if mode is None:
-            raise InputError(
-                f"device {self.device.name!r} is remote: cores must be one of {', '.join(_CLUSTERS)}, "
-                f"not {self.device.cores!r}"
-            )
         with self.guarded():
             self.connection.get_function("runtime.config_threadpool")(mode, self.device.threads)
             granted = int(self.connection.get_function("runtime.NumThreads")())
@@ -89,27 +83,30 @@ class Sessions:
         self._open: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
 
     def of(self, device: Device) -> Session:
-        """Raises EnvironmentUnfitError when the device does not answer in time."""
+        """Raises InputError for a bad address, EnvironmentUnfitError without a compiler that links for the device or
+        when that does not answer in time."""
         chosen = target.read(device)
-        found = self._open.get((device.remote, device.digest))
-        if found is not None and not found.is_broken:
-            return found
-        session = Session(_connect(device, chosen), device)
-        session.choose_cores()
-        self._open[device.remote, device.digest] = session
+        mode = _mode(device)
+        if shutil.which(chosen.compiler) is None:
+            raise EnvironmentUnfitError(
+                f"device {device.name!r} needs the compiler {chosen.compiler!r} to link for it; install it "
+                "or name another by the option `compiler`"
+            )
+        session = self._open.get((device.remote, chosen.key))
+        if session is None or session.is_broken:
+            session = Session(_connect(device, chosen), device)
+            session.choose_cores(mode)
+            self._open[device.remote, chosen.key] = session
         return session
 
 
 def link(executable: Any, library: Path, compiler: str) -> None:
-    """Writes the network as a shared library. Raises EnvironmentUnfitError when the compiler is missing or fails."""
+    """Writes the network as a shared library. Raises EnvironmentUnfitError when the compiler fails."""
     try:
         executable.export_library(str(library), fcompile=tvm.support.cc.cross_compiler(compiler))
-    except (FileNotFoundError, subprocess.SubprocessError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EnvironmentUnfitError(
-            f"cannot link for the device with {compiler!r}: {reason}; "
-            "install it or name another by the option `compiler`"
-        ) from None
+        raise EnvironmentUnfitError(f"{compiler!r} cannot link for the device: {reason}") from None
 
 
 def hardware(device: Device) -> Mapping[str, Any]:
@@ -121,6 +118,15 @@ def hardware(device: Device) -> Mapping[str, Any]:
         "features": sorted(map(str, built_for.attrs.get("mattr", ()))),
         "key": target.read(device).key,
     }
+
+
+def _mode(device: Device) -> int:
+    mode = _CLUSTERS.get(str(device.cores))
+    if mode is None:
+        raise InputError(
+            f"device {device.name!r} is remote: cores must be one of {', '.join(_CLUSTERS)}, not {device.cores!r}"
+        )
+    return mode
 
 
 def address(device: Device) -> tuple[str, int]:

@@ -78,7 +78,7 @@ class Bench:
         try:
             module = _search_passes()(candidate.sch.mod)
             with self.built_for:
-                executable = tvm.driver.build(module, target=self.built_for)
+                executable = tvm.tirx.build(module, target=self.built_for)
             loaded = self.session.send(executable, self.compiler) if self.session else executable
             place = self.session.place if self.session else tvm.cpu()
             with self.session.guarded() if self.session else nullcontext():
