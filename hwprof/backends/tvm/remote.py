@@ -9,14 +9,13 @@ import logging
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any
-from weakref import WeakValueDictionary
 
 from hwprof.backends.tvm import target
 from hwprof.backends.tvm.library import rpc, tvm
@@ -30,13 +29,12 @@ _ERRORS = (RuntimeError, OSError)  # what the library raises when a session brea
 _CLUSTERS = {"auto": 1, "big": 1, "little": -1}
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(slots=True)
 class Session:
     """An open connection to one device. A server serves one at a time, so a process must share it."""
 
     connection: Any
     device: Device
-    is_broken: bool = False
     _names: Iterator[int] = field(default_factory=count)
 
     @property
@@ -49,7 +47,6 @@ class Session:
         try:
             yield
         except _ERRORS as error:
-            self.is_broken = True
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise DeviceLostError(f"device {self.device.name!r} went away: {reason}") from None
 
@@ -77,10 +74,10 @@ class Session:
 
 
 class Sessions:
-    """The sessions that something in this process still uses."""
+    """One for each device, kept for as long as the process lives: a server takes a while to be free again."""
 
     def __init__(self) -> None:
-        self._open: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
+        self._open: dict[tuple[str, str], Session] = {}
 
     def of(self, device: Device) -> Session:
         """Raises InputError for a bad address, EnvironmentUnfitError without a compiler that links for the device or
@@ -92,11 +89,15 @@ class Sessions:
                 f"device {device.name!r} needs the compiler {chosen.compiler!r} to link for it; install it "
                 "or name another by the option `compiler`"
             )
-        session = self._open.get((device.remote, chosen.key))
-        if session is None or session.is_broken:
-            session = Session(_connect(device, chosen), device)
-            session.choose_cores(mode)
-            self._open[device.remote, chosen.key] = session
+        where = (device.remote, chosen.key)
+        if found := self._open.pop(where, None):
+            with suppress(DeviceLostError):  # since it was used last
+                found.choose_cores(mode)
+                self._open[where] = found
+                return found
+        session = Session(_connect(device, chosen), device)
+        session.choose_cores(mode)
+        self._open[where] = session
         return session
 
 
