@@ -50,6 +50,7 @@ _PROCESS = pa.struct(
         "warmup_ns": pa.list_(pa.int64()), "warmup": pa.string(), "blocks": pa.list_(_BLOCK),
         "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
         "figures": pa.map_(pa.string(), pa.float64()),
+        "build": pa.string(),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(

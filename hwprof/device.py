@@ -24,6 +24,9 @@ _CHECKOUT = Path(__file__).parent.parent / "devices"  # in a source checkout
 class Device:
     """`threads` 0 means all cores that this process may use; `cores` is "auto", a tuple of CPU numbers
     or a cluster name ("big", "little"). `options` belong to the backend, which refuses what it does not know.
+
+    `remote`: the address through which a device that is not this machine is reached, in the backend's terms.
+    It is no property of the device: it is in no digest, and in no record that is kept.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Device:
     batch: int = 1
     precision: str = "float32"
     options: tuple[tuple[str, Option], ...] = ()
+    remote: str = ""
 
     @classmethod
     def load(cls, name: str | Path) -> Device:
@@ -62,13 +66,14 @@ class Device:
         del record["name"], record["description"]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
-    def to_record(self) -> dict[str, Any]:
-        """A JSON-ready dict; `from_record` reads it back."""
-        return {
+    def to_record(self, with_address: bool = False) -> dict[str, Any]:
+        """A JSON-ready dict; `from_record` reads it back. The address is for a worker, which must reach the device."""
+        record = {
             "name": self.name, "backend": self.backend, "description": self.description, "kind": self.kind,
             "threads": self.threads, "cores": self.cores if isinstance(self.cores, str) else list(self.cores),
             "batch": self.batch, "precision": self.precision, "options": dict(self.options),
         }  # fmt: skip
+        return record | {"remote": self.remote} if with_address and self.remote else record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Device:
@@ -110,7 +115,7 @@ def _read(path: Path) -> Device:
 def _from_record(record: dict[str, Any]) -> Device:
     expected: dict[str, type] = {
         "name": str, "backend": str, "description": str, "kind": str, "threads": int, "batch": int, "precision": str,
-        "options": dict,
+        "options": dict, "remote": str,
     }  # fmt: skip
     unknown = sorted(record.keys() - expected.keys() - {"cores"})
     if unknown:

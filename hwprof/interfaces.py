@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -44,6 +45,17 @@ class OperatorTimer(Timer, Protocol):
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean time per inference of each executed kernel over n profiled runs."""
         ...
+
+
+@runtime_checkable
+class BuiltTimer(Protocol):
+    """A timer of a network that was built for the device, and could have come out otherwise.
+
+    `build` records what was built, in a line; `warnings` are what its user must know beside any of its times.
+    """
+
+    build: str
+    warnings: Sequence[str]
 
 
 @runtime_checkable
@@ -97,8 +109,48 @@ class Backend(Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     def open(self, graph: Graph, device: Device) -> AbstractContextManager[Timer]:
-        """Raises InputError for a graph, option or precision that the runtime cannot run,
-        EnvironmentUnfitError when memory or a library is missing."""
+        """What is done before the context is entered (compiling, where the runtime does) counts neither as the time
+        nor as the memory of loading the network. Raises InputError for a graph, option or precision that the runtime
+        cannot run, EnvironmentUnfitError when memory or a library is missing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TuningProgress:
+    """How far a search for fast kernels has come, earlier runs included.
+
+    `kernels` of the network can be tuned, `tuned` of them are; `best_ms` sums their best times, None while one of
+    them has none.
+    """
+
+    trials: int
+    seconds: float
+    kernels: int
+    tuned: int
+    best_ms: float | None
+
+
+@runtime_checkable
+class TunableBackend(Protocol):
+    """A backend that searches for fast kernels and keeps what it finds."""
+
+    def tuning(self, graph: Graph, device: Device) -> str:
+        """Identifies what is kept for the network on the device; empty for nothing."""
+        ...
+
+    def tune(self, graph: Graph, device: Device, trials: int, budget_s: float, build: int) -> Iterator[TuningProgress]:
+        """Searches until the build has that many trials or so many seconds have passed now. Each step is kept when
+        it is yielded, and the same call goes on after the last that was. Raises as `open` does."""
+        ...
+
+
+@runtime_checkable
+class RemoteBackend(Protocol):
+    """A backend that also reaches devices that are not this machine (`Device.remote`)."""
+
+    def remote_hardware(self, device: Device) -> Mapping[str, Any]:
+        """What is known of the machine behind the address, JSON-ready. Raises EnvironmentUnfitError when it does not
+        answer."""
         ...
 
 

@@ -134,6 +134,7 @@ class Process:
     `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
     the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
     the timer measured, each with its unit in its name (`Measurement.figures`).
+    `build` records what was compiled, where a runtime compiles.
     """
 
     round: int
@@ -147,6 +148,7 @@ class Process:
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
+    build: str = ""
 
     @property
     def kept(self) -> tuple[Block, ...]:
@@ -245,6 +247,16 @@ class Measurement:
     @property
     def peak_memory_bytes(self) -> int:
         return max((p.peak_memory_bytes for p in self.processes), default=0)
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The different builds that the processes ran, in the order of their appearance."""
+        return tuple(dict.fromkeys(p.build for p in self.processes if p.build))
+
+    @property
+    def build_warnings(self) -> tuple[str, ...]:
+        """What must be known beside any figure of a network that was compiled, such as that nobody tuned it."""
+        return tuple(dict.fromkeys(w for p in self.processes if p.build for w in p.warnings))
 
     @property
     def energy_mj(self) -> float | None:

@@ -19,7 +19,8 @@ _PACKAGES = {
     "pynvml": "hwprof[cuda]",
     "sklearn": "scikit-learn",
     "torch": "hwprof[torch]",
-    "tvm": "apache-tvm",
+    "tornado": "hwprof[tvm]",
+    "tvm": "hwprof[tvm]",
     "yaml": "hwprof[data]",
 }
 

@@ -20,6 +20,7 @@ from hwprof.cli.predict import predict
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
 from hwprof.cli.train import train
+from hwprof.cli.tune import tune
 
 app = typer.Typer(
     name="hwprof",
@@ -46,7 +47,7 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, explain, report, collect, train, evaluate, predict,
+    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

@@ -70,6 +70,7 @@ def compare(
         output.write_json(records[0] if len(records) == 1 else records)
     else:
         output.write_rows([_row(c) for c in rows], format)
+        results.tell_builds(m for c in rows for m in (c.a, c.b))
     if html:
         write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
         output.note(f"wrote {html}")

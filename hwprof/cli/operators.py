@@ -55,6 +55,7 @@ def operators(
         raise InputError(f"device {chosen.name!r}: its runtime times no operators")
     if found.inflation and found.inflation > breakdowns.INFLATION_LIMIT:
         output.warn(f"profiling slowed the network {found.inflation:.2f} x: shares are a rough picture")
+    results.tell_builds([m])
     if format is Format.JSON:
         output.write_json(record.breakdown_record(m, found))
     if format is not Format.JSON and by in ("kernel", "both"):

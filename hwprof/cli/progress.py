@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from hwprof.interfaces import TuningProgress
 from hwprof.measure.session import Group
 from hwprof.measurement import ProtocolSettings
 
@@ -58,6 +59,13 @@ def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Group
             show(sum(reached.values()))
 
         yield add
+
+
+@contextmanager
+def trials(name: str, total: int) -> Iterator[Callable[[TuningProgress], None]]:
+    """Yields the callback of `jobs.tuning.tune`."""
+    with _bar(total, f"trials of {name}") as show:
+        yield lambda reached: show(reached.trials)
 
 
 @contextmanager

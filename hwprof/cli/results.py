@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +107,12 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
         return
     if measured:
         output.write_rows([_row(o, m) for o, m in measured], format)
+    for _, m in measured:
+        for warning in m.warnings:
+            output.warn(f"{m.model}: {warning}")
     if format is not Format.TABLE:
         return
     for outcome, m in measured:
-        for warning in m.warnings:
-            output.warn(f"{m.model}: {warning}")
         if outcome.stored:
             output.note(f"{m.model}: from the store, measured {outcome.stored} UTC; --fresh measures again")
     if len(measured) == 1 and (figures := measured[0][1].figures | measured[0][1].device_state):
@@ -147,6 +148,12 @@ def _figure_row(name: str, value: float) -> dict[str, str]:
     shown = {"ns": (value / 1e6, "ms"), "bytes": (value / 2**20, "MiB"), "share": (value * 100, "%")}
     number, unit = shown.get(unit, (value, {"mhz": "MHz", "w": "W", "c": "degrees C"}.get(unit, unit)))
     return {"figure": title.replace("_", " "), "value": f"{number:.4g} {unit}"}
+
+
+def tell_builds(measurements: Iterable[Measurement]) -> None:
+    """What must be known of compiled networks, where the other warnings of a measurement are not shown."""
+    for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
+        output.warn(warning)
 
 
 def show_kinds(m: Measurement, graph: Graph, peaks: Peaks | None, most: int | None = None) -> None:

@@ -148,9 +148,12 @@ class _Sweep:
             if self.plan.target_mape is not None
             else "at random"
         )
-        description = f"Drawn {how}, seed {self.plan.seed}, different graphs only. {_LABEL}"
+        doubts = dict.fromkeys(warning for m in measurements.values() for warning in m.build_warnings)
+        for doubt in doubts:
+            self.options.on_note(f"warning: {doubt}")
+        about = [f"Drawn {how}, seed {self.plan.seed}, different graphs only.", _LABEL, *(f"{d}." for d in doubts)]
         entries = [Entry.of(m, arch) for arch, m in measurements.items()]
-        return dataset.write(out, replace(card, variant=self.plan.variant, description=description), entries)
+        return dataset.write(out, replace(card, variant=self.plan.variant, description=" ".join(about)), entries)
 
     def _take(self, arch: Arch, outcome: Outcome) -> None:
         if outcome.stored and outcome.measurement is not None:  # no session ran, so nobody was told

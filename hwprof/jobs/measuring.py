@@ -22,7 +22,7 @@ from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
 from hwprof.explain import Explanation
 from hwprof.graph import Graph
-from hwprof.interfaces import Backend
+from hwprof.interfaces import Backend, TunableBackend
 from hwprof.measure import ceilings, cores, environment, stop
 from hwprof.measure import compare as comparing
 from hwprof.measure.exclusive import machine_to_ourselves
@@ -195,7 +195,8 @@ def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = No
 def _undisturbed(device: Device) -> AbstractContextManager[None]:
     """The machine to ourselves, where its own speed is what is measured."""
     backend: Backend = plugins.load("backend", device.backend)
-    return machine_to_ourselves() if backend.evidence is Evidence.MEASURED else nullcontext()
+    is_here = backend.evidence is Evidence.MEASURED and not device.remote
+    return machine_to_ourselves() if is_here else nullcontext()
 
 
 def _device(device: Device | str) -> Device:
@@ -222,8 +223,12 @@ class _Job:
         checks = environment.preflight(device)
         warnings = environment.require_fit(checks, options.allow_unfit)
         with WorkerProcess(cores.choose(device)) as worker:
-            (hello,) = worker.ask("hello", device=device.to_record())
-            overhead = {k: v for answer in worker.ask("overhead", device=device.to_record()) for k, v in answer.items()}
+            (hello,) = worker.ask("hello", device=device.to_record(with_address=True))
+            overhead = {
+                k: v
+                for answer in worker.ask("overhead", device=device.to_record(with_address=True))
+                for k, v in answer.items()
+            }
         evidence = Evidence(hello["evidence"])
         if evidence is not Evidence.MEASURED:
             warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
@@ -231,8 +236,9 @@ class _Job:
             *warnings,
             *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit),
         ]
-        snapshot = environment.snapshot(device) | {"overhead": overhead, "accelerator": hello["state"]}
-        snapshot["hardware"] |= hello["hardware"]
+        told = {"overhead": overhead, "accelerator": hello["state"]}
+        snapshot = environment.snapshot(device, hello["remote_hardware"]) | told
+        snapshot["hardware"] |= hello["accelerator_hardware"]
         stamped, plain = overhead["empty_ns"]
         return cls(
             device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],
@@ -318,6 +324,8 @@ class _Job:
 
     def key(self, graph: Graph, context: str = "") -> str:
         """Over everything that makes two measurements the same one."""
+        backend: Backend = plugins.load("backend", self.device.backend)
+        tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
         return key_of(
             {
                 "digest": graph.digest,
@@ -327,6 +335,7 @@ class _Job:
                 "versions": self.versions,
                 "protocol": asdict(self.options.settings),
                 "context": context,
+                **({"tuning": tuned} if tuned else {}),
             }
         )
 

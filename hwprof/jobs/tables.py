@@ -171,6 +171,8 @@ def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
         if outcome.measurement is None:
             raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
         found[outcome.graph.digest] = outcome.measurement
+    for doubt in dict.fromkeys(warning for m in found.values() for warning in m.build_warnings):
+        bench.options.on_note(f"warning: {doubt}")
     return at_one_speed([found[graph.digest] for graph in graphs])
 
 

@@ -163,6 +163,8 @@ def metadata_of(measurements: Sequence[Measurement]) -> Metadata:
                 "do not belong into one table"
             )
     device, p = first.device, first.protocol
+    protocol = f"{first.evidence}; target ±{p.target:.1%}, {p.min_processes} to {p.max_processes} processes"
+    doubts = dict.fromkeys(warning for m in measurements for warning in m.build_warnings)
     return Metadata(
         device=device.name,
         runtime=device.backend,
@@ -172,7 +174,7 @@ def metadata_of(measurements: Sequence[Measurement]) -> Metadata:
         runtime_version=", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
         hardware=first.hardware,
         date=min((process.started for m in measurements for process in m.processes), default=""),
-        protocol=f"{first.evidence}; target ±{p.target:.1%}, {p.min_processes} to {p.max_processes} processes",
+        protocol="; ".join((protocol, *doubts)),
     )
 
 

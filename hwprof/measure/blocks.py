@@ -39,7 +39,7 @@ def clock_tick_ns() -> int:
 class Subject:
     """A network that is open in this process, and what has been seen of it so far.
 
-    `is_played`: its times come from no clock of this machine, whose disturbances do not touch them.
+    `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them.
     """
 
     timer: Timer
@@ -47,7 +47,7 @@ class Subject:
     cores: Sequence[int]
     tick_ns: int
     open_ns: int
-    is_played: bool = False
+    is_elsewhere: bool = False
     cold_ns: int = 0
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
@@ -98,7 +98,7 @@ class Subject:
             runs_per_sample=runs,
             anchors_ns={**before_anchors, **self._time_anchors(self.anchors[1::2])},
             cpu_ns=used_cpu,
-            rejected="" if self.is_played else cause or disturbance.device_cause(device_before, device_after),
+            rejected="" if self.is_elsewhere else cause or disturbance.device_cause(device_before, device_after),
             states=tuple(state for state in (device_before, device_after) if state is not None),
         )
         self.blocks.append(block)
@@ -133,8 +133,8 @@ class Subject:
                 self.energy_mj.append((after.energy_mj - before.energy_mj) / runs)
 
     def measure_energy(self) -> None:
-        """Energy of one inference on the host's processor, where it has a counter and computes."""
-        if isinstance(self.timer, MonitoredTimer):
+        """Energy of one inference, where this machine's processor does it and has a counter."""
+        if self.is_elsewhere or isinstance(self.timer, MonitoredTimer):
             return
         counter = EnergyCounter()
         runs = max(1, round(_FEWEST_ENERGY_NS / self.latency_ns))

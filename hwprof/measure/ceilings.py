@@ -82,7 +82,7 @@ def _copied_s(worker: WorkerProcess, device: Device, kib: int) -> float | None:
 
 def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:
     try:
-        (answer,) = worker.ask("peaks", device=device.to_record(), graphs=[graph.to_json()])
+        (answer,) = worker.ask("peaks", device=device.to_record(with_address=True), graphs=[graph.to_json()])
     except HwprofError:
         return None
     return float(answer["latency_ns"]) / 1e9

@@ -33,10 +33,13 @@ def quota_cpus(cgroup: Path = _CGROUP) -> float:
 
 
 def choose(device: Device) -> tuple[int, ...]:
-    """The cores for a worker of the device, as many as it has threads (all usable ones for threads = 0).
+    """The cores for a worker of the device, as many as it has threads (all usable ones for threads = 0, and for
+    a remote device, whose own cores its backend chooses).
 
     Raises EnvironmentUnfitError when the machine grants fewer, InputError for an unknown cluster.
     """
+    if device.remote:
+        return tuple(usable())
     allowed = _cluster(device.cores) if isinstance(device.cores, str) else list(device.cores)
     missing = sorted(set(allowed) - set(usable()))
     if missing:

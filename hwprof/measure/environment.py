@@ -70,10 +70,11 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def snapshot(device: Device) -> dict[str, Any]:
-    """Everything of the environment that is stored with a measurement; JSON-ready."""
+def snapshot(device: Device, remote_hardware: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything of the environment that is stored with a measurement; JSON-ready. `remote_hardware` is what is
+    known of a device that is not this machine."""
     return {
-        "hardware": hardware(),
+        "hardware": hardware() if remote_hardware is None else dict(remote_hardware),
         "system": {"kernel": platform.release(), "python": platform.python_version(), "hwprof": _version("hwprof")},
         "cores": list(cores.choose(device)),
         "timer_tick_ns": blocks.clock_tick_ns(),
@@ -86,6 +87,9 @@ def snapshot(device: Device) -> dict[str, Any]:
 
 def preflight(device: Device) -> list[Check]:
     """All checks of this machine for the device."""
+    if device.remote:
+        found = "governor, temperature and load of a remote device are not visible"
+        return [Check("machine", Fitness.UNKNOWN, found), _check_memory()]
     return [
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, HwprofError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError
 from hwprof.graph import Graph
 from hwprof.measure import cores, stop
 from hwprof.measure.worker_process import WorkerProcess
@@ -110,7 +110,7 @@ class Session:
         while waiting:
             start = monotonic()
             with WorkerProcess(cores.choose(self.device), self.worker_command) as worker:
-                list(worker.ask("hello", device=self.device.to_record()))
+                self._greet(worker)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
                 while waiting and not lost:
@@ -121,6 +121,18 @@ class Session:
                     self.on_progress(group)
                     if group.is_done(self.settings):
                         yield from self._end([group])
+
+    def _greet(self, worker: WorkerProcess) -> None:
+        """Makes sure that the device is still there. What was there when the job began is lost, not unfit."""
+        try:
+            list(worker.ask("hello", device=self.device.to_record(with_address=True)))
+        except EnvironmentUnfitError as error:
+            if not self.device.remote:
+                raise
+            raise DeviceLostError(
+                f"device {self.device.name!r} was lost ({error}); what was measured is in the store, "
+                "the same command goes on when it is back"
+            ) from None
 
     def _visit(self, worker: WorkerProcess, group: Group, start_s: float) -> bool:
         """One process' samples of the group. Returns False when the worker is gone."""
@@ -145,7 +157,7 @@ class Session:
 
     def _request(self, group: Group, start_s: float) -> dict[str, Any]:
         return {
-            "device": self.device.to_record(),
+            "device": self.device.to_record(with_address=True),
             "settings": asdict(self.settings),
             "graphs": [g.to_json() for g in group.graphs],
             "cores": list(cores.choose(self.device)),
@@ -186,6 +198,8 @@ def operators(graph: Graph, device: Device, runs: int) -> tuple[tuple[OperatorTi
     """The kernels that the runtime executes, timed in a process of their own (none where it cannot tell), and
     the latency of the profiled runs, ns (None where the runtime does not show it)."""
     with WorkerProcess(cores.choose(device)) as worker:
-        (answer,) = worker.ask("operators", device=device.to_record(), graph=graph.to_json(), runs=runs)
+        (answer,) = worker.ask(
+            "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
+        )
     kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
     return kernels, answer["profiled_ns"]

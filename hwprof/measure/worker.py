@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter_ns
@@ -28,7 +28,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import AcceleratorBackend, Backend
+from hwprof.interfaces import AcceleratorBackend, Backend, BuiltTimer, RemoteBackend, Timer, TunableBackend
 from hwprof.measure import anchors, blocks
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
@@ -82,9 +82,10 @@ def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
     with ExitStack() as stack:
         memory, subjects = [], []
         for graph in graphs:
+            opening = backend.open(graph, device)
             in_use = blocks.reset_peak_memory()
-            subjects.append(_opened(stack, backend, device, graph, settings, request["cores"]))
-            memory.append(blocks.peak_memory_bytes() - in_use)
+            subjects.append(_opened(stack, opening, backend, device, settings, request["cores"]))
+            memory.append(0 if device.remote else blocks.peak_memory_bytes() - in_use)
         if backend.evidence is Evidence.MEASURED:
             _attach_anchors(bench.anchors(backend, device), subjects, request["anchors_for_ns"])
         _alternate(subjects, request["blocks"], request["round"])
@@ -97,13 +98,16 @@ def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
 
 
 def _opened(
-    stack: ExitStack, backend: Backend, device: Device, graph: Graph, settings: ProtocolSettings, cores: Sequence[int]
-) -> blocks.Subject:
+    stack: ExitStack, opening: AbstractContextManager[Timer], backend: Backend, device: Device,
+    settings: ProtocolSettings, cores: Sequence[int],
+) -> blocks.Subject:  # fmt: skip
     start = perf_counter_ns()
-    timer = stack.enter_context(backend.open(graph, device))
+    timer = stack.enter_context(opening)
     open_ns = perf_counter_ns() - start
-    is_played = backend.evidence is not Evidence.MEASURED
-    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns, is_played)
+    is_elsewhere = backend.evidence is not Evidence.MEASURED or bool(device.remote)
+    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns, is_elsewhere)
+    if isinstance(timer, BuiltTimer):
+        subject.warnings.extend(timer.warnings)
     subject.start_up()
     subject.warm()
     return subject
@@ -145,6 +149,7 @@ def _process(subject: blocks.Subject, round_number: int, started: str, peak_memo
         energy_mj=float(np.median(subject.energy_mj)) if subject.energy_mj else None,
         warnings=tuple(subject.warnings),
         figures=subject.figures,
+        build=subject.timer.build if isinstance(subject.timer, BuiltTimer) else "",
     )
 
 
@@ -195,23 +200,40 @@ def peaks(request: Mapping[str, Any], _: Bench) -> Answers:
             yield {"latency_ns": float(np.min(timer(15)))}
 
 
-def hello(request: Mapping[str, Any], _: Bench) -> Answers:
-    """The runtime's versions, the worth of its times, and the accelerator behind it."""
+def tune(request: Mapping[str, Any], _: Bench) -> Answers:
+    """Searches for fast kernels of one graph; an answer for each step."""
     device = Device.from_record(request["device"])
     backend: Backend = plugins.load("backend", device.backend)
+    if not isinstance(backend, TunableBackend):
+        raise InputError(f"backend {device.backend!r} of device {device.name!r} has nothing to tune")
+    graph = Graph.from_json(request["graph"])
+    for progress in backend.tune(graph, device, request["trials"], request["budget_s"], request["build"]):
+        yield asdict(progress)
+
+
+def hello(request: Mapping[str, Any], _: Bench) -> Answers:
+    """The runtime's versions, the worth of its times, a remote device's hardware, and the accelerator behind it."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    remote_hardware = None
+    if device.remote:
+        if not isinstance(backend, RemoteBackend):
+            raise InputError(f"device {device.name!r} is remote; backend {device.backend!r} runs on this machine only")
+        remote_hardware = dict(backend.remote_hardware(device))
     told: AcceleratorBackend | None = backend if isinstance(backend, AcceleratorBackend) else None
     state = told.state(device) if told else None
     yield {
         "versions": dict(backend.versions()),
         "evidence": str(backend.evidence),
-        "hardware": dict(told.hardware(device)) if told else {},
+        "remote_hardware": remote_hardware,
+        "accelerator_hardware": dict(told.hardware(device)) if told else {},
         "state": asdict(state) if state else None,
         "pid": os.getpid(),
     }
 
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], Bench], Answers]] = {
-    "hello": hello, "measure": measure, "operators": operators, "overhead": overhead, "peaks": peaks,
+    "hello": hello, "measure": measure, "operators": operators, "overhead": overhead, "peaks": peaks, "tune": tune,
 }  # fmt: skip
 
 

@@ -43,6 +43,7 @@ def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = No
         "overhead_ns": m.overhead_ns,
         "measured": m.processes[-1].started if m.processes else None,
         "versions": dict(m.versions),
+        "builds": list(m.builds),
         "device_settings": m.device.to_record(),
         "protocol": asdict(m.protocol),
         "environment": dict(m.environment),
@@ -78,6 +79,7 @@ def breakdown_record(m: Measurement, found: Breakdown) -> dict[str, Any]:
         "latency_ms": found.latency_ms,
         "outside_ms": found.outside_ms,
         "inflation": found.inflation,
+        "warnings": list(m.build_warnings),
         "kernels": [_kernel(k) for k in found.kernels],
         "kinds": [_kernel(k) for k in found.kinds],
     }

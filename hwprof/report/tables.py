@@ -103,6 +103,7 @@ def settings(m: Measurement) -> Table:
     rows += [(f"device.{key}", value) for key, value in flattened(m.device.to_record())]
     rows += [(f"protocol.{key}", value) for key, value in flattened(asdict(m.protocol))]
     rows += [(f"version.{key}", value) for key, value in flattened(m.versions)]
+    rows += [(f"build.{i}", build) for i, build in enumerate(m.builds)]
     return _pairs("Settings", rows)
 
 

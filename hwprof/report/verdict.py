@@ -86,7 +86,9 @@ def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
         return of_profile(measurements[0])
     timed = sorted(((s.median, m.model) for m in measurements if (s := statistics(m))), key=lambda pair: pair[0])
     what = f"{len(measurements)} profiles on {_devices(measurements)}{_evidence(measurements)}"
-    doubts = mixed_hardware(measurements) + tuple(dict.fromkeys(d for m in measurements for d in not_measured(m)))
+    doubts = mixed_hardware(measurements) + tuple(
+        dict.fromkeys(d for m in measurements for d in (*not_measured(m), *m.build_warnings))
+    )
     support = _statuses(measurements)
     if not timed:
         return Verdict(Tone.BAD, f"{what}: no valid latency", support, doubts)
@@ -100,7 +102,9 @@ def of_comparison(c: Comparison) -> Verdict:
     """Whether B is faster or slower than A, and by how much."""
     a, b = labels(c)
     sides = (c.a, c.b)
-    doubts = mixed_hardware(sides) + tuple(dict.fromkeys(d for m in sides for d in not_measured(m)))
+    doubts = mixed_hardware(sides) + tuple(
+        dict.fromkeys(d for m in sides for d in (*not_measured(m), *m.build_warnings))
+    )
     doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in _status_doubt(m, statistics(m)))
     ratio = f"{quantity.ratio(c.ratio)} × its latency{_evidence(sides)}"
     if not math.isfinite(c.ratio):

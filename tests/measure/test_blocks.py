@@ -103,7 +103,7 @@ def test_what_disturbs_this_machine_does_not_touch_times_that_it_did_not_measure
     monkeypatch.setattr(blocks.disturbance, "cause", lambda *_: "preempted")
     subject = warmed(FixedTimer(1_000_000))
     assert subject.block(0).rejected == "preempted"
-    subject.is_played = True
+    subject.is_elsewhere = True
     assert subject.block(0).rejected == ""
 
 

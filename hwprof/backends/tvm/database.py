@@ -1,0 +1,102 @@
+"""Where the search's findings are kept: for each device and graph a folder of builds, each with TVM's own two files.
+
+The folder is `hwprof.tuning` in the working directory, beside the store, or what $HWPROF_TUNING names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwprof import files
+from hwprof.backends import options
+from hwprof.backends.tvm import target
+from hwprof.backends.tvm.library import tvm
+from hwprof.device import Device
+from hwprof.graph import Graph
+
+_WORKLOADS, _RECORDS, _SPENT = "database_workload.json", "database_tuning_record.json", "spent.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """On one build: trials and seconds, over all runs."""
+
+    trials: int = 0
+    seconds: float = 0.0
+
+
+def folder(graph: Graph, device: Device, build: int) -> Path:
+    """Of one build. Its name holds the processor, too, which a device of this machine does not name."""
+    root = Path(os.environ.get("HWPROF_TUNING", "hwprof.tuning"))
+    processor = target.of(device).attrs["mcpu"]
+    return root / f"{device.digest}-{processor}" / graph.digest / str(build)
+
+
+def builds(graph: Graph, device: Device) -> int:
+    """How many there are; they are numbered from 0."""
+    number = 0
+    while (folder(graph, device, number) / _RECORDS).is_file():
+        number += 1
+    return number
+
+
+def identity(graph: Graph, device: Device) -> str:
+    """Over the contents of all builds; empty for none."""
+    return " ".join(_digest(folder(graph, device, n)) for n in range(builds(graph, device)))
+
+
+def of_process(graph: Graph, device: Device) -> tuple[int | None, Any | None]:
+    """The build that this process runs, by its number among the measurement's, and its database; none without one."""
+    count = builds(graph, device)
+    if not count:
+        return None, None
+    number = options.process_number(-1) % count
+    return number, load(folder(graph, device, number))
+
+
+def record(graph: Graph, device: Device, build: int | None) -> str:
+    """The build in a line, for the measurement's record."""
+    if build is None:
+        return "TVM's default schedules"
+    path = folder(graph, device, build)
+    done = spent(path)
+    return f"tuned build {build}: {done.trials} trials, {done.seconds:.0f} s, database {_digest(path)}"
+
+
+def load(path: Path) -> Any:
+    """The database of one build, made where there is none. A last line that a killed search left half written goes:
+    TVM would refuse the whole file."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (_WORKLOADS, _RECORDS):
+        _drop_torn_line(path / name)
+    return tvm.s_tir.meta_schedule.database.JSONDatabase(str(path / _WORKLOADS), str(path / _RECORDS))
+
+
+def spent(path: Path) -> Spent:
+    """Nothing for a build that was not begun."""
+    try:
+        return Spent(**json.loads((path / _SPENT).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Spent()
+
+
+def write_spent(path: Path, value: Spent) -> None:
+    """Beside the records. Raises EnvironmentUnfitError when the file cannot be written."""
+    files.write_text(path / _SPENT, json.dumps({"trials": value.trials, "seconds": round(value.seconds, 1)}))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256((path / _RECORDS).read_bytes()).hexdigest()[:12]
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        files.write_bytes(path, content[: content.rfind(b"\n") + 1])

@@ -1,0 +1,194 @@
+"""A device behind TVM's RPC: found at a tracker by its key, reached through one session for all that a process opens.
+
+There is no authentication, and what is sent is run: for trusted networks only.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from typing import Any
+
+from hwprof.backends.tvm import target
+from hwprof.backends.tvm.library import rpc, tvm
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
+
+_CONNECT_S = 5.0
+_POLL_S = 0.5
+_ERRORS = (RuntimeError, OSError)  # what the library raises when a session breaks
+# The modes of `runtime.config_threadpool`: the threads go to the fastest cores, or to the slowest.
+_CLUSTERS = {"auto": 1, "big": 1, "little": -1}
+
+
+@dataclass(slots=True)
+class Session:
+    """An open connection to one device. A server serves one at a time, so a process must share it."""
+
+    connection: Any
+    device: Device
+    _names: Iterator[int] = field(default_factory=count)
+
+    @property
+    def place(self) -> Any:
+        return self.connection.cpu(0)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Raises DeviceLostError when the device goes away inside."""
+        try:
+            yield
+        except _ERRORS as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise DeviceLostError(f"device {self.device.name!r} went away: {reason}") from None
+
+    def send(self, executable: Any, compiler: str) -> Any:
+        """Links the network for the device, sends it and loads it there. Raises EnvironmentUnfitError when the
+        compiler is missing or fails, DeviceLostError when the device goes away."""
+        name = f"network{next(self._names)}.so"
+        with TemporaryDirectory() as folder:
+            library = Path(folder, name)
+            link(executable, library, compiler)
+            with self.guarded():
+                self.connection.upload(bytearray(library.read_bytes()), target=name)
+                return self.connection.load_module(name)
+
+    def choose_cores(self, mode: int) -> None:
+        """Sets the device's number of threads, and the cluster that they run on."""
+        with self.guarded():
+            self.connection.get_function("runtime.config_threadpool")(mode, self.device.threads)
+            granted = int(self.connection.get_function("runtime.NumThreads")())
+        if granted < self.device.threads:
+            raise EnvironmentUnfitError(
+                f"device {self.device.name!r} asks for {self.device.threads} threads; its server grants {granted}: "
+                "start that with TVM_NUM_THREADS"
+            )
+
+
+class Sessions:
+    """One for each device, kept for as long as the process lives: a server takes a while to be free again."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], Session] = {}
+
+    def of(self, device: Device) -> Session:
+        """Raises InputError for a bad address, EnvironmentUnfitError without a compiler that links for the device or
+        when that does not answer in time."""
+        chosen = target.read(device)
+        mode = _mode(device)
+        if shutil.which(chosen.compiler) is None:
+            raise EnvironmentUnfitError(
+                f"device {device.name!r} needs the compiler {chosen.compiler!r} to link for it; install it "
+                "or name another by the option `compiler`"
+            )
+        where = (device.remote, chosen.key)
+        if found := self._open.pop(where, None):
+            with suppress(DeviceLostError):  # since it was used last
+                found.choose_cores(mode)
+                self._open[where] = found
+                return found
+        session = Session(_connect(device, chosen), device)
+        session.choose_cores(mode)
+        self._open[where] = session
+        return session
+
+
+def link(executable: Any, library: Path, compiler: str) -> None:
+    """Writes the network as a shared library. Raises EnvironmentUnfitError when the compiler fails."""
+    try:
+        executable.export_library(str(library), fcompile=tvm.support.cc.cross_compiler(compiler))
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EnvironmentUnfitError(f"{compiler!r} cannot link for the device: {reason}") from None
+
+
+def hardware(device: Device) -> Mapping[str, Any]:
+    """Of the machine behind the address, as its device file describes it: RPC does not show more."""
+    built_for = target.of(device)
+    return {
+        "machine": str(built_for.attrs.get("mtriple", "")).partition("-")[0],
+        "cpu": str(built_for.attrs["mcpu"]),
+        "features": sorted(map(str, built_for.attrs.get("mattr", ()))),
+        "key": target.read(device).key,
+    }
+
+
+def _mode(device: Device) -> int:
+    mode = _CLUSTERS.get(str(device.cores))
+    if mode is None:
+        raise InputError(
+            f"device {device.name!r} is remote: cores must be one of {', '.join(_CLUSTERS)}, not {device.cores!r}"
+        )
+    return mode
+
+
+def address(device: Device) -> tuple[str, int]:
+    """Host and port of the tracker. Raises InputError."""
+    host, _, port = device.remote.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise InputError(f"device {device.name!r}: remote must be HOST:PORT of a tracker, not {device.remote!r}")
+    return host.strip("[]"), int(port)
+
+
+def _connect(device: Device, chosen: target.Options) -> Any:
+    """A session with a server of the device's key, waited for as long as its options say."""
+    end = monotonic() + chosen.wait_s
+    while True:
+        missing = _missing(device, chosen.key)
+        if not missing:
+            try:
+                return _request(device, chosen.key)
+            except _ERRORS as error:  # gone or taken since the tracker was asked
+                missing = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        if monotonic() >= end:
+            raise EnvironmentUnfitError(f"device {device.name!r}: {missing} (waited {chosen.wait_s:g} s)")
+        sleep(min(_POLL_S, max(0.0, end - monotonic())))
+
+
+def _missing(device: Device, key: str) -> str:
+    """What is not there of the tracker, the key, and a server that is free."""
+    try:
+        tracker = _tracker(device)
+    except _ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        return f"no TVM tracker answers at {device.remote}: {reason}"
+    try:
+        summary = tracker.summary()
+    except _ERRORS as error:
+        return f"the tracker at {device.remote} broke off: {error}"
+    finally:
+        tracker.close()
+    keys = sorted({server["key"].partition(":")[2] for server in summary["server_info"]})
+    if key not in keys:
+        registered = f"it knows {', '.join(keys)}" if keys else "no server is registered there"
+        return f"the tracker at {device.remote} has no server of the key {key!r}; {registered}"
+    if not summary["queue_info"].get(key, {}).get("free"):
+        return f"every server of the key {key!r} at {device.remote} is busy"
+    return ""
+
+
+def _tracker(device: Device) -> Any:
+    """The library would try for a minute: whether somebody answers is tried before."""
+    host, port = address(device)
+    with socket.create_connection((host, port), timeout=_CONNECT_S):
+        pass
+    tracker = rpc.connect_tracker(host, port)
+    tracker._sock.settimeout(_CONNECT_S)  # the library knows no time limit
+    return tracker
+
+
+def _request(device: Device, key: str) -> Any:
+    logging.getLogger("RPCTracker").setLevel(logging.ERROR)
+    tracker = _tracker(device)
+    try:
+        return tracker.request(key, max_retry=1)
+    finally:
+        tracker.close()

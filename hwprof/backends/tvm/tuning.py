@@ -1,0 +1,194 @@
+"""The search for fast kernels: MetaSchedule proposes schedules of each, which are compiled and timed on the device.
+
+Shao et al., "Tensor Program Optimization with Probabilistic Programs", NeurIPS 2022. Which kernel is searched
+next is decided as in Zheng et al., "Ansor", OSDI 2020, section 6: the one with the most to gain, if a kernel's
+time went on falling as one over its trials.
+
+2026-11-21, why the loop stands here and not in TVM's scheduler: that one cannot be stopped by the clock or
+continued, and starts a pool of processes for every batch, each of which loads the library again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hwprof.backends.tvm import compiling, database, target
+from hwprof.backends.tvm.database import Spent
+from hwprof.backends.tvm.library import tvm
+from hwprof.backends.tvm.remote import Session
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import TuningProgress
+
+_BATCH = 32  # trials between two looks at the clock
+_FAILED_S = 1e10  # how the database marks a schedule that does not run
+_LEAST_RUN_MS = 20
+_POPULATION = 4  # schedules in a generation for each trial
+_GENERATIONS = 3
+_ERRORS = (RuntimeError, ValueError)  # of a schedule that cannot be built or run
+_search = tvm.s_tir.meta_schedule
+# A search loads the tensor instructions of every kind of processor, which takes longer than many a search: these
+# are of none that is built for here.
+for _foreign in ("cuda", "hexagon", "rocm"):
+    _name = f"{tvm.s_tir.__name__}.tensor_intrin.{_foreign}"
+    sys.modules.setdefault(_name, ModuleType(_name))
+
+
+@dataclass(slots=True)
+class Task:
+    """One kernel: how often the network calls it, and what was found so far. `seed` is that of its search."""
+
+    name: str
+    kernel: Any
+    seed: int
+    workload: Any
+    calls: int
+    trials: int
+    best_s: float | None
+    is_exhausted: bool = False
+
+    @property
+    def gain_s(self) -> float:
+        """What could be won next; kernels without a trial come first, the most frequent before the others."""
+        return (
+            float("inf") if self.best_s is None and not self.trials else self.calls * (self.best_s or 0) / self.trials
+        )
+
+
+@dataclass(slots=True)
+class Bench:
+    """Compiles and times one candidate, here or on the device of the session."""
+
+    built_for: Any
+    session: Session | None
+    compiler: str
+
+    def seconds(self, candidate: Any) -> list[float]:
+        """Run times; `_FAILED_S` for a candidate that cannot be built or run. Raises DeviceLostError."""
+        try:
+            module = _search_passes()(candidate.sch.mod)
+            with self.built_for:
+                executable = tvm.tirx.build(module, target=self.built_for)
+            loaded = self.session.send(executable, self.compiler) if self.session else executable
+            place = self.session.place if self.session else tvm.cpu()
+            with self.session.guarded() if self.session else nullcontext():
+                timed = loaded.time_evaluator("main", place, number=1, repeat=2, min_repeat_ms=_LEAST_RUN_MS)
+                return [float(s) for s in timed(*_arguments(candidate.args_info, place)).results]
+        except _ERRORS:
+            return [_FAILED_S]
+
+
+def tune(
+    graph: Graph, device: Device, session: Session | None, folder: Path, trials: int, budget_s: float, build: int
+) -> Iterator[TuningProgress]:
+    """As `TunableBackend.tune`, with the findings kept in the folder."""
+    built_for = target.of(device)
+    module = compiling.lower(graph, built_for)
+    found = database.load(folder)
+    tasks = _tasks(module, built_for, found, build)
+    if not tasks:
+        raise InputError(f"{graph.name!r} has no kernel that tvm can tune")
+    model = _search.CostModel.create("xgb", num_tuning_cores=target.chosen_cores(device), tree_method="hist")
+    bench = Bench(built_for, session, target.read(device).compiler)
+    before, start = database.spent(folder), monotonic()
+    done = sum(task.trials for task in tasks)
+    yield _progress(tasks, Spent(done, before.seconds))
+    while done < trials and monotonic() - start < budget_s:
+        task = max((t for t in tasks if not t.is_exhausted), key=lambda t: t.gain_s, default=None)
+        if task is None:
+            break
+        _search_on(task, min(_BATCH, trials - done), found, model, bench)
+        done = sum(t.trials for t in tasks)
+        spent = Spent(done, before.seconds + monotonic() - start)
+        database.write_spent(folder, spent)
+        yield _progress(tasks, spent)
+
+
+def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
+    """The kernels of the module with what the database already holds of each."""
+    records = found.get_all_tuning_records()
+    tasks = []
+    for number, extracted in enumerate(_search.relax_integration.extract_tasks(module, built_for)):
+        kernel = extracted.dispatched[0]
+        workload = found.commit_workload(kernel)
+        seconds = [_mean_s(r) for r in records if r.workload.same_as(workload)]
+        seed = 1 + 1000 * build + number + len(records)
+        best_s = min((s for s in seconds if s < _FAILED_S), default=None)
+        name = str(extracted.task_name)
+        tasks.append(Task(name, kernel, seed, workload, int(extracted.weight), len(seconds), best_s))
+    return tasks
+
+
+def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench) -> None:
+    """One batch of candidates of one kernel; each is in the database as soon as it was timed."""
+    context = _context(task, trials, bench)
+    with bench.built_for:
+        context.pre_tuning(trials, trials, context.generate_design_space(), database=found, cost_model=model)
+        candidates = context.generate_measure_candidates()
+    results = []
+    for candidate in candidates or ():
+        seconds = bench.seconds(candidate)
+        found.commit_tuning_record(
+            _search.database.TuningRecord(
+                candidate.sch.trace, task.workload, seconds, bench.built_for, candidate.args_info
+            )
+        )
+        failed = seconds[0] >= _FAILED_S
+        results.append(
+            _search.runner.RunnerResult(None, "failed") if failed else _search.runner.RunnerResult(seconds, None)
+        )
+        task.trials += 1
+        if not failed:
+            task.best_s = min(task.best_s or _FAILED_S, float(np.mean(seconds)))
+    if results:
+        context.notify_runner_results(candidates, results)
+        model.update(context, candidates, results)
+    context.post_tuning()
+    task.is_exhausted = not results
+
+
+def _context(task: Task, trials: int, bench: Bench) -> Any:
+    """A search among few times as many schedules as will be tried: TVM's own 512 take longer than the trials."""
+    population = _POPULATION * trials
+    strategy = _search.search_strategy.EvolutionarySearch(
+        population_size=population, init_min_unmeasured=population // 2, genetic_num_iters=_GENERATIONS
+    )
+    return _search.TuneContext(
+        mod=task.kernel, target=bench.built_for, space_generator="post-order-apply", search_strategy=strategy,
+        task_name=task.name, rand_state=task.seed + task.trials, num_threads=bench.built_for.attrs["num-cores"],
+    ).clone()  # fmt: skip
+
+
+def _search_passes() -> Any:
+    return tvm.s_tir.transform.RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)
+
+
+def _arguments(types: Any, place: Any) -> list[Any]:
+    """Random numbers for floats, and zeros for integers, which may be indices."""
+    rng = np.random.default_rng(0)
+    arrays = []
+    for kind in types:
+        dtype = np.dtype(str(kind.dtype))
+        shape = tuple(int(n) for n in kind.shape)
+        arrays.append(rng.random(shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype))
+    return [tvm.runtime.tensor(array, device=place) for array in arrays]
+
+
+def _progress(tasks: Sequence[Task], spent: Spent) -> TuningProgress:
+    tuned = [t for t in tasks if t.best_s is not None]
+    best_ms = sum(t.calls * (t.best_s or 0) for t in tuned) * 1e3 if len(tuned) == len(tasks) else None
+    return TuningProgress(spent.trials, spent.seconds, len(tasks), len(tuned), best_ms)
+
+
+def _mean_s(record: Any) -> float:
+    return float(np.mean([float(s) for s in record.run_secs]))

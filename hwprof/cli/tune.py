@@ -1,0 +1,75 @@
+"""`hwprof tune`: searches for fast kernels of networks, for runtimes that can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.interfaces import TuningProgress
+
+_A_DAY_S = 86400.0
+
+
+def tune(
+    models: options.Models,
+    device: options.DeviceName = "tvm-1t",
+    shape: options.ShapeTexts = None,
+    trials: Annotated[
+        int, typer.Option(help="Schedules to try for each build of a network, earlier runs included.")
+    ] = 1000,
+    budget: Annotated[
+        float, typer.Option("--budget", help="Seconds per build and run after which to stop.")
+    ] = _A_DAY_S,
+    builds: Annotated[
+        int, typer.Option(help="Independent searches; a measurement spreads over them, so that it spans their luck.")
+    ] = 1,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+) -> int:
+    """Search for fast kernels of networks.
+
+    What is found is kept in ./hwprof.tuning (or $HWPROF_TUNING) and used by every measurement on the
+    device; the same command goes on after an interruption.
+
+    \b
+    hwprof tune mobilenet_v2 --trials 2000
+    hwprof tune model.onnx --device raspberry-pi-4-tvm --budget 3600
+    hwprof tune resnet18 --builds 3
+    """
+    from hwprof import jobs
+    from hwprof.cli import output, progress
+    from hwprof.device import Device
+    from hwprof.errors import InputError
+    from hwprof.jobs import tuning
+
+    if builds < 1:
+        raise InputError(f"--builds must be at least 1, not {builds}")
+    chosen = Device.load(device)
+    graphs = [jobs.resolve(model, options.shapes(shape)) for model in models]
+    rows = []
+    for graph in graphs:
+        for build in range(builds):
+            with progress.trials(f"{graph.name} build {build}", trials) as show:
+                reached = tuning.tune(graph, chosen, trials, budget, build, show)
+            rows.append({"model": graph.name, "device": chosen.name, "build": build, **_row(reached)})
+            if reached.tuned < reached.kernels:
+                untuned = reached.kernels - reached.tuned
+                output.warn(
+                    f"{graph.name}: {untuned} of {reached.kernels} kernels have no schedule yet; raise --trials"
+                )
+    output.write_rows(rows, format)
+    return 0
+
+
+def _row(reached: TuningProgress) -> dict[str, object]:
+    return {
+        "trials": reached.trials,
+        "seconds": round(reached.seconds, 1),
+        "kernels": reached.kernels,
+        "tuned": reached.tuned,
+        "sum of kernels ms": None if reached.best_ms is None else round(reached.best_ms, 4),
+    }
