@@ -76,17 +76,34 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Convolution:
+class _OfOne:
+    """An operation on one value. `members`: the labels of the network's nodes that it does the work of."""
+
+    name: str
+    members: tuple[str, ...]
+    x: str
+    y: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _OfTwo:
+    """An operation on two values, `b` being broadcast to `a`."""
+
+    name: str
+    members: tuple[str, ...]
+    a: str
+    b: str
+    y: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution(_OfOne):
     """weight: int8 [out_channels, kernel_h, kernel_w, in_channels / groups]; bias: int32 [out_channels].
 
     The zero point of x is in the bias already: accumulator = bias + sum(weight * x), x being `zero_x` in the
     padding. A matrix product is the convolution of an image one pixel wide.
     """
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     weight: np.ndarray
     bias: np.ndarray
     rescale: Rescale
@@ -96,17 +113,12 @@ class Convolution:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Add:
+class Add(_OfTwo):
     """y = clip((a * factors[0] + b * factors[1] + offset) >> shift, low, high); b is broadcast to a.
 
     Factors lie in [0, 2^15); zero points and the rounding are in the offset.
     """
 
-    name: str
-    members: tuple[str, ...]
-    a: str
-    b: str
-    y: str
     factors: tuple[int, int]
     offset: int
     shift: int
@@ -115,53 +127,36 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Multiply:
+class Multiply(_OfTwo):
     """y = rescale of (a - zero_a) * (b - zero_b); b is broadcast to a."""
 
-    name: str
-    members: tuple[str, ...]
-    a: str
-    b: str
-    y: str
     zero_a: int
     zero_b: int
     rescale: Rescale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class Table(_OfOne):
     """y = table[x]; table: uint8 [256]. Any function of one variable, rescaling included."""
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     table: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MaxPool:
+class MaxPool(_OfOne):
     """Padding never wins."""
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     window: Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AveragePool:
+class AveragePool(_OfOne):
     """y = clip(zero + requantize(sum over the window of (x - zero_x)), ...).
 
     `rescale` has a multiplier for each number of pixels, [kernel_h * kernel_w + 1], of which the window's own
     number inside of the image is taken, or always the last where `counts_padding`.
     """
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     window: Window
     zero_x: int
     rescale: Rescale
@@ -169,24 +164,15 @@ class AveragePool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Transpose:
+class Transpose(_OfOne):
     """Axis i of y is axis order[i] of x."""
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     order: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reshape:
+class Reshape(_OfOne):
     """The same bytes in the same order."""
-
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,25 +187,17 @@ class Concatenate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class Slice(_OfOne):
     """y[i] = x[starts + i * steps], per axis; steps may be negative."""
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     starts: tuple[int, ...]
     steps: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pad:
+class Pad(_OfOne):
     """y is x with `before` elements of `fill` in front of each axis, and as many behind as its shape says."""
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     before: tuple[int, ...]
     fill: int
 
@@ -238,17 +216,13 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lstm:
+class Lstm(_OfOne):
     """x: [steps, batch, depth], y: [steps, batch, units]; y = clip((h * factor + offset) >> places, 0, 255).
 
     `recurrent.step` says what h is, which has 15 bits behind the point and 16 in all; the first h is `zero_h` on the
     grid of y.
     """
 
-    name: str
-    members: tuple[str, ...]
-    x: str
-    y: str
     from_x: Gates
     from_h: Gates
     zero_x: int
