@@ -11,10 +11,12 @@ the Python around them. A module that torch.export cannot trace is refused with 
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -54,8 +56,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     args, kwargs = _arguments(example_inputs)
     was_training = module.training
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of PyTorch's own parts about one another
+        with _quietly(), torch.no_grad():
             program = torch.export.export(module.eval(), args, dict(kwargs))
             torch.export.save(program, path)
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
@@ -234,6 +235,19 @@ def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[
     if isinstance(example_inputs, Mapping):
         return (), example_inputs
     return tuple(example_inputs), {}
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings and log lines of PyTorch's parts about one another."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _first_line(error: Exception) -> str:
