@@ -73,9 +73,8 @@ def tune(name: str, trials: int, budget_s: float) -> TuningProgress:
     device = Device.load("tvm-1t")
 
     def show(reached: TuningProgress) -> None:
-        print(
-            f"{name}: {reached.trials} trials, {reached.seconds:.0f} s, kernels {reached.best_ms or float('nan'):.1f} ms"
-        )
+        kernels = "not all yet" if reached.best_ms is None else f"{reached.best_ms:.1f} ms"
+        print(f"{name}: {reached.trials} trials, {reached.seconds:.0f} s, kernels {kernels}")
 
     return tuning.tune(jobs.resolve(name), device, trials, budget_s, on_progress=show)
 
@@ -131,7 +130,8 @@ def write(out: Path, rows: Sequence[Row], tuned: Mapping[str, TuningProgress], a
         "|---|---|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {r.network} | {r.runtime} | {r.latency_ms:.4g} ms | {r.ratio:.3g} × | {r.low:.3g} to {r.high:.3g} | {r.rounds} |"
+        f"| {r.network} | {r.runtime} | {r.latency_ms:.4g} ms | {r.ratio:.3g} × | {r.low:.3g} to {r.high:.3g} "
+        f"| {r.rounds} |"
         for r in rows
     ]
     lines += [
