@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hwprof import instructions as counting
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_bytes, write_text
@@ -30,6 +31,7 @@ from hwprof.measurement import Measurement
 SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
+MS, INSTRUCTIONS = "ms", "instructions"
 
 _BLOCK = pa.struct(
     {
@@ -42,12 +44,14 @@ _PROCESS = pa.struct(
         "round": pa.int32(), "started": pa.string(), "open_ns": pa.int64(), "cold_ns": pa.int64(),
         "warmup_ns": pa.list_(pa.int64()), "warmup": pa.string(), "blocks": pa.list_(_BLOCK),
         "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
+        "instructions": pa.list_(pa.map_(pa.string(), pa.int64())),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(
     {
         "digest": pa.string(), "arch": pa.list_(pa.int32()), "status": pa.string(), "latency_ms": pa.float64(),
         "low_ms": pa.float64(), "high_ms": pa.float64(), "normalized_ms": pa.float64(),
+        "instructions": pa.map_(pa.string(), pa.float64()),
         "record": pa.string(),  # of the measurement, JSON, without its processes
         "processes": pa.list_(_PROCESS),
     }
@@ -65,6 +69,8 @@ class _Space(Protocol):
 @dataclass(frozen=True, slots=True)
 class Card:
     """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
+
+    `unit` is that of the figures: "ms", or "instructions" for an emulated core, of which there are no latencies.
 
     `variant` (int8, ...) is what the space's networks were turned into before they were measured.
 
@@ -86,6 +92,7 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, float] = field(default_factory=dict)
     device: Device | None = None
+    unit: str = MS
     rows: int = 0
     graphs_sha256: str = ""
     measurements_sha256: str = ""
@@ -96,7 +103,8 @@ class Entry:
     """One network with its latency, ms. `normalized_ms` is the latency at the machine's undisturbed speed.
 
     `arch` is None outside of a search space, `graph` where the space rebuilds it, `digest` empty where neither
-    hwprof nor the source knows the graph.
+    hwprof nor the source knows the graph. `instructions` of one inference, by class, stand in place of a latency
+    (nan) where the core is emulated.
     """
 
     latency_ms: float
@@ -108,9 +116,15 @@ class Entry:
     status: str = ""
     graph: Graph | None = None
     measurement: Measurement | None = None
+    instructions: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
+        if measurement.is_counted:
+            return cls(
+                math.nan, arch, measurement.digest, status=measurement.status.value, graph=graph,
+                measurement=measurement, instructions=measurement.instructions,
+            )  # fmt: skip
         low, high = measurement.interval_ms
         return cls(
             measurement.latency_ms, arch, measurement.digest, low, high, measurement.normalized.median,
@@ -138,13 +152,22 @@ class Dataset:
 
     @property
     def latency_ms(self) -> np.ndarray:
-        """[n], ms."""
+        """[n], ms. Raises InputError for counted instructions."""
+        self._require(MS)
         return np.array([e.latency_ms for e in self.entries])
 
     @property
     def normalized_ms(self) -> np.ndarray:
-        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known."""
+        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known. Raises InputError
+        for counted instructions."""
+        self._require(MS)
         return np.array([e.latency_ms if math.isnan(e.normalized_ms) else e.normalized_ms for e in self.entries])
+
+    @property
+    def instructions(self) -> np.ndarray:
+        """[n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises InputError for latencies."""
+        self._require(INSTRUCTIONS)
+        return np.array([counting.vector(e.instructions or {}) for e in self.entries])
 
     def graphs(self, space: _Space | None = None) -> list[Graph]:
         """The networks, as they stand in the file or rebuilt by the space that the card names.
@@ -163,6 +186,13 @@ class Dataset:
             for row in batch.to_pylist(maps_as_pydicts="strict"):
                 if row["record"] is not None:
                     yield Measurement.from_record({**json.loads(row["record"]), "processes": row["processes"]})
+
+    def _require(self, unit: str) -> None:
+        if self.card.unit != unit:
+            raise InputError(
+                f"data set {self.card.name} ({self.card.evidence or 'of unknown evidence'}) holds {self.card.unit}; "
+                f"{unit} are wanted"
+            )
 
     def _graph(self, entry: Entry, space: _Space | None) -> Graph:
         if entry.graph is not None:
@@ -194,6 +224,7 @@ def card_of(name: str, measurements: Sequence[Measurement], space: str = "", lic
         source=f"{first.evidence} by hwprof", backend=first.device.backend, hardware=first.hardware,
         first_date=started[0] if started else "", last_date=started[-1] if started else "",
         versions=dict(first.versions), protocol=asdict(first.protocol), device=first.device,
+        unit=INSTRUCTIONS if first.is_counted else MS,
     )  # fmt: skip
 
 
@@ -233,8 +264,9 @@ def read(folder: str | Path) -> Dataset:
         if _sha256(content) != expected:
             raise InputError(f"data set {folder}: {name} changed since its card was written (sha256 differs)")
     lines = graphs.decode().splitlines()
-    columns = [name for name in _COLUMNS.names if name not in ("record", "processes")]
-    rows = pq.read_table(pa.BufferReader(measurements), columns=columns).to_pylist()
+    table = pq.ParquetFile(pa.BufferReader(measurements))
+    columns = [name for name in table.schema_arrow.names if name not in ("record", "processes")]
+    rows = table.read(columns=columns).to_pylist(maps_as_pydicts="strict")
     if not len(rows) == len(lines) == card.rows:
         raise InputError(
             f"data set {folder}: {card.rows} rows in the card, {len(lines)} graphs, {len(rows)} measurements"
@@ -253,7 +285,9 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
             pass
     measured = [e for e in dataset.entries if e.status]
     for entry, measurement in zip(measured, dataset.measurements(), strict=True):
-        if (measurement.digest, measurement.latency_ms) != (entry.digest, entry.latency_ms):
+        figure = measurement.instructions if measurement.is_counted else measurement.latency_ms
+        held = entry.instructions if measurement.is_counted else entry.latency_ms
+        if (measurement.digest, figure) != (entry.digest, held):
             raise InputError(
                 f"data set {dataset.card.name}: the samples of {measurement.model} are not those of its row"
             )
@@ -264,7 +298,9 @@ def _check(card: Card, entries: Sequence[Entry], with_graphs: bool) -> None:
         raise InputError(f"data set {card.name} would be empty")
     seen: set[object] = set()
     for number, entry in enumerate(entries, 1):
-        if not (entry.latency_ms > 0 and math.isfinite(entry.latency_ms)):
+        if card.unit == INSTRUCTIONS and not entry.instructions:
+            raise InputError(f"data set {card.name}: row {number} has no instructions")
+        if card.unit == MS and not (entry.latency_ms > 0 and math.isfinite(entry.latency_ms)):
             raise InputError(f"data set {card.name}: row {number} has a latency of {entry.latency_ms} ms")
         identity = entry.arch if entry.arch is not None else entry.digest
         if identity in seen:

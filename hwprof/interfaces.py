@@ -10,6 +10,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.graph import Graph
+from hwprof.instructions import Counts
 from hwprof.measurement import Evidence, OperatorTime
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
@@ -61,6 +62,27 @@ class Backend(Protocol):
     def open(self, graph: Graph, device: Device) -> AbstractContextManager[Timer]:
         """Raises InputError for a graph, option or precision that the runtime cannot run,
         EnvironmentUnfitError when memory or a library is missing."""
+        ...
+
+
+class InstructionCounter(Protocol):
+    """A network that is open on an emulated core, with its inputs in place."""
+
+    def count(self, n: int) -> Sequence[Counts]:
+        """Runs n inferences. Returns the executed instructions of each."""
+        ...
+
+
+@runtime_checkable
+class CountingBackend(Protocol):
+    """A `Backend` whose core is emulated, so that it has no times: it counts, and its `open` raises InputError."""
+
+    evidence: Evidence
+
+    def versions(self) -> Mapping[str, str]: ...
+
+    def open_counter(self, graph: Graph, device: Device) -> AbstractContextManager[InstructionCounter]:
+        """Raises as `Backend.open` does."""
         ...
 
 

@@ -18,16 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from hwprof import instructions as counting
 from hwprof import metrics
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.instructions import Counts
 
 # How far a network follows each kind of anchor. They sum to one, for on a machine half as fast it takes twice as long.
 ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
 
 
 class Evidence(StrEnum):
-    """What a time is worth. Only MEASURED may be called a measurement."""
+    """What a figure is worth. Only MEASURED may be called a measurement; EMULATED ones are instructions, no times."""
 
     MEASURED = "measured"
     REPLAYED = "replayed"
@@ -112,7 +114,8 @@ class Process:
     """What one fresh worker process measured of one graph.
 
     `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
-    the times were steady. `energy_mj` per inference is None where no counter exists.
+    the times were steady. `energy_mj` per inference is None where no counter exists. On an emulated core there
+    are no times but `instructions`, of each counted inference.
     """
 
     round: int
@@ -125,6 +128,7 @@ class Process:
     peak_memory_bytes: int
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
+    instructions: tuple[Counts, ...] = ()
 
     @property
     def kept(self) -> tuple[Block, ...]:
@@ -185,21 +189,37 @@ class Measurement:
 
     @property
     def statistics(self) -> LatencyStatistics:
-        """Raw wall-clock latency. Raises InputError when no block was kept."""
+        """Raw wall-clock latency. Raises InputError when no block was kept, and for an emulated core."""
+        self._require_times()
         return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in self.processes if p.kept])
 
     @property
     def normalized(self) -> LatencyStatistics:
         """The latency that this machine would have shown at its undisturbed speed: each block divided by
         how much slower than their baselines the anchors beside it ran (`slowdown`)."""
+        self._require_times()
         base = self.anchor_baseline_ns
         return _statistics(
             [[b.latencies_ns / 1e6 / slowdown(b, base) for b in p.kept] for p in self.processes if p.kept]
         )
 
     @property
+    def is_counted(self) -> bool:
+        """It holds the instructions of an emulated core, and no times."""
+        return self.evidence is Evidence.EMULATED
+
+    @property
+    def instructions(self) -> dict[str, float]:
+        """Of one inference, by class: medians over the processes' medians. Raises InputError where none were."""
+        counted = [counting.median(p.instructions) for p in self.processes if p.instructions]
+        if not counted:
+            raise InputError(f"the instructions of {self.model!r} were not counted; that takes an emulated device")
+        return counting.median(counted)
+
+    @property
     def cold_start_ms(self) -> float:
         """Median over the processes of the first inference."""
+        self._require_times()
         return float(np.median([p.cold_ns for p in self.processes])) / 1e6
 
     @property
@@ -254,6 +274,13 @@ class Measurement:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a measurement record: {error}") from None
 
+    def _require_times(self) -> None:
+        if self.is_counted:
+            raise InputError(
+                f"{self.model!r} has no latency on {self.device.name!r}: the core is emulated, its instructions were "
+                "counted; a latency takes the device itself, or a predictor that learned from it"
+            )
+
     def with_processes(self, *more: Process) -> Measurement:
         return replace(self, processes=(*self.processes, *more))
 
@@ -303,6 +330,7 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
             "blocks": blocks,
             "warmup_ns": tuple(record["warmup_ns"]),
             "warnings": tuple(record["warnings"]),
+            "instructions": tuple(record.get("instructions") or ()),
         }
     )
 
