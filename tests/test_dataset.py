@@ -8,7 +8,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.dataset import Card, Entry
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence
-from tests.samples import make_measurement, make_process
+from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 
 class Space:
@@ -156,3 +156,38 @@ def test_measurements_of_two_machines_do_not_make_one_card():
     other = make_measurement([make_process(0, [1e6])], hardware="other")
     with pytest.raises(InputError, match="another device or machine"):
         dataset.card_of("x", [measured((0, 0)), other])
+
+
+def counted(arch):
+    return counted_measurement(
+        counted_process(0, counts(1000 + sum(arch))), digest=SPACE.graph(arch).digest, model=str(arch)
+    )
+
+
+def written_counts(folder):
+    card = dataset.card_of("counts", [counted(arch) for arch in ARCHS], space="tiny")
+    return dataset.write(folder, card, [Entry.of(counted(arch), arch) for arch in ARCHS])
+
+
+def test_counted_instructions_come_back_and_the_card_says_what_they_are(tmp_path):
+    written_counts(tmp_path / "d")
+    found = dataset.read(tmp_path / "d")
+    assert (found.card.unit, found.card.evidence, found.card.source) == (
+        "instructions", "emulated", "emulated by hwprof",
+    )  # fmt: skip
+    assert found.instructions.sum(axis=1).tolist() == [1000, 1001, 1002]
+    assert list(found.measurements()) == [counted(arch) for arch in ARCHS]
+    dataset.validate(found, SPACE)
+
+
+@pytest.mark.parametrize("figures", ["latency_ms", "normalized_ms"])
+def test_where_latencies_are_wanted_counted_instructions_are_refused(tmp_path, figures):
+    found = written_counts(tmp_path / "d")
+    with pytest.raises(InputError, match=r"counts \(emulated\) holds instructions; ms are wanted"):
+        getattr(found, figures)
+
+
+def test_where_instructions_are_wanted_latencies_are_refused(tmp_path):
+    found = written(tmp_path / "d")
+    with pytest.raises(InputError, match=r"holds ms; instructions are wanted"):
+        _ = found.instructions

@@ -35,7 +35,7 @@ class VariedSpace:
         self.variant = variant
         self.space: SearchSpace = plugins.load("space", name)
         self.choices: Sequence[int] = self.space.choices
-        self._change = _change(variant)
+        self._change = change(variant)
 
     def graph(self, arch: Arch) -> Graph:
         """Named after the architecture. Raises InputError outside of the space."""
@@ -53,7 +53,8 @@ class VariedSpace:
         )
 
 
-def _change(variant: str) -> Callable[[Graph], Graph]:
+def change(variant: str) -> Callable[[Graph], Graph]:
+    """What makes the variant of a graph. Raises InputError for an unknown one."""
     name, _, argument = variant.partition(":")
     if not variant:
         return lambda graph: graph

@@ -39,7 +39,7 @@ _VERBS = {
 _NOT_MEASURED = {
     Evidence.REPLAYED: "Replayed: stored samples were played back; nothing was run for this report.",
     Evidence.ANALYTIC: "Analytic: calculated from the device's stated peaks; nothing was measured.",
-    Evidence.EMULATED: "Emulated: instructions that the core would execute; no time, and nothing ran on the device itself.",
+    Evidence.EMULATED: "Emulated: instructions that the core would execute; no time, and nothing ran on the device.",
 }
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 

@@ -8,8 +8,10 @@ import pytest
 from hwprof import plugins
 from hwprof.testing import check_backend, reference_graphs
 
+TIMED = [n for n in plugins.names("backend") if n != "emulator"]  # which has a contract of its own: it takes no time
 
-@pytest.mark.parametrize("name", plugins.names("backend"))
+
+@pytest.mark.parametrize("name", TIMED)
 def test_a_backend_keeps_the_contract(name, device_of):
     check_backend(plugins.load("backend", name), device_of(name))
 
