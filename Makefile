@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit reports clean
+.PHONY: demo test lint unit test-arm reports clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -23,6 +23,12 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
+
+# On an emulated ARM machine, made in ~/.cache/hwprof once (5 minutes): what runs on it, and what counts on it.
+test-arm: $(VENV)/.test
+	$(VENV)/bin/hwprof emulator build
+	$(VENV)/bin/python -m pytest tests/backends/emulator tests/cli/test_emulated.py
+	$(VENV)/bin/python tests/arm/in_root.py
 
 # What stands in reports/ about measuring: an hour and a half, on a machine that does nothing else.
 reports: $(VENV)/.test

@@ -12,14 +12,14 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.spaces import NotatedSpace, checked
 from hwprof.variants.factorize import factorize
-from hwprof.variants.fold import folded
+from hwprof.variants.fold import cut, folded
 from hwprof.variants.half import half
 from hwprof.variants.prune import prune_channels
 from hwprof.variants.quantize import quantize
 
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "folded": folded}
-_EXAMPLES = "int8, int8:s8s8, fp16, folded, prune:0.5, lowrank:0.25"
+_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded}
+_EXAMPLES = "int8, int8:s8s8, fp16, cut, folded, prune:0.5, lowrank:0.25"
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 

@@ -13,6 +13,7 @@ from hwprof.measurement import Process, ProtocolSettings, Status
 # Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
 COUNT_PROCESSES = 2
 COUNT_TOLERANCE = 0.001
+_CALL_INSTRUCTIONS = 2000  # by which the calls around an inference differ, however small it is
 _RESAMPLES = 500  # enough to steer by; the final interval takes more
 
 
@@ -41,9 +42,12 @@ def is_precise(processes: Sequence[Process], settings: ProtocolSettings) -> bool
 
 
 def counts_agree(processes: Sequence[Process]) -> bool:
-    """Whether enough processes counted, and their totals differ by no more than `COUNT_TOLERANCE`."""
+    """Whether enough processes counted, and their totals differ by no more than `COUNT_TOLERANCE` or one call."""
     counted = [instructions.median(p.instructions) for p in processes if p.instructions]
-    return len(counted) >= COUNT_PROCESSES and instructions.spread(counted) <= COUNT_TOLERANCE
+    if len(counted) < COUNT_PROCESSES:
+        return False
+    fewest = min(sum(counts.values()) for counts in counted)
+    return instructions.spread(counted) <= max(COUNT_TOLERANCE, _CALL_INSTRUCTIONS / fewest)
 
 
 def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: float, settings: ProtocolSettings) -> int:

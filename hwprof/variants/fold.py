@@ -1,8 +1,12 @@
-"""Leaves out what multiplies by zero, as runtimes do that optimize a graph when it is converted (TFLite's among them).
+"""Leaves out what is multiplied by zero, as runtimes do that optimize a graph when it is converted.
 
 A search cell writes "no connection" as a multiplication by zero, which a runtime that keeps to the rules of floating
-point (0 * inf is no zero) executes, and everything behind it. Converters fold it: zero terms leave the sums, and what
-is computed from constants alone becomes a constant, that is, a weight.
+point (0 * inf is no zero) executes, and everything around it. `cut` stops computing what is multiplied by zero.
+`folded` also stops computing with the zeros: zero terms leave the sums, and what is computed from constants alone
+becomes a constant, that is, a weight.
+
+2026-11-21, two of them. On 110 cells of NAS-Bench-201 with dead edges the latencies of TensorFlow Lite on a Raspberry
+Pi 4 are those of `cut`: cells with a convolution of zeros are 1.5 to 4.4 times as slow as `folded` says.
 """
 
 from __future__ import annotations
@@ -32,10 +36,32 @@ class _Known:
         return self.zeros | self.constants
 
 
+def cut(graph: Graph) -> Graph:
+    """The graph without what only multiplications by zero depend on; they read an input of their own instead, of which
+    there is one per shape. The graph itself where nothing multiplies by zero."""
+    zeros = _zeros(graph)
+    free: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+    nodes = []
+    for node in graph.nodes:
+        if node.op == "Mul" and not zeros.isdisjoint(node.inputs):
+            made = graph.type_of(node.outputs[0])
+            shape = "x".join(map(str, made.shape))
+            free.setdefault((made.dtype, made.shape), Tensor(f"{made.dtype} {shape}", made.dtype, made.shape))
+            operand = free[made.dtype, made.shape].name
+            node = replace(node, inputs=tuple(i if i in zeros else operand for i in node.inputs))  # noqa: PLW2901
+        nodes.append(node)
+    if not free:
+        return graph
+    changed = replace(graph, inputs=(*graph.inputs, *free.values()), nodes=tuple(nodes), source=None).live()
+    read = {name for node in changed.nodes for name in node.inputs}
+    given = {t.name for t in graph.inputs}
+    return replace(changed, inputs=tuple(t for t in changed.inputs if t.name in given | read))
+
+
 def folded(graph: Graph) -> Graph:
     """The graph itself where nothing multiplies by zero. Raises InputError when an output does not depend on any
     input: nothing would be left to run."""
-    known = _Known({c.name for c in graph.constants if c.values and not any(c.values)})
+    known = _Known(_zeros(graph))
     given = {"", *graph.weight_names, *(c.name for c in graph.constants)}
     kept = []
     for node in graph.nodes:
@@ -48,6 +74,11 @@ def folded(graph: Graph) -> Graph:
     if stuck := known.folded.intersection(outputs):
         raise InputError(f"output {min(stuck)!r} of {graph.name!r} depends on no input once zeros are folded")
     return _without(graph, kept, outputs, known)
+
+
+def _zeros(graph: Graph) -> set[str]:
+    """The constants that are zero."""
+    return {c.name for c in graph.constants if c.values and not any(c.values)}
 
 
 def _is_folded(graph: Graph, node: Node, known: _Known, given: set[str]) -> bool:

@@ -67,12 +67,12 @@ def test_a_fifth_of_disturbed_blocks_is_too_many():
 
 
 def test_two_counted_processes_that_agree_are_enough():
-    agreeing = [counted_process(i, counts(10_000 + i)) for i in range(2)]
+    agreeing = [counted_process(i, counts(10_000_000 + 9_000 * i)) for i in range(2)]
     assert not stop.is_precise(agreeing[:1], ProtocolSettings())
     assert stop.is_precise(agreeing, ProtocolSettings())
     assert stop.status(agreeing, ProtocolSettings()) is Status.CONVERGED
 
 
 def test_counted_processes_that_differ_are_not():
-    differing = [counted_process(i, counts(10_000 + 100 * i)) for i in range(2)]
+    differing = [counted_process(i, counts(10_000_000 + 11_000 * i)) for i in range(2)]
     assert stop.status(differing, ProtocolSettings()) is Status.BUDGET

@@ -10,6 +10,7 @@ that has loaded the runtime. So every model finds the same state.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -92,6 +93,7 @@ def answer(connection: socket.socket, record: dict[str, object]) -> None:
 
 def main() -> None:
     """Serves every line until standard input ends."""
+    gc.disable()  # or it would run in one inference and not in another
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     for line in sys.stdin:
         if os.fork() == 0:
