@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hwprof import dataset
+from hwprof.backends.emulator import location
 from hwprof.dataset import Entry
-from hwprof.errors import InputError
+from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.jobs import predicting
 from tests.samples import counted_measurement, counted_process, counts
 
@@ -83,3 +84,13 @@ def test_too_few_networks_in_common_are_refused(collected, tmp_path, tiny_spaces
 def test_a_predictor_without_use_for_instructions_says_so(collected, counted):
     with pytest.raises(InputError, match="'lut' learns nothing from instructions; --counts is for physical"):
         predicting.train(collected, "lut", counts=counted)
+
+
+def test_a_network_that_is_predicted_is_counted_first(collected, counted):
+    try:
+        location.versions()
+    except EnvironmentUnfitError as error:
+        pytest.skip(str(error))
+    trained = predicting.train(collected, "physical", counts=counted)
+    (found,) = predicting.predict(trained, ["2,1,1,0"])
+    assert 0 < found.low_ms < found.latency_ms < found.high_ms
