@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit sanitize reports clean
+.PHONY: demo test lint unit sanitize test-arm reports clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -31,6 +31,12 @@ sanitize: $(VENV)/.test
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
 		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
+
+# On an emulated ARM machine, made in ~/.cache/hwprof once (5 minutes): what runs on it, and what counts on it.
+test-arm: $(VENV)/.test
+	$(VENV)/bin/hwprof emulator build
+	$(VENV)/bin/python -m pytest tests/backends/emulator tests/cli/test_emulated.py
+	$(VENV)/bin/python tests/arm/in_root.py
 
 # What stands in reports/ about measuring: an hour and a half, on a machine that does nothing else.
 reports: $(VENV)/.test

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hwprof import instructions as counting
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_bytes, write_text
@@ -30,6 +31,8 @@ from hwprof.measurement import Measurement
 SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
+_REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later
+MS, INSTRUCTIONS = "ms", "instructions"
 
 _STATE = pa.struct(
     {
@@ -51,6 +54,7 @@ _PROCESS = pa.struct(
         "peak_memory_bytes": pa.int64(), "energy_mj": pa.float64(), "warnings": pa.list_(pa.string()),
         "figures": pa.map_(pa.string(), pa.float64()),
         "build": pa.string(),
+        "instructions": pa.list_(pa.map_(pa.string(), pa.int64())),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(
@@ -58,6 +62,7 @@ _COLUMNS = pa.schema(
         "digest": pa.string(), "arch": pa.list_(pa.int32()), "status": pa.string(), "latency_ms": pa.float64(),
         "low_ms": pa.float64(), "high_ms": pa.float64(), "normalized_ms": pa.float64(),
         "normalized_low_ms": pa.float64(), "normalized_high_ms": pa.float64(),
+        "instructions": pa.map_(pa.string(), pa.float64()),
         "record": pa.string(),  # of the measurement, JSON, without its processes
         "processes": pa.list_(_PROCESS),
     }
@@ -75,6 +80,8 @@ class _Space(Protocol):
 @dataclass(frozen=True, slots=True)
 class Card:
     """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
+
+    `unit` is that of the figures: "ms", or "instructions" for an emulated core, of which there are no latencies.
 
     `hardware` identifies the machine, `machine` describes it. `variant` (int8, ...) is what the space's networks
     were turned into before they were measured.
@@ -98,6 +105,7 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, float] = field(default_factory=dict)
     device: Device | None = None
+    unit: str = MS
     rows: int = 0
     graphs_sha256: str = ""
     measurements_sha256: str = ""
@@ -109,7 +117,8 @@ class Entry:
     machine's undisturbed speed.
 
     `arch` is None outside of a search space, `graph` where the space rebuilds it, `digest` empty where neither
-    hwprof nor the source knows the graph.
+    hwprof nor the source knows the graph. `instructions` of one inference, by class, stand in place of a latency
+    (nan) where the core is emulated.
     """
 
     latency_ms: float
@@ -123,9 +132,15 @@ class Entry:
     status: str = ""
     graph: Graph | None = None
     measurement: Measurement | None = None
+    instructions: Mapping[str, float] | None = None
 
     @classmethod
     def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
+        if measurement.is_counted:
+            return cls(
+                math.nan, arch, measurement.digest, status=measurement.status.value, graph=graph,
+                measurement=measurement, instructions=measurement.instructions,
+            )  # fmt: skip
         low, high = measurement.interval_ms
         n = measurement.normalized
         return cls(
@@ -161,13 +176,22 @@ class Dataset:
 
     @property
     def latency_ms(self) -> np.ndarray:
-        """[n], ms."""
+        """[n], ms. Raises InputError for counted instructions."""
+        self._require(MS)
         return np.array([e.latency_ms for e in self.entries])
 
     @property
     def normalized_ms(self) -> np.ndarray:
-        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known."""
+        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known. Raises InputError
+        for counted instructions."""
+        self._require(MS)
         return np.array([e.label[0] for e in self.entries])
+
+    @property
+    def instructions(self) -> np.ndarray:
+        """[n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises InputError for latencies."""
+        self._require(INSTRUCTIONS)
+        return np.array([counting.vector(e.instructions or {}) for e in self.entries])
 
     def graphs(self, space: _Space | None = None) -> list[Graph]:
         """The networks, as they stand in the file or rebuilt by the space that the card names.
@@ -186,6 +210,13 @@ class Dataset:
             for row in batch.to_pylist(maps_as_pydicts="strict"):
                 if row["record"] is not None:
                     yield Measurement.from_record({**json.loads(row["record"]), "processes": row["processes"]})
+
+    def _require(self, unit: str) -> None:
+        if self.card.unit != unit:
+            raise InputError(
+                f"data set {self.card.name} ({self.card.evidence or 'of unknown evidence'}) holds {self.card.unit}; "
+                f"{unit} are wanted"
+            )
 
     def _graph(self, entry: Entry, space: _Space | None) -> Graph:
         if entry.graph is not None:
@@ -218,6 +249,7 @@ def card_of(name: str, measurements: Sequence[Measurement], space: str = "", lic
         first_date=started[0] if started else "", last_date=started[-1] if started else "",
         machine=dict(first.environment.get("hardware", {})), versions=dict(first.versions),
         protocol=asdict(first.protocol), device=first.device,
+        unit=INSTRUCTIONS if first.is_counted else MS,
     )  # fmt: skip
 
 
@@ -257,11 +289,12 @@ def read(folder: str | Path) -> Dataset:
         if _sha256(content) != expected:
             raise InputError(f"data set {folder}: {name} changed since its card was written (sha256 differs)")
     lines = graphs.decode().splitlines()
-    columns = [name for name in _COLUMNS.names if name not in ("record", "processes")]
-    absent = sorted(set(columns) - set(pq.read_schema(pa.BufferReader(measurements)).names))
-    if absent:
+    table = pq.ParquetFile(pa.BufferReader(measurements))
+    present = set(table.schema_arrow.names)
+    if absent := sorted(_REQUIRED - present):
         raise InputError(f"data set {folder}: {MEASUREMENTS} has no {absent[0]}; another version of hwprof wrote it")
-    rows = pq.read_table(pa.BufferReader(measurements), columns=columns).to_pylist()
+    columns = [name for name in _COLUMNS.names if name in present and name not in ("record", "processes")]
+    rows = table.read(columns=columns).to_pylist(maps_as_pydicts="strict")
     if not len(rows) == len(lines) == card.rows:
         raise InputError(
             f"data set {folder}: {card.rows} rows in the card, {len(lines)} graphs, {len(rows)} measurements"
@@ -280,7 +313,9 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
             pass
     measured = [e for e in dataset.entries if e.status]
     for entry, measurement in zip(measured, dataset.measurements(), strict=True):
-        if (measurement.digest, measurement.latency_ms) != (entry.digest, entry.latency_ms):
+        figure = measurement.instructions if measurement.is_counted else measurement.latency_ms
+        held = entry.instructions if measurement.is_counted else entry.latency_ms
+        if (measurement.digest, figure) != (entry.digest, held):
             raise InputError(
                 f"data set {dataset.card.name}: the samples of {measurement.model} are not those of its row"
             )
@@ -291,7 +326,9 @@ def _check(card: Card, entries: Sequence[Entry], with_graphs: bool) -> None:
         raise InputError(f"data set {card.name} would be empty")
     seen: set[object] = set()
     for number, entry in enumerate(entries, 1):
-        if not (entry.latency_ms > 0 and math.isfinite(entry.latency_ms)):
+        if card.unit == INSTRUCTIONS and not entry.instructions:
+            raise InputError(f"data set {card.name}: row {number} has no instructions")
+        if card.unit == MS and not (entry.latency_ms > 0 and math.isfinite(entry.latency_ms)):
             raise InputError(f"data set {card.name}: row {number} has a latency of {entry.latency_ms} ms")
         identity = entry.arch if entry.arch is not None else entry.digest
         if identity in seen:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.graph import Graph
+from hwprof.instructions import Counts
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
@@ -151,6 +152,27 @@ class RemoteBackend(Protocol):
     def remote_hardware(self, device: Device) -> Mapping[str, Any]:
         """What is known of the machine behind the address, JSON-ready. Raises EnvironmentUnfitError when it does not
         answer."""
+        ...
+
+
+class InstructionCounter(Protocol):
+    """A network that is open on an emulated core, with its inputs in place."""
+
+    def count(self, n: int) -> Sequence[Counts]:
+        """Runs n inferences. Returns the executed instructions of each."""
+        ...
+
+
+@runtime_checkable
+class CountingBackend(Protocol):
+    """A `Backend` whose core is emulated, so that it has no times: it counts, and its `open` raises InputError."""
+
+    evidence: Evidence
+
+    def versions(self) -> Mapping[str, str]: ...
+
+    def open_counter(self, graph: Graph, device: Device) -> AbstractContextManager[InstructionCounter]:
+        """Raises as `Backend.open` does."""
         ...
 
 

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from hwprof import instructions as counting
 from hwprof import metrics
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.instructions import Counts
 
 # How far a network follows each kind of anchor. They sum to one, for on a machine half as fast it takes twice as long.
 ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
@@ -30,11 +32,13 @@ _TRUSTED_SLOWDOWN = 0.02
 
 
 class Evidence(StrEnum):
-    """What a time is worth. Only MEASURED may be called a measurement."""
+    """What a figure is worth. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
+    this machine; EMULATED figures are instructions, no times."""
 
     MEASURED = "measured"
     REPLAYED = "replayed"
     ANALYTIC = "analytic"
+    SIMULATED = "simulated"
     EMULATED = "emulated"
 
 
@@ -135,6 +139,7 @@ class Process:
     the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
     the timer measured, each with its unit in its name (`Measurement.figures`).
     `build` records what was compiled, where a runtime compiles.
+    On an emulated core there are no times but `instructions`, of each counted inference.
     """
 
     round: int
@@ -149,6 +154,7 @@ class Process:
     warnings: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     build: str = ""
+    instructions: tuple[Counts, ...] = ()
 
     @property
     def kept(self) -> tuple[Block, ...]:
@@ -209,7 +215,8 @@ class Measurement:
 
     @property
     def statistics(self) -> LatencyStatistics:
-        """Raw wall-clock latency. Raises InputError when no block was kept."""
+        """Raw wall-clock latency. Raises InputError when no block was kept, and for an emulated core."""
+        self._require_times()
         return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in self.processes if p.kept])
 
     @property
@@ -217,6 +224,7 @@ class Measurement:
         """The latency that this machine would have shown at its undisturbed speed: each block divided by
         how much slower than their baselines the anchors beside it ran (`slowdown`), and weighing the less the
         more there was to correct (`_TRUSTED_SLOWDOWN`). Without anchors it is `statistics`."""
+        self._require_times()
         base = self.anchor_baseline_ns
         if not base:
             return self.statistics
@@ -227,8 +235,22 @@ class Measurement:
         return _statistics(ms, trust)
 
     @property
+    def is_counted(self) -> bool:
+        """It holds the instructions of an emulated core, and no times."""
+        return self.evidence is Evidence.EMULATED
+
+    @property
+    def instructions(self) -> dict[str, float]:
+        """Of one inference, by class: medians over the processes' medians. Raises InputError where none were."""
+        counted = [counting.median(p.instructions) for p in self.processes if p.instructions]
+        if not counted:
+            raise InputError(f"the instructions of {self.model!r} were not counted; that takes an emulated device")
+        return counting.median(counted)
+
+    @property
     def cold_start_ms(self) -> float:
         """Median over the processes of the first inference."""
+        self._require_times()
         return float(np.median([p.cold_ns for p in self.processes])) / 1e6
 
     @property
@@ -312,6 +334,13 @@ class Measurement:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a measurement record: {error}") from None
 
+    def _require_times(self) -> None:
+        if self.is_counted:
+            raise InputError(
+                f"{self.model!r} has no latency on {self.device.name!r}: the core is emulated, its instructions were "
+                "counted; a latency takes the device itself, or a predictor that learned from it"
+            )
+
     def with_processes(self, *more: Process) -> Measurement:
         return replace(self, processes=(*self.processes, *more))
 
@@ -361,6 +390,7 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
             "blocks": blocks,
             "warmup_ns": tuple(record["warmup_ns"]),
             "warnings": tuple(record["warnings"]),
+            "instructions": tuple(record.get("instructions") or ()),
         }
     )
 

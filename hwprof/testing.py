@@ -6,9 +6,11 @@ Each check raises AssertionError with a line that says what was broken.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import perf_counter_ns
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch, Backend, OutputTimer, SearchSpace, Timer
+from hwprof.instructions import CLASSES, spread
+from hwprof.interfaces import Arch, Backend, CountingBackend, OutputTimer, SearchSpace, Timer
 from hwprof.measurement import Evidence
 from hwprof.spaces import NotatedSpace
 
@@ -25,6 +28,9 @@ _RUNS = 5
 _SIDE = 768
 _WAITING_NS = 100_000_000
 _FEWEST_ACCOUNTED = 0.5
+_COUNTS_AGREE = 0.01  # of tiny networks, around which a call from Python takes about as many instructions
+_EXACT_CLASSES = ("simd", "fma", "dot")
+_Open: TypeAlias = Callable[[Graph, Device], AbstractContextManager[object]]
 
 
 def _require(condition: bool, text: str) -> None:
@@ -45,9 +51,28 @@ def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | No
         digest = graph.digest
         _check_graph(backend, device, graph)
         _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
-    _check_refusals(backend, device, opened[0])
+    _check_refusals(backend.open, device, opened[0])
     if graphs is None and backend.evidence is Evidence.MEASURED:
         check_waits(backend, device)  # with a network of its own, which not every backend can run
+
+
+def check_counting_backend(backend: CountingBackend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
+    """Opens and counts each graph (default: `reference_graphs`), and gives the backend what it must refuse: anything
+    that wants a latency, above all."""
+    _require(backend.evidence is Evidence.EMULATED, f"evidence is {backend.evidence!r}, and no time is taken")
+    for graph in reference_graphs() if graphs is None else graphs:
+        with backend.open_counter(graph, device) as counter, backend.open_counter(graph, device) as other:
+            one, two = (list(opened.count(_RUNS))[-1] for opened in (counter, other))
+        for counts in (one, two):
+            _require(list(counts) == list(CLASSES), f"{graph.name}: the classes are {list(counts)}")
+            _require(min(counts.values()) >= 0 and sum(counts.values()) > 0, f"{graph.name}: counted {dict(counts)}")
+        apart = spread((one, two))
+        _require(apart < _COUNTS_AGREE, f"{graph.name}: opened twice, the counts are {apart:.2%} apart")
+        for name in _EXACT_CLASSES:
+            _require(one[name] == two[name], f"{graph.name}: opened twice, {name} are {one[name]} and {two[name]}")
+    open_ = getattr(backend, "open", backend.open_counter)
+    _refuses(open_, reference_graphs()[0], device, "a latency of an emulated core")
+    _check_refusals(backend.open_counter, device, reference_graphs()[0])
 
 
 def reference_graphs() -> tuple[Graph, ...]:
@@ -160,18 +185,18 @@ def _until_read_ns(timer: OutputTimer, n: int, each: bool) -> tuple[int, int]:
     return told_ns, perf_counter_ns() - start
 
 
-def _check_refusals(backend: Backend, device: Device, graph: Graph) -> None:
-    _refuses(backend, graph, device.with_options(no_such_option=1), "an unknown option")
-    _refuses(backend, graph, replace(device, precision="float3"), "an unknown precision")
+def _check_refusals(open_: _Open, device: Device, graph: Graph) -> None:
+    _refuses(open_, graph, device.with_options(no_such_option=1), "an unknown option")
+    _refuses(open_, graph, replace(device, precision="float3"), "an unknown precision")
     b = GraphBuilder("custom-operator")
     (y,) = b.nodes("NoSuchOperator", [b.input((1, 4))], [("float32", (1, 4))], domain="no.such.domain")
     custom = replace(b.build(y), opsets=(("", OPSET), ("no.such.domain", 1)))
-    _refuses(backend, custom, device, "a custom operator")
+    _refuses(open_, custom, device, "a custom operator")
 
 
-def _refuses(backend: Backend, graph: Graph, device: Device, what: str) -> None:
+def _refuses(open_: _Open, graph: Graph, device: Device, what: str) -> None:
     try:
-        with backend.open(graph, device):
+        with open_(graph, device):
             pass
     except InputError as error:
         _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwprof.device import Device
+from hwprof.instructions import CLASSES
 from hwprof.measurement import Block, Evidence, Measurement, Process, ProtocolSettings, Status
 
 
@@ -40,6 +41,24 @@ def make_measurement(processes: Sequence[Process], model: str = "m", **changes: 
         **changes,
     }
     return Measurement(**values)
+
+
+def counts(fma: int, **others: int) -> dict[str, int]:
+    """Instructions of one inference by class."""
+    return dict.fromkeys(CLASSES, 0) | {"fma": fma} | others
+
+
+def counted_process(round_number: int, *instructions: dict[str, int]) -> Process:
+    """What a worker makes on an emulated core: no times."""
+    return make_process(
+        round_number, [], cold_ns=0, warmup_ns=(), peak_memory_bytes=0, instructions=tuple(instructions)
+    )
+
+
+def counted_measurement(*processes: Process, model: str = "m", **changes: object) -> Measurement:
+    """Of an emulated core."""
+    device = Device("emulated-cortex-a72", "emulator").with_options(core="cortex-a72")
+    return make_measurement(processes, model, **{"evidence": Evidence.EMULATED, "device": device, **changes})
 
 
 def noisy_device(noise: float = 0.01, process_noise: float = 0.0, seed: int = 0) -> Device:

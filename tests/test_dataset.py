@@ -10,7 +10,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.dataset import Card, Entry
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence
-from tests.samples import make_measurement, make_process
+from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 
 class Space:
@@ -168,7 +168,7 @@ def test_measurements_of_two_machines_do_not_make_one_card():
 def test_a_data_set_of_another_version_is_refused(tmp_path):
     folder = tmp_path / "d"
     written(folder)
-    table = pq.read_table(folder / dataset.MEASUREMENTS).drop_columns(["normalized_low_ms"])
+    table = pq.read_table(folder / dataset.MEASUREMENTS).drop_columns(["latency_ms"])
     pq.write_table(table, folder / dataset.MEASUREMENTS)
     content = (folder / dataset.MEASUREMENTS).read_bytes()
     lines = (folder / dataset.CARD).read_text().splitlines()
@@ -176,5 +176,40 @@ def test_a_data_set_of_another_version_is_refused(tmp_path):
         f'measurements_sha256 = "{sha256(content).hexdigest()}"' if "measurements_sha" in x else x for x in lines
     ]
     (folder / dataset.CARD).write_text("\n".join(changed))
-    with pytest.raises(InputError, match="no normalized_low_ms"):
+    with pytest.raises(InputError, match="no latency_ms"):
         dataset.read(folder)
+
+
+def counted(arch):
+    return counted_measurement(
+        counted_process(0, counts(1000 + sum(arch))), digest=SPACE.graph(arch).digest, model=str(arch)
+    )
+
+
+def written_counts(folder):
+    card = dataset.card_of("counts", [counted(arch) for arch in ARCHS], space="tiny")
+    return dataset.write(folder, card, [Entry.of(counted(arch), arch) for arch in ARCHS])
+
+
+def test_counted_instructions_come_back_and_the_card_says_what_they_are(tmp_path):
+    written_counts(tmp_path / "d")
+    found = dataset.read(tmp_path / "d")
+    assert (found.card.unit, found.card.evidence, found.card.source) == (
+        "instructions", "emulated", "emulated by hwprof",
+    )  # fmt: skip
+    assert found.instructions.sum(axis=1).tolist() == [1000, 1001, 1002]
+    assert list(found.measurements()) == [counted(arch) for arch in ARCHS]
+    dataset.validate(found, SPACE)
+
+
+@pytest.mark.parametrize("figures", ["latency_ms", "normalized_ms"])
+def test_where_latencies_are_wanted_counted_instructions_are_refused(tmp_path, figures):
+    found = written_counts(tmp_path / "d")
+    with pytest.raises(InputError, match=r"counts \(emulated\) holds instructions; ms are wanted"):
+        getattr(found, figures)
+
+
+def test_where_instructions_are_wanted_latencies_are_refused(tmp_path):
+    found = written(tmp_path / "d")
+    with pytest.raises(InputError, match=r"holds ms; instructions are wanted"):
+        _ = found.instructions

@@ -18,6 +18,7 @@ FLOORS = [
         "errors",
         "unit",
         "files",
+        "instructions",
     },
     {"cost", "dataset", "dataset_import", "store", "plugins", "onnx_io", "torch_io", "builder"},
     {"encoders", "variants", "interfaces"},

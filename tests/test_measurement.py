@@ -7,7 +7,7 @@ import pytest
 
 from hwprof.errors import InputError
 from hwprof.measurement import Block, Measurement, OperatorTime, Peaks, Status, at_one_speed, slowdown
-from tests.samples import make_measurement, make_process
+from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 BASELINE = {"compute": 100.0, "copy": 50.0}
 
@@ -128,3 +128,23 @@ def test_the_bandwidth_of_a_pass_is_the_best_seen_for_its_size_or_larger():
     peaks = Peaks({}, 10.0, ((100, 50.0), (1000, 30.0), (10_000, 10.0)))
     assert [peaks.bandwidth(n) for n in (1, 100, 999, 1000, 20_000)] == [50, 50, 50, 30, 10]
     assert Peaks({}, 10.0).bandwidth(5) == 10
+
+
+def test_instructions_are_medians_over_processes_and_come_back_from_a_record():
+    processes = [counted_process(i, counts(10 + i), counts(12 + i)) for i in range(3)]
+    m = counted_measurement(*processes)
+    assert m.is_counted
+    assert m.instructions["fma"] == 12
+    assert Measurement.from_record(json.loads(json.dumps(m.to_record()))) == m
+
+
+@pytest.mark.parametrize("figure", ["latency_ms", "interval_ms", "statistics", "normalized", "cold_start_ms"])
+def test_an_emulated_core_has_no_latency(figure):
+    m = counted_measurement(counted_process(0, counts(10)))
+    with pytest.raises(InputError, match="'m' has no latency on 'emulated-cortex-a72': the core is emulated"):
+        getattr(m, figure)
+
+
+def test_a_measured_network_has_no_instructions():
+    with pytest.raises(InputError, match="takes an emulated device"):
+        _ = make_measurement([make_process(0, [1e6])]).instructions

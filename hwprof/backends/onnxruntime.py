@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,10 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from hwprof import onnx_io, plugins
-from hwprof.backends import host, options
+from hwprof.backends import host, onnx_file, options
 from hwprof.backends import onnxruntime_kernels as kernels
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
@@ -46,7 +44,6 @@ _ERRORS: tuple[type[Exception], ...] = (
 _LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
 _PROVIDER_OPTION = "provider_options."
 _WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
-_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _PROFILE_WARMUP = 10
 _ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
@@ -135,7 +132,7 @@ class OnnxRuntimeBackend:
         options.require_onnx(graph, device)
         host.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, _plain_errors(graph):
-            file, dimensions = _locate(graph, Path(folder))
+            file, dimensions = onnx_file.locate(graph, Path(folder))
             model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
             session = _session(model, _session_options(settings, dimensions), settings)
             del model
@@ -245,44 +242,6 @@ def _sensors(settings: Settings) -> Any:
         ) from None
 
 
-# -- the model -----------------------------------------------------------------------------------------
-
-
-def _locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
-    """The file to run and the sizes of its named dynamic dimensions.
-
-    The file is the graph's source where it lies, or one in `folder` for weights too large to hand over in memory.
-    None for the rest, among them sources with dynamic dimensions that have no name to set them by.
-    """
-    is_large = graph.weight_bytes > _PROTOBUF_LIMIT_BYTES
-    if graph.source:
-        inputs = _read(Path(graph.source)).graph.input
-        is_named = all(d.WhichOneof("value") for i in inputs for d in i.type.tensor_type.shape.dim)
-        return (Path(graph.source), _dimensions(inputs, graph)) if is_named or is_large else (None, {})
-    if is_large:
-        onnx_io.save(graph, folder / "model.onnx")
-        return folder / "model.onnx", {}
-    return None, {}
-
-
-def _dimensions(inputs: Iterable[onnx.ValueInfoProto], graph: Graph) -> dict[str, int]:
-    shapes = {t.name: t.shape for t in graph.inputs}
-    return {
-        dimension.dim_param: size
-        for tensor in inputs
-        for dimension, size in zip(tensor.type.tensor_type.shape.dim, shapes.get(tensor.name, ()), strict=False)
-        if dimension.dim_param
-    }
-
-
-def _read(file: Path) -> onnx.ModelProto:
-    """The model without the weights that lie in other files. Raises InputError."""
-    try:
-        return onnx.load(file, load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise InputError(f"cannot read the model {str(file)!r}: {error}") from None
-
-
 # -- errors --------------------------------------------------------------------------------------------
 
 
@@ -292,7 +251,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip().partition("\n")[0]
+        text = onnx_file.plain_error(str(error))
         if "Failed to allocate memory" in text:
             raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
         raise InputError(f"onnxruntime cannot run {graph.name!r}: {text}") from None
@@ -306,8 +265,8 @@ def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tu
 
     Returns them and the mean latency of the profiled runs, ns.
     """
-    file, dimensions = _locate(graph, folder)
-    model = _read(file) if file else onnx_io.materialize(graph)
+    file, dimensions = onnx_file.locate(graph, folder)
+    model = onnx_file.read(file) if file else onnx_io.materialize(graph)
     kernels.label(model, graph)
     weights_from = file.parent if file else folder
     optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
@@ -331,7 +290,7 @@ def _optimized(
     made.add_session_config_entry("session.optimized_model_external_initializers_file_name", target.name + ".data")
     made.add_session_config_entry(_WEIGHTS_FOLDER, str(weights_from))
     _session(model.SerializeToString(), made, settings)
-    return _read(target)
+    return onnx_file.read(target)
 
 
 def _profile_events(

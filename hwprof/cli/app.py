@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
-from hwprof.cli import data
+from hwprof.cli import data, emulator
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.devices import devices
@@ -52,3 +52,4 @@ for command in (
     app.command()(command)
 app.add_typer(lut, name="lut")
 app.add_typer(data.app, name="data")
+app.add_typer(emulator.app, name="emulator")

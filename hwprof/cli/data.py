@@ -103,8 +103,10 @@ def summary(found: Dataset) -> dict[str, Any]:
     """What a data set holds, JSON-ready."""
     import numpy as np
 
-    card, labels_ms = found.card, found.normalized_ms
+    card = found.card
+    figures = found.normalized_ms if card.unit == "ms" else found.instructions.sum(axis=1) / 1e6
     statuses = [e.status == "converged" for e in found.entries if e.status]  # others' data have none
+    unit = "ms" if card.unit == "ms" else f"m_{card.unit}"  # millions
     half_widths = [(high - low) / 2 / ms for ms, low, high in (e.label for e in found.entries) if high >= low]
     return {
         "data": str(found.folder),
@@ -114,9 +116,9 @@ def summary(found: Dataset) -> dict[str, Any]:
         "evidence": card.evidence,
         "networks": card.rows,
         "converged": sum(statuses) if statuses else None,
-        "least_ms": float(labels_ms.min()),
-        "median_ms": float(np.median(labels_ms)),
-        "most_ms": float(labels_ms.max()),
+        f"least_{unit}": float(figures.min()),
+        f"median_{unit}": float(np.median(figures)),
+        f"most_{unit}": float(figures.max()),
         "half_width": float(np.median(half_widths)) if half_widths else None,
         "first_date": card.first_date,
         "last_date": card.last_date,
@@ -130,6 +132,7 @@ def summary(found: Dataset) -> dict[str, Any]:
 def for_people(record: dict[str, Any]) -> dict[str, Any]:
     """A summary's row for the eye: rounded, without prose."""
     half_width = record["half_width"]
+    unit, title = ("ms", "ms") if "median_ms" in record else ("m_instructions", "M instructions")
     shown = {
         "data": record["data"],
         "space": f"{record['space']} {record['variant']}".strip(),
@@ -137,8 +140,8 @@ def for_people(record: dict[str, Any]) -> dict[str, Any]:
         "evidence": record["evidence"],
         "networks": record["networks"],
         "converged": record["converged"],
-        "median ms": f"{record['median_ms']:.4g}",
-        "range ms": f"{record['least_ms']:.4g} .. {record['most_ms']:.4g}",
+        f"median {title}": f"{record[f'median_{unit}']:.4g}",
+        f"range {title}": f"{record[f'least_{unit}']:.4g} .. {record[f'most_{unit}']:.4g}",
         "+-": "" if half_width is None else f"{half_width:.1%}",
     }
     rest = {"failed": "failed", "refused": "refused", "repeated": "repeated"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.jobs.explaining import CountedPair
 
 
 def explain(
@@ -22,11 +25,13 @@ def explain(
 ) -> int:
     """Find where a quantized model loses time.
 
-    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels.
+    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels. On an emulated
+    core: the instructions of both, by class, and whether the kernels used int8 dot products.
 
     \b
     hwprof explain model.onnx model-int8.onnx
     hwprof explain mobilenet_v2 --variant int8
+    hwprof explain mobilenet_v2 --variant int8 --device emulated-cortex-a76
     """
     from tempfile import TemporaryDirectory
 
@@ -35,6 +40,7 @@ def explain(
     from hwprof.cli import output, results
     from hwprof.device import Device
     from hwprof.errors import InputError
+    from hwprof.jobs import explaining as explaining_counts
 
     chosen = Device.load(device)
     shapes = options.shapes(shape)
@@ -43,6 +49,9 @@ def explain(
     with TemporaryDirectory(prefix="hwprof-") as folder:
         a = jobs.resolve(before, shapes)
         b = jobs.resolve(after, shapes) if after else results.varied(a, variant, Path(folder), calibration)
+        if explaining_counts.is_counted(chosen):
+            _show_counted(explaining_counts.explain_counts(a, b, chosen), format)
+            return 0
         found = jobs.explain(a, b, chosen)
     rows = explaining.rows(found)
     if rows or format is not Format.TABLE:
@@ -50,3 +59,15 @@ def explain(
     else:
         output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
     return 0
+
+
+def _show_counted(found: CountedPair, format: Format) -> None:  # noqa: A002 -- the option's name
+    from hwprof.cli import output
+
+    if format is Format.JSON:
+        output.write_json(found.record())
+        return
+    title = f"instructions of one inference, emulated: {found.before.model} and {found.after.model}"
+    output.write_rows(found.rows(), format, title)
+    for sentence in found.kernels():
+        output.note(sentence)

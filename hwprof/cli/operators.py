@@ -44,6 +44,7 @@ def operators(
     if by not in ("kind", "kernel", "both"):
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
+    jobs.require_times(chosen)
     with results.bench(store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
         graph = results.varied(
             jobs.resolve(model, options.shapes(shape), bench.folder), variant, bench.folder, calibration

@@ -18,8 +18,8 @@ from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
+from hwprof.report import counted, quantity, record, render_profile, render_trace
 from hwprof.report import operators as breakdowns
-from hwprof.report import quantity, record, render_profile, render_trace
 from hwprof.store import Store
 
 note = output.note
@@ -106,7 +106,7 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
         )
         return
     if measured:
-        output.write_rows([_row(o, m) for o, m in measured], format)
+        output.write_rows([_counted_row(o, m) if m.is_counted else _row(o, m) for o, m in measured], format)
     for _, m in measured:
         for warning in m.warnings:
             output.warn(f"{m.model}: {warning}")
@@ -154,6 +154,20 @@ def tell_builds(measurements: Iterable[Measurement]) -> None:
     """What must be known of compiled networks, where the other warnings of a measurement are not shown."""
     for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
         output.warn(warning)
+
+
+def _counted_row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
+    """All of one device, so that no table mixes them with times."""
+    size = record.profile_record(m, outcome.graph)
+    return {
+        "model": m.model,
+        "device": f"{m.device.name} ({m.evidence})",
+        "M instructions": f"{counted.total(m) / 1e6:.5g}",
+        **{f"M {name}": f"{amount / 1e6:.4g}" for name, amount, *_ in counted.rows(m)},
+        "processes": len(m.processes),
+        "MMACs": "unknown" if size["macs"] is None else f"{size['macs'] / 1e6:.4g}",
+        "status": str(m.status),
+    }
 
 
 def show_kinds(m: Measurement, graph: Graph, peaks: Peaks | None, most: int | None = None) -> None:

@@ -17,6 +17,10 @@ def train(
     predictor: options.PredictorName = "physical",
     n: Annotated[int | None, typer.Option("--n", "-n", help="Learn from this many of the networks.")] = None,
     source: options.Sources = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Learn from these instructions of an emulated core, too."),
+    ] = None,
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
     seed: Annotated[int, typer.Option(help="Decides which networks are learned from, and the folds.")] = 0,
@@ -29,6 +33,7 @@ def train(
     \b
     hwprof train latency_data/nasbench201-cpu-1t -o nb201.hwp
     hwprof train latency_data/mine --predictor transfer --source other-device.hwp -o mine.hwp
+    hwprof train latency_data/board --counts latency_data/nasbench201-emulated-cortex-a72 -o board.hwp
     """
     from dataclasses import asdict
 
@@ -40,7 +45,7 @@ def train(
 
     card = predicting.read_of(folder, space, device).card
     sources = predicting.load_sources(source or [], card.space)
-    trained = predicting.train(folder, predictor, n=n, seed=seed, sources=sources)
+    trained = predicting.train(folder, predictor, n=n, seed=seed, sources=sources, counts=counts)
     predicting.save(trained, out)
     origin = trained.origin
     assert origin is not None  # of what was trained just now

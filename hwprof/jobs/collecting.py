@@ -24,7 +24,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.left_out import LeftOutError, left_out_error
-from hwprof.jobs.measuring import Options, Outcome, profile_many
+from hwprof.jobs.measuring import Options, Outcome, profile_many, require_times
 from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measure.session import Group
 from hwprof.measurement import Measurement, Status, at_one_speed
@@ -36,6 +36,9 @@ PART = 50  # networks in memory at once; a part's rounds still last minutes, lon
 BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
+_COUNTED = (
+    "The figures are instructions of one inference on an emulated core, by class: no latency, not measured on it."
+)
 _LABEL = "The label is normalized_ms, the latency at the machine's undisturbed speed; latency_ms is as the clock ran."
 
 
@@ -75,7 +78,7 @@ def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
     asked = replace(options, with_operators=False, keep_unconverged=True)
     sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
     if plan.target_mape is None:
-        sweep.measure(sweep.fresh(_drawn(sweep.space.space, plan.seed)), plan.n)
+        sweep.measure(sweep.fresh(drawn_archs(sweep.space.space, plan.seed)), plan.n)
         error = None
         if sweep.tried < plan.n:
             options.on_note(f"space {plan.space} has only {sweep.tried} different networks")
@@ -85,6 +88,8 @@ def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
 
 
 def _check(plan: Plan, out: Path) -> None:
+    if plan.target_mape is not None:
+        require_times(plan.device)
     if plan.n < 1:
         raise InputError(f"--n must be at least 1, not {plan.n}")
     if not (out / CARD).exists():
@@ -148,10 +153,11 @@ class _Sweep:
             if self.plan.target_mape is not None
             else "at random"
         )
+        label = _LABEL if card.unit == dataset.MS else _COUNTED
         doubts = dict.fromkeys(warning for m in measurements.values() for warning in m.build_warnings)
         for doubt in doubts:
             self.options.on_note(f"warning: {doubt}")
-        about = [f"Drawn {how}, seed {self.plan.seed}, different graphs only.", _LABEL, *(f"{d}." for d in doubts)]
+        about = [f"Drawn {how}, seed {self.plan.seed}, different graphs only.", label, *(f"{d}." for d in doubts)]
         entries = [Entry.of(m, arch) for arch, m in measurements.items()]
         return dataset.write(out, replace(card, variant=self.plan.variant, description=" ".join(about)), entries)
 
@@ -168,7 +174,7 @@ class _Sweep:
         return dict(zip(self.measured, at_one_speed(list(self.measured.values())), strict=True))
 
 
-def _drawn(space: SearchSpace, seed: int) -> Iterator[Arch]:
+def drawn_archs(space: SearchSpace, seed: int) -> Iterator[Arch]:
     """Architectures at random; the first n are the same however many are taken. Ends where all are listed."""
     rng = np.random.default_rng(seed)
     if sampling.size(space) <= sampling.ENUMERABLE:
@@ -186,7 +192,7 @@ def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
     """Measures batches: the most informative for a linear model, then random ones (the error is theirs, too),
     then those on which predictors disagree; until the upper bound of the cross-validated error is on
     target. None when too few networks could be measured to know it."""
-    pool = _Pool(sweep, sweep.fresh(_drawn(sweep.space.space, sweep.plan.seed)))
+    pool = _Pool(sweep, sweep.fresh(drawn_archs(sweep.space.space, sweep.plan.seed)))
     choose = chain((_most_informative, _last_drawn), repeat(_most_disputed))
     error: LeftOutError | None = None
     while (error is None or error.high > target_mape) and sweep.tried < sweep.plan.n:

@@ -48,6 +48,7 @@ _OPERATOR_PASS_NS = 500_000_000
 _MOST_OPERATOR_RUNS = 500
 _EXPLAIN_RUNS = 50
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_WITH_OPERATORS = (Evidence.MEASURED, Evidence.ANALYTIC)
 
 
 def resolve(
@@ -155,6 +156,7 @@ def compare(
     below two graphs, and the error of the first graph that could not be measured."""
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
+    require_times(device)
     with _undisturbed(device):
         job = _Job.start(device, store, options)
         distinct = tuple(replace(g) for g in graphs)  # a network may be compared to itself
@@ -181,8 +183,10 @@ def operators(graph: Graph, device: Device, latency_ms: float) -> tuple[tuple[Op
     return time_operators(graph, device, runs)
 
 
-def peaks(device: Device) -> Peaks:
-    """The device's measured ceilings."""
+def peaks(device: Device) -> Peaks | None:
+    """The device's measured ceilings; None for an emulated core, which has no speed."""
+    if _evidence(device) is Evidence.EMULATED:
+        return None
     with _undisturbed(device):
         return ceilings.measure(device)
 
@@ -192,11 +196,24 @@ def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = No
     return apply_variant(graph, spec, folder, calibration)
 
 
+def require_times(device: Device) -> None:
+    """Raises InputError for a device whose instructions are counted: nothing there is in ms."""
+    if _evidence(device) is Evidence.EMULATED:
+        raise InputError(
+            f"a latency is wanted, and device {device.name!r} is emulated: it counts instructions "
+            "(hwprof profile, explain, collect; hwprof train --counts makes latencies of them)"
+        )
+
+
 def _undisturbed(device: Device) -> AbstractContextManager[None]:
     """The machine to ourselves, where its own speed is what is measured."""
-    backend: Backend = plugins.load("backend", device.backend)
-    is_here = backend.evidence is Evidence.MEASURED and not device.remote
+    is_here = _evidence(device) is Evidence.MEASURED and not device.remote
     return machine_to_ourselves() if is_here else nullcontext()
+
+
+def _evidence(device: Device) -> Evidence:
+    backend: Backend = plugins.load("backend", device.backend)
+    return backend.evidence
 
 
 def _device(device: Device | str) -> Device:
@@ -231,7 +248,8 @@ class _Job:
             }
         evidence = Evidence(hello["evidence"])
         if evidence is not Evidence.MEASURED:
-            warnings = [f"{evidence}: the times of device {device.name!r} are not measured on it"]
+            figures = "instructions counted" if evidence is Evidence.EMULATED else "times"
+            warnings = [f"{evidence}: the {figures} for device {device.name!r} are not measured on it"]
         warnings = [
             *warnings,
             *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit),
@@ -288,7 +306,7 @@ class _Job:
                 continue
             measurement = self._measurement(graph, tuple(processes))
             self.store.finish(self.numbers[id(graph)], measurement)
-            if self.options.with_operators and self.evidence is not Evidence.REPLAYED:
+            if self.options.with_operators and self.evidence in _WITH_OPERATORS:
                 measurement = self._with_operators(graph, measurement)
                 self.store.finish(self.numbers[id(graph)], measurement)
             yield Outcome(graph, measurement, group.error)
@@ -373,6 +391,10 @@ def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
 
 def _warnings(m: Measurement) -> Iterator[str]:
     yield from dict.fromkeys(w for p in m.processes for w in p.warnings)
+    if m.is_counted:
+        if m.status is Status.BUDGET:
+            yield f"counted in {len(m.processes)} processes; two must agree within {stop.COUNT_TOLERANCE:.1%}"
+        return
     if m.rejected_share > m.protocol.max_rejected_share:
         causes = sorted({b.rejected for p in m.processes for b in p.blocks if b.rejected})
         yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 
 from hwprof import dataset, plugins
 from hwprof.dataset import Card, Dataset
+from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
+from hwprof.jobs.counting import CountedNetworks, count_instructions, require_counting
 from hwprof.jobs.left_out import left_out_error
 from hwprof.jobs.varied_space import VariedSpace
 from hwprof.predictors import files
@@ -31,7 +33,8 @@ _ORIGIN = "origin.json"
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What a predictor learned from: `n` networks of `least_ms` to `most_ms`. mape: on left-out ones, percent,
-    with its 90 % interval. Empty text is "not known"."""
+    with its 90 % interval. counted_on: the emulated device (`Device.to_record`) whose instructions it learned from
+    besides, as the networks' variant executes them. Empty text is "not known"."""
 
     predictor: str
     data: str
@@ -46,6 +49,8 @@ class Origin:
     mape: float
     mape_low: float
     mape_high: float
+    counted_on: Mapping[str, Any] | None = None
+    counted_variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +73,29 @@ class Prediction:
 
 
 def train(
-    folder: Path, name: str, *, n: int | None = None, seed: int = 0, sources: Sequence[LatencyPredictor] = ()
+    folder: Path, name: str, *, n: int | None = None, seed: int = 0, sources: Sequence[LatencyPredictor] = (),
+    counts: Path | None = None,
 ) -> Trained:  # fmt: skip
     """Learns the normalized latencies of `n` of the networks, drawn at random where there are more; at most
-    `MOST_TRAINED` unless told. Raises InputError for an unknown predictor or data that cannot be learned from."""
-    data = drawn(dataset.read(folder), n, MOST_TRAINED, seed)
+    `MOST_TRAINED` unless told. counts: a data set of the instructions that the same networks execute on an emulated
+    core, to learn from besides. Raises InputError for an unknown predictor or data that cannot be learned from."""
+    data = dataset.read(folder)
+    counted = CountedNetworks.of(counts, data) if counts else None
+    data = drawn(counted.among(data) if counted else data, n, MOST_TRAINED, seed)
     space = space_of(data.card)
     predictor = make(name, space, seed, sources)
     y = data.normalized_ms
-    predictor.fit(stacked(inputs(data, space, predictor)), y)
+    X = stacked(inputs(data, space, predictor))
+    if counted:
+        require_counting(predictor, name)
+        predictor.set_params(counted=True)
+        X = np.hstack([X, counted.rows(data)])
+    predictor.fit(X, y)
     error, card = left_out_error(predictor.errors_), data.card
     origin = Origin(
         name, card.name, card.measurements_sha256, card.device_name, card.space, card.variant, card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
+        counted.device.to_record() if counted else None, counted.variant if counted else "",
     )  # fmt: skip
     return Trained(predictor, origin)
 
@@ -184,7 +199,7 @@ def load(path: Path) -> Trained:
     if record is None:
         return Trained(predictor)
     try:
-        origin = Origin(**{f.name: record[f.name] for f in fields(Origin)})
+        origin = Origin(**{f.name: record[f.name] for f in fields(Origin) if f.name in record})
     except (KeyError, TypeError) as error:
         raise InputError(f"predictor file {path}: its origin is damaged: {error}") from None
     if origin.space:
@@ -237,13 +252,24 @@ def predict(trained: Trained, networks: Sequence[Graph | str], coverage: float =
     """networks: graphs, and architectures as text. Raises InputError for what the predictor cannot take."""
     found = []
     for network in networks:
-        subject = [network if isinstance(network, Graph) else _of_text(trained, network)]
+        subject = _subject(trained, network)
         (ms,) = trained.predictor.predict(subject)
         (low,), (high,) = trained.predictor.predict_interval(subject, coverage)
         outside = trained.origin is not None and not trained.origin.least_ms <= ms <= trained.origin.most_ms
         name = network.name if isinstance(network, Graph) else network
         found.append(Prediction(name, float(ms), float(low), float(high), outside))
     return found
+
+
+def _subject(trained: Trained, network: Graph | str) -> Any:
+    """[1], a sequence: the network as the predictor takes it, with its instructions where it learned from those."""
+    given = network if isinstance(network, Graph) else _of_text(trained, network)
+    origin = trained.origin
+    if origin is None or origin.counted_on is None:
+        return [given]
+    graph = given if isinstance(given, Graph) else VariedSpace(origin.space, origin.variant).graph(given)
+    counts = count_instructions(graph, Device.from_record(origin.counted_on), origin.counted_variant)
+    return np.hstack([trained.predictor.encode([graph]), counts[None]])
 
 
 def _of_text(trained: Trained, text: str) -> Arch | Graph:

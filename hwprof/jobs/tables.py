@@ -15,7 +15,7 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.measuring import Options, profile_many
+from hwprof.jobs.measuring import Options, profile_many, require_times
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
@@ -166,6 +166,7 @@ def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
 
 def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
     """In the order of the graphs; two of one digest are measured once. Raises the error of the first that failed."""
+    require_times(bench.device)
     found: dict[str, Measurement] = {}
     for outcome in profile_many(graphs, bench.device, bench.store, bench.options):
         if outcome.measurement is None:

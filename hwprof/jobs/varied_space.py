@@ -12,12 +12,14 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.spaces import NotatedSpace, checked
 from hwprof.variants.factorize import factorize
+from hwprof.variants.fold import cut, folded
 from hwprof.variants.half import half
 from hwprof.variants.prune import prune_channels
 from hwprof.variants.quantize import quantize
 
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_EXAMPLES = "int8, int8:s8s8, fp16, prune:0.5, lowrank:0.25"
+_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded}
+_EXAMPLES = "int8, int8:s8s8, fp16, cut, folded, prune:0.5, lowrank:0.25"
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 
@@ -33,7 +35,7 @@ class VariedSpace:
         self.variant = variant
         self.space: SearchSpace = plugins.load("space", name)
         self.choices: Sequence[int] = self.space.choices
-        self._change = _change(variant)
+        self._change = change(variant)
 
     def graph(self, arch: Arch) -> Graph:
         """Named after the architecture. Raises InputError outside of the space."""
@@ -51,15 +53,16 @@ class VariedSpace:
         )
 
 
-def _change(variant: str) -> Callable[[Graph], Graph]:
+def change(variant: str) -> Callable[[Graph], Graph]:
+    """What makes the variant of a graph. Raises InputError for an unknown one."""
     name, _, argument = variant.partition(":")
     if not variant:
         return lambda graph: graph
     if name == "int8" and (argument or "u8s8") in _INT8_TYPES:
         activation, weight = _INT8_TYPES[argument or "u8s8"]
         return partial(quantize, activation=activation, weight=weight)
-    if variant == "fp16":
-        return half
+    if variant in _PLAIN:
+        return _PLAIN[variant]
     if name in ("prune", "lowrank") and argument:
         share = _share(variant, argument)
         return partial(prune_channels, keep=share) if name == "prune" else partial(factorize, rank=share)

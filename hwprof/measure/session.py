@@ -189,7 +189,7 @@ class Session:
 
 def _longest_ns(group: Group) -> float | None:
     """Latency of the group's longest network in its first process, by which all its anchors are chosen."""
-    if not group.rounds:
+    if not group.rounds or not all(ps[0].blocks for ps in group.processes):
         return None
     return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in group.processes)
 

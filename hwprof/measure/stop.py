@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwprof import metrics
+from hwprof import instructions, metrics
 from hwprof.measure.steady import Warmup
 from hwprof.measurement import Process, ProtocolSettings, Status
 
+# Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
+COUNT_PROCESSES = 2
+COUNT_TOLERANCE = 0.001
+_CALL_INSTRUCTIONS = 2000  # by which the calls around an inference differ, however small it is
 _RESAMPLES = 500  # enough to steer by; the final interval takes more
 
 
@@ -28,10 +32,22 @@ def block_medians_ms(process: Process) -> np.ndarray:
 
 
 def is_precise(processes: Sequence[Process], settings: ProtocolSettings) -> bool:
-    """Whether this round and the one before it both reached the target: one narrow interval may be luck."""
+    """Whether this round and the one before it both reached the target: one narrow interval may be luck. Counted
+    instructions need two processes that agree."""
+    if any(p.instructions for p in processes):
+        return counts_agree(processes)
     if len(processes) < settings.min_processes:
         return False
     return half_width(processes) <= settings.target and half_width(processes[:-1]) <= settings.target
+
+
+def counts_agree(processes: Sequence[Process]) -> bool:
+    """Whether enough processes counted, and their totals differ by no more than `COUNT_TOLERANCE` or one call."""
+    counted = [instructions.median(p.instructions) for p in processes if p.instructions]
+    if len(counted) < COUNT_PROCESSES:
+        return False
+    fewest = min(sum(counts.values()) for counts in counted)
+    return instructions.spread(counted) <= max(COUNT_TOLERANCE, _CALL_INSTRUCTIONS / fewest)
 
 
 def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: float, settings: ProtocolSettings) -> int:

@@ -3,7 +3,8 @@ process on what they leave over. It needs tens of measurements, and takes any `G
 
 What the runtime executes (dead branches too, live operators, fused kernels, ...) is a hypothesis; the
 evidence of the measurements weighs all of them (`hwprof.predictors.shares`), and the predictions are their
-average on a logarithmic scale.
+average on a logarithmic scale. Where the instructions that an emulated core of the device's kind executes are
+known, they are one hypothesis more: each class of them costs some time on the real core.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import EARLY, PATH, QUANTITIES, TOTALS, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.instructions import CLASSES
 from hwprof.interfaces import SearchSpace
 from hwprof.predictors import shares
 from hwprof.predictors.base import (
@@ -36,6 +38,10 @@ _PRIOR = {"every": 0.5}
 # The fewest samples from which a process on the residual is tried.
 PROCESS_FROM = 16
 
+_PHYSICAL = len(HYPOTHESES) * len(QUANTITIES)  # columns
+INSTRUCTIONS = "instructions"  # the hypothesis, where they were counted
+_PRIOR_OF_COUNTS = 0.5
+
 _KINDS = [i for i, name in enumerate(QUANTITIES) if name not in {*TOTALS, *EARLY, *PATH}]
 _TOTALS, _EARLY, _PATH = ([QUANTITIES.index(name) for name in names] for names in (TOTALS, EARLY, PATH))
 
@@ -43,7 +49,8 @@ _TOTALS, _EARLY, _PATH = ([QUANTITIES.index(name) for name in names] for names i
 class PhysicalPredictor(LatencyPredictor):
     """X: graphs; or architectures of `space`; or rows of `PhysicalEncoder`, encoded once for many calls.
 
-    hypotheses: which executions of a graph are considered. process: "auto" corrects the linear model by a
+    counted: each row ends with the instructions of the network, by class in the order of `CLASSES`; then X must be
+    rows. hypotheses: which executions of a graph are considered. process: "auto" corrects the linear model by a
     Gaussian process where that has the smaller leave-one-out error; "never" does not.
     """
 
@@ -53,17 +60,19 @@ class PhysicalPredictor(LatencyPredictor):
         hypotheses: Sequence[str] = HYPOTHESES,
         process: str = "auto",
         seed: int = 0,
+        counted: bool = False,
     ) -> None:
         self.space = space
         self.hypotheses = hypotheses
         self.process = process
         self.seed = seed
+        self.counted = counted
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
         """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
         self._check_parameters()
         latencies_ms = checked_latencies(X, y)
-        encoded = self.encode(X)
+        encoded = self._complete(X)
         self.least_ms_ = float(latencies_ms.min()) / 10
         self.terms_ = shares.mixture(candidates(encoded, self.hypotheses), latencies_ms)
         residuals = self._left_out_residuals(encoded, latencies_ms)
@@ -79,16 +88,17 @@ class PhysicalPredictor(LatencyPredictor):
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
-        encoded = self.encode(X)
+        encoded = self._complete(X)
         log_ms = self._log_average(self.terms_, encoded)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
         return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """[n, n_hypotheses * n_quantities]. Raises InputError for what is neither graph, architecture nor row."""
+        """[n, n_hypotheses * n_quantities] of graphs and architectures; rows as they are. Raises InputError for
+        anything else."""
         if is_encoded(X):
-            return checked_rows(np.asarray(X), len(HYPOTHESES) * len(QUANTITIES))
+            return checked_rows(np.asarray(X), _PHYSICAL + (len(CLASSES) if self.counted else 0))
         if len(X) and not isinstance(X[0], Graph):
             if self.space is None:
                 raise InputError(f"{X[0]!r:.60} is no graph; to predict architectures give the predictor their space")
@@ -99,7 +109,8 @@ class PhysicalPredictor(LatencyPredictor):
     def hypothesis_(self) -> str:
         """The execution of the graph that the measurements speak for most."""
         self.require_fitted()
-        weights = {h: sum(t.weight for t in self.terms_ if t.candidate == h) for h in self.hypotheses}
+        considered = (*self.hypotheses, INSTRUCTIONS)
+        weights = {h: sum(t.weight for t in self.terms_ if t.candidate == h) for h in considered}
         return max(weights, key=weights.__getitem__)
 
     def state(self) -> State:
@@ -118,6 +129,16 @@ class PhysicalPredictor(LatencyPredictor):
         self.errors_ = state.arrays["errors"]
         self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
         return self
+
+    def _complete(self, X: Sequence[Any]) -> np.ndarray:
+        """[n, n_columns] as it was learned from. Raises InputError where the instructions are missing."""
+        encoded = self.encode(X)
+        if self.counted and encoded.shape[1] == _PHYSICAL:
+            raise InputError(
+                "this predictor learned from counted instructions: give rows that end with them (hwprof predict "
+                "counts them itself)"
+            )
+        return encoded
 
     def _log_average(self, terms: Sequence[shares.Term], encoded: np.ndarray) -> np.ndarray:
         return shares.log_average(terms, candidates(encoded, self.hypotheses), self.least_ms_)
@@ -152,13 +173,26 @@ def require_columns(settings: Settings) -> None:
 
 
 def candidates(encoded: np.ndarray, hypotheses: Sequence[str]) -> dict[str, shares.Candidate]:
-    """What each hypothesis says the latency is a sum of, and how likely it is before any measurement."""
-    return {
+    """What each hypothesis says the latency is a sum of, and how likely it is before any measurement.
+
+    encoded: [n, n_hypotheses * n_quantities], or with n_classes columns of counted instructions behind."""
+    physical, instructions = encoded[:, :_PHYSICAL], encoded[:, _PHYSICAL:]
+    scale = 1 - _PRIOR_OF_COUNTS if instructions.shape[1] else 1
+    found = {
         hypothesis: shares.Candidate(
-            _quantities(encoded, hypothesis), _free(hypothesis), _prior(hypothesis, hypotheses)
+            _quantities(physical, hypothesis), _free(hypothesis), scale * _prior(hypothesis, hypotheses)
         )
         for hypothesis in hypotheses
     }
+    if instructions.shape[1]:
+        found[INSTRUCTIONS] = _candidate_of_counts(instructions)
+    return found
+
+
+def _candidate_of_counts(instructions: np.ndarray) -> shares.Candidate:
+    """All instructions cost the same, as far as the measurements do not tell the classes apart."""
+    quantities = np.hstack([instructions.sum(axis=1, keepdims=True), instructions])
+    return shares.Candidate(quantities, np.arange(quantities.shape[1]) == 0, _PRIOR_OF_COUNTS)
 
 
 def _prior(hypothesis: str, considered: Sequence[str]) -> float:

@@ -45,6 +45,8 @@ def comparison_markdown(comparison: Comparison, graphs: Mapping[str, Graph], pea
 
 def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[str]:
     parts = [_escaped(verdict.context(m)), _facts(tables.facts(m, graph))]
+    if m.is_counted and m.processes:
+        parts.append(_table(tables.classes(m)))
     breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
     if breakdown:
         inflation = quantity.significant(breakdown.inflation)

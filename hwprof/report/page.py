@@ -127,8 +127,7 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, a
         title,
         element("p", verdict.context(m), class_="context"),
         element("dl", *(_fact(f) for f in tables.facts(m, graph)), class_="facts"),
-        _latency_figures(m),
-        _operators(m, graph, peaks),
+        *([_counted(m)] if m.is_counted else [_latency_figures(m), _operators(m, graph, peaks)]),
         element("h3", "Settings and environment"),
         _folded(tables.processes(m)),
         _folded(tables.settings(m)),
@@ -141,6 +140,10 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, a
 def _fact(fact: Fact) -> Markup:
     note = element("dd", fact.note, class_="note") if fact.note else None
     return element("div", element("dt", fact.name), element("dd", fact.words, class_="value"), note)
+
+
+def _counted(m: Measurement) -> Markup | None:
+    return element("div", _table(tables.classes(m)), class_="figure") if m.processes else None
 
 
 def _latency_figures(m: Measurement) -> Markup:

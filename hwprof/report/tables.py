@@ -12,8 +12,9 @@ import numpy as np
 from hwprof import cost
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.instructions import CLASSES
 from hwprof.measurement import Evidence, Measurement, Process
-from hwprof.report import quantity
+from hwprof.report import counted, quantity
 from hwprof.report.operators import Breakdown, Kernel
 from hwprof.report.verdict import normalized, rejected_causes, statistics
 
@@ -47,6 +48,8 @@ class Fact:
 
 def facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
     """The figures that matter, unknown ones included as such."""
+    if m.is_counted and m.processes:
+        return (*_counted_facts(m), *_cost_facts(m, graph))
     return (*_latency_facts(m), *_cost_facts(m, graph), *_resource_facts(m))
 
 
@@ -91,8 +94,19 @@ def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
     return Table("Where the difference lies", columns, tuple(rows))
 
 
+def classes(m: Measurement) -> Table:
+    """A row per class of counted instructions."""
+    rows = tuple(
+        (Cell(name), Cell(quantity.count(amount), amount), _share(share), Cell(description))
+        for name, amount, share, description in counted.rows(m)
+    )
+    return Table("Instructions of one inference, emulated", ("class", counted.UNIT, "share", "what"), rows)
+
+
 def processes(m: Measurement) -> Table:
     """A row per worker process."""
+    if m.is_counted:
+        return _counted_processes(m)
     columns = ("process", "median", "blocks counted", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
     return Table("Processes", columns, tuple(_process_row(i, p) for i, p in enumerate(m.processes)))
 
@@ -147,6 +161,21 @@ def total_cost(graph: Graph | None) -> tuple[cost.GraphCost | None, str]:
         return cost.of(graph), ""
     except InputError as error:
         return None, str(error)
+
+
+def _counted_facts(m: Measurement) -> tuple[Fact, ...]:
+    return (
+        Fact(counted.UNIT, quantity.count(counted.total(m)), f"of one inference, emulated; {counted.agreement(m)}"),
+        Fact("kernels", counted.kernels(m)),
+    )
+
+
+def _counted_processes(m: Measurement) -> Table:
+    rows = tuple(
+        (_integer(i + 1), *(Cell(f"{amount:.0f}", amount) for amount in (sum(c.values()), *c.values())), Cell(started))
+        for i, (started, c) in enumerate(counted.process_totals(m))
+    )
+    return Table("Processes", ("process", counted.UNIT, *CLASSES, "recorded"), rows)
 
 
 def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
@@ -207,11 +236,13 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
     status = str(m.status) if m.evidence is Evidence.MEASURED else f"{m.status}, {m.evidence}"
     macs = Cell(quantity.count(total.macs), total.macs) if total else Cell(quantity.UNKNOWN)
     latencies = [Cell(quantity.UNKNOWN)] * 4
+    if m.is_counted and m.processes:
+        latencies[0] = Cell(counted.words(counted.total(m)), counted.total(m))
     if s:
         median, interval = quantity.estimate(s.median, s.low, s.high)
         latencies = [Cell(median, s.median), Cell(interval or "none", s.low), _time(s.p90), _time(s.p99)]
-    cold = _time(m.cold_start_ms) if m.processes else Cell(quantity.UNKNOWN)
-    memory = Cell(quantity.count(m.peak_memory_bytes, "B"), m.peak_memory_bytes)
+    cold = _time(m.cold_start_ms) if m.processes and not m.is_counted else Cell(quantity.UNKNOWN)
+    memory = Cell(quantity.count(m.peak_memory_bytes or None, "B"), m.peak_memory_bytes)
     return Cell(m.model), Cell(m.device.name), *latencies, cold, macs, memory, Cell(status)
 
 

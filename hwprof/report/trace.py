@@ -24,6 +24,8 @@ def render_trace(measurements: Sequence[Measurement], graphs: Mapping[str, Graph
     """A JSON object with `traceEvents`. `graphs` are looked up by digest, to tell the work of each kernel."""
     events: list[Event] = []
     for i, m in enumerate(measurements):
+        if m.is_counted:
+            continue  # a trace shows times, and there are none
         events += _inference(m, (graphs or {}).get(m.digest), 2 * i + 1)
         events += _session(m, 2 * i + 2)
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"source": "hwprof"}})

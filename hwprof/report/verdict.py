@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from hwprof.errors import InputError
 from hwprof.measurement import Comparison, Evidence, LatencyStatistics, Measurement, Status
-from hwprof.report import quantity
+from hwprof.report import counted, quantity
 
 
 class Tone(StrEnum):
@@ -35,12 +35,13 @@ _VERBS = {
     Evidence.MEASURED: "takes",
     Evidence.REPLAYED: "took, in the samples that were played back,",
     Evidence.ANALYTIC: "is calculated to take",
-    Evidence.EMULATED: "takes, on an emulator,",
+    Evidence.SIMULATED: "takes, computed by a stand-in,",
 }
 _NOT_MEASURED = {
     Evidence.REPLAYED: "Replayed: stored samples were played back; nothing was run for this report.",
     Evidence.ANALYTIC: "Analytic: calculated from the device's stated peaks; nothing was measured.",
-    Evidence.EMULATED: "Emulated: the time of an emulator, not of the device that it stands for.",
+    Evidence.SIMULATED: "Simulated: a stand-in computed the same; its times say nothing about a device.",
+    Evidence.EMULATED: "Emulated: instructions that the core would execute; no time, and nothing ran on the device.",
 }
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
@@ -67,6 +68,8 @@ def of_profile(m: Measurement) -> Verdict:
     """The latency of one network on one device."""
     s = statistics(m)
     doubts = (*not_measured(m), *_status_doubt(m, s), *warnings(m))
+    if m.is_counted and m.processes:
+        return Verdict(Tone.CAUTION, counted.headline(m), counted.support(m), (counted.kernels(m), *doubts))
     if s is None or m.status is Status.INVALID:
         return Verdict(Tone.BAD, f"{m.model} has no valid latency on {m.device.name}", str(m.status), doubts)
     median, interval = quantity.estimate(s.median, s.low, s.high)
@@ -90,12 +93,21 @@ def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
         dict.fromkeys(d for m in measurements for d in (*not_measured(m), *m.build_warnings))
     )
     support = _statuses(measurements)
+    if not timed and any(m.is_counted for m in measurements):
+        return _of_counted(what, measurements, support, doubts)
     if not timed:
         return Verdict(Tone.BAD, f"{what}: no valid latency", support, doubts)
     (fastest, first), (slowest, last) = timed[0], timed[-1]
     worst = max((of_profile(m).tone for m in measurements), key=list(Tone).index)
     range_ = f"from {quantity.time(fastest)} ({first}) to {quantity.time(slowest)} ({last})"
     return Verdict(worst, f"{what}: {range_}", support, doubts)
+
+
+def _of_counted(what: str, measurements: Sequence[Measurement], support: str, doubts: tuple[str, ...]) -> Verdict:
+    totals = sorted((counted.total(m), m.model) for m in measurements if m.is_counted and m.processes)
+    (fewest, first), (most, last) = totals[0], totals[-1]
+    range_ = f"from {counted.words(fewest)} ({first}) to {counted.words(most)} ({last})"
+    return Verdict(Tone.CAUTION, f"{what}: {range_}", support, doubts)
 
 
 def of_comparison(c: Comparison) -> Verdict:
@@ -146,7 +158,8 @@ def context(m: Measurement) -> str:
     runtime = " ".join([d.backend, *([m.versions[d.backend]] if d.backend in m.versions else [])])
     threads = quantity.plural(d.threads, "thread") if d.threads else "all cores"
     hardware = m.environment.get("hardware")
-    machine = str(hardware.get("cpu", "")) if isinstance(hardware, Mapping) else ""
+    # An emulated core executes the same instructions on whatever machine.
+    machine = str(hardware.get("cpu", "")) if isinstance(hardware, Mapping) and not m.is_counted else ""
     return ", ".join(x for x in (runtime, threads, d.precision, f"batch {d.batch}", machine or d.description) if x)
 
 
@@ -168,6 +181,8 @@ def warnings(m: Measurement) -> tuple[str, ...]:
 
 def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...]:
     """One sentence on why the measurement did not converge, else nothing."""
+    if m.is_counted and m.status is Status.BUDGET:
+        return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
         return (f"Not converged: the budget ended first; {_reached(m, s)}.",)
     if m.status is Status.UNSTABLE:

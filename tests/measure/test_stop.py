@@ -5,7 +5,7 @@ import pytest
 
 from hwprof.measure import stop
 from hwprof.measurement import Block, ProtocolSettings, Status
-from tests.samples import make_process
+from tests.samples import counted_process, counts, make_process
 
 SETTINGS = ProtocolSettings()
 
@@ -64,3 +64,15 @@ def test_a_fifth_of_disturbed_blocks_is_too_many():
     for count, expected in ((2, Status.CONVERGED), (3, Status.UNSTABLE)):
         blocks = (disturbed,) * count + (calm,) * (10 - count)
         assert stop.status([make_process(i, [], blocks=blocks) for i in range(5)], SETTINGS) is expected
+
+
+def test_two_counted_processes_that_agree_are_enough():
+    agreeing = [counted_process(i, counts(10_000_000 + 9_000 * i)) for i in range(2)]
+    assert not stop.is_precise(agreeing[:1], ProtocolSettings())
+    assert stop.is_precise(agreeing, ProtocolSettings())
+    assert stop.status(agreeing, ProtocolSettings()) is Status.CONVERGED
+
+
+def test_counted_processes_that_differ_are_not():
+    differing = [counted_process(i, counts(10_000_000 + 11_000 * i)) for i in range(2)]
+    assert stop.status(differing, ProtocolSettings()) is Status.BUDGET

@@ -73,7 +73,7 @@ def test_every_figure_has_words_for_those_who_do_not_see_it(page):
     assert all('role="img"' in i and re.search(r'aria-label="[^"]{20,}"', i) for i in images)
 
 
-@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.EMULATED, Evidence.REPLAYED])
+@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.REPLAYED])
 def test_a_page_of_times_that_were_not_measured_says_so(measurement, graphs, evidence):
     page = render_profile([measurement(evidence=evidence)], graphs, None, "x")
     assert 'class="verdict caution"' in page

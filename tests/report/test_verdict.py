@@ -52,7 +52,7 @@ def test_without_a_block_that_counts_there_is_no_latency(measurement):
     assert found.headline == "small has no valid latency on cpu-1t"
 
 
-@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.EMULATED, Evidence.REPLAYED])
+@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.REPLAYED])
 def test_a_time_that_was_not_measured_is_never_good(measurement, evidence):
     found = verdict.of_profile(measurement(evidence=evidence))
     assert found.tone is Tone.CAUTION

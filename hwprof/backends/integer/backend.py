@@ -96,7 +96,7 @@ class IntegerBackend:
 class ReferenceBackend:
     """The same numbers by NumPy. Its times say nothing about a device."""
 
-    evidence = Evidence.EMULATED
+    evidence = Evidence.SIMULATED
 
     def versions(self) -> Mapping[str, str]:
         return {"hwprof-integer": hwprof.__version__, "numpy": np.__version__}

@@ -1,0 +1,107 @@
+"""The program that runs under emulation: opens models with ONNX Runtime and marks where each inference begins and ends.
+
+It knows nothing of hwprof: the emulated root holds NumPy and ONNX Runtime only. Each line on standard input,
+{"model": FILE, "inputs": FILE, "level": ..., "dimensions": {...}, "socket": PATH}, is served by a fork of the process
+that has loaded the runtime. So every model finds the same state.
+
+    python guest.py MARKER
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+_LEVELS = {
+    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def session_of(model: str, level: str, dimensions: dict[str, int]) -> onnxruntime.InferenceSession:
+    """As hwprof's backend for ONNX Runtime makes it, with one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = _LEVELS[level]
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, size in dimensions.items():
+        options.add_free_dimension_override_by_name(name, size)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def serve(request: dict[str, Any], marker: int) -> None:
+    """Answers {"count": n} with the counts before and after each of n inferences and of none, as the plugin writes
+    them, and {"save": FILE} with the outputs in that file; a line of JSON ends each answer."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(request["socket"])
+        try:
+            session = session_of(request["model"], request["level"], request["dimensions"])
+            binding = session.io_binding()
+            bound = {k: onnxruntime.OrtValue.ortvalue_from_numpy(v) for k, v in np.load(request["inputs"]).items()}
+            for name, value in bound.items():
+                binding.bind_ortvalue_input(name, value)
+            for output in session.get_outputs():
+                binding.bind_output(output.name, "cpu")
+            answer(connection, {"open": True})
+            for line in connection.makefile(encoding="utf-8"):
+                obey(json.loads(line), session, binding, connection, marker)
+        except Exception as error:  # noqa: BLE001 -- whatever a runtime throws is one line
+            answer(connection, {"error": str(error)})
+
+
+def obey(
+    command: dict[str, Any],
+    session: onnxruntime.InferenceSession,
+    binding: onnxruntime.IOBinding,
+    connection: socket.socket,
+    marker: int,
+) -> None:
+    """One command."""
+    mark, fd = ctypes.CDLL(None).prctl, connection.fileno()
+    if "save" in command:
+        session.run_with_iobinding(binding)
+        names = [output.name for output in session.get_outputs()]
+        np.savez(command["save"], **dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)))
+    if "count" in command:
+        for _ in range(command["count"]):
+            mark(marker, fd)
+            session.run_with_iobinding(binding)
+            mark(marker, fd)
+        mark(marker, fd)
+        mark(marker, fd)
+    answer(connection, {"done": True})
+
+
+def answer(connection: socket.socket, record: dict[str, object]) -> None:
+    """One line; unbuffered, for the plugin writes to the same connection."""
+    connection.sendall((json.dumps(record) + "\n").encode())
+
+
+def main() -> None:
+    """Serves every line until standard input ends."""
+    gc.disable()  # or it would run in one inference and not in another
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+    for line in sys.stdin:
+        if os.fork() == 0:
+            try:
+                serve(json.loads(line), int(sys.argv[1]))
+            finally:
+                os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

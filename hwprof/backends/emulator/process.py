@@ -1,0 +1,187 @@
+"""A process of qemu that runs ONNX Runtime for one ARM core, and the models that are open in it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from hwprof.backends import onnx_file
+from hwprof.backends.emulator import location
+from hwprof.backends.emulator.cores import Core
+from hwprof.backends.emulator.instruction_classes import table
+from hwprof.errors import DeviceLostError, InputError
+from hwprof.instructions import CLASSES, Counts
+
+_GUEST = Path(__file__).parent / "guest.py"
+_MARKER = 0x68775066  # no option of prctl has this number
+_MOST_SECONDS_TO_START = 300  # 3 on an idle machine
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the guest opens: an .onnx file, its inputs (.npz), how far it is optimized, sizes of named dimensions."""
+
+    file: Path
+    inputs: Path
+    level: str
+    dimensions: Mapping[str, int]
+
+
+class OpenModel:
+    """A model that is open in a process of its own; see `Guest.open`."""
+
+    def __init__(self, guest: Guest, name: str, connection: socket.socket) -> None:
+        self._guest, self._name, self._connection = guest, name, connection
+        self._answers = connection.makefile(encoding="utf-8")
+        self._answered()
+
+    def count(self, n: int) -> list[Counts]:
+        """The instructions of each of n inferences, without those of the marks around it. Raises as `open` does."""
+        lines = self._ask({"count": n})
+        stamps = np.array([[int(number) for number in line.split()] for line in lines])
+        differences = np.diff(stamps, axis=0)[::2]  # of n inferences, then of none
+        return [dict(zip(CLASSES, row.tolist(), strict=True)) for row in differences[:n] - differences[n]]
+
+    def outputs(self) -> Mapping[str, np.ndarray]:
+        """The outputs of one inference, by name. Raises as `open` does."""
+        with tempfile.TemporaryDirectory(prefix="hwprof-emulator-") as folder:
+            file = Path(folder, "outputs.npz")
+            self._ask({"save": str(file)})
+            with np.load(file) as arrays:
+                return dict(arrays)
+
+    def close(self) -> None:
+        self._answers.close()
+        self._connection.close()
+
+    def _ask(self, command: Mapping[str, Any]) -> list[str]:
+        try:
+            self._connection.sendall((json.dumps(command) + "\n").encode())
+        except OSError:
+            raise self._guest.lost(self._name) from None
+        return self._answered()
+
+    def _answered(self) -> list[str]:
+        """The lines that the plugin wrote before the guest's own."""
+        counts: list[str] = []
+        with suppress(ConnectionError):
+            for line in self._answers:
+                if not line.startswith("{"):
+                    counts.append(line)
+                    continue
+                if reason := json.loads(line).get("error"):
+                    raise InputError(f"onnxruntime cannot run {self._name!r}: {onnx_file.plain_error(reason)}")
+                return counts
+        raise self._guest.lost(self._name)
+
+
+class Guest:
+    """Started once per core: each model gets a fork of the state in which the runtime has just been loaded."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._folder = tempfile.TemporaryDirectory(prefix="hwprof-emulator-")
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 -- closed in close()
+        folder = Path(self._folder.name)
+        (folder / "classes").write_text(table(), encoding="ascii")
+        plugin = f"{location.qemu() / 'counting.so'},table={folder / 'classes'},marker={_MARKER}"
+        self._process = subprocess.Popen(
+            command(core, prefix(core, folder), [_GUEST, _MARKER], ["-plugin", plugin]),
+            stdin=subprocess.PIPE, stderr=self._errors, text=True, encoding="utf-8", env={},
+        )  # fmt: skip
+        self._end = weakref.finalize(self, _end, self._process, self._errors, self._folder)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        self._end()
+
+    @contextmanager
+    def open(self, name: str, model: Model) -> Iterator[OpenModel]:
+        """`name` is for errors. Raises InputError when the runtime refuses the model, DeviceLostError when its
+        process ends."""
+        path = Path(self._folder.name, "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            self._request(name, model, path)
+            connection = self._connected(name, listener)
+        path.unlink()
+        with closing(OpenModel(self, name, connection)) as opened:
+            yield opened
+
+    def lost(self, name: str) -> DeviceLostError:
+        """What the process said last."""
+        self._errors.seek(0)
+        last = self._errors.read().strip().splitlines()[-1:]
+        what = "qemu" if not self.is_running else "the process that ran it"
+        return DeviceLostError(f"{name!r} on {self._core.name}: {what} ended" + (f": {last[0]}" if last else ""))
+
+    def _request(self, name: str, model: Model, path: Path) -> None:
+        request = {
+            "model": str(model.file), "inputs": str(model.inputs), "level": model.level,
+            "dimensions": dict(model.dimensions), "socket": str(path),
+        }  # fmt: skip
+        assert self._process.stdin is not None  # it is a pipe
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self.lost(name) from None
+
+    def _connected(self, name: str, listener: socket.socket) -> socket.socket:
+        listener.settimeout(1)
+        for _ in range(_MOST_SECONDS_TO_START):
+            with suppress(TimeoutError):
+                connection = listener.accept()[0]
+                connection.settimeout(None)
+                return connection
+            if not self.is_running:
+                break
+        raise self.lost(name)
+
+
+def command(core: Core, prefix_: Path, program: Sequence[object], options: Sequence[str] = ()) -> list[str]:
+    """The command line that runs a Python program of the emulated root on the core."""
+    root = location.root()
+    environment = {
+        "PYTHONHOME": root / "usr",
+        "PYTHONPATH": root / "packages",
+        "PYTHONHASHSEED": 0,
+        "PYTHONDONTWRITEBYTECODE": 1,
+        "ORT_DISABLE_TELEMETRY": 1,
+        "OMP_NUM_THREADS": 1,
+    }
+    variables = [word for name, value in environment.items() for word in ("-E", f"{name}={value}")]
+    python = [root / "usr" / "bin" / "python3.11", "-S", *program]
+    emulator = [location.qemu() / "qemu-aarch64", "-cpu", core.name, "-L", prefix_]
+    return [str(word) for word in (*emulator, *options, *variables, *python)]
+
+
+def prefix(core: Core, folder: Path) -> Path:
+    """A view of the emulated root in `folder` whose /proc/cpuinfo is the core's."""
+    for entry in location.root().iterdir():
+        (folder / entry.name).symlink_to(entry)
+    (folder / "proc").mkdir()
+    (folder / "proc" / "cpuinfo").write_text(core.cpuinfo(), encoding="ascii")
+    return folder
+
+
+def _end(process: subprocess.Popen[str], errors: IO[str], folder: tempfile.TemporaryDirectory[str]) -> None:
+    """A model that is still open ends when its connection does."""
+    process.kill()
+    process.communicate()
+    errors.close()
+    folder.cleanup()

@@ -1,0 +1,56 @@
+"""What the backends that hand ONNX Runtime a file share: which file to run, and its errors in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from hwprof import onnx_io
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+
+_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
+
+
+def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
+    """The file to run and the sizes of its named dynamic dimensions.
+
+    The file is the graph's source where it lies, or one in `folder` for weights too large to hand over in memory.
+    None for the rest, among them sources with dynamic dimensions that have no name to set them by.
+    """
+    is_large = graph.weight_bytes > _PROTOBUF_LIMIT_BYTES
+    if graph.source:
+        inputs = read(Path(graph.source)).graph.input
+        is_named = all(d.WhichOneof("value") for i in inputs for d in i.type.tensor_type.shape.dim)
+        return (Path(graph.source), _dimensions(inputs, graph)) if is_named or is_large else (None, {})
+    if is_large:
+        onnx_io.save(graph, folder / "model.onnx")
+        return folder / "model.onnx", {}
+    return None, {}
+
+
+def read(file: Path) -> onnx.ModelProto:
+    """The model without the weights that lie in other files. Raises InputError."""
+    try:
+        return onnx.load(file, load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise InputError(f"cannot read the model {str(file)!r}: {error}") from None
+
+
+def plain_error(text: str) -> str:
+    """The runtime's error without its code and what follows the first line."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip().partition("\n")[0]
+
+
+def _dimensions(inputs: Iterable[onnx.ValueInfoProto], graph: Graph) -> dict[str, int]:
+    shapes = {t.name: t.shape for t in graph.inputs}
+    return {
+        dimension.dim_param: size
+        for tensor in inputs
+        for dimension, size in zip(tensor.type.tensor_type.shape.dim, shapes.get(tensor.name, ()), strict=False)
+        if dimension.dim_param
+    }
