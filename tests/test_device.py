@@ -95,3 +95,11 @@ def test_the_names_on_the_search_path_are_listed_once(tmp_path, monkeypatch):
     names = devices.available()
     assert names == sorted(set(names))
     assert {"cpu-1t", "zz"} <= set(names)
+
+
+def test_an_address_is_for_workers_and_in_nothing_that_is_kept():
+    device = Device("d", "b")
+    remote = replace(device, remote="10.0.0.7:9190")
+    assert remote.digest == device.digest
+    assert "10.0.0.7" not in str(remote.to_record())
+    assert Device.from_record(remote.to_record(with_address=True)) == remote

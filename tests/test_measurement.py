@@ -119,6 +119,14 @@ def test_a_foreign_record_is_refused():
         Measurement.from_record({"model": "m"})
 
 
+def test_builds_and_what_is_to_be_known_of_them_are_told_once():
+    built = [make_process(i, [1e6], build=f"build {i % 2}", warnings=("untuned",)) for i in range(3)]
+    m = make_measurement([*built, make_process(3, [1e6], warnings=("not of a build",))])
+    assert m.builds == ("build 0", "build 1")
+    assert m.build_warnings == ("untuned",)
+    assert Measurement.from_record(json.loads(json.dumps(m.to_record()))) == m
+
+
 def test_energy_is_unknown_where_no_process_counted_any():
     assert make_measurement([make_process(0, [1e6])]).energy_mj is None
     assert make_measurement([make_process(0, [1e6], energy_mj=2.5)]).energy_mj == 2.5

@@ -60,3 +60,8 @@ def test_the_quota_of_version_1_control_groups_is_read(tmp_path: Path):
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path):
     assert cores.quota_cpus(tmp_path) == math.inf
+
+
+def test_the_cores_of_a_remote_device_are_not_looked_for_here():
+    remote = Device("board", "tvm", threads=4096, cores="big", remote="127.0.0.1:9190")
+    assert cores.choose(remote) == tuple(cores.usable())

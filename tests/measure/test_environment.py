@@ -49,3 +49,10 @@ def test_every_check_has_a_name_and_a_finding():
 
 def test_available_memory_is_plausible():
     assert 2**26 < environment.available_memory_bytes() < 2**45
+
+
+def test_of_a_remote_device_the_hardware_is_told_and_its_clock_is_not_seen():
+    remote = Device("board", "tvm", threads=4096, remote="127.0.0.1:9190")
+    seen = environment.snapshot(remote, {"cpu": "cortex-a72"})
+    assert seen["hardware"] == {"cpu": "cortex-a72"}
+    assert [c["name"] for c in seen["checks"]] == ["machine", "memory"]

@@ -106,6 +106,14 @@ def test_a_comparison_with_a_calculated_side_says_so_in_its_headline(comparison)
     assert found.headline.endswith("(analytic, not measured)")
 
 
+def test_what_must_be_known_of_a_build_stands_by_every_verdict(measurement, comparison):
+    m = measurement()
+    built = replace(m, processes=tuple(replace(p, build="b", warnings=("untuned",)) for p in m.processes))
+    c = replace(comparison(), b=built)
+    for found in (verdict.of_profile(built), verdict.of_profiles([m, built]), verdict.of_comparison(c)):
+        assert "untuned" in found.doubts
+
+
 def test_sides_of_one_name_are_told_apart(comparison):
     c = replace(comparison, b=replace(comparison.b, model="fp32"))
     assert verdict.labels(c) == ("fp32 (A)", "fp32 (B)")
