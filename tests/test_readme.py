@@ -22,8 +22,8 @@ def test_the_table_of_devices_is_what_the_command_prints(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HWPROF_DEVICES", raising=False)
-    assert run(["devices", "--format", "md"]) == 0
-    table = TEXT.split("<!-- hwprof devices --format md -->\n")[1].split("<!-- end -->")[0]
+    assert run(["devices", "--by", "backend", "--format", "md"]) == 0
+    table = TEXT.split("<!-- hwprof devices --by backend --format md -->\n")[1].split("<!-- end -->")[0]
     assert table == capsys.readouterr().out
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import typer
+
 from hwprof.cli import options
 from hwprof.cli.options import Format
 
 
-def devices(format: options.FormatOption = Format.TABLE) -> None:  # noqa: A002 -- the option's name
+def devices(
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    by: Annotated[Literal["device", "backend"], typer.Option(help="One row for each.")] = "device",
+) -> None:
     """List what can be measured on.
 
     The shipped devices, those in ./devices and in $HWPROF_DEVICES.
@@ -27,4 +34,9 @@ def devices(format: options.FormatOption = Format.TABLE) -> None:  # noqa: A002 
                 "description": d.description,
             }
         )
-    output.write_rows(rows, format)
+    if by == "backend":
+        backends = sorted({str(row["backend"]) for row in rows})
+        named = {b: ", ".join(str(row["device"]) for row in rows if row["backend"] == b) for b in backends}
+        output.write_rows([{"backend": b, "devices": names} for b, names in named.items()], format)
+    else:
+        output.write_rows(rows, format)
