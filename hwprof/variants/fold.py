@@ -6,7 +6,7 @@ point (0 * inf is no zero) executes, and everything around it. `cut` stops compu
 becomes a constant, that is, a weight.
 
 2026-11-21, two of them. On cells of NAS-Bench-201 with dead edges the latencies of TensorFlow Lite on a Raspberry
-Pi 4 are those of `cut`: cells with a convolution of zeros are 1.5 to 4.4 times as slow as `folded` says.
+Pi 4 come closest to those of `cut`: cells with a convolution of zeros are 1.5 to 4.4 times as slow as `folded` says.
 """
 
 from __future__ import annotations

@@ -377,9 +377,8 @@ def summary(
         "Random cells of NAS-Bench-201 on the emulated Cortex-A72 against the latencies of a Raspberry Pi 4, which has "
         "that core. A cell's `none` is a multiplication by zero. Graph cut: what is multiplied by zero is not "
         "computed, what is computed from zeros is; folded: neither is; as built: both are. The Raspberry Pi's "
-        "latencies are those of graphs that were cut: nothing else explains the cells with dead edges. Isomorphic "
-        "cells agree with each other on the board at Spearman 0.974; no score can do much better. 95 % intervals by "
-        "bootstrap over the cells.",
+        "latencies come closest to those of graphs that were cut. Isomorphic cells agree with each other on the board "
+        "at Spearman 0.974; no score can do much better. 95 % intervals by bootstrap over the cells.",
         "",
         "| cells | score | n | Spearman's rho | Kendall's tau |",
         "|---|---|---|---|---|",
