@@ -192,7 +192,8 @@ def others(bench: Bench, model: str) -> None:
 def sweeps(bench: Bench, store: Store) -> None:
     """The data sets of the spaces, a step of networks at a time; each step rewrites the set."""
     for sweep in SWEEPS:
-        plan = collecting.Plan(sweep.space, bench.device(batch=sweep.batch), 0)
+        batch = min(sweep.batch, 4) if bench.quick else sweep.batch
+        plan = collecting.Plan(sweep.space, bench.device(batch=batch), 0)
         folder = bench.work / "latency_data" / plan.name
         wanted = 3 if bench.quick else sweep.n
         have = tried(folder)
