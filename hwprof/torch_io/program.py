@@ -11,12 +11,13 @@ the Python around them. A module that torch.export cannot trace is refused with 
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -239,11 +240,12 @@ def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the warnings and log lines of PyTorch's parts about one another."""
+    """Without the warnings and log lines of PyTorch's parts about one another, and the code that it prints where it
+    fails: the reason is in the exception."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
