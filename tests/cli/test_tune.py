@@ -87,7 +87,7 @@ def test_bad_input_is_one_line(folder: Path, capsys, arguments, status, reason):
 def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path, tiny_spaces, capsys):  # noqa: F811
     device = nodes.device
     (folder / "board.toml").write_text(BOARD.format(remote=device.remote, mcpu=device.option["mcpu"]))
-    command = ["collect", "--space", "space", "-n", "1", "--device", "board.toml", "--target", "50%", "--budget", "60"]
+    command = ["collect", "--space", "space", "-n", "1", "--device", "board.toml", "--target", "90%", "--budget", "60"]
 
     def stored() -> list[str]:
         with suppress(sqlite3.OperationalError), closing(sqlite3.connect("file:hwprof.db?mode=ro", uri=True)) as db:

@@ -106,8 +106,8 @@ def test_a_comparison_with_a_calculated_side_says_so_in_its_headline(comparison)
     assert found.headline.endswith("(analytic, not measured)")
 
 
-def test_what_must_be_known_of_a_build_stands_by_every_verdict(measurement, comparison):
-    m = measurement()
+def test_what_must_be_known_of_a_build_stands_by_every_verdict(comparison):
+    m = comparison.b
     built = replace(m, processes=tuple(replace(p, build="b", warnings=("untuned",)) for p in m.processes))
     c = replace(comparison, b=built)
     for found in (verdict.of_profile(built), verdict.of_profiles([m, built]), verdict.of_comparison(c)):

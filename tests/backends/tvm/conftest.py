@@ -38,7 +38,9 @@ class Nodes:
         )  # fmt: skip
         self.processes.append(node)
         assert node.stdout is not None
-        return int(node.stdout.readline())
+        port = node.stdout.readline()
+        assert port, f"{arguments} ended with status {node.wait()}"
+        return int(port)
 
     def start_server(self) -> None:
         self.start("server", "127.0.0.1", self.tracker, KEY)
