@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ def run(folder: Path) -> list[Row]:
             rows += _baselines(networks)
         if networks.name == "hat":
             device = next(iter(networks.latencies_ms))
-            rows.append(evaluate(networks, device, "xgboost", XGBoostPredictor, networks.archs, MANY, seeds=1))
+            make = partial(XGBoostPredictor, networks.space)
+            rows.append(evaluate(networks, device, "xgboost", make, networks.archs, MANY, seeds=1))
         if networks.name in ("nasbench201", "fbnet"):
             rows += _transferred(networks)
     return rows
