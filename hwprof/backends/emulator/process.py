@@ -8,10 +8,10 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -40,9 +40,8 @@ class Model:
 class OpenModel:
     """A model that is open in a process of its own; see `Guest.open`."""
 
-    def __init__(self, guest: Guest, name: str, connection: socket.socket) -> None:
-        self._guest, self._name, self._connection = guest, name, connection
-        self._answers = connection.makefile(encoding="utf-8")
+    def __init__(self, guest: Guest, name: str, connection: socket.socket, answers: TextIO) -> None:
+        self._guest, self._name, self._connection, self._answers = guest, name, connection, answers
         self._answered()
 
     def count(self, n: int) -> list[Counts]:
@@ -59,10 +58,6 @@ class OpenModel:
             self._ask({"save": str(file)})
             with np.load(file) as arrays:
                 return dict(arrays)
-
-    def close(self) -> None:
-        self._answers.close()
-        self._connection.close()
 
     def _ask(self, command: Mapping[str, Any]) -> list[str]:
         try:
@@ -119,8 +114,8 @@ class Guest:
             self._request(name, model, path)
             connection = self._connected(name, listener)
         path.unlink()
-        with closing(OpenModel(self, name, connection)) as opened:
-            yield opened
+        with connection, connection.makefile(encoding="utf-8") as answers:
+            yield OpenModel(self, name, connection, answers)
 
     def lost(self, name: str) -> DeviceLostError:
         """What the process said last."""
