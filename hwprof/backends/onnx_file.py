@@ -13,7 +13,7 @@ from hwprof import onnx_io
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 
-_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
+PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
 
 
 def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
@@ -22,7 +22,7 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
     The file is the graph's source where it lies, or one in `folder` for weights too large to hand over in memory.
     None for the rest, among them sources with dynamic dimensions that have no name to set them by.
     """
-    is_large = graph.weight_bytes > _PROTOBUF_LIMIT_BYTES
+    is_large = graph.weight_bytes > PROTOBUF_LIMIT_BYTES
     if graph.source:
         inputs = read(Path(graph.source)).graph.input
         is_named = all(d.WhichOneof("value") for i in inputs for d in i.type.tensor_type.shape.dim)

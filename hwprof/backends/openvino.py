@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwprof import onnx_io
-from hwprof.backends import fusion, host, options
+from hwprof.backends import fusion, host, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
@@ -27,7 +27,6 @@ import openvino  # noqa: E402 -- must stand behind the line above
 # The runtime's own default is bfloat16 where the CPU has it: twice as fast, and not the same computation.
 _PRECISIONS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _WEIGHT_COPIES = 2  # the model's and the compiled one's
-_PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
 _PROFILE_WARMUP = 10
 _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
@@ -131,7 +130,7 @@ def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
     """The model with the graph's input shapes; weights too large to hand over in memory go through a file."""
     if graph.source:
         model = core.read_model(graph.source)
-    elif graph.weight_bytes > _PROTOBUF_LIMIT_BYTES:
+    elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
         onnx_io.save(graph, folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
     else:

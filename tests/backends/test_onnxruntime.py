@@ -115,7 +115,7 @@ def test_a_file_runs_with_its_own_weights_from_where_they_lie(tmp_path):
 def test_weights_too_large_for_one_message_go_through_a_file(bottleneck, monkeypatch):
     with BACKEND.open(bottleneck, DEVICE) as timer:
         usual, executed = timer.outputs(), timer.operators(2)
-    monkeypatch.setattr(onnx_file, "_PROTOBUF_LIMIT_BYTES", 0)
+    monkeypatch.setattr(onnx_file, "PROTOBUF_LIMIT_BYTES", 0)
     with BACKEND.open(bottleneck, DEVICE) as timer:
         for name, value in timer.outputs().items():
             np.testing.assert_array_equal(value, usual[name])

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from hwprof import onnx_io
+from hwprof.backends import onnx_file
 from hwprof.backends import openvino as backend
 from hwprof.backends.openvino import BACKEND
 from hwprof.builder import GraphBuilder
@@ -65,7 +66,7 @@ def test_an_operator_that_is_not_implemented_is_named_in_one_line():
 def test_weights_too_large_for_one_message_go_through_a_file(tiny_graph, monkeypatch):
     with BACKEND.open(tiny_graph, DEVICE) as timer:
         usual = timer.outputs()
-    monkeypatch.setattr(backend, "_PROTOBUF_LIMIT_BYTES", 0)
+    monkeypatch.setattr(onnx_file, "PROTOBUF_LIMIT_BYTES", 0)
     with BACKEND.open(tiny_graph, DEVICE) as timer:
         for name, value in timer.outputs().items():
             np.testing.assert_array_equal(value, usual[name])

@@ -1,4 +1,7 @@
-"""Compiles the integer kernels while hwprof is installed; without a compiler it is installed without them."""
+"""Compiles the integer kernels while hwprof is installed; without a compiler it is installed without them.
+
+Hatchling runs this file by its path (pyproject.toml); nothing of hwprof imports it.
+"""
 
 from __future__ import annotations
 
