@@ -101,9 +101,15 @@ def test_a_comparison_across_machines_says_so(comparison):
     assert found.doubts[0].startswith("These figures come from 2 different machines")
 
 
-def test_a_comparison_with_a_calculated_side_says_so_in_its_headline(comparison):
-    found = verdict.of_comparison(replace(comparison, b=replace(comparison.b, evidence=Evidence.ANALYTIC)))
-    assert found.headline.endswith("(analytic, not measured)")
+@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.SIMULATED])
+def test_a_comparison_with_a_side_that_is_not_measured_says_so_in_its_headline(comparison, evidence):
+    found = verdict.of_comparison(replace(comparison, b=replace(comparison.b, evidence=evidence)))
+    assert found.headline.endswith(f"({evidence}, not measured)")
+
+
+def test_a_simulated_profile_says_that_its_times_are_a_stand_ins(measurement):
+    found = verdict.of_profile(measurement(evidence=Evidence.SIMULATED))
+    assert "computed by a stand-in" in found.headline
 
 
 def test_what_must_be_known_of_a_build_stands_by_every_verdict(comparison):
