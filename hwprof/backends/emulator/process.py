@@ -95,10 +95,11 @@ class Guest:
             stdin=subprocess.PIPE, stderr=self._errors, text=True, encoding="utf-8", env={},
         )  # fmt: skip
         self._end = weakref.finalize(self, _end, self._process, self._errors, self._folder)
+        self._fate = "closed"
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return self._end.alive and self._process.poll() is None
 
     def close(self) -> None:
         self._end()
@@ -118,11 +119,14 @@ class Guest:
             yield OpenModel(self, name, connection, answers)
 
     def lost(self, name: str) -> DeviceLostError:
-        """What the process said last."""
-        self._errors.seek(0)
-        last = self._errors.read().strip().splitlines()[-1:]
-        what = "qemu" if not self.is_running else "the process that ran it"
-        return DeviceLostError(f"{name!r} on {self._core.name}: {what} ended" + (f": {last[0]}" if last else ""))
+        """What the process said last. It serves no other model: whatever ended the one may be about to end it."""
+        if self._end.alive:
+            what = "qemu" if self._process.poll() is not None else "the process that ran it"
+            self._errors.seek(0)
+            last = self._errors.read().strip().splitlines()[-1:]
+            self._fate = f"{what} ended" + (f": {last[0]}" if last else "")
+            self.close()
+        return DeviceLostError(f"{name!r} on {self._core.name}: {self._fate}")
 
     def _request(self, name: str, model: Model, path: Path) -> None:
         request = {
