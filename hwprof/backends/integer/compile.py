@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -58,10 +59,13 @@ def build(target: Path = FOLDER, flags: Sequence[str] = (), machine: str = "") -
     target.mkdir(parents=True, exist_ok=True)
     built = [target / KERNELS, target / BORDER]
     with tempfile.TemporaryDirectory() as folder:
-        objects = []
-        for name, own in parts.items():
-            objects.append(f"{folder}/{name}.o")
-            _run([*command, *_FLAGS, *own, *flags, "-c", f"{_SOURCES}/{name}.cpp", "-o", objects[-1]])
+        objects = [f"{folder}/{name}.o" for name in parts]
+        commands = [
+            [*command, *_FLAGS, *own, *flags, "-c", f"{_SOURCES}/{name}.cpp", "-o", made]
+            for (name, own), made in zip(parts.items(), objects, strict=True)
+        ]
+        with ThreadPoolExecutor(_processors()) as pool:
+            list(pool.map(_run, commands))
         new = Path(folder, "library.so")
         _run([*command, *flags, "-shared", "-pthread", *objects, "-o", str(new)])
         _put(new, built[0])
@@ -70,6 +74,10 @@ def build(target: Path = FOLDER, flags: Sequence[str] = (), machine: str = "") -
         _run([*command, *_FLAGS, *quick, *flags, "-shared", f"{_SOURCES}/border.cpp", "-o", str(new)])
         _put(new, built[1])
     return built
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _put(new: Path, place: Path) -> None:

@@ -33,6 +33,7 @@ from hwprof.backends.integer.program import (
     Transpose,
     Window,
 )
+from hwprof.backends.integer.weight_formats import FORMATS
 from hwprof.errors import InputError
 
 _KINDS = (
@@ -182,6 +183,7 @@ class Steps:
             **{**self._window(op.x, op.y, op.window), "groups": op.groups},
             **self._packed(packing.pack(op, self._is_signed)),
             zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
+            format=FORMATS.index(op.weight_format), zero_x2=op.sign_at or 0,
         )  # fmt: skip
 
     @_add.register
@@ -248,6 +250,7 @@ class Steps:
             "multiplier": self._pointer(packed.multiplier, np.int32),
             "shift": self._pointer(packed.shift, np.int32),
             "constants": len(packed.shift),
+            "x2": self._pointer(packed.more, np.uint8), "x2_bytes": packed.more.nbytes,
         }  # fmt: skip
 
     @_add.register

@@ -15,7 +15,7 @@ INSTRUCTION_SETS = ("avx512-vnni", "avx-vnni", "neon-sdot", "avx2", "scalar")  #
 _INTEGERS = (
     "kind", "batch", "height", "width", "channels", "out_height", "out_width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "groups", "zero_x", "zero_x2", "zero_y",
-    "low", "high", "factor", "factor2", "offset", "places", "counts_padding",
+    "low", "high", "factor", "factor2", "offset", "places", "counts_padding", "format",
 )  # fmt: skip
 _POINTERS = ("x", "x2", "y", "weight", "bias", "multiplier", "shift", "table")
 

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from hwprof.backends.integer.program import Convolution, Gates
+from hwprof.backends.integer import weight_formats
+from hwprof.backends.integer.program import Convolution, Gates, WeightFormat
 from hwprof.backends.integer.recurrent import GATES, UNITS
+from hwprof.backends.integer.weight_formats import PANEL, QUAD, is_depthwise
+from hwprof.errors import InputError
 
-PANEL = 32  # columns of a matrix that lie together
 BLOCK = 64  # channels of a depthwise convolution that lie together
-QUAD = 4  # neighbours that one dot product sums up
 _NO_SHIFT = 32  # of columns that are not there
 _SIGN = 128
 _LIFT = 4  # bits by which the kernels raise the sums of gates
+_INT4_FACTOR = 16  # by which the kernels raise the sums of int4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """weight: int8, bias, multiplier, shift: int32; all one-dimensional."""
+    """weight: int8, bias, multiplier, shift: int32, more: uint8, of some weight formats; all one-dimensional."""
 
     weight: np.ndarray
     bias: np.ndarray
     multiplier: np.ndarray
     shift: np.ndarray
-
-
-def is_depthwise(op: Convolution) -> bool:
-    """Whether every channel is filtered for itself."""
-    return bool(op.groups == op.weight.shape[0] > 1 and op.weight.shape[3] == 1)
+    more: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
 
 def pack(op: Convolution, is_signed: bool) -> Packed:
-    """is_signed: the kernels multiply activations less 128, which the bias makes good."""
+    """is_signed: the kernels multiply activations less 128, which the bias makes good.
+
+    Raises InputError where the weight does not fit the format that the operation asks for.
+    """
+    if not weight_formats.fits(op, op.weight_format):
+        raise InputError(f"the weight of {op.name!r} does not fit the format {op.weight_format!r}")
     flat = op.weight.reshape(len(op.weight), -1)
-    bias = op.bias.astype(np.int64) + (_SIGN * flat.sum(axis=1, dtype=np.int64) if is_signed else 0)
+    bias = op.bias.astype(np.int64)
+    if op.sign_at is not None:
+        bias += flat.shape[1]  # the kernels count the places that differ, each of which makes the sum less by two
+    elif is_signed:
+        bias += _SIGN * flat.sum(axis=1, dtype=np.int64)
+    if op.weight_format == "int4":
+        bias *= _INT4_FACTOR
     constants = (bias.astype(np.int32), op.rescale.multiplier, op.rescale.shift)
-    return _depthwise(flat, *constants) if is_depthwise(op) else _panels(flat, op.groups, *constants)
+    if is_depthwise(op):
+        return _depthwise(flat, *constants)
+    return _panels(flat, op.groups, *constants, op.weight_format)
 
 
 def pack_gates(gates: Gates, is_signed: bool) -> Packed:
@@ -57,22 +68,21 @@ def pack_gates(gates: Gates, is_signed: bool) -> Packed:
     return _panels(ordered(gates.weight, 0), 1, *constants)
 
 
-def _panels(flat: np.ndarray, groups: int, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:
-    """flat: [groups * columns, depth]. The weight becomes [groups][panels][quads][PANEL][QUAD]."""
-    depth, columns = flat.shape[1], len(flat) // groups
-    panels, quads = -(-columns // PANEL), -(-depth // QUAD)
-    weight = np.zeros((groups, panels * PANEL, quads * QUAD), np.int8)
-    weight[:, :columns, :depth] = flat.reshape(groups, columns, depth)
-    ordered = weight.reshape(groups, panels, PANEL, quads, QUAD).transpose(0, 1, 3, 2, 4)
+def _panels(
+    flat: np.ndarray, groups: int, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray,
+    weight_format: WeightFormat = "int8",
+) -> Packed:  # fmt: skip
+    """flat: [groups * columns, depth]. An int8 weight becomes [groups][panels][quads][PANEL][QUAD]."""
+    columns = len(flat) // groups
+    panels = -(-columns // PANEL)
 
     def padded(values: np.ndarray, fill: int) -> np.ndarray:
         whole = np.full((groups, panels * PANEL), fill, np.int32)
         whole[:, :columns] = values.reshape(groups, columns)
         return whole.ravel()
 
-    return Packed(
-        np.ascontiguousarray(ordered).ravel(), padded(bias, 0), padded(multiplier, 0), padded(shift, _NO_SHIFT)
-    )
+    weight, more = weight_formats.stored(flat, groups, weight_format)
+    return Packed(weight, padded(bias, 0), padded(multiplier, 0), padded(shift, _NO_SHIFT), more)
 
 
 def _depthwise(flat: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:

@@ -13,6 +13,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 IntegerType: TypeAlias = Literal["uint8"]
+WeightFormat: TypeAlias = Literal[
+    "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,9 @@ class Convolution(_OfOne):
     """weight: int8 [out_channels, kernel_h, kernel_w, in_channels / groups]; bias: int32 [out_channels].
 
     The zero point of x is in the bias already: accumulator = bias + sum(weight * x), x being `zero_x` in the
-    padding. A matrix product is the convolution of an image one pixel wide.
+    padding. A matrix product is the convolution of an image one pixel wide. `weight_format` says how the kernels store
+    the weight and changes no result. `sign_at`: x counts as +1 from this value on and as -1 below; the weights are
+    then +1 and -1, too.
     """
 
     weight: np.ndarray
@@ -110,6 +115,8 @@ class Convolution(_OfOne):
     zero_x: int
     window: Window = field(default_factory=Window)
     groups: int = 1
+    weight_format: WeightFormat = "int8"
+    sign_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,6 +80,8 @@ def _clipped(values: Integers, low: int, high: int) -> Integers:
 @_apply.register
 def _convolution(op: Convolution, operands: list[Integers], shape: Shape) -> Integers:
     pixels = _windows(operands[0], op.window, shape[1:3], op.zero_x).astype(np.int32)  # [n, oh, ow, taps, c]
+    if op.sign_at is not None:
+        pixels = np.where(pixels >= op.sign_at, 1, -1).astype(np.int32)
     groups = np.split(pixels, op.groups, axis=-1)
     weights = np.split(op.weight.astype(np.int32), op.groups, axis=0)
     sums = [g.reshape(*shape[:3], -1) @ w.reshape(len(w), -1).T for g, w in zip(groups, weights, strict=True)]

@@ -1,6 +1,6 @@
 // 256-bit vectors: everything but the dot product, which AVX2 and AVX-VNNI do in different ways.
 //
-// Include with `Dot` defined: a struct with kRows, Bytes, from(__m256i of uint8) and dot(sum, bytes, w).
+// Include with `Dot` defined: a struct with kRows, kIsSigned, Bytes, from(__m256i of uint8) and dot(sum, bytes, w).
 #include <immintrin.h>
 
 #include <cstdint>
@@ -14,6 +14,7 @@ namespace {
 struct Isa {
   static constexpr int kLanes = 8;
   static constexpr int kRows = Dot::kRows;
+  static constexpr bool kIsSigned = Dot::kIsSigned;
 
   using Ints = __m256i;
   using Bytes = Dot::Bytes;
@@ -107,6 +108,47 @@ struct Isa {
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  }
+
+  template <bool IsLower>
+  static Ints upper_half(Ints packed) {
+    return _mm256_and_si256(IsLower ? _mm256_slli_epi16(packed, 4) : packed, _mm256_set1_epi8(char(0xf0)));
+  }
+  static Ints sixteenth(Ints sum) { return _mm256_srai_epi32(sum, 4); }
+  static Ints sixteen(const int8_t* p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Ints at(Ints values, Ints places) { return _mm256_shuffle_epi8(values, places); }
+  template <int Shift, int Mask>
+  static Ints bits(Ints packed) {
+    return _mm256_and_si256(_mm256_srli_epi16(packed, Shift), _mm256_set1_epi8(Mask));
+  }
+  // Each byte of bits goes to eight bytes, of which each keeps one bit.
+  static Ints either(const int8_t* bits, int8_t zero, int8_t one) {
+    int32_t four;
+    memcpy(&four, bits, sizeof four);
+    const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i own = _mm256_set1_epi64x(int64_t(0x8040201008040201));
+    const __m256i bytes = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(four), spread), own);
+    return _mm256_blendv_epi8(_mm256_set1_epi8(zero), _mm256_set1_epi8(one), _mm256_cmpeq_epi8(bytes, own));
+  }
+  static Ints word(const uint8_t* p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+  }
+  static Ints count_differing(Ints sum, Ints a, Ints b) {
+    const Ints counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const Ints differing = _mm256_xor_si256(a, b);
+    const Ints both = _mm256_add_epi8(at(counts, bits<0, 15>(differing)), at(counts, bits<4, 15>(differing)));
+    const Ints pairs = _mm256_maddubs_epi16(both, _mm256_set1_epi8(1));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static Ints less_twice(Ints a, Ints b) { return _mm256_sub_epi32(a, _mm256_add_epi32(b, b)); }
+  static uint32_t reaches(const uint8_t* p, int least) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i is_reached = _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, _mm256_set1_epi8(char(least))), bytes);
+    return uint32_t(_mm256_movemask_epi8(is_reached));
   }
 };
 

@@ -7,6 +7,7 @@ namespace {
 // vpmaddubsw adds two products in 16 bits, which |a| * +-w cannot exceed as long as a is an int8 and w in +-127.
 struct Dot {
   static constexpr int kRows = 2;
+  static constexpr bool kIsSigned = true;
   struct Bytes {
     __m256i value, magnitude;
   };

@@ -12,6 +12,7 @@ namespace {
 struct Isa {
   static constexpr int kLanes = 16;
   static constexpr int kRows = 12;  // 24 sums, 2 columns of weights, one row
+  static constexpr bool kIsSigned = false;
 
   using Ints = __m512i;
   using Bytes = __m512i;
@@ -146,6 +147,38 @@ struct Isa {
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  }
+
+  template <bool IsLower>
+  static Ints upper_half(Ints packed) {
+    return _mm512_and_si512(IsLower ? _mm512_slli_epi16(packed, 4) : packed, _mm512_set1_epi8(char(0xf0)));
+  }
+  static Ints sixteenth(Ints sum) { return _mm512_srai_epi32(sum, 4); }
+  static Ints sixteen(const int8_t* p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Ints at(Ints values, Ints places) { return _mm512_shuffle_epi8(values, places); }
+  template <int Shift, int Mask>
+  static Ints bits(Ints packed) {
+    return _mm512_and_si512(_mm512_srli_epi16(packed, Shift), _mm512_set1_epi8(Mask));
+  }
+  static Ints either(const int8_t* bits, int8_t zero, int8_t one) {
+    uint64_t mask;
+    memcpy(&mask, bits, sizeof mask);
+    return _mm512_mask_blend_epi8(mask, _mm512_set1_epi8(zero), _mm512_set1_epi8(one));
+  }
+  static Ints word(const uint8_t* p) { return broadcast(p); }
+  // Bits of each half of a byte by a table; the dot product adds up the four bytes.
+  static Ints count_differing(Ints sum, Ints a, Ints b) {
+    const Ints counts = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const Ints differing = _mm512_xor_si512(a, b);
+    const Ints lower = at(counts, bits<0, 15>(differing)), upper = at(counts, bits<4, 15>(differing));
+    return dot(sum, _mm512_add_epi8(lower, upper), _mm512_set1_epi8(1));
+  }
+  static Ints less_twice(Ints a, Ints b) { return _mm512_sub_epi32(a, _mm512_add_epi32(b, b)); }
+  static uint32_t reaches(const uint8_t* p, int least) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_cmpge_epu8_mask(bytes, _mm256_set1_epi8(char(least)));
   }
 };
 

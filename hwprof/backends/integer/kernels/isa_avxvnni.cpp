@@ -7,6 +7,7 @@ namespace {
 
 struct Dot {
   static constexpr int kRows = 3;
+  static constexpr bool kIsSigned = false;
   using Bytes = __m256i;
   static Bytes from(__m256i bytes) { return bytes; }
   static __m256i dot(__m256i sum, Bytes a, __m256i w) { return _mm256_dpbusd_avx_epi32(sum, a, w); }

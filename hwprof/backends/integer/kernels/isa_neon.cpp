@@ -13,6 +13,7 @@ namespace {
 struct Isa {
   static constexpr int kLanes = 4;
   static constexpr int kRows = 3;  // 24 sums, a row, a column of weights at a time
+  static constexpr bool kIsSigned = true;
 
   using Ints = int32x4_t;
   using Bytes = int8x16_t;
@@ -100,6 +101,40 @@ struct Isa {
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
   }
+
+  static uint8x16_t raw(Ints v) { return vreinterpretq_u8_s32(v); }
+  static Ints from_raw(uint8x16_t v) { return vreinterpretq_s32_u8(v); }
+  template <bool IsLower>
+  static Ints upper_half(Ints packed) {
+    return from_raw(IsLower ? vshlq_n_u8(raw(packed), 4) : vandq_u8(raw(packed), vdupq_n_u8(0xf0)));
+  }
+  static Ints sixteenth(Ints sum) { return vshrq_n_s32(sum, 4); }
+  static Ints sixteen(const int8_t* p) { return weights(p); }
+  static Ints at(Ints values, Ints places) { return from_raw(vqtbl1q_u8(raw(values), raw(places))); }
+  template <int Shift, int Mask>
+  static Ints bits(Ints packed) {
+    return from_raw(vandq_u8(vshlq_u8(raw(packed), vdupq_n_s8(-Shift)), vdupq_n_u8(Mask)));
+  }
+  static Ints either(const int8_t* bits, int8_t zero, int8_t one) {
+    const uint8x16_t spread = vcombine_u8(vdup_n_u8(uint8_t(bits[0])), vdup_n_u8(uint8_t(bits[1])));
+    const uint8x16_t own = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    return vreinterpretq_s32_s8(vbslq_s8(vtstq_u8(spread, own), vdupq_n_s8(one), vdupq_n_s8(zero)));
+  }
+  static Ints word(const uint8_t* p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return vdupq_n_s32(four);
+  }
+  static Ints count_differing(Ints sum, Ints a, Ints b) {
+    const uint16x8_t pairs = vpaddlq_u8(vcntq_u8(raw(veorq_s32(a, b))));
+    return vaddq_s32(sum, vreinterpretq_s32_u32(vpaddlq_u16(pairs)));
+  }
+  static Ints less_twice(Ints a, Ints b) { return vsubq_s32(a, vaddq_s32(b, b)); }
+  static uint32_t reaches(const uint8_t* p, int least) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; ++i) bits |= uint32_t(p[i] >= least) << i;
+    return bits;
+  }
 };
 
 }  // namespace
@@ -112,5 +147,5 @@ namespace {
 constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
 }
 const InstructionSet kNeon{
-    "neon-sdot", [] { return (getauxval(AT_HWCAP) & kDotProduct) != 0; }, true, run, multiply_registers};
+    "neon-sdot", [] { return (getauxval(AT_HWCAP) & kDotProduct) != 0; }, Isa::kIsSigned, run, multiply_registers};
 }  // namespace hwprof

@@ -10,6 +10,7 @@ namespace {
 struct Isa {
   static constexpr int kLanes = 16;
   static constexpr int kRows = 2;
+  static constexpr bool kIsSigned = false;
 
   struct Ints {
     int32_t lane[kLanes];
@@ -94,6 +95,58 @@ struct Isa {
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  }
+
+  template <typename Function>
+  INLINE static Ints each_byte(const Ints& of, Function function) {
+    uint8_t bytes[kLanes * kQuad];
+    memcpy(bytes, of.lane, sizeof bytes);
+    for (int i = 0; i < kLanes * kQuad; ++i) bytes[i] = function(i, bytes[i]);
+    return load(reinterpret_cast<const int32_t*>(bytes));
+  }
+  template <bool IsLower>
+  static Ints upper_half(const Ints& packed) {
+    return each_byte(packed, [](int, uint8_t b) { return uint8_t((IsLower ? b << 4 : b) & 0xf0); });
+  }
+  static Ints sixteenth(const Ints& sum) {
+    Ints less;
+    for (int i = 0; i < kLanes; ++i) less.lane[i] = sum.lane[i] >> 4;
+    return less;
+  }
+  static Ints sixteen(const int8_t* p) {
+    return each_byte(nothing(), [p](int i, uint8_t) { return uint8_t(p[i % 16]); });
+  }
+  static Ints at(const Ints& values, const Ints& places) {
+    uint8_t value[16];
+    memcpy(value, values.lane, sizeof value);
+    return each_byte(places, [&value](int, uint8_t place) { return value[place]; });
+  }
+  template <int Shift, int Mask>
+  static Ints bits(const Ints& packed) {
+    return each_byte(packed, [](int, uint8_t b) { return uint8_t(b >> Shift & Mask); });
+  }
+  static Ints either(const int8_t* bits, int8_t zero, int8_t one) {
+    return each_byte(nothing(), [=](int i, uint8_t) { return uint8_t(bits[i / 8] >> i % 8 & 1 ? one : zero); });
+  }
+  static Ints word(const uint8_t* p) {
+    Ints loaded;
+    for (int i = 0; i < kLanes; ++i) memcpy(&loaded.lane[i], p, kQuad);
+    return loaded;
+  }
+  static Ints count_differing(const Ints& sum, const Ints& a, const Ints& b) {
+    Ints result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = sum.lane[i] + __builtin_popcount(uint32_t(a.lane[i] ^ b.lane[i]));
+    return result;
+  }
+  static Ints less_twice(const Ints& a, const Ints& b) {
+    Ints result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = a.lane[i] - 2 * b.lane[i];
+    return result;
+  }
+  static uint32_t reaches(const uint8_t* p, int least) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; ++i) bits |= uint32_t(p[i] >= least) << i;
+    return bits;
   }
 };
 

@@ -66,13 +66,37 @@ bool has_constants(const Step& s, int64_t count, int least) {
   return is_byte(s.zero_y);
 }
 
+// Blocks of each panel lie behind those of the one before, and inside of the weight and the rows.
+bool has_blocks(const Step& s, int64_t panels) {
+  const int64_t bytes = int64_t(sizeof(int32_t)), known = s.x2_bytes / bytes - (panels + 1);
+  if (known < 0) return false;
+  const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
+  const int32_t* places = starts + panels + 1;
+  if (starts[0] != 0) return false;
+  for (int64_t i = 0; i < panels; ++i)
+    if (starts[i + 1] < starts[i]) return false;
+  const int64_t count = starts[panels];
+  if (count > known || !fits(volume(count, block_bytes(kSparse)), s.weight_bytes)) return false;
+  for (int64_t i = 0; i < count; ++i)
+    if (places[i] < 0 || places[i] >= blocks(s)) return false;
+  return true;
+}
+
+bool has_weight(const Step& s, int64_t panels) {
+  if (s.format < 0 || s.format >= kFormats) return false;
+  if (s.format == kSparse) return has_blocks(s, panels);
+  const bool has_dictionary = s.format == kDictionary16 || s.format == kDictionary4 || s.format == kDictionary2;
+  if (has_dictionary && s.x2_bytes < 16) return false;
+  return fits(volume(panels, blocks(s), block_bytes(s.format)), s.weight_bytes);
+}
+
 const char* check_convolution(const Step& s) {
   if (!has_images(s) || s.channels % s.groups || s.out_channels % s.groups) return "sizes";
-  const int64_t panels = ceil_div(s.out_channels / s.groups, kPanel);
-  const int64_t columns = volume(s.groups, panels, kPanel);
+  const int64_t panels = volume(s.groups, ceil_div(s.out_channels / s.groups, kPanel));
   const int64_t taps = volume(s.kernel_h, s.kernel_w, s.channels / s.groups);
-  if (taps < 0 || !fits(volume(columns, ceil_div(taps, kQuad) * kQuad), s.weight_bytes)) return "weight";
-  return has_constants(s, columns, 32) ? nullptr : "constants";
+  if (taps < 0 || panels < 0 || !has_weight(s, panels)) return "weight";
+  if (s.format == kSigns && !is_byte(s.zero_x2)) return "sign";
+  return has_constants(s, volume(panels, kPanel), 32) ? nullptr : "constants";
 }
 
 // As a convolution one pixel wide, with results of two bytes.
@@ -153,6 +177,7 @@ const char* check_moving(const Step& s) {
 
 const char* check(const Step& s) {
   if (!is_byte(s.zero_x) || !is_byte(s.low) || !is_byte(s.high)) return "bounds";
+  if (s.format != kInt8 && s.kind != kConvolution) return "format";
   switch (s.kind) {
     case kConvolution: return check_convolution(s);
     case kDepthwise: return check_depthwise(s);

@@ -23,6 +23,18 @@ enum Kind : int32_t {
   kLstm = 10,
 };
 
+// How a convolution's weight is stored. What it computes is the same; only kSigns reads activations otherwise.
+enum Format : int32_t {
+  kInt8 = 0,
+  kInt4 = 1,          // in +-7
+  kDictionary16 = 2,  // 4-bit places in a table of 16 values
+  kDictionary4 = 3,   // 2-bit places: ternary
+  kDictionary2 = 4,   // 1-bit places: binary
+  kSparse = 5,        // int8, without the blocks of 32 columns by 4 neighbours that are 0
+  kSigns = 6,         // +-1, by activations that count as +1 from zero_x2 on and as -1 below
+};
+constexpr int kFormats = 7;
+
 constexpr int kAxes = 6;           // of a copy
 constexpr int kPanel = 32;         // columns of a packed weight matrix that lie together
 constexpr int kDepthwiseBlock = 64;  // channels of a depthwise convolution that lie together
@@ -35,7 +47,9 @@ constexpr int kSegments = 64;      // of the piecewise-linear tanh
 //
 // Images are [batch, height, width, channels] and dense. Sizes in bytes are checked once, by `check`.
 //   kConvolution  weight: [groups][panels][quads][32][4], constants [groups][panels * 32]; quads is
-//                 ceil(kernel_h * kernel_w * channels / groups / 4)
+//                 ceil(kernel_h * kernel_w * channels / groups / 4); other formats: see low_bit.inl. x2 is the dictionary,
+//                 int8 [16], or where kSparse blocks lie: int32 [groups * panels + 1], the first block of each panel,
+//                 and int32 [blocks], the quad of each
 //   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`
 //   kAdd          y = clip((x * factor + x2 * factor2 + offset) >> places)
 //   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
@@ -58,6 +72,7 @@ struct Step {
   int32_t zero_x, zero_x2, zero_y, low, high;
   int32_t factor, factor2, offset, places;
   int32_t counts_padding;
+  int32_t format;
   int64_t extent[kAxes];
   int64_t from[kAxes];
   int64_t to[kAxes];
@@ -101,13 +116,24 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_height * s.out_width; }
 inline int64_t depth(const Step& s) { return int64_t(s.kernel_h) * s.kernel_w * (s.channels / s.groups); }
 
+// Quads of a row, or words of 32 signs, that lie together in a packed weight, and the bytes of 32 columns of them.
+constexpr int block_quads(int32_t format) { return format == kDictionary4 ? 2 : 1; }
+constexpr int block_bytes(int32_t format) {
+  constexpr int kBytes[kFormats] = {kPanel * kQuad, kPanel * kQuad / 2, kPanel * kQuad / 2, kPanel * kQuad / 2,
+                                    kPanel * kQuad / 8, kPanel * kQuad, kPanel * kQuad};
+  return kBytes[format];
+}
+// Activations of a row for one block.
+constexpr int block_depth(int32_t format) { return format == kSigns ? 32 : kQuad * block_quads(format); }
+inline int64_t blocks(const Step& s) { return ceil_div(depth(s), block_depth(s.format)); }
+inline int64_t row_bytes(const Step& s) { return blocks(s) * block_depth(s.format); }
+
 // Rows of a convolution's input that are gathered before they are multiplied: parts of one size, each of which stays
 // in the second-level cache while it is multiplied by all columns.
 constexpr int64_t kGatheredBytes = 256 * 1024;
 inline int64_t gathered_rows(const Step& s) {
-  const int64_t rows = pixels_out(s), row = ceil_div(depth(s), kQuad) * kQuad;
-  const int64_t blocks = ceil_div(rows * row, kGatheredBytes);
-  return ceil_div(ceil_div(rows, blocks), 12) * 12;  // whole tiles of most instruction sets
+  const int64_t rows = pixels_out(s), parts = ceil_div(rows * row_bytes(s), kGatheredBytes);
+  return ceil_div(ceil_div(rows, parts), 12) * 12;  // whole tiles of most instruction sets
 }
 
 // What a thread needs beside the operands, bytes.
@@ -116,7 +142,7 @@ inline int64_t scratch_bytes(const Step& s) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
     return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
   }
-  if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * ceil_div(depth(s), kQuad) * kQuad;
+  if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * row_bytes(s);
   if (s.kind == kDepthwise) {
     const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;
     return s.channels + 64 + taps * int64_t(sizeof(void*));

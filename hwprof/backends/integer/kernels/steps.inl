@@ -84,46 +84,73 @@ inline int64_t rescaled(int64_t sum, int32_t multiplier, int32_t shift) {
 // -- convolution and matrix product ---------------------------------------------------------------------------
 
 struct Panel {
-  const int8_t* weight;  // [quads][32][4]
+  const int8_t* weight;  // [quads][32][4], or as its format has it
   const int32_t *bias, *multiplier, *shift;
   int64_t quads;
   int columns, zero, low, high;
   const int16_t* more;  // what is added to gates, [rows]
   int64_t more_stride;
+  int32_t format = kInt8;
+  const int8_t* dictionary = nullptr;  // [16]
+  const int32_t* starts = nullptr;     // of kSparse: the first block of each panel
+  const int32_t* places = nullptr;     // and the quad of each block
 };
+
+}  // namespace
+}  // namespace hwprof
+
+#include "low_bit.inl"
+
+namespace hwprof {
+namespace {
 
 // What a product is written as: bytes; gates of 16 bits; gates with others added to them.
 enum class Output { kBytes, kGates, kAddedGates };
 
 // Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
-template <Output Kind, int Rows>
+template <typename Format, Output Kind, int Rows>
 void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
   // Few rows alone would wait for each dot product to end before the next is added to it.
   constexpr int kSets = Rows * kVectors <= 4 ? 4 : Rows * kVectors <= 8 ? 2 : 1;
+  constexpr int kStep = kSets > Format::kQuads ? kSets : Format::kQuads;
+  const Format format(p);
   Ints sum[kSets][Rows][kVectors];
   unrolled<Rows>([&](auto r) INLINE {
     unrolled<kVectors>([&](auto v) INLINE {
-      sum[0][r][v] = Isa::load(p.bias + v * kLanes);
+      sum[0][r][v] = Format::kCounts ? Isa::nothing() : Isa::load(p.bias + v * kLanes);
       unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][v] = Isa::nothing(); });
     });
   });
   const int8_t* w = p.weight;
-  const auto multiply_quad = [&](auto set) INLINE {
+  const int32_t* place = p.places;
+  const auto multiply_quad = [&](auto quad) INLINE {
+    constexpr int kSet = quad % kSets, kBlock = quad / Format::kQuads;
     Ints column[kVectors];
-    unrolled<kVectors>([&](auto v) INLINE { column[v] = Isa::weights(w + (set * kVectors + v) * kChunk); });
+    unrolled<kVectors>([&](auto v) INLINE {
+      column[v] = format.template column<quad % Format::kQuads, v>(w + kBlock * Format::kBytes);
+    });
+    const int64_t at = Format::kIsSparse ? place[quad] : quad;
     unrolled<Rows>([&](auto r) INLINE {
-      const Bytes row = Isa::broadcast(a + r * a_stride + set * kQuad);
-      unrolled<kVectors>([&](auto v) INLINE { sum[set][r][v] = Isa::dot(sum[set][r][v], row, column[v]); });
+      const auto row = Format::broadcast(a + r * a_stride + at * kQuad);
+      unrolled<kVectors>([&](auto v) INLINE { sum[kSet][r][v] = Format::dot(sum[kSet][r][v], row, column[v]); });
     });
   };
+  const auto advance = [&](int64_t quads) INLINE {
+    w += quads / Format::kQuads * Format::kBytes;
+    if constexpr (Format::kIsSparse)
+      place += quads;
+    else
+      a += quads * kQuad;
+  };
   int64_t k = p.quads;
-  for (; k >= kSets; k -= kSets, a += kSets * kQuad, w += kSets * kPanel * kQuad) unrolled<kSets>(multiply_quad);
-  if constexpr (kSets > 1)
-    for (; k > 0; --k, a += kQuad, w += kPanel * kQuad) multiply_quad(std::integral_constant<int, 0>{});
+  for (; k >= kStep; k -= kStep, advance(kStep)) unrolled<kStep>(multiply_quad);
+  if constexpr (kStep > Format::kQuads)
+    for (; k > 0; k -= Format::kQuads, advance(Format::kQuads)) unrolled<Format::kQuads>(multiply_quad);
   unrolled<kVectors>([&](auto v) INLINE {
     const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
     unrolled<Rows>([&](auto r) INLINE {
       unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
+      sum[0][r][v] = Format::finished(sum[0][r][v], p.bias + v * kLanes);
       if constexpr (Kind != Output::kBytes) sum[0][r][v] = Isa::lift(sum[0][r][v]);
       sum[0][r][v] = scale.apply(sum[0][r][v]);
     });
@@ -141,14 +168,21 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
 
 using Tile = void (*)(const uint8_t*, int64_t, const Panel&, uint8_t*, int64_t);
 
-template <Output Kind, typename Rows>
+template <typename Format, Output Kind, typename Rows>
 struct Tiles;
-template <Output Kind, int... Rows>
-struct Tiles<Kind, std::integer_sequence<int, Rows...>> {
-  static constexpr Tile kOf[] = {tile<Kind, Rows + 1>...};  // by the number of rows, less one
+template <typename Format, Output Kind, int... Rows>
+struct Tiles<Format, Kind, std::integer_sequence<int, Rows...>> {
+  static constexpr Tile kOf[] = {tile<Format, Kind, Rows + 1>...};  // by the number of rows, less one
 };
 template <Output Kind>
-constexpr const Tile* kTiles = Tiles<Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
+constexpr const Tile* kTiles = Tiles<Int8, Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
+
+constexpr int kLowBitRows = Isa::kRows < 4 ? Isa::kRows : 4;  // low bits pay where the rows are few
+template <typename Format>
+constexpr const Tile* kLowBitTiles = Tiles<Format, Output::kBytes, std::make_integer_sequence<int, kLowBitRows>>::kOf;
+constexpr const Tile* kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
+                                            kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
+                                            kLowBitTiles<Signs>};
 
 template <Output Kind>
 constexpr int kBytes = Kind == Output::kBytes ? 1 : 2;  // of an element
@@ -184,7 +218,7 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
           copy_bytes(at, source + x * s.channels, channels);
       }
     }
-    for (uint8_t* end = to + row_bytes; at < end; ++at) *at = 0;
+    for (uint8_t* end = to + row_bytes; at < end; ++at) *at = Isa::kIsSigned ? 128 : 0;  // counts as 0
     if (++column == s.out_width) {
       column = 0;
       if (++row == s.out_height) row = 0, ++image;
@@ -196,10 +230,18 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
 template <Output Kind>
 void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
                    uint8_t* y, int64_t y_stride) {
-  const int64_t tiles = ceil_div(rows, Isa::kRows);
+  const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
+  const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
+  const Tile* of_rows = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
   for (int64_t i = panels.begin; i < panels.end; ++i) {
     Panel own = panel;
-    own.weight += i * panel.quads * kPanel * kQuad;
+    if (panel.format == kSparse) {
+      own.weight += int64_t(panel.starts[i]) * block_bytes(kSparse);
+      own.places += panel.starts[i];
+      own.quads = panel.starts[i + 1] - panel.starts[i];
+    } else {
+      own.weight += i * (panel.quads / block_quads(panel.format)) * block_bytes(panel.format);
+    }
     own.bias += i * kPanel;
     own.multiplier += i * kPanel;
     own.shift += i * kPanel;
@@ -208,7 +250,7 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
       uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
       if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
-      kTiles<Kind>[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
+      of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
     }
   }
 }
@@ -216,20 +258,23 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
 template <Output Kind>
 void product(const Step& s, const Share& share) {
   const int64_t channels = s.channels / s.groups, columns = s.out_channels / s.groups;
-  const int64_t panels = ceil_div(columns, kPanel), quads = ceil_div(depth(s), kQuad), rows = pixels_out(s);
+  const int64_t panels = ceil_div(columns, kPanel), rows = pixels_out(s);
+  const int64_t quads = blocks(s) * block_quads(s.format), row = row_bytes(s);
   const bool splits_rows = rows >= int64_t(share.count) * Isa::kRows || panels < share.count;
   const Share whole{0, 1, share.scratch};
   const Range own_rows = part(rows, Isa::kRows, splits_rows ? share : whole);
   const Range own_panels = part(panels, 1, splits_rows ? whole : share);
   const bool is_direct = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
                          s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width &&
-                         channels % kQuad == 0;
+                         channels % block_depth(s.format) == 0 && s.format != kSigns;
+  const bool is_sparse = s.format == kSparse;
+  const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
   const int64_t block = gathered_rows(s);
   for (int64_t begin = own_rows.begin; begin < own_rows.end; begin += block) {
     const int64_t end = least(begin + block, own_rows.end);
     for (int g = 0; g < s.groups; ++g) {
       const int64_t constants = g * panels * kPanel;
-      const Panel panel{s.weight + g * panels * quads * kPanel * kQuad,
+      const Panel panel{s.weight + (is_sparse ? 0 : g * panels * blocks(s) * block_bytes(s.format)),
                         s.bias + constants,
                         s.multiplier + constants,
                         s.shift + constants,
@@ -239,14 +284,19 @@ void product(const Step& s, const Share& share) {
                         s.low,
                         s.high,
                         nullptr,
-                        0};
+                        0,
+                        s.format,
+                        reinterpret_cast<const int8_t*>(s.x2),
+                        is_sparse ? starts + g * panels : nullptr,
+                        is_sparse ? starts + s.groups * panels + 1 : nullptr};
       const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
       uint8_t* y = s.y + begin * y_stride + g * columns;
       if (is_direct) {
         multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels,
                             columns, y, y_stride);
       } else {
-        gather(s, g, begin, end, quads * kQuad, share.scratch);
+        gather(s, g, begin, end, row, share.scratch);
+        if (s.format == kSigns) pack_signs(share.scratch, (end - begin) * row, depth(s), row, s.zero_x2);
         multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, columns, y, y_stride);
       }
     }
