@@ -13,7 +13,7 @@ import hwprof
 from hwprof import onnx_io
 from hwprof.backends import fusion, host, options
 from hwprof.backends.host_timer import HostTimer
-from hwprof.backends.integer import library, lowering, reference
+from hwprof.backends.integer import library, lowering, reference, weight_formats
 from hwprof.backends.integer.engine import Engine
 from hwprof.backends.integer.program import Program
 from hwprof.device import Device
@@ -28,9 +28,14 @@ _BEST = "best"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`instruction_set`: one of `library.INSTRUCTION_SETS`, or "best" for the fastest that runs here."""
+    """`instruction_set`: one of `library.INSTRUCTION_SETS`, or "best" for the fastest that runs here.
+
+    `weights`: "stored" keeps INT4 weights in 4 bits and others in 8; "smallest" takes the format of `weight_formats`
+    with the fewest bytes that holds a weight's values; "int8" takes 8 bits for all. Results are the same.
+    """
 
     instruction_set: str = _BEST
+    weights: str = "stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class IntegerBackend:
         are not installed, the processor lacks the instruction set, or memory is missing."""
         chosen = options.read(Options, device)
         options.require_float32(device)
-        program = _lowered(graph)
+        program = _with_weights(chosen.weights, _lowered(graph), device)
         kernels = library.load()
         name = _instruction_set(chosen.instruction_set, kernels, device)
         inputs = onnx_io.random_inputs(graph)
@@ -118,6 +123,16 @@ def _lowered(graph: Graph) -> Program:
         return lowering.lower(graph, load_weights(graph))
     except InputError as error:
         raise InputError(f"backend 'integer' cannot run {graph.name!r}: {error}") from None
+
+
+def _with_weights(policy: str, program: Program, device: Device) -> Program:
+    policies = {"smallest": weight_formats.smallest, "int8": weight_formats.plain}
+    if policy == "stored":
+        return program
+    if policy not in policies:
+        known = ", ".join(("stored", *policies))
+        raise InputError(f"device {device.name!r}: weights must be one of {known}, not {policy!r}")
+    return weight_formats.with_format(program, policies[policy])
 
 
 def _instruction_set(name: str, kernels: library.Library, device: Device) -> str:

@@ -1,7 +1,7 @@
 """Compiles the kernels' C++ with the compiler at hand. Needs nothing but Python: the installation runs it, too.
 
     python hwprof/backends/integer/compile.py                    # again, in place
-    python hwprof/backends/integer/compile.py FOLDER [FLAG ...]  # elsewhere, with more flags
+    python hwprof/backends/integer/compile.py FOLDER [FLAG ...]  # elsewhere, with more flags, to test
 
 Each instruction set is compiled with its own flags into its own object, of which one is chosen at run time.
 """
@@ -30,7 +30,13 @@ _AVX512 = (
 )  # fmt: skip
 _X86: dict[str, tuple[str, ...]] = {
     "isa_avx2": ("-mavx2",), "isa_avxvnni": ("-mavx2", "-mavxvnni"), "isa_avx512vnni": _AVX512,
+    "isa_amx": (*_AVX512, "-mamx-tile", "-mamx-int8"),
 }  # fmt: skip
+# In place of the above, on a processor with AVX-512 VNNI: the same kernels without instructions that it may lack.
+_STAND_INS: dict[str, tuple[str, ...]] = {
+    "isa_avxvnni": ("-mavx2", "-mavx512vl", "-mavx512vnni", "-DHWPROF_STAND_IN"),
+    "isa_amx": (*_AVX512, "-DHWPROF_STAND_IN"),
+}
 _MACHINES: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": _X86,
     "aarch64": {"isa_neon": ("-march=armv8.2-a+dotprod",)},
@@ -49,13 +55,19 @@ def compiler() -> str:
     raise CompilerMissingError("no C++ compiler was found (c++, g++, clang++ or $CXX)")
 
 
-def build(target: Path = FOLDER, flags: Sequence[str] = (), machine: str = "") -> list[Path]:
+def build(
+    target: Path = FOLDER, flags: Sequence[str] = (), machine: str = "", stands_in: bool = False
+) -> list[Path]:  # fmt: skip
     """Compiles both libraries into `target` and returns their paths. Raises CompilerMissingError.
 
-    flags: more of them, for all files. machine: of the compiler's target, where that is not this one.
+    flags: more of them, for all files. machine: of the compiler's target, where that is not this one. stands_in: for
+    tests; AMX and AVX-VNNI are replaced by what AVX-512 VNNI can do, so that their kernels run without them.
     """
     command = compiler().split()
-    parts = {"plan": (), "isa_scalar": (), **_MACHINES.get(machine or platform.machine(), {})}
+    machine = machine or platform.machine()
+    parts = {"plan": (), "isa_scalar": (), **_MACHINES.get(machine, {})}
+    if stands_in and machine == "x86_64":
+        parts |= _STAND_INS
     target.mkdir(parents=True, exist_ok=True)
     built = [target / KERNELS, target / BORDER]
     with tempfile.TemporaryDirectory() as folder:
@@ -96,4 +108,4 @@ def _run(command: list[str]) -> None:
 
 if __name__ == "__main__":
     folder, *more = sys.argv[1:] or [str(FOLDER)]
-    print(*build(Path(folder), more), sep="\n")  # noqa: T201 - a program of its own
+    print(*build(Path(folder), more, stands_in=Path(folder) != FOLDER), sep="\n")  # noqa: T201 - a program of its own

@@ -36,22 +36,31 @@ class Grid:
 class Stored:
     """A weight behind a DequantizeLinear: integers, and scale and zero point of each position of `axis`.
 
-    scale, zero: [n], n being 1 where `axis` is None.
+    scale, zero: [n], n being 1 where `axis` is None. bits: of the type in the file; 4 bits are held in 8.
     """
 
     values: np.ndarray
     scale: np.ndarray
     zero: np.ndarray
     axis: int | None
+    bits: int = 8
 
     def real(self) -> np.ndarray:
         """float64, of the shape of `values`."""
+        real: np.ndarray = (self.values.astype(np.float64) - self._along(self.zero)) * self._along(self.scale)
+        return real
+
+    def centered(self) -> np.ndarray:
+        """int32, of the shape of `values`: less the zero point."""
+        less: np.ndarray = self.values.astype(np.int32) - self._along(self.zero).astype(np.int32)
+        return less
+
+    def _along(self, of_axis: np.ndarray) -> np.ndarray:
+        """[n] in the shape that broadcasts along the axis."""
         shape = [1] * self.values.ndim
         if self.axis is not None:
             shape[self.axis] = -1
-        scale, zero = (v.reshape(shape) if self.values.ndim else v.reshape(()) for v in (self.scale, self.zero))
-        real: np.ndarray = (self.values.astype(np.float64) - zero) * scale
-        return real
+        return of_axis.reshape(shape) if self.values.ndim else of_axis.reshape(())
 
     def held(self) -> tuple[np.ndarray, Grid]:
         """As an activation: uint8 and its grid. Only for 8 bits and one scale."""

@@ -11,7 +11,8 @@ from hwprof.backends.integer.compile import BORDER, FOLDER, KERNELS
 from hwprof.errors import EnvironmentUnfitError
 
 AXES = 6  # of a copy
-INSTRUCTION_SETS = ("avx512-vnni", "avx-vnni", "neon-sdot", "avx2", "scalar")  # the fastest first
+# The fastest first, but for AMX: its instructions were never run, as no processor that has them was at hand.
+INSTRUCTION_SETS = ("avx512-vnni", "amx", "avx-vnni", "neon-sdot", "avx2", "scalar")
 _INTEGERS = (
     "kind", "batch", "height", "width", "channels", "out_height", "out_width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "groups", "zero_x", "zero_x2", "zero_y",

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwprof.backends.integer import movement, rules
+from hwprof.backends.integer import movement, qlinear, rules
 from hwprof.backends.integer.grid import Grid, Stored, held_zero
 from hwprof.backends.integer.program import Entry, Exit, Program
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.errors import InputError
-from hwprof.graph import Graph, Node
+from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
+from hwprof.onnx_io.proto import NARROW
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
 
@@ -77,9 +78,20 @@ class _Lowering:
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
             self._quantize(node)
+        elif node.op in qlinear.OPERATORS:
+            self._visit_parts(node)
         elif not movement.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
+
+    def _visit_parts(self, node: Node) -> None:
+        """Of an operator on integers, with the float one that it stands for in their midst."""
+        *dequantize, inner, quantize = qlinear.parts(node)
+        for part in dequantize:
+            self._visit(part)
+        qlinear.store_bias(self._scope, node, inner)
+        self._scope.pending[inner.outputs[0]] = inner
+        self._visit(quantize)
 
     def _scale(self, node: Node, dtype: str) -> _Scale:
         names = node.inputs
@@ -96,10 +108,7 @@ class _Lowering:
         scope, name, out = self._scope, node.inputs[0], node.outputs[0]
         scale = self._scale(node, self._graph.type_of(name).dtype)
         if name in self._weights:
-            axis = int(node.attribute("axis", 1)) if scale.scale.size > 1 else None
-            values = np.asarray(self._weights[name], np.dtype(scale.dtype))
-            axis = axis % values.ndim if axis is not None else None
-            scope.stored[out] = Stored(values, scale.scale, scale.zero, axis)
+            scope.stored[out] = self._stored(node, scale)
             return
         grid = scale.grid(node)
         held = scope.integers.get(name)
@@ -111,6 +120,20 @@ class _Lowering:
         if held.grid != grid:
             raise refuse(node, f"it reads {name!r} with another scale than that was written with")
         scope.views[out] = held
+
+    def _stored(self, node: Node, scale: _Scale) -> Stored:
+        if node.attribute("block_size", 0) or scale.scale.ndim > 1:
+            raise refuse(node, f"its weight {node.inputs[0]!r} has a scale for each block of it, not for each output")
+        axis = int(node.attribute("axis", 1)) if scale.scale.size > 1 else None
+        try:
+            dtype = np.dtype(NARROW.get(scale.dtype, scale.dtype))
+        except TypeError:
+            raise refuse(node, f"weights of {scale.dtype} are not supported") from None
+        if dtype.kind not in "iu":
+            raise refuse(node, f"weights of {scale.dtype} are not supported")
+        values = np.asarray(self._weights[node.inputs[0]], dtype)
+        axis = axis % values.ndim if axis is not None else None
+        return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, BITS_PER_ELEMENT[scale.dtype])
 
     def _quantize(self, node: Node) -> None:
         scope, name, out = self._scope, node.inputs[0], node.outputs[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.backends.integer import fixed_point, lstm_rule, tables
+from hwprof.backends.integer import fixed_point, lstm_rule, tables, weight_formats
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import (
     Add,
@@ -107,50 +107,50 @@ def stored_reals(scope: Scope, name: str) -> np.ndarray | None:
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """What a convolution or matrix product multiplies. weight: int8 [out, ...]; scale: [out] of the weight;
-    bias: float64 [out]."""
+    """What a convolution or matrix product multiplies. weight: int32 [out, ...], in +-255, less its zero point;
+    scale: [out] of the weight; bias: float64 [out]; bits: of the weight as it is stored."""
 
     node: Node
     x: Held
     weight: np.ndarray
     scale: np.ndarray
     bias: np.ndarray
-
-    def biased(self, more: np.ndarray) -> _Product:
-        return replace(self, bias=self.bias + more)
+    bits: int = 8
 
 
 def _convolution(scope: Scope, node: Node, target: Target) -> Held:
-    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=0)
+    work = _product(scope, node, axis=0)
+    x = work.x
     if len(x.shape) != 4:
         raise refuse(node, f"only two-dimensional images are supported, not {len(x.shape) - 2} dimensions")
-    work = _Product(node, scope.image(x), weight, scale, _bias(scope, node, len(weight)))
+    work = replace(work, x=scope.image(x), bias=_bias(scope, node, len(work.weight)))
     size = scope.graph.shape(node.outputs[0])
-    window = window_of(node, weight.shape[2:], x.shape[2:], size[2:])
+    window = window_of(node, work.weight.shape[2:], x.shape[2:], size[2:])
     return _linear(scope, work, target, window, size)
 
 
 def _matrix_product(scope: Scope, node: Node, target: Target) -> Held:
     if node.inputs[1] not in scope.stored:
         raise refuse(node, "only products with stored weights on the right are supported")
-    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=1)
-    return _dense(scope, _Product(node, x, weight, scale, np.zeros(len(weight))), target)
+    return _dense(scope, _product(scope, node, axis=1), target)
 
 
 def _gemm(scope: Scope, node: Node, target: Target) -> Held:
     if node.attribute("transA", 0):
         raise refuse(node, "transA is not supported")
     axis = 0 if node.attribute("transB", 0) else 1
-    weight, scale = _weight(scope, node, node.inputs[1], axis)
-    bias = _bias(scope, node, len(weight)) * float(node.attribute("beta", 1.0))
-    scale = scale * float(node.attribute("alpha", 1.0))
+    work = _product(scope, node, axis)
+    bias = _bias(scope, node, len(work.weight)) * float(node.attribute("beta", 1.0))
+    scale = work.scale * float(node.attribute("alpha", 1.0))
     if not (scale > 0).all():
         raise refuse(node, "its alpha is not positive")
-    return _dense(scope, _Product(node, scope.view(node, node.inputs[0]), weight, scale, bias), target)
+    return _dense(scope, replace(work, scale=scale, bias=bias), target)
 
 
 def _dense(scope: Scope, work: _Product, target: Target) -> Held:
     x = scope.plain(work.x)
+    if work.weight.ndim != 2:
+        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is no matrix")
     rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
     size = (*x.shape[:-1], len(work.weight))
     as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
@@ -161,27 +161,29 @@ def _dense(scope: Scope, work: _Product, target: Target) -> Held:
 
 def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
     """size: the ONNX shape of the result, an image."""
+    work = _of_eight_bits(scope, work)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
     if shift.min() < _SMALLEST_SHIFT:
         raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
-    weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1))
+    weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1), np.int8)
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
-    scope.operations.append(
-        Convolution(
-            node.label,
-            target.members,
-            x.value,
-            value,
-            weight,
-            _folded_bias(work),
-            target.rescale(multiplier, shift),
-            x.grid.zero,
-            window,
-            groups,
-        )
+    operation = Convolution(
+        node.label,
+        target.members,
+        x.value,
+        value,
+        weight,
+        _folded_bias(work),
+        target.rescale(multiplier, shift),
+        x.grid.zero,
+        window,
+        groups,
     )
+    if work.bits == weight_formats.INT4_BITS:
+        operation = weight_formats.in_four_bits(operation)
+    scope.operations.append(operation)
     return Held(value, target.grid, tuple(size), is_image=True)
 
 
@@ -197,21 +199,42 @@ def _folded_bias(work: _Product) -> np.ndarray:
     return np.asarray(folded, np.int32)
 
 
-def _weight(scope: Scope, node: Node, name: str, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [out, ...] with `axis` moved to the front, and its scales, [out]."""
+def _product(scope: Scope, node: Node, axis: int) -> _Product:
+    """The first two inputs of the node, without a bias. axis: of the weight's outputs, which is moved to the front."""
+    name = node.inputs[1]
+    x = scope.view(node, node.inputs[0])
     if name not in scope.stored:
         raise refuse(node, f"its weight {name!r} is not stored as integers")
     stored = scope.stored[name]
-    if stored.values.dtype != np.int8 or stored.zero.any():
-        raise refuse(node, f"its weight {name!r} is not symmetric int8")
+    if stored.values.dtype.itemsize != 1:
+        raise refuse(node, f"its weight {name!r} is of {stored.values.dtype}, not of 8 bits or 4")
     if stored.axis not in (None, axis):
         raise refuse(node, f"its weight {name!r} has a scale for each position of axis {stored.axis}, not {axis}")
-    if stored.values.min(initial=0) < -_WEIGHT_LIMIT:
+    if not stored.zero.any() and stored.values.min(initial=0) < -_WEIGHT_LIMIT:
         raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
     if not (np.isfinite(stored.scale).all() and (stored.scale > 0).all()):
         raise refuse(node, f"its weight {name!r} has a scale that is not above 0")
-    values = np.moveaxis(stored.values, axis, 0)
-    return values, np.broadcast_to(stored.scale, (len(values),))
+    weight = np.moveaxis(stored.centered(), axis, 0)
+    scale = np.broadcast_to(stored.scale, (len(weight),))
+    return _Product(node, x, weight, scale, np.zeros(len(weight)), stored.bits)
+
+
+def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
+    """A weight that leaves +-127 as the sum of several that do not, each of which is multiplied by all of x."""
+    rest, weights = work.weight, []
+    while rest.any() or not weights:
+        weights.append(np.clip(rest, -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
+        rest = rest - weights[-1]
+    if len(weights) == 1:
+        return work
+    if int(work.node.attribute("group", 1)) > 1:
+        raise refuse(work.node, "its weight, less its zero point, does not fit into 8 bits, which groups need")
+    count = len(weights)
+    *pixels, channels = scope.values[work.x.value].shape
+    name = f"{work.x.value} {count} times"
+    value = scope.new_value(name, (*pixels, channels * count))
+    scope.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
+    return replace(work, x=replace(work.x, value=value), weight=np.concatenate(weights, axis=1))
 
 
 def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
@@ -283,9 +306,8 @@ def _biased_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
 
 
 def _with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
-    x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=1)
-    work = _Product(node, x, weight, scale, np.zeros(len(weight)))
-    return _dense(scope, work.biased(np.broadcast_to(more, (len(weight),))), target)
+    work = _product(scope, node, axis=1)
+    return _dense(scope, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
 
 
 def _multiply(scope: Scope, node: Node, target: Target) -> Held:

@@ -7,6 +7,7 @@ them changes a result. What they save is bytes: `tests/benchmarks/low_bit.py` sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ FORMATS: tuple[WeightFormat, ...] = (
     "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs",
 )  # fmt: skip
 _HALF = PANEL * QUAD // 2
+INT4_BITS = 4  # of ONNX's type
 _INT4_LIMIT = 7
 _LARGEST_SUM = 2**27 - 1  # of int4, whose sums are held sixteen times as large
 _SPARSE_FROM = 0.5  # share of blocks that are 0, from which leaving them out pays
@@ -43,20 +45,33 @@ def smallest(op: Convolution) -> WeightFormat:
     """The format with the fewest bytes."""
     if op.sign_at is not None:
         return "signs"
-    for weight_format in ("dictionary-2", "dictionary-4", "int4", "dictionary-16"):
-        if fits(op, weight_format):  # type: ignore[arg-type]  # mypy widens the literals of a tuple
-            return weight_format  # type: ignore[return-value]
     if not is_depthwise(op) and empty_share(op) >= _SPARSE_FROM:
-        return "sparse-32x4"
-    return "int8"
+        few: tuple[WeightFormat, ...] = ("dictionary-2", "dictionary-4", "sparse-32x4")
+    else:
+        few = ("dictionary-2", "dictionary-4", "int4", "dictionary-16")
+    return _first(op, few)
 
 
-def with_smallest(program: Program) -> Program:
-    """The program, its weights stored in as few bytes as their values allow."""
+def in_four_bits(op: Convolution) -> Convolution:
+    """Stored in 4 bits where the kernels can, which an ONNX weight of type INT4 asks for."""
+    return replace(op, weight_format=_first(op, ("int4", "dictionary-16")))
+
+
+def with_format(program: Program, choose: Callable[[Convolution], WeightFormat]) -> Program:
+    """The program, each of its convolutions' weights in the format that is chosen for it."""
     operations = [
-        replace(op, weight_format=smallest(op)) if isinstance(op, Convolution) else op for op in program.operations
+        replace(op, weight_format=choose(op)) if isinstance(op, Convolution) else op for op in program.operations
     ]
     return replace(program, operations=tuple(operations))
+
+
+def plain(op: Convolution) -> WeightFormat:
+    """Eight bits, where the operation has a choice."""
+    return "int8" if op.sign_at is None else "signs"
+
+
+def _first(op: Convolution, formats: Iterable[WeightFormat]) -> WeightFormat:
+    return next((weight_format for weight_format in formats if fits(op, weight_format)), "int8")
 
 
 def empty_share(op: Convolution) -> float:

@@ -54,10 +54,10 @@ class Quantized(GraphBuilder):
         (integers,) = self.nodes("QuantizeLinear", [x, *grid], [(dtype, self.shape(x))])
         return self.nodes("DequantizeLinear", [integers, *grid], [("float32", self.shape(x))])[0]
 
-    def w(self, shape: tuple[int, ...], scale: float = 0.01, values=None, dtype: str = "int8") -> str:
+    def w(self, shape: tuple[int, ...], scale: float = 0.01, values=None, dtype: str = "int8", zero: int = 0) -> str:
         """A dequantized weight, random or of the values."""
         stored = self.weight(shape, dtype) if values is None else self.constant(values, dtype, shape=shape)
-        grid = [self.constant([scale], "float32", scalar=True), self.constant([0], dtype, scalar=True)]
+        grid = [self.constant([scale], "float32", scalar=True), self.constant([zero], dtype, scalar=True)]
         return self.nodes("DequantizeLinear", [stored, *grid], [("float32", shape)])[0]
 
     def convolved(self, x: str, channels: int, kernel: int = 3, bias: bool = True, **attributes) -> str:

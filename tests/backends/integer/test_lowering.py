@@ -212,10 +212,32 @@ def test_a_weight_of_minus_128_is_refused():
     assert "holds -128" in refusal(b.build(b.q(b.matmul(x, b.w((2, 1), values=[-128, 5])))))
 
 
-def test_a_weight_that_is_not_symmetric_is_refused():
-    b = Quantized("weight")
-    x = b.q(b.input((1, 2)))
-    assert "is not symmetric int8" in refusal(b.build(b.q(b.matmul(x, b.w((2, 1), values=[1, 5], dtype="uint8")))))
+@pytest.mark.parametrize(("values", "zero", "copies"), [([100, 140], 120, 1), ([3, 255], 100, 2), ([0, 1], 255, 3)])
+def test_a_weight_with_a_zero_point_is_a_sum_of_weights_without(values, zero, copies):
+    b = Quantized("asymmetric")
+    y = b.matmul(b.q(b.input((3, 2))), b.w((2, 1), values=values, dtype="uint8", zero=zero))
+    graph = b.build(b.q(y, scale=0.1))
+    assert steps_apart(graph) <= 1
+    (product,) = (op for op in lowered(graph).operations if isinstance(op, ir.Convolution))
+    assert product.weight.shape == (1, 1, 1, 2 * copies)
+
+
+def test_a_wide_weight_in_groups_is_refused():
+    b = Quantized("groups")
+    x = b.q(b.input((1, 2, 4, 4)))
+    weight = b.w((2, 1, 1, 1), values=[0, 255], dtype="uint8", zero=3)
+    y = b.node("Conv", [x, weight], (1, 2, 4, 4), kernel_shape=(1, 1), group=2)
+    assert "does not fit into 8 bits, which groups need" in refusal(b.build(b.q(y)))
+
+
+@pytest.mark.parametrize(("lowest", "stored"), [(-7, "int4"), (-8, "dictionary-16")])
+def test_a_weight_of_four_bits_keeps_them(lowest, stored):
+    b = Quantized("int4", opset=21)
+    values = np.resize(np.arange(lowest, 8), 8 * 6).tolist()
+    graph = b.build(b.q(b.matmul(b.q(b.input((3, 8))), b.w((8, 6), values=values, dtype="int4"))))
+    assert steps_apart(graph) <= 1
+    (product,) = (op for op in lowered(graph).operations if isinstance(op, ir.Convolution))
+    assert product.weight_format == stored
 
 
 def test_scales_that_do_not_fit_are_refused():

@@ -106,7 +106,14 @@ def test_a_weight_that_does_not_fit_its_format_is_refused():
 
 @pytest.mark.parametrize(
     ("weight_format", "share"),
-    [("int8", 1), ("int4", 1 / 2), ("dictionary-16", 1 / 2), ("dictionary-4", 1 / 4), ("dictionary-2", 1 / 8), ("signs", 1 / 8)],
+    [
+        ("int8", 1),
+        ("int4", 1 / 2),
+        ("dictionary-16", 1 / 2),
+        ("dictionary-4", 1 / 4),
+        ("dictionary-2", 1 / 8),
+        ("signs", 1 / 8),
+    ],
 )
 def test_a_format_takes_its_share_of_the_bytes(weight_format, share):
     rng = np.random.default_rng(0)

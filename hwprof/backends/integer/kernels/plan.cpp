@@ -16,7 +16,7 @@ namespace {
 const InstructionSet* const kSets[] = {
     &kScalar,
 #if defined(__x86_64__)
-    &kAvx2, &kAvxVnni, &kAvx512Vnni,
+    &kAvx2, &kAvxVnni, &kAvx512Vnni, &kAmx,
 #elif defined(__aarch64__)
     &kNeon,
 #endif

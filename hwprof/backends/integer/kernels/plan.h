@@ -108,6 +108,7 @@ extern const InstructionSet kScalar;
 extern const InstructionSet kAvx2;
 extern const InstructionSet kAvxVnni;
 extern const InstructionSet kAvx512Vnni;
+extern const InstructionSet kAmx;
 #elif defined(__aarch64__)
 extern const InstructionSet kNeon;
 #endif

@@ -1,4 +1,5 @@
-// The steps, written once over the few operations that an instruction set (`Isa`) defines before including this.
+// The steps, written once over the few operations that an instruction set (`Isa`) defines before including this, and
+// with HWPROF_TILES over AMX's tiles besides.
 //
 //   Ints                   kLanes accumulators of 32 bits
 //   Bytes                  4 * kLanes activations, as `dot` wants them
@@ -226,11 +227,25 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
   }
 }
 
+#if defined(HWPROF_TILES)
+}  // namespace
+}  // namespace hwprof
+
+#include "amx.inl"
+
+namespace hwprof {
+namespace {
+#endif
+
 // Rows [0, rows) of activations by every panel in the range, a tile at a time.
 template <Output Kind>
 void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
                    uint8_t* y, int64_t y_stride) {
   const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
+#if defined(HWPROF_TILES)
+  if (is_plain && rows >= kLeastTiled)
+    return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, all_columns, y, y_stride);
+#endif
   const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
   const Tile* of_rows = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
   for (int64_t i = panels.begin; i < panels.end; ++i) {
@@ -642,7 +657,7 @@ void run(const Step& s, const Share& share) {
 }
 
 // Dot products on registers alone.
-int64_t multiply_registers(int64_t rounds) {
+[[maybe_unused]] int64_t multiply_registers(int64_t rounds) {
   constexpr int kSums = Isa::kRows * kVectors;
   uint8_t four[kQuad] = {1, 2, 3, 4};
   int8_t column[kChunk] = {};
