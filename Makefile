@@ -24,13 +24,15 @@ lint: $(VENV)/.test
 unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
 
-# The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation.
+# The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation, and in
+# which others stand in for the instructions of AMX and AVX-VNNI. 3 minutes on one core.
 sanitize: $(VENV)/.test
 	$(VENV)/bin/python hwprof/backends/integer/compile.py build/sanitized \
 		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
-		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
+		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py \
+		tests/backends/integer/test_weight_formats.py
 
 # On an emulated ARM machine, made in ~/.cache/hwprof once (5 minutes): what runs on it, and what counts on it.
 test-arm: $(VENV)/.test

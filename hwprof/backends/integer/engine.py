@@ -33,7 +33,7 @@ from hwprof.backends.integer.program import (
     Transpose,
     Window,
 )
-from hwprof.backends.integer.weight_formats import FORMATS
+from hwprof.backends.integer.weight_formats import FORMATS, is_depthwise
 from hwprof.errors import InputError
 
 _KINDS = (
@@ -179,7 +179,7 @@ class Steps:
     @_add.register
     def _(self, op: Convolution) -> None:
         self._append(
-            "depthwise" if packing.is_depthwise(op) else "convolution",
+            "depthwise" if is_depthwise(op) else "convolution",
             **{**self._window(op.x, op.y, op.window), "groups": op.groups},
             **self._packed(packing.pack(op, self._is_signed)),
             zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,

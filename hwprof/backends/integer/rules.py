@@ -221,7 +221,8 @@ def _product(scope: Scope, node: Node, axis: int) -> _Product:
 
 def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
     """A weight that leaves +-127 as the sum of several that do not, each of which is multiplied by all of x."""
-    rest, weights = work.weight, []
+    rest = work.weight
+    weights: list[np.ndarray] = []
     while rest.any() or not weights:
         weights.append(np.clip(rest, -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
         rest = rest - weights[-1]

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
-from hwprof.backends.integer.backend import BACKEND, REFERENCE
+from hwprof.backends.integer import lowering
+from hwprof.backends.integer.backend import BACKEND, REFERENCE, _with_weights
+from hwprof.backends.integer.program import Convolution
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.testing import check_backend, reference_graphs
-from tests.backends.integer.programs import small_network
+from hwprof.variants.weights import load_weights
+from tests.backends.integer.programs import Quantized, small_network
 
 
 def device(name: str, threads: int = 1) -> Device:
@@ -29,6 +32,35 @@ def test_kernels_and_reference_give_the_same_outputs(instruction_set, threads):
     ):
         for name, output in slow.outputs().items():
             np.testing.assert_array_equal(timer.outputs()[name], output)
+
+
+@pytest.mark.parametrize("weights", ["stored", "smallest", "int8"])
+def test_outputs_do_not_depend_on_how_weights_are_stored(weights):
+    b = Quantized("ternary", opset=21)
+    x = b.q(b.input((2, 64)))
+    x = b.q(b.matmul(x, b.w((64, 40), values=np.resize([-90, 0, 90, 0, 0], 64 * 40).tolist())))
+    x = b.q(b.matmul(x, b.w((40, 9), values=np.resize(np.arange(-8, 8), 40 * 9).tolist(), dtype="int4")))
+    graph = b.build(x)
+    program = lowering.lower(graph, load_weights(graph))
+    with (
+        BACKEND.open(graph, device("best").with_options(weights=weights)) as timer,
+        REFERENCE.open(graph, Device("test", "integer-reference")) as slow,
+    ):
+        for name, output in slow.outputs().items():
+            np.testing.assert_array_equal(timer.outputs()[name], output)
+    formats = {
+        "stored": ["int8", "dictionary-16"], "smallest": ["dictionary-4", "dictionary-16"], "int8": ["int8", "int8"],
+    }[weights]  # fmt: skip
+    stored = _with_weights(weights, program, device("best"))
+    assert [op.weight_format for op in stored.operations if isinstance(op, Convolution)] == formats
+
+
+def test_an_unknown_way_to_store_weights_is_refused():
+    with (
+        pytest.raises(InputError, match="weights must be one of stored, smallest, int8, not 'tiny'"),
+        BACKEND.open(small_network(), device("scalar").with_options(weights="tiny")),
+    ):
+        pass
 
 
 def test_operators_are_timed_and_name_their_nodes():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
-from hwprof.backends.integer import library, lowering, memory
+from hwprof.backends.integer import library, memory
+from hwprof.backends.integer import program as ir
 from hwprof.backends.integer.compile import FOLDER, KERNELS
-from hwprof.backends.integer.engine import Steps
+from hwprof.backends.integer.engine import _KINDS, Steps
 from hwprof.backends.integer.library import Library, Plan, Step
+from hwprof.backends.integer.weight_formats import FORMATS
 from hwprof.errors import EnvironmentUnfitError
-from hwprof.variants.weights import load_weights
-from tests.backends.integer.programs import small_network
+from tests.backends.integer.programs import of_one
 
 # Arithmetic, comparisons and conversions; moves and bit operations on vector registers serve integers, too.
 _X86_FLOAT = re.compile(
@@ -24,13 +27,64 @@ _X86_FLOAT = re.compile(
 _ARM_FLOAT = re.compile(r"\tf(add|sub|mul|div|madd|msub|mla|mls|cvt\w*|cmp|sqrt|max|min)\w*\s|\t[su]cvtf\s")
 
 
-@pytest.fixture
+def programs() -> list[ir.Program]:
+    """One of every operation, and of every format of weights; each uses all of the memory that it has."""
+    rng = np.random.default_rng(0)
+    image, row = (1, 5, 6, 8), (1, 3, 1, 20)
+    window = ir.Window((3, 2), (2, 1), (1, 2), (1, 1))
+
+    def rescale(n: int, shift: int = 40) -> ir.Rescale:
+        return ir.Rescale(np.full(n, 2**30, np.int32), np.full(n, shift, np.int32), 3)
+
+    def convolution(name: str, weight: np.ndarray, **more) -> ir.Convolution:
+        bias = np.zeros(len(weight), np.int32)
+        return ir.Convolution(name, (), "x", "y", weight.astype(np.int8), bias, rescale(len(weight)), 7, **more)
+
+    few = rng.choice(np.array([-1, 1]), (40, 1, 1, 20))
+    holes = np.where(np.arange(20) % 8 < 4, few, 0)
+    signs = {"sign_at": 9}
+    made = [
+        of_one(convolution(name, holes if name == "sparse-32x4" else few, weight_format=name,
+                           **(signs if name == "signs" else {})), {"x": row, "y": (1, 3, 1, 40)})
+        for name in FORMATS
+    ]  # fmt: skip
+    gates = [
+        ir.Gates(rng.integers(-9, 9, (20, n), dtype=np.int8), *(np.full(20, v, np.int32) for v in (0, 2**30, 40)))
+        for n in (4, 5)
+    ]
+    table = rng.integers(0, 256, 256, dtype=np.uint8)
+    both = {"a": (2, 3, 4), "b": (2, 3, 4), "y": (2, 3, 4)}
+    for operation, shapes in (
+        (convolution("dense", rng.integers(-9, 9, (4, 3, 2, 8)), window=window), {"x": image, "y": (1, 3, 6, 4)}),
+        (convolution("grouped", rng.integers(-9, 9, (4, 1, 1, 4)), groups=2), {"x": image, "y": (1, 5, 6, 4)}),
+        (convolution("depthwise", rng.integers(-9, 9, (8, 3, 2, 1)), window=window, groups=8),
+         {"x": image, "y": (1, 3, 6, 8)}),
+        (ir.Add("add", (), "a", "b", "y", (100, 200), 9, 8), both),
+        (ir.Multiply("multiply", (), "a", "b", "y", 3, 4, rescale(1)), both),
+        (ir.Table("table", (), "x", "y", table), {"x": image, "y": image}),
+        (ir.MaxPool("max", (), "x", "y", window), {"x": image, "y": (1, 3, 6, 8)}),
+        (ir.AveragePool("average", (), "x", "y", window, 3, rescale(7, 33), False), {"x": image, "y": (1, 3, 6, 8)}),
+        (ir.Transpose("transpose", (), "x", "y", (0, 3, 1, 2)), {"x": image, "y": (1, 8, 5, 6)}),
+        (ir.Slice("slice", (), "x", "y", (0, 4, 1, 1), (1, -2, 1, 2)), {"x": image, "y": (1, 3, 5, 4)}),
+        (ir.Pad("pad", (), "x", "y", (0, 1, 1, 0), 3), {"x": image, "y": (1, 6, 7, 8)}),
+        (ir.Lstm("lstm", (), "x", "y", *gates, 3, 4, 100, 9, 8), {"x": (3, 2, 4), "y": (3, 2, 5)}),
+    ):  # fmt: skip
+        made.append(of_one(operation, shapes))
+    return made
+
+
+@pytest.fixture(scope="module")
 def steps():
-    graph = small_network()
-    program = lowering.lower(graph, load_weights(graph))
-    made = Steps(program, memory.place(program), is_signed=False)
-    yield made.steps
-    del made  # the steps name its memory
+    """Of all of them, whose memory is kept meanwhile."""
+    kept = [(program, memory.place(program)) for program in programs()]
+    made = [Steps(program, values, is_signed=False) for program, values in kept]
+    yield [step for each in made for step in each.steps]
+    del made, kept
+
+
+def test_every_kind_of_step_is_among_them(steps):
+    assert {step.kind for step in steps} == set(range(len(_KINDS)))
+    assert {step.format for step in steps} == set(range(len(FORMATS)))
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
@@ -53,7 +107,7 @@ def with_field(step: Step, name: str, value: int) -> Step:
     return changed
 
 
-@pytest.mark.parametrize("name", ["x_bytes", "y_bytes", "weight_bytes", "constants"])
+@pytest.mark.parametrize("name", ["x_bytes", "x2_bytes", "y_bytes", "weight_bytes", "constants"])
 def test_a_step_that_would_leave_its_memory_is_refused(kernels, steps, name):
     checked = 0
     for step in steps:
@@ -64,19 +118,46 @@ def test_a_step_that_would_leave_its_memory_is_refused(kernels, steps, name):
 
 
 FIELDS = [name for name, kind in Step._fields_ if name not in library._POINTERS and not hasattr(kind, "_length_")]
+WALKS = [(name, axis) for name in ("extent", "from_", "to") for axis in range(library.AXES)]
+
+
+def run_where_accepted(kernels: Library, step: Step) -> None:
+    """Under `make sanitize` a bad access ends the test."""
+    if kernels.check(step):
+        return
+    for name in kernels.available():
+        plan = Plan(kernels, [step], name, 1)
+        plan.run_step(0)
+        plan.close()
 
 
 @pytest.mark.parametrize("name", FIELDS)
-@pytest.mark.parametrize("value", [-1, -(2**31), 2**31 - 1])
+@pytest.mark.parametrize("value", [-1, 0, 9, -(2**31), 2**31 - 1])
 def test_a_step_with_an_absurd_number_is_refused_or_harmless(kernels, steps, name, value):
-    """It is run where it is accepted: under `make sanitize` a bad access ends the test."""
     for step in steps:
-        changed = with_field(step, name, value)
-        if kernels.check(changed):
-            continue
-        plan = Plan(kernels, [changed], "scalar", 1)
-        plan.run_step(0)
-        plan.close()
+        if name.endswith("_bytes") or name == "constants":
+            value = min(value, getattr(step, name))  # noqa: PLW2901 - more than there is would be the caller's lie
+        run_where_accepted(kernels, with_field(step, name, value))
+
+
+@pytest.mark.parametrize(("name", "axis"), WALKS)
+@pytest.mark.parametrize("value", [-1, 0, 3, 2**31, 2**62, -(2**63)])
+def test_a_walk_that_leaves_its_memory_is_refused(kernels, steps, name, axis, value):
+    for step in steps:
+        changed = Step.from_buffer_copy(step)
+        getattr(changed, name)[axis] = value
+        run_where_accepted(kernels, changed)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(0, 1), (0, -1), (1, 99), (1, -1), (2, 99), (3, 5), (3, -1), (4, 2**31 - 1)]
+)
+def test_blocks_that_lie_outside_of_a_matrix_are_refused(kernels, steps, place, value):
+    """Of two panels: three starts, and then the places of the blocks."""
+    (step,) = (s for s in steps if FORMATS[s.format] == "sparse-32x4")
+    blocks = np.ctypeslib.as_array(ctypes.cast(step.x2, ctypes.POINTER(ctypes.c_int32)), (step.x2_bytes // 4,)).copy()
+    blocks[place] = value
+    assert kernels.check(with_field(step, "x2", blocks.ctypes.data)) == "weight"
 
 
 def test_a_plan_with_a_bad_step_is_not_opened(kernels, steps):

@@ -40,7 +40,7 @@ def test_the_reference_is_near_onnx_runtime_s_float_lstm():
     assert np.abs(ours - real).max() < 0.04
 
 
-@pytest.mark.parametrize(("units", "depth", "batch"), [(32, 16, 1), (37, 9, 3), (8, 5, 14), (130, 64, 1)])
+@pytest.mark.parametrize(("units", "depth", "batch"), [(32, 16, 1), (37, 9, 3), (8, 5, 14), (130, 64, 1), (40, 24, 19)])
 def test_kernels_give_what_the_reference_gives(kernels, instruction_set, units, depth, batch):
     graph = lstm(units, depth, 6, batch)
     inputs = {name: 4 * array for name, array in onnx_io.random_inputs(graph, seed=1).items()}

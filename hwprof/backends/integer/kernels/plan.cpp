@@ -94,7 +94,8 @@ const char* check_convolution(const Step& s) {
   if (!has_images(s) || s.channels % s.groups || s.out_channels % s.groups) return "sizes";
   const int64_t panels = volume(s.groups, ceil_div(s.out_channels / s.groups, kPanel));
   const int64_t taps = volume(s.kernel_h, s.kernel_w, s.channels / s.groups);
-  if (taps < 0 || panels < 0 || !has_weight(s, panels)) return "weight";
+  if (taps < 0 || taps > INT32_MAX || panels < 0 || !has_weight(s, panels)) return "weight";
+  if (volume(pixels_out(s), row_bytes(s)) < 0) return "sizes";
   if (s.format == kSigns && !is_byte(s.zero_x2)) return "sign";
   return has_constants(s, volume(panels, kPanel), 32) ? nullptr : "constants";
 }
@@ -171,6 +172,9 @@ const char* check_pool(const Step& s) {
 const char* check_moving(const Step& s) {
   if (s.kind == kFill) return is_byte(s.zero_y) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
   if (s.kind == kTable) return fits(s.extent[0], s.x_bytes) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
+  // Steps of 0 bytes would stay inside for ever.
+  const int64_t* n = s.extent;
+  if (!fits(volume(n[0], n[1], n[2], n[3], n[4], n[5]), s.y_bytes)) return "sizes";
   if (!is_inside(s.extent, s.from, kAxes, s.from_offset, s.x_bytes)) return "source";
   return is_inside(s.extent, s.to, kAxes, s.to_offset, s.y_bytes) ? nullptr : "target";
 }
