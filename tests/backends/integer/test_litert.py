@@ -1,4 +1,4 @@
-"""LiteRT's int8 kernels as a second witness. They round twice where these round once, so a step of difference is fair."""
+"""LiteRT's int8 kernels as a second witness. They round twice where these do once: a step of difference is fair."""
 
 from __future__ import annotations
 
