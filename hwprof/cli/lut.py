@@ -235,7 +235,7 @@ def convert(
         table = tables.read(source, tables.Foreign(from_format, metadata, unit, attributes, allow_pickle))
     for lost in tables.write(table, target, to_format):
         output.warn(lost)
-    output.note(f"wrote {target}: {len(table.rows)} rows")
+    output.note(f"wrote {target}")
 
 
 @app.command()
