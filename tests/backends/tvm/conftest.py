@@ -45,6 +45,10 @@ class Nodes:
     def start_server(self) -> None:
         self.start("server", "127.0.0.1", self.tracker, KEY)
 
+    def stop_last(self) -> None:
+        """Silent from now on, as a board that lost power: nothing is closed."""
+        os.killpg(self.processes[-1].pid, signal.SIGSTOP)
+
     def kill_last(self) -> None:
         """With the child that serves the session."""
         node = self.processes.pop()
