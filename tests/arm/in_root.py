@@ -15,6 +15,7 @@ from hwprof.backends.emulator.build import build
 from hwprof.backends.emulator.cores import CORES
 from tests.arm import cross, emulated
 
+_KERNELS = tuple(f"tests/backends/integer/test_{name}.py" for name in ("kernels", "library", "recurrent"))
 NEW, OLD = "cortex-a76", "cortex-a72"  # with the dot product and without
 TESTS = {
     NEW: (
@@ -23,9 +24,7 @@ TESTS = {
         "tests/backends/test_replay.py",
         "tests/backends/test_roofline.py",
         "tests/backends/test_host_timer.py",
-        "tests/backends/integer/test_kernels.py",
-        "tests/backends/integer/test_library.py",
-        "tests/backends/integer/test_recurrent.py",
+        *_KERNELS,
         "tests/measure/test_cores.py",
     ),
     OLD: ("tests/arm/test_without_dot_product.py",),
