@@ -32,8 +32,8 @@ sanitize: $(VENV)/.test
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
 		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
 
-# On an emulated ARM machine, made in ~/.cache/hwprof once (10 minutes): what counts on it, what is built for it here,
-# and what runs on it.
+# On an emulated ARM machine, made in ~/.cache/hwprof once (10 minutes, 1.3 GB): what counts on it, what is built for it
+# here, and what runs on it.
 test-arm: $(VENV)/.test
 	$(VENV)/bin/hwprof emulator build
 	$(VENV)/bin/python -m tests.arm.in_root

@@ -216,7 +216,8 @@ def hardware(device: Device) -> str:
 
 def _hardware(hello: Mapping[str, Any]) -> dict[str, Any]:
     remote = hello["remote_hardware"]
-    return dict(environment.hardware() if remote is None else remote) | hello["accelerator_hardware"]
+    its_own: dict[str, Any] = environment.hardware() if remote is None else dict(remote)
+    return {**its_own, **hello["accelerator_hardware"]}
 
 
 def _undisturbed(device: Device) -> AbstractContextManager[None]:

@@ -24,7 +24,7 @@ def connected(connect: Callable[[], T], limit_s: float) -> T:
     """What `connect` returns. A message there and back on the connection that it opens may take `limit_s`, and the
     device's kernel may be silent for half a minute; after that the library raises RuntimeError."""
     before = _sockets()
-    impatience = Timer(limit_s, lambda: [_shut(fd) for fd in _sockets() - before])
+    impatience = Timer(limit_s, _shut_all_but, [before])
     impatience.daemon = True
     impatience.start()
     try:
@@ -57,6 +57,7 @@ def _limit(fd: int, limit_s: float) -> None:
         shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _QUIET_S)
 
 
-def _shut(fd: int) -> None:
-    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as shared:
-        shared.shutdown(socket.SHUT_RDWR)
+def _shut_all_but(before: set[int]) -> None:
+    for fd in _sockets() - before:
+        with suppress(OSError), socket.socket(fileno=os.dup(fd)) as shared:
+            shared.shutdown(socket.SHUT_RDWR)
