@@ -2,7 +2,8 @@
 
 2026-11-21, what makes counts repeat. Whatever differs between two processes moves memory, and then loops over memory
 take other turns. So nothing in the guest is random or this machine's: not the bytes that Linux hands to a new process,
-not the names of temporary files, not the folders that Python lists to find its modules, not the clock (guest.py).
+not the names of temporary files, not the folders that Python lists to find its modules, not what another model left
+behind, not the clock (guest.py).
 """
 
 from __future__ import annotations
@@ -118,8 +119,10 @@ class Guest:
             with self._in_folder(model), socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(Path(self._folder.name, _SOCKET)))
                 listener.listen()
-                self._request(name, model)
+                self._fork(name)
                 connection = opened.enter_context(self._connected(name, listener))
+                with suppress(OSError):  # it is gone, which its answer will tell
+                    connection.sendall((json.dumps(_request(model)) + "\n").encode())
                 answers = opened.enter_context(connection.makefile(encoding="utf-8"))
                 found = OpenModel(self, name, connection, answers)
             yield found
@@ -146,14 +149,10 @@ class Guest:
             for name in (_MODEL, _INPUTS, _SOCKET):
                 (folder / name).unlink(missing_ok=True)
 
-    def _request(self, name: str, model: Model) -> None:
-        request = {
-            "model": f"{_MODEL}/{model.file.name}", "inputs": _INPUTS, "level": model.level,
-            "dimensions": dict(model.dimensions), "socket": _SOCKET,
-        }  # fmt: skip
+    def _fork(self, name: str) -> None:
         assert self._process.stdin is not None  # it is a pipe
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write("\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self.lost(name) from None
@@ -168,6 +167,11 @@ class Guest:
             if not self.is_running:
                 break
         raise self.lost(name)
+
+
+def _request(model: Model) -> Mapping[str, object]:
+    names = {"model": f"{_MODEL}/{model.file.name}", "inputs": _INPUTS}
+    return {**names, "level": model.level, "dimensions": dict(model.dimensions)}
 
 
 def command(core: Core, prefix_: Path, program: Sequence[object], options: Sequence[str] = ()) -> list[str]:
