@@ -15,12 +15,11 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.measuring import Options, profile_many, require_times
+from hwprof.jobs.measuring import Options, hardware, profile_many, require_times
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
-from hwprof.measure import environment
 from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
 from hwprof.store import Store
 
@@ -180,8 +179,8 @@ def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
 def _require_same_place(metadata: Metadata, device: Device) -> None:
     if metadata.device != device.name:
         raise InputError(f"the table holds for {metadata.device}, not for {device.name}; check it where it holds")
-    here = environment.fingerprint(environment.snapshot(device)["hardware"])
-    if metadata.hardware not in ("", here):
+    here = hardware(device) if metadata.hardware else ""
+    if metadata.hardware != here:
         raise InputError(
             f"the table holds for {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
         )

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs import Options, tables
+from hwprof.jobs import Options, measuring, tables
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
+from hwprof.measure import environment
 from hwprof.measurement import FAST
 from hwprof.store import Store
 from tests.latency_table.tables import METADATA, Space, choices
@@ -99,6 +102,34 @@ def test_a_table_of_another_machine_is_refused(bench):
     table = LatencyTable(metadata, choices([[1.0]]).rows)
     with pytest.raises(InputError, match="hardware 0123456789ab; this is"):
         tables.check(table, [Space().graph((0, 0))] * 4, bench, [(0,)] * 4)
+
+
+class FarAway:
+    """A worker whose device is another machine with a processor of its own."""
+
+    def __init__(self, cores):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, do, device):
+        assert (do, device["remote"]) == ("hello", "board:9190")
+        yield {"remote_hardware": {"cpu": "cortex-a72"}, "accelerator_hardware": {"npu": "big"}}
+
+
+def test_a_table_holds_where_the_device_is_not_where_it_is_asked_from(bench, monkeypatch):
+    monkeypatch.setattr(measuring, "WorkerProcess", FarAway)
+    far = replace(bench, device=replace(DEVICE, remote="board:9190"))
+    graphs = [Space().graph((0, 0))] * 4
+    its_own = environment.fingerprint({"cpu": "cortex-a72", "npu": "big"})
+    for hardware, text in ((its_own, "give the space instead of models"), ("0123456789ab", f"; this is {its_own}: ")):
+        metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware=hardware)
+        with pytest.raises(InputError, match=text):
+            tables.check(LatencyTable(metadata, choices([[1.0]]).rows), graphs, far)
 
 
 def test_models_cannot_be_set_against_a_table_of_choices(bench):
