@@ -16,10 +16,11 @@ from hwprof.variants.fold import cut, folded
 from hwprof.variants.half import half
 from hwprof.variants.prune import prune_channels
 from hwprof.variants.quantize import quantize
+from hwprof.variants.quantize_whole import quantize_whole
 
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded}
-_EXAMPLES = "int8, int8:s8s8, fp16, cut, folded, prune:0.5, lowrank:0.25"
+_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded, "integer": quantize_whole}
+_EXAMPLES = "int8, int8:s8s8, integer, fp16, cut, folded, prune:0.5, lowrank:0.25"
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 
