@@ -42,6 +42,7 @@ class _WholeMarks(Marks):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._functions, self._inner = self._found_functions()
+        self._mark(*(t.name for t in self.graph.inputs))
 
     def visit(self, node: Node) -> None:
         if node.op in _RECURRENT:
