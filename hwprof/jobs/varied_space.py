@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from hwprof import plugins
@@ -40,8 +41,9 @@ class VariedSpace:
 
     def graph(self, arch: Arch) -> Graph:
         """Named after the architecture. Raises InputError outside of the space."""
-        title = " ".join(filter(None, (self.name, self.variant, "-".join(map(str, arch)))))
-        return self._change(self.space.graph(arch)).renamed(title)
+        return self._change(self.space.graph(arch)).renamed(
+            f"{titled(self.name, self.variant)} {'-'.join(map(str, arch))}"
+        )
 
     def parse(self, text: str) -> Arch:
         """An architecture in the space's notation, or as its choices: 3,0,1 or 3-0-1. Raises InputError."""
@@ -52,6 +54,26 @@ class VariedSpace:
         raise InputError(
             f"{self.name}: {text!r} is no architecture; write its {len(self.choices)} choices as 3,0,1,..."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSpace:
+    """A space whose graphs are changed, as `change` says."""
+
+    space: SearchSpace
+    change: Callable[[Graph], Graph]
+
+    @property
+    def choices(self) -> Sequence[int]:
+        return self.space.choices
+
+    def graph(self, arch: Arch) -> Graph:
+        return self.change(self.space.graph(arch))
+
+
+def titled(space: str, variant: str) -> str:
+    """How records name the variant of a space's networks: "nasbench201 int8"."""
+    return " ".join(filter(None, (space, variant)))
 
 
 def change(variant: str) -> Callable[[Graph], Graph]:
