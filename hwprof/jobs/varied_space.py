@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from hwprof import plugins
@@ -56,19 +55,17 @@ class VariedSpace:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class ChangedSpace:
     """A space whose graphs are changed, as `change` says."""
 
-    space: SearchSpace
-    change: Callable[[Graph], Graph]
-
-    @property
-    def choices(self) -> Sequence[int]:
-        return self.space.choices
+    def __init__(self, space: SearchSpace, changed: Callable[[Graph], Graph]) -> None:
+        self.choices: Sequence[int] = space.choices
+        self._space = space
+        self._change = changed
 
     def graph(self, arch: Arch) -> Graph:
-        return self.change(self.space.graph(arch))
+        """Raises InputError outside of the space."""
+        return self._change(self._space.graph(arch))
 
 
 def titled(space: str, variant: str) -> str:

@@ -316,8 +316,9 @@ def page(results: Mapping[str, object]) -> str:
             for k in results["knots"]
         ),
         "",
-        f"What that is worth to this network, calibrated and not fine-tuned, on {min(COMPARED, results['test'])} digits by NumPy: the root "
-        "mean square of its scores' error against float, relative.",
+        "What that is worth to this network, calibrated and not fine-tuned, on "
+        f"{min(COMPARED, results['test'])} digits by NumPy: the root mean square of its scores' error against float, "
+        "relative.",
         "",
         "| tanh by | error of the scores | accuracy, % |",
         "|---|---|---|",

@@ -40,7 +40,7 @@ class Knots:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Of x within the knots."""
-        return np.interp(x, self.x, self.y)
+        return np.asarray(np.interp(x, self.x, self.y))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +130,7 @@ def _require(low: float, high: float, segments: int) -> None:
 def _of_density(x: np.ndarray, density: np.ndarray, segments: int) -> np.ndarray:
     """[segments + 1]: between two of them the density sums up to the same."""
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    knots = np.interp(np.linspace(0.0, mass[-1], segments + 1), mass, x)
+    knots: np.ndarray = np.interp(np.linspace(0.0, mass[-1], segments + 1), mass, x)
     knots[0], knots[-1] = x[0], x[-1]
     return knots
 
