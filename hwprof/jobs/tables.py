@@ -118,7 +118,8 @@ def choice_table(
         measured = measure([varied.graph(arch) for arch in archs], source)
         ms, metadata = np.array([m.normalized.median for m in measured]), build.metadata_of(measured)
         unconverged = _unconverged(measured)
-    table = build.fit_choices(regression, archs, ms, metadata)
+    widths = bits.of_network(varied.graph(archs[0])) if variant else {}
+    table = build.fit_choices(regression, archs, ms, metadata, widths)
     return Built(build.with_space(table, titled(name, variant)), unconverged)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwprof.graph import BITS_PER_ELEMENT, Graph
-from hwprof.latency_table.grouping import Group
+from hwprof.latency_table.grouping import Group, groups
 from hwprof.latency_table.staircase import NumericAttribute
 
 WEIGHTS, ACTIVATIONS = "w_bits", "a_bits"
@@ -33,3 +33,10 @@ def of(graph: Graph, group: Group) -> dict[str, int]:
     found = {ACTIVATIONS: max(activations)} if activations else {}
     largest, bits = max(weights, default=(0, 0))
     return found | ({WEIGHTS: bits} if largest > 1 else {})
+
+
+def of_network(graph: Graph) -> dict[str, int]:
+    """The one pair that all operators with weights share; empty where they differ, or where there is none."""
+    pairs = [of(graph, group) for group in groups(graph)]
+    shared = {(p[WEIGHTS], p[ACTIVATIONS]) for p in pairs if WEIGHTS in p and ACTIVATIONS in p}
+    return dict(zip((WEIGHTS, ACTIVATIONS), shared.pop(), strict=True)) if len(shared) == 1 else {}

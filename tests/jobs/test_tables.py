@@ -85,6 +85,9 @@ def test_a_quantized_operator_is_swept_through_the_float_one(learned):
 def test_choices_of_a_variant_are_named_after_it(learned):
     table = tables.choice_table(Space(), "mine", learned, networks=9, variant="int8").table
     assert table.metadata.space == "mine int8"
+    assert {(dict(row.attributes)["w_bits"], dict(row.attributes)["a_bits"]) for row in table.rows} == {(8, 8)}
+    assert table([(0, 0)])[0] > 0  # with one value each, bits may be left out
+    assert table.lookup("choice", position=0, choice=1, w_bits=8) == table.choice_ms(Space().choices)[0][1]
     with pytest.raises(InputError, match="choices of the space mine int8, not of mine"):
         tables.require_space(table, "mine")
 

@@ -85,3 +85,9 @@ def test_bits_are_those_of_what_runs():
     assert bits.of(graph, relu) == {"a_bits": 32}  # it has no weight
     narrow = half(small())
     assert all(bits.of(narrow, g)["w_bits"] == 16 for g in groups(narrow) if g.leading.op == "Conv")
+
+
+def test_a_network_has_the_bits_that_its_weights_share():
+    assert bits.of_network(small()) == {"w_bits": 32, "a_bits": 32}
+    assert bits.of_network(quantize(small())) == {"w_bits": 8, "a_bits": 8}
+    assert bits.of_network(quantize(language())) == {}  # an LSTM in float, a product in integers
