@@ -303,8 +303,8 @@ def page(results: Mapping[str, object]) -> str:
         f"| smaller (iRNN says 4 x) | {ratio:.2f} x: {sizes['float']} to {sizes['int8']} bytes, as .onnx files |",
         *timing_lines(results.get("timing")),
         "",
-        "Fine-tuning goes on training, with which the float network might win as much; what it loses by being quantized "
-        "is the difference of the first two rows. "
+        "Fine-tuning goes on training, with which the float network might win as much; what it loses by being "
+        "quantized is the difference of the first two rows. "
         f"The standard error of an accuracy on {results['test']} digits is about "
         f"{100 * np.sqrt(shares['float'] * (1 - shares['float']) / results['test']):.2f} points.",
         "",
