@@ -53,12 +53,12 @@ class _Grouping:
         absorbed: set[str] = set()  # outputs of QuantizeLinears that are in a group
         seen: set[str] = set()
         for node in self._graph.nodes:
-            if node.op in (_QUANTIZE, _DEQUANTIZE) or node.outputs[0] in seen:
+            if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen:
                 continue
             region = self._region(node)
             for nodes in [region] if self._is_closed(region) else [(node,)]:
                 found.append(self._group(nodes))
-                seen.update(n.outputs[0] for n in nodes)
+                seen.update(map(_name, nodes))
                 absorbed.update(n.outputs[0] for n in found[-1].behind)
         found += [
             Group((node,), self._before((node,)))
@@ -66,18 +66,18 @@ class _Grouping:
             if node.op == _QUANTIZE and node.outputs[0] not in absorbed
         ]
         found += [Group((node,)) for node in self._graph.nodes if node.op == _DEQUANTIZE and self._is_end(node)]
-        place = {node.outputs[0]: i for i, node in enumerate(self._graph.nodes)}
-        return sorted(found, key=lambda group: place[group.nodes[0].outputs[0]])
+        place = {_name(node): i for i, node in enumerate(self._graph.nodes)}
+        return sorted(found, key=lambda group: place[_name(group.nodes[0])])
 
     def _region(self, start: Node) -> tuple[Node, ...]:
         """The float nodes that are joined to this one by float tensors, in order."""
-        region, waiting = {start.outputs[0]}, [start]
+        region, waiting = {_name(start)}, [start]
         while waiting:
             for other in self._beside(waiting.pop()):
-                if other.outputs[0] not in region:
-                    region.add(other.outputs[0])
+                if _name(other) not in region:
+                    region.add(_name(other))
                     waiting.append(other)
-        return tuple(node for node in self._graph.nodes if node.outputs[0] in region)
+        return tuple(node for node in self._graph.nodes if _name(node) in region)
 
     def _beside(self, node: Node) -> Iterator[Node]:
         made = (self._producers[name] for name in node.inputs if name in self._producers)
@@ -109,3 +109,8 @@ class _Grouping:
 
     def _made_by(self, name: str) -> str:
         return self._producers[name].op if name in self._producers else ""
+
+
+def _name(node: Node) -> str:
+    """Unlike its own name its first result has one of its own."""
+    return next(out for out in node.outputs if out)

@@ -64,10 +64,10 @@ class _WholeMarks(Marks):
         self._mark(node.inputs[0])
         for name in node.inputs[1:3]:
             self._weight(name, _ROWS)
-        self._mark(node.outputs[0])
-        for name in node.outputs[1:2]:
-            if name:
-                self.activations[name] = node.outputs[0]
+        states, *last = (name for name in node.outputs[:2] if name)
+        self._mark(states)
+        for name in last:  # the last of the states, on their grid
+            self.activations[name] = states
 
     def _has_grid(self, name: str) -> bool:
         return name in self.activations or name in self.removed

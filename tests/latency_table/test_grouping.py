@@ -91,3 +91,10 @@ def test_a_network_has_the_bits_that_its_weights_share():
     assert bits.of_network(small()) == {"w_bits": 32, "a_bits": 32}
     assert bits.of_network(quantize(small())) == {"w_bits": 8, "a_bits": 8}
     assert bits.of_network(quantize(language())) == {}  # an LSTM in float, a product in integers
+
+
+def test_an_lstm_of_which_only_the_last_state_is_read_is_an_operator():
+    b = GraphBuilder("last")
+    weights = [b.weight((1, 12, 4)), b.weight((1, 12, 3))]
+    _, h = b.nodes("LSTM", [b.input((5, 1, 4)), *weights], [None, ("float32", (1, 1, 3))], hidden_size=3)
+    assert ops(quantize_whole(b.build(b.relu(h)))) == ["QuantizeLinear", "LSTM", "Relu", "DequantizeLinear"]
