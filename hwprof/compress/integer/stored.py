@@ -23,9 +23,10 @@ _NAMED = -len(SCALE)
 
 
 def activations(quantized: Graph) -> list[str]:
-    """The tensors of the float network whose ranges `values` wants."""
+    """The tensors of the float network whose ranges `values` wants: what is looked up in a stored table has its."""
+    stored = {t.name.removesuffix(STORED) for t in (*quantized.weights, *quantized.constants)}
     names = (node.inputs[1][:_NAMED] for node in quantized.nodes if node.op == "QuantizeLinear")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(name for name in names if name not in stored))
 
 
 def values(quantized: Graph, weights: Weights, ranges: Ranges) -> dict[str, np.ndarray]:
@@ -76,8 +77,9 @@ class _Values:
 
     def all(self) -> dict[str, np.ndarray]:
         kept = [n for n in self._graph.nodes if n.op == "DequantizeLinear" and n.inputs[0] in self._stored]
-        kinds = {"int8": self._weight, "uint8": self._constant, "int32": self._bias}
-        for dtype, fill in kinds.items():  # biases last
+        # a weight asks for the scale of what it is multiplied with, a bias for both
+        kinds = {"uint8": self._constant, "int8": self._weight, "int32": self._bias}
+        for dtype, fill in kinds.items():
             for node in kept:
                 if self._graph.type_of(node.inputs[0]).dtype == dtype:
                     fill(node)
