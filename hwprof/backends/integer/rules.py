@@ -149,6 +149,23 @@ def _gemm(scope: Scope, node: Node, target: Target) -> Held:
     return _dense(scope, _Product(node, scope.view(node, node.inputs[0]), weight, scale, bias), target)
 
 
+def _batch_norm(scope: Scope, node: Node, target: Target) -> Held:
+    """Behind no convolution that it could be folded into: a filter of one pixel for each channel by itself."""
+    x = scope.view(node, node.inputs[0])
+    if len(x.shape) != 4:
+        raise refuse(node, "only two-dimensional images are supported")
+    found = [reals for name in node.inputs[1:5] if (reals := stored_reals(scope, name)) is not None]
+    if len(found) < 4 or node.attribute("training_mode", 0):
+        raise refuse(node, "its statistics are not stored")
+    gain, shift, mean, variance = (reals.ravel() for reals in found)
+    factor = gain / np.sqrt(variance + float(node.attribute("epsilon", 1e-5)))
+    weight = (np.sign(factor) * _WEIGHT_LIMIT).astype(np.int8).reshape(-1, 1, 1, 1)
+    scale = np.where(factor, np.abs(factor), 1.0) / _WEIGHT_LIMIT
+    apart = replace(node, attributes=(("group", len(factor)),))
+    work = _Product(apart, scope.image(x), weight, scale, shift - mean * factor)
+    return _linear(scope, work, target, Window(), x.shape)
+
+
 def _dense(scope: Scope, work: _Product, target: Target) -> Held:
     x = scope.plain(work.x)
     rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
@@ -409,6 +426,7 @@ _RULES: dict[str, Rule] = {
     "Mul": _multiply,
     "LSTM": _lstm,
     "Concat": _concatenate,
+    "BatchNormalization": _batch_norm,
     "AveragePool": _average_pool,
     "GlobalAveragePool": _global_average,
     "ReduceMean": _mean,

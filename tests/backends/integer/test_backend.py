@@ -4,6 +4,7 @@ import pytest
 from hwprof.backends.integer.backend import BACKEND, REFERENCE
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.latency_table import operators
 from hwprof.testing import check_backend, reference_graphs
 from tests.backends.integer.programs import small_network
 
@@ -29,6 +30,14 @@ def test_kernels_and_reference_give_the_same_outputs(instruction_set, threads):
     ):
         for name, output in slow.outputs().items():
             np.testing.assert_array_equal(timer.outputs()[name], output)
+
+
+def test_every_operator_of_a_latency_table_s_rows_runs_alone():
+    found = operators.distinct([small_network()])
+    assert {"QuantizeLinear", "Conv+Relu", "Conv", "Add", "Flatten+Gemm"} <= {o.op for o, _ in found}
+    for _, single in found:
+        with BACKEND.open(single, device("scalar")) as timer:
+            assert min(timer(2)) > 0
 
 
 def test_operators_are_timed_and_name_their_nodes():
