@@ -30,7 +30,8 @@ sanitize: $(VENV)/.test
 		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
-		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
+		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py \
+		tests/backends/integer/test_sequence_kernels.py tests/backends/integer/test_gated.py
 
 # On an emulated ARM machine, made in ~/.cache/hwprof once (5 minutes): what runs on it, and what counts on it.
 test-arm: $(VENV)/.test

@@ -148,6 +148,9 @@ const char* check_pool(const Step& s) {
 const char* check_moving(const Step& s) {
   if (s.kind == kFill) return is_byte(s.zero_y) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
   if (s.kind == kTable) return fits(s.extent[0], s.x_bytes) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
+  // Strides of 0 would let a walk be longer than what it is on.
+  if (!fits(volume(s.extent[0], s.extent[1], s.extent[2], s.extent[3], s.extent[4], s.extent[5]), s.y_bytes))
+    return "sizes";
   if (!is_inside(s.extent, s.from, kAxes, s.from_offset, s.x_bytes)) return "source";
   return is_inside(s.extent, s.to, kAxes, s.to_offset, s.y_bytes) ? nullptr : "target";
 }
