@@ -287,7 +287,7 @@ class Steps:
     @_add.register
     def _(self, op: Normalization) -> None:
         self._append(
-            "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred, places=op.places,
+            "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred,
             from_offset=op.epsilon, multiplier=self._pointer(op.multiplier, np.int32),
             bias=self._pointer(op.bias, np.int32), constants=len(op.bias), low=op.low, high=op.high,
         )  # fmt: skip

@@ -7,14 +7,14 @@ values are applied at once (`movement`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwprof.backends.integer import folding, movement, rules, tables
 from hwprof.backends.integer.grid import Grid, Stored, held_zero
-from hwprof.backends.integer.program import Entry, Exit, Program
+from hwprof.backends.integer.program import Entry, Exit, Operation, Program, reads
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
@@ -65,9 +65,12 @@ class _Lowering:
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         scope = self._scope
         entries = tuple(scope.entries)
-        return Program(
-            self._graph.name, entries, exits, tuple(scope.operations), scope.values, scope.constants
-        )  # fmt: skip
+        operations = _needed(scope.operations, {e.value for e in exits})
+        read = {name for operation in operations for name in (*reads(operation), operation.y)}
+        read |= {end.value for end in (*entries, *exits)}
+        values = {name: value for name, value in scope.values.items() if name in read}
+        constants = {name: array for name, array in scope.constants.items() if name in read}
+        return Program(self._graph.name, entries, exits, operations, values, constants)
 
     def _visit(self, node: Node) -> None:
         if node.domain:
@@ -142,6 +145,16 @@ class _Lowering:
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
         scale = held.grid.scale if name in scope.views else None
         return Exit(name, held.shape, held.value, scale, held.grid.zero, held.is_image, held.grid.is_signed)
+
+
+def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operation, ...]:
+    """Those on which a wanted value depends; tables that went into others are not among them."""
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.y in wanted:
+            kept.append(operation)
+            wanted |= set(reads(operation))
+    return tuple(reversed(kept))
 
 
 def _output_type(node: Node) -> str:

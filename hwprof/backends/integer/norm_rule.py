@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from hwprof.backends.integer.normalize import BIAS_BITS, LONGEST_ROW, VALUE_BITS
+from hwprof.backends.integer.normalize import GAIN_BITS, LONGEST_ROW, RESULT_BITS
 from hwprof.backends.integer.program import Normalization
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.backends.integer.target import Target
 from hwprof.graph import Node
 
-_MULTIPLIER_BITS = 30
-_LARGEST_PLACES = 46
 _LARGEST_EPSILON = 2.0**44
-_LARGEST_BIAS = 2.0 ** (30 - BIAS_BITS)  # steps of the result
+_LARGEST_GAIN = 2.0 ** (31 - GAIN_BITS)  # steps of the result in a deviation
+_LARGEST_BIAS = 2.0 ** (28 - RESULT_BITS)  # steps of the result
 _EPSILON = 1e-5  # ONNX's
 
 
@@ -44,15 +41,14 @@ def _normalization(scope: Scope, node: Node, target: Target, is_centred: bool) -
         raise refuse(node, f"its epsilon is too large beside the scale of its input, {x.grid.scale}")
     gain = _of_elements(scope, node, 1, n, 1.0) / target.grid.scale
     bias = _of_elements(scope, node, 2, n, 0.0) / target.grid.scale + target.grid.zero
-    places = min(_MULTIPLIER_BITS + VALUE_BITS - math.frexp(float(np.abs(gain).max()))[1], _LARGEST_PLACES)
-    if places < BIAS_BITS or not np.abs(bias).max() < _LARGEST_BIAS:
+    if not (np.abs(gain).max() < _LARGEST_GAIN and np.abs(bias).max() < _LARGEST_BIAS):
         raise refuse(node, "its gain or bias does not fit the scale of its result")
     value = scope.new_value(target.name, x.shape)
     operation = Normalization(
         node.label, target.members, x.value, value,
-        multiplier=np.rint(gain * 2.0 ** (places - VALUE_BITS)).astype(np.int32),
-        bias=np.rint(bias * 2.0**BIAS_BITS).astype(np.int32),
-        places=places, epsilon=round(epsilon), zero_x=x.grid.zero, is_centred=is_centred,
+        multiplier=np.minimum(np.rint(gain * 2.0**GAIN_BITS), 2.0**31 - 1).astype(np.int32),
+        bias=np.rint(bias * 2.0**RESULT_BITS).astype(np.int32),
+        epsilon=round(epsilon), zero_x=x.grid.zero, is_centred=is_centred,
         low=target.low, high=target.high,
     )  # fmt: skip
     scope.operations.append(operation)

@@ -287,7 +287,6 @@ class Normalization(_OfOne):
 
     multiplier: np.ndarray
     bias: np.ndarray
-    places: int
     epsilon: int
     zero_x: int
     is_centred: bool

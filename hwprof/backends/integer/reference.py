@@ -188,7 +188,7 @@ def _softmax(op: Softmax, operands: list[Integers], shape: Shape) -> Integers:
 @_apply.register
 def _normalization(op: Normalization, operands: list[Integers], shape: Shape) -> Integers:
     rows = operands[0].reshape(-1, shape[-1])
-    values = normalize.normalized(rows, op.zero_x, op.is_centred, op.epsilon, op.multiplier, op.bias, op.places)
+    values = normalize.normalized(rows, op.zero_x, op.is_centred, op.epsilon, op.multiplier, op.bias)
     return _clipped(values, op.low, op.high)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.backends.integer import attention_rule, fixed_point, gru_rule, lstm_rule, norm_rule, tables
+from hwprof.backends.integer import attention_rule, fixed_point, gru_rule, lstm_rule, norm_rule, reference, tables
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import (
     Add,
@@ -17,6 +17,7 @@ from hwprof.backends.integer.program import (
     Convolution,
     Multiply,
     Operation,
+    Table,
     Window,
 )
 from hwprof.backends.integer.scope import Held, Scope, refuse
@@ -231,21 +232,22 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
     offset = (target.grid.zero << shift) + (1 << (shift - 1))
     offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Add(
-            node.label,
-            target.members,
-            a.value,
-            b.value,
-            value,
-            (factors[0], factors[1]),
-            offset,
-            shift,
-            target.low,
-            target.high,
-        )
-    )
+    operation = Add(
+        node.label, target.members, a.value, b.value, value, (factors[0], factors[1]), offset, shift, target.low,
+        target.high,
+    )  # fmt: skip
+    _append_of_two(scope, operation)
     return Held(value, target.grid, a.shape, a.is_image)
+
+
+def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
+    """The operation, or a table of its results where both operands are functions of one tensor."""
+    (source, of_a), (other, of_b) = scope.function(operation.a), scope.function(operation.b)
+    if source != other:
+        scope.operations.append(operation)
+        return
+    table = reference.apply(operation, [of_a, of_b], of_a.shape)
+    scope.tabulate(Table(operation.name, operation.members, source, operation.y, table))
 
 
 def _biased_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
@@ -268,8 +270,8 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
+    _append_of_two(
+        scope, Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
     )
     return Held(value, target.grid, a.shape, a.is_image)
 

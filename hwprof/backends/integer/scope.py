@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof.backends.integer.grid import Grid, Stored
-from hwprof.backends.integer.program import Entry, IntegerType, Operation, Reshape, Transpose, Value
+from hwprof.backends.integer.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 
@@ -49,6 +49,7 @@ class Scope:
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.entries: list[Entry] = []
+        self._functions: dict[str, tuple[str, np.ndarray]] = {}
         self._moved: dict[tuple[str, bool], Held] = {}
 
     def new_value(self, name: str, shape: Sequence[int], dtype: IntegerType = "uint8") -> str:
@@ -90,6 +91,15 @@ class Scope:
         value = self.new_value(name, array.shape)
         self.constants[value] = array
         return Held(value, grid, array.shape)
+
+    def function(self, value: str) -> tuple[str, np.ndarray]:
+        """The value that this one is a function of, element for element, and the function: uint8 [256]."""
+        return self._functions.get(value, (value, np.arange(256, dtype=np.uint8)))
+
+    def tabulate(self, operation: Table) -> None:
+        """Appends the operation, and remembers what its result is a function of."""
+        self.operations.append(operation)
+        self._functions[operation.y] = (operation.x, operation.table)
 
     def image(self, held: Held) -> Held:
         """The same with the channels last."""

@@ -58,9 +58,10 @@ def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
 def applied(
     scope: Scope, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
-    """table: uint8 [256]."""
+    """table: uint8 [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
     value = scope.new_value(name, scope.values[held.value].shape)
-    scope.operations.append(Table(members[0] if members else name, members, held.value, value, table))
+    source, inner = scope.function(held.value)
+    scope.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
     return Held(value, grid, held.shape, held.is_image)
 
 

@@ -3,15 +3,13 @@ import pytest
 
 from hwprof.backends.integer import normalize
 
-PLACES = 30
-
 
 def normalized(x: np.ndarray, steps: float, is_centred: bool = True, epsilon: int = 0, bias: float = 0.0) -> np.ndarray:
     """steps: of the result in a deviation; the zero point of x is 100."""
     n = x.shape[1]
-    multiplier = np.full(n, round(steps * 2 ** (PLACES - normalize.VALUE_BITS)), np.int32)
-    offset = np.full(n, round(bias * 2**normalize.BIAS_BITS), np.int32)
-    return normalize.normalized(x, 100, is_centred, epsilon, multiplier, offset, PLACES)
+    multiplier = np.full(n, round(steps * 2**normalize.GAIN_BITS), np.int32)
+    offset = np.full(n, round(bias * 2**normalize.RESULT_BITS), np.int32)
+    return normalize.normalized(x, 100, is_centred, epsilon, multiplier, offset)
 
 
 @pytest.mark.parametrize("is_centred", [False, True])

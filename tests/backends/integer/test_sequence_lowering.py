@@ -96,6 +96,16 @@ def test_a_function_behind_the_last_scale_is_what_the_output_s_integers_stand_fo
         np.testing.assert_allclose(array, theirs[name], atol=1e-6)
 
 
+def test_functions_of_one_tensor_are_one_table_through_scales_in_between():
+    """A GELU as quantizers write it."""
+    b = Quantized("gelu")
+    x = b.q(b.input((3, 50)), scale=0.03)
+    half, erf = b.q(b.unary("Sigmoid", x), scale=0.01, zero=0), b.q(b.unary("Erf", x), scale=0.01)
+    graph = b.build(b.q(b.mul(half, b.q(b.add(erf, b.constant([1.0], "float32")), scale=0.01, zero=0)), scale=0.02))
+    assert kinds(lowered(graph)) == ["Table"]
+    assert steps_apart(graph) <= 1
+
+
 def test_a_transformer_has_no_float_edge():
     program = lowered(quantize(bert("small", layers=1, width=16, heads=2, tokens=8, vocabulary=50)))
     found = set(kinds(program))

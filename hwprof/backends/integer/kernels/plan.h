@@ -37,8 +37,8 @@ constexpr int kGruGateCount = 3;   // of a gated recurrent unit: update, reset, 
 constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
 constexpr int kSegments = 64;      // of the piecewise-linear tanh
 constexpr int kLargestDepth = 16384;  // whose sums of products of two bytes, with their corrections, fit into 32 bits
-constexpr int kNormBits = 16;      // behind the point of a normalization's bias
-constexpr int kNormPlaces = 40;    // 62 of an inverse, less 8 of the root and 14 of the normalized value
+constexpr int kNormBits = 10;      // behind the point of a normalization's result, before it is rounded
+constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 21 of the normalized value
 
 // One operation. Fields that a kind does not name are not read by it.
 //
@@ -61,7 +61,7 @@ constexpr int kNormPlaces = 40;    // 62 of an inverse, less 8 of the root and 1
 //   kProduct      x: [extent 0, extent 1][height][channels] with the strides from[0..2], x2: [..][channels]
 //                 [out_channels] with to[0..3], y: [..][height][out_channels] with from[3..5]; 32 equal constants
 //   kSoftmax      rows [extent 0] of [extent 1]; table: uint16 [256], the powers; multiplier / 2^shift is 1 / y's scale
-//   kNormalization  rows [extent 0] of [extent 1], multiplier and bias for each element, `places` of both; around the
+//   kNormalization  rows [extent 0] of [extent 1], multiplier and bias for each element; around the
 //                 mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the variance
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates

@@ -47,12 +47,14 @@ inline int64_t square_root(int64_t x) {
   return int64_t(root);
 }
 
+// The upper half of a product.
+inline int32_t high_half(int32_t a, int32_t b) { return int32_t(uint32_t(uint64_t(int64_t(a) * b) >> 32)); }
+
 // n * x - origin in units of the row's deviation, and what makes y of that. A row's squares sum up to less than 2^31.
 void normalization(const Step& s, const Share& share) {
   const int64_t n = s.extent[1];
   const Range rows = part(s.extent[0], 1, share);
   const int32_t *multiplier = s.multiplier, *bias = s.bias, count = int32_t(n), low = s.low, high = s.high;
-  const int places = s.places;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const uint8_t* x = s.x + row * n;
     int32_t sum = 0, squares = 0;
@@ -65,15 +67,14 @@ void normalization(const Step& s, const Share& share) {
     const int64_t around = 2 * int64_t(sum) * origin - int64_t(origin) * origin;
     const int64_t root = square_root((n * squares - around + s.from_offset) << 16);
     const int64_t inverse = (int64_t(1) << 62) / (root > 0 ? root : 1);
-    const int drop = log2_of(inverse) - 30, shift = kNormPlaces - drop;
+    const int drop = log2_of(inverse) - 30;
     const auto factor = int32_t(inverse >> drop);
-    const int64_t half = int64_t(1) << (shift - 1), rounding = int64_t(1) << (places - 1);
-    const int64_t unit = int64_t(1) << (places - kNormBits);
+    const auto lift = int32_t(uint32_t(1) << (32 - (kNormPlaces - drop)));
     uint8_t* __restrict__ y = s.y + row * n;
     for (int64_t i = 0; i < n; ++i) {
-      const auto deviation = int32_t((int64_t(count * x[i] - origin) * factor + half) >> shift);
-      const int64_t value = (int64_t(deviation) * multiplier[i] + int64_t(bias[i]) * unit + rounding) >> places;
-      y[i] = clipped(value, low, high);
+      const int32_t z = high_half((count * x[i] - origin) * lift, factor);
+      const int32_t value = (high_half(z, multiplier[i]) + bias[i] + (1 << (kNormBits - 1))) >> kNormBits;
+      y[i] = uint8_t(value < low ? low : value > high ? high : value);
     }
   }
 }

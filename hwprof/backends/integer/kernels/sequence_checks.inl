@@ -30,7 +30,9 @@ const char* check_softmax(const Step& s) {
 
 const char* check_normalization(const Step& s) {
   if (!has_rows(s, kLargestDepth)) return "sizes";
-  if (s.constants < s.extent[1] || s.places < kNormBits || s.places > 46) return "constants";
+  if (s.constants < s.extent[1]) return "constants";
+  for (int64_t i = 0; i < s.extent[1]; ++i)
+    if (s.bias[i] > 1 << 29 || s.bias[i] < -(1 << 29)) return "constants";
   if (s.is_centred != 0 && s.is_centred != 1) return "constants";
   return s.from_offset >= 0 && s.from_offset <= int64_t(1) << 44 ? nullptr : "constants";
 }
