@@ -18,10 +18,8 @@ from hwprof.variants.prune import prune_channels
 from hwprof.variants.quantize import quantize
 
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_PLAIN: dict[str, Callable[[Graph], Graph]] = {
-    "int8:whole": partial(quantize, recurrent=True), "fp16": half, "cut": cut, "folded": folded,
-}  # fmt: skip
-_EXAMPLES = "int8, int8:s8s8, int8:whole, fp16, cut, folded, prune:0.5, lowrank:0.25"
+_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded}
+_EXAMPLES = "int8, int8:s8s8, fp16, cut, folded, prune:0.5, lowrank:0.25"
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 

@@ -1,7 +1,6 @@
 """Variants of a network by a short name, with its real weights, as a new .onnx file.
 
-int8             static QDQ quantization; `int8:s8s8` or `int8:u8u8` for other types than u8s8 of activations, weights;
-                 `int8:whole`: also around LSTM and GRU, as integer-only devices want it
+int8             static QDQ quantization; `int8:s8s8` or `int8:u8u8` for other types than u8s8 of activations, weights
 fp16             float16 inside, float32 at inputs and outputs
 prune:0.5        half of the channels of every prunable group stay
 sparse:0.9       nine tenths of each weight tensor are zero; dense kernels are not faster for it
@@ -70,8 +69,8 @@ def apply_variant(
 
 def _int8(job: _Job) -> list[str]:
     types = job.argument or "u8s8"
-    if types not in ("u8s8", "s8s8", "u8u8", "whole"):
-        raise InputError(f"no combination of int8 types is named {types!r}; known: u8s8, s8s8, u8u8, whole")
+    if types not in ("u8s8", "s8s8", "u8u8"):
+        raise InputError(f"no combination of int8 types is named {types!r}; known: u8s8, s8s8, u8u8")
     if find_spec("onnxruntime") is None:
         raise EnvironmentUnfitError(
             "variant 'int8' needs the library 'onnxruntime'; install it with: pip install 'hwprof[onnxruntime]'"

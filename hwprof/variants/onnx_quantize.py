@@ -21,12 +21,9 @@ from hwprof.onnx_io import save
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from onnxruntime import set_default_logger_severity
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.operators.qdq_base_operator import QDQOperatorBase
-from onnxruntime.quantization.registry import QDQRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 _TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
-_WHOLE = "whole"  # u8s8, and nothing in float that integers can do
 _PER_CHANNEL_OPSET = 13  # DequantizeLinear knows an axis from here on
 _ERRORS_ONLY = 3
 
@@ -43,25 +40,11 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
         return next(self._feeds, None)
 
 
-class _Recurrent(QDQOperatorBase):  # type: ignore[misc]  # onnxruntime has no types
-    """An LSTM or GRU, which ONNX Runtime's own quantizer leaves in float: its input, its weights, all its states."""
-
-    def quantize(self) -> None:
-        x, *weights = self.node.input[:3]
-        self.quantizer.quantize_activation_tensor(x)
-        for weight in weights:
-            self.quantizer.quantize_weight_tensor_per_channel(weight, axis=1)
-        self.quantizer.quantize_activation_tensor(self.node.output[0])
-
-
 def quantize_file(source: Path, samples: Path, target: Path, types: str, work: Path) -> list[str]:
-    """Writes `target`; returns warnings. `types` names activations, then weights: "u8s8"; or is "whole".
+    """Writes `target`; returns warnings. `types` names activations, then weights: "u8s8".
 
     samples: an .npz with [n_samples, *shape] for each input. work: a folder for intermediate files.
     """
-    if types == _WHOLE:
-        types = "u8s8"
-        QDQRegistry.update(LSTM=_Recurrent, GRU=_Recurrent)
     large = source.with_name(f"{source.name}.data").exists()
     prepared, warnings = _prepared(source, work, large)
     quantize_static(

@@ -24,16 +24,9 @@ _RELU_SPAN = 6.0
 _UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
 
 
-def quantize(
-    graph: Graph,
-    activation: str = "uint8",
-    weight: str = "int8",
-    per_channel: bool = True,
-    recurrent: bool = False,
-) -> Graph:
+def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_channel: bool = True) -> Graph:
     """The graph with Q/DQ pairs around its quantizable operators; batch normalization is folded first.
 
-    recurrent: also around LSTM and GRU, for runtimes that compute with integers only.
     On x86 "uint8" activations with "int8" weights are the fast combination; on ARM "int8" both ways.
     Raises InputError for another type, a graph before opset 13, or one that is quantized already.
     """
@@ -47,7 +40,7 @@ def quantize(
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         raise InputError(f"graph {graph.name!r} is quantized already")
     folded = _with_hard_swish_inlined(fold_batch_norm(graph))
-    marks = _Marks(folded, per_channel, recurrent)
+    marks = _Marks(folded, per_channel)
     for node in folded.nodes:
         marks.visit(node)
     return _Rewriter(marks, activation, weight).graph()
@@ -124,7 +117,6 @@ class _Marks:
 
     graph: Graph
     per_channel: bool
-    recurrent: bool
     activations: dict[str, str] = field(default_factory=dict)  # tensor -> tensor whose scale it shares
     weights: dict[str, int | None] = field(default_factory=dict)  # weight -> axis of its scales
     biases: dict[str, tuple[str, str]] = field(default_factory=dict)  # bias -> input and weight of its operator
@@ -209,13 +201,6 @@ class _Marks:
         if bias and bias[0] in self._static:
             self.biases.setdefault(bias[0], (x, scale))
 
-    def layer(self, node: Node) -> None:
-        """Of an LSTM or GRU: what goes in, what comes out, and both weights; the bias stays as it is."""
-        if self.recurrent:
-            self._mark(node.inputs[0], node.outputs[0])
-            for name in node.inputs[1:3]:
-                self._weight(name, 1)
-
     def pad(self, node: Node) -> None:
         self._mark(*node.inputs)
         fill = node.inputs[2] if len(node.inputs) > 2 else ""
@@ -241,8 +226,6 @@ _RULES: dict[str, Callable[[_Marks, Node], None]] = {
     "Relu": _Marks.bound,
     "Clip": _Marks.bound,
     "InstanceNormalization": _Marks.normalization,
-    "LSTM": _Marks.layer,
-    "GRU": _Marks.layer,
     "LayerNormalization": _Marks.normalization,
     "BatchNormalization": _Marks.normalization,
     "Pad": _Marks.pad,

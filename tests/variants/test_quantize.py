@@ -82,18 +82,6 @@ def test_an_operator_without_integer_kernel_stays_in_float():
     assert all(graph.type_of(name).dtype == "float32" for name in lstm.inputs[1:] if name)
 
 
-@pytest.mark.parametrize(("op", "gates"), [("LSTM", 4), ("GRU", 3)])
-def test_recurrent_layers_are_quantized_where_that_is_asked_for(op, gates):
-    b = GraphBuilder("net")
-    weights = [b.weight((1, gates * 16, 8)), b.weight((1, gates * 16, 16))]
-    (y,) = b.nodes(op, [b.input((5, 1, 8)), *weights], [("float32", (5, 1, 1, 16))], hidden_size=16)
-    graph = quantize(b.build(b.linear(b.reshape(y, (5, 1, 16)), 4)), recurrent=True)
-    layer = next(n for n in graph.nodes if n.op == op)
-    assert [graph.producers()[name].op for name in layer.inputs] == ["DequantizeLinear"] * 3
-    assert [graph.producers()[name].attribute("axis") for name in layer.inputs[1:]] == [1, 1]
-    assert [n.op for n in graph.consumers()[layer.outputs[0]]] == ["QuantizeLinear"]
-
-
 def test_operators_that_move_elements_share_the_scale_of_their_input():
     b = GraphBuilder("net")
     y = b.flatten(b.pool("MaxPool", b.conv(b.input((1, 4, 8, 8)), 4), 2, 2))

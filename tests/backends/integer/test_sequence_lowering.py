@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwprof.backends.integer import program as ir
 from hwprof.builder import GraphBuilder
 from hwprof.variants.quantize import quantize
 from hwprof.workloads.bert import bert
-from hwprof.workloads.lstm import lstm_language_model
 from tests.backends.integer.programs import Quantized, sequence_network
 from tests.backends.integer.test_lowering import both, kinds, lowered, refusal, steps_apart
 
@@ -111,12 +109,6 @@ def test_a_transformer_has_no_float_edge():
     found = set(kinds(program))
     assert {"Embedding", "Normalization", "Product", "Softmax", "Table", "Convolution"} <= found
     assert {value.dtype for value in program.values.values()} == {"uint8", "int32"}
-
-
-def test_a_language_model_has_no_float_edge():
-    graph = quantize(lstm_language_model("small", layers=2, hidden=8, steps=4, vocabulary=50), recurrent=True)
-    assert kinds(lowered(graph)).count("Lstm") == 2
-    assert isinstance(lowered(graph).operations[0], ir.Embedding)
 
 
 def test_every_kind_of_layer_in_a_row():
