@@ -64,13 +64,13 @@ class _Lowering:
             self._visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         scope = self._scope
-        entries = tuple(scope.entries)
-        operations = _needed(scope.operations, {e.value for e in exits})
+        ends = {e.value for e in exits}
+        operations = _needed(scope.operations, ends)
         read = {name for operation in operations for name in (*reads(operation), operation.y)}
-        read |= {end.value for end in (*entries, *exits)}
+        read |= ends | {e.value for e in scope.entries}
         values = {name: value for name, value in scope.values.items() if name in read}
         constants = {name: array for name, array in scope.constants.items() if name in read}
-        return Program(self._graph.name, entries, exits, operations, values, constants)
+        return Program(self._graph.name, tuple(scope.entries), exits, operations, values, constants)
 
     def _visit(self, node: Node) -> None:
         if node.domain:
@@ -153,7 +153,7 @@ def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operatio
     for operation in reversed(operations):
         if operation.y in wanted:
             kept.append(operation)
-            wanted |= set(reads(operation))
+            wanted = wanted.union(reads(operation))
     return tuple(reversed(kept))
 
 
