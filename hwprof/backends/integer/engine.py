@@ -286,10 +286,12 @@ class Steps:
 
     @_add.register
     def _(self, op: Normalization) -> None:
+        padding = (0, -len(op.bias) % packing.PANEL)
+        multiplier, bias = np.pad(op.multiplier, padding), np.pad(op.bias, padding)
         self._append(
             "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred,
-            from_offset=op.epsilon, multiplier=self._pointer(op.multiplier, np.int32),
-            bias=self._pointer(op.bias, np.int32), constants=len(op.bias), low=op.low, high=op.high,
+            from_offset=op.epsilon, multiplier=self._pointer(multiplier, np.int32),
+            bias=self._pointer(bias, np.int32), constants=len(bias), low=op.low, high=op.high,
         )  # fmt: skip
 
     @_add.register

@@ -23,7 +23,7 @@ def normalized(
     """x: uint8 [rows, n]; multiplier, with GAIN_BITS, and bias: int32 [n]. Returns int64 [rows, n], rounded half up.
 
     That is z * multiplier + bias, z being the distance from the row's mean, or from `zero`, over its root mean square.
-    epsilon is added to n^2 times the mean square. Products are cut down to their upper 32 bits.
+    epsilon is added to n^2 times the mean square. Products are rounded to their upper 32 bits.
     """
     require_integers(x, multiplier, bias)
     n, wide = x.shape[1], x.astype(np.int64)
@@ -32,9 +32,14 @@ def normalized(
     square = n * (wide * wide).sum(axis=1, keepdims=True) - around + epsilon
     rows = [_factor_and_lift(int(v)) for v in square.ravel()]
     factor, lift = (np.array(column, np.int64).reshape(-1, 1) for column in zip(*rows, strict=True))
-    z = (((n * wide - origin) << lift) * factor) >> 32
-    result: np.ndarray = ((z * multiplier >> 32) + bias + (1 << (RESULT_BITS - 1))) >> RESULT_BITS
+    scaled = _upper_half(_upper_half((n * wide - origin) << lift, factor), multiplier)
+    result: np.ndarray = (scaled + bias + (1 << (RESULT_BITS - 1))) >> RESULT_BITS
     return result
+
+
+def _upper_half(a: Integers, b: Integers) -> Integers:
+    half: np.ndarray = (a * b + (1 << 31)) >> 32
+    return half
 
 
 def _factor_and_lift(square: int) -> tuple[int, int]:

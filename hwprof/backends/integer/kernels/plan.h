@@ -61,8 +61,8 @@ constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 2
 //   kProduct      x: [extent 0, extent 1][height][channels] with the strides from[0..2], x2: [..][channels]
 //                 [out_channels] with to[0..3], y: [..][height][out_channels] with from[3..5]; 32 equal constants
 //   kSoftmax      rows [extent 0] of [extent 1]; table: uint16 [256], the powers; multiplier / 2^shift is 1 / y's scale
-//   kNormalization  rows [extent 0] of [extent 1], multiplier and bias for each element; around the
-//                 mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the variance
+//   kNormalization  rows [extent 0] of [extent 1]; multiplier and bias for each element, up to a multiple of 32; around
+//                 the mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the variance
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates
 struct Step {
@@ -141,6 +141,7 @@ inline int64_t scratch_bytes(const Step& s) {
     return row * kPanel + 4 * (kPanel + int64_t(s.height)) + (row > s.channels ? s.height * row : 0);
   }
   if (s.kind == kSoftmax) return 2 * s.extent[1];
+  if (s.kind == kNormalization) return 4 * ceil_div(s.extent[1], kPanel) * kPanel;
   if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * ceil_div(depth(s), kQuad) * kQuad;
   if (s.kind == kDepthwise) {
     const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;

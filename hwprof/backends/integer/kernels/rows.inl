@@ -47,14 +47,25 @@ inline int64_t square_root(int64_t x) {
   return int64_t(root);
 }
 
-// The upper half of a product.
-inline int32_t high_half(int32_t a, int32_t b) { return int32_t(uint32_t(uint64_t(int64_t(a) * b) >> 32)); }
+// values, a multiple of a panel of them, times the factor and then each by its multiplier: upper halves of both products.
+inline void scale_twice(int32_t* values, int64_t n, int32_t factor, const int32_t* multiplier) {
+  int32_t factors[kLanes], shifts[kLanes];
+  for (int i = 0; i < kLanes; ++i) factors[i] = factor, shifts[i] = 32;
+  const Scale all(factors, shifts, 0);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Ints scaled = Scale(multiplier + i, shifts, 0).apply(all.apply(Isa::load(values + i)));
+    memcpy(values + i, &scaled, sizeof scaled);
+  }
+}
 
 // n * x - origin in units of the row's deviation, and what makes y of that. A row's squares sum up to less than 2^31.
 void normalization(const Step& s, const Share& share) {
   const int64_t n = s.extent[1];
   const Range rows = part(s.extent[0], 1, share);
-  const int32_t *multiplier = s.multiplier, *bias = s.bias, count = int32_t(n), low = s.low, high = s.high;
+  const int32_t *bias = s.bias, count = int32_t(n), low = s.low, high = s.high;
+  const int64_t padded = ceil_div(n, kPanel) * kPanel;
+  auto* __restrict__ held = reinterpret_cast<int32_t*>(share.scratch);
+  for (int64_t i = n; i < padded; ++i) held[i] = 0;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     const uint8_t* x = s.x + row * n;
     int32_t sum = 0, squares = 0;
@@ -70,10 +81,11 @@ void normalization(const Step& s, const Share& share) {
     const int drop = log2_of(inverse) - 30;
     const auto factor = int32_t(inverse >> drop);
     const auto lift = int32_t(uint32_t(1) << (32 - (kNormPlaces - drop)));
+    for (int64_t i = 0; i < n; ++i) held[i] = (count * x[i] - origin) * lift;
+    scale_twice(held, padded, factor, s.multiplier);
     uint8_t* __restrict__ y = s.y + row * n;
     for (int64_t i = 0; i < n; ++i) {
-      const int32_t z = high_half((count * x[i] - origin) * lift, factor);
-      const int32_t value = (high_half(z, multiplier[i]) + bias[i] + (1 << (kNormBits - 1))) >> kNormBits;
+      const int32_t value = (held[i] + bias[i] + (1 << (kNormBits - 1))) >> kNormBits;
       y[i] = uint8_t(value < low ? low : value > high ? high : value);
     }
   }
