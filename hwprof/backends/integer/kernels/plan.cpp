@@ -111,9 +111,9 @@ const char* check_depthwise(const Step& s) {
 bool is_inside(const int64_t* extent, const int64_t* stride, int axes, int64_t offset, int64_t bytes) {
   int64_t low = offset, high = offset;
   for (int i = 0; i < axes; ++i) {
-    if (extent[i] < 1) return false;
+    if (extent[i] < 1 || stride[i] == INT64_MIN) return false;
     const int64_t reach = volume(extent[i] - 1, stride[i] < 0 ? -stride[i] : stride[i]);
-    if (stride[i] == INT64_MIN || reach < 0) return false;
+    if (reach < 0) return false;
     if (__builtin_sub_overflow(low, stride[i] < 0 ? reach : 0, &low)) return false;
     if (__builtin_add_overflow(high, stride[i] < 0 ? 0 : reach, &high)) return false;
   }
