@@ -30,7 +30,8 @@ sanitize: $(VENV)/.test
 		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
-		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py
+		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py \
+		tests/backends/integer/test_sequence_kernels.py tests/backends/integer/test_gated.py
 
 # On an emulated ARM machine, made in ~/.cache/hwprof once (10 minutes, 1.3 GB): what counts on it, what is built for it
 # here, and what runs on it.

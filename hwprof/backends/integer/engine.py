@@ -11,24 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from hwprof.backends.integer import border, memory, packing, recurrent
+from hwprof.backends.integer import border, gated, memory, packing, recurrent
 from hwprof.backends.integer.library import AXES, Edge, Library, Plan, Step
 from hwprof.backends.integer.program import (
     Add,
     AveragePool,
     Concatenate,
     Convolution,
+    Embedding,
     Entry,
     Exit,
+    Gru,
     Lstm,
     MaxPool,
     Multiply,
+    Normalization,
     Operation,
     Pad,
+    Product,
     Program,
     Rescale,
     Reshape,
     Slice,
+    Softmax,
     Table,
     Transpose,
     Window,
@@ -37,6 +42,7 @@ from hwprof.errors import InputError
 
 _KINDS = (
     "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
+    "product", "softmax", "normalization", "embedding", "gru",
 )  # fmt: skip
 _KIND = {name: number for number, name in enumerate(_KINDS)}  # as kernels/plan.h numbers them
 
@@ -97,16 +103,18 @@ class Engine:
         return self._outputs[leaving.output].copy()
 
     def _enter(self, entry: Entry, array: np.ndarray) -> Edge | None:
-        """None for an input of 8 bits, which is put in its place here."""
+        """None for an input of 8 bits or of indices, which is put in its place here."""
         held = self._memory.arrays[entry.value]
         if entry.scale is None:
-            held[:] = border.quantize(entry, array).ravel()
+            held[:] = border.quantize(entry, array).ravel().view(np.uint8)
             return None
         self._inputs.append(np.ascontiguousarray(array, np.float32))
         return _edge(entry, self._inputs[-1], held)
 
     def _leave(self, leaving: Exit) -> Edge:
-        return _edge(leaving, self._outputs[leaving.output], self._memory.arrays[leaving.value])
+        edge = _edge(leaving, self._outputs[leaving.output], self._memory.arrays[leaving.value])
+        edge.reals = leaving.reals.ctypes.data if leaving.reals is not None else None
+        return edge
 
 
 def _edge(end: Entry | Exit, real: np.ndarray, held: np.ndarray) -> Edge:
@@ -223,9 +231,16 @@ class Steps:
 
     @_add.register
     def _(self, op: Lstm) -> None:
+        self._recurrence("lstm", op, recurrent.GATES)
+
+    @_add.register
+    def _(self, op: Gru) -> None:
+        self._recurrence("gru", op, gated.GATES, resets_behind=op.resets_behind)
+
+    def _recurrence(self, kind: str, op: Lstm | Gru, gates: int, **more: int) -> None:
+        """Two steps: what all inputs add to the gates, and the recurrence."""
         steps, batch, depth = self._shape(op.x)
-        units = self._shape(op.y)[2]
-        packed = packing.pack_gates(op.from_x, self._is_signed)
+        packed = packing.pack_gates(op.from_x, self._is_signed, gates)
         given = np.zeros((steps, batch, len(packed.shift)), np.int16)
         self._kept.append(given)
         self._append(
@@ -235,10 +250,57 @@ class Steps:
             y=given.ctypes.data, y_bytes=given.nbytes,
         )  # fmt: skip
         self._append(
-            "lstm", **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed)),
-            batch=batch, height=steps, channels=units, zero_x=op.zero_h, factor=op.factor, offset=op.offset,
-            places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
-            table=self._pointer(recurrent.knots(), np.int16),
+            kind, **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed, gates)),
+            batch=batch, height=steps, channels=self._shape(op.y)[2], zero_x=op.zero_h, factor=op.factor,
+            offset=op.offset, places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
+            table=self._pointer(recurrent.knots(), np.int16), **more,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Product) -> None:
+        a, b, y = (self._shape(name) for name in (op.a, op.b, op.y))
+        batch, from_a, from_b = _batch_strides(op.name, a, b, y[:-2])
+        rows, columns = y[-2:]
+        whole = Rescale(
+            np.repeat(op.rescale.multiplier, packing.PANEL), np.repeat(op.rescale.shift, packing.PANEL),
+            op.rescale.zero, op.rescale.low, op.rescale.high,
+        )  # fmt: skip
+        self._append(
+            "product", **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
+            **self._rescale(whole), zero_x=op.zero_a, zero_x2=op.zero_b, height=rows, channels=a[-1],
+            out_channels=columns, extent=(*batch, 1, 1, 1, 1),
+            from_=(*from_a, a[-1], batch[1] * rows * columns, rows * columns, columns),
+            to=(*from_b, columns, 1, 0, 0),
+        )  # fmt: skip
+
+    def _rows(self, op: Softmax | Normalization) -> dict[str, Any]:
+        shape = self._shape(op.x)
+        extent = (math.prod(shape[:-1]), shape[-1])
+        return {**self._operand("x", op.x), **self._operand("y", op.y), "extent": extent}
+
+    @_add.register
+    def _(self, op: Softmax) -> None:
+        self._append(
+            "softmax", **self._rows(op), **self._rescale(op.rescale), table=self._pointer(op.powers, np.uint16)
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Normalization) -> None:
+        padding = (0, -len(op.bias) % packing.PANEL)
+        multiplier, bias = np.pad(op.multiplier, padding), np.pad(op.bias, padding)
+        self._append(
+            "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred,
+            from_offset=op.epsilon, multiplier=self._pointer(multiplier, np.int32),
+            bias=self._pointer(bias, np.int32), constants=len(bias), low=op.low, high=op.high,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Embedding) -> None:
+        rows, width = op.table.shape
+        self._append(
+            "embedding", **self._operand("x", op.x), **self._operand("y", op.y), height=rows, channels=width,
+            extent=(math.prod(self._shape(op.x)),), weight=self._pointer(op.table, np.uint8),
+            weight_bytes=op.table.nbytes,
         )  # fmt: skip
 
     def _packed(self, packed: packing.Packed) -> dict[str, int]:
@@ -313,6 +375,22 @@ def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[li
         )
     missing = 3 - len(extents)
     return [*(1,) * missing, *extents], [*(0,) * missing, *steps]
+
+
+def _batch_strides(
+    name: str, a: Sequence[int], b: Sequence[int], batch: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Two extents that walk over the matrices of a batch, and the strides of `a` and `b` along them.
+
+    Raises InputError where two axes do not suffice.
+    """
+    strides = [[0 if n == 1 else s for n, s in zip(shape[:-2], dense_strides(shape), strict=False)] for shape in (a, b)]
+    extents, *steps = _merged(batch, *strides)
+    missing = 2 - len(extents)
+    if len(extents) > 2:
+        raise InputError(f"operator {name!r} multiplies batches of {tuple(a)} and {tuple(b)}, which do not go together")
+    from_a, from_b = ([*(0,) * missing, *s] for s in steps)
+    return [*(1,) * missing, *extents], from_a, from_b
 
 
 def _merged(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.backends.integer import fixed_point, lstm_rule, tables
+from hwprof.backends.integer import attention_rule, fixed_point, gru_rule, lstm_rule, norm_rule, reference, tables
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import (
     Add,
@@ -17,10 +17,11 @@ from hwprof.backends.integer.program import (
     Convolution,
     Multiply,
     Operation,
-    Rescale,
+    Table,
     Window,
 )
 from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.backends.integer.target import Rule, Target
 from hwprof.graph import Node
 
 _LARGEST_SUM = 2**31 - 1  # of an int32 accumulator
@@ -30,30 +31,12 @@ _FACTOR_BITS = 15  # of an addition, whose products fit into int32
 _LARGEST_ADD_SHIFT = 22
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a result goes: its tensor, its grid, the bounds of a fused Relu or Clip, and the nodes that it covers."""
-
-    name: str
-    grid: Grid
-    low: int
-    high: int
-    members: tuple[str, ...]
-
-    def covering(self, node: Node) -> Target:
-        return replace(self, members=(node.label, *self.members))
-
-    def rescale(self, multiplier: np.ndarray, shift: np.ndarray) -> Rescale:
-        return Rescale(multiplier, shift, self.grid.zero, self.low, self.high)
-
-
-Rule = Callable[[Scope, Node, Target], Held]
-
-
 def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
     """The float tensor `name` on the grid that a QuantizeLinear, `node`, gives it. Raises InputError."""
     if name in scope.views and scope.views[name].grid == grid:
         return scope.views[name]
+    if name in scope.weights:
+        return scope.keep(name, grid.quantized(scope.weights[name]), grid)
     target = Target(name, grid, 0, 255, (node.label,))
     inner, bounded = _without_bounds(scope, name, target)
     rule = _RULES.get(inner.op) if inner else None
@@ -89,17 +72,10 @@ def bounds(scope: Scope, node: Node) -> tuple[float, float]:
 
 
 def _stored_scalar(scope: Scope, node: Node, name: str) -> float:
-    array = stored_reals(scope, name)
+    array = scope.reals(name)
     if array is None or array.size != 1:
         raise refuse(node, f"its bound {name!r} is not a stored number")
     return float(array.ravel()[0])
-
-
-def stored_reals(scope: Scope, name: str) -> np.ndarray | None:
-    """The float64 values of a weight, dequantized where it is behind a DequantizeLinear; None for other tensors."""
-    if name in scope.stored:
-        return scope.stored[name].real()
-    return np.asarray(scope.weights[name], np.float64) if name in scope.weights else None
 
 
 # -- convolutions and matrix products ------------------------------------------------------------------
@@ -132,7 +108,7 @@ def _convolution(scope: Scope, node: Node, target: Target) -> Held:
 
 def _matrix_product(scope: Scope, node: Node, target: Target) -> Held:
     if node.inputs[1] not in scope.stored:
-        raise refuse(node, "only products with stored weights on the right are supported")
+        return attention_rule.product(scope, node, target)
     x, (weight, scale) = scope.view(node, node.inputs[0]), _weight(scope, node, node.inputs[1], axis=1)
     return _dense(scope, _Product(node, x, weight, scale, np.zeros(len(weight))), target)
 
@@ -235,7 +211,7 @@ def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
     """float64 [channels]; zeros where the operator has none."""
     if len(node.inputs) < 3 or not node.inputs[2]:
         return np.zeros(channels)
-    reals = stored_reals(scope, node.inputs[2])
+    reals = scope.reals(node.inputs[2])
     if reals is None:
         raise refuse(node, f"its bias {node.inputs[2]!r} is not stored")
     return np.broadcast_to(reals.reshape(-1), (channels,))
@@ -273,27 +249,28 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
     offset = (target.grid.zero << shift) + (1 << (shift - 1))
     offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Add(
-            node.label,
-            target.members,
-            a.value,
-            b.value,
-            value,
-            (factors[0], factors[1]),
-            offset,
-            shift,
-            target.low,
-            target.high,
-        )
-    )
+    operation = Add(
+        node.label, target.members, a.value, b.value, value, (factors[0], factors[1]), offset, shift, target.low,
+        target.high,
+    )  # fmt: skip
+    _append_of_two(scope, operation)
     return Held(value, target.grid, a.shape, a.is_image)
+
+
+def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
+    """The operation, or a table of its results where both operands are functions of one tensor."""
+    (source, of_a), (other, of_b) = scope.function(operation.a), scope.function(operation.b)
+    if source != other:
+        scope.operations.append(operation)
+        return
+    table = reference.apply(operation, [of_a, of_b], of_a.shape)
+    scope.tabulate(Table(operation.name, operation.members, source, operation.y, table))
 
 
 def _biased_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
     """The MatMul in front of this Add, and the stored row that the Add adds to it."""
     for one, other in (node.inputs, node.inputs[::-1]):
-        inner, row = scope.pending.get(one), stored_reals(scope, other)
+        inner, row = scope.pending.get(one), scope.reals(other)
         if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
             return inner, row.ravel()
     return None
@@ -310,8 +287,8 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
+    _append_of_two(
+        scope, Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
     )
     return Held(value, target.grid, a.shape, a.is_image)
 
@@ -331,10 +308,13 @@ def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
     return a, b
 
 
-def _lstm(scope: Scope, node: Node, target: Target) -> Held:
-    if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
-        raise refuse(node, "its result must be quantized as it is")
-    return lstm_rule.lower(scope, node, target.grid, target.name, target.members)
+def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
+    def rule(scope: Scope, node: Node, target: Target) -> Held:
+        if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+            raise refuse(node, "its result must be quantized as it is")
+        return lower(scope, node, target.grid, target.name, target.members)
+
+    return rule
 
 
 def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]) -> Held:
@@ -424,7 +404,11 @@ _RULES: dict[str, Rule] = {
     "Gemm": _gemm,
     "Add": _add,
     "Mul": _multiply,
-    "LSTM": _lstm,
+    "LSTM": _recurrent(lstm_rule.lower),
+    "GRU": _recurrent(gru_rule.lower),
+    "Softmax": attention_rule.softmax_of_rows,
+    "LayerNormalization": norm_rule.layer_norm,
+    "RMSNormalization": norm_rule.rms_norm,
     "Concat": _concatenate,
     "BatchNormalization": _batch_norm,
     "AveragePool": _average_pool,

@@ -6,7 +6,7 @@ from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.latency_table import operators
 from hwprof.testing import check_backend, reference_graphs
-from tests.backends.integer.programs import small_network
+from tests.backends.integer.programs import sequence_network, small_network
 
 
 def device(name: str, threads: int = 1) -> Device:
@@ -14,11 +14,11 @@ def device(name: str, threads: int = 1) -> Device:
 
 
 def test_every_instruction_set_keeps_the_contract(instruction_set):
-    check_backend(BACKEND, device(instruction_set), [small_network()])
+    check_backend(BACKEND, device(instruction_set), [small_network(), sequence_network()])
 
 
 def test_the_reference_keeps_the_contract():
-    check_backend(REFERENCE, Device("test", "integer-reference"), [small_network()])
+    check_backend(REFERENCE, Device("test", "integer-reference"), [small_network(), sequence_network()])
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -14,7 +14,7 @@ from hwprof.backends.integer.engine import Steps
 from hwprof.backends.integer.library import Library, Plan, Step
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.variants.weights import load_weights
-from tests.backends.integer.programs import small_network
+from tests.backends.integer.programs import sequence_network, small_network
 
 # Arithmetic, comparisons and conversions; moves and bit operations on vector registers serve integers, too.
 _X86_FLOAT = re.compile(
@@ -24,9 +24,9 @@ _X86_FLOAT = re.compile(
 _ARM_FLOAT = re.compile(r"\tf(add|sub|mul|div|madd|msub|mla|mls|cvt\w*|cmp|sqrt|max|min)\w*\s|\t[su]cvtf\s")
 
 
-@pytest.fixture
-def steps():
-    graph = small_network()
+@pytest.fixture(params=[small_network, sequence_network])
+def steps(request):
+    graph = request.param()
     program = lowering.lower(graph, load_weights(graph))
     made = Steps(program, memory.place(program), is_signed=False)
     yield made.steps
@@ -53,7 +53,7 @@ def with_field(step: Step, name: str, value: int) -> Step:
     return changed
 
 
-@pytest.mark.parametrize("name", ["x_bytes", "y_bytes", "weight_bytes", "constants"])
+@pytest.mark.parametrize("name", ["x_bytes", "x2_bytes", "y_bytes", "weight_bytes", "constants"])
 def test_a_step_that_would_leave_its_memory_is_refused(kernels, steps, name):
     checked = 0
     for step in steps:
@@ -77,6 +77,23 @@ def test_a_step_with_an_absurd_number_is_refused_or_harmless(kernels, steps, nam
         plan = Plan(kernels, [changed], "scalar", 1)
         plan.run_step(0)
         plan.close()
+
+
+@pytest.mark.parametrize("name", ["extent", "from_", "to", "from_offset", "to_offset"])
+@pytest.mark.parametrize("value", [-1, 2**40, -(2**63), 2**63 - 1])
+def test_a_step_with_an_absurd_walk_is_refused_or_harmless(kernels, steps, name, value):
+    for step in steps:
+        for i in range(library.AXES if hasattr(getattr(step, name), "__len__") else 1):
+            changed = Step.from_buffer_copy(step)
+            if hasattr(getattr(step, name), "__len__"):
+                getattr(changed, name)[i] = value
+            else:
+                setattr(changed, name, value)
+            if kernels.check(changed):
+                continue
+            plan = Plan(kernels, [changed], "scalar", 1)
+            plan.run_step(0)
+            plan.close()
 
 
 def test_a_plan_with_a_bad_step_is_not_opened(kernels, steps):

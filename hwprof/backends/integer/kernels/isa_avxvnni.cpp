@@ -7,6 +7,9 @@ namespace {
 
 struct Dot {
   static constexpr int kRows = 3;
+  static constexpr bool kIsSigned = false;
+  template <typename Isa>
+  using Whole = Isa;
   using Bytes = __m256i;
   static Bytes from(__m256i bytes) { return bytes; }
   static __m256i dot(__m256i sum, Bytes a, __m256i w) { return _mm256_dpbusd_avx_epi32(sum, a, w); }
@@ -25,5 +28,5 @@ bool runs_here() {
   return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
 }
 }  // namespace
-const InstructionSet kAvxVnni{"avx-vnni", runs_here, false, run, multiply_registers};
+const InstructionSet kAvxVnni{"avx-vnni", runs_here, Isa::kIsSigned, run, multiply_registers};
 }  // namespace hwprof

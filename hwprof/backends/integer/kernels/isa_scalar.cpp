@@ -18,7 +18,15 @@ struct Isa {
     uint8_t lane[kLanes][kQuad];
   };
 
+  using Whole = Isa;
+  static constexpr bool kIsSigned = false;
+
   static Ints nothing() { return Ints{}; }
+  static Ints every(int32_t value) {
+    Ints all;
+    for (int i = 0; i < kLanes; ++i) all.lane[i] = value;
+    return all;
+  }
   static Ints load(const int32_t* p) {
     Ints loaded;
     memcpy(loaded.lane, p, sizeof loaded.lane);
@@ -103,5 +111,5 @@ struct Isa {
 #include "steps.inl"
 
 namespace hwprof {
-const InstructionSet kScalar{"scalar", [] { return true; }, false, run, multiply_registers};
+const InstructionSet kScalar{"scalar", [] { return true; }, Isa::kIsSigned, run, multiply_registers};
 }

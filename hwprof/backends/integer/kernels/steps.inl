@@ -3,6 +3,8 @@
 //   Ints                   kLanes accumulators of 32 bits
 //   Bytes                  4 * kLanes activations, as `dot` wants them
 //   dot(sum, bytes, w)     each lane: sum + four products
+//   Whole                  broadcast, weights and dot for weights in [-128, 127]; kIsSigned: multiplies bytes less 128
+//   every(i)               the same integer in every lane
 //   broadcast(p)           the same four bytes in every lane
 //   interleave(rows, b)    4 rows of 4 * kLanes bytes -> 4 Bytes, each lane holding a channel's four rows; channels
 //                          go lane by 128-bit lane: b[i] has 16 L + 4 i + 0..3 in its lane L
@@ -12,6 +14,7 @@
 //
 // Everything has internal linkage: code for one instruction set must not be linked into that of another.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "plan.h"
@@ -90,30 +93,35 @@ struct Panel {
   int columns, zero, low, high;
   const int16_t* more;  // what is added to gates, [rows]
   int64_t more_stride;
+  const int32_t* rows = nullptr;  // what is added to every sum of a row, [rows]
 };
 
-// What a product is written as: bytes; gates of 16 bits; gates with others added to them.
-enum class Output { kBytes, kGates, kAddedGates };
+// What a product is written as: bytes; gates of 16 bits; gates with others added to them; bytes of a product with an
+// activation, to each row of which a number of its own is added.
+enum class Output { kBytes, kGates, kAddedGates, kSummedBytes };
+constexpr bool is_bytes(Output kind) { return kind == Output::kBytes || kind == Output::kSummedBytes; }
 
 // Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
 template <Output Kind, int Rows>
 void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
   // Few rows alone would wait for each dot product to end before the next is added to it.
   constexpr int kSets = Rows * kVectors <= 4 ? 4 : Rows * kVectors <= 8 ? 2 : 1;
+  using Micro = std::conditional_t<Kind == Output::kSummedBytes, Isa::Whole, Isa>;
   Ints sum[kSets][Rows][kVectors];
   unrolled<Rows>([&](auto r) INLINE {
     unrolled<kVectors>([&](auto v) INLINE {
       sum[0][r][v] = Isa::load(p.bias + v * kLanes);
+      if constexpr (Kind == Output::kSummedBytes) sum[0][r][v] = Isa::add(sum[0][r][v], Isa::every(p.rows[r]));
       unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][v] = Isa::nothing(); });
     });
   });
   const int8_t* w = p.weight;
   const auto multiply_quad = [&](auto set) INLINE {
-    Ints column[kVectors];
-    unrolled<kVectors>([&](auto v) INLINE { column[v] = Isa::weights(w + (set * kVectors + v) * kChunk); });
+    decltype(Micro::weights(w)) column[kVectors];
+    unrolled<kVectors>([&](auto v) INLINE { column[v] = Micro::weights(w + (set * kVectors + v) * kChunk); });
     unrolled<Rows>([&](auto r) INLINE {
-      const Bytes row = Isa::broadcast(a + r * a_stride + set * kQuad);
-      unrolled<kVectors>([&](auto v) INLINE { sum[set][r][v] = Isa::dot(sum[set][r][v], row, column[v]); });
+      const auto row = Micro::broadcast(a + r * a_stride + set * kQuad);
+      unrolled<kVectors>([&](auto v) INLINE { sum[set][r][v] = Micro::dot(sum[set][r][v], row, column[v]); });
     });
   };
   int64_t k = p.quads;
@@ -124,12 +132,12 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
     const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
     unrolled<Rows>([&](auto r) INLINE {
       unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
-      if constexpr (Kind != Output::kBytes) sum[0][r][v] = Isa::lift(sum[0][r][v]);
+      if constexpr (!is_bytes(Kind)) sum[0][r][v] = Isa::lift(sum[0][r][v]);
       sum[0][r][v] = scale.apply(sum[0][r][v]);
     });
   });
   unrolled<Rows>([&](auto r) INLINE {
-    if constexpr (Kind == Output::kBytes) {
+    if constexpr (is_bytes(Kind)) {
       Isa::store_row(y + r * y_stride, sum[0][r], p.low, p.high, p.columns);
     } else {
       constexpr int16_t kNothing[kPanel] = {};
@@ -151,7 +159,7 @@ template <Output Kind>
 constexpr const Tile* kTiles = Tiles<Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
 
 template <Output Kind>
-constexpr int kBytes = Kind == Output::kBytes ? 1 : 2;  // of an element
+constexpr int kBytes = is_bytes(Kind) ? 1 : 2;  // of an element
 
 // The activations under the window of each output pixel in [first, last), one row of `row_bytes` each.
 void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_bytes, uint8_t* to) {
@@ -208,6 +216,7 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
       uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
       if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
+      if constexpr (Kind == Output::kSummedBytes) own.rows = panel.rows + begin;
       kTiles<Kind>[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
     }
   }
@@ -331,6 +340,10 @@ void lstm(const Step& s, const Share& share) {
     std::swap(before, after);
   }
 }
+
+#include "activations.inl"
+#include "gru.inl"
+#include "rows.inl"
 
 // -- depthwise convolution -------------------------------------------------------------------------------------
 
@@ -584,10 +597,20 @@ void fill(const Step& s, const Share& share) {
   if (share.index == 0) memset(s.y, s.zero_y, size_t(s.extent[0]));
 }
 
+void embedding(const Step& s, const Share& share) {
+  const Range own = part(s.extent[0], 1, share);
+  const auto* rows = reinterpret_cast<const int32_t*>(s.x);
+  for (int64_t i = own.begin; i < own.end; ++i) {
+    const int64_t row = rows[i] < 0 ? 0 : least(rows[i], s.height - 1);  // never outside, whatever stands there
+    memcpy(s.y + i * s.channels, s.weight + row * s.channels, size_t(s.channels));
+  }
+}
+
 void run(const Step& s, const Share& share) {
   using Function = void (*)(const Step&, const Share&);
   constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool,
-                                      copy, fill, gates, lstm};
+                                      copy, fill, gates, lstm, product_of_activations, softmax, normalization,
+                                      embedding, gru};
   kFunctions[s.kind](s, share);
 }
 
