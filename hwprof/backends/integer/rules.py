@@ -130,7 +130,7 @@ def _batch_norm(scope: Scope, node: Node, target: Target) -> Held:
     x = scope.view(node, node.inputs[0])
     if len(x.shape) != 4:
         raise refuse(node, "only two-dimensional images are supported")
-    found = [reals for name in node.inputs[1:5] if (reals := stored_reals(scope, name)) is not None]
+    found = [reals for name in node.inputs[1:5] if (reals := scope.reals(name)) is not None]
     if len(found) < 4 or node.attribute("training_mode", 0):
         raise refuse(node, "its statistics are not stored")
     gain, shift, mean, variance = (reals.ravel() for reals in found)

@@ -29,7 +29,9 @@ def observed(
     """
     model = model_with(graph, weights)
     known = {output.name for output in model.graph.output}
+    inputs = {t.name for t in graph.inputs}
     made = [name for name in names if name in graph.producers()]
+    stored = {name: weights[name] for name in names if name not in graph.producers() and name not in inputs}
     model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -40,9 +42,9 @@ def observed(
     found: dict[str, tuple[float, float]] = {}
     for batch in batches:
         given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
-        computed = dict(zip(made, session.run(made, given), strict=True))
+        held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
         for name in names:
-            array = computed[name] if name in computed else given[name]
+            array = held[name]
             low, high = found.get(name, (np.inf, -np.inf))
             found[name] = (min(low, float(array.min())), max(high, float(array.max())))
     if not found:
