@@ -32,6 +32,11 @@ def recurrent() -> Graph:
     return b.build(b.linear(b.gelu(x), 5))
 
 
+def of_words() -> Graph:
+    b = GraphBuilder("words")
+    return b.build(b.linear(b.lstm(b.embedding(b.input((6, 2), "int64", name="x"), 20, 8), 10), 5))
+
+
 def drawn(shape, n=12, seed=0):
     rng = np.random.default_rng(seed)
     return [{"x": rng.standard_normal(shape, np.float32)} for _ in range(n)]
@@ -53,8 +58,15 @@ def relative_rms(a, exact):
 
 @pytest.mark.parametrize("network", [convolutional, recurrent])
 def test_integers_compute_nearly_what_the_float_network_computes(network, tmp_path):
-    graph = network()
-    batches = drawn(graph.inputs[0].shape)
+    check_calibrated(network(), tmp_path, drawn(network().inputs[0].shape))
+
+
+def test_a_network_that_begins_with_a_table_of_words(tmp_path):
+    graph = of_words()
+    check_calibrated(graph, tmp_path, [{"x": np.random.default_rng(i).integers(20, size=(6, 2))} for i in range(12)])
+
+
+def check_calibrated(graph, tmp_path, batches):
     calibrated = calibrate(graph, batches, tmp_path / "int8.onnx")
     real = np.concatenate([by_onnx_runtime(graph, b) for b in batches])
     ours = np.concatenate([by_integers(calibrated, b) for b in batches])
