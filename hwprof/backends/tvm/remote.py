@@ -59,13 +59,17 @@ class Session:
     def send(self, executable: Any, compiler: str) -> Any:
         """Links the network for the device, sends it and loads it there. Raises EnvironmentUnfitError when the
         compiler is missing or fails, DeviceLostError when the device goes away."""
-        name = f"network{next(self._names)}.so"
         with TemporaryDirectory() as folder:
-            library = Path(folder, name)
+            library = Path(folder, "network.so")
             link(executable, library, compiler)
-            with self.guarded():
-                self.connection.upload(bytearray(library.read_bytes()), target=name)
-                return self.connection.load_module(name)
+            return self.load(library)
+
+    def load(self, library: Path) -> Any:
+        """Sends what `link` wrote and loads it there. Raises DeviceLostError when the device goes away."""
+        name = f"network{next(self._names)}.so"
+        with self.guarded():
+            self.connection.upload(bytearray(library.read_bytes()), target=name)
+            return self.connection.load_module(name)
 
     def choose_cores(self, mode: int) -> None:
         """Sets the device's number of threads, and the cluster that they run on."""
