@@ -26,7 +26,8 @@ def collect(
     ] = None,
     device: options.DeviceName = "cpu-1t",
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Measure int8, fp16, prune:0.5 or lowrank:0.25 of each instead.")
+        str | None,
+        typer.Option("--variant", help="Measure int8, integer, fp16, prune:0.5 or lowrank:0.25 of each instead."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")

@@ -27,6 +27,9 @@ app = typer.Typer(
 
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A table of hwprof's: a .json or .parquet file.")]
 SpaceName = Annotated[str | None, typer.Option("--space", "-s", help="A search space instead of models.")]
+Variant = Annotated[
+    str | None, typer.Option("--variant", help="Of each network instead: int8, integer, fp16, prune:0.5 ...")
+]
 Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
 
 
@@ -46,6 +49,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
     ] = None,
+    variant: Variant = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
     ] = None,
@@ -90,7 +94,7 @@ def build(
             asked = options.settings(target, budget, fast)
             source = stack.enter_context(_bench(chosen, store, asked, allow_unfit, fresh))
         if rows == "choices" and space:
-            built = tables.choice_table(plugins.load("space", space), space, source, networks, seed)
+            built = tables.choice_table(plugins.load("space", space), space, source, networks, seed, variant or "")
         else:
             shapes = options.shapes(shape)
             graphs = (
@@ -98,7 +102,7 @@ def build(
                 if space
                 else [jobs.resolve(model, shapes) for model in models or []]
             )
-            built = tables.operator_table(tables.operators_of(graphs, points), source, numeric)
+            built = tables.operator_table(tables.operators_of(graphs, points, variant or ""), source, numeric)
     built.table.save(out)
     output.write_rows([_summary(out, built.table)], format)
     if built.unconverged:
@@ -117,6 +121,7 @@ def check(
     ] = None,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
+    variant: Variant = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the calibrated table here.")] = None,
     max_mape: Annotated[
         str | None, typer.Option(help="Exit with status 1 when the mean error of the calibrated sums is larger.")
@@ -143,10 +148,11 @@ def check(
     hwprof lut check fbnet.json --space fbnet --networks 30 -o fbnet.json
     hwprof lut check mine.json a.onnx b.onnx c.onnx d.onnx --max-mape 10%
     """
-    from hwprof import jobs, plugins
+    from hwprof import jobs
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.jobs import tables
+    from hwprof.jobs.varied_space import VariedSpace, change, titled
     from hwprof.latency_table import LatencyTable
 
     if (space is None) == (not models):
@@ -155,13 +161,13 @@ def check(
     held = LatencyTable.load(table)
     chosen = Device.load(device or held.metadata.device)
     if space:
-        searched = plugins.load("space", space)
-        tables.require_space(held, space)
-        archs = tables.fresh_archs(searched, networks, seed)
+        searched = VariedSpace(space, variant or "")
+        tables.require_space(held, titled(space, variant or ""))
+        archs = tables.fresh_archs(searched.space, networks, seed)
         graphs = [searched.graph(arch) for arch in archs]
     else:
-        archs, shapes = [], options.shapes(shape)
-        graphs = [jobs.resolve(model, shapes) for model in models or []]
+        archs, shapes, changed = [], options.shapes(shape), change(variant or "")
+        graphs = [changed(jobs.resolve(model, shapes)) for model in models or []]
     with _bench(chosen, store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
         found = tables.check(held, graphs, bench, archs)
     judged = found.calibrated_mape if found.stored_mape is None else found.stored_mape
@@ -235,7 +241,7 @@ def convert(
         table = tables.read(source, tables.Foreign(from_format, metadata, unit, attributes, allow_pickle))
     for lost in tables.write(table, target, to_format):
         output.warn(lost)
-    output.note(f"wrote {target}: {len(table.rows)} rows")
+    output.note(f"wrote {target}")
 
 
 @app.command()

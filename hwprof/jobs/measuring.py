@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -205,6 +206,20 @@ def require_times(device: Device) -> None:
         )
 
 
+def hardware(device: Device) -> str:
+    """Fingerprint of what runs the device's networks: this machine with its accelerator, or a remote one. Raises what
+    the backend raises where it is not there."""
+    with WorkerProcess(cores.choose(device)) as worker:
+        (hello,) = worker.ask("hello", device=device.to_record(with_address=True))
+    return environment.fingerprint(_hardware(hello))
+
+
+def _hardware(hello: Mapping[str, Any]) -> dict[str, Any]:
+    remote = hello["remote_hardware"]
+    its_own: dict[str, Any] = environment.hardware() if remote is None else dict(remote)
+    return {**its_own, **hello["accelerator_hardware"]}
+
+
 def _undisturbed(device: Device) -> AbstractContextManager[None]:
     """The machine to ourselves, where its own speed is what is measured."""
     is_here = _evidence(device) is Evidence.MEASURED and not device.remote
@@ -255,8 +270,7 @@ class _Job:
             *environment.require_fit(environment.accelerator_checks(hello["state"]), options.allow_unfit),
         ]
         told = {"overhead": overhead, "accelerator": hello["state"]}
-        snapshot = environment.snapshot(device, hello["remote_hardware"]) | told
-        snapshot["hardware"] |= hello["accelerator_hardware"]
+        snapshot = environment.snapshot(device, _hardware(hello)) | told
         stamped, plain = overhead["empty_ns"]
         return cls(
             device, store, options, environment.fingerprint(snapshot["hardware"]), snapshot, hello["versions"],

@@ -15,12 +15,12 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.measuring import Options, profile_many, require_times
-from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, build
+from hwprof.jobs.measuring import Options, hardware, profile_many, require_times
+from hwprof.jobs.varied_space import ChangedSpace, change, titled
+from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
-from hwprof.measure import environment
 from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
 from hwprof.store import Store
 
@@ -72,7 +72,11 @@ class Built:
 
 
 def operator_table(found: Operators, source: Workbench | Learned, numeric: Sequence[NumericAttribute] = ()) -> Built:
-    """Each operator measured, or predicted, as a network of its own. Raises the error of the first that cannot be."""
+    """Each operator measured, or predicted, as a network of its own. Raises the error of the first that cannot be.
+
+    numeric: attributes beside the bit widths, which are numeric in every table of operators.
+    """
+    numeric = (*numeric, *bits.NUMERIC)
     if isinstance(source, Learned):
         _require_of_graphs(source, found)
         return Built(build.build_from_predictions(found, source.predictor.predict, source.metadata, numeric))
@@ -95,19 +99,27 @@ def _require_of_graphs(source: Learned, found: Operators) -> None:
 
 
 def choice_table(
-    space: SearchSpace, name: str, source: Workbench | Learned, networks: int | None = None, seed: int = 0
+    space: SearchSpace,
+    name: str,
+    source: Workbench | Learned,
+    networks: int | None = None,
+    seed: int = 0,
+    variant: str = "",
 ) -> Built:
-    """What each choice at each position adds, fitted to whole networks of the space, measured or predicted."""
+    """What each choice at each position adds, fitted to whole networks of the space in the variant, measured or
+    predicted."""
+    varied = ChangedSpace(space, change(variant))
     archs = fitting_archs(space, networks, seed)
     regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space)
     if isinstance(source, Learned):
-        ms, metadata, unconverged = ArchLatency(source.predictor, space)(np.array(archs)), source.metadata, 0
+        ms, metadata, unconverged = ArchLatency(source.predictor, varied)(np.array(archs)), source.metadata, 0
     else:
-        measured = measure([space.graph(arch) for arch in archs], source)
+        measured = measure([varied.graph(arch) for arch in archs], source)
         ms, metadata = np.array([m.normalized.median for m in measured]), build.metadata_of(measured)
         unconverged = _unconverged(measured)
-    table = build.fit_choices(regression, archs, ms, metadata)
-    return Built(build.with_space(table, name), unconverged)
+    widths = bits.of_network(varied.graph(archs[0])) if variant else {}
+    table = build.fit_choices(regression, archs, ms, metadata, widths)
+    return Built(build.with_space(table, titled(name, variant)), unconverged)
 
 
 def fitting_archs(space: SearchSpace, networks: int | None, seed: int) -> list[Arch]:
@@ -125,12 +137,24 @@ def covering_graphs(space: SearchSpace, networks: int | None, seed: int) -> list
     return [space.graph(arch) for arch in sampling.stratified(space, wanted, np.random.default_rng(seed))]
 
 
-def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]]) -> Operators:
-    """The different operators of the graphs, each with its network, and the same at the `points` of their
-    channels (`cin`, `cout`) where those are free."""
-    found = distinct(graphs)
-    swept = [variant for _, single in found for variant in at_channels(single, points)] if points else []
-    return list({operator.key: (operator, single) for operator, single in [*found, *swept]}.values())
+def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]], variant: str = "") -> Operators:
+    """The different operators of the graphs in the variant, each with its network, and the same at the `points` of
+    their channels (`cin`, `cout`) where those are free.
+
+    Raises InputError for an unknown variant, and where points are given but no operator's channels are free.
+    """
+    changed = change(variant)
+    found = distinct([changed(graph) for graph in graphs])
+    if not points:
+        return found
+    swept = [network for _, single in distinct(graphs) for _, network in at_channels(single, points)]
+    if not swept:
+        raise InputError(
+            f"no operator has free channels ({', '.join(points)}); of a quantized network sweep the float one, with "
+            "--variant"
+        )
+    more = distinct([changed(network) for network in swept])
+    return list({operator.key: (operator, single) for operator, single in [*found, *more]}.values())
 
 
 # -- check -------------------------------------------------------------------------------------------
@@ -180,8 +204,8 @@ def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
 def _require_same_place(metadata: Metadata, device: Device) -> None:
     if metadata.device != device.name:
         raise InputError(f"the table holds for {metadata.device}, not for {device.name}; check it where it holds")
-    here = environment.fingerprint(environment.snapshot(device)["hardware"])
-    if metadata.hardware not in ("", here):
+    here = hardware(device) if metadata.hardware else ""
+    if metadata.hardware != here:
         raise InputError(
             f"the table holds for {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
         )

@@ -16,10 +16,11 @@ from hwprof.variants.fold import cut, folded
 from hwprof.variants.half import half
 from hwprof.variants.prune import prune_channels
 from hwprof.variants.quantize import quantize
+from hwprof.variants.quantize_whole import quantize_whole
 
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded}
-_EXAMPLES = "int8, int8:s8s8, fp16, cut, folded, prune:0.5, lowrank:0.25"
+_PLAIN: dict[str, Callable[[Graph], Graph]] = {"fp16": half, "cut": cut, "folded": folded, "integer": quantize_whole}
+_EXAMPLES = "int8, int8:s8s8, integer, fp16, cut, folded, prune:0.5, lowrank:0.25"
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 
@@ -39,8 +40,9 @@ class VariedSpace:
 
     def graph(self, arch: Arch) -> Graph:
         """Named after the architecture. Raises InputError outside of the space."""
-        title = " ".join(filter(None, (self.name, self.variant, "-".join(map(str, arch)))))
-        return self._change(self.space.graph(arch)).renamed(title)
+        return self._change(self.space.graph(arch)).renamed(
+            f"{titled(self.name, self.variant)} {'-'.join(map(str, arch))}"
+        )
 
     def parse(self, text: str) -> Arch:
         """An architecture in the space's notation, or as its choices: 3,0,1 or 3-0-1. Raises InputError."""
@@ -51,6 +53,24 @@ class VariedSpace:
         raise InputError(
             f"{self.name}: {text!r} is no architecture; write its {len(self.choices)} choices as 3,0,1,..."
         )
+
+
+class ChangedSpace:
+    """A space whose graphs are changed, as `change` says."""
+
+    def __init__(self, space: SearchSpace, changed: Callable[[Graph], Graph]) -> None:
+        self.choices: Sequence[int] = space.choices
+        self._space = space
+        self._change = changed
+
+    def graph(self, arch: Arch) -> Graph:
+        """Raises InputError outside of the space."""
+        return self._change(self._space.graph(arch))
+
+
+def titled(space: str, variant: str) -> str:
+    """How records name the variant of a space's networks: "nasbench201 int8"."""
+    return " ".join(filter(None, (space, variant)))
 
 
 def change(variant: str) -> Callable[[Graph], Graph]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -12,13 +13,14 @@ from hwprof import metrics
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, LatencyFunction
-from hwprof.latency_table import calibration, operators
+from hwprof.latency_table import bits, calibration, operators
 from hwprof.latency_table.calibration import Calibration
 from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.staircase import NumericAttribute
 from hwprof.latency_table.table import CHOICE, LatencyTable, Metadata, Row
 from hwprof.measurement import Measurement
 
+NO_WIDTHS: Mapping[str, int] = MappingProxyType({})
 _LEAST_SHARE = 0.01  # of the mean network's latency that the rows of the fastest one add up to
 
 
@@ -74,8 +76,11 @@ def build_from_predictions(
     return LatencyTable(metadata, rows, tuple(numeric))
 
 
-def build_from_choices(choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata) -> LatencyTable:
-    """choice_ms: for each position what each choice adds; constant_ms: what every network of the space costs.
+def build_from_choices(
+    choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata, widths: Mapping[str, int] = NO_WIDTHS
+) -> LatencyTable:
+    """choice_ms: for each position what each choice adds; constant_ms: what every network of the space costs;
+    widths: `w_bits` and `a_bits` of a variant's networks.
 
     An added time may be zero or negative; a row may not. So the latency of the fastest network is spread
     evenly over the positions: sums over networks stay as they were. Raises InputError when that is not
@@ -86,11 +91,11 @@ def build_from_choices(choice_ms: Sequence[np.ndarray], constant_ms: float, meta
         raise InputError(f"the choices give the fastest network {fastest:g} ms; a latency must be positive")
     share = fastest / len(choice_ms)
     rows = [
-        Row.of(CHOICE, {"position": i, "choice": c}, float(t - ms.min()) + share)
+        Row.of(CHOICE, {"position": i, "choice": c, **widths}, float(t - ms.min()) + share)
         for i, ms in enumerate(choice_ms)
         for c, t in enumerate(ms)
     ]
-    return LatencyTable(metadata, tuple(rows))
+    return LatencyTable(metadata, tuple(rows), bits.NUMERIC if widths else ())
 
 
 class ChoiceRegression(Protocol):
@@ -106,7 +111,11 @@ class ChoiceRegression(Protocol):
 
 
 def fit_choices(
-    regression: ChoiceRegression, archs: Sequence[Arch], latency_ms: Sequence[float] | np.ndarray, metadata: Metadata
+    regression: ChoiceRegression,
+    archs: Sequence[Arch],
+    latency_ms: Sequence[float] | np.ndarray,
+    metadata: Metadata,
+    widths: Mapping[str, int] = NO_WIDTHS,
 ) -> LatencyTable:
     """The table of choices that fits whole networks best, calibrated by its errors on networks left out.
 
@@ -118,7 +127,7 @@ def fit_choices(
     fitted = regression.fit(archs, np.asarray(latency_ms, float))
     fastest_ms = fitted.base_ms_ + sum(float(ms.min()) for ms in fitted.costs_ms_)
     added_ms = max(0.0, _LEAST_SHARE * fitted.base_ms_ - fastest_ms)
-    table = build_from_choices(fitted.costs_ms_, fitted.base_ms_ + added_ms, metadata)
+    table = build_from_choices(fitted.costs_ms_, fitted.base_ms_ + added_ms, metadata, widths)
     return table.with_calibration(calibration.of_end_to_end(np.expm1(fitted.errors_), a_ms=-added_ms))
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, captured
+from hwprof.latency_table import bits
+from hwprof.latency_table.grouping import Group, groups
 
 Attribute: TypeAlias = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One node of a network under the key of its table row. Names and weights do not matter to the key."""
+    """What a network does in one step under the key of its table row. Names and weights do not matter to the key.
+
+    In a quantized network the step takes quantized tensors and gives such: its Q/DQ nodes belong to it.
+    """
 
     op: str
     attributes: dict[str, Attribute]
-    node: Node
+    group: Group
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Attribute], ...]]:
@@ -29,7 +34,7 @@ class Operator:
 
 def of(graph: Graph) -> tuple[Operator, ...]:
     """Every operator of the graph, in order. Raises InputError when a tensor's type is not known."""
-    return tuple(_operator(graph, node) for node in graph.nodes)
+    return tuple(_operator(graph, group) for group in groups(graph))
 
 
 def pairs(graph: Graph) -> Counter[tuple[str, str]]:
@@ -46,36 +51,57 @@ def distinct(graphs: Sequence[Graph]) -> list[tuple[Operator, Graph]]:
     for graph in graphs:
         for operator in of(graph):
             if operator.key not in found:
-                found[operator.key] = (operator, standalone(graph, operator.node))
+                found[operator.key] = (operator, standalone(graph, operator.group))
     return list(found.values())
 
 
-def standalone(graph: Graph, node: Node) -> Graph:
+def standalone(graph: Graph, group: Group) -> Graph:
     """The network of this operator only: what it reads from other operators becomes an input."""
-    read = dict.fromkeys([*(i for i in node.inputs if i), *sorted(captured(node))])
+    nodes = (*group.before, *group.nodes, *group.behind)
+    made = {out for node in nodes for out in node.outputs}
+    read = dict.fromkeys(name for node in nodes for name in (*node.inputs, *sorted(captured(node))) if name)
     weights = tuple(t for t in graph.weights if t.name in read)
     constants = tuple(t for t in graph.constants if t.name in read)
-    given = {t.name for t in (*weights, *constants)}
-    outputs = tuple(out for out in node.outputs if out and graph.has_type(out))
+    given = {t.name for t in (*weights, *constants)} | made
+    results = [out for node in nodes for out in node.outputs if out and graph.has_type(out)]
+    last = [out for node in group.behind or group.nodes for out in node.outputs]
     return Graph(
         inputs=tuple(graph.type_of(name) for name in read if name not in given),
-        outputs=outputs,
-        nodes=(node,),
+        outputs=tuple(out for out in results if out in last),
+        nodes=nodes,
         weights=weights,
         constants=constants,
-        values=tuple(graph.type_of(out) for out in outputs),
+        values=tuple(graph.type_of(out) for out in results),
         opsets=graph.opsets,
-        name=node.op,
+        name=_title(group),
     )
 
 
-def _operator(graph: Graph, node: Node) -> Operator:
-    op = f"{node.domain}::{node.op}" if node.domain else node.op
+def _title(group: Group) -> str:
+    return "+".join(f"{node.domain}::{node.op}" if node.domain else node.op for node in group.nodes)
+
+
+def _operator(graph: Graph, group: Group) -> Operator:
+    leading = group.leading
+    key = _attributes(graph, leading, {node.outputs[0] for node in group.before if _is_stored(graph, node)})
+    for place, node in enumerate(group.nodes):
+        if node is not leading:
+            general = ",".join(f"{name}={value}" for name, value in sorted(_general(graph, node).items()))
+            key[f"with{place}"] = f"{node.op}({general})"
+    return Operator(_title(group), key | bits.of(graph, group), group)
+
+
+def _attributes(graph: Graph, node: Node, dequantized: Set[str]) -> dict[str, Attribute]:
+    """dequantized: the stored tensors that the node reads as floats."""
     if node.op == "Conv" and len(graph.shape(node.inputs[0])) == 4:
-        return Operator(op, _convolution(graph, node), node)
+        return _convolution(graph, node)
     if node.op in ("Gemm", "MatMul") and len(graph.shape(node.inputs[1])) == 2:
-        return Operator(op, _matrix(graph, node), node)
-    return Operator(op, _general(graph, node), node)
+        return _matrix(graph, node, node.inputs[1] in graph.weight_names | dequantized)
+    return _general(graph, node)
+
+
+def _is_stored(graph: Graph, node: Node) -> bool:
+    return node.inputs[0] in graph.weight_names
 
 
 def _convolution(graph: Graph, node: Node) -> dict[str, Attribute]:
@@ -91,7 +117,7 @@ def _convolution(graph: Graph, node: Node) -> dict[str, Attribute]:
     }  # fmt: skip
 
 
-def _matrix(graph: Graph, node: Node) -> dict[str, Attribute]:
+def _matrix(graph: Graph, node: Node, is_weight: bool) -> dict[str, Attribute]:
     left, right = graph.shape(node.inputs[0]), graph.shape(node.inputs[1])
     if node.attribute("transA", 0):
         left = left[::-1]
@@ -100,7 +126,7 @@ def _matrix(graph: Graph, node: Node) -> dict[str, Attribute]:
     return {
         "rows": math.prod(left[:-1]), "cin": right[0], "cout": right[1],
         "transposed": int(bool(node.attribute("transB", 0))), "bias": int(len(node.inputs) > 2),
-        "weight": int(node.inputs[1] in graph.weight_names), "dtype": graph.type_of(node.inputs[0]).dtype,
+        "weight": int(is_weight), "dtype": graph.type_of(node.inputs[0]).dtype,
     }  # fmt: skip
 
 

@@ -17,7 +17,8 @@ SWEPT = ("cin", "cout")
 def at_channels(single: Graph, points: Mapping[str, Sequence[int]]) -> list[tuple[Operator, Graph]]:
     """The one operator of `single` at every combination of the points of `cin` and `cout` (its own where one is
     not given), each with its network. None for an operator whose channels are not free: one that is no
-    convolution or matrix product with weights of its own, or a grouped one.
+    convolution or matrix product with weights of its own, or a grouped one; and none for a quantized one, of which
+    the float operator is swept and then quantized.
 
     Raises InputError for another attribute or a point below 1.
     """
@@ -25,7 +26,7 @@ def at_channels(single: Graph, points: Mapping[str, Sequence[int]]) -> list[tupl
         raise InputError(f"{min(unknown)!r} cannot be swept; known: {', '.join(SWEPT)}")
     if any(point < 1 for values in points.values() for point in values):
         raise InputError("a number of channels must be at least 1")
-    own = _own_channels(single)
+    own = _own_channels(single) if len(single.nodes) == 1 else None
     if own is None:
         return []
     grid = itertools.product(*(points.get(name, (size,)) for name, size in zip(SWEPT, own, strict=True)))

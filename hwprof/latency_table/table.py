@@ -25,8 +25,9 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.latency_table import operators
+from hwprof.latency_table.bits import ACTIVATIONS, WEIGHTS
 from hwprof.latency_table.calibration import Calibration
-from hwprof.latency_table.operators import Attribute
+from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.staircase import Axis, Grid, NumericAttribute
 
 CHOICE = "choice"  # operator name of the rows that stand for one choice at one position of a search space
@@ -215,7 +216,7 @@ class LatencyTable:
         Raises InputError for a row that is missing, or an architecture of another length.
         """
         if isinstance(network, Graph):
-            return sum(self.lookup(o.op, **o.attributes) for o in operators.of(network))
+            return sum(self.lookup(o.op, **self._attributes(o)) for o in operators.of(network))
         if self.holds_choices and len(network) != self._positions:
             raise InputError(f"the table holds choices at {self._positions} positions; {len(network)} were given")
         return sum(self.lookup(CHOICE, position=i, choice=int(c)) for i, c in enumerate(network))
@@ -252,6 +253,16 @@ class LatencyTable:
     @cached_property
     def _by_key(self) -> dict[tuple[str, tuple[tuple[str, Attribute], ...]], float]:
         return {(row.op, row.attributes): row.ms for row in self.rows}
+
+    def _attributes(self, operator: Operator) -> dict[str, Attribute]:
+        """The operator's attributes, without bit widths for a table that was written before rows had them."""
+        if self._has_bits or operator.group.is_quantized:
+            return operator.attributes
+        return {name: value for name, value in operator.attributes.items() if name not in (WEIGHTS, ACTIVATIONS)}
+
+    @cached_property
+    def _has_bits(self) -> bool:
+        return any(name in (WEIGHTS, ACTIVATIONS) for row in self.rows for name, _ in row.attributes)
 
     @cached_property
     def _positions(self) -> int:

@@ -70,11 +70,11 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def snapshot(device: Device, remote_hardware: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Everything of the environment that is stored with a measurement; JSON-ready. `remote_hardware` is what is
-    known of a device that is not this machine."""
+def snapshot(device: Device, runs_on: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything of the environment that is stored with a measurement; JSON-ready. `runs_on`: the device's hardware,
+    where that is more than this machine, or another."""
     return {
-        "hardware": hardware() if remote_hardware is None else dict(remote_hardware),
+        "hardware": hardware() if runs_on is None else dict(runs_on),
         "system": {"kernel": platform.release(), "python": platform.python_version(), "hwprof": _version("hwprof")},
         "cores": list(cores.choose(device)),
         "timer_tick_ns": blocks.clock_tick_ns(),

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
 
+SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # behind the name of a tensor
 _RANGE = {"uint8": (0, 255), "int8": (-128, 127)}
 _ACTIVATION_SPAN = 8.0  # activations are taken to lie in [-4, 4], or in [0, 6] behind a Relu
 _RELU_SPAN = 6.0
@@ -33,27 +35,24 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
     for dtype in (activation, weight):
         if dtype not in _RANGE:
             raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_RANGE)}")
+    require_quantizable(graph)
+    marks = Marks(_with_hard_swish_inlined(fold_batch_norm(graph)), per_channel)
+    return Rewriter(marks.visited(), activation, weight).graph()
+
+
+def require_quantizable(graph: Graph) -> None:
+    """Raises InputError for a graph before opset 13, or one that is quantized already."""
     if dict(graph.opsets).get("", 0) < 13:
         raise InputError(
             f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear knows no axis; convert it first"
         )
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         raise InputError(f"graph {graph.name!r} is quantized already")
-    folded = _with_hard_swish_inlined(fold_batch_norm(graph))
-    marks = _Marks(folded, per_channel)
-    for node in folded.nodes:
-        marks.visit(node)
-    return _Rewriter(marks, activation, weight).graph()
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
     """Every BatchNormalization that alone reads a Conv becomes that Conv's bias."""
-    readers, producers = graph.consumers(), graph.producers()
-    folded: dict[str, Node] = {}  # output of a Conv -> the BatchNormalization that disappears in it
-    for node in graph.nodes:
-        conv = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if conv and conv.op == "Conv" and len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
-            folded[conv.outputs[0]] = node
+    folded = batch_norms(graph)
     if not folded:
         return graph
     nodes: list[Node] = []
@@ -70,6 +69,17 @@ def fold_batch_norm(graph: Graph) -> Graph:
         elif node not in folded.values():
             nodes.append(node)
     return _read_only(replace(graph, nodes=tuple(nodes), weights=(*graph.weights, *biases), source=None))
+
+
+def batch_norms(graph: Graph) -> dict[str, Node]:
+    """For the output of a Conv the BatchNormalization that alone reads it, and so disappears in it."""
+    readers, producers = graph.consumers(), graph.producers()
+    folded: dict[str, Node] = {}
+    for node in graph.nodes:
+        conv = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
+        if conv and conv.op == "Conv" and len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
+            folded[conv.outputs[0]] = node
+    return folded
 
 
 def _with_hard_swish_inlined(graph: Graph) -> Graph:
@@ -112,7 +122,7 @@ _EVERY_TENSOR = {
 
 
 @dataclass
-class _Marks:
+class Marks:
     """Follows the walk of `QDQQuantizer` over the operators of a graph."""
 
     graph: Graph
@@ -123,9 +133,15 @@ class _Marks:
     removed: dict[str, str] = field(default_factory=dict)  # input of a needless Relu or Clip -> its output
 
     def __post_init__(self) -> None:
-        self._readers = self.graph.consumers()
+        self._readers, self._producers = self.graph.consumers(), self.graph.producers()
         self._static = {t.name for t in (*self.graph.weights, *self.graph.constants)}
         self._fixed = {*self.graph.outputs, *(t.name for t in self.graph.inputs)}
+
+    def visited(self) -> Self:
+        """With every operator marked."""
+        for node in self.graph.nodes:
+            self.visit(node)
+        return self
 
     def visit(self, node: Node) -> None:
         if node.domain not in ("", "ai.onnx"):
@@ -218,29 +234,29 @@ class _Marks:
             self._mark(*node.outputs)
 
 
-_RULES: dict[str, Callable[[_Marks, Node], None]] = {
-    "Conv": _Marks.convolution,
-    "ConvTranspose": _Marks.convolution,
-    "Gemm": _Marks.gemm,
-    "MatMul": _Marks.matmul,
-    "Relu": _Marks.bound,
-    "Clip": _Marks.bound,
-    "InstanceNormalization": _Marks.normalization,
-    "LayerNormalization": _Marks.normalization,
-    "BatchNormalization": _Marks.normalization,
-    "Pad": _Marks.pad,
-    "Split": _Marks.split,
-    "Where": _Marks.where,
+_RULES: dict[str, Callable[[Marks, Node], None]] = {
+    "Conv": Marks.convolution,
+    "ConvTranspose": Marks.convolution,
+    "Gemm": Marks.gemm,
+    "MatMul": Marks.matmul,
+    "Relu": Marks.bound,
+    "Clip": Marks.bound,
+    "InstanceNormalization": Marks.normalization,
+    "LayerNormalization": Marks.normalization,
+    "BatchNormalization": Marks.normalization,
+    "Pad": Marks.pad,
+    "Split": Marks.split,
+    "Where": Marks.where,
 }
 
 
 # -- writing the Q/DQ pairs ----------------------------------------------------------------------------
 
 
-class _Rewriter:
+class Rewriter:
     """Turns marks into a graph. Names follow ONNX Runtime's, so that tools which know those read this too."""
 
-    def __init__(self, marks: _Marks, activation: str, weight: str) -> None:
+    def __init__(self, marks: Marks, activation: str, weight: str) -> None:
         self._marks = marks
         self._old = marks.graph
         self._activation = activation
@@ -306,13 +322,13 @@ class _Rewriter:
     def _stored(self, tensor: Tensor, dtype: str, axis: int | None) -> None:
         if isinstance(tensor, Constant) and tensor.numel == 1:
             scale, zero, values = _quantized(tensor.values, *_RANGE[dtype])
-            self._constants.append(Constant(f"{tensor.name}_quantized", dtype, tensor.shape, values))
+            self._constants.append(Constant(f"{tensor.name}{STORED}", dtype, tensor.shape, values))
         else:
             scale, zero = _weight_scale(tensor.shape, axis or 0), 128 if dtype == "uint8" else 0
-            self._weights.append(Tensor(f"{tensor.name}_quantized", dtype, tensor.shape))
+            self._weights.append(Tensor(f"{tensor.name}{STORED}", dtype, tensor.shape))
         shape = () if axis is None else (tensor.shape[axis],)
         self._grid(tensor.name, shape, scale, dtype, zero)
-        self._dequantize(tensor, f"{tensor.name}_quantized", axis)
+        self._dequantize(tensor, f"{tensor.name}{STORED}", axis)
 
     def _bias(self, tensor: Tensor) -> None:
         """int32, at the product of the scales of input and weight: at another the runtime keeps the float kernel."""
@@ -320,9 +336,9 @@ class _Rewriter:
         axis = self._marks.weights.get(w)
         weight_scale = _weight_scale(self._old.shape(w), axis or 0)
         scale = float(np.float32(self._activation_scale(self._root(x))) * np.float32(weight_scale))
-        self._weights.append(Tensor(f"{tensor.name}_quantized", "int32", tensor.shape))
+        self._weights.append(Tensor(f"{tensor.name}{STORED}", "int32", tensor.shape))
         self._grid(tensor.name, () if axis is None else tensor.shape, scale, "int32", 0)
-        self._dequantize(tensor, f"{tensor.name}_quantized", None if axis is None else 0)
+        self._dequantize(tensor, f"{tensor.name}{STORED}", None if axis is None else 0)
 
     def _root(self, name: str) -> str:
         """The activation whose scale this one shares, or itself."""
@@ -342,7 +358,7 @@ class _Rewriter:
             self._grid(name, (), self._activation_scale(name), self._activation, zero)
         quantized = f"{name}_QuantizeLinear_Output"
         self._nodes.append(
-            Node("QuantizeLinear", (raw, *_grid_names(root)), (quantized,), name=f"{name}_QuantizeLinear")
+            Node("QuantizeLinear", (raw, *grid_names(root)), (quantized,), name=f"{name}_QuantizeLinear")
         )
         tensor = self._old.type_of(name)
         self._values[quantized] = Tensor(quantized, self._activation, tensor.shape)
@@ -354,7 +370,7 @@ class _Rewriter:
         self._nodes.append(
             Node(
                 "DequantizeLinear",
-                (quantized, *_grid_names(grid or name)),
+                (quantized, *grid_names(grid or name)),
                 (out,),
                 () if axis is None else (("axis", axis),),
                 name=f"{name}_DequantizeLinear",
@@ -365,7 +381,7 @@ class _Rewriter:
 
     def _grid(self, name: str, shape: tuple[int, ...], scale: float, dtype: str, zero: int) -> None:
         count = math.prod(shape)
-        scale_name, zero_name = _grid_names(name)
+        scale_name, zero_name = grid_names(name)
         self._constants.append(Constant(scale_name, "float32", shape, (scale,) * count))
         self._constants.append(Constant(zero_name, dtype, shape, (zero,) * count))
 
@@ -376,8 +392,9 @@ def _weight_scale(shape: tuple[int, ...], axis: int) -> float:
     return math.sqrt(2 / max(fan_in, 1)) / _UNIFORM_INT8_DEVIATION
 
 
-def _grid_names(tensor: str) -> tuple[str, str]:
-    return f"{tensor}_scale", f"{tensor}_zero_point"
+def grid_names(tensor: str) -> tuple[str, str]:
+    """Of the constants that hold a quantized tensor's scale and zero point."""
+    return f"{tensor}{SCALE}", f"{tensor}{ZERO}"
 
 
 def _quantized(values: Sequence[float], low: int, high: int) -> tuple[float, int, tuple[int, ...]]:

@@ -8,9 +8,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import materialize, to_model
+from hwprof.onnx_io.proto import numpy_dtype
 
 Weights = Mapping[str, np.ndarray]
 
@@ -18,14 +18,14 @@ Weights = Mapping[str, np.ndarray]
 def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     """The values of all weights and constants by name: those of `graph.source`, else seeded random ones.
 
-    Raises InputError when the source is gone, or when a weight cannot be computed from it.
+    Raises InputError when the source is gone.
     """
     model = materialize(graph, seed)
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     weights = {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
     weights |= {t.name: stored[t.name] for t in graph.weights if t.name in stored}
     folded = [t.name for t in graph.weights if t.name not in weights]
-    return weights | (_evaluated(model, folded) if folded else {})
+    return weights | (_evaluated(model, graph, folded) if folded else {})
 
 
 def model_with(graph: Graph, weights: Weights) -> ModelProto:
@@ -39,8 +39,9 @@ def model_with(graph: Graph, weights: Weights) -> ModelProto:
     return model
 
 
-def _evaluated(model: ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Weights that the file computes from stored ones (a transposed matrix), which loading folds."""
+def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Weights that the file computes from stored ones (a transposed matrix) and from the shapes of its inputs (the
+    first states of an LSTM), which loading folds."""
     names = list(names)
     needed = set(names)
     nodes: list[NodeProto] = []
@@ -48,15 +49,12 @@ def _evaluated(model: ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]
         if needed.intersection(node.output):
             nodes.insert(0, node)
             needed.update(node.input)
-    for tensor in model.graph.input:
-        if tensor.name in needed and tensor.name not in {t.name for t in model.graph.initializer}:
-            raise InputError(
-                f"weight {names[0]!r} depends on the shape of input {tensor.name!r}; simplify the file first"
-            )
-    graph = helper.make_graph(
-        nodes, "folded", [], [ValueInfoProto(name=n) for n in names],
+    # Of an input nothing but the shape can matter, or the tensor would not have been folded.
+    given = {t.name: np.zeros(t.shape, numpy_dtype(t)) for t in graph.inputs if t.name in needed}
+    folded = helper.make_graph(
+        nodes, "folded", [ValueInfoProto(name=n) for n in given], [ValueInfoProto(name=n) for n in names],
         [t for t in model.graph.initializer if t.name in needed],
     )  # fmt: skip
     # check_model would want types of the results, which only the evaluation tells
-    session = ReferenceEvaluator(helper.make_model(graph, opset_imports=model.opset_import))
-    return dict(zip(names, session.run(None, {}), strict=True))
+    session = ReferenceEvaluator(helper.make_model(folded, opset_imports=model.opset_import))
+    return dict(zip(names, session.run(None, given), strict=True))

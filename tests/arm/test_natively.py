@@ -10,16 +10,23 @@ import pytest
 
 from hwprof import plugins
 from hwprof.__main__ import run
+from hwprof.device import Device
 from hwprof.measure import environment
 from hwprof.measure.worker_process import WorkerProcess
-from hwprof.testing import check_backend
+from hwprof.testing import check_backend, reference_graphs
 
 pytestmark = pytest.mark.skipif(platform.machine() != "aarch64", reason="for ARM; make test-arm emulates it")
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "roofline"])
 def test_a_backend_keeps_the_contract(name, device_of):
-    check_backend(plugins.load("backend", name), device_of(name))
+    check_backend(plugins.load("backend", name), device_of(name), reference_graphs())
+
+
+def test_tvm_compiles_here_and_computes_what_onnx_runtime_does():
+    graph = reference_graphs()[-1]
+    with plugins.load("backend", "tvm").open(graph, Device("here", "tvm")) as timer:
+        assert len(timer(3)) == 3
 
 
 def test_the_processor_is_told_by_its_part_and_features():

@@ -26,9 +26,9 @@ from time import perf_counter_ns
 import numpy as np
 
 from hwprof.backends.integer import library, memory
-from hwprof.backends.integer.engine import Steps
 from hwprof.backends.integer.library import Plan
 from hwprof.backends.integer.program import Convolution, Program, Rescale, Value, WeightFormat
+from hwprof.backends.integer.steps import Steps
 from hwprof.measure.exclusive import machine_to_ourselves
 
 ROOT = Path(__file__).parents[2]

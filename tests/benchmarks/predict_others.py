@@ -89,13 +89,17 @@ class Row:
 
 
 def nasbench201(folder: Path) -> Networks:
-    """The cells with a path from input to output; the floor comes from cells of one graph, dead branches included."""
+    """The cells with a path from input to output; the floor comes from those that the benchmark calls isomorphic."""
     space: Any = plugins.load("space", "nasbench201")
     table = pq.read_table(folder / "nb201_latency_ms.parquet").to_pylist()
+    benchmark = pq.read_table(folder / "nb201_accuracy.parquet", columns=["arch", "unique_str"]).to_pylist()
+    unique = {row["arch"]: row["unique_str"] for row in benchmark}
     rows = [(space.parse(row["arch"]), row) for row in table]
     rows = [(arch, row) for arch, row in rows if _connected(arch)]
     latencies = {d: np.array([row[d] for _, row in rows]) for d in NB201_DEVICES}
-    return _networks("nasbench201", space, [arch for arch, _ in rows], latencies, with_floor=True)
+    groups = [unique[row["arch"]] for _, row in rows]
+    floor = {d: metrics.noise_floor(ms, groups) for d, ms in latencies.items()}
+    return _networks("nasbench201", space, [arch for arch, _ in rows], latencies, floor)
 
 
 def _connected(arch: Arch) -> bool:
@@ -139,16 +143,14 @@ def _networks(
     space: SearchSpace,
     archs: Sequence[Arch],
     latencies: Mapping[str, np.ndarray],
-    with_floor: bool = False,
+    floor: Mapping[str, float] | None = None,
 ) -> Networks:
     print(f"encoding {len(archs)} networks of {name}", file=sys.stderr)
-    encoded, digests = [], []
+    encoded = []
     for start in range(0, len(archs), 500):  # graphs of 15,000 cells at once would take gigabytes
         graphs = [space.graph(arch) for arch in archs[start : start + 500]]
         encoded.append(PhysicalEncoder().transform(graphs))
-        digests += [graph.digest for graph in graphs] if with_floor else []
-    floor = {d: metrics.noise_floor(ms, digests) for d, ms in latencies.items()} if with_floor else {}
-    return Networks(name, space, np.array(archs), np.concatenate(encoded), latencies, floor)
+    return Networks(name, space, np.array(archs), np.concatenate(encoded), latencies, floor or {})
 
 
 def evaluate(

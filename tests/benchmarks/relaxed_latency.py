@@ -10,7 +10,9 @@ one core; --quick only tries the program.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -18,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,7 +29,7 @@ import torch
 from hwprof import dataset, onnx_io, plugins, sampling
 from hwprof.device import Device
 from hwprof.encoders.physical import PhysicalEncoder
-from hwprof.expected_latency import ExpectedLatency, Method
+from hwprof.expected_latency import TABULATED_MOST, ExpectedLatency, Method
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.latency_loss import LatencyLoss
@@ -162,19 +164,20 @@ def sources(
         return Source(space, device, name, lambda a: fitted.predict(tuples(a)), methods=methods, module=module)
 
     found = [
-        physical("physical", PhysicalPredictor(), "multilinear"),
+        physical("physical", PhysicalPredictor(), "auto"),
         of_archs("lut", LutPredictor(space), "auto"),
         of_archs("xgboost", XGBoostPredictor(space), "auto"),
         of_archs("mlp", MlpPredictor(space, steps=mlp_steps), "auto"),
     ]
     if all_of_them:
-        network = GraphPredictor(epochs=20).fit([space.graph(arch) for arch in archs], ms)
         found += [
-            physical("physical, critical path alone", PhysicalPredictor(hypotheses=("path",)), "multilinear"),
+            physical("physical, critical path alone", PhysicalPredictor(hypotheses=("path",)), "auto"),
             of_archs("xgboost", XGBoostPredictor(space), "distilled"),
             of_archs("mlp trained as in LA-DARTS", MlpPredictor(space, steps=mlp_steps, soft_weight=0.0)),
-            Source(space, device, "gcn", Remembered(space, network.predict), slow=True, methods=("multilinear",)),
         ]
+    if all_of_them and not isinstance(space, Darts):  # derived networks lack operators that a supernet's edges have
+        network = GraphPredictor(epochs=20).fit([space.graph(arch) for arch in archs], ms)
+        found.append(Source(space, device, "gcn", Remembered(space, network.predict), slow=True, methods=("auto",)))
     return found
 
 
@@ -205,26 +208,56 @@ def roofline(graphs: Sequence[Graph]) -> np.ndarray:
     return np.array(ms)
 
 
-# -- relaxed against Monte Carlo ---------------------------------------------------------------------
+# -- relaxed against a reference ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The expected latency of a source by Monte Carlo, with a control variate: a multilinear form of it, whose own
-    expectation is known, so that only what it gets wrong on single architectures has to be sampled."""
+class Reference(Protocol):
+    """The expected latency of a source, found without the form that is judged."""
 
-    source: Source
-    control: torch.nn.Module
-
-    def expected_ms(self, p: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    def expected_ms(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """p: [n, sum(choices)]. Returns the expected latencies and their standard errors, ms, [n]."""
-        archs = draw(self.source.space.choices, p, draws, np.random.default_rng(3))
-        rest = self._rest(archs.reshape(-1, archs.shape[-1])).reshape(len(p), draws)
-        with torch.no_grad():
-            return self.control(torch.from_numpy(p)).numpy() + rest.mean(1), rest.std(1, ddof=1) / np.sqrt(draws)
 
     def gradient_ms(self, p: np.ndarray) -> np.ndarray:
         """p: [sum(choices)]. Returns the gradient to it, [sum(choices)]: the expectation with each choice put in."""
+
+
+class Enumerated:
+    """The sum over all architectures of a small space, each with its probability: brute force."""
+
+    def __init__(self, source: Source) -> None:
+        self._choices = source.space.choices
+        self._archs = np.array(list(sampling.enumerate_archs(source.space)))
+        self._ms = source.at(self._archs)
+
+    def expected_ms(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        offsets = np.cumsum([0, *self._choices[:-1]])
+        expected = [row[self._archs + offsets].prod(axis=1) @ self._ms for row in p]
+        return np.array(expected), np.zeros(len(p))
+
+    def gradient_ms(self, p: np.ndarray) -> np.ndarray:
+        bounds = np.cumsum([0, *self._choices])
+        put_in = np.repeat(p[None], len(p), axis=0)
+        for first, end in itertools.pairwise(bounds):
+            put_in[first:end, first:end] = np.eye(end - first)
+        return self.expected_ms(put_in)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class MonteCarlo:
+    """With a control variate: a multilinear form of the source, whose own expectation is known, so that only what it
+    gets wrong on single architectures has to be sampled."""
+
+    source: Source
+    control: torch.nn.Module
+    draws: int
+
+    def expected_ms(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        archs = draw(self.source.space.choices, p, self.draws, np.random.default_rng(3))
+        rest = self._rest(archs.reshape(-1, archs.shape[-1])).reshape(len(p), self.draws)
+        with torch.no_grad():
+            return self.control(torch.from_numpy(p)).numpy() + rest.mean(1), rest.std(1, ddof=1) / np.sqrt(self.draws)
+
+    def gradient_ms(self, p: np.ndarray) -> np.ndarray:
         choices = self.source.space.choices
         drawn = draw(choices, p[None], _GRADIENT_DRAWS, np.random.default_rng(4))[0]
         put_in = np.repeat(drawn[None], sum(choices), axis=0)
@@ -262,20 +295,23 @@ def judged(source: Source, plan: Plan) -> list[Row]:
     """The relaxations of one source at random alphas, from almost uniform to almost decided."""
     space = source.space
     p = random_probabilities(space.choices, plan.alphas, np.random.default_rng([1, 2]))
+    is_small = math.prod(space.choices) <= TABULATED_MOST
+    reference: Reference | None = None
     fits: list[tuple[str, AtProbabilities, float | None, float]] = []
-    for method in dict.fromkeys((*source.methods, "multilinear")):
+    for method in dict.fromkeys((*source.methods, *(() if is_small else ("multilinear",)))):
         start = time.perf_counter()
         fitted = ExpectedLatency(of_keys(source.at), space, inputs="arch", method=method, most_archs=plan.most_archs)
         seconds = time.perf_counter() - start
-        control = fitted.relaxed
+        if not is_small and method == "multilinear":
+            reference = MonteCarlo(source, fitted.relaxed, plan.slow_draws if source.slow else plan.draws)
         if method in source.methods:
             fits.append((fitted.method, fitted.relaxed, fitted.expected_error_.mean, seconds))
     if source.module is not None:
         module = source.module
         fits.append(("its own network", lambda q: module(q.float()).double(), None, 0.0))
-    reference = Reference(source, control)
-    expected, noise = reference.expected_ms(p, plan.slow_draws if source.slow else plan.draws)
-    some = p[: plan.slow_gradients if source.slow else plan.gradients]
+    reference = reference or Enumerated(source)
+    expected, noise = reference.expected_ms(p)
+    some = p[: plan.slow_gradients if source.slow and not is_small else plan.gradients]
     gradients = [reference.gradient_ms(row) for row in some]
     rows = []
     for name, relaxed, claimed, seconds in fits:
@@ -382,10 +418,11 @@ def page(rows: Sequence[Row], speeds: Sequence[Speed], where: str, plan: Plan) -
         "",
         "# The relaxed latency against Monte Carlo, and its speed",
         "",
-        f"{plan.alphas} random alphas from almost uniform to almost decided. Reference: the mean latency of "
-        f"architectures drawn from them ({plan.draws} of each, {plan.slow_draws} where graphs are built), with a "
-        "multilinear control variate; its standard error is the last column. Gradients are those to the alphas, at "
-        f"{plan.gradients} alphas ({plan.slow_gradients} where graphs are built). Each predictor learned from "
+        f"{plan.alphas} random alphas from almost uniform to almost decided. Reference: of NAS-Bench-201 the sum over "
+        "all 15,625 cells, each with its probability; of DARTS the mean latency of architectures drawn "
+        f"({plan.draws} of each alpha, {plan.slow_draws} where graphs are built), with a multilinear control variate; "
+        "its standard error is the last column. Gradients are those to the alphas, at "
+        f"{plan.gradients} alphas ({plan.slow_gradients} where graphs are drawn). Each predictor learned from "
         f"{plan.trained} networks; DARTS: {where}.",
         "",
         f"Goals: mean at most {GOALS['mean']:.0%}, worst at most {GOALS['worst']:.0%}, cosine at least "
@@ -452,20 +489,28 @@ def main() -> None:
             rows += judged(source, plan)
     speeds = table_speed(found, encoded[cells], archs, ms, arguments.quick)
     speeds += onnx_speed(cells, archs, ms, plan)
+    write(arguments.out, rows, speeds, "not yet", plan, time.monotonic() - start)
     where, archs, ms = of_darts(darts, arguments.darts, plan.trained)
     found = sources(darts, encoded[darts], where.split(",")[0], archs, ms, not arguments.quick, plan.mlp_steps)
     for source in found:
         rows += judged(source, plan)
     speeds += loss_speed(found, plan)
+    print(write(arguments.out, rows, speeds, where, plan, time.monotonic() - start))
+
+
+def write(
+    out: Path, rows: Sequence[Row], speeds: Sequence[Speed], where: str, plan: Plan, seconds: float
+) -> str:  # fmt: skip
+    """Returns the page."""
+    out.mkdir(parents=True, exist_ok=True)
     text = page(rows, speeds, where, plan)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "README.md").write_text(text, encoding="utf-8")
+    (out / "README.md").write_text(text, encoding="utf-8")
     record = {
-        "command": COMMAND, "seconds": time.monotonic() - start, "darts": where, "plan": asdict(plan), "goals": GOALS,
+        "command": COMMAND, "seconds": seconds, "darts": where, "plan": asdict(plan), "goals": GOALS,
         "rows": [asdict(row) for row in rows], "speeds": [asdict(speed) for speed in speeds],
     }  # fmt: skip
-    (arguments.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(text)
+    (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return text
 
 
 if __name__ == "__main__":

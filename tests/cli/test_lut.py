@@ -58,6 +58,15 @@ def model(path: Path, *channels: int) -> str:
     return path.name
 
 
+def test_a_variant_s_operators_have_its_bits(lut, tmp_path: Path):
+    name = model(tmp_path / "m.onnx", 4)
+    code, _, _ = lut("build", name, *DEVICE, "--variant", "int8", "--fast", "--sweep", "cout=16:32:16", "-o", "t.json")
+    table = LatencyTable.load("t.json")
+    assert (code, {row.op for row in table.rows}) == (0, {"QuantizeLinear", "Conv", "DequantizeLinear"})
+    assert [a.name for a in table.numeric] == ["cout", "w_bits", "a_bits"]
+    assert table.steps("cout", "Conv", w_bits=8)[0].tolist() == [4, 16, 32]
+
+
 def test_a_table_is_built_swept_checked_and_drawn(lut, tmp_path: Path):
     models = [model(tmp_path / f"{i}.onnx", *c) for i, c in enumerate([(4,), (8,), (4, 8), (8, 4), (8, 4, 8)])]
     code, out, _ = lut("build", *models, *DEVICE, "--fast", "--sweep", "cout=16:32:16", "-o", "t.json", "-f", "csv")

@@ -27,6 +27,7 @@ remote = "{remote}"
 key = "board"
 mcpu = "{mcpu}"
 wait_s = 10.0
+answer_s = 10.0
 """
 
 
@@ -84,7 +85,8 @@ def test_bad_input_is_one_line(folder: Path, capsys, arguments, status, reason):
 
 
 @pytest.mark.slow
-def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path, tiny_spaces, capsys):  # noqa: F811
+@pytest.mark.parametrize("end", ["kill_last", "stop_last"])
+def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path, tiny_spaces, capsys, end):  # noqa: F811
     device = nodes.device
     (folder / "board.toml").write_text(BOARD.format(remote=device.remote, mcpu=device.option["mcpu"]))
     command = ["collect", "--space", "space", "-n", "1", "--device", "board.toml", "--target", "90%", "--budget", "60"]
@@ -94,11 +96,11 @@ def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path,
             return [text for (text,) in db.execute("SELECT record FROM process ORDER BY round")]
         return []  # not there yet
 
-    def kill_after_one_process() -> None:
+    def end_after_one_process() -> None:
         wait_for(lambda: bool(stored()))
-        nodes.kill_last()
+        getattr(nodes, end)()
 
-    killer = threading.Thread(target=kill_after_one_process)
+    killer = threading.Thread(target=end_after_one_process)
     killer.start()
     assert run(command) == 5
     killer.join()
@@ -109,6 +111,8 @@ def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path,
     before = stored()
     assert before
 
+    if end == "stop_last":
+        nodes.kill_last()
     nodes.start_server()
     assert run(command) == 0
     assert stored()[: len(before)] == before

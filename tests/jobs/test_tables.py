@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs import Options, tables
+from hwprof.jobs import Options, measuring, tables
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
+from hwprof.measure import environment
 from hwprof.measurement import FAST
 from hwprof.store import Store
+from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, Space, choices
 
 DEVICE = Device("roof", "roofline", kind="analytic").with_options(peak_macs_per_s=1e9, peak_bytes_per_s=1e9)
@@ -61,6 +65,36 @@ def test_a_sweep_adds_the_grid_to_the_operators_that_there_are(learned):
     assert table(op="Conv", cin=3, cout=9) == table.lookup("Conv", cin=3, cout=16)
 
 
+def test_the_bits_of_a_variant_s_operators_are_numeric(learned):
+    graph = Space().graph((0, 0))
+    found = [*tables.operators_of([graph], {}), *tables.operators_of([graph], {}, "int8")]
+    table = tables.operator_table(found, learned).table
+    points, _ = table.steps("w_bits", "Conv", cin=3, a_bits=8)
+    assert points.tolist() == [8]
+    assert table.lookup("Conv", cin=3, w_bits=32, a_bits=32) == pytest.approx(1 + 4 * 3 * 9 / 1e3)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {row.op for row in table.rows}
+
+
+def test_a_quantized_operator_is_swept_through_the_float_one(learned):
+    graph = Space().graph((0, 0))
+    found = tables.operators_of([graph], {"cout": (8, 16)}, "int8")
+    table = tables.operator_table(found, learned, [NumericAttribute("cout", 4)]).table
+    assert table.steps("cout", "Conv", cin=3)[0].tolist() == [4, 8, 16]
+    assert {dict(row.attributes)["w_bits"] for row in table.rows if row.op == "Conv"} == {8}
+    with pytest.raises(InputError, match="of a quantized network sweep the float one"):
+        tables.operators_of([quantize(graph)], {"cout": (8,)})
+
+
+def test_choices_of_a_variant_are_named_after_it(learned):
+    table = tables.choice_table(Space(), "mine", learned, networks=9, variant="int8").table
+    assert table.metadata.space == "mine int8"
+    assert {(dict(row.attributes)["w_bits"], dict(row.attributes)["a_bits"]) for row in table.rows} == {(8, 8)}
+    assert table([(0, 0)])[0] > 0  # with one value each, bits may be left out
+    assert table.lookup("choice", position=0, choice=1, w_bits=8) == table.choice_ms(Space().choices)[0][1]
+    with pytest.raises(InputError, match="choices of the space mine int8, not of mine"):
+        tables.require_space(table, "mine")
+
+
 def test_choices_of_a_space_are_fitted_to_whole_networks(learned):
     space = Space()
     table = tables.choice_table(space, "mine", learned, networks=9).table
@@ -99,6 +133,34 @@ def test_a_table_of_another_machine_is_refused(bench):
     table = LatencyTable(metadata, choices([[1.0]]).rows)
     with pytest.raises(InputError, match="hardware 0123456789ab; this is"):
         tables.check(table, [Space().graph((0, 0))] * 4, bench, [(0,)] * 4)
+
+
+class FarAway:
+    """A worker whose device is another machine with a processor of its own."""
+
+    def __init__(self, cores):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, do, device):
+        assert (do, device["remote"]) == ("hello", "board:9190")
+        yield {"remote_hardware": {"cpu": "cortex-a72"}, "accelerator_hardware": {"npu": "big"}}
+
+
+def test_a_table_holds_where_the_device_is_not_where_it_is_asked_from(bench, monkeypatch):
+    monkeypatch.setattr(measuring, "WorkerProcess", FarAway)
+    far = replace(bench, device=replace(DEVICE, remote="board:9190"))
+    graphs = [Space().graph((0, 0))] * 4
+    its_own = environment.fingerprint({"cpu": "cortex-a72", "npu": "big"})
+    for hardware, text in ((its_own, "give the space instead of models"), ("0123456789ab", f"; this is {its_own}: ")):
+        metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware=hardware)
+        with pytest.raises(InputError, match=text):
+            tables.check(LatencyTable(metadata, choices([[1.0]]).rows), graphs, far)
 
 
 def test_models_cannot_be_set_against_a_table_of_choices(bench):

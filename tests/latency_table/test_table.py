@@ -6,7 +6,8 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, LatencyTable, Metadata, NumericAttribute, Row, operators
+from hwprof.latency_table import Calibration, LatencyTable, Metadata, NumericAttribute, Row, bits, operators
+from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, choices, staircase
 
 
@@ -140,6 +141,30 @@ def test_a_graph_is_the_sum_of_its_operators():
     table = LatencyTable(METADATA, tuple(rows.values()))
     assert len(rows) == 2  # both activations are the same operator
     assert table([graph]).tolist() == [2.5]
+
+
+def test_a_table_from_before_rows_had_bit_widths_knows_float_networks_and_no_others():
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.input((1, 3, 8, 8)), 4, 3))
+    (found,) = operators.of(graph)
+    before = {name: value for name, value in found.attributes.items() if not name.endswith("_bits")}
+    table = LatencyTable(METADATA, (Row.of("Conv", before, 2.0), Row.of("QuantizeLinear", {}, 1.0)))
+    assert table([graph]).tolist() == [2.0]
+    with pytest.raises(InputError, match="holds no"):
+        table([quantize(graph)])
+
+
+def test_bits_are_a_staircase():
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.input((1, 3, 8, 8)), 4, 3))
+    found = [o for g in (graph, quantize(graph)) for o in operators.of(g) if o.op == "Conv"]
+    rows = tuple(Row.of(o.op, o.attributes, ms) for o, ms in zip(found, (4.0, 1.0), strict=True))
+    table = LatencyTable(METADATA, rows, bits.NUMERIC)
+    assert table(op="Conv", cin=3, w_bits=8, a_bits=8) == 1.0
+    assert table(op="Conv", cin=3, w_bits=9, a_bits=9) == 4.0
+    with pytest.raises(InputError, match="w_bits=4 is out of the table's range, 8 to 32"):
+        table(op="Conv", cin=3, w_bits=4, a_bits=8)
+    assert table([graph]).tolist() == [4.0]
 
 
 def test_a_graph_with_an_operator_that_is_not_in_the_table_is_refused():

@@ -37,6 +37,17 @@ def test_a_weight_that_the_file_computes_is_computed(tmp_path):
     assert np.array_equal(load_weights(graph)["wt"], w.T)
 
 
+def test_a_weight_that_hangs_on_the_shape_of_an_input_is_computed(tmp_path):
+    nodes = [
+        helper.make_node("Shape", ["x0"], ["size"]),
+        helper.make_node("Expand", ["w", "size"], ["wide"]),
+        helper.make_node("Add", ["x0", "wide"], ["y"]),
+    ]
+    graph = save(tmp_path / "net.onnx", nodes, {"w": np.array([1.5], np.float32)})
+    assert graph.weight_names == {"wide"}
+    assert np.array_equal(load_weights(graph)["wide"], np.full((1, 80), 1.5, np.float32))
+
+
 def test_without_a_file_they_are_those_of_the_seed():
     b = GraphBuilder("net")
     graph = b.build(b.linear(b.input((1, 80)), 3))

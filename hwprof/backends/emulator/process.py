@@ -1,4 +1,10 @@
-"""A process of qemu that runs ONNX Runtime for one ARM core, and the models that are open in it."""
+"""A process of qemu that runs ONNX Runtime for one ARM core, and the models that are open in it.
+
+2026-11-21, what makes counts repeat. Whatever differs between two processes moves memory, and then loops over memory
+take other turns. So nothing in the guest is random or this machine's: not the bytes that Linux hands to a new process,
+not the names of temporary files, not the folders that Python lists to find its modules, not what another model left
+behind, not the clock (guest.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -25,6 +31,7 @@ from hwprof.instructions import CLASSES, Counts
 _GUEST = Path(__file__).parent / "guest.py"
 _MARKER = 0x68775066  # no option of prctl has this number
 _MOST_SECONDS_TO_START = 300  # 3 on an idle machine
+_SOCKET, _MODEL, _INPUTS = "socket", "model", "inputs"  # in the guest's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,8 @@ class Guest:
         (folder / "classes").write_text(table(), encoding="ascii")
         plugin = f"{location.qemu() / 'counting.so'},table={folder / 'classes'},marker={_MARKER}"
         self._process = subprocess.Popen(
-            command(core, prefix(core, folder), [_GUEST, _MARKER], ["-plugin", plugin]),
-            stdin=subprocess.PIPE, stderr=self._errors, text=True, encoding="utf-8", env={},
+            command(core, prefix(core, folder), [_GUEST, _MARKER], ["-seed", "1", "-plugin", plugin]),
+            stdin=subprocess.PIPE, stderr=self._errors, text=True, encoding="utf-8", env={}, cwd=folder,
         )  # fmt: skip
         self._end = weakref.finalize(self, _end, self._process, self._errors, self._folder)
         self._fate = "closed"
@@ -108,15 +115,17 @@ class Guest:
     def open(self, name: str, model: Model) -> Iterator[OpenModel]:
         """`name` is for errors. Raises InputError when the runtime refuses the model, DeviceLostError when its
         process ends."""
-        path = Path(self._folder.name, "socket")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            self._request(name, model, path)
-            connection = self._connected(name, listener)
-        path.unlink()
-        with connection, connection.makefile(encoding="utf-8") as answers:
-            yield OpenModel(self, name, connection, answers)
+        with ExitStack() as opened:
+            with self._in_folder(model), socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(Path(self._folder.name, _SOCKET)))
+                listener.listen()
+                self._fork(name)
+                connection = opened.enter_context(self._connected(name, listener))
+                with suppress(OSError):  # it is gone, which its answer will tell
+                    connection.sendall((json.dumps(_request(model)) + "\n").encode())
+                answers = opened.enter_context(connection.makefile(encoding="utf-8"))
+                found = OpenModel(self, name, connection, answers)
+            yield found
 
     def lost(self, name: str) -> DeviceLostError:
         """What the process said last. It serves no other model: whatever ended the one may be about to end it."""
@@ -128,14 +137,22 @@ class Guest:
             self.close()
         return DeviceLostError(f"{name!r} on {self._core.name}: {self._fate}")
 
-    def _request(self, name: str, model: Model, path: Path) -> None:
-        request = {
-            "model": str(model.file), "inputs": str(model.inputs), "level": model.level,
-            "dimensions": dict(model.dimensions), "socket": str(path),
-        }  # fmt: skip
+    @contextmanager
+    def _in_folder(self, model: Model) -> Iterator[None]:
+        """Under the same names for each model: what its own folder is called is random."""
+        folder = Path(self._folder.name)
+        (folder / _MODEL).symlink_to(model.file.parent)
+        (folder / _INPUTS).symlink_to(model.inputs)
+        try:
+            yield
+        finally:
+            for name in (_MODEL, _INPUTS, _SOCKET):
+                (folder / name).unlink(missing_ok=True)
+
+    def _fork(self, name: str) -> None:
         assert self._process.stdin is not None  # it is a pipe
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write("\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self.lost(name) from None
@@ -152,6 +169,11 @@ class Guest:
         raise self.lost(name)
 
 
+def _request(model: Model) -> Mapping[str, object]:
+    names = {"model": f"{_MODEL}/{model.file.name}", "inputs": _INPUTS}
+    return {**names, "level": model.level, "dimensions": dict(model.dimensions)}
+
+
 def command(core: Core, prefix_: Path, program: Sequence[object], options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a Python program of the emulated root on the core."""
     root = location.root()
@@ -160,6 +182,7 @@ def command(core: Core, prefix_: Path, program: Sequence[object], options: Seque
         "PYTHONPATH": root / "packages",
         "PYTHONHASHSEED": 0,
         "PYTHONDONTWRITEBYTECODE": 1,
+        "PYTHONSAFEPATH": 1,
         "ORT_DISABLE_TELEMETRY": 1,
         "OMP_NUM_THREADS": 1,
     }

@@ -7,10 +7,17 @@ import numpy as np
 from hwprof.backends.integer.fixed_point import Integers
 from hwprof.backends.integer.grid import SIGN
 from hwprof.backends.integer.program import Entry, Exit
+from hwprof.errors import InputError
 
 
 def quantize(entry: Entry, array: np.ndarray) -> Integers:
-    """array: of the entry's ONNX shape. Returns uint8, [batch, *spatial, channels] where it is an image."""
+    """array: of the entry's ONNX shape. Returns uint8, as [batch, *spatial, channels] where it is
+    an image, or int32 for indices.
+
+    Raises InputError for an index that is outside of its table.
+    """
+    if entry.rows is not None:
+        return _indices(entry, array, entry.rows)
     if entry.scale is None:
         quantized = array.astype(np.int16) + (SIGN if entry.is_signed else 0)
     else:
@@ -21,9 +28,20 @@ def quantize(entry: Entry, array: np.ndarray) -> Integers:
     return np.ascontiguousarray(image.astype(np.uint8))
 
 
+def _indices(entry: Entry, array: np.ndarray, rows: int) -> Integers:
+    least, most = int(array.min(initial=0)), int(array.max(initial=0))
+    if least < 0 or most >= rows:
+        wrong = least if least < 0 else most
+        raise InputError(f"input {entry.input!r} holds the index {wrong}; the rows of its table are 0 to {rows - 1}")
+    return np.ascontiguousarray(array, np.int32)
+
+
 def dequantize(leaving: Exit, array: Integers) -> np.ndarray:
     """Of the ONNX shape: float32, or 8 bits where no scale is given."""
     plain = np.moveaxis(array, -1, 1) if leaving.is_image else array
+    if leaving.reals is not None:
+        reals: np.ndarray = leaving.reals[plain]
+        return reals
     if leaving.scale is not None:
         return (plain.astype(np.int32) - leaving.zero).astype(np.float32) * np.float32(leaving.scale)
     return (plain.astype(np.int16) - SIGN).astype(np.int8) if leaving.is_signed else plain.copy()

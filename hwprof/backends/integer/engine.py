@@ -1,45 +1,21 @@
-"""Runs a Program with the C++ kernels: each operation becomes a step or two of a plan that is run in one call."""
+"""Runs a Program with the C++ kernels: a plan that is run in one call."""
 
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Mapping, Sequence
-from functools import singledispatchmethod
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
-from hwprof.backends.integer import border, memory, packing, recurrent
-from hwprof.backends.integer.library import AXES, Edge, Library, Plan, Step
+from hwprof.backends.integer import border, memory
+from hwprof.backends.integer.library import Edge, Library, Plan
 from hwprof.backends.integer.program import (
-    Add,
-    AveragePool,
-    Concatenate,
-    Convolution,
     Entry,
     Exit,
-    Lstm,
-    MaxPool,
-    Multiply,
     Operation,
-    Pad,
     Program,
-    Rescale,
-    Reshape,
-    Slice,
-    Table,
-    Transpose,
-    Window,
 )
-from hwprof.backends.integer.weight_formats import FORMATS, is_depthwise
-from hwprof.errors import InputError
-
-_KINDS = (
-    "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
-)  # fmt: skip
-_KIND = {name: number for number, name in enumerate(_KINDS)}  # as kernels/plan.h numbers them
+from hwprof.backends.integer.steps import Steps
 
 
 class Engine:
@@ -98,235 +74,21 @@ class Engine:
         return self._outputs[leaving.output].copy()
 
     def _enter(self, entry: Entry, array: np.ndarray) -> Edge | None:
-        """None for an input of 8 bits, which is put in its place here."""
+        """None for an input of 8 bits or of indices, which is put in its place here."""
         held = self._memory.arrays[entry.value]
         if entry.scale is None:
-            held[:] = border.quantize(entry, array).ravel()
+            held[:] = border.quantize(entry, array).ravel().view(np.uint8)
             return None
         self._inputs.append(np.ascontiguousarray(array, np.float32))
         return _edge(entry, self._inputs[-1], held)
 
     def _leave(self, leaving: Exit) -> Edge:
-        return _edge(leaving, self._outputs[leaving.output], self._memory.arrays[leaving.value])
+        edge = _edge(leaving, self._outputs[leaving.output], self._memory.arrays[leaving.value])
+        edge.reals = leaving.reals.ctypes.data if leaving.reals is not None else None
+        return edge
 
 
 def _edge(end: Entry | Exit, real: np.ndarray, held: np.ndarray) -> Edge:
     batch, channels = end.shape[:2] if end.is_image else (1, 1)
     pixels = real.size // max(batch * channels, 1)
     return Edge(real.ctypes.data, held.ctypes.data, batch, channels, pixels, end.scale, end.zero)
-
-
-class Steps:
-    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation."""
-
-    def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
-        self.steps: list[Step] = []
-        self.ranges: list[tuple[Operation, range]] = []
-        self._program = program
-        self._values = values
-        self._is_signed = is_signed
-        self._kept: list[np.ndarray] = []
-        for operation in program.operations:
-            begin = len(self.steps)
-            self._add(operation)
-            if len(self.steps) > begin:
-                self.ranges.append((operation, range(begin, len(self.steps))))
-
-    def _append(self, kind: str, **fields: Any) -> None:
-        self.steps.append(Step(kind=_KIND[kind], **{"high": 255, **fields}))
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return self._program.shape(name)
-
-    def _operand(self, field: str, name: str) -> dict[str, int]:
-        array = self._values.arrays[name]
-        return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
-
-    def _pointer(self, array: np.ndarray, dtype: type) -> int:
-        self._kept.append(np.ascontiguousarray(array, dtype))
-        return int(self._kept[-1].ctypes.data)
-
-    def _rescale(self, rescale: Rescale) -> dict[str, int]:
-        return {
-            "multiplier": self._pointer(rescale.multiplier, np.int32),
-            "shift": self._pointer(rescale.shift, np.int32),
-            "constants": len(rescale.shift),
-            "zero_y": rescale.zero, "low": rescale.low, "high": rescale.high,
-        }  # fmt: skip
-
-    def _window(self, x: str, y: str, window: Window) -> dict[str, int]:
-        """The sizes of both images, and the operands."""
-        batch, height, width, channels = self._shape(x)
-        _, out_height, out_width, out_channels = self._shape(y)
-        return {
-            "batch": batch, "height": height, "width": width, "channels": channels,
-            "out_height": out_height, "out_width": out_width, "out_channels": out_channels, "groups": 1,
-            "kernel_h": window.kernel[0], "kernel_w": window.kernel[1],
-            "stride_h": window.stride[0], "stride_w": window.stride[1],
-            "dilation_h": window.dilation[0], "dilation_w": window.dilation[1],
-            "pad_top": window.pad[0], "pad_left": window.pad[1],
-            **self._operand("x", x), **self._operand("y", y),
-        }  # fmt: skip
-
-    @singledispatchmethod
-    def _add(self, op: Operation) -> None:
-        raise InputError(f"the integer kernels have no step for {op.name!r}")
-
-    @_add.register
-    def _(self, op: Reshape) -> None:
-        """Nothing to do: both are the same bytes."""
-
-    @_add.register
-    def _(self, op: Convolution) -> None:
-        self._append(
-            "depthwise" if is_depthwise(op) else "convolution",
-            **{**self._window(op.x, op.y, op.window), "groups": op.groups},
-            **self._packed(packing.pack(op, self._is_signed)),
-            zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
-            format=FORMATS.index(op.weight_format), zero_x2=op.sign_at or 0,
-        )  # fmt: skip
-
-    @_add.register
-    def _(self, op: Add) -> None:
-        self._append(
-            "add", **self._zip(op), factor=op.factors[0], factor2=op.factors[1], offset=op.offset, places=op.shift,
-            low=op.low, high=op.high,
-        )  # fmt: skip
-
-    @_add.register
-    def _(self, op: Multiply) -> None:
-        self._append(
-            "multiply", **self._zip(op), **self._rescale(op.rescale), zero_x=op.zero_a, zero_x2=op.zero_b
-        )  # fmt: skip
-
-    def _zip(self, op: Add | Multiply) -> dict[str, Any]:
-        extents, strides = broadcast_strides(op.name, self._shape(op.a), self._shape(op.b))
-        return {
-            **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
-            "extent": (*extents, *(1,) * (AXES - 3)), "from_": (*strides, *(0,) * (AXES - 3)),
-        }  # fmt: skip
-
-    @_add.register
-    def _(self, op: Table) -> None:
-        extent = (math.prod(self._shape(op.x)),)
-        table = self._pointer(op.table, np.uint8)
-        self._append("table", **self._operand("x", op.x), **self._operand("y", op.y), extent=extent, table=table)
-
-    @_add.register
-    def _(self, op: MaxPool) -> None:
-        self._append("max_pool", **self._window(op.x, op.y, op.window))
-
-    @_add.register
-    def _(self, op: AveragePool) -> None:
-        self._append(
-            "average_pool", **self._window(op.x, op.y, op.window), **self._rescale(op.rescale), zero_x=op.zero_x,
-            counts_padding=op.counts_padding,
-        )  # fmt: skip
-
-    @_add.register
-    def _(self, op: Lstm) -> None:
-        steps, batch, depth = self._shape(op.x)
-        units = self._shape(op.y)[2]
-        packed = packing.pack_gates(op.from_x, self._is_signed)
-        given = np.zeros((steps, batch, len(packed.shift)), np.int16)
-        self._kept.append(given)
-        self._append(
-            "gates", **self._operand("x", op.x), **self._packed(packed), batch=1, height=steps * batch, width=1,
-            channels=depth, out_height=steps * batch, out_width=1, out_channels=len(packed.shift), kernel_h=1,
-            kernel_w=1, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, groups=1, zero_x=op.zero_x,
-            y=given.ctypes.data, y_bytes=given.nbytes,
-        )  # fmt: skip
-        self._append(
-            "lstm", **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed)),
-            batch=batch, height=steps, channels=units, zero_x=op.zero_h, factor=op.factor, offset=op.offset,
-            places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
-            table=self._pointer(recurrent.knots(), np.int16),
-        )  # fmt: skip
-
-    def _packed(self, packed: packing.Packed) -> dict[str, int]:
-        return {
-            "weight": self._pointer(packed.weight, np.int8), "weight_bytes": packed.weight.nbytes,
-            "bias": self._pointer(packed.bias, np.int32),
-            "multiplier": self._pointer(packed.multiplier, np.int32),
-            "shift": self._pointer(packed.shift, np.int32),
-            "constants": len(packed.shift),
-            "x2": self._pointer(packed.more, np.uint8), "x2_bytes": packed.more.nbytes,
-        }  # fmt: skip
-
-    @_add.register
-    def _(self, op: Transpose) -> None:
-        strides = dense_strides(self._shape(op.x))
-        shape = self._shape(op.y)
-        self._copy(op.x, op.y, shape, [strides[axis] for axis in op.order], dense_strides(shape))
-
-    @_add.register
-    def _(self, op: Concatenate) -> None:
-        to = dense_strides(self._shape(op.y))
-        at = 0
-        for name in op.xs:
-            shape = self._shape(name)
-            self._copy(name, op.y, shape, dense_strides(shape), to, to_offset=at * to[op.axis])
-            at += shape[op.axis]
-
-    @_add.register
-    def _(self, op: Slice) -> None:
-        strides, shape = dense_strides(self._shape(op.x)), self._shape(op.y)
-        offset = sum(start * stride for start, stride in zip(op.starts, strides, strict=True))
-        steps = [step * stride for step, stride in zip(op.steps, strides, strict=True)]
-        self._copy(op.x, op.y, shape, steps, dense_strides(shape), from_offset=offset)
-
-    @_add.register
-    def _(self, op: Pad) -> None:
-        shape, to = self._shape(op.x), dense_strides(self._shape(op.y))
-        self._append("fill", **self._operand("y", op.y), extent=(math.prod(self._shape(op.y)),), zero_y=op.fill)
-        offset = sum(before * stride for before, stride in zip(op.before, to, strict=True))
-        self._copy(op.x, op.y, shape, dense_strides(shape), to, to_offset=offset)
-
-    def _copy(
-        self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],
-        from_offset: int = 0, to_offset: int = 0,
-    ) -> None:  # fmt: skip
-        extents, strides, to = _merged(shape, strides, to)
-        if len(extents) > AXES:
-            raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels know {AXES}")
-        missing = AXES - len(extents)
-        self._append(
-            "copy", **self._operand("x", x), **self._operand("y", y), from_offset=from_offset, to_offset=to_offset,
-            extent=(*(1,) * missing, *extents), from_=(*(0,) * missing, *strides), to=(*(0,) * missing, *to),
-        )  # fmt: skip
-
-
-def dense_strides(shape: Sequence[int]) -> list[int]:
-    """Of a row-major array, in elements."""
-    return [*accumulate(reversed(shape[1:]), lambda a, b: a * b, initial=1)][::-1] if shape else []
-
-
-def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Three extents that walk over `a`, and the strides of `b` along them, 0 where b is broadcast.
-
-    Raises InputError where three axes do not suffice.
-    """
-    strides = [0 if n == 1 else s for n, s in zip(b, dense_strides(b), strict=True)]
-    extents, steps, _ = _merged(a, strides, [0] * len(a), dense_strides(a))
-    if not steps or steps[-1] not in (0, 1):
-        extents, steps = [*extents, 1], [*steps, 0]
-    if len(extents) > 3:
-        raise InputError(
-            f"operator {name!r} broadcasts {tuple(b)} to {tuple(a)}, which the integer kernels do not know"
-        )
-    missing = 3 - len(extents)
-    return [*(1,) * missing, *extents], [*(0,) * missing, *steps]
-
-
-def _merged(
-    shape: Sequence[int], strides: Sequence[int], to: Sequence[int], more: Sequence[int] | None = None
-) -> tuple[list[int], list[int], list[int]]:
-    """Without axes of one element, and with neighbours as one axis where all strides allow it."""
-    third = more if more is not None else to
-    kept = [axis for axis in zip(shape, strides, to, third, strict=True) if axis[0] != 1]
-    merged: list[tuple[int, int, int, int]] = []
-    for n, *steps in kept:
-        if merged and all(last == step * n for last, step in zip(merged[-1][1:], steps, strict=True)):
-            n *= merged.pop()[0]  # noqa: PLW2901 - the axis grows
-        merged.append((n, *steps))  # type: ignore[arg-type]  # three strides
-    return [m[0] for m in merged], [m[1] for m in merged], [m[2] for m in merged]

@@ -14,6 +14,7 @@ import numpy as np
 
 from hwprof.errors import InputError
 
+LARGEST_SUM = 2**31 - 1  # of an int32 accumulator
 MULTIPLIER_BITS = 31  # a normalized multiplier lies in [2^30, 2^31)
 LARGEST_SHIFT = 54  # a zero point of 8 bits, shifted left by it, still fits beside a product of 62 bits
 Integers = np.ndarray  # of an integer type; `require_integers` holds every array to it

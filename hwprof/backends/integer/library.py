@@ -16,7 +16,8 @@ INSTRUCTION_SETS = ("avx512-vnni", "amx", "avx-vnni", "neon-sdot", "avx2", "scal
 _INTEGERS = (
     "kind", "batch", "height", "width", "channels", "out_height", "out_width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "groups", "zero_x", "zero_x2", "zero_y",
-    "low", "high", "factor", "factor2", "offset", "places", "counts_padding", "format",
+    "low", "high", "factor", "factor2", "offset", "places", "counts_padding", "format", "is_centred",
+    "resets_behind",
 )  # fmt: skip
 _POINTERS = ("x", "x2", "y", "weight", "bias", "multiplier", "shift", "table")
 
@@ -45,6 +46,7 @@ class Edge(ctypes.Structure):
         ("pixels", ctypes.c_int64),
         ("scale", ctypes.c_float),
         ("zero", ctypes.c_int32),
+        ("reals", ctypes.c_void_p),
     )
 
 

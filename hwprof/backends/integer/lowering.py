@@ -7,14 +7,14 @@ values are applied at once (`movement`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from hwprof.backends.integer import movement, qlinear, rules
+from hwprof.backends.integer import folding, movement, qlinear, rules, tables
 from hwprof.backends.integer.grid import Grid, Stored, held_zero
-from hwprof.backends.integer.program import Entry, Exit, Program
+from hwprof.backends.integer.program import Entry, Exit, Operation, Program, reads
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
@@ -56,20 +56,22 @@ class _Lowering:
     """The walk over a graph."""
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
-        self._scope = Scope(graph, weights)
+        self._weights = dict(weights)
+        self._scope = Scope(graph, self._weights)
         self._graph = graph
-        self._weights = weights
-        self._entries: list[Entry] = []
 
     def program(self) -> Program:
         for node in self._graph.nodes:
             self._visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         scope = self._scope
-        entries = tuple(self._entries)
-        return Program(
-            self._graph.name, entries, exits, tuple(scope.operations), scope.values, scope.constants
-        )  # fmt: skip
+        ends = {e.value for e in exits}
+        operations = _needed(scope.operations, ends)
+        read = {name for operation in operations for name in (*reads(operation), operation.y)}
+        read |= ends | {e.value for e in scope.entries}
+        values = {name: value for name, value in scope.values.items() if name in read}
+        constants = {name: array for name, array in scope.constants.items() if name in read}
+        return Program(self._graph.name, tuple(scope.entries), exits, operations, values, constants)
 
     def _visit(self, node: Node) -> None:
         if node.domain:
@@ -80,6 +82,8 @@ class _Lowering:
             self._quantize(node)
         elif node.op in qlinear.OPERATORS:
             self._visit_parts(node)
+        elif results := folding.folded(self._graph, node, self._weights):
+            self._weights |= results
         elif not movement.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
@@ -147,12 +151,16 @@ class _Lowering:
         shape = self._graph.shape(name)
         is_image = len(shape) == 4
         value = self._scope.new_value(name, (shape[0], *shape[2:], shape[1]) if is_image else shape)
-        self._entries.append(Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed))
+        self._scope.entries.append(Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed))
         return Held(value, grid, shape, is_image)
 
     def _exit(self, name: str) -> Exit:
         scope = self._scope
         held = scope.views.get(name) or scope.integers.get(name)
+        if held is None and (held := tables.source(scope, name)) is not None:
+            # A function of one tensor is one more way to say what its integers stand for.
+            reals = np.ascontiguousarray(tables.values(scope, name, held)[0], np.float32)
+            return Exit(name, held.shape, held.value, held.grid.scale, held.grid.zero, held.is_image, reals=reals)
         if held is None:
             node = scope.pending.get(name)
             if node is None:
@@ -160,6 +168,16 @@ class _Lowering:
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
         scale = held.grid.scale if name in scope.views else None
         return Exit(name, held.shape, held.value, scale, held.grid.zero, held.is_image, held.grid.is_signed)
+
+
+def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operation, ...]:
+    """Those on which a wanted value depends; tables that went into others are not among them."""
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.y in wanted:
+            kept.append(operation)
+            wanted = wanted.union(reads(operation))
+    return tuple(reversed(kept))
 
 
 def _output_type(node: Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,23 +18,19 @@ _LARGEST_SUM = 2**27 - 1  # which the kernels raise by four bits
 _SMALLEST_SHIFT, _LARGEST_SHIFT = 28, 50
 _LARGEST_PLACES = 22
 _FACTOR_BITS = 15
+RecurrentRule = Callable[[Scope, Node, Grid, str, tuple[str, ...]], Held]
 _FIRST_STATES = slice(4, 8)  # of the inputs: lengths of the sequences, initial states, peepholes
 
 
 def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
     """The first output, `name`, of the node on the grid. Raises InputError for what the operation cannot do."""
-    _require_plain(scope, node)
+    require_plain(scope, node)
     x = scope.plain(scope.view(node, node.inputs[0]))
     steps, batch, _ = x.shape
-    from_x = _gates(scope, node, node.inputs[1], x.grid, _bias(scope, node))
-    from_h = _gates(scope, node, node.inputs[2], grid, np.zeros(len(from_x.bias)))
+    from_x = gates(scope, node, node.inputs[1], x.grid, biases(scope, node, GATES).sum(axis=0).ravel())
+    from_h = gates(scope, node, node.inputs[2], grid, np.zeros(len(from_x.bias)))
     units = len(from_x.bias) // GATES
-    real = 2.0**-VALUE_BITS / grid.scale
-    places = min(_FACTOR_BITS - math.frexp(real)[1], _LARGEST_PLACES)
-    if places < 1:
-        raise refuse(node, f"the scale of its result, {grid.scale}, does not fit values in [-1, 1]")
-    factor = min(round(real * 2**places), 2**_FACTOR_BITS - 1)
-    offset = (grid.zero << places) + (1 << (places - 1))
+    factor, offset, places = state_on(grid, node)
     value = scope.new_value(f"{name} states", (steps, batch, units))
     scope.operations.append(
         Lstm(node.label, members, x.value, value, from_x, from_h, x.grid.zero, grid.zero, factor, offset, places)
@@ -44,7 +41,18 @@ def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, .
     return scope.reshaped(flat, shape, name)
 
 
-def _require_plain(scope: Scope, node: Node) -> None:
+def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
+    """Factor, offset and places that put a state, with VALUE_BITS behind the point, on the grid."""
+    real = 2.0**-VALUE_BITS / grid.scale
+    places = min(_FACTOR_BITS - math.frexp(real)[1], _LARGEST_PLACES)
+    if places < 1:
+        raise refuse(node, f"the scale of its result, {grid.scale}, does not fit values in [-1, 1]")
+    factor = min(round(real * 2**places), 2**_FACTOR_BITS - 1)
+    return factor, (grid.zero << places) + (1 << (places - 1)), places
+
+
+def require_plain(scope: Scope, node: Node) -> None:
+    """Raises InputError for a layer of an LSTM or GRU that is not forward, of one length and read step by step only."""
     if node.attribute("direction", "forward") != "forward":
         raise refuse(node, "only the direction forward is supported")
     for attribute, plain in (("layout", 0), ("input_forget", 0), ("clip", None), ("activations", None)):
@@ -59,23 +67,19 @@ def _require_plain(scope: Scope, node: Node) -> None:
             raise refuse(node, f"its output {extra!r} is read; only the states of all steps are supported")
 
 
-def _bias(scope: Scope, node: Node) -> np.ndarray:
-    """float64 [4 * units]: both halves added."""
+def biases(scope: Scope, node: Node, count: int) -> np.ndarray:
+    """float64 [2, count, units]: those of the input and those of the state, for each gate."""
     name = node.inputs[3] if len(node.inputs) > 3 else ""
     if not name:
-        return np.zeros(GATES * int(node.attribute("hidden_size")))
-    if name in scope.stored:
-        reals = scope.stored[name].real()
-    elif name in scope.weights:
-        reals = np.asarray(scope.weights[name], np.float64)
-    else:
+        return np.zeros((2, count, int(node.attribute("hidden_size"))))
+    reals = scope.reals(name)
+    if reals is None:
         raise refuse(node, f"its bias {name!r} is not stored")
-    folded: np.ndarray = reals.reshape(2, -1).sum(axis=0)
-    return folded
+    return reals.reshape(2, count, -1)
 
 
-def _gates(scope: Scope, node: Node, name: str, grid: Grid, bias: np.ndarray) -> Gates:
-    """What an operand on the grid adds to the gates by the stored weight `name`, [1, 4 * units, depth]."""
+def gates(scope: Scope, node: Node, name: str, grid: Grid, bias: np.ndarray) -> Gates:
+    """What an operand on the grid adds to the gates by the stored weight `name`, [1, n * units, depth]."""
     stored = scope.stored.get(name)
     if stored is None or stored.values.dtype != np.int8 or stored.zero.any() or stored.axis not in (None, 1):
         raise refuse(node, f"its weight {name!r} is not stored as symmetric int8, with one scale or one for each row")

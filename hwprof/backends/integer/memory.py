@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,13 +25,13 @@ def place(program: Program) -> Memory:
     owner = _owners(program)
     kept = {e.value for e in program.entries if e.scale is None}
     arrays = {name: np.array(array, np.uint8).ravel() for name, array in program.constants.items()}
-    arrays |= {name: np.zeros(math.prod(program.shape(name)), np.uint8) for name in kept}
+    arrays |= {name: np.zeros(program.values[name].size_bytes, np.uint8) for name in kept}
     spans = {name: span for name, span in _spans(program, owner).items() if name not in arrays}
-    offsets, total = _offsets({name: math.prod(program.shape(name)) for name in spans}, spans)
+    offsets, total = _offsets({name: program.values[name].size_bytes for name in spans}, spans)
     whole = np.zeros(total + _ALIGNMENT, np.uint8)
     arena = whole[-whole.ctypes.data % _ALIGNMENT :][:total]
     for name, offset in offsets.items():
-        arrays[name] = arena[offset : offset + math.prod(program.shape(name))]
+        arrays[name] = arena[offset : offset + program.values[name].size_bytes]
     return Memory({name: arrays[owner[name]] for name in program.values}, total)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hwprof.backends.integer import rules
+from hwprof.backends.integer import embedding_rule, product_rule, rules
 from hwprof.backends.integer.program import MaxPool, Pad, Slice, Transpose
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.graph import Node
@@ -19,6 +19,8 @@ def apply(scope: Scope, node: Node) -> bool:
     """Applies the operator if it only moves values and its input is quantized. Returns whether it did."""
     if node.op == "Concat":
         return _concatenated(scope, node)
+    if node.op == "Gather":
+        return embedding_rule.apply(scope, node)
     move = _MOVES.get(node.op)
     if move is None or node.inputs[0] not in scope.views:
         return False
@@ -60,7 +62,7 @@ def _max_pool(scope: Scope, node: Node, held: Held) -> list[Held]:
     if len(held.shape) != 4 or len(node.outputs) > 1:
         raise refuse(node, "only two-dimensional images without indices are supported")
     image, size = scope.image(held), scope.graph.shape(node.outputs[0])
-    window = rules.window_of(node, node.attribute("kernel_shape"), held.shape[2:], size[2:])
+    window = product_rule.window_of(node, node.attribute("kernel_shape"), held.shape[2:], size[2:])
     value = scope.new_value(node.outputs[0], (size[0], size[2], size[3], size[1]))
     scope.operations.append(MaxPool(node.label, (node.label,), image.value, value, window))
     return [Held(value, held.grid, size, is_image=True)]
@@ -110,7 +112,7 @@ def _pad(scope: Scope, node: Node, held: Held) -> list[Held]:
     rank, size = len(held.shape), scope.graph.shape(node.outputs[0])
     if len(pads) != 2 * rank or min(pads) < 0:
         raise refuse(node, "only paddings of all axes, none of them negative, are supported")
-    real = rules.stored_reals(scope, node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
+    real = scope.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
     if real is None:
         raise refuse(node, f"its value {node.inputs[2]!r} is not stored")
     axes = _IMAGE_AXES if held.is_image else tuple(range(rank))

@@ -51,15 +51,15 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
     return _panels(flat, op.groups, *constants, op.weight_format)
 
 
-def pack_gates(gates: Gates, is_signed: bool) -> Packed:
-    """Every UNITS units have a panel for each gate; units that are not there have gates of 0."""
-    units = len(gates.weight) // GATES
+def pack_gates(gates: Gates, is_signed: bool, count: int = GATES) -> Packed:
+    """Every UNITS units have a panel for each of their `count` gates; units that are not there have gates of 0."""
+    units = len(gates.weight) // count
     blocks = -(-units // UNITS)
 
     def ordered(values: np.ndarray, fill: int) -> np.ndarray:
-        whole = np.full((GATES, blocks * UNITS, *values.shape[1:]), fill, values.dtype)
-        whole[:, :units] = values.reshape(GATES, units, *values.shape[1:])
-        split = whole.reshape(GATES, blocks, UNITS, *values.shape[1:])
+        whole = np.full((count, blocks * UNITS, *values.shape[1:]), fill, values.dtype)
+        whole[:, :units] = values.reshape(count, units, *values.shape[1:])
+        split = whole.reshape(count, blocks, UNITS, *values.shape[1:])
         return np.moveaxis(split, 0, 1).reshape(-1, *values.shape[1:])
 
     bias = gates.bias.astype(np.int64) + (_SIGN * gates.weight.sum(axis=1, dtype=np.int64) if is_signed else 0)

@@ -6,13 +6,14 @@ inputs are quantized and its outputs dequantized. Images are [batch, height, wid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-IntegerType: TypeAlias = Literal["uint8"]
+IntegerType: TypeAlias = Literal["uint8", "int32"]
 WeightFormat: TypeAlias = Literal[
     "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs"
 ]  # fmt: skip
@@ -26,13 +27,18 @@ class Value:
     shape: tuple[int, ...]
     dtype: IntegerType = "uint8"
 
+    @property
+    def size_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A network's input and the value that it is quantized to.
 
     `scale` None: the input is of 8 bits already, and only int8 is moved to uint8. The ONNX input of `shape` is
-    [batch, channels, ...] and its axes change places where `is_image`.
+    [batch, channels, ...] and its axes change places where `is_image`. `rows`: the input is of indices into tables, of
+    which the shortest has as many rows, and is held as int32.
     """
 
     input: str
@@ -42,11 +48,15 @@ class Entry:
     zero: int
     is_image: bool
     is_signed: bool = False
+    rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Exit:
-    """A network's output and the value that it is dequantized from; fields as in `Entry`."""
+    """A network's output and the value that it is dequantized from; fields as in `Entry`.
+
+    `reals`, float32 [256]: what each integer stands for, where a function stands between the integers and the output.
+    """
 
     output: str
     shape: tuple[int, ...]
@@ -55,6 +65,7 @@ class Exit:
     zero: int
     is_image: bool
     is_signed: bool = False
+    reals: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,9 +222,10 @@ class Pad(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gates:
-    """What one operand adds to the gates of an LSTM: bias + sum(weight * x), requantized, int16.
+    """What one operand adds to the gates of an LSTM or GRU: bias + sum(weight * x), requantized, int16.
 
-    weight: int8 [4 * units, depth] in ONNX's order of gates; bias, multiplier, shift: int32 [4 * units]; shift >= 28.
+    weight: int8 [n * units, depth] in ONNX's order of its n = 4 or 3 gates; bias, multiplier, shift: int32 [n * units];
+    shift >= 28.
     """
 
     weight: np.ndarray
@@ -239,6 +251,63 @@ class Lstm(_OfOne):
     places: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Gru(_OfOne):
+    """As an Lstm, with three gates and `gated.step`; the state has 15 bits behind the point and 16 in all.
+
+    `resets_behind`: the reset gate is applied to what h adds to the fresh gates, instead of to h.
+    """
+
+    from_x: Gates
+    from_h: Gates
+    zero_x: int
+    zero_h: int
+    factor: int
+    offset: int
+    places: int
+    resets_behind: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product(_OfTwo):
+    """y = rescale of the sums of (a - zero_a) * (b - zero_b); a: [..., rows, depth], b: [..., depth, columns].
+
+    All axes but the last two are broadcast to those of y. One multiplier.
+    """
+
+    zero_a: int
+    zero_b: int
+    rescale: Rescale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Softmax(_OfOne):
+    """Over the last axis, as `softmax.softmax` does it. powers: uint16 [256]; `rescale`: 1 over the scale of y."""
+
+    powers: np.ndarray
+    rescale: Rescale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normalization(_OfOne):
+    """Over the last axis, as `normalize.normalized` does it; the zero point of y is in the bias."""
+
+    multiplier: np.ndarray
+    bias: np.ndarray
+    epsilon: int
+    zero_x: int
+    is_centred: bool
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding(_OfOne):
+    """y = table[x]; x: int32 [...], table: uint8 [rows, width], y: [..., width]."""
+
+    table: np.ndarray
+
+
 Operation: TypeAlias = (
     Convolution
     | Add
@@ -247,6 +316,11 @@ Operation: TypeAlias = (
     | MaxPool
     | AveragePool
     | Lstm
+    | Gru
+    | Product
+    | Softmax
+    | Normalization
+    | Embedding
     | Transpose
     | Reshape
     | Concatenate
@@ -273,7 +347,7 @@ class Program:
 def reads(operation: Operation) -> tuple[str, ...]:
     """The names of the values that an operation reads."""
     match operation:
-        case Add() | Multiply():
+        case Add() | Multiply() | Product():
             return (operation.a, operation.b)
         case Concatenate():
             return operation.xs

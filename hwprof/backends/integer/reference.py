@@ -8,23 +8,28 @@ from itertools import product
 
 import numpy as np
 
-from hwprof.backends.integer import border, recurrent
+from hwprof.backends.integer import border, gated, normalize, recurrent, softmax
 from hwprof.backends.integer.fixed_point import Integers, requantize, require_integers
 from hwprof.backends.integer.program import (
     Add,
     AveragePool,
     Concatenate,
     Convolution,
+    Embedding,
     Gates,
+    Gru,
     Lstm,
     MaxPool,
     Multiply,
+    Normalization,
     Operation,
     Pad,
+    Product,
     Program,
     Rescale,
     Reshape,
     Slice,
+    Softmax,
     Table,
     Transpose,
     Window,
@@ -132,15 +137,67 @@ def _lstm(op: Lstm, operands: list[Integers], shape: Shape) -> Integers:
     for t in range(shape[0]):
         gates = recurrent.saturated(given[t].astype(np.int64) + _gates(op.from_h, h))
         value, cell = recurrent.step(gates.reshape(batch, recurrent.GATES, units), cell, table)
-        h = _clipped((value * op.factor + op.offset) >> op.places, 0, 255).astype(np.uint8)
+        h = _state_bytes(op, value)
         result[t] = h
     return result
 
 
 def _gates(gates: Gates, x: Integers) -> Integers:
-    """x: uint8 [..., depth]. Returns int16 [..., 4 * units]."""
+    """x: uint8 [..., depth]. Returns int16 [..., n * units], of n gates."""
     sums = x.astype(np.int32) @ gates.weight.astype(np.int32).T + gates.bias
     return recurrent.saturated(requantize(sums, gates.multiplier, gates.shift))
+
+
+@_apply.register
+def _gru(op: Gru, operands: list[Integers], shape: Shape) -> Integers:
+    table, given = recurrent.knots(), _gates(op.from_x, operands[0])
+    split = (shape[1], gated.GATES, shape[2])
+    byte, state = np.full(shape[1:], op.zero_h, np.uint8), np.zeros(shape[1:], np.int16)
+    result = np.zeros(shape, np.uint8)
+    for t in range(shape[0]):
+        of_x, of_h = given[t].reshape(split).astype(np.int64), _gates(op.from_h, byte).reshape(split)
+        update, reset = (recurrent.saturated(of_x[:, i] + of_h[:, i]) for i in range(2))
+        if op.resets_behind:
+            fresh = gated.reset(reset, of_h[:, 2].astype(np.int64), table)
+        else:
+            kept = _state_bytes(op, gated.reset(reset, state.astype(np.int64), table))
+            fresh = _gates(op.from_h, kept).reshape(split)[:, 2].astype(np.int64)
+        state = gated.step(update, recurrent.saturated(of_x[:, 2] + fresh), state, table)
+        byte = _state_bytes(op, state.astype(np.int64))
+        result[t] = byte
+    return result
+
+
+def _state_bytes(op: Lstm | Gru, state: Integers) -> Integers:
+    return _clipped((state * op.factor + op.offset) >> op.places, 0, 255).astype(np.uint8)
+
+
+@_apply.register
+def _product(op: Product, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    a, b = (x.astype(np.int64) for x in operands)
+    return _rescaled((a - op.zero_a) @ (b - op.zero_b), op.rescale)
+
+
+@_apply.register
+def _softmax(op: Softmax, operands: list[Integers], shape: Shape) -> Integers:
+    rescale = op.rescale
+    shares = softmax.softmax(
+        operands[0].reshape(-1, shape[-1]), op.powers, int(rescale.multiplier[0]), int(rescale.shift[0])
+    )
+    return _clipped(rescale.zero + shares, rescale.low, rescale.high)
+
+
+@_apply.register
+def _normalization(op: Normalization, operands: list[Integers], shape: Shape) -> Integers:
+    rows = operands[0].reshape(-1, shape[-1])
+    values = normalize.normalized(rows, op.zero_x, op.is_centred, op.epsilon, op.multiplier, op.bias)
+    return _clipped(values, op.low, op.high)
+
+
+@_apply.register
+def _embedding(op: Embedding, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    rows: Integers = op.table[operands[0]]
+    return rows
 
 
 @_apply.register

@@ -3,57 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from hwprof.backends.integer import fixed_point, lstm_rule, tables, weight_formats
+from hwprof.backends.integer import (
+    attention_rule,
+    fixed_point,
+    gru_rule,
+    lstm_rule,
+    norm_rule,
+    product_rule,
+    reference,
+    tables,
+)
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import (
     Add,
     AveragePool,
     Concatenate,
-    Convolution,
     Multiply,
     Operation,
-    Rescale,
+    Table,
     Window,
 )
 from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.backends.integer.target import Rule, Target
 from hwprof.graph import Node
 
-_LARGEST_SUM = 2**31 - 1  # of an int32 accumulator
-_WEIGHT_LIMIT = 127
-_SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper half of a product
 _FACTOR_BITS = 15  # of an addition, whose products fit into int32
 _LARGEST_ADD_SHIFT = 22
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a result goes: its tensor, its grid, the bounds of a fused Relu or Clip, and the nodes that it covers."""
-
-    name: str
-    grid: Grid
-    low: int
-    high: int
-    members: tuple[str, ...]
-
-    def covering(self, node: Node) -> Target:
-        return replace(self, members=(node.label, *self.members))
-
-    def rescale(self, multiplier: np.ndarray, shift: np.ndarray) -> Rescale:
-        return Rescale(multiplier, shift, self.grid.zero, self.low, self.high)
-
-
-Rule = Callable[[Scope, Node, Target], Held]
 
 
 def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
     """The float tensor `name` on the grid that a QuantizeLinear, `node`, gives it. Raises InputError."""
     if name in scope.views and scope.views[name].grid == grid:
         return scope.views[name]
+    if name in scope.weights:
+        return scope.keep(name, grid.quantized(scope.weights[name]), grid)
     target = Target(name, grid, 0, 255, (node.label,))
     inner, bounded = _without_bounds(scope, name, target)
     rule = _RULES.get(inner.op) if inner else None
@@ -89,187 +77,19 @@ def bounds(scope: Scope, node: Node) -> tuple[float, float]:
 
 
 def _stored_scalar(scope: Scope, node: Node, name: str) -> float:
-    array = stored_reals(scope, name)
+    array = scope.reals(name)
     if array is None or array.size != 1:
         raise refuse(node, f"its bound {name!r} is not a stored number")
     return float(array.ravel()[0])
-
-
-def stored_reals(scope: Scope, name: str) -> np.ndarray | None:
-    """The float64 values of a weight, dequantized where it is behind a DequantizeLinear; None for other tensors."""
-    if name in scope.stored:
-        return scope.stored[name].real()
-    return np.asarray(scope.weights[name], np.float64) if name in scope.weights else None
-
-
-# -- convolutions and matrix products ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """What a convolution or matrix product multiplies. weight: int32 [out, ...], in +-255, less its zero point;
-    scale: [out] of the weight; bias: float64 [out]; bits: of the weight as it is stored."""
-
-    node: Node
-    x: Held
-    weight: np.ndarray
-    scale: np.ndarray
-    bias: np.ndarray
-    bits: int = 8
-
-
-def _convolution(scope: Scope, node: Node, target: Target) -> Held:
-    work = _product(scope, node, axis=0)
-    x = work.x
-    if len(x.shape) != 4:
-        raise refuse(node, f"only two-dimensional images are supported, not {len(x.shape) - 2} dimensions")
-    work = replace(work, x=scope.image(x), bias=_bias(scope, node, len(work.weight)))
-    size = scope.graph.shape(node.outputs[0])
-    window = window_of(node, work.weight.shape[2:], x.shape[2:], size[2:])
-    return _linear(scope, work, target, window, size)
-
-
-def _matrix_product(scope: Scope, node: Node, target: Target) -> Held:
-    if node.inputs[1] not in scope.stored:
-        raise refuse(node, "only products with stored weights on the right are supported")
-    return _dense(scope, _product(scope, node, axis=1), target)
-
-
-def _gemm(scope: Scope, node: Node, target: Target) -> Held:
-    if node.attribute("transA", 0):
-        raise refuse(node, "transA is not supported")
-    axis = 0 if node.attribute("transB", 0) else 1
-    work = _product(scope, node, axis)
-    bias = _bias(scope, node, len(work.weight)) * float(node.attribute("beta", 1.0))
-    scale = work.scale * float(node.attribute("alpha", 1.0))
-    if not (scale > 0).all():
-        raise refuse(node, "its alpha is not positive")
-    return _dense(scope, replace(work, scale=scale, bias=bias), target)
-
-
-def _dense(scope: Scope, work: _Product, target: Target) -> Held:
-    x = scope.plain(work.x)
-    if work.weight.ndim != 2:
-        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is no matrix")
-    rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
-    size = (*x.shape[:-1], len(work.weight))
-    as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
-    work = replace(work, x=as_image, weight=work.weight.reshape(*work.weight.shape[:2], 1, 1))
-    flat = _linear(scope, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
-    return scope.reshaped(flat, size, target.name)
-
-
-def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
-    """size: the ONNX shape of the result, an image."""
-    work = _of_eight_bits(scope, work)
-    node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
-    factors = x.grid.scale * work.scale / target.grid.scale
-    multiplier, shift = fixed_point.multipliers_and_shifts(factors)
-    if shift.min() < _SMALLEST_SHIFT:
-        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
-    weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1), np.int8)
-    value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
-    operation = Convolution(
-        node.label,
-        target.members,
-        x.value,
-        value,
-        weight,
-        _folded_bias(work),
-        target.rescale(multiplier, shift),
-        x.grid.zero,
-        window,
-        groups,
-    )
-    if work.bits == weight_formats.INT4_BITS:
-        operation = weight_formats.in_four_bits(operation)
-    scope.operations.append(operation)
-    return Held(value, target.grid, tuple(size), is_image=True)
-
-
-def _folded_bias(work: _Product) -> np.ndarray:
-    """int32 [out]: the bias on the accumulator's grid, less what the zero point of x adds to each sum."""
-    weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
-    bias = np.rint(work.bias / (work.x.grid.scale * work.scale))
-    if not np.isfinite(bias).all() or np.abs(bias).max() > _LARGEST_SUM:
-        raise refuse(work.node, "its bias does not fit into 32 bits")
-    folded = bias.astype(np.int64) - work.x.grid.zero * weight.sum(axis=1)
-    if (np.abs(folded) + 255 * np.abs(weight).sum(axis=1)).max() > _LARGEST_SUM:
-        raise refuse(work.node, "its sums do not fit into 32 bits")
-    return np.asarray(folded, np.int32)
-
-
-def _product(scope: Scope, node: Node, axis: int) -> _Product:
-    """The first two inputs of the node, without a bias. axis: of the weight's outputs, which is moved to the front."""
-    name = node.inputs[1]
-    x = scope.view(node, node.inputs[0])
-    if name not in scope.stored:
-        raise refuse(node, f"its weight {name!r} is not stored as integers")
-    stored = scope.stored[name]
-    if stored.values.dtype.itemsize != 1:
-        raise refuse(node, f"its weight {name!r} is of {stored.values.dtype}, not of 8 bits or 4")
-    if stored.axis not in (None, axis):
-        raise refuse(node, f"its weight {name!r} has a scale for each position of axis {stored.axis}, not {axis}")
-    if not stored.zero.any() and stored.values.min(initial=0) < -_WEIGHT_LIMIT:
-        raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
-    if not (np.isfinite(stored.scale).all() and (stored.scale > 0).all()):
-        raise refuse(node, f"its weight {name!r} has a scale that is not above 0")
-    weight = np.moveaxis(stored.centered(), axis, 0)
-    scale = np.broadcast_to(stored.scale, (len(weight),))
-    return _Product(node, x, weight, scale, np.zeros(len(weight)), stored.bits)
-
-
-def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
-    """A weight that leaves +-127 as the sum of several that do not, each of which is multiplied by all of x."""
-    rest = work.weight
-    weights: list[np.ndarray] = []
-    while rest.any() or not weights:
-        weights.append(np.clip(rest, -_WEIGHT_LIMIT, _WEIGHT_LIMIT))
-        rest = rest - weights[-1]
-    if len(weights) == 1:
-        return work
-    if int(work.node.attribute("group", 1)) > 1:
-        raise refuse(work.node, "its weight, less its zero point, does not fit into 8 bits, which groups need")
-    count = len(weights)
-    *pixels, channels = scope.values[work.x.value].shape
-    name = f"{work.x.value} {count} times"
-    value = scope.new_value(name, (*pixels, channels * count))
-    scope.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
-    return replace(work, x=replace(work.x, value=value), weight=np.concatenate(weights, axis=1))
-
-
-def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
-    """float64 [channels]; zeros where the operator has none."""
-    if len(node.inputs) < 3 or not node.inputs[2]:
-        return np.zeros(channels)
-    reals = stored_reals(scope, node.inputs[2])
-    if reals is None:
-        raise refuse(node, f"its bias {node.inputs[2]!r} is not stored")
-    return np.broadcast_to(reals.reshape(-1), (channels,))
-
-
-def window_of(node: Node, kernel: Sequence[int], source: Sequence[int], size: Sequence[int]) -> Window:
-    """kernel, source, size: (vertical, horizontal), of the operator, its input and its output."""
-    strides = tuple(node.attribute("strides", (1, 1)))
-    dilations = tuple(node.attribute("dilations", (1, 1)))
-    pads = tuple(node.attribute("pads", (0, 0, 0, 0)))[:2]
-    kind = node.attribute("auto_pad", "NOTSET")
-    if kind.startswith("SAME"):
-        reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(size, strides, kernel, dilations, strict=True)]
-        total = [max(0, r - n) for r, n in zip(reach, source, strict=True)]
-        pads = tuple(t // 2 if kind == "SAME_UPPER" else t - t // 2 for t in total)
-    elif kind == "VALID":
-        pads = (0, 0)
-    return Window((kernel[0], kernel[1]), (strides[0], strides[1]), (dilations[0], dilations[1]), (pads[0], pads[1]))
 
 
 # -- two operands --------------------------------------------------------------------------------------
 
 
 def _add(scope: Scope, node: Node, target: Target) -> Held:
-    if (linear := _biased_product(scope, node)) is not None:
+    if (linear := product_rule.biased_matrix_product(scope, node)) is not None:
         inner, more = linear
-        return _with_more_bias(scope, inner, target.covering(inner), more)
+        return product_rule.with_more_bias(scope, inner, target.covering(inner), more)
     a, b = _operands(scope, node)
     real = [held.grid.scale / target.grid.scale for held in (a, b)]
     exponent = math.frexp(max(real))[1]  # the larger one is below 2^exponent
@@ -280,35 +100,22 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
     offset = (target.grid.zero << shift) + (1 << (shift - 1))
     offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Add(
-            node.label,
-            target.members,
-            a.value,
-            b.value,
-            value,
-            (factors[0], factors[1]),
-            offset,
-            shift,
-            target.low,
-            target.high,
-        )
-    )
+    operation = Add(
+        node.label, target.members, a.value, b.value, value, (factors[0], factors[1]), offset, shift, target.low,
+        target.high,
+    )  # fmt: skip
+    _append_of_two(scope, operation)
     return Held(value, target.grid, a.shape, a.is_image)
 
 
-def _biased_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
-    """The MatMul in front of this Add, and the stored row that the Add adds to it."""
-    for one, other in (node.inputs, node.inputs[::-1]):
-        inner, row = scope.pending.get(one), stored_reals(scope, other)
-        if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
-            return inner, row.ravel()
-    return None
-
-
-def _with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
-    work = _product(scope, node, axis=1)
-    return _dense(scope, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
+def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
+    """The operation, or a table of its results where both operands are functions of one tensor."""
+    (source, of_a), (other, of_b) = scope.function(operation.a), scope.function(operation.b)
+    if source != other:
+        scope.operations.append(operation)
+        return
+    table = reference.apply(operation, [of_a, of_b], of_a.shape)
+    scope.tabulate(Table(operation.name, operation.members, source, operation.y, table))
 
 
 def _multiply(scope: Scope, node: Node, target: Target) -> Held:
@@ -316,8 +123,8 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = scope.new_value(target.name, scope.values[a.value].shape)
-    scope.operations.append(
-        Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
+    _append_of_two(
+        scope, Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
     )
     return Held(value, target.grid, a.shape, a.is_image)
 
@@ -337,10 +144,13 @@ def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
     return a, b
 
 
-def _lstm(scope: Scope, node: Node, target: Target) -> Held:
-    if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
-        raise refuse(node, "its result must be quantized as it is")
-    return lstm_rule.lower(scope, node, target.grid, target.name, target.members)
+def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
+    def rule(scope: Scope, node: Node, target: Target) -> Held:
+        if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+            raise refuse(node, "its result must be quantized as it is")
+        return lower(scope, node, target.grid, target.name, target.members)
+
+    return rule
 
 
 def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]) -> Held:
@@ -377,7 +187,7 @@ def _average_pool(scope: Scope, node: Node, target: Target) -> Held:
     if len(x.shape) != 4:
         raise refuse(node, "only two-dimensional images are supported")
     size = scope.graph.shape(node.outputs[0])
-    window = window_of(node, node.attribute("kernel_shape"), x.shape[2:], size[2:])
+    window = product_rule.window_of(node, node.attribute("kernel_shape"), x.shape[2:], size[2:])
     counts_padding = bool(node.attribute("count_include_pad", 0))
     if counts_padding and node.attribute("ceil_mode", 0):
         raise refuse(node, "counting the padding of a window that is cut off (ceil_mode) is not supported")
@@ -411,7 +221,7 @@ def _averaged(
 ) -> Held:
     counts = range(1, math.prod(window.kernel) + 1)
     real = x.grid.scale / target.grid.scale
-    if 255 * counts[-1] > _LARGEST_SUM or real >= 2**20:
+    if 255 * counts[-1] > fixed_point.LARGEST_SUM or real >= 2**20:
         raise refuse(node, "its sums do not fit into 32 bits")
     # A window without a pixel, at place 0, never happens.
     multiplier, shift = fixed_point.multipliers_and_shifts(np.array([0.0, *(real / n for n in counts)]))
@@ -425,13 +235,18 @@ def _averaged(
 
 
 _RULES: dict[str, Rule] = {
-    "Conv": _convolution,
-    "MatMul": _matrix_product,
-    "Gemm": _gemm,
+    "Conv": product_rule.convolution,
+    "MatMul": product_rule.matrix_product,
+    "Gemm": product_rule.gemm,
     "Add": _add,
     "Mul": _multiply,
-    "LSTM": _lstm,
+    "LSTM": _recurrent(lstm_rule.lower),
+    "GRU": _recurrent(gru_rule.lower),
+    "Softmax": attention_rule.softmax_of_rows,
+    "LayerNormalization": norm_rule.layer_norm,
+    "RMSNormalization": norm_rule.rms_norm,
     "Concat": _concatenate,
+    "BatchNormalization": product_rule.batch_norm,
     "AveragePool": _average_pool,
     "GlobalAveragePool": _global_average,
     "ReduceMean": _mean,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof.backends.integer.grid import Grid, Stored
-from hwprof.backends.integer.program import Operation, Reshape, Transpose, Value
+from hwprof.backends.integer.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 
@@ -48,13 +48,21 @@ class Scope:
         self.operations: list[Operation] = []
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}
+        self.entries: list[Entry] = []
+        self._functions: dict[str, tuple[str, np.ndarray]] = {}
         self._moved: dict[tuple[str, bool], Held] = {}
 
-    def new_value(self, name: str, shape: Sequence[int]) -> str:
+    def new_value(self, name: str, shape: Sequence[int], dtype: IntegerType = "uint8") -> str:
         """A fresh value, called like the tensor where that name is free."""
         unique = name if name not in self.values else f"{name}#{len(self.values)}"
-        self.values[unique] = Value(unique, tuple(shape))
+        self.values[unique] = Value(unique, tuple(shape), dtype)
         return unique
+
+    def reals(self, name: str) -> np.ndarray | None:
+        """The float64 values of a weight, dequantized where it is behind a DequantizeLinear; None for other tensors."""
+        if name in self.stored:
+            return self.stored[name].real()
+        return np.asarray(self.weights[name], np.float64) if name in self.weights else None
 
     def view(self, node: Node, name: str) -> Held:
         """The quantized tensor behind a float input of the node. Raises InputError when it is a float one."""
@@ -66,16 +74,32 @@ class Scope:
         source = f"made by {made_by.op} {made_by.label!r}, " if made_by else ""
         raise refuse(node, f"its input {name!r}, {source}is not quantized")
 
-    def constant(self, node: Node, name: str) -> Held:
-        """A stored tensor as an activation."""
+    def stored_bytes(self, node: Node, name: str) -> tuple[np.ndarray, Grid]:
+        """A stored tensor as uint8, and its grid. Raises InputError where it has another type or several scales."""
         stored = self.stored[name]
         if stored.values.dtype.itemsize != 1 or stored.axis is not None:
             raise refuse(node, f"its stored input {name!r} is not of 8 bits with one scale")
-        array, grid = stored.held()
+        return stored.held()
+
+    def constant(self, node: Node, name: str) -> Held:
+        """A stored tensor as an activation."""
+        self.views[name] = self.keep(name, *self.stored_bytes(node, name))
+        return self.views[name]
+
+    def keep(self, name: str, array: np.ndarray, grid: Grid) -> Held:
+        """uint8 on the grid as a constant of the program."""
         value = self.new_value(name, array.shape)
         self.constants[value] = array
-        self.views[name] = Held(value, grid, array.shape)
-        return self.views[name]
+        return Held(value, grid, array.shape)
+
+    def function(self, value: str) -> tuple[str, np.ndarray]:
+        """The value that this one is a function of, element for element, and the function: uint8 [256]."""
+        return self._functions.get(value, (value, np.arange(256, dtype=np.uint8)))
+
+    def tabulate(self, operation: Table) -> None:
+        """Appends the operation, and remembers what its result is a function of."""
+        self.operations.append(operation)
+        self._functions[operation.y] = (operation.x, operation.table)
 
     def image(self, held: Held) -> Held:
         """The same with the channels last."""

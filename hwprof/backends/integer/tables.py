@@ -34,12 +34,18 @@ def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: 
     held = source(scope, name)
     if held is None:
         raise _refusal(scope, name, node)
-    covered: list[str] = []
-    with np.errstate(all="ignore"):
-        reals = _evaluated(scope, name, held.grid.reals(), covered)
+    reals, covered = values(scope, name, held)
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some of the 256 values of its input")
     return applied(scope, held, grid.quantized(reals), grid, name, (*covered, *members))
+
+
+def values(scope: Scope, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
+    """What the float tensor is for each integer of its `source`, float32 [256], and the labels of the nodes passed."""
+    covered: list[str] = []
+    with np.errstate(all="ignore"):
+        reals = _evaluated(scope, name, held.grid.reals(), covered)
+    return reals, covered
 
 
 def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
@@ -52,9 +58,10 @@ def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
 def applied(
     scope: Scope, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
-    """table: uint8 [256]."""
+    """table: uint8 [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
     value = scope.new_value(name, scope.values[held.value].shape)
-    scope.operations.append(Table(members[0] if members else name, members, held.value, value, table))
+    source, inner = scope.function(held.value)
+    scope.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
     return Held(value, grid, held.shape, held.is_image)
 
 

@@ -5,7 +5,9 @@ There is no authentication, and what is sent is run: for trusted networks only.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any
 
-from hwprof.backends.tvm import target
+from hwprof.backends.tvm import target, time_limit
 from hwprof.backends.tvm.library import rpc, tvm
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
@@ -25,6 +27,7 @@ from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
 _CONNECT_S = 5.0
 _POLL_S = 0.5
 _ERRORS = (RuntimeError, OSError)  # what the library raises when a session breaks
+_TIMED_OUT = os.strerror(errno.EAGAIN)
 # The modes of `runtime.config_threadpool`: the threads go to the fastest cores, or to the slowest.
 _CLUSTERS = {"auto": 1, "big": 1, "little": -1}
 
@@ -35,6 +38,7 @@ class Session:
 
     connection: Any
     device: Device
+    answer_s: float
     _names: Iterator[int] = field(default_factory=count)
 
     @property
@@ -48,18 +52,24 @@ class Session:
             yield
         except _ERRORS as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            if _TIMED_OUT in reason:
+                reason = f"no answer within {self.answer_s:g} s (its option `answer_s`)"
             raise DeviceLostError(f"device {self.device.name!r} went away: {reason}") from None
 
     def send(self, executable: Any, compiler: str) -> Any:
         """Links the network for the device, sends it and loads it there. Raises EnvironmentUnfitError when the
         compiler is missing or fails, DeviceLostError when the device goes away."""
-        name = f"network{next(self._names)}.so"
         with TemporaryDirectory() as folder:
-            library = Path(folder, name)
+            library = Path(folder, "network.so")
             link(executable, library, compiler)
-            with self.guarded():
-                self.connection.upload(bytearray(library.read_bytes()), target=name)
-                return self.connection.load_module(name)
+            return self.load(library)
+
+    def load(self, library: Path) -> Any:
+        """Sends what `link` wrote and loads it there. Raises DeviceLostError when the device goes away."""
+        name = f"network{next(self._names)}.so"
+        with self.guarded():
+            self.connection.upload(bytearray(library.read_bytes()), target=name)
+            return self.connection.load_module(name)
 
     def choose_cores(self, mode: int) -> None:
         """Sets the device's number of threads, and the cluster that they run on."""
@@ -95,7 +105,7 @@ class Sessions:
                 found.choose_cores(mode)
                 self._open[where] = found
                 return found
-        session = Session(_connect(device, chosen), device)
+        session = Session(_connect(device, chosen), device, chosen.answer_s)
         session.choose_cores(mode)
         self._open[where] = session
         return session
@@ -145,7 +155,7 @@ def _connect(device: Device, chosen: target.Options) -> Any:
         missing = _missing(device, chosen.key)
         if not missing:
             try:
-                return _request(device, chosen.key)
+                return _request(device, chosen)
             except _ERRORS as error:  # gone or taken since the tracker was asked
                 missing = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         if monotonic() >= end:
@@ -185,10 +195,10 @@ def _tracker(device: Device) -> Any:
     return tracker
 
 
-def _request(device: Device, key: str) -> Any:
+def _request(device: Device, chosen: target.Options) -> Any:
     logging.getLogger("RPCTracker").setLevel(logging.ERROR)
     tracker = _tracker(device)
     try:
-        return tracker.request(key, max_retry=1)
+        return time_limit.connected(lambda: tracker.request(chosen.key, max_retry=1), chosen.answer_s)
     finally:
         tracker.close()

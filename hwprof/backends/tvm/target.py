@@ -17,8 +17,9 @@ Target: TypeAlias = Any  # tvm.target.Target, whose library has no types
 class Options:
     """`mcpu`, `mtriple` and `mattr` (a comma between two) are LLVM's names; empty, those of this machine.
 
-    Of a remote device: `key` is its name at the tracker, `compiler` the C++ compiler that links for it, and
-    `wait_s` how long to wait for it when it is busy or gone.
+    Of a remote device: `key` is its name at the tracker, `compiler` the C++ compiler that links for it, `wait_s` how
+    long to wait for it when it is busy or gone, and `answer_s` how long it may take to answer (to run a block of
+    inferences, to receive a network) before it counts as lost.
     """
 
     mcpu: str = ""
@@ -27,6 +28,7 @@ class Options:
     key: str = ""
     compiler: str = "g++"
     wait_s: float = 30.0
+    answer_s: float = 300.0
 
 
 def read(device: Device) -> Options:
@@ -37,6 +39,8 @@ def read(device: Device) -> Options:
         raise InputError(
             f"device {device.name!r} is remote: it needs the options `key`, its name at the tracker, and `mcpu`"
         )
+    if not chosen.answer_s > 0:
+        raise InputError(f"device {device.name!r}: `answer_s` must be more than 0 s, not {chosen.answer_s:g}")
     if chosen.key and not device.remote:
         raise InputError(f'device {device.name!r} has a `key`, but no tracker; add remote = "HOST:PORT"')
     return chosen

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from hwprof.backends.tvm import compiling, database, target
+from hwprof.backends.tvm import compiling, database, forked, target
 from hwprof.backends.tvm.database import Spent
 from hwprof.backends.tvm.library import tvm
-from hwprof.backends.tvm.remote import Session
+from hwprof.backends.tvm.remote import Session, link
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -33,6 +33,7 @@ from hwprof.interfaces import TuningProgress
 _BATCH = 32  # trials between two looks at the clock
 _FAILED_S = 1e10  # how the database marks a schedule that does not run
 _LEAST_RUN_MS = 20
+_LONGEST_S = 30.0  # to compile and run one candidate: MobileNetV2 has one at which LLVM was still busy after an hour
 _POPULATION = 4  # schedules in a generation for each trial
 _GENERATIONS = 3
 _ERRORS = (RuntimeError, ValueError)  # of a schedule that cannot be built or run
@@ -74,18 +75,33 @@ class Bench:
     compiler: str
 
     def seconds(self, candidate: Any) -> list[float]:
-        """Run times; `_FAILED_S` for a candidate that cannot be built or run. Raises DeviceLostError."""
+        """Run times; `_FAILED_S` for a candidate that cannot be built and run in time. Raises DeviceLostError."""
+        if self.session is None:
+            here = forked.result_of(lambda: self._timed(self._built(candidate), tvm.cpu(), candidate), _LONGEST_S)
+            return here or [_FAILED_S]
+        with TemporaryDirectory() as folder:
+            library = Path(folder, "kernel.so")
+            if not forked.result_of(lambda: self._linked(candidate, library), _LONGEST_S):
+                return [_FAILED_S]
+            loaded = self.session.load(library)
         try:
-            module = _search_passes()(candidate.sch.mod)
-            with self.built_for:
-                executable = tvm.tirx.build(module, target=self.built_for)
-            loaded = self.session.send(executable, self.compiler) if self.session else executable
-            place = self.session.place if self.session else tvm.cpu()
-            with self.session.guarded() if self.session else nullcontext():
-                timed = loaded.time_evaluator("main", place, number=1, repeat=2, min_repeat_ms=_LEAST_RUN_MS)
-                return [float(s) for s in timed(*_arguments(candidate.args_info, place)).results]
+            with self.session.guarded():
+                return self._timed(loaded, self.session.place, candidate)
         except _ERRORS:
             return [_FAILED_S]
+
+    def _built(self, candidate: Any) -> Any:
+        module = _search_passes()(candidate.sch.mod)
+        with self.built_for:
+            return tvm.tirx.build(module, target=self.built_for)
+
+    def _linked(self, candidate: Any, library: Path) -> bool:
+        link(self._built(candidate), library, self.compiler)
+        return True
+
+    def _timed(self, loaded: Any, place: Any, candidate: Any) -> list[float]:
+        timed = loaded.time_evaluator("main", place, number=1, repeat=2, min_repeat_ms=_LEAST_RUN_MS)
+        return [float(s) for s in timed(*_arguments(candidate.args_info, place)).results]
 
 
 def tune(
@@ -101,13 +117,14 @@ def tune(
     model = _search.CostModel.create("xgb", num_tuning_cores=target.chosen_cores(device), tree_method="hist")
     bench = Bench(built_for, session, target.read(device).compiler)
     before, start = database.spent(folder), monotonic()
+    end = start + budget_s
     done = sum(task.trials for task in tasks)
     yield _progress(tasks, Spent(done, before.seconds))
-    while done < trials and monotonic() - start < budget_s:
+    while done < trials and monotonic() < end:
         task = max((t for t in tasks if not t.is_exhausted), key=lambda t: t.gain_s, default=None)
         if task is None:
             break
-        _search_on(task, min(_BATCH, trials - done), found, model, bench)
+        _search_on(task, min(_BATCH, trials - done), found, model, bench, end)
         done = sum(t.trials for t in tasks)
         spent = Spent(done, before.seconds + monotonic() - start)
         database.write_spent(folder, spent)
@@ -129,14 +146,16 @@ def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
     return tasks
 
 
-def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench) -> None:
-    """One batch of candidates of one kernel; each is in the database as soon as it was timed."""
+def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench, end: float) -> None:
+    """One batch of candidates of one kernel; each is in the database as soon as it was timed. end: of the clock."""
     context = _context(task, trials, bench)
     with bench.built_for:
         context.pre_tuning(trials, trials, context.generate_design_space(), database=found, cost_model=model)
         candidates = context.generate_measure_candidates()
     results = []
     for candidate in candidates or ():
+        if monotonic() >= end:
+            break
         seconds = bench.seconds(candidate)
         found.commit_tuning_record(
             _search.database.TuningRecord(
@@ -151,10 +170,11 @@ def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench) ->
         if not failed:
             task.best_s = min(task.best_s or _FAILED_S, float(np.mean(seconds)))
     if results:
-        context.notify_runner_results(candidates, results)
-        model.update(context, candidates, results)
+        tried = candidates[: len(results)]
+        context.notify_runner_results(tried, results)
+        model.update(context, tried, results)
     context.post_tuning()
-    task.is_exhausted = not results
+    task.is_exhausted = not candidates
 
 
 def _context(task: Task, trials: int, bench: Bench) -> Any:

@@ -71,6 +71,20 @@ class Quantized(GraphBuilder):
         return self.node("Conv", inputs, (n, channels, h, w), kernel_shape=(kernel, kernel), pads=pads, **attributes)
 
 
+def sequence_network() -> Graph:
+    """An embedding, an LSTM, a GRU, a normalization and one head of attention over ten words."""
+    b = Quantized("sequence")
+    x = b.node("Gather", [b.w((50, 12), scale=0.02, dtype="uint8"), b.input((10, 1), "int64")], (10, 1, 12))
+    for op, gates in (("LSTM", 4), ("GRU", 3)):
+        weights = [b.w((1, gates * 12, 12), scale=0.004), b.w((1, gates * 12, 12), scale=0.004)]
+        (states,) = b.nodes(op, [x, *weights], [("float32", (10, 1, 1, 12))], hidden_size=12)
+        x = b.reshape(b.q(states, scale=1 / 127), (10, 1, 12))
+    x = b.q(b.layer_norm(b.reshape(x, (1, 10, 12))))
+    scores = b.q(b.matmul(x, b.transpose(x, (0, 2, 1))), scale=0.2)
+    shares = b.q(b.softmax(scores), scale=1 / 255, zero=0)
+    return b.build(b.q(b.matmul(shares, x)))
+
+
 def small_network() -> Graph:
     """A convolution, a depthwise one, a residual, a pool and a matrix product."""
     b = Quantized("small")

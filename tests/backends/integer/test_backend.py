@@ -6,9 +6,10 @@ from hwprof.backends.integer.backend import BACKEND, REFERENCE, _with_weights
 from hwprof.backends.integer.program import Convolution
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.latency_table import operators
 from hwprof.testing import check_backend, reference_graphs
 from hwprof.variants.weights import load_weights
-from tests.backends.integer.programs import Quantized, small_network
+from tests.backends.integer.programs import Quantized, sequence_network, small_network
 
 
 def device(name: str, threads: int = 1) -> Device:
@@ -16,11 +17,11 @@ def device(name: str, threads: int = 1) -> Device:
 
 
 def test_every_instruction_set_keeps_the_contract(instruction_set):
-    check_backend(BACKEND, device(instruction_set), [small_network()])
+    check_backend(BACKEND, device(instruction_set), [small_network(), sequence_network()])
 
 
 def test_the_reference_keeps_the_contract():
-    check_backend(REFERENCE, Device("test", "integer-reference"), [small_network()])
+    check_backend(REFERENCE, Device("test", "integer-reference"), [small_network(), sequence_network()])
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -61,6 +62,14 @@ def test_an_unknown_way_to_store_weights_is_refused():
         BACKEND.open(small_network(), device("scalar").with_options(weights="tiny")),
     ):
         pass
+
+
+def test_every_operator_of_a_latency_table_s_rows_runs_alone():
+    found = operators.distinct([small_network()])
+    assert {"QuantizeLinear", "Conv+Relu", "Conv", "Add", "Flatten+Gemm"} <= {o.op for o, _ in found}
+    for _, single in found:
+        with BACKEND.open(single, device("scalar")) as timer:
+            assert min(timer(2)) > 0
 
 
 def test_operators_are_timed_and_name_their_nodes():

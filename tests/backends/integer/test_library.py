@@ -10,14 +10,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from hwprof.backends.integer import library, memory
+from hwprof.backends.integer import library, lowering, memory
 from hwprof.backends.integer import program as ir
 from hwprof.backends.integer.compile import FOLDER, KERNELS
-from hwprof.backends.integer.engine import _KINDS, Steps
 from hwprof.backends.integer.library import Library, Plan, Step
+from hwprof.backends.integer.steps import KINDS, Steps
 from hwprof.backends.integer.weight_formats import FORMATS
 from hwprof.errors import EnvironmentUnfitError
-from tests.backends.integer.programs import of_one
+from hwprof.variants.weights import load_weights
+from tests.backends.integer.programs import of_one, sequence_network
 
 # Arithmetic, comparisons and conversions; moves and bit operations on vector registers serve integers, too.
 _X86_FLOAT = re.compile(
@@ -70,7 +71,8 @@ def programs() -> list[ir.Program]:
         (ir.Lstm("lstm", (), "x", "y", *gates, 3, 4, 100, 9, 8), {"x": (3, 2, 4), "y": (3, 2, 5)}),
     ):  # fmt: skip
         made.append(of_one(operation, shapes))
-    return made
+    sequences = sequence_network()
+    return [*made, lowering.lower(sequences, load_weights(sequences))]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def steps():
 
 
 def test_every_kind_of_step_is_among_them(steps):
-    assert {step.kind for step in steps} == set(range(len(_KINDS)))
+    assert {step.kind for step in steps} == set(range(len(KINDS)))
     assert {step.format for step in steps} == set(range(len(FORMATS)))
 
 

@@ -78,6 +78,20 @@ def test_padding_that_onnx_works_out(auto_pad):
     assert steps_apart(b.build(b.q(y))) <= 1
 
 
+def test_a_batch_normalization_behind_a_sum_is_a_filter_of_one_pixel():
+    b = Quantized("norm")
+    x = b.q(b.input((1, 5, 4, 4)), zero=100)
+    statistics = [
+        b.constant([0.5, -2.0, 0.0, 1.0, 3.0], "float32"),
+        b.constant([0.1, -0.2, 0.3, 0.0, 1.0], "float32"),
+        b.constant([0.0, 1.0, -1.0, 0.2, 0.5], "float32"),
+        b.constant([1.0, 0.25, 4.0, 2.0, 0.5], "float32"),
+    ]
+    graph = b.build(b.q(b.relu(b.node("BatchNormalization", [x, *statistics], (1, 5, 4, 4)))))
+    assert kinds(lowered(graph)) == ["Convolution"]
+    assert steps_apart(graph) <= 1
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 def test_a_matrix_product_and_the_addition_behind_it_are_one_operation(dtype):
     b = Quantized("linear")

@@ -29,12 +29,11 @@ class Nodes:
     tracker: int = 0
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self, *arguments: object) -> int:
+    def start(self, *arguments: object, python: str = sys.executable) -> int:
         """Returns the port."""
         node = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("rpc_node.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            [python, Path(__file__).with_name("rpc_node.py"), *map(str, arguments)],
+            stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "TVM_USE_RUNTIME_LIB": "1"},
         )  # fmt: skip
         self.processes.append(node)
         assert node.stdout is not None
@@ -42,8 +41,12 @@ class Nodes:
         assert port, f"{arguments} ended with status {node.wait()}"
         return int(port)
 
-    def start_server(self) -> None:
-        self.start("server", "127.0.0.1", self.tracker, KEY)
+    def start_server(self, python: str = sys.executable) -> None:
+        self.start("server", "127.0.0.1", self.tracker, KEY, python=python)
+
+    def stop_last(self) -> None:
+        """Silent from now on, as a board that lost power: nothing is closed."""
+        os.killpg(self.processes[-1].pid, signal.SIGSTOP)
 
     def kill_last(self) -> None:
         """With the child that serves the session."""

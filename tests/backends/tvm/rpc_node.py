@@ -1,7 +1,7 @@
 """A tracker or server of TVM's RPC in this process: `rpc_node.py tracker` and `rpc_node.py server HOST PORT KEY`.
 
-TVM's own commands start a process for it, which loads PyTorch where that is installed. Prints its port, and dies
-with the process that started it.
+TVM's own commands start a process for it, and load PyTorch where that is installed. Prints its port, and dies with
+the process that started it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
-from tvm.rpc import server, tracker  # noqa: E402
+sys.modules["torch"] = None  # tvm would load it
 
-from hwprof.backends.tvm import library  # noqa: E402, F401 -- without PyTorch
+from tvm.rpc import server, tracker  # noqa: E402
 
 
 def main() -> None:

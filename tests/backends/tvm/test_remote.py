@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from time import sleep
 
 import numpy as np
 import pytest
 
 from hwprof.backends.tvm import compiling, reference, remote, target
-from hwprof.backends.tvm.backend import BACKEND
+from hwprof.backends.tvm.backend import BACKEND, TvmBackend
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
 
@@ -38,6 +39,30 @@ def test_a_network_is_timed_and_tuned_where_it_lies_until_that_dies(nodes, produ
             # A second server of this process' only device would wait for itself: the session is shared.
             with BACKEND.open(product, impatient) as third:
                 assert len(third(2)) == 2
+
+
+def test_a_device_that_falls_silent_is_not_waited_for_without_end(nodes, product):
+    device = nodes.device.with_options(answer_s=2.0)
+    nodes.kill_last()  # another test's session lies there
+    nodes.start_server()
+    with TvmBackend().open(product, device) as timer:
+        assert len(timer(3)) == 3
+        nodes.stop_last()
+        with pytest.raises(DeviceLostError, match=r"went away: no answer within 2 s \(its option `answer_s`\)$"):
+            timer(1)
+
+
+def test_a_device_that_is_silent_from_the_start_is_not_there(nodes):
+    device = nodes.device.with_options(answer_s=2.0, wait_s=0.0)
+    nodes.kill_last()
+    nodes.start_server()
+    while remote._missing(device, "board"):
+        sleep(0.05)
+    nodes.stop_last()  # its kernel still takes connections
+    with pytest.raises(EnvironmentUnfitError, match=r"^device 'there': .*\(waited 0 s\)$"):
+        TvmBackend().remote_hardware(device)
+    nodes.kill_last()
+    nodes.start_server()
 
 
 def test_a_wrong_key_is_told_with_those_that_the_tracker_knows(nodes, product):

@@ -45,7 +45,8 @@ def test_the_shipped_boards_are_built_for_by_their_core(name: str, core: str, ha
         ),
         ({"mtriple": "foo-linux"}, "cannot build for the triple 'foo-linux'; its architecture must be one of arm, "),
         ({"key": "board"}, "device 'd' has a `key`, but no tracker; add remote = \"HOST:PORT\""),
-        ({"keys": "board"}, "backend 'tvm' has no option 'keys'; known: compiler, key, mattr, mcpu, mtriple, wait_s"),
+        ({"keys": "board"}, "backend 'tvm' has no option 'keys'; known: answer_s, compiler, key, mattr, "),
+        ({"answer_s": 0.0}, "device 'd': `answer_s` must be more than 0 s, not 0"),
     ],
 )
 def test_what_cannot_be_built_for_is_refused_in_a_line(changes: dict[str, str], reason: str):

@@ -1,6 +1,7 @@
 // 256-bit vectors: everything but the dot product, which AVX2 and AVX-VNNI do in different ways.
 //
-// Include with `Dot` defined: a struct with kRows, kIsSigned, Bytes, from(__m256i of uint8) and dot(sum, bytes, w).
+// Include with `Dot` defined: a struct with kRows, kIsSigned, Bytes, from(__m256i of uint8), dot(sum, bytes, w) and
+// Whole<Isa>, the type that multiplies by weights of -128, too.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -19,6 +20,9 @@ struct Isa {
   using Ints = __m256i;
   using Bytes = Dot::Bytes;
 
+  using Whole = Dot::Whole<Isa>;
+
+  static Ints every(int32_t value) { return _mm256_set1_epi32(value); }
   static Ints nothing() { return _mm256_setzero_si256(); }
   static Ints load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static Ints weights(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

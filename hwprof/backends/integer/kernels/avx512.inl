@@ -17,6 +17,9 @@ struct Isa {
   using Ints = __m512i;
   using Bytes = __m512i;
 
+  using Whole = Isa;
+
+  static Ints every(int32_t value) { return _mm512_set1_epi32(value); }
   static Ints nothing() { return _mm512_setzero_si512(); }
   static Ints load(const int32_t* p) { return _mm512_loadu_si512(p); }
   static Ints weights(const int8_t* p) { return _mm512_loadu_si512(p); }
@@ -146,7 +149,25 @@ struct Isa {
     }
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
-    for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+    // Words: the upper seven bits of a byte choose one of four registers' pairs of bytes, the lowest one of the pair.
+    const Ints words[4] = {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64), _mm512_loadu_si512(table + 128),
+                           _mm512_loadu_si512(table + 192)};
+    const Ints low = _mm512_set1_epi16(0xff), one = _mm512_set1_epi16(1);
+    const auto found = [&](Ints bytes) INLINE {  // a byte in each word, and so the result
+      const Ints at = _mm512_srli_epi16(bytes, 1);
+      const Ints near = _mm512_permutex2var_epi16(words[0], at, words[1]);
+      const Ints far = _mm512_permutex2var_epi16(words[2], at, words[3]);
+      const Ints pair = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(bytes, _mm512_set1_epi16(128)), near, far);
+      const Ints odd = _mm512_srli_epi16(pair, 8);
+      return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(bytes, one), _mm512_and_si512(pair, low), odd);
+    };
+    int64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+      const Ints bytes = _mm512_loadu_si512(x + i);
+      const Ints even = found(_mm512_and_si512(bytes, low)), odd = found(_mm512_srli_epi16(bytes, 8));
+      _mm512_storeu_si512(y + i, _mm512_or_si512(even, _mm512_slli_epi16(odd, 8)));
+    }
+    for (; i < n; ++i) y[i] = table[x[i]];
   }
 
   template <bool IsLower>

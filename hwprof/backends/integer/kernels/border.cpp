@@ -12,6 +12,7 @@ struct Edge {
   int64_t batch, channels, pixels;
   float scale;
   int32_t zero;
+  const float* reals;  // of an output: what each of the 256 integers stands for; null where scale and zero say it
 };
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
@@ -60,6 +61,10 @@ void dequantize(const Edge& e) {
     for (int64_t c = 0; c < e.channels; ++c) {
       float* __restrict__ real = e.real + (n * e.channels + c) * e.pixels;
       const uint8_t* held = e.held + n * e.pixels * e.channels + c;
+      if (e.reals) {
+        for (int64_t i = 0; i < e.pixels; ++i) real[i] = e.reals[held[i * e.channels]];
+        continue;
+      }
       for (int64_t i = 0; i < e.pixels; ++i) real[i] = float(int32_t(held[i * e.channels]) - e.zero) * e.scale;
     }
 }

@@ -31,5 +31,5 @@ bool runs_here() {
 }
 
 }  // namespace
-const InstructionSet kAmx{"amx", runs_here, false, run, multiply_tiles_alone};
+const InstructionSet kAmx{"amx", runs_here, Isa::kIsSigned, run, multiply_tiles_alone};
 }  // namespace hwprof

@@ -2,5 +2,5 @@
 #include "avx512.inl"
 
 namespace hwprof {
-const InstructionSet kAvx512Vnni{"avx512-vnni", has_avx512_vnni, false, run, multiply_registers};
+const InstructionSet kAvx512Vnni{"avx512-vnni", has_avx512_vnni, Isa::kIsSigned, run, multiply_registers};
 }

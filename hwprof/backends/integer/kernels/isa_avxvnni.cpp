@@ -9,6 +9,8 @@ namespace {
 struct Dot {
   static constexpr int kRows = 3;
   static constexpr bool kIsSigned = false;
+  template <typename Isa>
+  using Whole = Isa;
   using Bytes = __m256i;
   static Bytes from(__m256i bytes) { return bytes; }
   static __m256i dot(__m256i sum, Bytes a, __m256i w) {
@@ -37,5 +39,5 @@ bool runs_here() {
 #endif
 }
 }  // namespace
-const InstructionSet kAvxVnni{"avx-vnni", runs_here, false, run, multiply_registers};
+const InstructionSet kAvxVnni{"avx-vnni", runs_here, Isa::kIsSigned, run, multiply_registers};
 }  // namespace hwprof

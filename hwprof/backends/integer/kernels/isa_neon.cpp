@@ -18,6 +18,9 @@ struct Isa {
   using Ints = int32x4_t;
   using Bytes = int8x16_t;
 
+  using Whole = Isa;
+
+  static Ints every(int32_t value) { return vdupq_n_s32(value); }
   static Ints nothing() { return vdupq_n_s32(0); }
   static Ints load(const int32_t* p) { return vld1q_s32(p); }
   static Ints weights(const int8_t* p) { return vreinterpretq_s32_s8(vld1q_s8(p)); }

@@ -19,7 +19,14 @@ struct Isa {
     uint8_t lane[kLanes][kQuad];
   };
 
+  using Whole = Isa;
+
   static Ints nothing() { return Ints{}; }
+  static Ints every(int32_t value) {
+    Ints all;
+    for (int i = 0; i < kLanes; ++i) all.lane[i] = value;
+    return all;
+  }
   static Ints load(const int32_t* p) {
     Ints loaded;
     memcpy(loaded.lane, p, sizeof loaded.lane);
@@ -156,5 +163,5 @@ struct Isa {
 #include "steps.inl"
 
 namespace hwprof {
-const InstructionSet kScalar{"scalar", [] { return true; }, false, run, multiply_registers};
+const InstructionSet kScalar{"scalar", [] { return true; }, Isa::kIsSigned, run, multiply_registers};
 }

@@ -29,6 +29,20 @@ struct Int8 {
   INLINE static Ints finished(Ints sum, const int32_t*) { return sum; }
 };
 
+// Weights that are activations: -128 is among them.
+struct Activation : Int8 {
+  using Int8::Int8;
+  using Whole = Isa::Whole;
+  using Column = decltype(Whole::weights(nullptr));
+  using Row = decltype(Whole::broadcast(nullptr));
+  template <int, int V>
+  INLINE Column column(const int8_t* block) const {
+    return Whole::weights(block + V * kChunk);
+  }
+  INLINE static Row broadcast(const uint8_t* p) { return Whole::broadcast(p); }
+  INLINE static Ints dot(Ints sum, const Row& row, const Column& w) { return Whole::dot(sum, row, w); }
+};
+
 struct Sparse : Int8 {
   static constexpr bool kIsSparse = true;
   using Int8::Int8;

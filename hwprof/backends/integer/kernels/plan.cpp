@@ -111,9 +111,10 @@ const char* check_gates(const Step& s) {
   return has_constants(s, s.out_channels, 32) && s.zero_y == 0 ? nullptr : "constants";
 }
 
-const char* check_lstm(const Step& s) {
+// A recurrent layer, of whose units each has `count` gates.
+const char* check_recurrence(const Step& s, int count) {
   if (s.batch < 1 || s.height < 1 || s.channels < 1) return "sizes";
-  const int64_t gates = ceil_div(s.channels, kPanel) * kPanel * kGateCount;
+  const int64_t gates = ceil_div(s.channels, kPanel) * kPanel * count;
   if (!fits(volume(s.batch, s.height, gates, 2), s.x_bytes)) return "source";
   if (!fits(volume(s.batch, s.height, s.channels), s.y_bytes)) return "target";
   if (!fits(volume(gates, ceil_div(s.channels, kQuad) * kQuad), s.weight_bytes)) return "weight";
@@ -172,12 +173,14 @@ const char* check_pool(const Step& s) {
 const char* check_moving(const Step& s) {
   if (s.kind == kFill) return is_byte(s.zero_y) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
   if (s.kind == kTable) return fits(s.extent[0], s.x_bytes) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
-  // Steps of 0 bytes would stay inside for ever.
-  const int64_t* n = s.extent;
-  if (!fits(volume(n[0], n[1], n[2], n[3], n[4], n[5]), s.y_bytes)) return "sizes";
+  // Strides of 0 would let a walk be longer than what it is on.
+  if (!fits(volume(s.extent[0], s.extent[1], s.extent[2], s.extent[3], s.extent[4], s.extent[5]), s.y_bytes))
+    return "sizes";
   if (!is_inside(s.extent, s.from, kAxes, s.from_offset, s.x_bytes)) return "source";
   return is_inside(s.extent, s.to, kAxes, s.to_offset, s.y_bytes) ? nullptr : "target";
 }
+
+#include "sequence_checks.inl"
 
 const char* check(const Step& s) {
   if (!is_byte(s.zero_x) || !is_byte(s.low) || !is_byte(s.high)) return "bounds";
@@ -186,7 +189,12 @@ const char* check(const Step& s) {
     case kConvolution: return check_convolution(s);
     case kDepthwise: return check_depthwise(s);
     case kGates: return check_gates(s);
-    case kLstm: return check_lstm(s);
+    case kLstm: return check_recurrence(s, kGateCount);
+    case kGru: return check_recurrence(s, kGruGateCount);
+    case kProduct: return check_product(s);
+    case kSoftmax: return check_softmax(s);
+    case kNormalization: return check_normalization(s);
+    case kEmbedding: return check_embedding(s);
     case kAdd: return check_add(s);
     case kMultiply: return check_multiply(s);
     case kMaxPool:

@@ -21,6 +21,11 @@ enum Kind : int32_t {
   kFill = 8,
   kGates = 9,
   kLstm = 10,
+  kProduct = 11,
+  kSoftmax = 12,
+  kNormalization = 13,
+  kEmbedding = 14,
+  kGru = 15,
 };
 
 // How a convolution's weight is stored. What it computes is the same; only kSigns reads activations otherwise.
@@ -40,8 +45,12 @@ constexpr int kPanel = 32;         // columns of a packed weight matrix that lie
 constexpr int kDepthwiseBlock = 64;  // channels of a depthwise convolution that lie together
 constexpr int kQuad = 4;           // neighbours that one dot product sums up
 constexpr int kGateCount = 4;      // of an LSTM: input, output, forget, cell
+constexpr int kGruGateCount = 3;   // of a gated recurrent unit: update, reset, fresh
 constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
 constexpr int kSegments = 64;      // of the piecewise-linear tanh
+constexpr int kLargestDepth = 16384;  // whose sums of products of two bytes, with their corrections, fit into 32 bits
+constexpr int kNormBits = 10;      // behind the point of a normalization's result, before it is rounded
+constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 21 of the normalized value
 
 // One operation. Fields that a kind does not name are not read by it.
 //
@@ -63,6 +72,13 @@ constexpr int kSegments = 64;      // of the piecewise-linear tanh
 //   kLstm         x: int16 [height][batch][gates] as kGates leaves them, y: [height][batch][channels]; weight, bias,
 //                 multiplier and shift are the recurrent ones, table is int16 [2][64], the tanh's knots and slopes;
 //                 y = (h * factor + offset) >> places, the first h is zero_x
+//   kProduct      x: [extent 0, extent 1][height][channels] with the strides from[0..2], x2: [..][channels]
+//                 [out_channels] with to[0..3], y: [..][height][out_channels] with from[3..5]; 32 equal constants
+//   kSoftmax      rows [extent 0] of [extent 1]; table: uint16 [256], the powers; multiplier / 2^shift is 1 / y's scale
+//   kNormalization  rows [extent 0] of [extent 1]; multiplier and bias for each element, up to a multiple of 32; around
+//                 the mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the variance
+//   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
+//   kGru          as kLstm, with three gates
 struct Step {
   int32_t kind;
   int32_t batch, height, width, channels;
@@ -71,8 +87,7 @@ struct Step {
   int32_t groups;
   int32_t zero_x, zero_x2, zero_y, low, high;
   int32_t factor, factor2, offset, places;
-  int32_t counts_padding;
-  int32_t format;
+  int32_t counts_padding, format, is_centred, resets_behind;
   int64_t extent[kAxes];
   int64_t from[kAxes];
   int64_t to[kAxes];
@@ -143,6 +158,16 @@ inline int64_t scratch_bytes(const Step& s) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
     return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
   }
+  if (s.kind == kGru) {
+    const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
+    return s.batch * 7 * units + 12 * kPanel * kGruGateCount * 2 + 256;
+  }
+  if (s.kind == kProduct) {
+    const int64_t row = ceil_div(s.channels, kQuad) * kQuad;
+    return row * kPanel + 4 * (kPanel + int64_t(s.height)) + (row > s.channels ? s.height * row : 0);
+  }
+  if (s.kind == kSoftmax) return 2 * s.extent[1];
+  if (s.kind == kNormalization) return 4 * ceil_div(s.extent[1], kPanel) * kPanel;
   if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * row_bytes(s);
   if (s.kind == kDepthwise) {
     const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;

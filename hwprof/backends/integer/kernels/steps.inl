@@ -4,6 +4,8 @@
 //   Ints                   kLanes accumulators of 32 bits
 //   Bytes                  4 * kLanes activations, as `dot` wants them
 //   dot(sum, bytes, w)     each lane: sum + four products
+//   Whole                  broadcast, weights and dot for weights in [-128, 127]; kIsSigned: multiplies bytes less 128
+//   every(i)               the same integer in every lane
 //   broadcast(p)           the same four bytes in every lane
 //   interleave(rows, b)    4 rows of 4 * kLanes bytes -> 4 Bytes, each lane holding a channel's four rows; channels
 //                          go lane by 128-bit lane: b[i] has 16 L + 4 i + 0..3 in its lane L
@@ -13,6 +15,7 @@
 //
 // Everything has internal linkage: code for one instruction set must not be linked into that of another.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "plan.h"
@@ -82,320 +85,11 @@ inline int64_t rescaled(int64_t sum, int32_t multiplier, int32_t shift) {
   return (sum * multiplier + (int64_t(1) << (shift - 1))) >> shift;
 }
 
-// -- convolution and matrix product ---------------------------------------------------------------------------
-
-struct Panel {
-  const int8_t* weight;  // [quads][32][4], or as its format has it
-  const int32_t *bias, *multiplier, *shift;
-  int64_t quads;
-  int columns, zero, low, high;
-  const int16_t* more;  // what is added to gates, [rows]
-  int64_t more_stride;
-  int32_t format = kInt8;
-  const int8_t* dictionary = nullptr;  // [16]
-  const int32_t* starts = nullptr;     // of kSparse: the first block of each panel
-  const int32_t* places = nullptr;     // and the quad of each block
-};
-
-}  // namespace
-}  // namespace hwprof
-
-#include "low_bit.inl"
-
-namespace hwprof {
-namespace {
-
-// What a product is written as: bytes; gates of 16 bits; gates with others added to them.
-enum class Output { kBytes, kGates, kAddedGates };
-
-// Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
-template <typename Format, Output Kind, int Rows>
-void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
-  // Few rows alone would wait for each dot product to end before the next is added to it.
-  constexpr int kSets = Rows * kVectors <= 4 ? 4 : Rows * kVectors <= 8 ? 2 : 1;
-  constexpr int kStep = kSets > Format::kQuads ? kSets : Format::kQuads;
-  const Format format(p);
-  Ints sum[kSets][Rows][kVectors];
-  unrolled<Rows>([&](auto r) INLINE {
-    unrolled<kVectors>([&](auto v) INLINE {
-      sum[0][r][v] = Format::kCounts ? Isa::nothing() : Isa::load(p.bias + v * kLanes);
-      unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][v] = Isa::nothing(); });
-    });
-  });
-  const int8_t* w = p.weight;
-  const int32_t* place = p.places;
-  const auto multiply_quad = [&](auto quad) INLINE {
-    constexpr int kSet = quad % kSets, kBlock = quad / Format::kQuads;
-    Ints column[kVectors];
-    unrolled<kVectors>([&](auto v) INLINE {
-      column[v] = format.template column<quad % Format::kQuads, v>(w + kBlock * Format::kBytes);
-    });
-    const int64_t at = Format::kIsSparse ? place[quad] : quad;
-    unrolled<Rows>([&](auto r) INLINE {
-      const auto row = Format::broadcast(a + r * a_stride + at * kQuad);
-      unrolled<kVectors>([&](auto v) INLINE { sum[kSet][r][v] = Format::dot(sum[kSet][r][v], row, column[v]); });
-    });
-  };
-  const auto advance = [&](int64_t quads) INLINE {
-    w += quads / Format::kQuads * Format::kBytes;
-    if constexpr (Format::kIsSparse)
-      place += quads;
-    else
-      a += quads * kQuad;
-  };
-  int64_t k = p.quads;
-  for (; k >= kStep; k -= kStep, advance(kStep)) unrolled<kStep>(multiply_quad);
-  if constexpr (kStep > Format::kQuads)
-    for (; k > 0; k -= Format::kQuads, advance(Format::kQuads)) unrolled<Format::kQuads>(multiply_quad);
-  unrolled<kVectors>([&](auto v) INLINE {
-    const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
-    unrolled<Rows>([&](auto r) INLINE {
-      unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
-      sum[0][r][v] = Format::finished(sum[0][r][v], p.bias + v * kLanes);
-      if constexpr (Kind != Output::kBytes) sum[0][r][v] = Isa::lift(sum[0][r][v]);
-      sum[0][r][v] = scale.apply(sum[0][r][v]);
-    });
-  });
-  unrolled<Rows>([&](auto r) INLINE {
-    if constexpr (Kind == Output::kBytes) {
-      Isa::store_row(y + r * y_stride, sum[0][r], p.low, p.high, p.columns);
-    } else {
-      constexpr int16_t kNothing[kPanel] = {};
-      const int16_t* more = Kind == Output::kGates ? kNothing : p.more + r * p.more_stride;
-      Isa::store_gates(reinterpret_cast<int16_t*>(y + r * y_stride), sum[0][r], more);
-    }
-  });
-}
-
-using Tile = void (*)(const uint8_t*, int64_t, const Panel&, uint8_t*, int64_t);
-
-template <typename Format, Output Kind, typename Rows>
-struct Tiles;
-template <typename Format, Output Kind, int... Rows>
-struct Tiles<Format, Kind, std::integer_sequence<int, Rows...>> {
-  static constexpr Tile kOf[] = {tile<Format, Kind, Rows + 1>...};  // by the number of rows, less one
-};
-template <Output Kind>
-constexpr const Tile* kTiles = Tiles<Int8, Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
-
-constexpr int kLowBitRows = Isa::kRows < 4 ? Isa::kRows : 4;  // low bits pay where the rows are few
-template <typename Format>
-constexpr const Tile* kLowBitTiles = Tiles<Format, Output::kBytes, std::make_integer_sequence<int, kLowBitRows>>::kOf;
-constexpr const Tile* kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
-                                            kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
-                                            kLowBitTiles<Signs>};
-
-template <Output Kind>
-constexpr int kBytes = Kind == Output::kBytes ? 1 : 2;  // of an element
-
-// The activations under the window of each output pixel in [first, last), one row of `row_bytes` each.
-void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_bytes, uint8_t* to) {
-  const int64_t channels = s.channels / s.groups, line = int64_t(s.width) * s.channels;
-  const bool is_dense = s.groups == 1 && s.dilation_w == 1;
-  int64_t column = first % s.out_width, row = first / s.out_width % s.out_height;
-  int64_t image = first / s.out_width / s.out_height;
-  for (int64_t pixel = first; pixel < last; ++pixel, to += row_bytes) {
-    const int64_t left = column * s.stride_w - s.pad_left;
-    const bool is_inside = left >= 0 && left + (s.kernel_w - 1) * int64_t(s.dilation_w) < s.width;
-    uint8_t* at = to;
-    for (int i = 0; i < s.kernel_h; ++i) {
-      const int64_t y = row * s.stride_h - s.pad_top + int64_t(i) * s.dilation_h;
-      if (y < 0 || y >= s.height) {
-        memset(at, s.zero_x, size_t(s.kernel_w * channels));
-        at += s.kernel_w * channels;
-        continue;
-      }
-      const uint8_t* source = s.x + (image * s.height + y) * line + group * channels;
-      if (is_dense && is_inside) {
-        copy_bytes(at, source + left * s.channels, s.kernel_w * channels);
-        at += s.kernel_w * channels;
-        continue;
-      }
-      for (int j = 0; j < s.kernel_w; ++j, at += channels) {
-        const int64_t x = left + int64_t(j) * s.dilation_w;
-        if (x < 0 || x >= s.width)
-          memset(at, s.zero_x, size_t(channels));
-        else
-          copy_bytes(at, source + x * s.channels, channels);
-      }
-    }
-    for (uint8_t* end = to + row_bytes; at < end; ++at) *at = Isa::kIsSigned ? 128 : 0;  // counts as 0
-    if (++column == s.out_width) {
-      column = 0;
-      if (++row == s.out_height) row = 0, ++image;
-    }
-  }
-}
-
-#if defined(HWPROF_TILES)
-}  // namespace
-}  // namespace hwprof
-
-#include "amx.inl"
-
-namespace hwprof {
-namespace {
-#endif
-
-// Rows [0, rows) of activations by every panel in the range, a tile at a time.
-template <Output Kind>
-void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
-                   uint8_t* y, int64_t y_stride) {
-  const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
-#if defined(HWPROF_TILES)
-  if (is_plain && rows >= kLeastTiled)
-    return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, all_columns, y, y_stride);
-#endif
-  const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
-  const Tile* of_rows = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
-  for (int64_t i = panels.begin; i < panels.end; ++i) {
-    Panel own = panel;
-    if (panel.format == kSparse) {
-      own.weight += int64_t(panel.starts[i]) * block_bytes(kSparse);
-      own.places += panel.starts[i];
-      own.quads = panel.starts[i + 1] - panel.starts[i];
-    } else {
-      own.weight += i * (panel.quads / block_quads(panel.format)) * block_bytes(panel.format);
-    }
-    own.bias += i * kPanel;
-    own.multiplier += i * kPanel;
-    own.shift += i * kPanel;
-    own.columns = int(least(kPanel, all_columns - i * kPanel));
-    for (int64_t t = 0; t < tiles; ++t) {  // tiles as even as they come: the last is no small rest
-      const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
-      uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
-      if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
-      of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
-    }
-  }
-}
-
-template <Output Kind>
-void product(const Step& s, const Share& share) {
-  const int64_t channels = s.channels / s.groups, columns = s.out_channels / s.groups;
-  const int64_t panels = ceil_div(columns, kPanel), rows = pixels_out(s);
-  const int64_t quads = blocks(s) * block_quads(s.format), row = row_bytes(s);
-  const bool splits_rows = rows >= int64_t(share.count) * Isa::kRows || panels < share.count;
-  const Share whole{0, 1, share.scratch};
-  const Range own_rows = part(rows, Isa::kRows, splits_rows ? share : whole);
-  const Range own_panels = part(panels, 1, splits_rows ? whole : share);
-  const bool is_direct = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
-                         s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width &&
-                         channels % block_depth(s.format) == 0 && s.format != kSigns;
-  const bool is_sparse = s.format == kSparse;
-  const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
-  const int64_t block = gathered_rows(s);
-  for (int64_t begin = own_rows.begin; begin < own_rows.end; begin += block) {
-    const int64_t end = least(begin + block, own_rows.end);
-    for (int g = 0; g < s.groups; ++g) {
-      const int64_t constants = g * panels * kPanel;
-      const Panel panel{s.weight + (is_sparse ? 0 : g * panels * blocks(s) * block_bytes(s.format)),
-                        s.bias + constants,
-                        s.multiplier + constants,
-                        s.shift + constants,
-                        quads,
-                        0,
-                        s.zero_y,
-                        s.low,
-                        s.high,
-                        nullptr,
-                        0,
-                        s.format,
-                        reinterpret_cast<const int8_t*>(s.x2),
-                        is_sparse ? starts + g * panels : nullptr,
-                        is_sparse ? starts + s.groups * panels + 1 : nullptr};
-      const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
-      uint8_t* y = s.y + begin * y_stride + g * columns;
-      if (is_direct) {
-        multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels,
-                            columns, y, y_stride);
-      } else {
-        gather(s, g, begin, end, row, share.scratch);
-        if (s.format == kSigns) pack_signs(share.scratch, (end - begin) * row, depth(s), row, s.zero_x2);
-        multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, columns, y, y_stride);
-      }
-    }
-  }
-}
-
-void convolution(const Step& s, const Share& share) { product<Output::kBytes>(s, share); }
-void gates(const Step& s, const Share& share) { product<Output::kGates>(s, share); }
-
-// -- LSTM ------------------------------------------------------------------------------------------------------
-
-// tanh(x * 4 / (64 << places)), of 15 bits behind the point; constant beyond 4.
-inline int16_t tanh_of(int32_t x, int places, const int16_t* knots) {
-  const int32_t far = (kSegments << places) - 1, magnitude = x < 0 ? -x : x;
-  const int32_t at = magnitude < far ? magnitude : far;
-  const int32_t share = (at & ((1 << places) - 1)) << (15 - places), segment = at >> places;
-  const int32_t value = knots[segment] + ((knots[kSegments + segment] * share + (1 << 14)) >> 15);
-  return int16_t(x < 0 ? -value : value);
-}
-
-inline int32_t half_up(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
-inline int32_t saturated(int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
-
-// What turns 32 units' gates [4][32] and cell states into new states, and h as bytes: `recurrent.step` of the
-// reference.
-struct Cells {
-  const int16_t* knots;
-  int32_t factor, offset, places, low, high;
-
-  void step(const int16_t* gate, int16_t* cell, uint8_t* h) const {
-    for (int k = 0; k < kPanel; ++k) {
-      const auto sigmoid = [&](int which) { return (tanh_of(gate[which * kPanel + k], 9, knots) >> 1) + (1 << 14); };
-      const int32_t in = sigmoid(0), out = sigmoid(1), forget = sigmoid(2);
-      const int32_t fresh = (half_up(in, tanh_of(gate[3 * kPanel + k], 8, knots)) + 8) >> 4;
-      cell[k] = int16_t(saturated(half_up(forget, cell[k]) + fresh));
-      const int32_t value = (half_up(out, tanh_of(cell[k], 7, knots)) * factor + offset) >> places;
-      h[k] = uint8_t(value < low ? low : value > high ? high : value);
-    }
-  }
-};
-
-// The recurrence is one thread's: its steps are too short to be divided.
-void lstm(const Step& s, const Share& share) {
-  if (share.index != 0) return;
-  const int64_t units = ceil_div(s.channels, kPanel) * kPanel, blocks = units / kPanel;
-  const int64_t quads = ceil_div(s.channels, kQuad), gate_count = units * kGateCount;
-  uint8_t* before = share.scratch;  // h, [batch][units]
-  uint8_t* after = before + s.batch * units;
-  auto* cell = reinterpret_cast<int16_t*>(after + s.batch * units);
-  auto* gate = cell + s.batch * units;  // of a tile: [rows][4][32]
-  memset(before, s.zero_x, size_t(s.batch * units));
-  memset(cell, 0, size_t(s.batch * units) * sizeof(int16_t));
-  const Cells cells{reinterpret_cast<const int16_t*>(s.table), s.factor, s.offset, s.places, s.low, s.high};
-  const auto* from_x = reinterpret_cast<const int16_t*>(s.x);
-  for (int64_t t = 0; t < s.height; ++t, from_x += s.batch * gate_count) {
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t first = block * kGateCount * kPanel;
-      const int64_t valid = least(kPanel, s.channels - block * kPanel);
-      for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
-        const int64_t rows = least(Isa::kRows, s.batch - begin);
-        const Panel panel{s.weight + first * quads * kQuad,
-                          s.bias + first,
-                          s.multiplier + first,
-                          s.shift + first,
-                          quads,
-                          kPanel,
-                          0,
-                          0,
-                          0,
-                          from_x + begin * gate_count + first,
-                          gate_count};
-        constexpr int64_t kTileStride = kGateCount * kPanel * sizeof(int16_t);
-        multiply_rows<Output::kAddedGates>(before + begin * units, units, rows, panel, {0, kGateCount},
-                                           kGateCount * kPanel, reinterpret_cast<uint8_t*>(gate), kTileStride);
-        for (int64_t r = begin; r < begin + rows; ++r) {
-          uint8_t* h = after + r * units + block * kPanel;
-          Isa::step(cells, gate + (r - begin) * kGateCount * kPanel, cell + r * units + block * kPanel, h);
-          memcpy(s.y + (t * s.batch + r) * s.channels + block * kPanel, h, size_t(valid));
-        }
-      }
-    }
-    std::swap(before, after);
-  }
-}
+#include "product.inl"
+#include "lstm.inl"
+#include "activations.inl"
+#include "gru.inl"
+#include "rows.inl"
 
 // -- depthwise convolution -------------------------------------------------------------------------------------
 
@@ -649,10 +343,20 @@ void fill(const Step& s, const Share& share) {
   if (share.index == 0) memset(s.y, s.zero_y, size_t(s.extent[0]));
 }
 
+void embedding(const Step& s, const Share& share) {
+  const Range own = part(s.extent[0], 1, share);
+  const auto* rows = reinterpret_cast<const int32_t*>(s.x);
+  for (int64_t i = own.begin; i < own.end; ++i) {
+    const int64_t row = rows[i] < 0 ? 0 : least(rows[i], s.height - 1);  // never outside, whatever stands there
+    memcpy(s.y + i * s.channels, s.weight + row * s.channels, size_t(s.channels));
+  }
+}
+
 void run(const Step& s, const Share& share) {
   using Function = void (*)(const Step&, const Share&);
   constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool,
-                                      copy, fill, gates, lstm};
+                                      copy, fill, gates, lstm, product_of_activations, softmax, normalization,
+                                      embedding, gru};
   kFunctions[s.kind](s, share);
 }
 

@@ -1,0 +1,45 @@
+"""A Gather of rows of a stored table, which integers of the network's input name: an embedding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwprof.backends.integer.program import Embedding, Entry
+from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.graph import Node
+
+_INDEX_TYPES = ("int64", "int32")
+_LARGEST_TABLE = 2**31 - 1  # rows
+
+
+def apply(scope: Scope, node: Node) -> bool:
+    """Applies the node where its table is stored; the result lies on the table's grid. Returns whether it did."""
+    if node.op != "Gather" or node.inputs[0] not in scope.stored:
+        return False
+    name, indices = node.inputs
+    table, grid = scope.stored_bytes(node, name)
+    if table.ndim != 2 or node.attribute("axis", 0) % 2:
+        raise refuse(node, "only rows of a table are supported")
+    rows, width = table.shape
+    if not 0 < rows <= _LARGEST_TABLE:
+        raise refuse(node, f"a table of {rows} rows is not supported")
+    shape = (*scope.graph.shape(indices), width)
+    value = scope.new_value(node.outputs[0], shape)
+    ids = _entered(scope, node, indices, rows)
+    scope.operations.append(Embedding(node.label, (node.label,), ids, value, table))
+    scope.views[node.outputs[0]] = Held(value, grid, shape)
+    return True
+
+
+def _entered(scope: Scope, node: Node, name: str, rows: int) -> str:
+    """The value of the network's input of indices, of which none may be beyond `rows`."""
+    inputs = {tensor.name: tensor for tensor in scope.graph.inputs}
+    if name not in inputs or inputs[name].dtype not in _INDEX_TYPES:
+        raise refuse(node, f"its indices {name!r} are not an input of the network, of {' or '.join(_INDEX_TYPES)}")
+    for i, entry in enumerate(scope.entries):
+        if entry.input == name:
+            scope.entries[i] = replace(entry, rows=min(entry.rows or rows, rows))
+            return entry.value
+    value = scope.new_value(name, inputs[name].shape, "int32")
+    scope.entries.append(Entry(name, inputs[name].shape, value, None, 0, is_image=False, rows=rows))
+    return value

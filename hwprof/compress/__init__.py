@@ -1,0 +1,1 @@
+"""Compression: shrinks a given network and keeps what it has learned."""

@@ -1,0 +1,70 @@
+"""Calibration: a trained float network becomes a Q/DQ model whose scales come from data.
+
+Post-training static quantization (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", CVPR 2018): activations on the range that they have on the data, weights on that of
+their rows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from hwprof import onnx_io, plugins
+from hwprof.backends.integer import lowering
+from hwprof.compress.integer import stored
+from hwprof.compress.integer.stored import Ranges
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.variants.quantize_whole import quantize_whole
+from hwprof.variants.weights import Weights, load_weights
+
+Batch = Mapping[str, np.ndarray]
+
+
+def calibrate(network: object, batches: Iterable[Batch], path: str | os.PathLike[str]) -> Graph:
+    """Writes PATH, a Q/DQ model that the backend `integer` runs whole, and returns its graph.
+
+    network: a Graph, whose weights are those of its source, or a torch.nn.Module; batches: for each input an array of
+    its shape, in the order of a module's arguments.
+
+    Raises InputError without data, for data that do not fit, and for a network with an operator that integers cannot
+    do; EnvironmentUnfitError without ONNX Runtime.
+    """
+    if isinstance(network, Graph):
+        return _calibrated(network, batches, Path(path))
+    waiting = iter(batches)
+    first = next(waiting, None)
+    if first is None:
+        raise InputError("no batch of data is given to calibrate with")
+    module = plugins.load_module("hwprof.compress.integer.module", "a PyTorch module")
+    with tempfile.TemporaryDirectory(prefix="hwprof-") as folder:
+        graph: Graph = module.export(network, first, Path(folder, "float.onnx"))
+        return _calibrated(graph, chain([first], waiting), Path(path))
+
+
+def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
+    """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does."""
+    ranges = plugins.load_module("hwprof.compress.integer.ranges", "calibration")
+    found: Ranges = ranges.observed(graph, weights, stored.activations(quantize_whole(graph)), batches)
+    return found
+
+
+def write(graph: Graph, weights: Weights, ranges: Ranges, path: str | os.PathLike[str]) -> Graph:
+    """The Q/DQ model of a float network with these weights, on these ranges. Raises InputError where integers cannot
+    run it whole."""
+    quantized = quantize_whole(graph)
+    arrays = stored.values(quantized, stored.folded(graph, weights), ranges)
+    lowering.lower(quantized, arrays)
+    onnx_io.save(stored.model(quantized, arrays), path)
+    return onnx_io.load(path)
+
+
+def _calibrated(graph: Graph, batches: Iterable[Batch], path: Path) -> Graph:
+    weights = load_weights(graph)
+    return write(graph, weights, observed_ranges(graph, weights, batches), path)

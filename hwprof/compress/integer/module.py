@@ -1,0 +1,44 @@
+"""A PyTorch module as a float ONNX network, weights included."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.onnx_io import load
+
+_OPSET = 17
+
+
+def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph:
+    """Traces the module in evaluation mode with a batch, whose arrays are its arguments in their order, and writes
+    PATH. Raises InputError for what is no module, and for one that PyTorch cannot export.
+
+    2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator.
+    """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"calibration wants a Graph or a torch.nn.Module, not a {type(module).__name__}")
+    arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
+    was_training, before = module.training, logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # that it is the older one, and that batches are of one size
+            torch.onnx.export(
+                module.eval(), arguments, path, input_names=list(batch), opset_version=_OPSET, dynamo=False
+            )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise InputError(f"PyTorch cannot export {type(module).__name__}: {reason}") from None
+    finally:
+        module.train(was_training)
+        logging.disable(before)
+    return load(path).renamed(type(module).__name__)

@@ -1,0 +1,67 @@
+"""The lowest and highest value of activations over data, as ONNX Runtime computes them in float."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from hwprof.compress.integer.stored import Ranges
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.onnx_io.proto import value_info
+from hwprof.variants.weights import Weights, model_with
+
+# The Linux wheels from 1.29 on write files, start a thread and try to upload unless this stands before the import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+
+_ERRORS_ONLY = 3
+
+
+def observed(
+    graph: Graph, weights: Weights, names: Sequence[str], batches: Iterable[Mapping[str, np.ndarray]]
+) -> Ranges:
+    """graph: a float network; names: of its tensors; batches: values of its inputs, each of the input's shape.
+
+    Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
+    """
+    model = model_with(graph, weights)
+    known = {output.name for output in model.graph.output}
+    inputs = {t.name for t in graph.inputs}
+    made = [name for name in names if name in graph.producers()]
+    stored = {name: weights[name] for name in names if name not in graph.producers() and name not in inputs}
+    model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )  # fmt: skip
+    found: dict[str, tuple[float, float]] = {}
+    for batch in batches:
+        given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
+        held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
+        for name in names:
+            array = held[name]
+            low, high = found.get(name, (np.inf, -np.inf))
+            found[name] = (min(low, float(array.min())), max(high, float(array.max())))
+    if not found:
+        raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
+    if unfit := [name for name, bounds in found.items() if not np.isfinite(bounds).all()]:
+        raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
+    return found
+
+
+def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Raises InputError for an array that is missing or of another shape."""
+    tensor = graph.type_of(name)
+    if name not in batch:
+        raise InputError(f"a batch holds no input {name!r}; it holds {', '.join(batch) or 'nothing'}")
+    array = np.asarray(batch[name])
+    if array.shape != tensor.shape:
+        raise InputError(f"input {name!r} is of shape {tensor.shape}, a batch has {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"a batch holds values of input {name!r} that are not finite")
+    return np.ascontiguousarray(array, tensor.dtype)

@@ -1,0 +1,116 @@
+"""Which nodes of a network are one operator of a latency table: each by itself, or with the Q/DQ pairs around it.
+
+What stands between DequantizeLinears and QuantizeLinears is one operation for a runtime that computes with integers,
+and cannot be timed without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hwprof.graph import Graph, Node
+
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_LEADING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """nodes: what computes, in order; before, behind: the DequantizeLinears and QuantizeLinears that belong to it."""
+
+    nodes: tuple[Node, ...]
+    before: tuple[Node, ...] = ()
+    behind: tuple[Node, ...] = ()
+
+    @property
+    def leading(self) -> Node:
+        """The node that says most about the latency."""
+        return next((node for node in self.nodes if node.op in _LEADING), self.nodes[0])
+
+    @property
+    def is_quantized(self) -> bool:
+        return bool(self.before or self.behind) or self.nodes[0].op in (_QUANTIZE, _DEQUANTIZE)
+
+
+def groups(graph: Graph) -> list[Group]:
+    """Every node of the graph in one of them, or, a DequantizeLinear, in each that reads it."""
+    return _Grouping(graph).all() if any(n.op == _DEQUANTIZE for n in graph.nodes) else [
+        Group((node,)) for node in graph.nodes
+    ]  # fmt: skip
+
+
+class _Grouping:
+    """Follows the float tensors between nodes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._producers, self._readers = graph.producers(), graph.consumers()
+        self._static = {t.name for t in (*graph.weights, *graph.constants)}
+
+    def all(self) -> list[Group]:
+        found: list[Group] = []
+        absorbed: set[str] = set()  # outputs of QuantizeLinears that are in a group
+        seen: set[str] = set()
+        for node in self._graph.nodes:
+            if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen:
+                continue
+            region = self._region(node)
+            for nodes in [region] if self._is_closed(region) else [(node,)]:
+                found.append(self._group(nodes))
+                seen.update(map(_name, nodes))
+                absorbed.update(n.outputs[0] for n in found[-1].behind)
+        found += [
+            Group((node,), self._before((node,)))
+            for node in self._graph.nodes
+            if node.op == _QUANTIZE and node.outputs[0] not in absorbed
+        ]
+        found += [Group((node,)) for node in self._graph.nodes if node.op == _DEQUANTIZE and self._is_end(node)]
+        place = {_name(node): i for i, node in enumerate(self._graph.nodes)}
+        return sorted(found, key=lambda group: place[_name(group.nodes[0])])
+
+    def _region(self, start: Node) -> tuple[Node, ...]:
+        """The float nodes that are joined to this one by float tensors, in order."""
+        region, waiting = {_name(start)}, [start]
+        while waiting:
+            for other in self._beside(waiting.pop()):
+                if _name(other) not in region:
+                    region.add(_name(other))
+                    waiting.append(other)
+        return tuple(node for node in self._graph.nodes if _name(node) in region)
+
+    def _beside(self, node: Node) -> Iterator[Node]:
+        made = (self._producers[name] for name in node.inputs if name in self._producers)
+        read = (reader for out in node.outputs if out for reader in self._readers.get(out, ()))
+        yield from (other for other in (*made, *read) if other.op not in (_QUANTIZE, _DEQUANTIZE))
+
+    def _is_closed(self, region: tuple[Node, ...]) -> bool:
+        """Whether every tensor that enters is dequantized and every one that leaves is quantized."""
+        made = {out for node in region for out in node.outputs if out}
+        entering = {name for node in region for name in node.inputs if name} - made - self._static
+        leaving = {out for out in made if out in self._graph.outputs or not self._readers.get(out)}
+        return not leaving and all(self._made_by(name) == _DEQUANTIZE for name in entering)
+
+    def _group(self, nodes: tuple[Node, ...]) -> Group:
+        made = {out for node in nodes for out in node.outputs if out}
+        behind = []
+        for out in made - set(self._graph.outputs):
+            outside = [reader for reader in self._readers.get(out, ()) if made.isdisjoint(reader.outputs)]
+            behind += outside if all(reader.op == _QUANTIZE for reader in outside) else []
+        return Group(nodes, self._before(nodes), tuple(behind))
+
+    def _before(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        read = dict.fromkeys(name for node in nodes for name in node.inputs)
+        return tuple(self._producers[name] for name in read if self._made_by(name) == _DEQUANTIZE)
+
+    def _is_end(self, node: Node) -> bool:
+        """Whether the DequantizeLinear is no part of an operator that reads it."""
+        return node.outputs[0] in self._graph.outputs or not self._readers.get(node.outputs[0])
+
+    def _made_by(self, name: str) -> str:
+        return self._producers[name].op if name in self._producers else ""
+
+
+def _name(node: Node) -> str:
+    """Unlike its own name its first result has one of its own."""
+    return next(out for out in node.outputs if out)

@@ -1,0 +1,126 @@
+"""Static int8 quantization of every operator of a Graph, so that a runtime of integers can run it whole.
+
+`hwprof.variants.quantize` leaves in float what ONNX Runtime's quantizer leaves: recurrent layers, functions of one
+variable, what a network ends with. Here every result has a grid, but where one integer operation does the work of
+several operators: a product and the stored row behind it are quantized together, and so is a function of one tensor
+that is written as several operators (a GELU as Div, Erf, Add and Mul).
+"""
+
+from __future__ import annotations
+
+from hwprof.graph import Graph, Node
+from hwprof.variants.quantize import (
+    Marks,
+    Rewriter,
+    fold_batch_norm,
+    require_quantizable,
+)
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_FUNCTIONS = {
+    "Abs", "Add", "Celu", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max",
+    "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub",
+    "Swish", "Tanh",
+}  # fmt: skip
+_ROWS = 1  # of a recurrent weight [directions, gates * units, depth]
+
+
+def quantize_whole(graph: Graph) -> Graph:
+    """The graph with Q/DQ pairs everywhere: uint8 activations, int8 weights with a scale for each row.
+
+    The result of a recurrent layer lies on the grid on which its state is fed back. Biases of recurrent layers stay
+    float, as they are added to sums of two grids. Raises InputError as `quantize` does.
+    """
+    require_quantizable(graph)
+    marks = _WholeMarks(fold_batch_norm(graph), per_channel=True)
+    return Rewriter(marks.visited(), "uint8", "int8").graph()
+
+
+class _WholeMarks(Marks):
+    """Marks what the other quantizer leaves in float, too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._functions, self._inner = self._found_functions()
+        self._mark(*(t.name for t in self.graph.inputs))
+
+    def visit(self, node: Node) -> None:
+        if node.op in _RECURRENT:
+            self._recurrent(node)
+        elif node.op == "MatMul" and self._is_biased(node):
+            self._mark(node.inputs[0])
+            self._weight(node.inputs[1], 1)
+        elif node.op == "Add" and any(self._is_unmarked_product(name) for name in node.inputs):
+            self._mark(node.outputs[0])
+        elif node.op in ("Relu", "Clip") and self._made_by(node.inputs[0]) in _RECURRENT:
+            self._mark(node.outputs[0])  # its bound must not reach the state that is fed back
+        elif node.op == "Gather" and self._is_tied(node.inputs[0]):
+            self.weights[node.inputs[0]] = (
+                None  # one scale for all rows, or those that are looked up have none in common
+            )
+            self._mark(node.outputs[0])
+        elif node.outputs[0] in self._functions:
+            self._mark(self._functions[node.outputs[0]], *(name for name in node.outputs if name not in self._inner))
+        else:
+            super().visit(node)
+            self._mark(*(name for name in node.outputs if not self._has_grid(name)))
+
+    def _recurrent(self, node: Node) -> None:
+        self._mark(node.inputs[0])
+        for name in node.inputs[1:3]:
+            self._weight(name, _ROWS)
+        states, *last = (name for name in node.outputs[:2] if name)
+        self._mark(states)
+        for name in last:  # the last of the states, on their grid
+            self.activations[name] = states
+
+    def _is_tied(self, name: str) -> bool:
+        """Whether a stored table of embeddings is a weight, too."""
+        return name in self._static and any(reader.op != "Gather" for reader in self._readers[name])
+
+    def _has_grid(self, name: str) -> bool:
+        return name in self.activations or name in self.removed
+
+    def _is_biased(self, node: Node) -> bool:
+        """Whether an Add of a stored row is all that reads this product."""
+        readers = self._readers.get(node.outputs[0], [])
+        if len(readers) != 1 or readers[0].op != "Add" or node.outputs[0] in self._fixed:
+            return False
+        rows = [name for name in readers[0].inputs if name in self._static]
+        width = self.graph.shape(node.outputs[0])[-1]
+        return any(self.graph.shape(name)[-1:] == (width,) and self.graph.type_of(name).numel == width for name in rows)
+
+    def _is_unmarked_product(self, name: str) -> bool:
+        return self._made_by(name) == "MatMul" and not self._has_grid(name)
+
+    def _made_by(self, name: str) -> str:
+        node = self._producers.get(name)
+        return node.op if node else ""
+
+    def _found_functions(self) -> tuple[dict[str, str], set[str]]:
+        """For each result that is a function of one tensor with a grid that tensor, and which of the results need no
+        grid, since all that reads them is a function of the same tensor."""
+        with_grid = set(self._fixed)
+        while True:
+            functions: dict[str, str] = {}
+            for node in self.graph.nodes:
+                read = {name if name in with_grid else functions.get(name, name) for name in self._operands(node)}
+                if len(read) == 1:
+                    functions[node.outputs[0]] = read.pop()
+            inner = functions.keys() - with_grid
+            read_otherwise = {
+                name
+                for name in inner
+                if any(functions.get(r.outputs[0]) != functions[name] for r in self._readers.get(name, ()))
+            }
+            if not read_otherwise:
+                return functions, inner
+            with_grid |= read_otherwise
+
+    def _operands(self, node: Node) -> list[str]:
+        """Of a function all inputs but stored numbers; none where it is no function of single elements."""
+        running = [name for name in node.inputs if name and not self._is_scalar(name)]
+        return running if node.op in _FUNCTIONS and not self._static.intersection(running) else []
+
+    def _is_scalar(self, name: str) -> bool:
+        return name in self._static and self.graph.type_of(name).numel == 1
