@@ -40,7 +40,7 @@ sanitize: $(VENV)/.test
 test-arm: $(VENV)/.test
 	$(VENV)/bin/hwprof emulator build
 	$(VENV)/bin/python -m tests.arm.in_root
-	$(VENV)/bin/python -m pytest tests/backends/emulator tests/cli/test_emulated.py tests/arm
+	HWPROF_TEST_ARM=1 $(VENV)/bin/python -m pytest tests/backends/emulator tests/cli/test_emulated.py tests/arm
 
 # What stands in reports/ about measuring: an hour and a half, on a machine that does nothing else.
 reports: $(VENV)/.test
