@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = "python tests/benchmarks/integer_kernels.py"
 STEPS = 35
 BLOCK_NS = 60_000_000
+PROCESSES = 7
 NETWORKS = ("resnet18", "mobilenet_v2", "mobilenet_v3_small", "resnet50")
 RECURRENT = ((256, 1), (650, 1), (1024, 1), (1500, 1), (650, 16), (1024, 16))  # units and batch
 OURS = "integer-only"
@@ -295,8 +296,8 @@ def product_model(rows: int, side: int, folder: Path) -> Path:
 # -- all of them ---------------------------------------------------------------------------------------
 
 
-def measure(quick: bool) -> dict[str, object]:
-    processes, blocks = (2, 4) if quick else (7, 20)
+def measure(processes: int, quick: bool) -> dict[str, object]:
+    blocks = 4 if quick else 20
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         results = {}
@@ -312,7 +313,10 @@ def measure(quick: bool) -> dict[str, object]:
         "instruction_set": library.load().available()[0],
         "python": platform.python_version(),
     }
-    return {"machine": machine, "versions": versions, "cases": results, "ceilings": peaks}
+    asked = "" if processes == PROCESSES else f" --processes {processes}"
+    return {
+        "command": COMMAND + asked, "machine": machine, "versions": versions, "cases": results, "ceilings": peaks
+    }  # fmt: skip
 
 
 def child(contenders: Sequence[Contender], blocks: int) -> dict[str, dict[str, float]]:
@@ -347,10 +351,10 @@ def ratios(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, tuple
 def report(results: Mapping[str, object]) -> str:
     machine, peaks = results["machine"], results["ceilings"]
     lines = [
-        f"<!-- {COMMAND} -->",
+        f"<!-- {results['command']} -->",
         "# Integer-only kernels beside other runtimes",
         "",
-        f"`{COMMAND}` made this page, on {machine['cpu']} with {machine['instruction_set']}, one thread. "
+        f"`{results['command']}` made this page, on {machine['cpu']} with {machine['instruction_set']}, one thread. "
         f"Versions: {', '.join(f'{k} {v}' for parts in results['versions'].values() for k, v in parts.items())}.",
         "",
         "A ratio says how many times as long the other takes: median of the processes' paired ratios (lowest to "
@@ -391,6 +395,7 @@ def case_lines(title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "reports" / "integer-kernels")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="for each case")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -401,7 +406,7 @@ def main() -> None:
     if arguments.quick and arguments.out == parser.get_default("out"):
         parser.error("--quick needs a folder of its own to write to")
     with machine_to_ourselves():
-        results = measure(arguments.quick)
+        results = measure(2 if arguments.quick else arguments.processes, arguments.quick)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (arguments.out / "README.md").write_text(report(results), encoding="utf-8")
