@@ -52,12 +52,16 @@ def test_a_device_that_falls_silent_is_not_waited_for_without_end(nodes, product
             timer(1)
 
 
+def wait_until_registered(device):
+    while remote._missing(device, "board"):
+        sleep(0.05)
+
+
 def test_a_device_that_is_silent_from_the_start_is_not_there(nodes):
     device = nodes.device.with_options(answer_s=2.0, wait_s=0.0)
     nodes.kill_last()
     nodes.start_server()
-    while remote._missing(device, "board"):
-        sleep(0.05)
+    wait_until_registered(device)
     nodes.stop_last()  # its kernel still takes connections
     with pytest.raises(EnvironmentUnfitError, match=r"^device 'there': .*\(waited 0 s\)$"):
         TvmBackend().remote_hardware(device)
@@ -67,6 +71,7 @@ def test_a_device_that_is_silent_from_the_start_is_not_there(nodes):
 
 def test_a_wrong_key_is_told_with_those_that_the_tracker_knows(nodes, product):
     wrong = nodes.device.with_options(key="bord", wait_s=0.0)
+    wait_until_registered(nodes.device)
     with pytest.raises(EnvironmentUnfitError, match=r"has no server of the key 'bord'; it knows board \(waited 0 s\)$"):
         BACKEND.remote_hardware(wrong)
 
