@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hwprof import onnx_io, plugins, workloads
+from hwprof import cost, onnx_io, plugins, workloads
 from hwprof.backends.host_timer import HostTimer
 from hwprof.backends.integer import library
 from hwprof.device import Device
@@ -372,8 +372,27 @@ def report(results: Mapping[str, object]) -> str:
         f"One vector by a matrix of {VECTOR_SIDE} x {VECTOR_SIDE}: {peaks['share_of_reading']:.0%} of the rate, up to "
         f"{peaks['read_bytes_per_s'] / 1e9:.1f} GB/s, at which NumPy finds the maximum of as many bytes (goal 80 %).",
         "",
+        "What a network's multiply-adds take at that peak, and so the best ratio to ORT int8 that convolutions which "
+        "compute each of them can reach:",
+        "",
+        "| network | at the peak, ms | ours, ms | ORT int8 / peak |",
+        "|---|---|---|---|",
+        *(
+            peak_line(name, results["cases"][name], peaks["peak_macs_per_s"])
+            for name in results["cases"]
+            if name in NETWORKS
+        ),
+        "",
     ]
     return "\n".join(lines)
+
+
+def peak_line(name: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], macs_per_s: float) -> str:
+    least_ms = cost.of(workloads.build(name)).macs / macs_per_s * 1e3
+    ours_ms, other_ms = (
+        float(np.median([row["wall_ns"][who] for row in case["processes"]])) / 1e6 for who in (OURS, "ORT int8")
+    )
+    return f"| {name} | {least_ms:.3g} | {ours_ms:.3g} | {other_ms / least_ms:.2f} |"
 
 
 def case_lines(title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> Iterator[str]:
