@@ -43,15 +43,17 @@ STEPS = 35
 BLOCK_NS = 60_000_000
 PROCESSES = 7
 NETWORKS = ("resnet18", "mobilenet_v2", "mobilenet_v3_small", "resnet50")
-RECURRENT = ((256, 1), (650, 1), (1024, 1), (1500, 1), (650, 16), (1024, 16))  # units and batch
+RECURRENT = (  # units, layers and batch
+    (256, 1, 1), (1024, 1, 1), (650, 2, 1), (1500, 2, 1), (1024, 1, 16), (650, 2, 16), (1500, 2, 16)
+)  # fmt: skip
 OURS = "integer-only"
 RUNTIMES = ("onnxruntime", "openvino")
 SIDE = 1024  # of the matrix product
 VECTOR_SIDE = 4096  # of the product of a matrix with one vector
 GOALS = {
-    "ORT float": {"lstm-650-batch-1": 6.0, "lstm-1024-batch-1": 3.0, "lstm-1500-batch-1": 4.0},
-    "ORT dynamic int8": {f"lstm-{units}-batch-{batch}": 1.0 for units, batch in RECURRENT},
-    "torch dynamic int8": {f"lstm-{units}-batch-{batch}": 1.0 for units, batch in RECURRENT},
+    "ORT float": {"lstm-1024x1-batch-1": 3.0, "lstm-650x2-batch-1": 6.0, "lstm-1500x2-batch-1": 4.0},
+    "ORT dynamic int8": {f"lstm-{units}x{layers}-batch-{batch}": 1.0 for units, layers, batch in RECURRENT},
+    "torch dynamic int8": {f"lstm-{units}x{layers}-batch-{batch}": 1.0 for units, layers, batch in RECURRENT},
     "ORT int8": {"resnet18": 1.5, "mobilenet_v2": 1.1},
 }
 
@@ -83,8 +85,8 @@ Case = tuple[str, list[Contender]]
 def cases(folder: Path, quick: bool) -> Iterator[Case]:
     for name in NETWORKS[1:2] if quick else NETWORKS:
         yield name, network(name, folder)
-    for units, batch in RECURRENT[1:2] if quick else RECURRENT:
-        yield f"lstm-{units}-batch-{batch}", lstm(units, batch, folder)
+    for units, layers, batch in RECURRENT[2:3] if quick else RECURRENT:
+        yield f"lstm-{units}x{layers}-batch-{batch}", lstm(units, layers, batch, folder)
 
 
 def network(name: str, folder: Path) -> list[Contender]:
@@ -102,16 +104,21 @@ def network(name: str, folder: Path) -> list[Contender]:
     ]
 
 
-def lstm(units: int, batch: int, folder: Path) -> list[Contender]:
+def lstm(units: int, layers: int, batch: int, folder: Path) -> list[Contender]:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    stem = folder / f"lstm-{units}-{batch}"
-    weights = lstm_weights(units)
-    source, quantized, dynamic = (stem.with_suffix(s) for s in (".onnx", ".int8.onnx", ".dynamic.onnx"))
+    stem = folder / f"lstm-{units}-{layers}-{batch}"
+    weights = lstm_weights(units, layers)
+    source, quantized, dynamic, all_states = (
+        stem.with_suffix(s) for s in (".onnx", ".int8.onnx", ".dynamic.onnx", ".states.onnx")
+    )
     onnx.save(lstm_model(weights, batch), source)
-    onnx.save(quantized_lstm_model(weights, batch, state_scale(source)), quantized)
+    onnx.save(lstm_model(weights, batch, shows_states=True), all_states)
+    onnx.save(quantized_lstm_model(weights, batch, state_scales(all_states)), quantized)
     quantize_dynamic(source, dynamic, weight_type=QuantType.QInt8, per_channel=True)
-    np.savez(stem.with_suffix(".npz"), batch=batch, **weights)
+    np.savez(
+        stem.with_suffix(".npz"), batch=batch, **{f"{n}{i}": w for i, one in enumerate(weights) for n, w in one.items()}
+    )
     return [
         Contender(OURS, "integer", str(quantized)),
         Contender("ORT dynamic int8", "onnxruntime", str(dynamic)),
@@ -120,56 +127,88 @@ def lstm(units: int, batch: int, folder: Path) -> list[Contender]:
     ]
 
 
-def lstm_weights(units: int) -> dict[str, np.ndarray]:
-    """As PyTorch draws them; the inputs are as many as the units."""
+def lstm_weights(units: int, layers: int) -> list[dict[str, np.ndarray]]:
+    """Of each layer, as PyTorch draws them; the inputs are as many as the units."""
     rng, bound = np.random.default_rng(0), 1 / math.sqrt(units)
     shapes = {"W": (1, 4 * units, units), "R": (1, 4 * units, units), "B": (1, 8 * units)}
-    return {name: rng.uniform(-bound, bound, shape).astype(np.float32) for name, shape in shapes.items()}
+    return [
+        {n: rng.uniform(-bound, bound, shape).astype(np.float32) for n, shape in shapes.items()} for _ in range(layers)
+    ]
 
 
-def lstm_model(weights: Mapping[str, np.ndarray], batch: int) -> onnx.ModelProto:
-    units = weights["W"].shape[2]
-    node = helper.make_node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=units, name="lstm")
-    return model_of([node], batch, units, [numpy_helper.from_array(w, n) for n, w in weights.items()])
+def lstm_model(weights: Sequence[Mapping[str, np.ndarray]], batch: int, shows_states: bool = False) -> onnx.ModelProto:
+    """shows_states: the states of every layer are outputs, the last's first."""
+    nodes, stored, x, units = [], [], "x", weights[0]["W"].shape[2]
+    for i, layer in enumerate(weights):
+        stored += [numpy_helper.from_array(w, f"{n}{i}") for n, w in layer.items()]
+        nodes.append(layer_of(x, i, units, states_of(weights, i)))
+        if i + 1 < len(weights):
+            nodes.append(without_direction(states_of(weights, i), f"x{i + 1}"))
+        x = f"x{i + 1}"
+    outputs = [states_of(weights, i) for i in reversed(range(len(weights)))]
+    return model_of(nodes, batch, units, stored, outputs if shows_states else outputs[:1])
 
 
-def state_scale(float_model: Path) -> float:
-    """Of h, from its range on one random sequence."""
+def layer_of(x: str, i: int, units: int, states: str) -> onnx.NodeProto:
+    return helper.make_node("LSTM", [x, f"W{i}", f"R{i}", f"B{i}"], [states], hidden_size=units, name=f"lstm{i}")
+
+
+def states_of(weights: Sequence[object], i: int) -> str:
+    return "y" if i + 1 == len(weights) else f"h{i}"
+
+
+def without_direction(states: str, x: str) -> onnx.NodeProto:
+    return helper.make_node("Squeeze", [states, "axes"], [x])
+
+
+def state_scales(float_model: Path) -> list[float]:
+    """Of each layer's states, from their range on one random sequence; the first layer's first."""
     graph = onnx_io.load(float_model)
     with plugins.load("backend", "onnxruntime").open(graph, Device("calibrate", "onnxruntime")) as timer:
-        return float(np.abs(timer.outputs()["y"]).max() * 1.1 / 127)
+        found = timer.outputs()
+    return [float(np.abs(found[name]).max() * 1.1 / 127) for name in reversed(graph.outputs)]
 
 
-def quantized_lstm_model(weights: Mapping[str, np.ndarray], batch: int, h_scale: float) -> onnx.ModelProto:
-    """x in [-4, 4], weights with a scale for each row, h with that given."""
-    units = weights["W"].shape[2]
-    stored = [numpy_helper.from_array(weights["B"], "B")]
-    nodes = []
-    for name in ("W", "R"):
-        scale = np.abs(weights[name][0]).max(axis=1) / 127
-        values = np.clip(np.rint(weights[name] / scale[None, :, None]), -127, 127).astype(np.int8)
-        stored += [numpy_helper.from_array(values, f"{name}_q"), numpy_helper.from_array(scale, f"{name}_s")]
-        stored.append(numpy_helper.from_array(np.zeros(4 * units, np.int8), f"{name}_z"))
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [name], axis=1))
-    for name, scale in (("x", 8 / 255), ("y", h_scale)):
-        stored.append(numpy_helper.from_array(np.float32(scale), f"{name}_s"))
-        stored.append(numpy_helper.from_array(np.uint8(128), f"{name}_z"))
+def quantized_lstm_model(
+    weights: Sequence[Mapping[str, np.ndarray]], batch: int, scales: Sequence[float]
+) -> onnx.ModelProto:
+    """x in [-4, 4], weights with a scale for each row, the states of each layer with those given."""
+    units = weights[0]["W"].shape[2]
+    nodes, stored = [], []
 
-    def pair(source: str, name: str, target: str) -> list[onnx.NodeProto]:
-        grid = [f"{name}_s", f"{name}_z"]
-        return [
-            helper.make_node("QuantizeLinear", [source, *grid], [f"{name}_q"]),
-            helper.make_node("DequantizeLinear", [f"{name}_q", *grid], [target]),
-        ]
+    def pair(source: str, scale: float, target: str) -> None:
+        stored.append(numpy_helper.from_array(np.float32(scale), f"{target}_s"))
+        stored.append(numpy_helper.from_array(np.uint8(128), f"{target}_z"))
+        grid = [f"{target}_s", f"{target}_z"]
+        nodes.append(helper.make_node("QuantizeLinear", [source, *grid], [f"{target}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{target}_q", *grid], [target]))
 
-    cell = helper.make_node("LSTM", ["x_r", "W", "R", "B"], ["y_f"], hidden_size=units, name="lstm")
-    return model_of([*pair("x", "x", "x_r"), *nodes, cell, *pair("y_f", "y", "y")], batch, units, stored)
+    pair("x", 8 / 255, "x0")
+    for i, layer in enumerate(weights):
+        stored.append(numpy_helper.from_array(layer["B"], f"B{i}"))
+        for name in ("W", "R"):
+            scale = np.abs(layer[name][0]).max(axis=1) / 127
+            values = np.clip(np.rint(layer[name] / scale[None, :, None]), -127, 127).astype(np.int8)
+            parts = {"q": values, "s": scale, "z": np.zeros(4 * units, np.int8)}
+            stored += [numpy_helper.from_array(array, f"{name}{i}_{part}") for part, array in parts.items()]
+            given = [f"{name}{i}_{part}" for part in parts]
+            nodes.append(helper.make_node("DequantizeLinear", given, [f"{name}{i}"], axis=1))
+        states = states_of(weights, i)
+        nodes.append(layer_of(f"x{i}", i, units, f"{states}_f"))
+        pair(f"{states}_f", scales[i], states)
+        if i + 1 < len(weights):
+            nodes.append(without_direction(states, f"x{i + 1}"))
+    return model_of(nodes, batch, units, stored, ["y"])
 
 
-def model_of(nodes: Sequence[onnx.NodeProto], batch: int, units: int, stored: Sequence[TensorProto]) -> onnx.ModelProto:
+def model_of(
+    nodes: Sequence[onnx.NodeProto], batch: int, units: int, stored: Sequence[TensorProto], outputs: Sequence[str]
+) -> onnx.ModelProto:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (STEPS, batch, units))
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (STEPS, 1, batch, units))
-    graph = helper.make_graph(nodes, "lstm", [x], [y], stored)
+    shape = (STEPS, 1, batch, units)
+    y = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in outputs]
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    graph = helper.make_graph(nodes, "lstm", [x], y, [*stored, axes])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
@@ -179,12 +218,14 @@ def torch_timer(weights: str) -> HostTimer:
 
     torch.set_num_threads(1)
     with np.load(weights, allow_pickle=False) as stored:
-        arrays, batch = {n: stored[n] for n in ("W", "R", "B")}, int(stored["batch"])
-    units = arrays["W"].shape[2]
+        layers, batch, units = len(stored.files) // 3, int(stored["batch"]), stored["W0"].shape[2]
+        arrays = [{n: stored[f"{n}{i}"] for n in ("W", "R", "B")} for i in range(layers)]
     order = np.concatenate([np.arange(units) + units * gate for gate in (0, 2, 3, 1)])
-    float_lstm = torch.nn.LSTM(units, units)
-    biases = np.split(arrays["B"][0], 2)
-    parts = arrays["W"][0][order], arrays["R"][0][order], biases[0][order], biases[1][order]
+    float_lstm = torch.nn.LSTM(units, units, layers)
+    parts = []
+    for layer in arrays:
+        biases = np.split(layer["B"][0], 2)
+        parts += [layer["W"][0][order], layer["R"][0][order], biases[0][order], biases[1][order]]
     with torch.no_grad():
         for parameter, part in zip(float_lstm.parameters(), parts, strict=True):
             parameter.copy_(torch.from_numpy(part))
