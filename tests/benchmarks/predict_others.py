@@ -89,7 +89,8 @@ class Row:
 
 
 def nasbench201(folder: Path) -> Networks:
-    """The cells with a path from input to output; the floor comes from those that the benchmark calls isomorphic."""
+    """The cells with a path from input to output; the floor comes from those that the benchmark calls isomorphic
+    and that have the same operations, dead ones included."""
     space: Any = plugins.load("space", "nasbench201")
     table = pq.read_table(folder / "nb201_latency_ms.parquet").to_pylist()
     benchmark = pq.read_table(folder / "nb201_accuracy.parquet", columns=["arch", "unique_str"]).to_pylist()
@@ -97,7 +98,7 @@ def nasbench201(folder: Path) -> Networks:
     rows = [(space.parse(row["arch"]), row) for row in table]
     rows = [(arch, row) for arch, row in rows if _connected(arch)]
     latencies = {d: np.array([row[d] for _, row in rows]) for d in NB201_DEVICES}
-    groups = [unique[row["arch"]] for _, row in rows]
+    groups = [f"{unique[row['arch']]} {sorted(arch)}" for arch, row in rows]
     floor = {d: metrics.noise_floor(ms, groups) for d, ms in latencies.items()}
     return _networks("nasbench201", space, [arch for arch, _ in rows], latencies, floor)
 
