@@ -7,7 +7,6 @@ whether the pipe leads to this machine, through SSH or to another node.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from hwprof import errors, plugins
+from hwprof.backends import host
 from hwprof.backends.host_timer import HostTimer
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
@@ -41,7 +41,6 @@ from hwprof.measure import anchors, blocks
 from hwprof.measure.steady import Warmup
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
-_PR_SET_PDEATHSIG = 1
 _COUNTED_RUNS = 2
 _STARTED_NS = perf_counter_ns()
 
@@ -296,7 +295,7 @@ def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Settles into its cores, keeps standard output for answers alone, and dies with its parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    host.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(c) for c in sys.argv[1].split(",")})

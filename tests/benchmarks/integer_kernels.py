@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from time import perf_counter_ns, thread_time_ns
 
 import numpy as np
 import onnx
+from fresh_process import answer_of
 from onnx import TensorProto, helper, numpy_helper
 
 from hwprof import cost, onnx_io, plugins, workloads
@@ -34,6 +33,7 @@ from hwprof.backends.integer import library
 from hwprof.device import Device
 from hwprof.graph import Graph, Tensor
 from hwprof.interfaces import Timer
+from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
 from hwprof.variants.apply import apply_variant
 
@@ -350,7 +350,7 @@ def measure(processes: int, quick: bool) -> dict[str, object]:
         peaks = ceilings(folder, 3 if quick else 15)
     versions = {name: dict(plugins.load("backend", name).versions()) for name in RUNTIMES}
     machine = {
-        "cpu": processor(),
+        "cpu": environment.hardware()["cpu"],
         "instruction_set": library.load().available()[0],
         "python": platform.python_version(),
     }
@@ -361,22 +361,9 @@ def measure(processes: int, quick: bool) -> dict[str, object]:
 
 
 def child(contenders: Sequence[Contender], blocks: int) -> dict[str, dict[str, float]]:
-    """A fresh process, pinned to the last core that this one may use."""
-    request = json.dumps({"contenders": [[c.title, c.runtime, c.model] for c in contenders], "blocks": blocks})
-    core = max(os.sched_getaffinity(0))
-    run = subprocess.run(
-        [sys.executable, __file__, "--worker"], input=request, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}), env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    if run.returncode:
-        sys.exit(f"a worker failed: {run.stderr.strip().splitlines()[-1:]}")
-    answer: dict[str, dict[str, float]] = json.loads(run.stdout.splitlines()[-1])
+    request = {"contenders": [[c.title, c.runtime, c.model] for c in contenders], "blocks": blocks}
+    answer: dict[str, dict[str, float]] = answer_of(__file__, request)
     return answer
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def ratios(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, tuple[float, float, float]]:

@@ -26,7 +26,7 @@ from unittest.mock import patch
 import numpy as np
 import onnx
 import torch
-from integer_kernels import OURS, Contender, child, processor, ratios
+from integer_kernels import OURS, Contender, child, ratios
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -37,6 +37,7 @@ from hwprof.backends.integer.program import Program
 from hwprof.compress.integer.recurrent import SequenceClassifier
 from hwprof.compress.integer.simulation import Simulation, observe
 from hwprof.compress.integer.training import TrainSettings, accuracy, train
+from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
 from hwprof.variants.weights import load_weights, model_with
 
@@ -261,7 +262,7 @@ def measure(quick: bool) -> dict[str, object]:
     say(f"latency: {ratios(rows)}")
     return {
         "processes": rows,
-        "cpu": processor(),
+        "cpu": environment.hardware()["cpu"],
         "instruction_set": library.load().available()[0],
         "versions": dict(plugins.load("backend", "onnxruntime").versions()),
     }

@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,11 +22,13 @@ from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
+from fresh_process import answer_of
 
 from hwprof.backends.integer import library, memory
 from hwprof.backends.integer.library import Plan
 from hwprof.backends.integer.program import Convolution, Program, Rescale, Value, WeightFormat
 from hwprof.backends.integer.steps import Steps
+from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
 
 ROOT = Path(__file__).parents[2]
@@ -147,35 +147,15 @@ def measure(quick: bool) -> dict[str, object]:
             cases[name][size] = [child(name, size, rounds) for _ in range(processes)]
             found = {t: round(r["ratio"], 2) for t, r in cases[name][size][0].items()}
             print(name, size, found, file=sys.stderr)
-    return {"cpu": processor(), "caches": caches(), "python": platform.python_version(), "cases": cases}
+    here = environment.hardware()
+    return {
+        "cpu": here["cpu"], "caches": ", ".join(here["caches"]), "python": platform.python_version(), "cases": cases
+    }  # fmt: skip
 
 
 def child(instruction_set: str, size: str, rounds: int) -> dict[str, dict[str, float]]:
-    """A fresh process, pinned to the last core that this one may use."""
-    core = max(os.sched_getaffinity(0))
-    run = subprocess.run(
-        [sys.executable, __file__, "--worker", json.dumps([instruction_set, size, rounds])],
-        capture_output=True, text=True, check=False, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )  # fmt: skip
-    if run.returncode:
-        sys.exit(f"a worker failed: {run.stderr.strip().splitlines()[-1:]}")
-    answer: dict[str, dict[str, float]] = json.loads(run.stdout.splitlines()[-1])
+    answer: dict[str, dict[str, float]] = answer_of(__file__, [instruction_set, size, rounds])
     return answer
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def caches() -> str:
-    """Of the first core, as the system names them."""
-    found = []
-    for place in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((place / name).read_text().strip() for name in ("level", "type", "size"))
-        if kind != "Instruction":
-            found.append(f"L{level} {size}")
-    return ", ".join(found) or "unknown"
 
 
 def report(results: Mapping[str, object]) -> str:
@@ -228,10 +208,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "reports" / "low-bit")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        print(json.dumps(work(*json.loads(arguments.worker))))
+        print(json.dumps(work(*json.load(sys.stdin))))
         return
     if arguments.quick and arguments.out == parser.get_default("out"):
         parser.error("--quick needs a folder of its own to write to")

@@ -436,7 +436,8 @@ def page(rows: Sequence[Row], speeds: Sequence[Speed], where: str, plan: Plan) -
         "",
         "## Speed",
         "",
-        "Medians. " + (f"Missed: {'; '.join(s.what for s in slow)}." if slow else "Every goal is reached."),
+        f"`{COMMAND} --only-speed` times this part alone. Medians. "
+        + (f"Missed: {'; '.join(s.what for s in slow)}." if slow else "Every goal is reached."),
         "",
         "| what | ms | goal, ms | |",
         "|---|---|---|---|",

@@ -144,7 +144,12 @@ def write(out: Path, rows: Sequence[Row], tuned: Mapping[str, TuningProgress], a
         f"{'unknown' if p.best_ms is None else f'{p.best_ms:.4g} ms'} |"
         for name, p in tuned.items()
     ]
-    lines += ["", "One search for each network; another search of the same length would find another latency.", ""]
+    lines += [
+        "",
+        "One search for each network; another of the same length would find another latency. A search goes on where "
+        "one before it ended, and its trials and minutes are those of all.",
+        "",
+    ]
     files.write_text(out / "README.md", "\n".join(lines))
 
 

@@ -9,12 +9,7 @@ import numpy as np
 
 from hwprof.backends.integer import border, memory
 from hwprof.backends.integer.library import Edge, Library, Plan
-from hwprof.backends.integer.program import (
-    Entry,
-    Exit,
-    Operation,
-    Program,
-)
+from hwprof.backends.integer.program import Entry, Exit, Operation, Program
 from hwprof.backends.integer.steps import Steps
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from hwprof.backends import host
 from hwprof.errors import HwprofError
 
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1
 _ERRORS = (RuntimeError, ValueError)  # of the library
 
 
@@ -43,7 +41,7 @@ def result_of(work: Callable[[], T], limit_s: float) -> T | None:
 
 def _send(work: Callable[[], T], sender: Connection) -> None:
     # It must not outlive a worker that is killed: the work may be endless.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    host.die_with_parent()
     try:
         sender.send(work())
     except HwprofError as error:
