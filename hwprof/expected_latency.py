@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
-from hwprof.arch_latency import ArchLatency, Inputs, Source
+from hwprof.arch_latency import ArchLatency, Inputs, OnProgress, Source
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.latency_table import LatencyTable
@@ -98,15 +98,17 @@ class ExpectedLatency(torch.nn.Module):
         most_archs: int = _MOST_ARCHS,
         settings: DistillSettings | None = None,
         seed: int = 0,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """`inputs`: what the source takes; "auto" finds out. `most_archs`: that a multilinear form may ask of it;
-        `settings` are those of a distilled one. Raises InputError when a table misses a choice, or a method
-        that was asked for does not fit the source."""
+        `settings` are those of a distilled one. `on_progress(done, wanted)` hears of the
+        architectures that are predicted: a minute or two where a predictor needs all graphs of NAS-Bench-201.
+        Raises InputError when a table misses a choice, or a method that was asked for does not fit the source."""
         super().__init__()
         self.choices = tuple(space.choices)
         positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
         self.register_buffer("_position", positions, persistent=False)
-        self._latency_ms = ArchLatency(source, space, inputs)
+        self._latency_ms = ArchLatency(source, space, inputs, on_progress)
         if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
             self.relaxed: Relaxed = _of_choices(source, self.choices)
         else:

@@ -24,6 +24,15 @@ class OfArchs:
         return self.predict(X), self.predict(X)
 
 
+class Wide:
+    """One choice among 120, all of one network."""
+
+    choices = (120,)
+
+    def graph(self, arch):
+        return Space().graph((0, 0))
+
+
 def weights(graphs):
     return np.array([float(sum(w.numel for w in g.weights)) for g in graphs])
 
@@ -68,3 +77,13 @@ def test_nothing_is_asked_twice():
 def test_an_architecture_out_of_the_table_is_refused():
     with pytest.raises(InputError, match="holds no choice"):
         ArchLatency(choices([[1.0], [1.0]]), Space())(ARCHS)
+
+
+def test_long_work_says_how_far_it_is():
+    heard = []
+    many = np.array([(a, b) for a in range(3) for b in range(3)] * 20)
+    ArchLatency(weights, Space(), on_progress=lambda *progress: heard.append(progress))(many)
+    assert heard == [(9, 9)]
+    heard.clear()
+    ArchLatency(weights, Wide(), on_progress=lambda *progress: heard.append(progress))(np.arange(120)[:, None])
+    assert heard == [(50, 120), (100, 120), (120, 120)]

@@ -77,6 +77,7 @@ def build(
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.jobs import tables
+    from hwprof.jobs.varied_space import VariedSpace
 
     if (space is None) == (not models):
         raise InputError("give models or --space, and not both")
@@ -94,7 +95,7 @@ def build(
             asked = options.settings(target, budget, fast)
             source = stack.enter_context(_bench(chosen, store, asked, allow_unfit, fresh))
         if rows == "choices" and space:
-            built = tables.choice_table(plugins.load("space", space), space, source, networks, seed, variant or "")
+            built = tables.choice_table(VariedSpace(space, variant or ""), source, networks, seed)
         else:
             shapes = options.shapes(shape)
             graphs = (

@@ -16,7 +16,7 @@ from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.jobs.measuring import Options, hardware, profile_many, require_times
-from hwprof.jobs.varied_space import ChangedSpace, change, titled
+from hwprof.jobs.varied_space import VariedSpace, change, titled
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
@@ -99,27 +99,20 @@ def _require_of_graphs(source: Learned, found: Operators) -> None:
 
 
 def choice_table(
-    space: SearchSpace,
-    name: str,
-    source: Workbench | Learned,
-    networks: int | None = None,
-    seed: int = 0,
-    variant: str = "",
-) -> Built:
-    """What each choice at each position adds, fitted to whole networks of the space in the variant, measured or
-    predicted."""
-    varied = ChangedSpace(space, change(variant))
-    archs = fitting_archs(space, networks, seed)
-    regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space)
+    space: VariedSpace, source: Workbench | Learned, networks: int | None = None, seed: int = 0
+) -> Built:  # fmt: skip
+    """What each choice at each position adds, fitted to whole networks of the space, measured or predicted."""
+    archs = fitting_archs(space.space, networks, seed)
+    regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space.space)
     if isinstance(source, Learned):
-        ms, metadata, unconverged = ArchLatency(source.predictor, varied)(np.array(archs)), source.metadata, 0
+        ms, metadata, unconverged = ArchLatency(source.predictor, space)(np.array(archs)), source.metadata, 0
     else:
-        measured = measure([varied.graph(arch) for arch in archs], source)
+        measured = measure([space.graph(arch) for arch in archs], source)
         ms, metadata = np.array([m.normalized.median for m in measured]), build.metadata_of(measured)
         unconverged = _unconverged(measured)
-    widths = bits.of_network(varied.graph(archs[0])) if variant else {}
+    widths = bits.of_network(space.graph(archs[0])) if space.variant else {}
     table = build.fit_choices(regression, archs, ms, metadata, widths)
-    return Built(build.with_space(table, titled(name, variant)), unconverged)
+    return Built(build.with_space(table, titled(space.name, space.variant)), unconverged)
 
 
 def fitting_archs(space: SearchSpace, networks: int | None, seed: int) -> list[Arch]:

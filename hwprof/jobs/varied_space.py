@@ -55,19 +55,6 @@ class VariedSpace:
         )
 
 
-class ChangedSpace:
-    """A space whose graphs are changed, as `change` says."""
-
-    def __init__(self, space: SearchSpace, changed: Callable[[Graph], Graph]) -> None:
-        self.choices: Sequence[int] = space.choices
-        self._space = space
-        self._change = changed
-
-    def graph(self, arch: Arch) -> Graph:
-        """Raises InputError outside of the space."""
-        return self._change(self._space.graph(arch))
-
-
 def titled(space: str, variant: str) -> str:
     """How records name the variant of a space's networks: "nasbench201 int8"."""
     return " ".join(filter(None, (space, variant)))

@@ -29,6 +29,7 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.jobs import Options, collecting
+from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import FAST, Measurement, ProtocolSettings
 from hwprof.store import Store
@@ -253,7 +254,7 @@ def learn(bench: Bench) -> None:
         predicting.save(predicting.train(folder, "physical"), bench.work / f"{folder.name}.hwp")
         if card.space and card.device:
             source = tables.Learned.load(bench.work / f"{folder.name}.hwp", card.device)
-            built = tables.choice_table(plugins.load("space", card.space), card.space, source, 200, 0)
+            built = tables.choice_table(VariedSpace(card.space, card.variant), source, 200)
             built.table.save(bench.work / f"{folder.name}.json")
 
 

@@ -6,12 +6,14 @@ import pytest
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.jobs import Options, measuring, tables
+from hwprof.jobs.varied_space import VariedSpace
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
 from hwprof.measure import environment
 from hwprof.measurement import FAST
 from hwprof.store import Store
 from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, Space, choices
+from tests.tiny_space import SPACE
 
 DEVICE = Device("roof", "roofline", kind="analytic").with_options(peak_macs_per_s=1e9, peak_bytes_per_s=1e9)
 
@@ -27,6 +29,13 @@ class Learned:
 
     def predict_interval(self, X, coverage=0.9):
         return self.predict(X), self.predict(X)
+
+
+class Additive(Learned):
+    """1 ms, 0.1 ms more for each operator and 10 us for each channel of the first."""
+
+    def predict(self, X):
+        return np.array([1.0 + 0.1 * len(g.nodes) + 0.01 * g.weights[0].shape[0] for g in X])
 
 
 @pytest.fixture
@@ -85,28 +94,31 @@ def test_a_quantized_operator_is_swept_through_the_float_one(learned):
         tables.operators_of([quantize(graph)], {"cout": (8,)})
 
 
+@pytest.mark.usefixtures("tiny_spaces")
 def test_choices_of_a_variant_are_named_after_it(learned):
-    table = tables.choice_table(Space(), "mine", learned, networks=9, variant="int8").table
-    assert table.metadata.space == "mine int8"
+    table = tables.choice_table(VariedSpace("space", "int8"), learned).table
+    assert table.metadata.space == "space int8"
     assert {(dict(row.attributes)["w_bits"], dict(row.attributes)["a_bits"]) for row in table.rows} == {(8, 8)}
-    assert table([(0, 0)])[0] > 0  # with one value each, bits may be left out
-    assert table.lookup("choice", position=0, choice=1, w_bits=8) == table.choice_ms(Space().choices)[0][1]
-    with pytest.raises(InputError, match="choices of the space mine int8, not of mine"):
-        tables.require_space(table, "mine")
+    assert table([(0, 0, 0, 0)])[0] > 0  # with one value each, bits may be left out
+    assert table.lookup("choice", position=0, choice=1, w_bits=8) == table.choice_ms(SPACE.choices)[0][1]
+    with pytest.raises(InputError, match="choices of the space space int8, not of space"):
+        tables.require_space(table, "space")
 
 
-def test_choices_of_a_space_are_fitted_to_whole_networks(learned):
-    space = Space()
-    table = tables.choice_table(space, "mine", learned, networks=9).table
-    assert table.metadata.space == "mine"
-    archs = [(0, 0), (1, 2), (2, 1)]
-    truth = Learned().predict([space.graph(arch) for arch in archs])
-    np.testing.assert_allclose(table(archs), truth, rtol=0.2)
+@pytest.mark.usefixtures("tiny_spaces")
+def test_choices_of_a_space_are_fitted_to_whole_networks():
+    additive = Additive()
+    learned = tables.Learned(additive, Metadata("roof", "roofline", 1, 1, "float32"))
+    table = tables.choice_table(VariedSpace("space"), learned).table
+    assert table.metadata.space == "space"
+    archs = [(0, 0, 0, 0), (3, 1, 1, 0), (2, 3, 0, 1)]
+    np.testing.assert_allclose(table(archs), additive.predict([SPACE.graph(arch) for arch in archs]), rtol=0.02)
 
 
+@pytest.mark.usefixtures("tiny_spaces")
 def test_fewer_networks_than_free_entries_are_refused(learned):
-    with pytest.raises(InputError, match="5 free entries; 4 networks are too few"):
-        tables.choice_table(Space(), "mine", learned, networks=4)
+    with pytest.raises(InputError, match="9 free entries; 4 networks are too few"):
+        tables.choice_table(VariedSpace("space"), learned, networks=4)
 
 
 def test_every_choice_occurs_in_the_covering_networks():
