@@ -87,8 +87,11 @@ def _count(graph: Graph, node: Node) -> tuple[int, int, int, int]:
 
 
 def _key(node: Node) -> str:
-    """The operator's name in `RULES`; one that is not ONNX's own carries its domain."""
-    return f"{node.domain}.{node.op}" if node.domain not in ("", "ai.onnx") else node.op
+    """The operator's name in `RULES`; one that is not ONNX's own carries its domain, one of PyTorch's no overload."""
+    if node.domain in ("", "ai.onnx"):
+        return node.op
+    op = node.op.partition(".")[0].removesuffix("_") if node.domain == "aten" else node.op
+    return f"{node.domain}.{op}"
 
 
 def _title(node: Node) -> str:
@@ -293,6 +296,30 @@ def _attention(op: _Operator) -> tuple[int, int]:
     return scores * (depth + value_depth), scores * (1 + op.has_input(3) + _SOFTMAX)
 
 
+def _traced_pool(op: _Operator) -> tuple[int, int]:
+    """PyTorch's, whose second argument is the window: a number for each side, or one for all of them."""
+    window = op.node.attribute("arg1")
+    sides = window if isinstance(window, tuple) else (window,)
+    repeated = sides if len(sides) > 1 else sides * int(op.node.op.partition("d.")[0][-1])
+    return 0, op.output().numel * math.prod(repeated)
+
+
+def _traced_recurrence(per_unit: int) -> _Work:
+    """PyTorch's lstm and gru: inputs are x [time, batch, in] (or batch first), initial states, then the weights."""
+
+    def work(op: _Operator) -> tuple[int, int]:
+        weights = [t for name in op.node.inputs[1:] if len((t := op.graph.type_of(name)).shape) == 2]
+        steps = math.prod(op.input(0).shape[:-1])
+        return steps * sum(w.numel for w in weights), steps * per_unit * sum(w.shape[1] for w in weights[1::2])
+
+    return work
+
+
+def _product_and_addition(op: _Operator) -> tuple[int, int]:
+    """PyTorch's addmm and baddbmm: what is added stands in front of the factors."""
+    return op.output().numel * op.input(1).shape[-1], op.output().numel
+
+
 # -- the table ---------------------------------------------------------------------------------------
 
 
@@ -397,5 +424,52 @@ RULES: dict[str, Rule] = {
             "DequantizeLinear", "FastGelu", "Gelu", "QLinearAdd", "QLinearLeakyRelu", "QLinearMul",
             "QLinearSigmoid", "QuantizeLinear", "QuickGelu")),
         _ELEMENT_WISE,
+    ),
+    # PyTorch's own, in programs that torch.export traced; an operator in place costs what the other one does
+    **dict.fromkeys(("aten.conv1d", "aten.conv2d", "aten.conv3d"), Rule(_conv(bias=2))),
+    **dict.fromkeys(("aten.conv_transpose1d", "aten.conv_transpose2d"), Rule(_conv_transpose)),
+    "aten.linear": Rule(_product(bias=2)),
+    **dict.fromkeys(("aten.matmul", "aten.mm", "aten.bmm"), Rule(_product())),
+    **dict.fromkeys(("aten.addmm", "aten.baddbmm"), Rule(_product_and_addition)),
+    "aten.lstm": Rule(_traced_recurrence(13)),
+    "aten.gru": Rule(_traced_recurrence(11)),
+    "aten.scaled_dot_product_attention": Rule(_attention),
+    "aten.batch_norm": Rule(_per_input(2)),
+    **dict.fromkeys(
+        ("aten.layer_norm", "aten.group_norm", "aten.instance_norm"), Rule(_per_input(_LAYER_NORM))
+    ),
+    "aten.rms_norm": Rule(_per_input(4)),
+    **dict.fromkeys(("aten.softmax", "aten.log_softmax"), Rule(_per_input(_SOFTMAX))),
+    **dict.fromkeys((f"aten.{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)), Rule(_traced_pool)),
+    **dict.fromkeys(
+        (f"aten.{name}" for name in (
+            "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "all", "amax", "amin", "any", "argmax",
+            "argmin", "cumsum", "max", "mean", "min", "sum")),
+        _REDUCTION,
+    ),
+    **dict.fromkeys(
+        (f"aten.{name}" for name in (
+            "_to_copy", "abs", "add", "bitwise_not", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div", "elu",
+            "eq", "erf", "exp", "floor", "floor_divide", "ge", "gelu", "gt", "hardsigmoid", "hardswish", "hardtanh",
+            "le", "leaky_relu", "log", "logical_and", "logical_not", "logical_or", "lt", "masked_fill", "maximum",
+            "minimum", "mish", "mul", "ne", "neg", "pow", "prelu", "reciprocal", "relu", "relu6", "remainder", "round",
+            "rsqrt", "rsub", "selu", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "sub", "tan", "tanh", "to",
+            "type_as", "where")),
+        _ELEMENT_WISE,
+    ),
+    **dict.fromkeys(
+        (f"aten.{name}" for name in (
+            "arange", "cat", "channel_shuffle", "clone", "constant_pad_nd", "contiguous", "full", "full_like",
+            "lift_fresh_copy", "ones", "ones_like", "pad", "pixel_shuffle", "repeat", "roll", "scalar_tensor", "stack",
+            "tril", "triu", "upsample_nearest2d", "zeros", "zeros_like")),
+        _COPY,
+    ),
+    **dict.fromkeys(("aten.embedding", "aten.gather", "aten.index", "aten.index_select"), _SELECTION),
+    **dict.fromkeys(
+        (f"aten.{name}" for name in (
+            "alias", "chunk", "detach", "dropout", "expand", "expand_as", "flatten", "getitem", "movedim", "narrow",
+            "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind",
+            "unflatten", "unsqueeze", "view")),
+        _VIEW,
     ),
 }  # fmt: skip

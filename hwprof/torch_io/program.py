@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import operator
 import sys
 import warnings
 import zipfile
@@ -136,21 +137,37 @@ def _calls(program: ExportedProgram, name: str) -> list[fx.Node]:
 
 
 def _tensors(node: fx.Node) -> Iterator[Tensor]:
-    """The type of the node's result where that is one tensor."""
+    """The types of the node's results, several of which are told apart by their number."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
-        yield Tensor(node.name, _TORCH_NAMES.get(value.dtype, str(value.dtype)), tuple(int(d) for d in value.shape))
+        yield _tensor(node.name, value)
+    elif isinstance(value, list | tuple):
+        yield from (_tensor(_result(node, i), v) for i, v in enumerate(value) if isinstance(v, torch.Tensor))
+
+
+def _tensor(name: str, value: torch.Tensor) -> Tensor:
+    return Tensor(name, _TORCH_NAMES.get(value.dtype, str(value.dtype)), tuple(int(d) for d in value.shape))
+
+
+def _result(node: fx.Node, i: int) -> str:
+    return f"{node.name}.{i}"
 
 
 def _node(call: fx.Node) -> Node:
     """Tensors are inputs; everything else is an attribute, named by its place or keyword."""
+    if call.target is operator.getitem:
+        of, i = call.args
+        assert isinstance(of, fx.Node)
+        assert isinstance(i, int)
+        return Node("getitem", (_result(of, i),), (call.name,), (("arg1", i),), DOMAIN, call.name)
     inputs: list[str] = []
     attributes: dict[str, AttributeValue] = {}
     for key, value in (*((f"arg{i}", a) for i, a in enumerate(call.args)), *call.kwargs.items()):
         fx.node.map_arg(value, lambda n: inputs.append(n.name))
         attributes[key] = _attribute(value)
     op = str(call.target) if isinstance(call.target, str) else _title(call.target)
-    return Node(op, tuple(inputs), (call.name,), tuple(attributes.items()), DOMAIN, call.name)
+    outputs = tuple(t.name for t in _tensors(call)) or (call.name,)
+    return Node(op, tuple(inputs), outputs, tuple(attributes.items()), DOMAIN, call.name)
 
 
 def _title(target: Callable[..., Any]) -> str:

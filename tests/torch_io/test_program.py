@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from hwprof import torch_io
-from hwprof.errors import InputError
+from hwprof import cost, onnx_io, torch_io, workloads
+from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.torch_io import content_digest, export, from_factory, load_program
+from hwprof.variants.weights import load_weights
 
 
 class Net(nn.Module):
@@ -55,6 +56,35 @@ def test_the_graph_names_operators_shapes_and_types(traced):
     ]
     assert [graph.shape(name) for name in graph.outputs] == [(2, 4, 8, 8), (2, 4)]
     assert (graph.name, graph.source) == ("Net", str(path))
+
+
+@pytest.mark.parametrize(
+    "workload", ["mobilenet_v3_small", "light_shufflenet", "light_zfnet512", "bert_tiny", "lstm_lm"]
+)
+def test_a_traced_network_multiplies_as_often_as_its_graph(workload, tmp_path):
+    graph = workloads.build(workload)
+    arrays = onnx_io.random_inputs(graph)
+    module = torch_io.to_module(graph, load_weights(graph), torch.float32)
+    inputs = [torch_io.as_tensor(arrays[t.name], t.dtype, torch.float32) for t in graph.inputs]
+    traced = cost.of(export(module, inputs, tmp_path / "traced.pt2"))
+    assert traced.macs == cost.of(graph).macs
+    assert traced.element_ops == pytest.approx(cost.of(graph).element_ops, rel=0.1)  # some are composed otherwise
+
+
+def test_several_results_of_an_operator_have_types_of_their_own(tmp_path):
+    graph = export(nn.LSTM(4, 8), torch.zeros(3, 2, 4), tmp_path / "lstm.pt2")
+    lstm = next(n for n in graph.nodes if n.op == "lstm.input")
+    assert [graph.shape(name) for name in lstm.outputs] == [(3, 2, 8), (1, 2, 8), (1, 2, 8)]
+    assert cost.of(graph).macs == 3 * 2 * 4 * 8 * (4 + 8)
+
+
+def test_the_cost_of_an_unknown_operator_is_unknown(tmp_path):
+    class Determinant(nn.Module):
+        def forward(self, x):
+            return torch.linalg.det(x)
+
+    with pytest.raises(UnknownOperatorError, match=r"aten\.linalg_det"):
+        cost.of(export(Determinant(), torch.eye(3), tmp_path / "det.pt2"))
 
 
 def test_the_digest_is_that_of_the_network_not_of_its_weights(tmp_path):
