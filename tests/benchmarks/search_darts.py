@@ -166,7 +166,7 @@ def split(images: np.ndarray, labels: np.ndarray, training: int) -> tuple[Exampl
 
 
 def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
-    """On this machine's CPU, one thread; what the store already holds is not measured again."""
+    """On this machine's CPU, one thread, at its undisturbed speed; what the store holds is not measured again."""
     STORE.parent.mkdir(exist_ok=True)
     found: dict[str, Measurement] = {}
     with Store(STORE) as store:
@@ -175,8 +175,9 @@ def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Ti
             if outcome.measurement is None:
                 raise outcome.error or RuntimeError(f"{outcome.graph.name}: not measured")
             found[outcome.graph.digest] = outcome.measurement
-            say(f"{len(found)} of {len(graphs)} measured: {outcome.measurement.latency_ms:.4f} ms")
-    return [Timed(m.latency_ms, *m.interval_ms) for m in (found[graph.digest] for graph in graphs)]
+            say(f"{len(found)} of {len(graphs)} measured: {outcome.measurement.normalized.median:.4f} ms")
+    undisturbed = [found[graph.digest].normalized for graph in graphs]
+    return [Timed(latency.median, latency.low, latency.high) for latency in undisturbed]
 
 
 def calculate(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
@@ -384,7 +385,9 @@ def main() -> None:
     data, training, test = digits()
     if arguments.quick:
         training, test = (Examples(part.images[:64], part.labels[:64]) for part in (training, test))
-    measure, where = (calculate, "analytic, NOT measured") if arguments.analytic else (measure_here, "cpu-1t, measured")
+    measure, where = measure_here, "cpu-1t, measured, at the machine's undisturbed speed"
+    if arguments.analytic:
+        measure, where = calculate, "analytic, NOT measured"
     results = run(measure, plan, (training, test))
     model, rows = results.model, results.rows
     arguments.out.mkdir(parents=True, exist_ok=True)
