@@ -9,6 +9,7 @@ import numpy as np
 
 from hwprof.backends.integer.grid import Grid, Stored
 from hwprof.backends.integer.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
+from hwprof.backends.integer.sharing import Shared
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 
@@ -36,6 +37,7 @@ class Scope:
 
     `integers`: quantized tensors. `views`: float tensors that are nothing but dequantized ones. `stored`: weights.
     `pending`: float tensors that wait for the QuantizeLinear behind them, with the node that computes them.
+    `shared`: weights of operations.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
@@ -49,6 +51,7 @@ class Scope:
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.entries: list[Entry] = []
+        self.shared = Shared()
         self._functions: dict[str, tuple[str, np.ndarray]] = {}
         self._moved: dict[tuple[str, bool], Held] = {}
 

@@ -35,6 +35,7 @@ from hwprof.backends.integer.program import (
     Transpose,
     Window,
 )
+from hwprof.backends.integer.sharing import Shared
 from hwprof.backends.integer.weight_formats import FORMATS, PANEL, is_depthwise
 from hwprof.errors import InputError
 
@@ -46,7 +47,10 @@ _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h
 
 
 class Steps:
-    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation."""
+    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation.
+
+    `constants`: weights, tables and what else steps read but never write.
+    """
 
     def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
         self.steps: list[Step] = []
@@ -55,6 +59,7 @@ class Steps:
         self._values = values
         self._is_signed = is_signed
         self._kept: list[np.ndarray] = []
+        self.constants = Shared()
         for operation in program.operations:
             begin = len(self.steps)
             self._add(operation)
@@ -72,8 +77,7 @@ class Steps:
         return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
 
     def _pointer(self, array: np.ndarray, dtype: type) -> int:
-        self._kept.append(np.ascontiguousarray(array, dtype))
-        return int(self._kept[-1].ctypes.data)
+        return int(self.constants.keep(np.ascontiguousarray(array, dtype)).ctypes.data)
 
     def _rescale(self, rescale: Rescale) -> dict[str, int]:
         return {

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import GraphProto, numpy_helper
 from torch import nn
 
 from hwprof.errors import InputError
@@ -41,4 +43,29 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     finally:
         module.train(was_training)
         logging.disable(before)
+    _share_weights(path)
     return load(path).renamed(type(module).__name__)
+
+
+def _share_weights(path: Path) -> None:
+    """Keeps one of equal weights: the exporter stores one for each step in which a loop uses it."""
+    model = onnx.load(path)
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        key = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+        names[tensor.name] = first.setdefault(key, tensor.name)
+    kept = [tensor for tensor in model.graph.initializer if names[tensor.name] == tensor.name]
+    if len(kept) < len(names):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+        _rename(model.graph, names)
+        onnx.save(model, path)
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """What the operators read, those in the bodies of others included; names are unique in the whole file."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for attribute in node.attribute:
+            _rename(attribute.g, names)

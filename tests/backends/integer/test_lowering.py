@@ -164,6 +164,25 @@ def test_values_are_moved_without_a_scale_of_their_own():
     assert steps_apart(graph) == 0
 
 
+@pytest.mark.parametrize(("indices", "shape"), [(2, (2, 4, 3)), (-1, (2, 4, 3)), ([1], (2, 1, 4, 3))])
+@pytest.mark.parametrize("is_image", [False, True])
+def test_one_step_of_a_sequence_is_a_slice_of_it(indices, shape, is_image):
+    b = Quantized("step")
+    x = b.q(b.input((2, 5, 4, 3) if is_image else (2, 5, 12)), scale=0.03)
+    if not is_image:
+        x = b.reshape(x, (2, 5, 4, 3))
+    places = b.constant(np.ravel(indices).tolist(), scalar=np.ndim(indices) == 0)
+    graph = b.build(b.node("Gather", [x, places], shape, axis=1))
+    assert "Slice" in kinds(lowered(graph))
+    assert steps_apart(graph) == 0
+
+
+def test_several_steps_of_a_sequence_at_once_are_refused():
+    b = Quantized("steps")
+    y = b.node("Gather", [b.q(b.input((4, 3))), b.constant([0, 2])], (2, 3), axis=0)
+    assert "it picks 2 places of a computed tensor" in refusal(b.build(y))
+
+
 def test_an_image_is_flattened_in_onnx_s_order():
     b = Quantized("flatten")
     x = b.q(b.convolved(b.q(b.input((1, 2, 4, 4))), 3))
