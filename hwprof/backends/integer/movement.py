@@ -53,12 +53,13 @@ def _transpose(scope: Scope, node: Node, held: Held) -> list[Held]:
     plain = scope.plain(held)
     order = tuple(node.attribute("perm", tuple(reversed(range(len(plain.shape))))))
     size = tuple(plain.shape[i] for i in order)
-    value = scope.new_value(node.outputs[0], size)
+    value = scope.new_value(node.outputs[0], size, held.grid.dtype)
     scope.operations.append(Transpose(node.label, (node.label,), plain.value, value, order))
     return [Held(value, held.grid, size)]
 
 
 def _max_pool(scope: Scope, node: Node, held: Held) -> list[Held]:
+    held = scope.view(node, node.inputs[0])
     if len(held.shape) != 4 or len(node.outputs) > 1:
         raise refuse(node, "only two-dimensional images without indices are supported")
     image, size = scope.image(held), scope.graph.shape(node.outputs[0])
@@ -110,7 +111,7 @@ def _part(
 ) -> Held:  # fmt: skip
     """size, starts, steps: in ONNX's order of axes."""
     axes = _IMAGE_AXES if held.is_image else tuple(range(len(size)))
-    value = scope.new_value(name, tuple(size[a] for a in axes))
+    value = scope.new_value(name, tuple(size[a] for a in axes), held.grid.dtype)
     moved = Slice(
         node.label, (node.label,), held.value, value, tuple(starts[a] for a in axes), tuple(steps[a] for a in axes)
     )  # fmt: skip
@@ -121,6 +122,7 @@ def _part(
 def _pad(scope: Scope, node: Node, held: Held) -> list[Held]:
     if node.attribute("mode", "constant") != "constant":
         raise refuse(node, f"the mode {node.attribute('mode')!r} is not supported")
+    held = scope.view(node, node.inputs[0])
     pads = _integers(scope, node, node.inputs[1])
     rank, size = len(held.shape), scope.graph.shape(node.outputs[0])
     if len(pads) != 2 * rank or min(pads) < 0:

@@ -1,0 +1,32 @@
+"""Any float function of one tensor of 16 bits as lines between adaptive knots, worked out when a network is loaded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwprof.backends.integer import piecewise
+from hwprof.backends.integer.grid import Grid
+from hwprof.backends.integer.piecewise import Knots, Piecewise
+
+SEGMENTS = 64
+_ROUNDS = 8  # further ones take as long and gain a tenth
+_LARGEST_ERROR = 0.01  # of what the result spans
+
+
+def of_function(reals: np.ndarray, x: Grid, y: Grid) -> Piecewise | None:
+    """reals: float32 [65536], the function of each integer on the grid x. None where lines are no likeness of it."""
+    limited = np.clip(reals.astype(np.float64), (y.low - y.zero) * y.scale, (y.high - y.zero) * y.scale)
+    points = x.reals().astype(np.float64)
+    knots = piecewise.adaptive(
+        lambda at: np.interp(at, points, limited), float(points[0]), float(points[-1]), SEGMENTS, _ROUNDS
+    )
+    lines = piecewise.in_integers(knots, x.scale, y.scale, y.zero)
+    held = np.clip(lines(np.arange(x.low, x.high + 1)), y.low, y.high)
+    off = np.abs((held - y.zero) * y.scale - limited).max()
+    return lines if off <= max(_LARGEST_ERROR * np.ptp(limited), y.scale) else None
+
+
+def of_rescaling(x: Grid, y: Grid) -> Piecewise:
+    """One line from grid to grid, which leaves the ends of y to the operation's bounds."""
+    ends = np.array([x.low, x.high]) * x.scale
+    return piecewise.in_integers(Knots(ends, ends), x.scale, y.scale, y.zero)
