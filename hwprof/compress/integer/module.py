@@ -17,7 +17,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import load
 
-_OPSET = 17
+_OPSET = 21  # the first with integers of 16 bits
 
 
 def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph:
