@@ -8,7 +8,7 @@ from hwprof.backends.integer import piecewise
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.piecewise import Knots, Piecewise
 
-SEGMENTS = 64
+SEGMENTS = (1, 16, 64)  # the first number of which errs by less than a step of the result is enough
 _ROUNDS = 8  # further ones take as long and gain a tenth
 _LARGEST_ERROR = 0.01  # of what the result spans
 
@@ -17,13 +17,16 @@ def of_function(reals: np.ndarray, x: Grid, y: Grid) -> Piecewise | None:
     """reals: float32 [65536], the function of each integer on the grid x. None where lines are no likeness of it."""
     limited = np.clip(reals.astype(np.float64), (y.low - y.zero) * y.scale, (y.high - y.zero) * y.scale)
     points = x.reals().astype(np.float64)
-    knots = piecewise.adaptive(
-        lambda at: np.interp(at, points, limited), float(points[0]), float(points[-1]), SEGMENTS, _ROUNDS
-    )
-    lines = piecewise.in_integers(knots, x.scale, y.scale, y.zero)
-    held = np.clip(lines(np.arange(x.low, x.high + 1)), y.low, y.high)
-    off = np.abs((held - y.zero) * y.scale - limited).max()
-    return lines if off <= max(_LARGEST_ERROR * np.ptp(limited), y.scale) else None
+    for segments in SEGMENTS:
+        knots = piecewise.adaptive(
+            lambda at: np.interp(at, points, limited), float(points[0]), float(points[-1]), segments, _ROUNDS
+        )
+        lines = piecewise.in_integers(knots, x.scale, y.scale, y.zero)
+        held = np.clip(lines(np.arange(x.low, x.high + 1)), y.low, y.high)
+        off = np.abs((held - y.zero) * y.scale - limited).max()
+        if off <= y.scale:
+            return lines
+    return lines if off <= _LARGEST_ERROR * np.ptp(limited) else None
 
 
 def of_rescaling(x: Grid, y: Grid) -> Piecewise:

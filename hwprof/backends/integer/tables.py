@@ -47,7 +47,7 @@ def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: 
         return _tabulated(scope, held, grid.quantized(reals), grid, name, (*covered, *members))
     drawn = lines.of_function(reals, held.grid, grid)
     if drawn is None:
-        raise refuse(node, f"{name!r} jumps: no {lines.SEGMENTS} lines are like it, which a function of 16 bits is")
+        raise refuse(node, f"{name!r} jumps: no {lines.SEGMENTS[-1]} lines are like it, which a function of 16 bits is")
     return _drawn(scope, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
 
 

@@ -258,15 +258,15 @@ void table(const Step& s, const Share& share) {
   for (int64_t i = own.begin; i < own.end; ++i) y[i] = of[x[i]];
 }
 
-// `within`: how many bounds one upper byte of x may hold, where it is a constant; else -1.
-template <typename Y, int within>
+// kMore: how many bounds one upper byte of x may hold; -1 where the step says it.
+template <typename Y, int kMore>
 void drawn(const Step& s, const Share& share) {
   const Range own = part(s.extent[0], 64, share);
   const auto* x = reinterpret_cast<const int16_t*>(s.x);
   const auto* first = reinterpret_cast<const int32_t*>(s.table);
   const auto* offsets = reinterpret_cast<const int64_t*>(s.weight);
   const int32_t *bounds = s.bias, *slopes = s.multiplier, low = s.low, high = s.high;
-  const int32_t more = within < 0 ? s.channels : within, places = s.places;
+  const int32_t more = kMore < 0 ? s.channels : kMore, places = s.places;
   auto* __restrict__ y = reinterpret_cast<Y*>(s.y);
   for (int64_t i = own.begin; i < own.end; ++i) {
     const int32_t at = x[i];
@@ -279,7 +279,9 @@ void drawn(const Step& s, const Share& share) {
 
 template <typename Y>
 void drawn_of(const Step& s, const Share& share) {
-  s.channels == 0 ? drawn<Y, 0>(s, share) : s.channels == 1 ? drawn<Y, 1>(s, share) : drawn<Y, -1>(s, share);
+  // Looking for more of them than there are changes nothing, and loops of a known length become vectors.
+  if (s.channels <= 1) return drawn<Y, 1>(s, share);
+  s.channels <= 4 ? drawn<Y, 4>(s, share) : drawn<Y, -1>(s, share);
 }
 
 void lines(const Step& s, const Share& share) {
