@@ -18,7 +18,7 @@ from hwprof.backends.integer.program import Entry, Exit, Operation, Program, rea
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
-from hwprof.onnx_io.proto import NARROW
+from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
 _SIXTEEN_BITS = "int16"
@@ -81,6 +81,8 @@ class _Lowering:
     def _visit(self, node: Node) -> None:
         if node.domain:
             raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if bodies_of(node):
+            raise refuse(node, "it runs a graph of its own; write the steps of a loop out, as a traced PyTorch loop is")
         if node.op == "DequantizeLinear":
             self._dequantize(node)
         elif node.op == "QuantizeLinear":

@@ -48,17 +48,26 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
 
 
 def _share_weights(path: Path) -> None:
-    """Keeps one of equal weights: the exporter stores one for each step in which a loop uses it."""
+    """Keeps one of equal weights, and one name of each: where a loop uses a weight at every step, the exporter stores
+    copies of it or puts an Identity behind it."""
     model = onnx.load(path)
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     names: dict[str, str] = {}
     for tensor in model.graph.initializer:
         key = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
         names[tensor.name] = first.setdefault(key, tensor.name)
+    nodes = []
+    results = {output.name for output in model.graph.output}
+    for node in model.graph.node:
+        if node.op_type == "Identity" and node.input[0] in names and results.isdisjoint(node.output):
+            names[node.output[0]] = names[node.input[0]]
+        else:
+            nodes.append(node)
     kept = [tensor for tensor in model.graph.initializer if names[tensor.name] == tensor.name]
-    if len(kept) < len(names):
-        del model.graph.initializer[:]
+    if len(kept) < len(names):  # a name that is another's is in `names`, too
+        del model.graph.initializer[:], model.graph.node[:]
         model.graph.initializer.extend(kept)
+        model.graph.node.extend(nodes)
         _rename(model.graph, names)
         onnx.save(model, path)
 

@@ -9,6 +9,7 @@ import pytest
 from hwprof import onnx_io
 from hwprof.backends.integer import lowering, reference
 from hwprof.backends.integer import program as ir
+from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.variants.quantize import quantize
@@ -181,6 +182,16 @@ def test_several_steps_of_a_sequence_at_once_are_refused():
     b = Quantized("steps")
     y = b.node("Gather", [b.q(b.input((4, 3))), b.constant([0, 2])], (2, 3), axis=0)
     assert "it picks 2 places of a computed tensor" in refusal(b.build(y))
+
+
+def test_a_loop_that_is_not_written_out_is_refused():
+    b = Quantized("scan")
+    step = GraphBuilder("step")
+    body = step.build(step.unary("Tanh", step.input((3,))))
+    y = b.node("Scan", [b.q(b.input((4, 3)))], (4, 3), body=body, num_scan_inputs=1)
+    text = refusal(b.build(b.q(y)))
+    assert text.startswith("operator Scan")
+    assert "write the steps of a loop out" in text
 
 
 def test_an_image_is_flattened_in_onnx_s_order():
