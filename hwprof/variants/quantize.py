@@ -22,7 +22,7 @@ from hwprof.graph import Constant, Graph, Node, Tensor
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # behind the name of a tensor
 NARROW = "_narrow"  # behind the name of a tensor of 16 bits: of its twin of 8
 _RANGE = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
-_WIDE = "int16"
+_BYTES, _WIDE = ("uint8", "int8"), "int16"
 _ACTIVATION_SPAN = 8.0  # activations are taken to lie in [-4, 4], or in [0, 6] behind a Relu
 _RELU_SPAN = 6.0
 _UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
@@ -35,8 +35,8 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
     Raises InputError for another type, a graph before opset 13, or one that is quantized already.
     """
     for dtype in (activation, weight):
-        if dtype not in _RANGE or dtype == _WIDE:
-            raise InputError(f"cannot quantize to {dtype!r}; known: uint8, int8")
+        if dtype not in _BYTES:
+            raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_BYTES)}")
     require_quantizable(graph)
     marks = Marks(_with_hard_swish_inlined(fold_batch_norm(graph)), per_channel)
     return Rewriter(marks.visited(), activation, weight).graph()
