@@ -33,7 +33,8 @@ sanitize: $(VENV)/.test
 		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
 		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py \
 		tests/backends/integer/test_weight_formats.py \
-		tests/backends/integer/test_sequence_kernels.py tests/backends/integer/test_gated.py
+		tests/backends/integer/test_sequence_kernels.py tests/backends/integer/test_gated.py \
+		tests/backends/integer/test_wide_kernels.py
 
 # On an emulated ARM machine, made in ~/.cache/hwprof once (10 minutes, 1.3 GB): what counts on it, what is built for it
 # here, and what runs on it.

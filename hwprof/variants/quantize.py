@@ -20,7 +20,9 @@ from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
 
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # behind the name of a tensor
-_RANGE = {"uint8": (0, 255), "int8": (-128, 127)}
+NARROW = "_narrow"  # behind the name of a tensor of 16 bits: of its twin of 8
+_RANGE = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
+_BYTES, _WIDE = ("uint8", "int8"), "int16"
 _ACTIVATION_SPAN = 8.0  # activations are taken to lie in [-4, 4], or in [0, 6] behind a Relu
 _RELU_SPAN = 6.0
 _UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
@@ -33,8 +35,8 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
     Raises InputError for another type, a graph before opset 13, or one that is quantized already.
     """
     for dtype in (activation, weight):
-        if dtype not in _RANGE:
-            raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_RANGE)}")
+        if dtype not in _BYTES:
+            raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_BYTES)}")
     require_quantizable(graph)
     marks = Marks(_with_hard_swish_inlined(fold_batch_norm(graph)), per_channel)
     return Rewriter(marks.visited(), activation, weight).graph()
@@ -131,6 +133,8 @@ class Marks:
     weights: dict[str, int | None] = field(default_factory=dict)  # weight -> axis of its scales
     biases: dict[str, tuple[str, str]] = field(default_factory=dict)  # bias -> input and weight of its operator
     removed: dict[str, str] = field(default_factory=dict)  # input of a needless Relu or Clip -> its output
+    wide: set[str] = field(default_factory=set)  # activations of 16 bits
+    narrow_inputs: set[tuple[str, str]] = field(default_factory=set)  # of these, with a result of who reads 8 bits
 
     def __post_init__(self) -> None:
         self._readers, self._producers = self.graph.consumers(), self.graph.producers()
@@ -293,14 +297,29 @@ class Rewriter:
     def _operator(self, node: Node) -> None:
         outputs = tuple(self._marks.removed.get(name, name) for name in node.outputs)
         written = tuple(f"{name}_QuantizeLinear_Input" if self._is_marked_output(name) else name for name in outputs)
-        self._nodes.append(replace(node, inputs=tuple(map(self._input, node.inputs)), outputs=written))
+        inputs = tuple(self._input(name, node.outputs[0]) for name in node.inputs)
+        self._nodes.append(replace(node, inputs=inputs, outputs=written))
         for name, raw in zip(outputs, written, strict=True):
             if name in self._marks.activations:
                 self._values[raw] = replace(self._old.type_of(name), name=raw)
                 self._pair(name, raw)
 
-    def _input(self, name: str) -> str:
-        return self._read_as.get(name, name)
+    def _input(self, name: str, result: str) -> str:
+        """What the operator that makes `result` reads in place of `name`."""
+        as_read = self._read_as.get(name, name)
+        return self._narrow(name, as_read) if (name, result) in self._marks.narrow_inputs else as_read
+
+    def _narrow(self, name: str, wide: str) -> str:
+        """The twin of 8 bits of a tensor of 16."""
+        twin = f"{name}{NARROW}"
+        if twin not in self._read_as:
+            grid = f"{self._root(name)}{NARROW}"
+            if grid_names(grid)[0] not in {c.name for c in self._constants}:
+                low, _ = _RANGE[self._activation]
+                self._grid(grid, (), _ACTIVATION_SPAN / 255, self._activation, low + 128)
+            self._values[twin] = replace(self._old.type_of(name), name=twin)
+            self._quantize(twin, wide, grid, self._activation)
+        return self._read_as[twin]
 
     def _is_marked_output(self, name: str) -> bool:
         return name in self._old.outputs and name in self._marks.activations
@@ -352,17 +371,22 @@ class Rewriter:
     def _pair(self, name: str, raw: str) -> None:
         """Q and DQ behind the activation `raw`; readers of `name` read the DQ's output."""
         root = self._root(name)
+        dtype = _WIDE if root in self._marks.wide else self._activation
         if root == name:
-            low, _ = _RANGE[self._activation]
-            zero = low if name in self._clipped else low + 128
-            self._grid(name, (), self._activation_scale(name), self._activation, zero)
+            low, high = _RANGE[dtype]
+            zero = low if name in self._clipped else (low + high + 1) // 2
+            self._grid(name, (), self._activation_scale(name) * 255 / (high - low), dtype, zero)
+        self._quantize(name, raw, root, dtype)
+
+    def _quantize(self, name: str, raw: str, grid: str, dtype: str) -> None:
+        """Q and DQ on a grid that is there."""
         quantized = f"{name}_QuantizeLinear_Output"
         self._nodes.append(
-            Node("QuantizeLinear", (raw, *grid_names(root)), (quantized,), name=f"{name}_QuantizeLinear")
+            Node("QuantizeLinear", (raw, *grid_names(grid)), (quantized,), name=f"{name}_QuantizeLinear")
         )
-        tensor = self._old.type_of(name)
-        self._values[quantized] = Tensor(quantized, self._activation, tensor.shape)
-        self._dequantize(tensor, quantized, None, root)
+        tensor = self._values[name] if name in self._values else self._old.type_of(name)
+        self._values[quantized] = Tensor(quantized, dtype, tensor.shape)
+        self._dequantize(tensor, quantized, None, grid)
 
     def _dequantize(self, tensor: Tensor, quantized: str, axis: int | None, grid: str = "") -> None:
         name = tensor.name

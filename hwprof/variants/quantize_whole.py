@@ -8,6 +8,7 @@ that is written as several operators (a GELU as Div, Erf, Add and Mul).
 
 from __future__ import annotations
 
+from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.variants.quantize import (
     Marks,
@@ -22,18 +23,34 @@ _FUNCTIONS = {
     "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub",
     "Swish", "Tanh",
 }  # fmt: skip
+_NORMALIZATIONS = {"LayerNormalization", "RMSNormalization"}
+_MOVES = {"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice", "Gather"}
+_WIDE_OPSET = 21
 _ROWS = 1  # of a recurrent weight [directions, gates * units, depth]
 
 
-def quantize_whole(graph: Graph) -> Graph:
+def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
     """The graph with Q/DQ pairs everywhere: uint8 activations, int8 weights with a scale for each row.
 
     The result of a recurrent layer lies on the grid on which its state is fed back. Biases of recurrent layers stay
-    float, as they are added to sums of two grids. Raises InputError as `quantize` does.
+    float, as they are added to sums of two grids. state_bits: 16 makes int16 of what such operators as read it can take
+    so: results of sums, products of elements, functions and normalizations that an operator of these kinds reads; one
+    that others read, too, has a twin of 8 bits for them.
+
+    Raises InputError as `quantize` does, for other bits, and where the opset is too old for 16.
     """
     require_quantizable(graph)
-    marks = _WholeMarks(fold_batch_norm(graph), per_channel=True)
-    return Rewriter(marks.visited(), "uint8", "int8").graph()
+    if state_bits not in (8, 16):
+        raise InputError(f"states are of 8 or 16 bits, not of {state_bits}")
+    marks = _WholeMarks(fold_batch_norm(graph), per_channel=True).visited()
+    if state_bits == 16:
+        if dict(graph.opsets)[""] < _WIDE_OPSET:
+            raise InputError(
+                f"graph {graph.name!r} has an opset before {_WIDE_OPSET}, whose QuantizeLinear knows no 16 bits; "
+                "raise it by onnx.version_converter"
+            )
+        marks.widen()
+    return Rewriter(marks, "uint8", "int8").graph()
 
 
 class _WholeMarks(Marks):
@@ -64,6 +81,31 @@ class _WholeMarks(Marks):
         else:
             super().visit(node)
             self._mark(*(name for name in node.outputs if not self._has_grid(name)))
+
+    def widen(self) -> None:
+        """Gives 16 bits to the results that `quantize_whole` names."""
+        groups: dict[str, list[str]] = {}
+        for name, root in self.activations.items():
+            groups.setdefault(root, []).append(name)
+        for root, names in groups.items():
+            readers = [(name, node) for name in names for node in self._readers.get(name, ())]
+            moved = [node for _, node in readers if self.activations.get(node.outputs[0]) == root]
+            if not self._is_of_elements(root) or any(node.op not in _MOVES for node in moved):
+                continue
+            takers = [(name, node) for name, node in readers if node not in moved]
+            narrow = {(name, node.outputs[0]) for name, node in takers if not self._takes_wide(node)}
+            if len(narrow) < len(takers):
+                self.wide.update(names)
+                self.narrow_inputs |= narrow
+
+    def _is_of_elements(self, name: str) -> bool:
+        """Whether the operator that makes this can make 16 bits of it."""
+        node = self._producers.get(name)
+        return node is not None and self._takes_wide(node)
+
+    def _takes_wide(self, node: Node) -> bool:
+        is_sum_of_product = node.op == "Add" and any(self._is_unmarked_product(name) for name in node.inputs)
+        return (node.op in _FUNCTIONS or node.op in _NORMALIZATIONS) and not is_sum_of_product
 
     def _recurrent(self, node: Node) -> None:
         self._mark(node.inputs[0])

@@ -46,6 +46,7 @@ NETWORKS = ("resnet18", "mobilenet_v2", "mobilenet_v3_small", "resnet50")
 RECURRENT = (  # units, layers and batch
     (256, 1, 1), (1024, 1, 1), (650, 2, 1), (1500, 2, 1), (1024, 1, 16), (650, 2, 16), (1500, 2, 16)
 )  # fmt: skip
+CELLS = (("norm-lstm", 128), ("norm-lstm", 650), ("norm-gru", 128), ("norm-gru", 650))  # and units; batch 1
 OURS = "integer-only"
 RUNTIMES = ("onnxruntime", "openvino")
 SIDE = 1024  # of the matrix product
@@ -87,6 +88,8 @@ def cases(folder: Path, quick: bool) -> Iterator[Case]:
         yield name, network(name, folder)
     for units, layers, batch in RECURRENT[2:3] if quick else RECURRENT:
         yield f"lstm-{units}x{layers}-batch-{batch}", lstm(units, layers, batch, folder)
+    for name, units in CELLS[:1] if quick else CELLS:
+        yield f"{name}-{units}", cell(name, units, folder)
 
 
 def network(name: str, folder: Path) -> list[Contender]:
@@ -123,6 +126,27 @@ def lstm(units: int, layers: int, batch: int, folder: Path) -> list[Contender]:
         Contender(OURS, "integer", str(quantized)),
         Contender("ORT dynamic int8", "onnxruntime", str(dynamic)),
         Contender("torch dynamic int8", "torch", str(stem.with_suffix(".npz"))),
+        Contender("ORT float", "onnxruntime", str(source)),
+    ]
+
+
+def cell(name: str, units: int, folder: Path) -> list[Contender]:
+    """A cell with layer normalization, of which PyTorch's exporter writes out every step."""
+    import torch
+    from cells import NormGru, NormLstm
+
+    from hwprof.compress.integer import calibrate, module
+
+    torch.manual_seed(0)
+    source = folder / f"{name}-{units}.onnx"
+    graph = module.export({"norm-lstm": NormLstm, "norm-gru": NormGru}[name](units, units), inputs_of(1, units), source)
+    quantized = {bits: folder / f"{name}-{units}-{bits}.onnx" for bits in (8, 16)}
+    for bits, path in quantized.items():
+        calibrate(graph, (onnx_io.random_inputs(graph, seed) for seed in range(1, 5)), path, state_bits=bits)
+    return [
+        Contender(OURS, "integer", str(quantized[16])),
+        Contender(f"{OURS}, 8-bit states", "integer", str(quantized[8])),
+        Contender("ORT int8", "onnxruntime", str(quantized[8])),
         Contender("ORT float", "onnxruntime", str(source)),
     ]
 

@@ -230,7 +230,7 @@ def other_tables() -> dict[str, Callable[..., np.ndarray]]:
     for n in SEGMENTS:
         placed = piecewise.adaptive(np.tanh, 0.0, 8.0, n)
         found[f"adaptive, {n} on [0, 8]"] = partial(by_pieces, {
-            bits: piecewise.in_integers(placed, bits, recurrent.VALUE_BITS)
+            bits: piecewise.in_integers(placed, 2.0**-bits, 2.0**-recurrent.VALUE_BITS)
             for bits in (recurrent.CELL_BITS, recurrent.GATE_BITS, recurrent.GATE_BITS + 1)
         })  # fmt: skip
     found["the function itself"] = exact

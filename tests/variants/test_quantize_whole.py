@@ -106,3 +106,39 @@ def test_a_quantized_network_is_refused():
     once = quantize_whole(b.build(b.relu(b.input((3, 4)))))
     with pytest.raises(InputError, match="quantized already"):
         quantize_whole(once)
+
+
+def wide_residual(opset: int = 21) -> Graph:
+    """A stream that is read by products, by a sum and by a normalization."""
+    b = GraphBuilder("residual", opset=opset)
+    x = b.add(b.linear(b.input((3, 8)), 8), b.linear(b.input((3, 8)), 8))
+    y = b.add(x, b.linear(b.unary("Tanh", b.reshape(x, (3, 8))), 8))
+    return b.build(b.matmul(b.reshape(b.layer_norm(y), (3, 8)), b.weight((8, 4))), b.linear(y, 2))
+
+
+def test_states_of_16_bits_are_those_that_elements_alone_read():
+    whole = quantize_whole(wide_residual(), state_bits=16)
+    program = lowering.lower(whole, load_weights(whole))
+    wide = {value.name for value in program.values.values() if value.dtype == "int16"}
+    made = [(type(o).__name__, o.y in wide) for o in program.operations if type(o).__name__ != "Reshape"]
+    assert made == [
+        ("Convolution", False), ("Convolution", False), ("Add", True), ("Lines", False), ("Convolution", False),
+        ("Add", True), ("Normalization", False), ("Convolution", False), ("Lines", False), ("Convolution", False),
+    ]  # fmt: skip
+
+
+def test_a_network_of_products_is_the_same_with_16_bits():
+    graph = GraphBuilder("products", opset=21)
+    x = graph.linear(graph.unary("Gelu", graph.linear(graph.input((3, 4)), 5)), 6)
+    network = graph.build(x)
+    assert quantize_whole(network, state_bits=16) == quantize_whole(network)
+
+
+def test_states_of_other_bits_are_refused():
+    with pytest.raises(InputError, match="of 8 or 16 bits, not of 12"):
+        quantize_whole(wide_residual(), state_bits=12)
+
+
+def test_16_bits_need_an_opset_that_knows_them():
+    with pytest.raises(InputError, match="opset before 21, whose QuantizeLinear knows no 16 bits"):
+        quantize_whole(wide_residual(opset=17), state_bits=16)

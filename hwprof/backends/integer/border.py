@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from hwprof.backends.integer.fixed_point import Integers
-from hwprof.backends.integer.grid import SIGN
+from hwprof.backends.integer.grid import LIMITS, SIGN
 from hwprof.backends.integer.program import Entry, Exit
 from hwprof.errors import InputError
 
 
 def quantize(entry: Entry, array: np.ndarray) -> Integers:
-    """array: of the entry's ONNX shape. Returns uint8, as [batch, *spatial, channels] where it is
+    """array: of the entry's ONNX shape. Returns uint8 or int16, as [batch, *spatial, channels] where it is
     an image, or int32 for indices.
 
     Raises InputError for an index that is outside of its table.
@@ -23,9 +23,9 @@ def quantize(entry: Entry, array: np.ndarray) -> Integers:
     else:
         # float32 throughout, as QuantizeLinear is defined
         steps = np.rint(array.astype(np.float32) / np.float32(entry.scale))
-        quantized = np.clip(steps + np.float32(entry.zero), 0, 255)
+        quantized = np.clip(steps + np.float32(entry.zero), *LIMITS[entry.dtype])
     image = np.moveaxis(quantized, 1, -1) if entry.is_image else quantized
-    return np.ascontiguousarray(image.astype(np.uint8))
+    return np.ascontiguousarray(image.astype(entry.dtype))
 
 
 def _indices(entry: Entry, array: np.ndarray, rows: int) -> Integers:
@@ -37,10 +37,10 @@ def _indices(entry: Entry, array: np.ndarray, rows: int) -> Integers:
 
 
 def dequantize(leaving: Exit, array: Integers) -> np.ndarray:
-    """Of the ONNX shape: float32, or 8 bits where no scale is given."""
+    """Of the ONNX shape: float32, or integers where no scale is given."""
     plain = np.moveaxis(array, -1, 1) if leaving.is_image else array
     if leaving.reals is not None:
-        reals: np.ndarray = leaving.reals[plain]
+        reals: np.ndarray = leaving.reals[plain.astype(np.int32) - LIMITS[leaving.dtype][0]]
         return reals
     if leaving.scale is not None:
         return (plain.astype(np.int32) - leaving.zero).astype(np.float32) * np.float32(leaving.scale)

@@ -58,7 +58,8 @@ class Engine:
 
     def held(self, name: str) -> np.ndarray:
         """A value as it is now. Only an output is sure to be what the last run left: places are used again."""
-        return self._memory.arrays[name].reshape(self._program.shape(name)).copy()
+        value = self._program.values[name]
+        return self._memory.arrays[name].view(value.dtype).reshape(value.shape).copy()
 
     def close(self) -> None:
         self._plan.close()
@@ -69,7 +70,7 @@ class Engine:
         return self._outputs[leaving.output].copy()
 
     def _enter(self, entry: Entry, array: np.ndarray) -> Edge | None:
-        """None for an input of 8 bits or of indices, which is put in its place here."""
+        """None for an input of integers, which is put in its place here."""
         held = self._memory.arrays[entry.value]
         if entry.scale is None:
             held[:] = border.quantize(entry, array).ravel().view(np.uint8)
@@ -86,4 +87,6 @@ class Engine:
 def _edge(end: Entry | Exit, real: np.ndarray, held: np.ndarray) -> Edge:
     batch, channels = end.shape[:2] if end.is_image else (1, 1)
     pixels = real.size // max(batch * channels, 1)
-    return Edge(real.ctypes.data, held.ctypes.data, batch, channels, pixels, end.scale, end.zero)
+    return Edge(
+        real.ctypes.data, held.ctypes.data, batch, channels, pixels, end.scale, end.zero, is_wide=end.dtype == "int16"
+    )  # fmt: skip

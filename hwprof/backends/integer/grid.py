@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 SIGN = 128  # int8 values are held as uint8, this much higher
+HeldType: TypeAlias = Literal["uint8", "int16"]
+LIMITS: dict[HeldType, tuple[int, int]] = {"uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """real = scale * (held - zero), held in 0 to 255. `is_signed`: the network's own type is int8."""
+    """real = scale * (held - zero), held in `LIMITS` of its type. `is_signed`: the network's own type is int8.
+
+    Integers of 16 bits have the zero point 0.
+    """
 
     scale: float
     zero: int
     is_signed: bool = False
+    dtype: HeldType = "uint8"
+
+    @property
+    def low(self) -> int:
+        return LIMITS[self.dtype][0]
+
+    @property
+    def high(self) -> int:
+        return LIMITS[self.dtype][1]
 
     def nearest(self, real: float) -> int:
-        """The held integer next to the real number, 0 to 255; infinities are at the ends."""
+        """The held integer next to the real number; infinities are at the ends."""
         return int(self.quantized(np.array([real]))[0])
 
     def quantized(self, real: np.ndarray) -> np.ndarray:
-        """uint8 of the same shape, as QuantizeLinear rounds: half to even."""
+        """Integers of the grid's type, of the same shape, as QuantizeLinear rounds: half to even."""
         steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
-        held: np.ndarray = np.clip(steps + np.float32(self.zero), 0, 255).astype(np.uint8)
+        held: np.ndarray = np.clip(steps + np.float32(self.zero), self.low, self.high).astype(self.dtype)
         return held
 
     def reals(self) -> np.ndarray:
-        """float32 [256]: what each held integer stands for."""
-        return (np.arange(256, dtype=np.float32) - np.float32(self.zero)) * np.float32(self.scale)
+        """float32, [256] or [65536]: what each held integer stands for, from the lowest on."""
+        held = np.arange(self.low, self.high + 1, dtype=np.float32)
+        return (held - np.float32(self.zero)) * np.float32(self.scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

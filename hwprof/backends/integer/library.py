@@ -17,7 +17,7 @@ _INTEGERS = (
     "kind", "batch", "height", "width", "channels", "out_height", "out_width", "out_channels", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "groups", "zero_x", "zero_x2", "zero_y",
     "low", "high", "factor", "factor2", "offset", "places", "counts_padding", "format", "is_centred",
-    "resets_behind",
+    "resets_behind", "wide",
 )  # fmt: skip
 _POINTERS = ("x", "x2", "y", "weight", "bias", "multiplier", "shift", "table")
 
@@ -47,6 +47,7 @@ class Edge(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("zero", ctypes.c_int32),
         ("reals", ctypes.c_void_p),
+        ("is_wide", ctypes.c_int32),
     )
 
 

@@ -18,9 +18,10 @@ from hwprof.backends.integer.program import Entry, Exit, Operation, Program, rea
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
-from hwprof.onnx_io.proto import NARROW
+from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
+_SIXTEEN_BITS = "int16"
 
 
 def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
@@ -41,13 +42,17 @@ class _Scale:
     dtype: str
 
     def grid(self, node: Node) -> Grid:
-        if self.dtype not in _EIGHT_BITS:
-            raise refuse(node, f"activations of {self.dtype} are not supported, only uint8 and int8")
+        if self.dtype not in (*_EIGHT_BITS, _SIXTEEN_BITS):
+            raise refuse(node, f"activations of {self.dtype} are not supported, only uint8, int8 and int16")
         if self.scale.size != 1:
             raise refuse(node, "an activation has one scale for each channel; only weights may")
         scale = float(self.scale.ravel()[0])
         if not (np.isfinite(scale) and scale > 0):
             raise refuse(node, f"its scale is {scale}")
+        if self.dtype == _SIXTEEN_BITS:
+            if self.zero.any():
+                raise refuse(node, f"integers of 16 bits have the zero point 0 here, not {self.zero.ravel()[0]}")
+            return Grid(scale, 0, dtype="int16")
         is_signed = _EIGHT_BITS[self.dtype]
         return Grid(scale, held_zero(int(self.zero.ravel()[0]), is_signed), is_signed)
 
@@ -76,6 +81,8 @@ class _Lowering:
     def _visit(self, node: Node) -> None:
         if node.domain:
             raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if bodies_of(node):
+            raise refuse(node, "it runs a graph of its own; write the steps of a loop out, as a traced PyTorch loop is")
         if node.op == "DequantizeLinear":
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
@@ -150,8 +157,9 @@ class _Lowering:
     def _enter(self, name: str, grid: Grid, scale: float | None) -> Held:
         shape = self._graph.shape(name)
         is_image = len(shape) == 4
-        value = self._scope.new_value(name, (shape[0], *shape[2:], shape[1]) if is_image else shape)
-        self._scope.entries.append(Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed))
+        value = self._scope.new_value(name, (shape[0], *shape[2:], shape[1]) if is_image else shape, grid.dtype)
+        entry = Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed, dtype=grid.dtype)
+        self._scope.entries.append(entry)
         return Held(value, grid, shape, is_image)
 
     def _exit(self, name: str) -> Exit:
@@ -160,14 +168,18 @@ class _Lowering:
         if held is None and (held := tables.source(scope, name)) is not None:
             # A function of one tensor is one more way to say what its integers stand for.
             reals = np.ascontiguousarray(tables.values(scope, name, held)[0], np.float32)
-            return Exit(name, held.shape, held.value, held.grid.scale, held.grid.zero, held.is_image, reals=reals)
+            grid = held.grid
+            return Exit(name, held.shape, held.value, grid.scale, grid.zero, held.is_image, False, reals, grid.dtype)
         if held is None:
             node = scope.pending.get(name)
             if node is None:
                 raise InputError(f"output {name!r} of {self._graph.name!r} is no result of an operator on integers")
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
         scale = held.grid.scale if name in scope.views else None
-        return Exit(name, held.shape, held.value, scale, held.grid.zero, held.is_image, held.grid.is_signed)
+        grid = held.grid
+        return Exit(
+            name, held.shape, held.value, scale, grid.zero, held.is_image, grid.is_signed, dtype=grid.dtype
+        )  # fmt: skip
 
 
 def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operation, ...]:
@@ -182,4 +194,4 @@ def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operatio
 
 def _output_type(node: Node) -> str:
     """Of a QuantizeLinear without zero point; the attribute is a number of ONNX's list of types."""
-    return {0: "uint8", 2: "uint8", 3: "int8"}.get(node.attribute("output_dtype", 0), "a wider type")
+    return {0: "uint8", 2: "uint8", 3: "int8", 5: "int16"}.get(node.attribute("output_dtype", 0), "a wider type")

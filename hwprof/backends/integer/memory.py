@@ -14,7 +14,7 @@ _ALIGNMENT = 64  # bytes: a cache line
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """`arrays`: each value's bytes, one-dimensional uint8; those of constants and of 8-bit inputs are their own."""
+    """`arrays`: each value's bytes, one-dimensional uint8; those of constants and of integer inputs are their own."""
 
     arrays: Mapping[str, np.ndarray]
     arena_bytes: int

@@ -19,8 +19,8 @@ def apply(scope: Scope, node: Node) -> bool:
     """Applies the operator if it only moves values and its input is quantized. Returns whether it did."""
     if node.op == "Concat":
         return _concatenated(scope, node)
-    if node.op == "Gather":
-        return embedding_rule.apply(scope, node)
+    if node.op == "Gather" and embedding_rule.apply(scope, node):
+        return True
     move = _MOVES.get(node.op)
     if move is None or node.inputs[0] not in scope.views:
         return False
@@ -53,12 +53,13 @@ def _transpose(scope: Scope, node: Node, held: Held) -> list[Held]:
     plain = scope.plain(held)
     order = tuple(node.attribute("perm", tuple(reversed(range(len(plain.shape))))))
     size = tuple(plain.shape[i] for i in order)
-    value = scope.new_value(node.outputs[0], size)
+    value = scope.new_value(node.outputs[0], size, held.grid.dtype)
     scope.operations.append(Transpose(node.label, (node.label,), plain.value, value, order))
     return [Held(value, held.grid, size)]
 
 
 def _max_pool(scope: Scope, node: Node, held: Held) -> list[Held]:
+    held = scope.view(node, node.inputs[0])
     if len(held.shape) != 4 or len(node.outputs) > 1:
         raise refuse(node, "only two-dimensional images without indices are supported")
     image, size = scope.image(held), scope.graph.shape(node.outputs[0])
@@ -74,7 +75,7 @@ def _split(scope: Scope, node: Node, held: Held) -> list[Held]:
     for name in node.outputs:
         size = scope.graph.shape(name)
         starts = tuple(at if i == axis else 0 for i in range(len(size)))
-        parts.append(_part(scope, node, held, name, starts, (1,) * len(size)))
+        parts.append(_part(scope, node, held, size, name, starts, (1,) * len(size)))
         at += size[axis]
     return parts
 
@@ -88,16 +89,29 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
         length = held.shape[axis]
         begin = start + length if start < 0 else start
         starts[axis], steps[axis] = min(max(begin, 0), length - 1 if step < 0 else length), step
-    return [_part(scope, node, held, node.outputs[0], tuple(starts), tuple(steps))]
+    name = node.outputs[0]
+    return [_part(scope, node, held, scope.graph.shape(name), name, tuple(starts), tuple(steps))]
+
+
+def _picked(scope: Scope, node: Node, held: Held) -> list[Held]:
+    """A Gather at one stored index: a step of a sequence, as a loop that is written out picks it."""
+    indices = _integers(scope, node, node.inputs[1])
+    if len(indices) != 1:
+        raise refuse(node, f"it picks {len(indices)} places of a computed tensor; only one is supported")
+    axis, size = node.attribute("axis", 0) % len(held.shape), scope.graph.shape(node.outputs[0])
+    kept = tuple(1 if i == axis else n for i, n in enumerate(held.shape))
+    starts = tuple(indices[0] % n if i == axis else 0 for i, n in enumerate(held.shape))
+    part = _part(scope, node, held, kept, node.outputs[0], starts, (1,) * len(kept))
+    return [part if size == kept else scope.reshaped(scope.plain(part), size, node.outputs[0], (node.label,))]
 
 
 def _part(
-    scope: Scope, node: Node, held: Held, name: str, starts: tuple[int, ...], steps: tuple[int, ...]
+    scope: Scope, node: Node, held: Held, size: tuple[int, ...], name: str, starts: tuple[int, ...],
+    steps: tuple[int, ...],
 ) -> Held:  # fmt: skip
-    """starts, steps: in ONNX's order of axes."""
-    size = scope.graph.shape(name)
+    """size, starts, steps: in ONNX's order of axes."""
     axes = _IMAGE_AXES if held.is_image else tuple(range(len(size)))
-    value = scope.new_value(name, tuple(size[a] for a in axes))
+    value = scope.new_value(name, tuple(size[a] for a in axes), held.grid.dtype)
     moved = Slice(
         node.label, (node.label,), held.value, value, tuple(starts[a] for a in axes), tuple(steps[a] for a in axes)
     )  # fmt: skip
@@ -108,6 +122,7 @@ def _part(
 def _pad(scope: Scope, node: Node, held: Held) -> list[Held]:
     if node.attribute("mode", "constant") != "constant":
         raise refuse(node, f"the mode {node.attribute('mode')!r} is not supported")
+    held = scope.view(node, node.inputs[0])
     pads = _integers(scope, node, node.inputs[1])
     rank, size = len(held.shape), scope.graph.shape(node.outputs[0])
     if len(pads) != 2 * rank or min(pads) < 0:
@@ -142,5 +157,6 @@ _MOVES: dict[str, Move] = {
     "MaxPool": _max_pool,
     "Split": _split,
     "Slice": _slice,
+    "Gather": _picked,
     "Pad": _pad,
 }

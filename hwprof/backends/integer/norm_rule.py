@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.backends.integer.normalize import GAIN_BITS, LONGEST_ROW, RESULT_BITS
+from hwprof.backends.integer.normalize import LONGEST_ROW, RESULT_BITS, WIDE_RESULT_BITS, gain_bits
 from hwprof.backends.integer.program import Normalization
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.backends.integer.target import Target
 from hwprof.graph import Node
 
-_LARGEST_EPSILON = 2.0**44
-_LARGEST_GAIN = 2.0 ** (31 - GAIN_BITS)  # steps of the result in a deviation
-_LARGEST_BIAS = 2.0 ** (28 - RESULT_BITS)  # steps of the result
+_LARGEST_EPSILON = {"uint8": 2.0**44, "int16": 2.0**58}  # by the type of x
+_RESULT_BITS = {"uint8": RESULT_BITS, "int16": WIDE_RESULT_BITS}
+_LARGEST_GAIN, _LARGEST_BIAS = 2.0**31, 2.0**28  # as the operation holds them
 _EPSILON = 1e-5  # ONNX's
 
 
@@ -27,7 +27,7 @@ def rms_norm(scope: Scope, node: Node, target: Target) -> Held:
 
 
 def _normalization(scope: Scope, node: Node, target: Target, is_centred: bool) -> Held:
-    x = scope.plain(scope.view(node, node.inputs[0]))
+    x = scope.plain(scope.any_view(node, node.inputs[0]))
     n = x.shape[-1]
     if node.attribute("axis", -1) % len(x.shape) != len(x.shape) - 1:
         raise refuse(node, "only the last axis is supported")
@@ -37,19 +37,20 @@ def _normalization(scope: Scope, node: Node, target: Target, is_centred: bool) -
     if any(name in read for name in node.outputs[1:]):
         raise refuse(node, "its mean or deviation is read; only the normalized values are supported")
     epsilon = float(node.attribute("epsilon", _EPSILON)) * n * n / x.grid.scale**2
-    if not 0 <= epsilon <= _LARGEST_EPSILON:
+    if not 0 <= epsilon <= _LARGEST_EPSILON[x.grid.dtype]:
         raise refuse(node, f"its epsilon is too large beside the scale of its input, {x.grid.scale}")
-    gain = _of_elements(scope, node, 1, n, 1.0) / target.grid.scale
-    bias = _of_elements(scope, node, 2, n, 0.0) / target.grid.scale + target.grid.zero
+    result_bits = _RESULT_BITS[target.grid.dtype]
+    gain = _of_elements(scope, node, 1, n, 1.0) / target.grid.scale * 2.0 ** gain_bits(result_bits)
+    bias = (_of_elements(scope, node, 2, n, 0.0) / target.grid.scale + target.grid.zero) * 2.0**result_bits
     if not (np.abs(gain).max() < _LARGEST_GAIN and np.abs(bias).max() < _LARGEST_BIAS):
         raise refuse(node, "its gain or bias does not fit the scale of its result")
-    value = scope.new_value(target.name, x.shape)
+    value = scope.new_value(target.name, x.shape, target.grid.dtype)
     operation = Normalization(
         node.label, target.members, x.value, value,
-        multiplier=np.minimum(np.rint(gain * 2.0**GAIN_BITS), 2.0**31 - 1).astype(np.int32),
-        bias=np.rint(bias * 2.0**RESULT_BITS).astype(np.int32),
+        multiplier=np.minimum(np.rint(gain), 2.0**31 - 1).astype(np.int32),
+        bias=np.rint(bias).astype(np.int32),
         epsilon=round(epsilon), zero_x=x.grid.zero, is_centred=is_centred,
-        low=target.low, high=target.high,
+        low=target.low, high=target.high, result_bits=result_bits,
     )  # fmt: skip
     scope.operations.append(operation)
     return Held(value, target.grid, x.shape)

@@ -10,11 +10,13 @@ own values would be off.
 but its 64 even ones already err by a tenth of a step of the 8-bit state that comes out of a cell, and
 reports/integer-training shows that a network computes no better with tanh itself. 16 adaptive ones would do as well;
 but even knots are found by a shift, adaptive ones by a search in every kernel, and a table of 64 costs them nothing.
-Unary activations of 8 bits need neither: they are tables of 256 entries.
+Unary activations of 8 bits need neither: they are tables of 256 entries. Those of 16 bits have adaptive knots
+(`lines`): a table of 256 places finds the segment for any function, and few segments are few bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +25,7 @@ import numpy as np
 from hwprof.backends.integer.fixed_point import Integers, require_integers
 from hwprof.errors import InputError
 
-SLOPE_BITS = 16  # behind the point: fewer cost accuracy
+_SLOPE_BITS = 30  # of the steepest line
 Function = Callable[[np.ndarray], np.ndarray]
 _SAMPLES = 8192  # on which the function is known while knots are placed
 _INSIDE = 64  # points of a segment at which it is compared
@@ -46,26 +48,21 @@ class Knots:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piecewise:
-    """A function of integers with x_bits behind the point, whose values have value_bits there.
+    """Lines on integers: (x * slopes[i] + offsets[i]) >> places, i being how many of the bounds x has reached.
 
-    starts: int64 [n + 1], the knots; values, slopes: int64 [n], at the beginning of each segment and along it, slopes
-    with SLOPE_BITS behind the point.
+    bounds: int64 [n - 1], ascending; slopes, within int32, and offsets: int64 [n]. The rounding is in the offsets.
     """
 
-    starts: Integers
-    values: Integers
+    bounds: Integers
     slopes: Integers
-    x_bits: int
-    value_bits: int
+    offsets: Integers
+    places: int
 
     def __call__(self, x: Integers) -> Integers:
-        """int64, of the shape of x; outside of the knots the value at the nearest end. Raises TypeError for floats."""
-        require_integers(x, self.starts, self.values, self.slopes)
-        at = np.clip(x.astype(np.int64), self.starts[0], self.starts[-1])
-        segment = np.minimum(np.searchsorted(self.starts, at, side="right") - 1, len(self.values) - 1)
-        places = self.x_bits + SLOPE_BITS - self.value_bits
-        grown = (at - self.starts[segment]) * self.slopes[segment] + (1 << (places - 1))
-        result: Integers = self.values[segment] + (grown >> places)
+        """int64, of the shape of x. Raises TypeError for floats."""
+        require_integers(x, self.bounds, self.slopes, self.offsets)
+        line = np.searchsorted(self.bounds, x, side="right")
+        result: Integers = (x.astype(np.int64) * self.slopes[line] + self.offsets[line]) >> self.places
         return result
 
 
@@ -76,8 +73,8 @@ def even(function: Function, low: float, high: float, segments: int) -> Knots:
     return Knots(x, function(x))
 
 
-def adaptive(function: Function, low: float, high: float, segments: int) -> Knots:
-    """Knots that give nearly the smallest largest error on [low, high].
+def adaptive(function: Function, low: float, high: float, segments: int, rounds: int = _ROUNDS) -> Knots:
+    """Knots that give nearly the smallest largest error on [low, high], the nearer the more rounds evened it out.
 
     Raises InputError for an empty range, no segment, more segments than `_SAMPLES / 8`, or a function that is not
     finite there.
@@ -91,7 +88,7 @@ def adaptive(function: Function, low: float, high: float, segments: int) -> Knot
     density = np.concatenate([bends[:1], bends, bends[-1:]])
     density += _FLOOR * density.mean() or 1.0
     best, least = None, np.inf
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         knots = _shifted(function, _of_density(x, density, segments))
         off = _errors(function, knots)
         if off.max() < least:
@@ -109,16 +106,22 @@ def largest_error(function: Function, knots: Knots) -> float:
     return float(_errors(function, knots).max())
 
 
-def in_integers(knots: Knots, x_bits: int, value_bits: int) -> Piecewise:
-    """The same on fixed points. Raises InputError where two knots become one, or a shift would be below 1."""
-    starts, values = (np.rint(a * 2.0**bits).astype(np.int64) for a, bits in ((knots.x, x_bits), (knots.y, value_bits)))
-    widths = np.diff(starts)
-    if widths.min() < 1:
-        raise InputError(f"{x_bits} bits behind the point cannot tell all of the {len(starts)} knots apart")
-    if x_bits + SLOPE_BITS - value_bits < 1:
-        raise InputError(f"values with {value_bits} bits behind the point are too fine for x with {x_bits}")
-    slopes = np.rint(np.diff(values) / widths * 2.0 ** (x_bits + SLOPE_BITS - value_bits)).astype(np.int64)
-    return Piecewise(starts, values[:-1], slopes, x_bits, value_bits)
+def in_integers(knots: Knots, x_scale: float, y_scale: float, zero: int = 0) -> Piecewise:
+    """The same from the grid of x to that of y, on which `zero` stands for 0. Outside of the knots the ends stay.
+
+    Of knots that become one integer the first is kept. Raises InputError where all of them do.
+    """
+    starts, kept = np.unique(np.rint(knots.x / x_scale).astype(np.int64), return_index=True)
+    if len(starts) < 2:
+        raise InputError(f"steps of {x_scale:.3g} cannot tell the {len(knots.x)} knots apart")
+    values = knots.y[kept] / y_scale + zero
+    steep = np.concatenate([[0.0], np.diff(values) / np.diff(starts), [0.0]])
+    places = _SLOPE_BITS - max(math.frexp(np.abs(steep).max())[1], 0)
+    slopes = np.rint(np.ldexp(steep, places)).astype(np.int64)
+    begin = np.concatenate([starts[:1], starts])
+    ends = np.concatenate([values[:1], values])
+    offsets = np.rint(np.ldexp(ends, places)).astype(np.int64) - begin * slopes + (1 << (places - 1))
+    return Piecewise(starts, slopes, offsets, places)
 
 
 def _require(low: float, high: float, segments: int) -> None:

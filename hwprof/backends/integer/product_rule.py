@@ -100,7 +100,7 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
     if shift.min() < _SMALLEST_SHIFT:
         raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
-    weight = np.ascontiguousarray(np.moveaxis(work.weight, 1, -1), np.int8)
+    weight = scope.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation = Convolution(
         node.label,

@@ -13,7 +13,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-IntegerType: TypeAlias = Literal["uint8", "int32"]
+from hwprof.backends.integer.grid import HeldType
+from hwprof.backends.integer.normalize import RESULT_BITS
+from hwprof.backends.integer.piecewise import Piecewise
+
+IntegerType: TypeAlias = Literal["uint8", "int16", "int32"]
 WeightFormat: TypeAlias = Literal[
     "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs"
 ]  # fmt: skip
@@ -36,7 +40,7 @@ class Value:
 class Entry:
     """A network's input and the value that it is quantized to.
 
-    `scale` None: the input is of 8 bits already, and only int8 is moved to uint8. The ONNX input of `shape` is
+    `scale` None: the input is of 8 or 16 bits already, and only int8 is moved to uint8. The ONNX input of `shape` is
     [batch, channels, ...] and its axes change places where `is_image`. `rows`: the input is of indices into tables, of
     which the shortest has as many rows, and is held as int32.
     """
@@ -49,13 +53,15 @@ class Entry:
     is_image: bool
     is_signed: bool = False
     rows: int | None = None
+    dtype: HeldType = "uint8"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exit:
     """A network's output and the value that it is dequantized from; fields as in `Entry`.
 
-    `reals`, float32 [256]: what each integer stands for, where a function stands between the integers and the output.
+    `reals`, float32 [256] or [65536]: what each integer stands for, from the lowest on, where a function stands between
+    the integers and the output.
     """
 
     output: str
@@ -66,6 +72,7 @@ class Exit:
     is_image: bool
     is_signed: bool = False
     reals: np.ndarray | None = None
+    dtype: HeldType = "uint8"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +141,8 @@ class Convolution(_OfOne):
 class Add(_OfTwo):
     """y = clip((a * factors[0] + b * factors[1] + offset) >> shift, low, high); b is broadcast to a.
 
-    Factors lie in [0, 2^15); zero points and the rounding are in the offset.
+    Factors lie in [0, 2^15), or in [0, 2^30) where a value is of 16 bits; zero points and the rounding are in the
+    offset.
     """
 
     factors: tuple[int, int]
@@ -155,9 +163,18 @@ class Multiply(_OfTwo):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table(_OfOne):
-    """y = table[x]; table: uint8 [256]. Any function of one variable, rescaling included."""
+    """y = table[x]; table: [256] of y's type. Any function of one variable of 8 bits, rescaling included."""
 
     table: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines(_OfOne):
+    """y = clip(lines(x), low, high), x of 16 bits: any function of one variable, rescaling included."""
+
+    lines: Piecewise
+    low: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,7 +307,10 @@ class Softmax(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalization(_OfOne):
-    """Over the last axis, as `normalize.normalized` does it; the zero point of y is in the bias."""
+    """Over the last axis, as `normalize.normalized` does it; the zero point of y is in the bias.
+
+    result_bits: behind the point of the bias.
+    """
 
     multiplier: np.ndarray
     bias: np.ndarray
@@ -299,6 +319,7 @@ class Normalization(_OfOne):
     is_centred: bool
     low: int = 0
     high: int = 255
+    result_bits: int = RESULT_BITS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,6 +334,7 @@ Operation: TypeAlias = (
     | Add
     | Multiply
     | Table
+    | Lines
     | MaxPool
     | AveragePool
     | Lstm

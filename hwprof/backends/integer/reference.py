@@ -18,6 +18,8 @@ from hwprof.backends.integer.program import (
     Embedding,
     Gates,
     Gru,
+    IntegerType,
+    Lines,
     Lstm,
     MaxPool,
     Multiply,
@@ -54,17 +56,18 @@ def evaluate(program: Program, entered: Mapping[str, Integers]) -> dict[str, Int
     values = {**program.constants, **entered}
     require_integers(*values.values())
     for operation in program.operations:
-        result = apply(operation, [values[name] for name in reads(operation)], program.shape(operation.y))
+        y = program.values[operation.y]
+        result = apply(operation, [values[name] for name in reads(operation)], y.shape, y.dtype)
         require_integers(result)
         values[operation.y] = result
     return values
 
 
-def apply(operation: Operation, operands: list[Integers], shape: Shape) -> Integers:
-    """The result, uint8 of the shape, of one operation. Raises TypeError for a float operand."""
+def apply(operation: Operation, operands: list[Integers], shape: Shape, dtype: IntegerType = "uint8") -> Integers:
+    """The result, of the shape and type, of one operation. Raises TypeError for a float operand."""
     require_integers(*operands)
     result = _apply(operation, operands, shape)
-    return np.ascontiguousarray(result, np.uint8).reshape(shape)
+    return np.ascontiguousarray(result, dtype).reshape(shape)
 
 
 @singledispatch
@@ -110,6 +113,11 @@ def _multiply(op: Multiply, operands: list[Integers], shape: Shape) -> Integers:
 def _table(op: Table, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
     looked_up: Integers = op.table[operands[0]]
     return looked_up
+
+
+@_apply.register
+def _lines(op: Lines, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    return _clipped(op.lines(operands[0]), op.low, op.high)
 
 
 @_apply.register
@@ -190,7 +198,9 @@ def _softmax(op: Softmax, operands: list[Integers], shape: Shape) -> Integers:
 @_apply.register
 def _normalization(op: Normalization, operands: list[Integers], shape: Shape) -> Integers:
     rows = operands[0].reshape(-1, shape[-1])
-    values = normalize.normalized(rows, op.zero_x, op.is_centred, op.epsilon, op.multiplier, op.bias)
+    values = normalize.normalized(
+        rows, op.zero_x, op.is_centred, op.epsilon, op.multiplier, op.bias, op.result_bits
+    )  # fmt: skip
     return _clipped(values, op.low, op.high)
 
 

@@ -32,8 +32,9 @@ from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.backends.integer.target import Rule, Target
 from hwprof.graph import Node
 
-_FACTOR_BITS = 15  # of an addition, whose products fit into int32
-_LARGEST_ADD_SHIFT = 22
+_FACTOR_BITS, _LARGEST_ADD_SHIFT = 15, 22  # of an addition of bytes, whose products fit into int32
+_WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT = 30, 44  # and where a value has 16 bits
+_WITH_16_BITS = {"Add", "Mul", "LayerNormalization", "RMSNormalization", "Concat"}
 
 
 def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
@@ -42,10 +43,12 @@ def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
         return scope.views[name]
     if name in scope.weights:
         return scope.keep(name, grid.quantized(scope.weights[name]), grid)
-    target = Target(name, grid, 0, 255, (node.label,))
+    target = Target(name, grid, grid.low, grid.high, (node.label,))
     inner, bounded = _without_bounds(scope, name, target)
     rule = _RULES.get(inner.op) if inner else None
     if inner and rule and not (inner.op in ("Add", "Mul") and tables.source(scope, name)):
+        if inner.op not in _WITH_16_BITS:
+            target.require_bytes(inner)
         return rule(scope, inner, bounded.covering(inner))
     return tables.lookup(scope, name, grid, target.members, node)
 
@@ -89,17 +92,20 @@ def _stored_scalar(scope: Scope, node: Node, name: str) -> float:
 def _add(scope: Scope, node: Node, target: Target) -> Held:
     if (linear := product_rule.biased_matrix_product(scope, node)) is not None:
         inner, more = linear
+        target.require_bytes(inner)
         return product_rule.with_more_bias(scope, inner, target.covering(inner), more)
     a, b = _operands(scope, node)
     real = [held.grid.scale / target.grid.scale for held in (a, b)]
+    is_wide = any(grid.dtype != "uint8" for grid in (a.grid, b.grid, target.grid))
+    bits, most = (_WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT) if is_wide else (_FACTOR_BITS, _LARGEST_ADD_SHIFT)
     exponent = math.frexp(max(real))[1]  # the larger one is below 2^exponent
-    shift = min(_FACTOR_BITS - exponent, _LARGEST_ADD_SHIFT)
+    shift = min(bits - exponent, most)
     if shift < 1:
         raise refuse(node, f"one step of an operand is {max(real):.3g} of its result's: the scales do not fit")
-    factors = [min(round(r * 2**shift), 2**_FACTOR_BITS - 1) for r in real]
+    factors = [min(round(r * 2**shift), 2**bits - 1) for r in real]
     offset = (target.grid.zero << shift) + (1 << (shift - 1))
     offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
-    value = scope.new_value(target.name, scope.values[a.value].shape)
+    value = scope.new_value(target.name, scope.values[a.value].shape, target.grid.dtype)
     operation = Add(
         node.label, target.members, a.value, b.value, value, (factors[0], factors[1]), offset, shift, target.low,
         target.high,
@@ -111,10 +117,10 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
 def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
     """The operation, or a table of its results where both operands are functions of one tensor."""
     (source, of_a), (other, of_b) = scope.function(operation.a), scope.function(operation.b)
-    if source != other:
+    if source != other or scope.values[source].dtype != "uint8":
         scope.operations.append(operation)
         return
-    table = reference.apply(operation, [of_a, of_b], of_a.shape)
+    table = reference.apply(operation, [of_a, of_b], of_a.shape, scope.values[operation.y].dtype)
     scope.tabulate(Table(operation.name, operation.members, source, operation.y, table))
 
 
@@ -122,7 +128,7 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     a, b = _operands(scope, node)
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
-    value = scope.new_value(target.name, scope.values[a.value].shape)
+    value = scope.new_value(target.name, scope.values[a.value].shape, target.grid.dtype)
     _append_of_two(
         scope, Multiply(node.label, target.members, a.value, b.value, value, a.grid.zero, b.grid.zero, rescale)
     )
@@ -131,7 +137,7 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
 
 def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
     """Both in one order of axes; the first has the shape of the result, the second is broadcast to it."""
-    a, b = (scope.view(node, name) for name in node.inputs)
+    a, b = (scope.any_view(node, name) for name in node.inputs)
     size = scope.graph.shape(node.outputs[0])
     if a.shape != size:
         a, b = b, a
@@ -146,7 +152,7 @@ def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
 
 def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
     def rule(scope: Scope, node: Node, target: Target) -> Held:
-        if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+        if target.is_bounded or target.name != node.outputs[0]:
             raise refuse(node, "its result must be quantized as it is")
         return lower(scope, node, target.grid, target.name, target.members)
 
@@ -160,7 +166,7 @@ def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid
     is_image = any(held.is_image for held in operands)
     turned = [scope.image(held) if is_image else held for held in operands]
     shape = (size[0], size[2], size[3], size[1]) if is_image else size
-    value = scope.new_value(node.outputs[0], shape)
+    value = scope.new_value(node.outputs[0], shape, grid.dtype)
     at = (0, 3, 1, 2)[axis] if is_image else axis
     names = tuple(held.value for held in turned)
     scope.operations.append(Concatenate(node.label, members, names, value, at))
@@ -169,14 +175,11 @@ def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid
 
 def _concatenate(scope: Scope, node: Node, target: Target) -> Held:
     moved = [
-        tables.requantized(scope, scope.view(node, name), target.grid, f"{name} for {target.name}")
+        tables.requantized(scope, scope.any_view(node, name), target.grid, f"{name} for {target.name}")
         for name in node.inputs
     ]
     joined = concatenation(scope, node, moved, target.grid, target.members)
-    if (target.low, target.high) == (0, 255):
-        return joined
-    bounded = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
-    return tables.applied(scope, joined, bounded, target.grid, f"{target.name} bounded", ())
+    return tables.bounded(scope, joined, target) if target.is_bounded else joined
 
 
 # -- averages ------------------------------------------------------------------------------------------

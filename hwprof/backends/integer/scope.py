@@ -9,6 +9,7 @@ import numpy as np
 
 from hwprof.backends.integer.grid import Grid, Stored
 from hwprof.backends.integer.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
+from hwprof.backends.integer.sharing import Shared
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 
@@ -36,6 +37,7 @@ class Scope:
 
     `integers`: quantized tensors. `views`: float tensors that are nothing but dequantized ones. `stored`: weights.
     `pending`: float tensors that wait for the QuantizeLinear behind them, with the node that computes them.
+    `shared`: weights of operations.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
@@ -49,6 +51,7 @@ class Scope:
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.entries: list[Entry] = []
+        self.shared = Shared()
         self._functions: dict[str, tuple[str, np.ndarray]] = {}
         self._moved: dict[tuple[str, bool], Held] = {}
 
@@ -65,6 +68,13 @@ class Scope:
         return np.asarray(self.weights[name], np.float64) if name in self.weights else None
 
     def view(self, node: Node, name: str) -> Held:
+        """As `any_view`, of 8 bits. Raises InputError for one of 16, too."""
+        held = self.any_view(node, name)
+        if held.grid.dtype != "uint8":
+            raise refuse(node, f"its input {name!r} is of 16 bits; it takes 8, so quantize that input once more")
+        return held
+
+    def any_view(self, node: Node, name: str) -> Held:
         """The quantized tensor behind a float input of the node. Raises InputError when it is a float one."""
         if name in self.views:
             return self.views[name]
@@ -87,13 +97,13 @@ class Scope:
         return self.views[name]
 
     def keep(self, name: str, array: np.ndarray, grid: Grid) -> Held:
-        """uint8 on the grid as a constant of the program."""
-        value = self.new_value(name, array.shape)
+        """Integers on the grid as a constant of the program."""
+        value = self.new_value(name, array.shape, grid.dtype)
         self.constants[value] = array
         return Held(value, grid, array.shape)
 
     def function(self, value: str) -> tuple[str, np.ndarray]:
-        """The value that this one is a function of, element for element, and the function: uint8 [256]."""
+        """The value of 8 bits that this one is a function of, element for element, and the function: [256]."""
         return self._functions.get(value, (value, np.arange(256, dtype=np.uint8)))
 
     def tabulate(self, operation: Table) -> None:
@@ -111,7 +121,7 @@ class Scope:
 
     def reshaped(self, held: Held, shape: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
         """The bytes of `held`, whatever its order of axes, under another shape."""
-        value = self.new_value(name, shape)
+        value = self.new_value(name, shape, held.grid.dtype)
         self.operations.append(Reshape(name, members, held.value, value))
         return Held(value, held.grid, tuple(shape))
 
@@ -120,7 +130,7 @@ class Scope:
         if key not in self._moved:
             n, c, h, w = held.shape
             shape = (n, h, w, c) if to_image else held.shape
-            value = self.new_value(held.value, shape)
+            value = self.new_value(held.value, shape, held.grid.dtype)
             name = f"{held.value} {'channels last' if to_image else 'channels first'}"
             if c == 1 or h * w == 1:
                 self.operations.append(Reshape(name, (), held.value, value))

@@ -19,6 +19,7 @@ from hwprof.backends.integer.program import (
     Convolution,
     Embedding,
     Gru,
+    Lines,
     Lstm,
     MaxPool,
     Multiply,
@@ -35,18 +36,25 @@ from hwprof.backends.integer.program import (
     Transpose,
     Window,
 )
+from hwprof.backends.integer.sharing import Shared
 from hwprof.backends.integer.weight_formats import FORMATS, PANEL, is_depthwise
 from hwprof.errors import InputError
 
 KINDS = (
     "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
-    "product", "softmax", "normalization", "embedding", "gru",
+    "product", "softmax", "normalization", "embedding", "gru", "lines",
 )  # fmt: skip
+_WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # of the field `wide`: which operands are int16
+_BUCKET = 256  # integers of 16 bits whose first line a table knows
+_NO_BOUND = 2**31 - 1
 _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h numbers them
 
 
 class Steps:
-    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation."""
+    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation.
+
+    `constants`: weights, tables and what else steps read but never write.
+    """
 
     def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
         self.steps: list[Step] = []
@@ -55,6 +63,7 @@ class Steps:
         self._values = values
         self._is_signed = is_signed
         self._kept: list[np.ndarray] = []
+        self.constants = Shared()
         for operation in program.operations:
             begin = len(self.steps)
             self._add(operation)
@@ -71,9 +80,16 @@ class Steps:
         array = self._values.arrays[name]
         return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
 
+    def _wide(self, x: str, y: str, x2: str = "") -> int:
+        """Which of the values are of 16 bits."""
+        places = {_WIDE_X: x, _WIDE_X2: x2, _WIDE_Y: y}
+        return sum(bit for bit, name in places.items() if name and self._is_wide(name))
+
+    def _is_wide(self, name: str) -> bool:
+        return self._program.values[name].dtype == "int16"
+
     def _pointer(self, array: np.ndarray, dtype: type) -> int:
-        self._kept.append(np.ascontiguousarray(array, dtype))
-        return int(self._kept[-1].ctypes.data)
+        return int(self.constants.keep(np.ascontiguousarray(array, dtype)).ctypes.data)
 
     def _rescale(self, rescale: Rescale) -> dict[str, int]:
         return {
@@ -118,8 +134,8 @@ class Steps:
     @_add.register
     def _(self, op: Add) -> None:
         self._append(
-            "add", **self._zip(op), factor=op.factors[0], factor2=op.factors[1], offset=op.offset, places=op.shift,
-            low=op.low, high=op.high,
+            "add", **self._zip(op), factor=op.factors[0], factor2=op.factors[1], from_offset=op.offset,
+            places=op.shift, low=op.low, high=op.high,
         )  # fmt: skip
 
     @_add.register
@@ -133,13 +149,30 @@ class Steps:
         return {
             **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
             "extent": (*extents, *(1,) * (AXES - 3)), "from_": (*strides, *(0,) * (AXES - 3)),
+            "wide": self._wide(op.a, op.y, op.b),
         }  # fmt: skip
 
     @_add.register
     def _(self, op: Table) -> None:
         extent = (math.prod(self._shape(op.x)),)
-        table = self._pointer(op.table, np.uint8)
-        self._append("table", **self._operand("x", op.x), **self._operand("y", op.y), extent=extent, table=table)
+        table = self._pointer(op.table, op.table.dtype.type)
+        self._append(
+            "table", **self._operand("x", op.x), **self._operand("y", op.y), extent=extent, table=table,
+            wide=self._wide(op.x, op.y),
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Lines) -> None:
+        bounds = np.append(op.lines.bounds, _NO_BOUND)
+        starts = np.arange(-(2**15), 2**15, _BUCKET)
+        first, last = (np.searchsorted(op.lines.bounds, at, side="right") for at in (starts, starts + _BUCKET - 1))
+        self._append(
+            "lines", **self._operand("x", op.x), **self._operand("y", op.y), extent=(math.prod(self._shape(op.x)),),
+            bias=self._pointer(bounds, np.int32), multiplier=self._pointer(op.lines.slopes, np.int32),
+            constants=len(bounds), weight=self._pointer(op.lines.offsets, np.int64), weight_bytes=8 * len(bounds),
+            table=self._pointer(first, np.int32), channels=int((last - first).max()), places=op.lines.places,
+            low=op.low, high=op.high, wide=self._wide(op.x, op.y),
+        )  # fmt: skip
 
     @_add.register
     def _(self, op: MaxPool) -> None:
@@ -215,6 +248,7 @@ class Steps:
             "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred,
             from_offset=op.epsilon, multiplier=self._pointer(multiplier, np.int32),
             bias=self._pointer(bias, np.int32), constants=len(bias), low=op.low, high=op.high,
+            places=op.result_bits, wide=self._wide(op.x, op.y),
         )  # fmt: skip
 
     @_add.register
@@ -269,12 +303,15 @@ class Steps:
         self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],
         from_offset: int = 0, to_offset: int = 0,
     ) -> None:  # fmt: skip
+        size = 2 if self._is_wide(x) else 1  # bytes, which are an axis of their own
+        shape, strides, to = [*shape, size], [size * s for s in strides] + [1], [size * t for t in to] + [1]
         extents, strides, to = _merged(shape, strides, to)
         if len(extents) > AXES:
             raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels know {AXES}")
         missing = AXES - len(extents)
         self._append(
-            "copy", **self._operand("x", x), **self._operand("y", y), from_offset=from_offset, to_offset=to_offset,
+            "copy", **self._operand("x", x), **self._operand("y", y), from_offset=size * from_offset,
+            to_offset=size * to_offset,
             extent=(*(1,) * missing, *extents), from_=(*(0,) * missing, *strides), to=(*(0,) * missing, *to),
         )  # fmt: skip
 

@@ -1,17 +1,23 @@
-"""Any float function of one quantized tensor as a table of 256 entries, worked out when the network is loaded.
+"""Any float function of one quantized tensor, worked out when the network is loaded: a table of 256 entries where the
+tensor is of 8 bits, lines where it is of 16.
 
 The function may be several operators: a GELU written as Div, Erf, Add and Mul is one table.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from hwprof.backends.integer import lines
 from hwprof.backends.integer.grid import Grid
-from hwprof.backends.integer.program import Table
+from hwprof.backends.integer.piecewise import Piecewise
+from hwprof.backends.integer.program import Lines, Table
 from hwprof.backends.integer.scope import Held, Scope, refuse
+from hwprof.backends.integer.target import Target
 from hwprof.graph import Node
 from hwprof.onnx_io.proto import node_to_proto
 
@@ -30,18 +36,23 @@ def source(scope: Scope, name: str) -> Held | None:
 
 
 def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: Node) -> Held:
-    """The float tensor on the grid, by a table. Raises InputError where it is no function of one tensor."""
+    """The float tensor on the grid. Raises InputError where it is no function of one tensor."""
     held = source(scope, name)
     if held is None:
         raise _refusal(scope, name, node)
     reals, covered = values(scope, name, held)
     if np.isnan(reals).any():
-        raise refuse(node, f"{name!r} is not a number for some of the 256 values of its input")
-    return applied(scope, held, grid.quantized(reals), grid, name, (*covered, *members))
+        raise refuse(node, f"{name!r} is not a number for some of the {len(reals)} values of its input")
+    if held.grid.dtype == "uint8":
+        return _tabulated(scope, held, grid.quantized(reals), grid, name, (*covered, *members))
+    drawn = lines.of_function(reals, held.grid, grid)
+    if drawn is None:
+        raise refuse(node, f"{name!r} jumps: no {lines.SEGMENTS[-1]} lines are like it, which a function of 16 bits is")
+    return _drawn(scope, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
 
 
 def values(scope: Scope, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
-    """What the float tensor is for each integer of its `source`, float32 [256], and the labels of the nodes passed."""
+    """What the float tensor is for each integer of its `source`, as `Grid.reals`; the labels of the nodes passed."""
     covered: list[str] = []
     with np.errstate(all="ignore"):
         reals = _evaluated(scope, name, held.grid.reals(), covered)
@@ -52,14 +63,32 @@ def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
     """The tensor on another grid; the same where that is its own."""
     if held.grid == grid:
         return held
-    return applied(scope, held, grid.quantized(held.grid.reals()), grid, name, ())
+    if held.grid.dtype == "uint8":
+        return _tabulated(scope, held, grid.quantized(held.grid.reals()), grid, name, ())
+    return _drawn(scope, held, lines.of_rescaling(held.grid, grid), Target(name, grid, grid.low, grid.high, ()))
 
 
-def applied(
+def bounded(scope: Scope, held: Held, target: Target) -> Held:
+    """The tensor, which lies on the target's grid, within its bounds."""
+    name = f"{target.name} bounded"
+    if held.grid.dtype == "uint8":
+        table = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
+        return _tabulated(scope, held, table, held.grid, name, ())
+    return _drawn(scope, held, lines.of_rescaling(held.grid, held.grid), replace(target, name=name, members=()))
+
+
+def _drawn(scope: Scope, held: Held, drawn: Piecewise, target: Target) -> Held:
+    value = scope.new_value(target.name, scope.values[held.value].shape, target.grid.dtype)
+    label = target.members[0] if target.members else target.name
+    scope.operations.append(Lines(label, target.members, held.value, value, drawn, target.low, target.high))
+    return Held(value, target.grid, held.shape, held.is_image)
+
+
+def _tabulated(
     scope: Scope, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
-    """table: uint8 [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
-    value = scope.new_value(name, scope.values[held.value].shape)
+    """table: [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
+    value = scope.new_value(name, scope.values[held.value].shape, grid.dtype)
     source, inner = scope.function(held.value)
     scope.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
     return Held(value, grid, held.shape, held.is_image)
@@ -99,7 +128,7 @@ def _scalar(scope: Scope, name: str) -> np.ndarray | None:
 
 
 def _evaluated(scope: Scope, name: str, reals: np.ndarray, covered: list[str]) -> np.ndarray:
-    """reals: float32 [256]. Adds the nodes passed to `covered`."""
+    """reals: float32 [n]. Adds the nodes passed to `covered`."""
     if name in scope.views:
         return reals
     scalar = _scalar(scope, name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwprof.backends.integer.grid import Grid
 from hwprof.backends.integer.program import Rescale
-from hwprof.backends.integer.scope import Held, Scope
+from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.graph import Node
 
 
@@ -28,6 +28,18 @@ class Target:
 
     def rescale(self, multiplier: np.ndarray, shift: np.ndarray) -> Rescale:
         return Rescale(multiplier, shift, self.grid.zero, self.low, self.high)
+
+    @property
+    def is_bounded(self) -> bool:
+        return (self.low, self.high) != (self.grid.low, self.grid.high)
+
+    def require_bytes(self, node: Node) -> None:
+        """Raises InputError where the result is of 16 bits, which this operator cannot make."""
+        if self.grid.dtype != "uint8":
+            raise refuse(
+                node, "its result is of 16 bits; only sums and products of elements, functions, normalizations and "
+                "what moves values can have such"
+            )  # fmt: skip
 
 
 Rule = Callable[[Scope, Node, Target], Held]

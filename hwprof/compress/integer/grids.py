@@ -13,7 +13,7 @@ import numpy as np
 from hwprof.backends.integer.grid import Grid
 from hwprof.errors import InputError
 
-_STEPS = 255
+_STEPS, _WIDE_STEPS = 255, 2**15 - 1
 _LARGEST = 127  # of a weight's integers
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below it, float32 loses digits
 _LEAST_SHARE = 2.0**-10  # of the largest row's scale: what a row of zeros gets
@@ -22,11 +22,22 @@ _BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it b
 
 def of_range(low: float, high: float) -> Grid:
     """The grid of 256 steps that holds low, high and 0. Raises InputError for what is no range."""
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise InputError(f"activations from {low} to {high} have no scale")
+    _require_range(low, high)
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max(float(np.float32((high - low) / _STEPS)), _LEAST_SCALE) if low < high else 1.0
     return Grid(scale, min(max(round(-low / scale), 0), _STEPS))
+
+
+def of_wide_range(low: float, high: float) -> Grid:
+    """The grid of 16 bits around 0 that holds low and high. Raises InputError for what is no range."""
+    _require_range(low, high)
+    scale = max(float(np.float32(max(-low, high) / _WIDE_STEPS)), _LEAST_SCALE) if low or high else 1.0
+    return Grid(scale, 0, dtype="int16")
+
+
+def _require_range(low: float, high: float) -> None:
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise InputError(f"activations from {low} to {high} have no scale")
 
 
 def weight_scales(rows: np.ndarray, bias: np.ndarray | None = None, x_scale: float = 1.0) -> np.ndarray:

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import GraphProto, numpy_helper
 from torch import nn
 
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import load
 
-_OPSET = 17
+_OPSET = 21  # the first with integers of 16 bits
 
 
 def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph:
@@ -41,4 +43,38 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     finally:
         module.train(was_training)
         logging.disable(before)
+    _share_weights(path)
     return load(path).renamed(type(module).__name__)
+
+
+def _share_weights(path: Path) -> None:
+    """Keeps one of equal weights, and one name of each: where a loop uses a weight at every step, the exporter stores
+    copies of it or puts an Identity behind it."""
+    model = onnx.load(path)
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        key = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+        names[tensor.name] = first.setdefault(key, tensor.name)
+    nodes = []
+    results = {output.name for output in model.graph.output}
+    for node in model.graph.node:
+        if node.op_type == "Identity" and node.input[0] in names and results.isdisjoint(node.output):
+            names[node.output[0]] = names[node.input[0]]
+        else:
+            nodes.append(node)
+    kept = [tensor for tensor in model.graph.initializer if names[tensor.name] == tensor.name]
+    if len(kept) < len(names):  # a name that is another's is in `names`, too
+        del model.graph.initializer[:], model.graph.node[:]
+        model.graph.initializer.extend(kept)
+        model.graph.node.extend(nodes)
+        _rename(model.graph, names)
+        onnx.save(model, path)
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """What the operators read, those in the bodies of others included; names are unique in the whole file."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for attribute in node.attribute:
+            _rename(attribute.g, names)

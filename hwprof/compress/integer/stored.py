@@ -9,11 +9,12 @@ import numpy as np
 from onnx import ModelProto
 
 from hwprof.backends.integer.fixed_point import Integers
+from hwprof.backends.integer.grid import Grid
 from hwprof.compress.integer import grids
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.onnx_io.proto import constant_of
-from hwprof.variants.quantize import SCALE, STORED, batch_norms, grid_names
+from hwprof.variants.quantize import NARROW, SCALE, STORED, batch_norms, grid_names
 from hwprof.variants.weights import Weights, model_with
 
 Ranges = Mapping[str, tuple[float, float]]  # of activations, lowest and highest value
@@ -25,8 +26,13 @@ _NAMED = -len(SCALE)
 def activations(quantized: Graph) -> list[str]:
     """The tensors of the float network whose ranges `values` wants: what is looked up in a stored table has its."""
     stored = {t.name.removesuffix(STORED) for t in (*quantized.weights, *quantized.constants)}
+    return list(dict.fromkeys(name for name in _grids(quantized).values() if name not in stored))
+
+
+def _grids(quantized: Graph) -> dict[str, str]:
+    """The name of every activation's grid, and the tensor that says its range; a twin of fewer bits has another's."""
     names = (node.inputs[1][:_NAMED] for node in quantized.nodes if node.op == "QuantizeLinear")
-    return list(dict.fromkeys(name for name in names if name not in stored))
+    return {name: name.removesuffix(NARROW) for name in names}
 
 
 def values(quantized: Graph, weights: Weights, ranges: Ranges) -> dict[str, np.ndarray]:
@@ -71,9 +77,10 @@ class _Values:
         static = (*quantized.weights, *quantized.constants)
         self._stored = {t.name for t in static}
         self._arrays = {t.name: weights[t.name] for t in static if t.name in weights}
-        for name in activations(quantized):
-            grid = grids.of_range(*ranges[name])
-            self._set_grid(name, grid.scale, grid.zero)
+        for name, tensor in _grids(quantized).items():
+            if tensor in ranges:
+                is_wide = quantized.type_of(grid_names(name)[1]).dtype == "int16"
+                self._set_grid(name, (grids.of_wide_range if is_wide else grids.of_range)(*ranges[tensor]))
 
     def all(self) -> dict[str, np.ndarray]:
         kept = [n for n in self._graph.nodes if n.op == "DequantizeLinear" and n.inputs[0] in self._stored]
@@ -103,7 +110,7 @@ class _Values:
         name = _plain(node)
         real = np.asarray(self._weights[name], np.float64)
         grid = grids.of_range(float(real.min(initial=0.0)), float(real.max(initial=0.0)))
-        self._set_grid(name, grid.scale, grid.zero)
+        self._set_grid(name, grid)
         self._arrays[node.inputs[0]] = grid.quantized(real)
 
     def _bias(self, node: Node) -> None:
@@ -140,10 +147,10 @@ class _Values:
         self._arrays[zero_name] = np.zeros(zero.shape, zero.dtype)
         self._arrays[node.inputs[0]] = integers
 
-    def _set_grid(self, name: str, scale: float, zero: int) -> None:
+    def _set_grid(self, name: str, grid: Grid) -> None:
         scale_name, zero_name = grid_names(name)
-        self._arrays[scale_name] = np.array(scale, np.float32)
-        self._arrays[zero_name] = np.array(zero, np.uint8)
+        self._arrays[scale_name] = np.array(grid.scale, np.float32)
+        self._arrays[zero_name] = np.array(grid.zero, grid.dtype)
 
 
 def _plain(node: Node) -> str:

@@ -8,21 +8,24 @@ import numpy as np
 
 from hwprof.backends.integer import program as ir
 from hwprof.backends.integer.engine import Engine
+from hwprof.backends.integer.grid import HeldType
 from hwprof.backends.integer.library import Library
 from hwprof.backends.integer.program import Entry, Exit, Program, Rescale, Value
 from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph
 
 
-def of_one(operation: ir.Operation, shapes: Mapping[str, tuple[int, ...]], constants=()) -> Program:
-    """A program whose inputs are what the operation reads, but for the constants. shapes: of every value."""
+def of_one(operation: ir.Operation, shapes: Mapping[str, tuple[int, ...]], constants=(), wide: str = "") -> Program:
+    """A program whose inputs are what the operation reads, but for the constants. shapes: of every value; `wide`: the
+    letters that are the names of those of 16 bits."""
+    types: dict[str, HeldType] = {name: "int16" if name in wide else "uint8" for name in shapes}
     inputs = [name for name in dict.fromkeys(ir.reads(operation)) if name not in dict(constants)]
     return Program(
         operation.name,
-        tuple(Entry(name, shapes[name], name, None, 0, is_image=False) for name in inputs),
-        (Exit(operation.y, shapes[operation.y], operation.y, None, 0, is_image=False),),
+        tuple(Entry(name, shapes[name], name, None, 0, is_image=False, dtype=types[name]) for name in inputs),
+        (Exit(operation.y, shapes[operation.y], operation.y, None, 0, is_image=False, dtype=types[operation.y]),),
         (operation,),
-        {name: Value(name, shape) for name, shape in shapes.items()},
+        {name: Value(name, shape, types[name]) for name, shape in shapes.items()},
         dict(constants),
     )
 

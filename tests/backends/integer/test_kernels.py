@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hwprof.backends.integer import program as ir
 from hwprof.backends.integer import reference
+from hwprof.backends.integer.grid import LIMITS, HeldType
 from hwprof.backends.integer.program import Program, Rescale, Window
 from tests.backends.integer.programs import drawn_rescale, of_one, run_kernels
 
@@ -19,16 +20,21 @@ thorough = settings(
 )  # fmt: skip
 
 
-def bytes_of(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def integers_of(rng: np.random.Generator, shape: tuple[int, ...], dtype: HeldType) -> np.ndarray:
     """Evenly drawn, or at one of the ends."""
     kind = rng.integers(4)
     if kind < 2:
-        return np.full(shape, 255 * kind, np.uint8)
-    return rng.integers(0, 256, shape, dtype=np.uint8)
+        return np.full(shape, LIMITS[dtype][kind], dtype)
+    return rng.integers(*LIMITS[dtype], shape, dtype=dtype, endpoint=True)
+
+
+def bytes_of(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """As `integers_of`."""
+    return integers_of(rng, shape, "uint8")
 
 
 def agree(program: Program, rng: np.random.Generator, kernels, instruction_set: str, threads: int = 1) -> None:
-    inputs = {e.input: bytes_of(rng, e.shape) for e in program.entries}
+    inputs = {e.input: integers_of(rng, e.shape, e.dtype) for e in program.entries}
     wanted = reference.run(program, inputs)
     got = run_kernels(program, inputs, kernels, instruction_set, threads)
     for name, array in wanted.items():

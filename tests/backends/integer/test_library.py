@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from hwprof.backends.integer import library, lowering, memory
+from hwprof.backends.integer import library, lowering, memory, piecewise
 from hwprof.backends.integer import program as ir
 from hwprof.backends.integer.compile import FOLDER, KERNELS
 from hwprof.backends.integer.library import Library, Plan, Step
@@ -71,8 +71,27 @@ def programs() -> list[ir.Program]:
         (ir.Lstm("lstm", (), "x", "y", *gates, 3, 4, 100, 9, 8), {"x": (3, 2, 4), "y": (3, 2, 5)}),
     ):  # fmt: skip
         made.append(of_one(operation, shapes))
+    made += wide_programs(rng)
     sequences = sequence_network()
     return [*made, lowering.lower(sequences, load_weights(sequences))]
+
+
+def wide_programs(rng: np.random.Generator) -> list[ir.Program]:
+    """Of every operation that knows 16 bits."""
+    both, one = {"a": (2, 3, 4), "b": (2, 3, 4), "y": (2, 3, 4)}, {"x": (5, 20), "y": (5, 20)}
+    rescale = ir.Rescale(np.array([2**30], np.int32), np.array([40], np.int32), 0, -100, 100)
+    tanh = piecewise.in_integers(piecewise.adaptive(np.tanh, -4, 4, 16), 4 / 2**15, 1 / 2**15)
+    gain = np.full(20, 2**20, np.int32)
+    return [
+        of_one(ir.Add("add", (), "a", "b", "y", (2**29, 2**28), 9, 30, -300, 300), both, wide="aby"),
+        of_one(ir.Add("add", (), "a", "b", "y", (2**29, 2**28), 9, 30), both, wide="b"),
+        of_one(ir.Multiply("multiply", (), "a", "b", "y", 0, 7, rescale), both, wide="ay"),
+        of_one(ir.Table("table", (), "x", "y", rng.integers(-9, 9, 256, dtype=np.int16)), one, wide="y"),
+        of_one(ir.Lines("lines", (), "x", "y", tanh, -300, 300), one, wide="xy"),
+        of_one(ir.Lines("lines", (), "x", "y", tanh, 3, 250), one, wide="x"),
+        of_one(ir.Normalization("n", (), "x", "y", gain, gain, 9, 0, True, -9, 9, 2), one, wide="xy"),
+        of_one(ir.Slice("slice", (), "x", "y", (4, 1), (-2, 3)), {"x": (5, 20), "y": (3, 7)}, wide="xy"),
+    ]
 
 
 @pytest.fixture(scope="module")

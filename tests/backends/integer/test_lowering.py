@@ -9,6 +9,7 @@ import pytest
 from hwprof import onnx_io
 from hwprof.backends.integer import lowering, reference
 from hwprof.backends.integer import program as ir
+from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.variants.quantize import quantize
@@ -162,6 +163,35 @@ def test_values_are_moved_without_a_scale_of_their_own():
     left, right = b.split(b.flatten(y), (8, 10), axis=1)
     graph = b.build(left, right)
     assert steps_apart(graph) == 0
+
+
+@pytest.mark.parametrize(("indices", "shape"), [(2, (2, 4, 3)), (-1, (2, 4, 3)), ([1], (2, 1, 4, 3))])
+@pytest.mark.parametrize("is_image", [False, True])
+def test_one_step_of_a_sequence_is_a_slice_of_it(indices, shape, is_image):
+    b = Quantized("step")
+    x = b.q(b.input((2, 5, 4, 3) if is_image else (2, 5, 12)), scale=0.03)
+    if not is_image:
+        x = b.reshape(x, (2, 5, 4, 3))
+    places = b.constant(np.ravel(indices).tolist(), scalar=np.ndim(indices) == 0)
+    graph = b.build(b.node("Gather", [x, places], shape, axis=1))
+    assert "Slice" in kinds(lowered(graph))
+    assert steps_apart(graph) == 0
+
+
+def test_several_steps_of_a_sequence_at_once_are_refused():
+    b = Quantized("steps")
+    y = b.node("Gather", [b.q(b.input((4, 3))), b.constant([0, 2])], (2, 3), axis=0)
+    assert "it picks 2 places of a computed tensor" in refusal(b.build(y))
+
+
+def test_a_loop_that_is_not_written_out_is_refused():
+    b = Quantized("scan")
+    step = GraphBuilder("step")
+    body = step.build(step.unary("Tanh", step.input((3,))))
+    y = b.node("Scan", [b.q(b.input((4, 3)))], (4, 3), body=body, num_scan_inputs=1)
+    text = refusal(b.build(b.q(y)))
+    assert text.startswith("operator Scan")
+    assert "write the steps of a loop out" in text
 
 
 def test_an_image_is_flattened_in_onnx_s_order():

@@ -7,7 +7,7 @@ from hwprof.backends.integer import normalize
 def normalized(x: np.ndarray, steps: float, is_centred: bool = True, epsilon: int = 0, bias: float = 0.0) -> np.ndarray:
     """steps: of the result in a deviation; the zero point of x is 100."""
     n = x.shape[1]
-    multiplier = np.full(n, round(steps * 2**normalize.GAIN_BITS), np.int32)
+    multiplier = np.full(n, round(steps * 2 ** normalize.gain_bits(normalize.RESULT_BITS)), np.int32)
     offset = np.full(n, round(bias * 2**normalize.RESULT_BITS), np.int32)
     return normalize.normalized(x, 100, is_centred, epsilon, multiplier, offset)
 

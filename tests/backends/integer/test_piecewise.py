@@ -53,7 +53,7 @@ def test_a_line_needs_no_adaptation():
 def test_integers_err_hardly_more(name):
     function, low, high = CASES[name]
     knots = piecewise.adaptive(function, low, high, 32)
-    integers = piecewise.in_integers(knots, x_bits=11, value_bits=15)
+    integers = piecewise.in_integers(knots, 2.0**-11, 2.0**-15)
     x = np.arange(round(low * 2**11), round(high * 2**11) + 1)
     values = integers(x)
     assert values.dtype == np.int64
@@ -65,13 +65,13 @@ def test_integers_err_hardly_more(name):
 @settings(deadline=None, max_examples=20)
 @given(st.integers(-(2**31), 2**31 - 1))
 def test_beyond_the_knots_the_ends_stay(x):
-    tanh = piecewise.in_integers(piecewise.adaptive(np.tanh, -4, 4, 16), x_bits=12, value_bits=15)
+    tanh = piecewise.in_integers(piecewise.adaptive(np.tanh, -4, 4, 16), 2.0**-12, 2.0**-15)
     inside = int(np.clip(x, -4 * 2**12, 4 * 2**12))
     assert tanh(np.array([x])) == tanh(np.array([inside]))
 
 
 def test_a_float_is_refused():
-    tanh = piecewise.in_integers(piecewise.even(np.tanh, -4, 4, 16), x_bits=12, value_bits=15)
+    tanh = piecewise.in_integers(piecewise.even(np.tanh, -4, 4, 16), 2.0**-12, 2.0**-15)
     with pytest.raises(TypeError, match="float64"):
         tanh(np.array([0.5]))
 
@@ -90,8 +90,18 @@ def test_what_cannot_be_approximated_is_refused(arguments, reason):
         piecewise.adaptive(np.sqrt, *arguments)
 
 
-def test_knots_closer_than_the_grid_are_refused():
-    with pytest.raises(InputError, match="tell all of the 65 knots apart"):
-        piecewise.in_integers(piecewise.even(np.tanh, 0, 4, 64), x_bits=3, value_bits=15)
-    with pytest.raises(InputError, match="too fine"):
-        piecewise.in_integers(piecewise.even(np.tanh, 0, 4, 4), x_bits=3, value_bits=30)
+def test_knots_that_become_one_integer_are_one():
+    lines = piecewise.in_integers(piecewise.even(np.tanh, 0, 4, 64), 2.0**-3, 2.0**-15)
+    assert len(lines.bounds) == 4 * 8 + 1
+    assert np.abs(lines(np.arange(33)) / 2**15 - np.tanh(np.arange(33) / 8)).max() < 1 / 16  # half a step of x
+
+
+def test_a_grid_on_which_all_knots_are_one_integer_is_refused():
+    with pytest.raises(InputError, match="cannot tell the 5 knots apart"):
+        piecewise.in_integers(piecewise.even(np.tanh, 0, 4, 4), 100.0, 2.0**-15)
+
+
+def test_steep_lines_have_fewer_bits_behind_the_point():
+    lines = piecewise.in_integers(piecewise.even(lambda x: 1000 * x, 0, 4, 4), 1.0, 1.0)
+    assert lines(np.array([3])) == 3000
+    assert np.abs(lines.slopes).max() < 2**31

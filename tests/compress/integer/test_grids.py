@@ -53,3 +53,12 @@ def test_a_weight_that_is_not_finite_is_refused(bad):
         grids.weight_scales(np.array([[bad]]))
     with pytest.raises(InputError, match="not finite"):
         grids.weight_scales(np.array([[1.0]]), np.array([bad]))
+
+
+@given(reals, reals)
+def test_a_grid_of_16_bits_holds_its_range(a, b):
+    grid = grids.of_wide_range(min(a, b), max(a, b))
+    assert (grid.zero, grid.dtype) == (0, "int16")
+    assert max(abs(a), abs(b)) <= 32_767.01 * grid.scale
+    with pytest.raises(InputError, match="have no scale"):
+        grids.of_wide_range(np.nan, 1.0)

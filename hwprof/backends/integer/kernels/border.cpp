@@ -1,6 +1,7 @@
 // Where a network's floats end and begin again. A library of its own, so that the kernels' holds no float.
 #include <cstdint>
 #include <cstdlib>  // says which C library this is
+#include <limits>
 
 namespace {
 
@@ -12,7 +13,8 @@ struct Edge {
   int64_t batch, channels, pixels;
   float scale;
   int32_t zero;
-  const float* reals;  // of an output: what each of the 256 integers stands for; null where scale and zero say it
+  const float* reals;  // of an output: what each of the integers stands for; null where scale and zero say it
+  int32_t is_wide;     // held is int16, not uint8
 };
 
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
@@ -23,31 +25,39 @@ struct Edge {
 
 // As QuantizeLinear is defined: a division, rounded half to even. Adding and subtracting 1.5 * 2^23 rounds a small
 // number so, and unlike nearbyint everywhere as a vector.
-inline uint8_t quantized(float real, float scale, float zero) {
-  constexpr float kRound = 12582912.0f, kFar = 1024.0f;
+template <typename Held>
+inline Held quantized(float real, float scale, float zero) {
+  constexpr float kRound = 12582912.0f, kFar = 65536.0f;
+  constexpr float kLow = std::numeric_limits<Held>::min(), kHigh = std::numeric_limits<Held>::max();
   float step = real / scale;
   step = step > -kFar ? step : -kFar;  // not a number becomes the lowest
   step = step < kFar ? step : kFar;
   step = (step + kRound) - kRound + zero;
-  step = step > 0.0f ? step : 0.0f;
-  return uint8_t(int32_t(step < 255.0f ? step : 255.0f));
+  step = step > kLow ? step : kLow;
+  return Held(int32_t(step < kHigh ? step : kHigh));
 }
 
 WIDEST void quantize_line(const float* real, uint8_t* held, int64_t n, float scale, float zero) {
-  for (int64_t i = 0; i < n; ++i) held[i] = quantized(real[i], scale, zero);
+  for (int64_t i = 0; i < n; ++i) held[i] = quantized<uint8_t>(real[i], scale, zero);
 }
 
+WIDEST void quantize_line(const float* real, int16_t* held, int64_t n, float scale, float zero) {
+  for (int64_t i = 0; i < n; ++i) held[i] = quantized<int16_t>(real[i], scale, zero);
+}
+
+template <typename Held>
 void quantize(const Edge& e) {
   const float zero = float(e.zero);
+  auto* all = reinterpret_cast<Held*>(e.held);
   if (e.channels == 1) {
-    quantize_line(e.real, e.held, e.batch * e.pixels, e.scale, zero);
+    quantize_line(e.real, all, e.batch * e.pixels, e.scale, zero);
     return;
   }
-  uint8_t block[kBlock];
+  Held block[kBlock];
   for (int64_t n = 0; n < e.batch; ++n)
     for (int64_t begin = 0; begin < e.pixels; begin += kBlock) {
       const int64_t count = e.pixels - begin < kBlock ? e.pixels - begin : kBlock;
-      uint8_t* held = e.held + (n * e.pixels + begin) * e.channels;
+      Held* held = all + (n * e.pixels + begin) * e.channels;
       for (int64_t c = 0; c < e.channels; ++c) {
         const float* real = e.real + (n * e.channels + c) * e.pixels + begin;
         quantize_line(real, block, count, e.scale, zero);
@@ -56,13 +66,15 @@ void quantize(const Edge& e) {
     }
 }
 
+template <typename Held>
 void dequantize(const Edge& e) {
+  constexpr int32_t kLow = std::numeric_limits<Held>::min();
   for (int64_t n = 0; n < e.batch; ++n)
     for (int64_t c = 0; c < e.channels; ++c) {
       float* __restrict__ real = e.real + (n * e.channels + c) * e.pixels;
-      const uint8_t* held = e.held + n * e.pixels * e.channels + c;
+      const Held* held = reinterpret_cast<const Held*>(e.held) + n * e.pixels * e.channels + c;
       if (e.reals) {
-        for (int64_t i = 0; i < e.pixels; ++i) real[i] = e.reals[held[i * e.channels]];
+        for (int64_t i = 0; i < e.pixels; ++i) real[i] = e.reals[held[i * e.channels] - kLow];
         continue;
       }
       for (int64_t i = 0; i < e.pixels; ++i) real[i] = float(int32_t(held[i * e.channels]) - e.zero) * e.scale;
@@ -77,7 +89,7 @@ EXPORTED int32_t hwprof_edge_bytes() { return int32_t(sizeof(Edge)); }
 
 // One inference in one call: quantizes what comes in, runs the plan, dequantizes what goes out.
 EXPORTED void hwprof_infer(void (*run)(void*), void* plan, const Edge* in, int32_t n_in, const Edge* out, int32_t n_out) {
-  for (int32_t i = 0; i < n_in; ++i) quantize(in[i]);
+  for (int32_t i = 0; i < n_in; ++i) in[i].is_wide ? quantize<int16_t>(in[i]) : quantize<uint8_t>(in[i]);
   run(plan);
-  for (int32_t i = 0; i < n_out; ++i) dequantize(out[i]);
+  for (int32_t i = 0; i < n_out; ++i) out[i].is_wide ? dequantize<int16_t>(out[i]) : dequantize<uint8_t>(out[i]);
 }

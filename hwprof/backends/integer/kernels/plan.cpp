@@ -44,6 +44,7 @@ int64_t volume(Sizes... sizes) {
 
 bool fits(int64_t wanted, int64_t given) { return wanted >= 0 && wanted <= given; }
 bool is_byte(int32_t v) { return v >= 0 && v <= 255; }
+bool is_short(int32_t v) { return v >= INT16_MIN && v <= INT16_MAX; }
 
 bool has_window(const Step& s) {
   const int32_t positive[] = {s.batch,    s.height,   s.width,    s.channels,   s.out_height, s.out_width, s.out_channels,
@@ -147,14 +148,18 @@ bool is_inside(const int64_t* extent, const int64_t* stride, int axes, int64_t o
 
 const char* check_zip(const Step& s) {
   const int64_t size = volume(s.extent[0], s.extent[1], s.extent[2]);
-  if (size < 1 || size > s.x_bytes || size > s.y_bytes || (s.from[2] != 0 && s.from[2] != 1)) return "sizes";
-  return is_inside(s.extent, s.from, 3, 0, s.x2_bytes) ? nullptr : "second operand";
+  if (size < 1 || (s.from[2] != 0 && s.from[2] != 1)) return "sizes";
+  if (!fits(volume(size, bytes_of(s, kWideX)), s.x_bytes) || !fits(volume(size, bytes_of(s, kWideY)), s.y_bytes))
+    return "sizes";
+  return is_inside(s.extent, s.from, 3, 0, s.x2_bytes / bytes_of(s, kWideX2)) ? nullptr : "second operand";
 }
 
 const char* check_add(const Step& s) {
-  constexpr int32_t kLargest = (1 << 15) - 1;
-  if (s.factor < 0 || s.factor > kLargest || s.factor2 < 0 || s.factor2 > kLargest) return "factors";
-  if (s.places < 1 || s.places > 22 || s.offset > 1 << 30 || s.offset < -(1 << 30)) return "constants";
+  const int32_t largest = s.wide ? (1 << 30) - 1 : (1 << 15) - 1;
+  const int64_t farthest = int64_t(1) << (s.wide ? 60 : 30);
+  if (s.factor < 0 || s.factor > largest || s.factor2 < 0 || s.factor2 > largest) return "factors";
+  if (s.places < 1 || s.places > (s.wide ? 44 : 22)) return "constants";
+  if (s.from_offset > farthest || s.from_offset < -farthest) return "constants";
   return check_zip(s);
 }
 
@@ -170,9 +175,25 @@ const char* check_pool(const Step& s) {
   return taps >= 0 && taps <= INT32_MAX / 255 && has_constants(s, taps + 1, 1) ? nullptr : "constants";
 }
 
+const char* check_function(const Step& s) {
+  const int64_t size = s.extent[0];
+  if (!fits(volume(size, bytes_of(s, kWideX)), s.x_bytes) || !fits(volume(size, bytes_of(s, kWideY)), s.y_bytes))
+    return "sizes";
+  if (s.kind == kTable) return s.wide & kWideX ? "sizes" : nullptr;
+  if (!(s.wide & kWideX) || s.channels < 0 || s.channels > 256 || s.places < 1 || s.places > 31) return "constants";
+  if (s.constants < 1 || s.weight_bytes / int64_t(sizeof(int64_t)) < s.constants) return "constants";
+  if (s.bias[s.constants - 1] != INT32_MAX) return "bounds";
+  const auto* offsets = reinterpret_cast<const int64_t*>(s.weight);
+  for (int64_t i = 0; i < s.constants; ++i)
+    if (offsets[i] > int64_t(1) << 60 || offsets[i] < -(int64_t(1) << 60)) return "constants";
+  const auto* first = reinterpret_cast<const int32_t*>(s.table);
+  for (int i = 0; i < 256; ++i)
+    if (first[i] < 0 || first[i] >= s.constants) return "table";
+  return nullptr;
+}
+
 const char* check_moving(const Step& s) {
   if (s.kind == kFill) return is_byte(s.zero_y) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
-  if (s.kind == kTable) return fits(s.extent[0], s.x_bytes) && fits(s.extent[0], s.y_bytes) ? nullptr : "sizes";
   // Strides of 0 would let a walk be longer than what it is on.
   if (!fits(volume(s.extent[0], s.extent[1], s.extent[2], s.extent[3], s.extent[4], s.extent[5]), s.y_bytes))
     return "sizes";
@@ -183,7 +204,11 @@ const char* check_moving(const Step& s) {
 #include "sequence_checks.inl"
 
 const char* check(const Step& s) {
-  if (!is_byte(s.zero_x) || !is_byte(s.low) || !is_byte(s.high)) return "bounds";
+  constexpr int32_t kWithWide = 1 << kAdd | 1 << kMultiply | 1 << kTable | 1 << kLines | 1 << kNormalization;
+  if (s.kind < 0 || s.kind > kLines) return "kind";
+  if (s.wide && (s.wide < 0 || s.wide > 7 || !(kWithWide >> s.kind & 1))) return "type";
+  const auto is_bound = s.wide & kWideY ? is_short : is_byte;
+  if (!is_byte(s.zero_x) || !is_bound(s.low) || !is_bound(s.high)) return "bounds";
   if (s.format != kInt8 && s.kind != kConvolution) return "format";
   switch (s.kind) {
     case kConvolution: return check_convolution(s);
@@ -200,6 +225,7 @@ const char* check(const Step& s) {
     case kMaxPool:
     case kAveragePool: return check_pool(s);
     case kTable:
+    case kLines: return check_function(s);
     case kCopy:
     case kFill: return check_moving(s);
     default: return "kind";

@@ -26,7 +26,11 @@ enum Kind : int32_t {
   kNormalization = 13,
   kEmbedding = 14,
   kGru = 15,
+  kLines = 16,
 };
+
+// Bits of `wide`: which operands of a step are int16.
+enum Wide : int32_t { kWideX = 1, kWideX2 = 2, kWideY = 4 };
 
 // How a convolution's weight is stored. What it computes is the same; only kSigns reads activations otherwise.
 enum Format : int32_t {
@@ -49,8 +53,8 @@ constexpr int kGruGateCount = 3;   // of a gated recurrent unit: update, reset, 
 constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
 constexpr int kSegments = 64;      // of the piecewise-linear tanh
 constexpr int kLargestDepth = 16384;  // whose sums of products of two bytes, with their corrections, fit into 32 bits
-constexpr int kNormBits = 10;      // behind the point of a normalization's result, before it is rounded
-constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 21 of the normalized value
+constexpr int kRootBits = 8;       // behind the point of a deviation, or as many as 62 bits leave
+constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalized value
 
 // One operation. Fields that a kind does not name are not read by it.
 //
@@ -60,10 +64,13 @@ constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 2
 //                 int8 [16], or where kSparse blocks lie: int32 [groups * panels + 1], the first block of each panel,
 //                 and int32 [blocks], the quad of each
 //   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`
-//   kAdd          y = clip((x * factor + x2 * factor2 + offset) >> places)
+//   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places)
 //   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
 //                 kAdd, kMultiply: y and x are dense [extent 0..2]; x2 has the strides `from`
-//   kTable        y = table[x], `extent[0]` elements
+//   kTable        y = table[x], `extent[0]` elements; table: [256] of y's type
+//   kLines        y = clip((x * multiplier[i] + offsets[i]) >> places), `extent[0]` elements; x: int16; weight is the
+//                 offsets, int64; i counts the bounds, bias, of which the last is beyond all x, up to x: table, int32
+//                 [256], counts them for each upper byte of x, and `channels` more at most lie within one
 //   kAveragePool  multiplier, shift: [kernel_h * kernel_w + 1], by the number of pixels in the window
 //   kCopy         y[to_offset + i . to] = x[from_offset + i . from]
 //   kFill         y = zero_y, `extent[0]` elements
@@ -76,7 +83,8 @@ constexpr int kNormPlaces = 33;    // 62 of an inverse, less 8 of the root and 2
 //                 [out_channels] with to[0..3], y: [..][height][out_channels] with from[3..5]; 32 equal constants
 //   kSoftmax      rows [extent 0] of [extent 1]; table: uint16 [256], the powers; multiplier / 2^shift is 1 / y's scale
 //   kNormalization  rows [extent 0] of [extent 1]; multiplier and bias for each element, up to a multiple of 32; around
-//                 the mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the variance
+//                 the mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the
+//                 variance; places: behind the point of the bias
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates
 struct Step {
@@ -87,7 +95,7 @@ struct Step {
   int32_t groups;
   int32_t zero_x, zero_x2, zero_y, low, high;
   int32_t factor, factor2, offset, places;
-  int32_t counts_padding, format, is_centred, resets_behind;
+  int32_t counts_padding, format, is_centred, resets_behind, wide;
   int64_t extent[kAxes];
   int64_t from[kAxes];
   int64_t to[kAxes];
@@ -129,6 +137,7 @@ extern const InstructionSet kNeon;
 #endif
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t bytes_of(const Step& s, Wide operand) { return s.wide & operand ? 2 : 1; }
 inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_height * s.out_width; }
 inline int64_t depth(const Step& s) { return int64_t(s.kernel_h) * s.kernel_w * (s.channels / s.groups); }
 

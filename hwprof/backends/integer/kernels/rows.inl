@@ -58,17 +58,21 @@ inline void scale_twice(int32_t* values, int64_t n, int32_t factor, const int32_
   }
 }
 
-// n * x - origin in units of the row's deviation, and what makes y of that. A row's squares sum up to less than 2^31.
-void normalization(const Step& s, const Share& share) {
+// n * x - origin in units of the row's deviation, and what makes y of that. The squares of a row of bytes sum up to less
+// than 2^31.
+template <typename X, typename Y>
+void normalized_rows(const Step& s, const Share& share) {
+  using Sum = std::conditional_t<sizeof(X) == 1, int32_t, int64_t>;
   const int64_t n = s.extent[1];
   const Range rows = part(s.extent[0], 1, share);
-  const int32_t *bias = s.bias, count = int32_t(n), low = s.low, high = s.high;
+  const int32_t *bias = s.bias, count = int32_t(n), low = s.low, high = s.high, places = s.places;
   const int64_t padded = ceil_div(n, kPanel) * kPanel;
   auto* __restrict__ held = reinterpret_cast<int32_t*>(share.scratch);
   for (int64_t i = n; i < padded; ++i) held[i] = 0;
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const uint8_t* x = s.x + row * n;
-    int32_t sum = 0, squares = 0;
+    const X* x = reinterpret_cast<const X*>(s.x) + row * n;
+    int32_t sum = 0;
+    Sum squares = 0;
     for (int64_t i = 0; i < n; ++i) {
       sum += x[i];
       squares += x[i] * x[i];
@@ -76,17 +80,29 @@ void normalization(const Step& s, const Share& share) {
     const int32_t origin = s.is_centred ? sum : count * s.zero_x;
     // n^2 times the mean square around the origin
     const int64_t around = 2 * int64_t(sum) * origin - int64_t(origin) * origin;
-    const int64_t root = square_root((n * squares - around + s.from_offset) << 16);
+    const int64_t square = n * squares - around + s.from_offset;
+    const int root_bits = square > 0 ? int(least(kRootBits, (61 - log2_of(square)) / 2)) : kRootBits;
+    const int64_t root = square_root(square << (2 * root_bits));
     const int64_t inverse = (int64_t(1) << 62) / (root > 0 ? root : 1);
     const int drop = log2_of(inverse) - 30;
     const auto factor = int32_t(inverse >> drop);
-    const auto lift = int32_t(uint32_t(1) << (32 - (kNormPlaces - drop)));
-    for (int64_t i = 0; i < n; ++i) held[i] = (count * x[i] - origin) * lift;
+    const int lift = 32 - (kNormPlaces - root_bits - drop), drawn = lift < 0 ? -lift : 0;
+    const auto raised = int32_t(uint32_t(1) << (lift < 0 ? 0 : lift));
+    for (int64_t i = 0; i < n; ++i) held[i] = ((count * x[i] - origin) * raised) >> drawn;
     scale_twice(held, padded, factor, s.multiplier);
-    uint8_t* __restrict__ y = s.y + row * n;
+    Y* __restrict__ y = reinterpret_cast<Y*>(s.y) + row * n;
+    const int32_t half = 1 << (places - 1);
     for (int64_t i = 0; i < n; ++i) {
-      const int32_t value = (held[i] + bias[i] + (1 << (kNormBits - 1))) >> kNormBits;
-      y[i] = uint8_t(value < low ? low : value > high ? high : value);
+      const int32_t value = (held[i] + bias[i] + half) >> places;
+      y[i] = Y(value < low ? low : value > high ? high : value);
     }
   }
+}
+
+void normalization(const Step& s, const Share& share) {
+  const bool is_wide_y = s.wide & kWideY;
+  if (s.wide & kWideX)
+    is_wide_y ? normalized_rows<int16_t, int16_t>(s, share) : normalized_rows<int16_t, uint8_t>(s, share);
+  else
+    is_wide_y ? normalized_rows<uint8_t, int16_t>(s, share) : normalized_rows<uint8_t, uint8_t>(s, share);
 }

@@ -15,8 +15,9 @@ const char* check_product(const Step& s) {
 }
 
 bool has_rows(const Step& s, int64_t longest) {
-  const int64_t size = volume(s.extent[0], s.extent[1]);
-  return s.extent[0] > 0 && s.extent[1] > 0 && s.extent[1] <= longest && fits(size, s.x_bytes) && fits(size, s.y_bytes);
+  const int64_t x = volume(s.extent[0], s.extent[1], bytes_of(s, kWideX));
+  const int64_t y = volume(s.extent[0], s.extent[1], bytes_of(s, kWideY));
+  return s.extent[0] > 0 && s.extent[1] > 0 && s.extent[1] <= longest && fits(x, s.x_bytes) && fits(y, s.y_bytes);
 }
 
 const char* check_softmax(const Step& s) {
@@ -33,8 +34,8 @@ const char* check_normalization(const Step& s) {
   if (s.constants < ceil_div(s.extent[1], kPanel) * kPanel) return "constants";
   for (int64_t i = 0; i < s.extent[1]; ++i)
     if (s.bias[i] > 1 << 29 || s.bias[i] < -(1 << 29)) return "constants";
-  if (s.is_centred != 0 && s.is_centred != 1) return "constants";
-  return s.from_offset >= 0 && s.from_offset <= int64_t(1) << 44 ? nullptr : "constants";
+  if ((s.is_centred != 0 && s.is_centred != 1) || s.places < 1 || s.places > 16) return "constants";
+  return s.from_offset >= 0 && s.from_offset <= int64_t(1) << (s.wide & kWideX ? 58 : 44) ? nullptr : "constants";
 }
 
 const char* check_embedding(const Step& s) {

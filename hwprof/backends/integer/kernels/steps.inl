@@ -178,54 +178,114 @@ void depthwise(const Step& s, const Share& share) {
 // -- element-wise ----------------------------------------------------------------------------------------------
 
 // y[i] = function(x[i], x2[i or 0]). Everything in locals: bytes that are written might be the step's own otherwise.
-template <typename Function>
-INLINE inline void zip_line(const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* __restrict__ y, int64_t n,
-                            Function function) {
+template <typename X, typename X2, typename Y, typename Function>
+INLINE inline void zip_line(const X* x, const X2* x2, bool is_one, Y* __restrict__ y, int64_t n, Function function) {
   if (is_one) {
-    const uint8_t other = *x2;
+    const X2 other = *x2;
     for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], other);
   } else {
     for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
   }
 }
 
-template <typename Function>
+template <typename X, typename X2, typename Y, typename Function>
 INLINE inline void zip(const Step& s, const Share& share, Function function) {
   const int64_t rows = s.extent[1], n = s.extent[2], outer = s.from[0], inner = s.from[1];
   const bool is_one = s.from[2] == 0;
+  const auto* x = reinterpret_cast<const X*>(s.x);
+  const auto* x2 = reinterpret_cast<const X2*>(s.x2);
+  auto* y = reinterpret_cast<Y*>(s.y);
   if (!is_one && inner == n && outer == rows * n) {  // of one shape
     const Range own = part(s.extent[0] * rows * n, 64, share);
-    zip_line(s.x + own.begin, s.x2 + own.begin, false, s.y + own.begin, own.end - own.begin, function);
+    zip_line(x + own.begin, x2 + own.begin, false, y + own.begin, own.end - own.begin, function);
     return;
   }
   const Range own = part(s.extent[0] * rows, 1, share);
-  const uint8_t *x = s.x, *x2 = s.x2;
-  uint8_t* y = s.y;
   for (int64_t i = own.begin; i < own.end; ++i)
     zip_line(x + i * n, x2 + i / rows * outer + i % rows * inner, is_one, y + i * n, n, function);
 }
 
-void add(const Step& s, const Share& share) {
-  const int32_t factor = s.factor, factor2 = s.factor2, offset = s.offset, places = s.places, low = s.low, high = s.high;
-  zip(s, share, [=](uint8_t a, uint8_t b) {
-    const int32_t sum = (a * factor + b * factor2 + offset) >> places;
-    return uint8_t(sum < low ? low : sum > high ? high : sum);
-  });
+// The types of both operands and of the result, by `wide`.
+template <template <typename, typename, typename> class Operation>
+void zip_typed(const Step& s, const Share& share) {
+  using Function = void (*)(const Step&, const Share&);
+  using B = uint8_t;
+  using W = int16_t;
+  constexpr Function kByTypes[] = {Operation<B, B, B>::run, Operation<W, B, B>::run, Operation<B, W, B>::run,
+                                   Operation<W, W, B>::run, Operation<B, B, W>::run, Operation<W, B, W>::run,
+                                   Operation<B, W, W>::run, Operation<W, W, W>::run};
+  kByTypes[s.wide](s, share);
 }
 
-void multiply(const Step& s, const Share& share) {
-  const int64_t rounding = int64_t(1) << (*s.shift - 1), zero_y = s.zero_y;
-  const int64_t multiplier = *s.multiplier, shift = *s.shift;
-  const int32_t zero_x = s.zero_x, zero_x2 = s.zero_x2, low = s.low, high = s.high;
-  zip(s, share, [=](uint8_t a, uint8_t b) {
-    const int64_t product = int64_t((a - zero_x) * (b - zero_x2));
-    return clipped(zero_y + ((product * multiplier + rounding) >> shift), low, high);
-  });
-}
+// Of bytes alone in 32 bits.
+template <typename X, typename X2, typename Y>
+struct Sum {
+  using Wide = std::conditional_t<sizeof(X) + sizeof(X2) + sizeof(Y) == 3, int32_t, int64_t>;
+  static void run(const Step& s, const Share& share) {
+    const int32_t factor = s.factor, factor2 = s.factor2, places = s.places, low = s.low, high = s.high;
+    const auto offset = Wide(s.from_offset);
+    zip<X, X2, Y>(s, share, [=](X a, X2 b) {
+      const Wide sum = (Wide(a) * factor + Wide(b) * factor2 + offset) >> places;
+      return Y(sum < low ? low : sum > high ? high : sum);
+    });
+  }
+};
+
+void add(const Step& s, const Share& share) { zip_typed<Sum>(s, share); }
+
+template <typename X, typename X2, typename Y>
+struct ElementProduct {
+  static void run(const Step& s, const Share& share) {
+    const int64_t rounding = int64_t(1) << (*s.shift - 1), zero_y = s.zero_y;
+    const int64_t multiplier = *s.multiplier, shift = *s.shift;
+    const int32_t zero_x = s.zero_x, zero_x2 = s.zero_x2, low = s.low, high = s.high;
+    zip<X, X2, Y>(s, share, [=](X a, X2 b) {
+      const int64_t product = int64_t((a - zero_x) * (b - zero_x2));
+      const int64_t value = zero_y + ((product * multiplier + rounding) >> shift);
+      return Y(value < low ? low : value > high ? high : value);
+    });
+  }
+};
+
+void multiply(const Step& s, const Share& share) { zip_typed<ElementProduct>(s, share); }
 
 void table(const Step& s, const Share& share) {
   const Range own = part(s.extent[0], 64, share);
-  Isa::look_up(s.x + own.begin, s.y + own.begin, own.end - own.begin, s.table);
+  if (!(s.wide & kWideY)) return Isa::look_up(s.x + own.begin, s.y + own.begin, own.end - own.begin, s.table);
+  const uint8_t* x = s.x;
+  const auto* of = reinterpret_cast<const int16_t*>(s.table);
+  auto* __restrict__ y = reinterpret_cast<int16_t*>(s.y);
+  for (int64_t i = own.begin; i < own.end; ++i) y[i] = of[x[i]];
+}
+
+// kMore: how many bounds one upper byte of x may hold; -1 where the step says it.
+template <typename Y, int kMore>
+void drawn(const Step& s, const Share& share) {
+  const Range own = part(s.extent[0], 64, share);
+  const auto* x = reinterpret_cast<const int16_t*>(s.x);
+  const auto* first = reinterpret_cast<const int32_t*>(s.table);
+  const auto* offsets = reinterpret_cast<const int64_t*>(s.weight);
+  const int32_t *bounds = s.bias, *slopes = s.multiplier, low = s.low, high = s.high;
+  const int32_t more = kMore < 0 ? s.channels : kMore, places = s.places;
+  auto* __restrict__ y = reinterpret_cast<Y*>(s.y);
+  for (int64_t i = own.begin; i < own.end; ++i) {
+    const int32_t at = x[i];
+    int32_t line = first[(at + 32768) >> 8];
+    for (int32_t k = 0; k < more; ++k) line += at >= bounds[line];
+    const int64_t value = (int64_t(at) * slopes[line] + offsets[line]) >> places;
+    y[i] = Y(value < low ? low : value > high ? high : value);
+  }
+}
+
+template <typename Y>
+void drawn_of(const Step& s, const Share& share) {
+  // Looking for more of them than there are changes nothing, and loops of a known length become vectors.
+  if (s.channels <= 1) return drawn<Y, 1>(s, share);
+  s.channels <= 4 ? drawn<Y, 4>(s, share) : drawn<Y, -1>(s, share);
+}
+
+void lines(const Step& s, const Share& share) {
+  s.wide & kWideY ? drawn_of<int16_t>(s, share) : drawn_of<uint8_t>(s, share);
 }
 
 // -- pooling ---------------------------------------------------------------------------------------------------
@@ -356,7 +416,7 @@ void run(const Step& s, const Share& share) {
   using Function = void (*)(const Step&, const Share&);
   constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool,
                                       copy, fill, gates, lstm, product_of_activations, softmax, normalization,
-                                      embedding, gru};
+                                      embedding, gru, lines};
   kFunctions[s.kind](s, share);
 }
 
