@@ -59,6 +59,8 @@ class _WholeMarks(Marks):
                 None  # one scale for all rows, or those that are looked up have none in common
             )
             self._mark(node.outputs[0])
+        elif node.op == "Expand":
+            self._share(node)
         elif node.outputs[0] in self._functions:
             self._mark(self._functions[node.outputs[0]], *(name for name in node.outputs if name not in self._inner))
         else:

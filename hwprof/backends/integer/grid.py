@@ -23,7 +23,8 @@ class Grid:
 
     def quantized(self, real: np.ndarray) -> np.ndarray:
         """uint8 of the same shape, as QuantizeLinear rounds: half to even."""
-        steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
+        with np.errstate(over="ignore"):  # what overflows lies beyond an end, too
+            steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
         held: np.ndarray = np.clip(steps + np.float32(self.zero), 0, 255).astype(np.uint8)
         return held
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
 from hwprof.backends.integer import embedding_rule, product_rule, rules
-from hwprof.backends.integer.program import MaxPool, Pad, Slice, Transpose
+from hwprof.backends.integer.program import Expand, MaxPool, Pad, Slice, Transpose
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.graph import Node
 
@@ -19,8 +20,8 @@ def apply(scope: Scope, node: Node) -> bool:
     """Applies the operator if it only moves values and its input is quantized. Returns whether it did."""
     if node.op == "Concat":
         return _concatenated(scope, node)
-    if node.op == "Gather":
-        return embedding_rule.apply(scope, node)
+    if node.op == "Gather" and embedding_rule.apply(scope, node):
+        return True
     move = _MOVES.get(node.op)
     if move is None or node.inputs[0] not in scope.views:
         return False
@@ -91,6 +92,29 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
     return [_part(scope, node, held, node.outputs[0], tuple(starts), tuple(steps))]
 
 
+def _gather(scope: Scope, node: Node, held: Held) -> list[Held]:
+    """Places of one axis, in even steps: the queries among queries, keys and values that one product made."""
+    plain, axis = scope.plain(held), node.attribute("axis", 0) % len(held.shape)
+    length = plain.shape[axis]
+    places = [place % length for place in _integers(scope, node, node.inputs[1])]
+    steps = {after - before for before, after in pairwise(places)} or {1}
+    if not places or len(steps) > 1:
+        raise refuse(node, "only places of an axis that follow each other in even steps are supported")
+    size = (*plain.shape[:axis], len(places), *plain.shape[axis + 1 :])
+    value = scope.new_value(node.outputs[0], size)
+    starts, strides = ([other] * len(size) for other in (0, 1))
+    starts[axis], strides[axis] = places[0], steps.pop()
+    scope.operations.append(Slice(node.label, (node.label,), plain.value, value, tuple(starts), tuple(strides)))
+    return [scope.reshaped(Held(value, held.grid, size), scope.graph.shape(node.outputs[0]), node.outputs[0])]
+
+
+def _expand(scope: Scope, node: Node, held: Held) -> list[Held]:
+    size = scope.graph.shape(node.outputs[0])
+    value = scope.new_value(node.outputs[0], size)
+    scope.operations.append(Expand(node.label, (node.label,), scope.plain(held).value, value))
+    return [Held(value, held.grid, size)]
+
+
 def _part(
     scope: Scope, node: Node, held: Held, name: str, starts: tuple[int, ...], steps: tuple[int, ...]
 ) -> Held:  # fmt: skip
@@ -142,5 +166,7 @@ _MOVES: dict[str, Move] = {
     "MaxPool": _max_pool,
     "Split": _split,
     "Slice": _slice,
+    "Gather": _gather,
+    "Expand": _expand,
     "Pad": _pad,
 }

@@ -308,6 +308,11 @@ class Embedding(_OfOne):
     table: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Expand(_OfOne):
+    """x broadcast to the shape of y."""
+
+
 Operation: TypeAlias = (
     Convolution
     | Add
@@ -325,6 +330,7 @@ Operation: TypeAlias = (
     | Reshape
     | Concatenate
     | Slice
+    | Expand
     | Pad
 )
 

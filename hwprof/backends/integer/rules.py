@@ -10,9 +10,11 @@ import numpy as np
 
 from hwprof.backends.integer import (
     attention_rule,
+    code_rule,
     fixed_point,
     gru_rule,
     lstm_rule,
+    mask_rule,
     norm_rule,
     product_rule,
     reference,
@@ -42,6 +44,8 @@ def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
         return scope.views[name]
     if name in scope.weights:
         return scope.keep(name, grid.quantized(scope.weights[name]), grid)
+    if name in scope.codes:
+        return code_rule.quantized(scope, node, scope.codes[name], name, grid)
     target = Target(name, grid, 0, 255, (node.label,))
     inner, bounded = _without_bounds(scope, name, target)
     rule = _RULES.get(inner.op) if inner else None
@@ -90,7 +94,14 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
     if (linear := product_rule.biased_matrix_product(scope, node)) is not None:
         inner, more = linear
         return product_rule.with_more_bias(scope, inner, target.covering(inner), more)
-    a, b = _operands(scope, node)
+    return _sum(scope, node, *_paired(scope, node, *(scope.view(node, name) for name in node.inputs)), target)
+
+
+def _where(scope: Scope, node: Node, target: Target) -> Held:
+    return _sum(scope, node, *_paired(scope, node, *mask_rule.summands(scope, node, target)), target)
+
+
+def _sum(scope: Scope, node: Node, a: Held, b: Held, target: Target) -> Held:
     real = [held.grid.scale / target.grid.scale for held in (a, b)]
     exponent = math.frexp(max(real))[1]  # the larger one is below 2^exponent
     shift = min(_FACTOR_BITS - exponent, _LARGEST_ADD_SHIFT)
@@ -119,7 +130,7 @@ def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
 
 
 def _multiply(scope: Scope, node: Node, target: Target) -> Held:
-    a, b = _operands(scope, node)
+    a, b = _paired(scope, node, *(scope.view(node, name) for name in node.inputs))
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = scope.new_value(target.name, scope.values[a.value].shape)
@@ -129,9 +140,8 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     return Held(value, target.grid, a.shape, a.is_image)
 
 
-def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
+def _paired(scope: Scope, node: Node, a: Held, b: Held) -> tuple[Held, Held]:
     """Both in one order of axes; the first has the shape of the result, the second is broadcast to it."""
-    a, b = (scope.view(node, name) for name in node.inputs)
     size = scope.graph.shape(node.outputs[0])
     if a.shape != size:
         a, b = b, a
@@ -240,6 +250,7 @@ _RULES: dict[str, Rule] = {
     "Gemm": product_rule.gemm,
     "Add": _add,
     "Mul": _multiply,
+    "Where": _where,
     "LSTM": _recurrent(lstm_rule.lower),
     "GRU": _recurrent(gru_rule.lower),
     "Softmax": attention_rule.softmax_of_rows,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from hwprof.compress.integer import floors
 from hwprof.compress.integer.stored import Ranges
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -25,13 +26,16 @@ def observed(
 ) -> Ranges:
     """graph: a float network; names: of its tensors; batches: values of its inputs, each of the input's shape.
 
+    What stands in front of a Softmax is cut as `floors` says, stored masks included.
+
     Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
     """
     model = model_with(graph, weights)
+    watched = {*names, *floors.wanted(graph)}
     known = {output.name for output in model.graph.output}
     inputs = {t.name for t in graph.inputs}
-    made = [name for name in names if name in graph.producers()]
-    stored = {name: weights[name] for name in names if name not in graph.producers() and name not in inputs}
+    made = sorted(watched.intersection(graph.producers()))
+    stored = {name: weights[name] for name in watched.difference(made, inputs)}
     model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
@@ -40,18 +44,24 @@ def observed(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )  # fmt: skip
     found: dict[str, tuple[float, float]] = {}
+    tops: dict[str, float] = {}
+    rows = [node for node in graph.nodes if node.op == "Softmax"]
     for batch in batches:
         given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
         held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
-        for name in names:
-            array = held[name]
+        for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
-            found[name] = (min(low, float(array.min())), max(high, float(array.max())))
+            # NumPy's, since Python's own pass over what is not a number
+            found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
+        for node in rows:
+            top = floors.lowest_maximum(node, held[node.inputs[0]])
+            tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
         raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
-    if unfit := [name for name, bounds in found.items() if not np.isfinite(bounds).all()]:
+    ranges = floors.cut(graph, found, tops)
+    if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
         raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
-    return found
+    return ranges
 
 
 def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:
