@@ -23,12 +23,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from hwprof.backends.integer import attention_rule
 from hwprof.compress.integer import grids
 from hwprof.compress.integer.stored import Ranges
 from hwprof.graph import Graph, Node
 from hwprof.onnx_io.roles import MOVING
 
 _CHOOSING = {"Max", "Where"}  # the result's elements are among those of the operands
+_LEAST_SHARE = 256 * attention_rule.FINEST  # of 255 steps: the largest result of a Softmax that has a grid of its own
 _APART = 1000.0  # steps of a grid that holds rows so far apart are too coarse for either: the lower one is all hidden
 
 
@@ -53,8 +55,15 @@ def cut(graph: Graph, ranges: Ranges, tops: Mapping[str, float]) -> Ranges:
     """The ranges, of `wanted` at least, without what lies below a floor. tops: for what each Softmax reads the lowest
     maximum of a row.
 
-    Scores have one range before and behind a mask, so that what it does not hide is not rounded twice.
+    What a Softmax makes has a range whose steps it can make. Scores have one range before and behind a mask, so that
+    what it does not hide is not rounded twice.
     """
+    coarse_enough = {
+        node.outputs[0]: (0.0, max(ranges[node.outputs[0]][1], _LEAST_SHARE))
+        for node in graph.nodes
+        if node.op == "Softmax"
+    }
+    ranges = {**ranges, **coarse_enough}
     floors = _Floors(graph, ranges, tops)
     bounded = {name: (min(max(low, floors.of(name)), high), high) for name, (low, high) in ranges.items()}
     for node in graph.nodes:

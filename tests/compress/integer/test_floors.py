@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwprof.backends.integer import attention_rule
 from hwprof.builder import GraphBuilder
-from hwprof.compress.integer import floors
+from hwprof.compress.integer import floors, grids
 from hwprof.graph import Graph, Node
 
 ROW = 8
@@ -55,6 +56,13 @@ def test_what_something_else_reads_too_keeps_its_range():
 def test_rows_that_are_hidden_whole_do_not_count():
     rows = np.array([[-1e9, 3.0], [1.0, -1e9], [-1e9, -1e9 + 7]])
     assert floors.lowest_maximum(SOFTMAX, rows) == 1.0
+
+
+def test_a_softmax_of_many_small_shares_has_steps_that_it_can_make():
+    b = GraphBuilder("flat")
+    graph = b.build(b.softmax(b.input((1, 20_000), name="x")))
+    found = floors.cut(graph, {"x": (0.0, 0.1), "Softmax_0": (4e-5, 6e-5)}, {"x": 0.1})
+    assert grids.of_range(*found["Softmax_0"]).scale > attention_rule.FINEST
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 200), st.floats(0.1, 30))
