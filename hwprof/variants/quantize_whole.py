@@ -8,6 +8,8 @@ that is written as several operators (a GELU as Div, Erf, Add and Mul).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hwprof.graph import Graph, Node
 from hwprof.variants.quantize import (
     Marks,
@@ -32,8 +34,23 @@ def quantize_whole(graph: Graph) -> Graph:
     float, as they are added to sums of two grids. Raises InputError as `quantize` does.
     """
     require_quantizable(graph)
-    marks = _WholeMarks(fold_batch_norm(graph), per_channel=True)
+    marks = _WholeMarks(fold_batch_norm(with_states(graph)), per_channel=True)
     return Rewriter(marks.visited(), "uint8", "int8").graph()
+
+
+def with_states(graph: Graph) -> Graph:
+    """The graph, in which the states of all steps have a name where a recurrent layer is read for the last only: it
+    feeds back all of them, so that their range is that of the grid."""
+    nodes, named = [], []
+    for node in graph.nodes:
+        if node.op in _RECURRENT and not node.outputs[0] and len(node.outputs) > 1 and node.outputs[1]:
+            last = graph.type_of(node.outputs[1])
+            steps = graph.shape(node.inputs[0])[0]
+            directions, batch, units = last.shape
+            named.append(replace(last, name=f"{last.name}_states", shape=(steps, directions, batch, units)))
+            node = replace(node, outputs=(named[-1].name, *node.outputs[1:]))  # noqa: PLW2901 - the same with a name
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), values=(*graph.values, *named))
 
 
 class _WholeMarks(Marks):

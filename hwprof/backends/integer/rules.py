@@ -156,9 +156,15 @@ def _paired(scope: Scope, node: Node, a: Held, b: Held) -> tuple[Held, Held]:
 
 def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
     def rule(scope: Scope, node: Node, target: Target) -> Held:
-        if (target.low, target.high) != (0, 255) or target.name != node.outputs[0]:
+        if (target.low, target.high) != (0, 255):
             raise refuse(node, "its result must be quantized as it is")
-        return lower(scope, node, target.grid, target.name, target.members)
+        if node.label not in scope.layers:
+            states = node.outputs[0] or f"{target.name} of all steps"
+            scope.layers[node.label] = lower(scope, node, target.grid, states, target.members)
+        held = scope.layers[node.label]
+        if held.grid != target.grid:
+            raise refuse(node, "its states and the last of them must be quantized with one scale")
+        return held if target.name == node.outputs[0] else lstm_rule.last(scope, node, held, target.name)
 
     return rule
 

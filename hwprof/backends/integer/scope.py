@@ -45,7 +45,7 @@ class Scope:
 
     `integers`: quantized tensors. `views`: float tensors that are nothing but dequantized ones. `stored`: weights.
     `codes`: functions of an input of integers. `pending`: float tensors that wait for the QuantizeLinear behind them,
-    with the node that computes them.
+    with the node that computes them. `layers`: the states of recurrent ones, by their labels.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
@@ -56,6 +56,7 @@ class Scope:
         self.stored: dict[str, Stored] = {}
         self.codes: dict[str, Code] = {}
         self.pending: dict[str, Node] = {}
+        self.layers: dict[str, Held] = {}
         self.operations: list[Operation] = []
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from onnx import ModelProto
 
+from hwprof.backends.onnxruntime import plain_errors
 from hwprof.compress.integer import floors
 from hwprof.compress.integer.stored import Ranges
 from hwprof.errors import InputError
@@ -37,18 +39,14 @@ def observed(
     made = sorted(watched.intersection(graph.producers()))
     stored = {name: weights[name] for name in watched.difference(made, inputs)}
     model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )  # fmt: skip
+    session = _session(graph, model)
     found: dict[str, tuple[float, float]] = {}
     tops: dict[str, float] = {}
     rows = [node for node in graph.nodes if node.op == "Softmax"]
     for batch in batches:
         given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
-        held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
+        with plain_errors(graph):
+            held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
             # NumPy's, since Python's own pass over what is not a number
@@ -64,6 +62,14 @@ def observed(
     return ranges
 
 
+def _session(graph: Graph, model: ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1
+    with plain_errors(graph):
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """Raises InputError for an array that is missing or of another shape."""
     tensor = graph.type_of(name)
@@ -72,6 +78,4 @@ def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.nda
     array = np.asarray(batch[name])
     if array.shape != tensor.shape:
         raise InputError(f"input {name!r} is of shape {tensor.shape}, a batch has {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"a batch holds values of input {name!r} that are not finite")
     return np.ascontiguousarray(array, tensor.dtype)

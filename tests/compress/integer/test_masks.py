@@ -168,8 +168,9 @@ def hides_zeros(scores: Tensor, shown: Tensor) -> Tensor:
         (lambda s, shown: torch.where(shown[:, None, None], s, -torch.inf), lambda x: x > 0),
         (lambda s, shown: s + (1.0 - shown[:, None, None]) * -1e9, lambda x: (x > 0).astype(np.int64)),
         (lambda s, shown: s + shown[:, None, None], lambda x: np.where(x > 0, 0, -1e9).astype(np.float32)),
+        (lambda s, shown: s + shown[:, None, None], lambda x: np.where(x > 0, 0, -np.inf).astype(np.float32)),
     ],
-    ids=["integers chosen", "booleans chosen", "integers added", "floats added"],
+    ids=["integers chosen", "booleans chosen", "integers added", "floats added", "infinite floats added"],
 )
 def test_masks_as_networks_write_them(scores, given, tmp_path):
     assert error(Attention(scores), vectors(shown=given), tmp_path) < 0.05
@@ -188,13 +189,17 @@ def test_a_mask_of_integers_holds_0_and_1(tmp_path):
 
 
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
-@pytest.mark.parametrize("make", [partial(LanguageModel, CAUSAL), Encoder])
-def test_the_kernels_compute_the_same(make, instruction_set, tmp_path):
+@pytest.mark.parametrize("kind", ["language model", "encoder", "infinite input"])
+def test_the_kernels_compute_the_same(kind, instruction_set, tmp_path):
     kernels = load()
     if not kernels.runs(instruction_set):
         pytest.skip(f"this processor has no {instruction_set}")
-    batches = words()
-    graph = calibrate(make().eval(), batches, tmp_path / "int8.onnx")
+    makes = {"language model": partial(LanguageModel, CAUSAL), "encoder": Encoder}
+    infinite = Attention(lambda s, shown: s + shown[:, None, None])
+    module = makes[kind]().eval() if kind in makes else infinite
+    hidden = vectors(shown=lambda x: np.where(x > 0, 0, -np.inf).astype(np.float32))
+    batches = words() if kind in makes else hidden
+    graph = calibrate(module, batches, tmp_path / "int8.onnx")
     program = lowering.lower(graph, load_weights(graph))
     engine = Engine(program, batches[5], kernels, instruction_set, 2)
     try:

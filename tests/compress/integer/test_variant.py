@@ -51,12 +51,18 @@ def sorted_network() -> Graph:
     return b.build(b.node("CumSum", [b.input((4, 4)), b.constant([1], scalar=True)], (4, 4)))
 
 
+def strange_network() -> Graph:
+    b = GraphBuilder("strange")
+    return b.build(b.node("Strange", [b.input((4, 4))], (4, 4)))
+
+
 @pytest.mark.parametrize(
     ("graph", "spec", "message"),
     [
         (convolutional(), "integer:u8", "takes no argument, not 'u8'"),
         (quantize(convolutional()), "integer", "quantized already"),
         (sorted_network(), "integer", "CumSum"),
+        (strange_network(), "integer", "Strange"),
         (convolutional(), "whole", "known: int8, fp16, prune:0.5, sparse:0.9, lowrank:0.25, integer"),
     ],
 )
