@@ -123,7 +123,9 @@ def _lowered(graph: Graph) -> Program:
     try:
         return lowering.lower(graph, load_weights(graph))
     except InputError as error:
-        advice = "" if any(map(is_quantized, graph.nodes)) else "it is a float network, give --variant integer; "
+        advice = (
+            "" if any(map(is_quantized, graph.nodes)) else "it is a float network, whose --variant integer runs here; "
+        )
         raise InputError(f"backend 'integer' cannot run {graph.name!r}: {advice}{error}") from None
 
 
