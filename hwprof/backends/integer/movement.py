@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def _split(scope: Scope, node: Node, held: Held) -> list[Held]:
     for name in node.outputs:
         size = scope.graph.shape(name)
         starts = tuple(at if i == axis else 0 for i in range(len(size)))
-        parts.append(_part(scope, node, held, name, starts, (1,) * len(size)))
+        parts.append(_part(scope, node, held, size, name, starts, (1,) * len(size)))
         at += size[axis]
     return parts
 
@@ -89,23 +88,20 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
         length = held.shape[axis]
         begin = start + length if start < 0 else start
         starts[axis], steps[axis] = min(max(begin, 0), length - 1 if step < 0 else length), step
-    return [_part(scope, node, held, node.outputs[0], tuple(starts), tuple(steps))]
+    name = node.outputs[0]
+    return [_part(scope, node, held, scope.graph.shape(name), name, tuple(starts), tuple(steps))]
 
 
-def _gather(scope: Scope, node: Node, held: Held) -> list[Held]:
-    """Places of one axis, in even steps: the queries among queries, keys and values that one product made."""
-    plain, axis = scope.plain(held), node.attribute("axis", 0) % len(held.shape)
-    length = plain.shape[axis]
-    places = [place % length for place in _integers(scope, node, node.inputs[1])]
-    steps = {after - before for before, after in pairwise(places)} or {1}
-    if not places or len(steps) > 1:
-        raise refuse(node, "only places of an axis that follow each other in even steps are supported")
-    size = (*plain.shape[:axis], len(places), *plain.shape[axis + 1 :])
-    value = scope.new_value(node.outputs[0], size)
-    starts, strides = ([other] * len(size) for other in (0, 1))
-    starts[axis], strides[axis] = places[0], steps.pop()
-    scope.operations.append(Slice(node.label, (node.label,), plain.value, value, tuple(starts), tuple(strides)))
-    return [scope.reshaped(Held(value, held.grid, size), scope.graph.shape(node.outputs[0]), node.outputs[0])]
+def _picked(scope: Scope, node: Node, held: Held) -> list[Held]:
+    """A Gather at one stored index: a step of a sequence, as a loop that is written out picks it."""
+    indices = _integers(scope, node, node.inputs[1])
+    if len(indices) != 1:
+        raise refuse(node, f"it picks {len(indices)} places of a computed tensor; only one is supported")
+    axis, size = node.attribute("axis", 0) % len(held.shape), scope.graph.shape(node.outputs[0])
+    kept = tuple(1 if i == axis else n for i, n in enumerate(held.shape))
+    starts = tuple(indices[0] % n if i == axis else 0 for i, n in enumerate(held.shape))
+    part = _part(scope, node, held, kept, node.outputs[0], starts, (1,) * len(kept))
+    return [part if size == kept else scope.reshaped(scope.plain(part), size, node.outputs[0], (node.label,))]
 
 
 def _expand(scope: Scope, node: Node, held: Held) -> list[Held]:
@@ -116,10 +112,10 @@ def _expand(scope: Scope, node: Node, held: Held) -> list[Held]:
 
 
 def _part(
-    scope: Scope, node: Node, held: Held, name: str, starts: tuple[int, ...], steps: tuple[int, ...]
+    scope: Scope, node: Node, held: Held, size: tuple[int, ...], name: str, starts: tuple[int, ...],
+    steps: tuple[int, ...],
 ) -> Held:  # fmt: skip
-    """starts, steps: in ONNX's order of axes."""
-    size = scope.graph.shape(name)
+    """size, starts, steps: in ONNX's order of axes."""
     axes = _IMAGE_AXES if held.is_image else tuple(range(len(size)))
     value = scope.new_value(name, tuple(size[a] for a in axes))
     moved = Slice(
@@ -166,7 +162,7 @@ _MOVES: dict[str, Move] = {
     "MaxPool": _max_pool,
     "Split": _split,
     "Slice": _slice,
-    "Gather": _gather,
     "Expand": _expand,
+    "Gather": _picked,
     "Pad": _pad,
 }
