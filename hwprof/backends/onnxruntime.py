@@ -131,7 +131,7 @@ class OnnxRuntimeBackend:
         settings = _settings(device)
         options.require_onnx(graph, device)
         host.require_memory(graph, _WEIGHT_COPIES)
-        with TemporaryDirectory() as folder, _plain_errors(graph):
+        with TemporaryDirectory() as folder, plain_errors(graph):
             file, dimensions = onnx_file.locate(graph, Path(folder))
             model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
             session = _session(model, _session_options(settings, dimensions), settings)
@@ -246,7 +246,7 @@ def _sensors(settings: Settings) -> Any:
 
 
 @contextmanager
-def _plain_errors(graph: Graph) -> Iterator[None]:
+def plain_errors(graph: Graph) -> Iterator[None]:
     """Turns the runtime's errors, at loading or later, into one line each."""
     try:
         yield

@@ -21,7 +21,8 @@ def compare(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: Annotated[
-        str | None, typer.Option("--variant", help="With one model: compare it to this variant of it (int8, fp16, ...)")
+        str | None,
+        typer.Option("--variant", help="With one model: compare it to this variant of it (int8, integer, ...)"),
     ] = None,
     calibration: options.Calibration = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name

@@ -39,6 +39,7 @@ def profile(
     hwprof profile mobilenet_v2
     hwprof profile model.onnx --shape input=1,3,224,224 --device openvino-1t
     hwprof profile model.onnx --variant int8 --format json > int8.json
+    hwprof profile model.onnx --variant integer --device integer-vnni
     hwprof profile package.module:factory --shape x=1,3,224,224 --device cuda
     """
     from hwprof import jobs

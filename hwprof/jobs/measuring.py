@@ -42,7 +42,7 @@ from hwprof.measurement import (
     slowdown,
 )
 from hwprof.store import Store, key_of
-from hwprof.variants.apply import apply_variant
+from hwprof.variants.apply import VARIANTS, Job, apply_variant
 
 Shapes = Mapping[str, Sequence[int]]
 _OPERATOR_PASS_NS = 500_000_000
@@ -194,7 +194,12 @@ def peaks(device: Device) -> Peaks | None:
 
 def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
     """The graph of a quantized, pruned, ... variant written to `folder`, and what its user must be told."""
-    return apply_variant(graph, spec, folder, calibration)
+    return apply_variant(graph, spec, folder, calibration, variants={**VARIANTS, "integer": _integer})
+
+
+def _integer(job: Job) -> list[str]:
+    warnings: list[str] = plugins.load_module("hwprof.compress.integer.variant", "variant 'integer'").make(job)
+    return warnings
 
 
 def require_times(device: Device) -> None:

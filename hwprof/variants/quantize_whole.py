@@ -8,6 +8,8 @@ that is written as several operators (a GELU as Div, Erf, Add and Mul).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.variants.quantize import (
@@ -42,7 +44,7 @@ def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
     require_quantizable(graph)
     if state_bits not in (8, 16):
         raise InputError(f"states are of 8 or 16 bits, not of {state_bits}")
-    marks = _WholeMarks(fold_batch_norm(graph), per_channel=True).visited()
+    marks = _WholeMarks(fold_batch_norm(with_states(graph)), per_channel=True).visited()
     if state_bits == 16:
         if dict(graph.opsets)[""] < _WIDE_OPSET:
             raise InputError(
@@ -51,6 +53,21 @@ def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
             )
         marks.widen()
     return Rewriter(marks, "uint8", "int8").graph()
+
+
+def with_states(graph: Graph) -> Graph:
+    """The graph, in which the states of all steps have a name where a recurrent layer is read for the last only: it
+    feeds back all of them, so that their range is that of the grid."""
+    nodes, named = [], []
+    for node in graph.nodes:
+        if node.op in _RECURRENT and not node.outputs[0] and len(node.outputs) > 1 and node.outputs[1]:
+            last = graph.type_of(node.outputs[1])
+            steps = graph.shape(node.inputs[0])[0]
+            directions, batch, units = last.shape
+            named.append(replace(last, name=f"{last.name}_states", shape=(steps, directions, batch, units)))
+            node = replace(node, outputs=(named[-1].name, *node.outputs[1:]))  # noqa: PLW2901 - the same with a name
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), values=(*graph.values, *named))
 
 
 class _WholeMarks(Marks):
@@ -76,6 +93,8 @@ class _WholeMarks(Marks):
                 None  # one scale for all rows, or those that are looked up have none in common
             )
             self._mark(node.outputs[0])
+        elif node.op == "Expand":
+            self._share(node)
         elif node.outputs[0] in self._functions:
             self._mark(self._functions[node.outputs[0]], *(name for name in node.outputs if name not in self._inner))
         else:

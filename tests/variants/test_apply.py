@@ -146,7 +146,7 @@ def test_what_the_quantizer_says_is_one_line(tmp_path, mobile_block):
     onnx_io.save(mobile_block, source)
     data = tmp_path / "data.npz"
     np.savez(data, another_name=np.ones((1, 3, 32, 32)))
-    job = apply._Job(mobile_block, "", tmp_path / "out.onnx", None, 0)
+    job = apply.Job(mobile_block, "", tmp_path / "out.onnx", None, 0)
     with pytest.raises(InputError, match="ONNX Runtime cannot quantize 'mobile': ValueError") as error:
         apply._run_quantizer(job, source, data, tmp_path / "out.onnx", "u8s8", tmp_path)
     assert "\n" not in str(error.value)

@@ -12,7 +12,7 @@ from hwprof.graph import Node
 
 LARGEST_DEPTH = 16384  # of a product, whose sums and their corrections fit into 32 bits
 _SMALLEST_SHIFT = 32
-_COARSEST, _FINEST = 2.0**10, 2.0**-15  # scales of a softmax's result
+COARSEST, FINEST = 2.0**10, 2.0**-15  # scales of a softmax's result lie between them
 
 
 def product(scope: Scope, node: Node, target: Target) -> Held:
@@ -50,7 +50,7 @@ def softmax_of_rows(scope: Scope, node: Node, target: Target) -> Held:
         raise refuse(node, "only the last axis is supported")
     if x.shape[-1] > softmax.LONGEST_ROW:
         raise refuse(node, f"rows of more than {softmax.LONGEST_ROW} elements are not supported")
-    if not _FINEST < target.grid.scale < _COARSEST:
+    if not FINEST < target.grid.scale < COARSEST:
         raise refuse(node, f"the scale of its result, {target.grid.scale}, does not fit values in [0, 1]")
     multiplier, shift = fixed_point.multipliers_and_shifts(np.array([1 / target.grid.scale]))
     value = scope.new_value(target.name, x.shape)

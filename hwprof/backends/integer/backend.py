@@ -20,6 +20,7 @@ from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
 from hwprof.measurement import Evidence, OperatorTime
+from hwprof.onnx_io.roles import is_quantized
 from hwprof.variants.weights import load_weights
 
 _WEIGHT_COPIES = 3  # the file's, the program's and the packed ones, while it is loaded
@@ -122,7 +123,10 @@ def _lowered(graph: Graph) -> Program:
     try:
         return lowering.lower(graph, load_weights(graph))
     except InputError as error:
-        raise InputError(f"backend 'integer' cannot run {graph.name!r}: {error}") from None
+        advice = (
+            "" if any(map(is_quantized, graph.nodes)) else "it is a float network, whose --variant integer runs here; "
+        )
+        raise InputError(f"backend 'integer' cannot run {graph.name!r}: {advice}{error}") from None
 
 
 def _with_weights(policy: str, program: Program, device: Device) -> Program:

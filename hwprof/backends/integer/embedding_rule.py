@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from hwprof.backends.integer.program import Embedding, Entry
 from hwprof.backends.integer.scope import Held, Scope, refuse
-from hwprof.graph import Node
+from hwprof.graph import Graph, Node
 
-_INDEX_TYPES = ("int64", "int32")
+INDEX_TYPES = ("int64", "int32", "bool")
+_OF_A_MASK = 2  # the values of an input that indexes no table: 0 and 1
 _LARGEST_TABLE = 2**31 - 1  # rows
 
 
@@ -25,17 +26,23 @@ def apply(scope: Scope, node: Node) -> bool:
         raise refuse(node, f"a table of {rows} rows is not supported")
     shape = (*scope.graph.shape(indices), width)
     value = scope.new_value(node.outputs[0], shape)
-    ids = _entered(scope, node, indices, rows)
+    ids = entered(scope, node, indices, rows)
     scope.operations.append(Embedding(node.label, (node.label,), ids, value, table))
     scope.views[node.outputs[0]] = Held(value, grid, shape)
     return True
 
 
-def _entered(scope: Scope, node: Node, name: str, rows: int) -> str:
+def rows_behind(graph: Graph, name: str) -> int:
+    """How many values the integers of an input have: rows of the shortest table that they index."""
+    tables = (n.inputs[0] for n in graph.nodes if n.op == "Gather" and n.inputs[1] == name)
+    return min((graph.shape(table)[0] for table in tables), default=_OF_A_MASK)
+
+
+def entered(scope: Scope, node: Node, name: str, rows: int) -> str:
     """The value of the network's input of indices, of which none may be beyond `rows`."""
     inputs = {tensor.name: tensor for tensor in scope.graph.inputs}
-    if name not in inputs or inputs[name].dtype not in _INDEX_TYPES:
-        raise refuse(node, f"its indices {name!r} are not an input of the network, of {' or '.join(_INDEX_TYPES)}")
+    if name not in inputs or inputs[name].dtype not in INDEX_TYPES:
+        raise refuse(node, f"its indices {name!r} are not an input of the network, of {' or '.join(INDEX_TYPES)}")
     for i, entry in enumerate(scope.entries):
         if entry.input == name:
             scope.entries[i] = replace(entry, rows=min(entry.rows or rows, rows))

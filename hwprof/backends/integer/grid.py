@@ -38,7 +38,8 @@ class Grid:
 
     def quantized(self, real: np.ndarray) -> np.ndarray:
         """Integers of the grid's type, of the same shape, as QuantizeLinear rounds: half to even."""
-        steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
+        with np.errstate(over="ignore"):  # what overflows lies beyond an end, too
+            steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
         held: np.ndarray = np.clip(steps + np.float32(self.zero), self.low, self.high).astype(self.dtype)
         return held
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwprof.backends.integer import folding, movement, qlinear, rules, tables
+from hwprof.backends.integer import code_rule, folding, movement, qlinear, rules, tables
 from hwprof.backends.integer.grid import Grid, Stored, held_zero
 from hwprof.backends.integer.program import Entry, Exit, Operation, Program, reads
 from hwprof.backends.integer.scope import Held, Scope, refuse
@@ -91,7 +91,7 @@ class _Lowering:
             self._visit_parts(node)
         elif results := folding.folded(self._graph, node, self._weights):
             self._weights |= results
-        elif not movement.apply(self._scope, node):
+        elif not movement.apply(self._scope, node) and not code_rule.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwprof.backends.integer import fixed_point
 from hwprof.backends.integer.grid import Grid
-from hwprof.backends.integer.program import Gates, Lstm
+from hwprof.backends.integer.program import Gates, Lstm, Slice
 from hwprof.backends.integer.recurrent import GATE_BITS, GATES, VALUE_BITS
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.graph import Node
@@ -41,6 +41,15 @@ def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, .
     return scope.reshaped(flat, shape, name)
 
 
+def last(scope: Scope, node: Node, states: Held, name: str) -> Held:
+    """The last of the states [steps, 1, batch, units], `name` [1, batch, units]."""
+    size = (1, *states.shape[1:])
+    value = scope.new_value(name, size)
+    starts = (states.shape[0] - 1, 0, 0, 0)
+    scope.operations.append(Slice(f"{node.label} last", (), states.value, value, starts, (1, 1, 1, 1)))
+    return scope.reshaped(Held(value, states.grid, size), size[1:], name)
+
+
 def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
     """Factor, offset and places that put a state, with VALUE_BITS behind the point, on the grid."""
     real = 2.0**-VALUE_BITS / grid.scale
@@ -52,7 +61,7 @@ def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
 
 
 def require_plain(scope: Scope, node: Node) -> None:
-    """Raises InputError for a layer of an LSTM or GRU that is not forward, of one length and read step by step only."""
+    """Raises InputError for an LSTM or GRU that is not forward, of one length and read for its states only."""
     if node.attribute("direction", "forward") != "forward":
         raise refuse(node, "only the direction forward is supported")
     for attribute, plain in (("layout", 0), ("input_forget", 0), ("clip", None), ("activations", None)):
@@ -62,9 +71,9 @@ def require_plain(scope: Scope, node: Node) -> None:
         if extra and np.any(scope.weights.get(extra, 1)):
             raise refuse(node, f"its input {extra!r} is not supported: sequences start at 0 and are of one length")
     read = {n for reader in scope.graph.nodes for n in reader.inputs} | set(scope.graph.outputs)
-    for extra in node.outputs[1:]:
-        if extra in read:
-            raise refuse(node, f"its output {extra!r} is read; only the states of all steps are supported")
+    for cell in node.outputs[2:]:
+        if cell in read:
+            raise refuse(node, f"its output {cell!r} is read; only states are supported, not what a cell remembers")
 
 
 def biases(scope: Scope, node: Node, count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hwprof.backends.integer import embedding_rule, product_rule, rules
-from hwprof.backends.integer.program import MaxPool, Pad, Slice, Transpose
+from hwprof.backends.integer.program import Expand, MaxPool, Pad, Slice, Transpose
 from hwprof.backends.integer.scope import Held, Scope, refuse
 from hwprof.graph import Node
 
@@ -105,6 +105,13 @@ def _picked(scope: Scope, node: Node, held: Held) -> list[Held]:
     return [part if size == kept else scope.reshaped(scope.plain(part), size, node.outputs[0], (node.label,))]
 
 
+def _expand(scope: Scope, node: Node, held: Held) -> list[Held]:
+    size = scope.graph.shape(node.outputs[0])
+    value = scope.new_value(node.outputs[0], size, held.grid.dtype)
+    scope.operations.append(Expand(node.label, (node.label,), scope.plain(held).value, value))
+    return [Held(value, held.grid, size)]
+
+
 def _part(
     scope: Scope, node: Node, held: Held, size: tuple[int, ...], name: str, starts: tuple[int, ...],
     steps: tuple[int, ...],
@@ -157,6 +164,7 @@ _MOVES: dict[str, Move] = {
     "MaxPool": _max_pool,
     "Split": _split,
     "Slice": _slice,
+    "Expand": _expand,
     "Gather": _picked,
     "Pad": _pad,
 }

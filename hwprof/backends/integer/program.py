@@ -329,6 +329,11 @@ class Embedding(_OfOne):
     table: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Expand(_OfOne):
+    """x broadcast to the shape of y."""
+
+
 Operation: TypeAlias = (
     Convolution
     | Add
@@ -347,6 +352,7 @@ Operation: TypeAlias = (
     | Reshape
     | Concatenate
     | Slice
+    | Expand
     | Pad
 )
 

@@ -16,6 +16,7 @@ from hwprof.backends.integer.program import (
     Concatenate,
     Convolution,
     Embedding,
+    Expand,
     Gates,
     Gru,
     IntegerType,
@@ -237,6 +238,11 @@ def _pad(op: Pad, operands: list[Integers], shape: Shape) -> Integers:
     inner = tuple(slice(b, b + n) for b, n in zip(op.before, operands[0].shape, strict=True))
     padded[inner] = operands[0]
     return padded
+
+
+@_apply.register
+def _expand(op: Expand, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    return np.broadcast_to(operands[0], shape)
 
 
 def _windows(x: Integers, window: Window, size: tuple[int, ...], fill: int) -> Integers:

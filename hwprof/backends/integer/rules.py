@@ -10,9 +10,11 @@ import numpy as np
 
 from hwprof.backends.integer import (
     attention_rule,
+    code_rule,
     fixed_point,
     gru_rule,
     lstm_rule,
+    mask_rule,
     norm_rule,
     product_rule,
     reference,
@@ -44,6 +46,9 @@ def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
     if name in scope.weights:
         return scope.keep(name, grid.quantized(scope.weights[name]), grid)
     target = Target(name, grid, grid.low, grid.high, (node.label,))
+    if name in scope.codes:
+        target.require_bytes(node)
+        return code_rule.quantized(scope, node, scope.codes[name], name, grid)
     inner, bounded = _without_bounds(scope, name, target)
     rule = _RULES.get(inner.op) if inner else None
     if inner and rule and not (inner.op in ("Add", "Mul") and tables.source(scope, name)):
@@ -94,7 +99,14 @@ def _add(scope: Scope, node: Node, target: Target) -> Held:
         inner, more = linear
         target.require_bytes(inner)
         return product_rule.with_more_bias(scope, inner, target.covering(inner), more)
-    a, b = _operands(scope, node)
+    return _sum(scope, node, *_paired(scope, node, *(scope.any_view(node, name) for name in node.inputs)), target)
+
+
+def _where(scope: Scope, node: Node, target: Target) -> Held:
+    return _sum(scope, node, *_paired(scope, node, *mask_rule.summands(scope, node, target)), target)
+
+
+def _sum(scope: Scope, node: Node, a: Held, b: Held, target: Target) -> Held:
     real = [held.grid.scale / target.grid.scale for held in (a, b)]
     is_wide = any(grid.dtype != "uint8" for grid in (a.grid, b.grid, target.grid))
     bits, most = (_WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT) if is_wide else (_FACTOR_BITS, _LARGEST_ADD_SHIFT)
@@ -125,7 +137,7 @@ def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
 
 
 def _multiply(scope: Scope, node: Node, target: Target) -> Held:
-    a, b = _operands(scope, node)
+    a, b = _paired(scope, node, *(scope.any_view(node, name) for name in node.inputs))
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = scope.new_value(target.name, scope.values[a.value].shape, target.grid.dtype)
@@ -135,9 +147,8 @@ def _multiply(scope: Scope, node: Node, target: Target) -> Held:
     return Held(value, target.grid, a.shape, a.is_image)
 
 
-def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
+def _paired(scope: Scope, node: Node, a: Held, b: Held) -> tuple[Held, Held]:
     """Both in one order of axes; the first has the shape of the result, the second is broadcast to it."""
-    a, b = (scope.any_view(node, name) for name in node.inputs)
     size = scope.graph.shape(node.outputs[0])
     if a.shape != size:
         a, b = b, a
@@ -152,9 +163,15 @@ def _operands(scope: Scope, node: Node) -> tuple[Held, Held]:
 
 def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
     def rule(scope: Scope, node: Node, target: Target) -> Held:
-        if target.is_bounded or target.name != node.outputs[0]:
+        if target.is_bounded:
             raise refuse(node, "its result must be quantized as it is")
-        return lower(scope, node, target.grid, target.name, target.members)
+        if node.label not in scope.layers:
+            states = node.outputs[0] or f"{target.name} of all steps"
+            scope.layers[node.label] = lower(scope, node, target.grid, states, target.members)
+        held = scope.layers[node.label]
+        if held.grid != target.grid:
+            raise refuse(node, "its states and the last of them must be quantized with one scale")
+        return held if target.name == node.outputs[0] else lstm_rule.last(scope, node, held, target.name)
 
     return rule
 
@@ -243,6 +260,7 @@ _RULES: dict[str, Rule] = {
     "Gemm": product_rule.gemm,
     "Add": _add,
     "Mul": _multiply,
+    "Where": _where,
     "LSTM": _recurrent(lstm_rule.lower),
     "GRU": _recurrent(gru_rule.lower),
     "Softmax": attention_rule.softmax_of_rows,

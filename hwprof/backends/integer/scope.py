@@ -27,6 +27,15 @@ class Held:
     is_image: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Code:
+    """A function of the integers of an input. values: [n], what it is for 0 to n - 1; shape: of the tensor."""
+
+    input: str
+    values: np.ndarray
+    shape: tuple[int, ...]
+
+
 def refuse(node: Node, reason: str) -> InputError:
     """The error for an operator that integers alone cannot do."""
     return InputError(f"operator {node.op} {node.label!r} cannot run with integers only: {reason}")
@@ -36,8 +45,9 @@ class Scope:
     """Names to values, and the operations, in the order in which they run.
 
     `integers`: quantized tensors. `views`: float tensors that are nothing but dequantized ones. `stored`: weights.
-    `pending`: float tensors that wait for the QuantizeLinear behind them, with the node that computes them.
-    `shared`: weights of operations.
+    `codes`: functions of an input of integers. `pending`: float tensors that wait for the QuantizeLinear behind them,
+    with the node that computes them. `layers`: the states of recurrent ones, by their labels. `shared`: weights of
+    operations.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
@@ -46,7 +56,9 @@ class Scope:
         self.integers: dict[str, Held] = {}
         self.views: dict[str, Held] = {}
         self.stored: dict[str, Stored] = {}
+        self.codes: dict[str, Code] = {}
         self.pending: dict[str, Node] = {}
+        self.layers: dict[str, Held] = {}
         self.operations: list[Operation] = []
         self.values: dict[str, Value] = {}
         self.constants: dict[str, np.ndarray] = {}

@@ -18,6 +18,7 @@ from hwprof.backends.integer.program import (
     Concatenate,
     Convolution,
     Embedding,
+    Expand,
     Gru,
     Lines,
     Lstm,
@@ -298,6 +299,12 @@ class Steps:
         self._append("fill", **self._operand("y", op.y), extent=(math.prod(self._shape(op.y)),), zero_y=op.fill)
         offset = sum(before * stride for before, stride in zip(op.before, to, strict=True))
         self._copy(op.x, op.y, shape, dense_strides(shape), to, to_offset=offset)
+
+    @_add.register
+    def _(self, op: Expand) -> None:
+        shape, given = self._shape(op.y), self._shape(op.x)
+        strides = [0 if n == 1 else s for n, s in zip(given, dense_strides(given), strict=True)]
+        self._copy(op.x, op.y, shape, [0] * (len(shape) - len(given)) + strides, dense_strides(shape))
 
     def _copy(
         self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],

@@ -25,7 +25,7 @@ from hwprof.compress.integer import stored
 from hwprof.compress.integer.stored import Ranges
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.variants.quantize_whole import quantize_whole
+from hwprof.variants.quantize_whole import quantize_whole, with_states
 from hwprof.variants.weights import Weights, load_weights
 
 Batch = Mapping[str, np.ndarray]
@@ -57,7 +57,7 @@ def calibrate(
 def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
     """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does."""
     ranges = plugins.load_module("hwprof.compress.integer.ranges", "calibration")
-    found: Ranges = ranges.observed(graph, weights, stored.activations(quantize_whole(graph)), batches)
+    found: Ranges = ranges.observed(with_states(graph), weights, stored.activations(quantize_whole(graph)), batches)
     return found
 
 

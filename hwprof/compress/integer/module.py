@@ -24,13 +24,16 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     """Traces the module in evaluation mode with a batch, whose arrays are its arguments in their order, and writes
     PATH. Raises InputError for what is no module, and for one that PyTorch cannot export.
 
-    2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator.
+    2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
+    of a transformer is exported by its parts: ONNX has no word for the one operator that PyTorch makes of it.
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"calibration wants a Graph or a torch.nn.Module, not a {type(module).__name__}")
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
     was_training, before = module.training, logging.root.manager.disable
+    was_fused = torch.backends.mha.get_fastpath_enabled()
     logging.disable(logging.WARNING)
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that it is the older one, and that batches are of one size
@@ -42,6 +45,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
         raise InputError(f"PyTorch cannot export {type(module).__name__}: {reason}") from None
     finally:
         module.train(was_training)
+        torch.backends.mha.set_fastpath_enabled(was_fused)
         logging.disable(before)
     _share_weights(path)
     return load(path).renamed(type(module).__name__)

@@ -73,6 +73,7 @@ class _Values:
     def __init__(self, quantized: Graph, weights: Weights, ranges: Ranges) -> None:
         self._graph = quantized
         self._weights = weights
+        self._ranges = ranges
         self._producers, self._readers = quantized.producers(), quantized.consumers()
         static = (*quantized.weights, *quantized.constants)
         self._stored = {t.name for t in static}
@@ -109,7 +110,7 @@ class _Values:
     def _constant(self, node: Node) -> None:
         name = _plain(node)
         real = np.asarray(self._weights[name], np.float64)
-        grid = grids.of_range(float(real.min(initial=0.0)), float(real.max(initial=0.0)))
+        grid = grids.of_range(*self._ranges.get(name, (float(real.min(initial=0.0)), float(real.max(initial=0.0)))))
         self._set_grid(name, grid)
         self._arrays[node.inputs[0]] = grid.quantized(real)
 

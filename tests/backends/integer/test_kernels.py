@@ -196,6 +196,13 @@ def test_moving_values(kernels, instruction_set):
         agree(of_one(operation, {"x": x, "y": y}), rng, kernels, instruction_set)
 
 
+@pytest.mark.parametrize(
+    ("x", "y"), [((1, 7), (5, 7)), ((3, 1), (2, 3, 4)), ((1, 2, 1, 9), (6, 2, 5, 9)), ((4,), (4,))]
+)
+def test_repeating_values(kernels, instruction_set, x, y):
+    agree(of_one(ir.Expand("e", (), "x", "y"), {"x": x, "y": y}), np.random.default_rng(0), kernels, instruction_set)
+
+
 def test_joining_values(kernels, instruction_set):
     shapes = {"a": (2, 3, 4), "b": (2, 1, 4), "y": (2, 4, 4)}
     operation = ir.Concatenate("c", (), ("a", "b"), "y", 1)

@@ -108,6 +108,31 @@ class Rows(nn.Module):
         return self.head(self.lstm(x)[0][-1:].flatten(0, 1))
 
 
+class LastState(nn.Module):
+    """Reads what PyTorch returns as the last state, of which ONNX has an output of its own."""
+
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], layers: int) -> None:
+        super().__init__()
+        self.layers, self.head = kind(4, 12, num_layers=layers), nn.Linear(12, 5)
+
+    def forward(self, x):
+        last = self.layers(x)[1]
+        return self.head((last[0] if isinstance(last, tuple) else last)[-1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_last_state_of_a_recurrent_layer(kind, layers, tmp_path):
+    torch.manual_seed(0)
+    module = LastState(kind, layers)
+    batches = drawn((7, 2, 4))
+    calibrated = calibrate(module, batches, tmp_path / "int8.onnx")
+    with torch.no_grad():
+        real = np.concatenate([module(torch.from_numpy(b["x"])).numpy() for b in batches])
+    ours = np.concatenate([by_integers(calibrated, b) for b in batches])
+    assert relative_rms(ours, real) < 0.05
+
+
 def test_operators_that_integers_cannot_do_are_named(tmp_path):
     b = GraphBuilder("sorted")
     x = b.node("CumSum", [b.input((4, 4), name="x"), b.constant([1], scalar=True)], (4, 4))
