@@ -82,7 +82,10 @@ def test_operators_are_timed_and_name_their_nodes():
 
 def test_a_float_network_is_refused_in_one_line():
     with (
-        pytest.raises(InputError, match="cannot run 'residual': operator"),
+        pytest.raises(
+            InputError,
+            match="cannot run 'residual': it is a float network, whose --variant integer runs here; operator",
+        ),
         BACKEND.open(reference_graphs()[0], device("scalar")),
     ):
         pass
