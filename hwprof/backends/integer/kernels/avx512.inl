@@ -57,6 +57,18 @@ struct Isa {
     bytes[3] = _mm512_unpackhi_epi16(high01, high23);
   }
 
+  INLINE static void pairs(const uint8_t* x, const uint8_t* x2, int valid, Ints* pairs) {
+    const __mmask64 mask = first(valid);
+    const Ints a = _mm512_maskz_loadu_epi8(mask, x), b = x2 ? _mm512_maskz_loadu_epi8(mask, x2) : nothing();
+    const Ints low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
+    pairs[0] = _mm512_unpacklo_epi8(low, nothing());
+    pairs[1] = _mm512_unpackhi_epi8(low, nothing());
+    pairs[2] = _mm512_unpacklo_epi8(high, nothing());
+    pairs[3] = _mm512_unpackhi_epi8(high, nothing());
+  }
+  static Ints of_pairs(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
+  static Ints shifted(Ints a, int places) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(places)); }
+
   // Products of 64 bits, the even and the odd lanes apart. What their upper halves are still shifted by is less than 32.
   struct Scale {
     Ints even, odd, even_rounding, odd_rounding, shift;

@@ -9,6 +9,10 @@
 //   broadcast(p)           the same four bytes in every lane
 //   interleave(rows, b)    4 rows of 4 * kLanes bytes -> 4 Bytes, each lane holding a channel's four rows; channels
 //                          go lane by 128-bit lane: b[i] has 16 L + 4 i + 0..3 in its lane L
+//   pairs(x, x2, valid, p) 4 * kLanes bytes of x, and of x2 where it is not null -> 4 Ints in the order of `interleave`,
+//                          a byte of x in the lower half of each lane and one of x2 in the upper
+//   of_pairs(a, b)         each lane: the sum of both halves' products, of 16 bits with their signs
+//   shifted(a, places)     each lane to the right
 //   Scale(m, s, zero)      of kLanes channels; apply(sum) is zero + the rescaled sum
 //   store_row              kPanel columns, 32 / kLanes Ints one behind the other
 //   store_channels         4 Ints in the order of `interleave`
@@ -177,49 +181,71 @@ void depthwise(const Step& s, const Share& share) {
 
 // -- element-wise ----------------------------------------------------------------------------------------------
 
-// y[i] = function(x[i], x2[i or 0]). Everything in locals: bytes that are written might be the step's own otherwise.
-template <typename Function>
-INLINE inline void zip_line(const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* __restrict__ y, int64_t n,
-                            Function function) {
-  if (is_one) {
-    const uint8_t other = *x2;
-    for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], other);
-  } else {
-    for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
-  }
-}
-
-template <typename Function>
-INLINE inline void zip(const Step& s, const Share& share, Function function) {
+// line(x, x2, is_one, y, n) for every line, of whose x2 there is but one element where `is_one`.
+template <typename Line>
+INLINE inline void zip(const Step& s, const Share& share, Line line) {
   const int64_t rows = s.extent[1], n = s.extent[2], outer = s.from[0], inner = s.from[1];
   const bool is_one = s.from[2] == 0;
   if (!is_one && inner == n && outer == rows * n) {  // of one shape
     const Range own = part(s.extent[0] * rows * n, 64, share);
-    zip_line(s.x + own.begin, s.x2 + own.begin, false, s.y + own.begin, own.end - own.begin, function);
+    line(s.x + own.begin, s.x2 + own.begin, false, s.y + own.begin, own.end - own.begin);
     return;
   }
   const Range own = part(s.extent[0] * rows, 1, share);
-  const uint8_t *x = s.x, *x2 = s.x2;
-  uint8_t* y = s.y;
   for (int64_t i = own.begin; i < own.end; ++i)
-    zip_line(x + i * n, x2 + i / rows * outer + i % rows * inner, is_one, y + i * n, n, function);
+    line(s.x + i * n, s.x2 + i / rows * outer + i % rows * inner, is_one, s.y + i * n, n);
 }
 
 void add(const Step& s, const Share& share) {
-  const int32_t factor = s.factor, factor2 = s.factor2, offset = s.offset, places = s.places, low = s.low, high = s.high;
-  zip(s, share, [=](uint8_t a, uint8_t b) {
-    const int32_t sum = (a * factor + b * factor2 + offset) >> places;
-    return uint8_t(sum < low ? low : sum > high ? high : sum);
+  const int32_t low = s.low, high = s.high, places = s.places, upper = 1 << 16;  // of a pair
+  zip(s, share, [=, &s](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
+    const Ints factors = Isa::every(is_one ? s.factor : s.factor + s.factor2 * upper);
+    const Ints offset = Isa::every(s.offset + (is_one ? *x2 * s.factor2 : 0));
+    for (int64_t i = 0; i < n; i += kChunk) {
+      const int valid = int(least(kChunk, n - i));
+      Ints sum[kQuad];
+      Isa::pairs(x + i, is_one ? nullptr : x2 + i, valid, sum);
+      unrolled<kQuad>([&](auto q) INLINE {
+        sum[q] = Isa::shifted(Isa::add(Isa::of_pairs(sum[q], factors), offset), places);
+      });
+      Isa::store_channels(y + i, sum, low, high, valid);
+    }
+  });
+}
+
+// As `multiply`, for shifts that `Scale` does not know.
+void multiply_far(const Step& s, const Share& share) {
+  const int32_t multiplier = *s.multiplier, shift = *s.shift;
+  zip(s, share, [=, &s](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t product = (x[i] - s.zero_x) * (x2[is_one ? 0 : i] - s.zero_x2);
+      y[i] = clipped(s.zero_y + rescaled(product, multiplier, shift), s.low, s.high);
+    }
   });
 }
 
 void multiply(const Step& s, const Share& share) {
-  const int64_t rounding = int64_t(1) << (*s.shift - 1), zero_y = s.zero_y;
-  const int64_t multiplier = *s.multiplier, shift = *s.shift;
-  const int32_t zero_x = s.zero_x, zero_x2 = s.zero_x2, low = s.low, high = s.high;
-  zip(s, share, [=](uint8_t a, uint8_t b) {
-    const int64_t product = int64_t((a - zero_x) * (b - zero_x2));
-    return clipped(zero_y + ((product * multiplier + rounding) >> shift), low, high);
+  if (*s.shift < 32) return multiply_far(s, share);
+  int32_t multipliers[kLanes], shifts[kLanes];
+  for (int i = 0; i < kLanes; ++i) multipliers[i] = *s.multiplier, shifts[i] = *s.shift;
+  const Scale scale(multipliers, shifts, s.zero_y);
+  const int32_t low = s.low, high = s.high;
+  const Ints less_x = Isa::every(-s.zero_x & 0xffff), less_x2 = Isa::every(-s.zero_x2);  // the first: half of a pair
+  zip(s, share, [=](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
+    Ints second[kQuad];
+    unrolled<kQuad>([&](auto q) INLINE { second[q] = Isa::every(*x2); });
+    for (int64_t i = 0; i < n; i += kChunk) {
+      const int valid = int(least(kChunk, n - i));
+      Ints product[kQuad];
+      Isa::pairs(x + i, nullptr, valid, product);
+      if (!is_one) Isa::pairs(x2 + i, nullptr, valid, second);
+      unrolled<kQuad>([&](auto q) INLINE {
+        const Ints factor = Isa::add(second[q], less_x2);
+        product[q] = Isa::add(Isa::of_pairs(product[q], factor), Isa::of_pairs(less_x, factor));
+        product[q] = scale.apply(product[q]);
+      });
+      Isa::store_channels(y + i, product, low, high, valid);
+    }
   });
 }
 
@@ -269,56 +295,51 @@ inline Pooled pooled(const Step& s, int64_t index) {
           reach(left, s.kernel_w, s.dilation_w, s.width)};
 }
 
-constexpr int kPooledAtOnce = 64;
+// function(channel, count) for all channels, `count` of them at once.
+template <typename Function>
+INLINE inline void each_channels(int64_t channels, Function function) {
+  int64_t c = 0;
+  const auto at_once = [&](auto count) INLINE {
+    for (; c + count <= channels; c += count) function(c, count);
+  };
+  at_once(std::integral_constant<int, 64>{});
+  at_once(std::integral_constant<int, 16>{});
+  at_once(std::integral_constant<int, 1>{});
+}
 
 void max_pool(const Step& s, const Share& share) {
   const Range pixels = part(pixels_out(s), 1, share);
-  const int64_t channels = s.channels;
   for (int64_t index = pixels.begin; index < pixels.end; ++index) {
     const Pooled window = pooled(s, index);
-    uint8_t* y = s.y + index * channels;
-    int64_t c = 0;
-    for (; c + kPooledAtOnce <= channels; c += kPooledAtOnce) {
-      uint8_t most[kPooledAtOnce] = {};
+    uint8_t* y = s.y + index * s.channels;
+    each_channels(s.channels, [&](int64_t c, auto count) INLINE {
+      uint8_t most[count] = {};
       window.each(c, [&](const uint8_t* x) INLINE {
-        for (int k = 0; k < kPooledAtOnce; ++k) most[k] = x[k] > most[k] ? x[k] : most[k];
+        for (int k = 0; k < count; ++k) most[k] = x[k] > most[k] ? x[k] : most[k];
       });
-      __builtin_memcpy(y + c, most, kPooledAtOnce);
-    }
-    for (; c < channels; ++c) {
-      uint8_t most = 0;
-      window.each(c, [&](const uint8_t* x) INLINE { most = *x > most ? *x : most; });
-      y[c] = most;
-    }
+      __builtin_memcpy(y + c, most, count);
+    });
   }
 }
 
 void average_pool(const Step& s, const Share& share) {
   const Range pixels = part(pixels_out(s), 1, share);
-  const int64_t channels = s.channels, zero_x = s.zero_x, zero_y = s.zero_y;
+  const int64_t zero_x = s.zero_x, zero_y = s.zero_y;
   const int32_t low = s.low, high = s.high;
   for (int64_t index = pixels.begin; index < pixels.end; ++index) {
     const Pooled window = pooled(s, index);
     const int64_t inside = window.count();
-    const int64_t count = s.counts_padding ? int64_t(s.kernel_h) * s.kernel_w : inside;
-    const int32_t multiplier = s.multiplier[count], shift = s.shift[count];
-    uint8_t* y = s.y + index * channels;
-    const auto finished = [=](int32_t sum) INLINE {
-      return clipped(zero_y + rescaled(sum - inside * zero_x, multiplier, shift), low, high);
-    };
-    int64_t c = 0;
-    for (; c + kPooledAtOnce <= channels; c += kPooledAtOnce) {
-      int32_t sums[kPooledAtOnce] = {};
+    const int64_t count_all = s.counts_padding ? int64_t(s.kernel_h) * s.kernel_w : inside;
+    const int32_t multiplier = s.multiplier[count_all], shift = s.shift[count_all];
+    uint8_t* y = s.y + index * s.channels;
+    each_channels(s.channels, [&](int64_t c, auto count) INLINE {
+      int32_t sums[count] = {};
       window.each(c, [&](const uint8_t* x) INLINE {
-        for (int k = 0; k < kPooledAtOnce; ++k) sums[k] += x[k];
+        for (int k = 0; k < count; ++k) sums[k] += x[k];
       });
-      for (int k = 0; k < kPooledAtOnce; ++k) y[c + k] = finished(sums[k]);
-    }
-    for (; c < channels; ++c) {
-      int32_t sum = 0;
-      window.each(c, [&](const uint8_t* x) INLINE { sum += *x; });
-      y[c] = finished(sum);
-    }
+      for (int k = 0; k < count; ++k)
+        y[c + k] = clipped(zero_y + rescaled(sums[k] - inside * zero_x, multiplier, shift), low, high);
+    });
   }
 }
 
