@@ -89,97 +89,17 @@ inline int64_t rescaled(int64_t sum, int32_t multiplier, int32_t shift) {
   return (sum * multiplier + (int64_t(1) << (shift - 1))) >> shift;
 }
 
+#include "lines.inl"
 #include "product.inl"
+#include "depthwise.inl"
 #include "lstm.inl"
 #include "activations.inl"
 #include "gru.inl"
 #include "rows.inl"
 
-// -- depthwise convolution -------------------------------------------------------------------------------------
-
-struct Channels {
-  const int8_t* weight;  // of this chunk's block, each quad of taps [4][16][4]
-  const int32_t *bias, *multiplier, *shift;
-  int64_t tap_quads, channel;
-  int valid, zero, low, high;
-};
-
-// One chunk of channels of `pixels` output pixels. The taps of the first lie at taps[0 .. 4 * tap_quads), those of each
-// further one `step` bytes on.
-void depthwise_chunk(const uint8_t* const* taps, int64_t pixels, int64_t step, const Channels& c, uint8_t* y,
-                     int64_t y_stride) {
-  constexpr int kRow = kDepthwiseBlock / kQuad;  // integers of a quad of channels
-  const Scale scale[kQuad] = {Scale(c.multiplier, c.shift, c.zero),
-                              Scale(c.multiplier + kRow, c.shift + kRow, c.zero),
-                              Scale(c.multiplier + 2 * kRow, c.shift + 2 * kRow, c.zero),
-                              Scale(c.multiplier + 3 * kRow, c.shift + 3 * kRow, c.zero)};
-  for (int64_t i = 0; i < pixels; ++i, y += y_stride) {
-    const int64_t at = i * step + c.channel;
-    Ints sum[kQuad];
-    unrolled<kQuad>([&](auto q) INLINE { sum[q] = Isa::load(c.bias + q * kRow); });
-    for (int64_t t = 0; t < c.tap_quads; ++t) {
-      const uint8_t* const* rows = taps + t * kQuad;
-      const int8_t* w = c.weight + t * kQuad * kDepthwiseBlock;
-      Bytes bytes[kQuad];
-      Isa::interleave(rows[0] + at, rows[1] + at, rows[2] + at, rows[3] + at, c.valid, bytes);
-      unrolled<kQuad>([&](auto q) INLINE { sum[q] = Isa::dot(sum[q], bytes[q], Isa::weights(w + q * kDepthwiseBlock)); });
-    }
-    unrolled<kQuad>([&](auto q) INLINE { sum[q] = scale[q].apply(sum[q]); });
-    Isa::store_channels(y, sum, c.low, c.high, c.valid);
-  }
-}
-
-// All channels of the output pixels [column, column + count) of a line, whose taps lie in one distance each.
-void depthwise_run(const Step& s, const uint8_t* const* taps, int64_t tap_quads, int64_t count, uint8_t* y) {
-  for (int64_t channel = 0; channel < s.channels; channel += kChunk) {
-    const int64_t block = channel / kDepthwiseBlock, inside = channel % kDepthwiseBlock / kQuad;
-    const int64_t constants = block * kDepthwiseBlock + inside;
-    const Channels own{s.weight + block * tap_quads * kQuad * kDepthwiseBlock + inside * kQuad,
-                       s.bias + constants,
-                       s.multiplier + constants,
-                       s.shift + constants,
-                       tap_quads,
-                       channel,
-                       int(least(kChunk, s.channels - channel)),
-                       s.zero_y,
-                       s.low,
-                       s.high};
-    depthwise_chunk(taps, count, int64_t(s.stride_w) * s.channels, own, y + channel, s.channels);
-  }
-}
-
-void depthwise(const Step& s, const Share& share) {
-  const int64_t kernel = int64_t(s.kernel_h) * s.kernel_w, tap_quads = ceil_div(kernel, kQuad);
-  const int64_t line_bytes = int64_t(s.width) * s.channels;
-  uint8_t* padding = share.scratch;
-  memset(padding, s.zero_x, size_t(s.channels));
-  auto** taps = reinterpret_cast<const uint8_t**>(share.scratch + ceil_div(s.channels, 64) * 64);
-  const Range lines = part(int64_t(s.batch) * s.out_height, 1, share);
-  for (int64_t line = lines.begin; line < lines.end; ++line) {
-    const int64_t top = line % s.out_height * s.stride_h - s.pad_top;
-    const uint8_t* image = s.x + line / s.out_height * s.height * line_bytes;
-    const bool is_inside = top >= 0 && top + (s.kernel_h - 1) * int64_t(s.dilation_h) < s.height;
-    int64_t column = 0;
-    while (column < s.out_width) {
-      const int64_t left = column * s.stride_w - s.pad_left;
-      const int64_t room = s.width - 1 - (s.kernel_w - 1) * int64_t(s.dilation_w) - left;
-      // Pixels whose windows lie in the image are one run; each other one is a run of its own.
-      const int64_t count = is_inside && left >= 0 && room >= 0 ? least(room / s.stride_w + 1, s.out_width - column) : 1;
-      const uint8_t** at = taps;
-      for (int64_t i = 0; i < s.kernel_h; ++i)
-        for (int64_t j = 0; j < s.kernel_w; ++j) {
-          const int64_t y = top + i * s.dilation_h, x = left + j * s.dilation_w;
-          const bool is_there = y >= 0 && y < s.height && x >= 0 && x < s.width;
-          *at++ = is_there ? image + y * line_bytes + x * s.channels : padding;
-        }
-      for (int64_t t = kernel; t < tap_quads * kQuad; ++t) *at++ = taps[0];  // its weights are 0
-      depthwise_run(s, taps, tap_quads, count, s.y + (line * s.out_width + column) * s.channels);
-      column += count;
-    }
-  }
-}
-
 // -- element-wise ----------------------------------------------------------------------------------------------
+
+constexpr int64_t kLong = 1024;  // elements of a line that is made of short ones
 
 // line(x, x2, is_one, y, n) for every line, of whose x2 there is but one element where `is_one`.
 template <typename Line>
@@ -192,8 +112,14 @@ INLINE inline void zip(const Step& s, const Share& share, Line line) {
     return;
   }
   const Range own = part(s.extent[0] * rows, 1, share);
-  for (int64_t i = own.begin; i < own.end; ++i)
-    line(s.x + i * n, s.x2 + i / rows * outer + i % rows * inner, is_one, s.y + i * n, n);
+  const bool repeats = !is_one && inner == 0 && n <= kLong / 2;  // lines whose x2 is the same: several at once
+  uint8_t repeated[kLong];
+  for (int64_t i = own.begin, end; i < own.end; i = end) {
+    const uint8_t* x2 = s.x2 + i / rows * outer + i % rows * inner;
+    end = repeats ? least(i + kLong / n, least(i - i % rows + rows, own.end)) : i + 1;
+    for (int64_t k = 0; repeats && k < end - i; ++k) copy_bytes(repeated + k * n, x2, n);
+    line(s.x + i * n, repeats ? repeated : x2, is_one, s.y + i * n, (end - i) * n);
+  }
 }
 
 void add(const Step& s, const Share& share) {
