@@ -37,7 +37,7 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
     """
     if not weight_formats.fits(op, op.weight_format):
         raise InputError(f"the weight of {op.name!r} does not fit the format {op.weight_format!r}")
-    flat = op.weight.reshape(len(op.weight), -1)
+    flat = _flat(op)
     bias = op.bias.astype(np.int64)
     if op.sign_at is not None:
         bias += flat.shape[1]  # the kernels count the places that differ, each of which makes the sum less by two
@@ -49,6 +49,14 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
     if is_depthwise(op):
         return _depthwise(flat, *constants)
     return _panels(flat, op.groups, *constants, op.weight_format)
+
+
+def _flat(op: Convolution) -> np.ndarray:
+    """[out_channels, depth]. Each line of an int8 window is filled up to whole quads."""
+    lines = op.weight.reshape(*op.weight.shape[:2], -1)
+    if op.weight_format == "int8" and not is_depthwise(op):
+        lines = np.pad(lines, ((0, 0), (0, 0), (0, -lines.shape[2] % QUAD)))
+    return lines.reshape(len(op.weight), -1)
 
 
 def pack_gates(gates: Gates, is_signed: bool, count: int = GATES) -> Packed:

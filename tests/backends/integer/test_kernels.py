@@ -41,12 +41,14 @@ def agree(program: Program, rng: np.random.Generator, kernels, instruction_set: 
         np.testing.assert_array_equal(got[name], array)
 
 
-def window_and_size(rng: np.random.Generator, largest: int) -> tuple[Window, tuple[int, int], tuple[int, int]]:
-    """A window, an image that it fits into, and the size of the result."""
+def window_and_size(
+    rng: np.random.Generator, largest: int, widest: int = 7
+) -> tuple[Window, tuple[int, int], tuple[int, int]]:
+    """A window, an image that it fits into, and the size of the result, which is up to `widest` pixels wide."""
     kernel, stride, dilation = (tuple(int(v) for v in rng.integers(1, n, 2)) for n in (largest + 1, 4, 3))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     pad = tuple(int(rng.integers(0, k)) for k in kernel)
-    out = tuple(int(v) for v in rng.integers(1, 8, 2))
+    out = (int(rng.integers(1, 8)), int(rng.integers(1, widest + 1)))
     # The last window may reach over the end by as much as the first over the beginning.
     size = tuple(
         max(1, (o - 1) * s + r - p - int(rng.integers(0, p + 1)))
@@ -55,9 +57,11 @@ def window_and_size(rng: np.random.Generator, largest: int) -> tuple[Window, tup
     return Window(kernel, stride, dilation, pad), size, out
 
 
-def convolution(rng: np.random.Generator, groups: int, columns: int, channels: int, largest: int) -> Program:
+def convolution(
+    rng: np.random.Generator, groups: int, columns: int, channels: int, largest: int, widest: int = 7
+) -> Program:
     """columns, channels: of each group."""
-    window, size, out = window_and_size(rng, largest)
+    window, size, out = window_and_size(rng, largest, widest)
     batch = int(rng.integers(1, 3))
     weight = rng.integers(-127, 128, (groups * columns, *window.kernel, channels), dtype=np.int8)
     if rng.random() < 0.2:
@@ -79,6 +83,13 @@ def test_a_convolution(kernels, instruction_set, seed, threads, columns, channel
 
 
 @thorough
+@given(seed=SEEDS, threads=THREADS, columns=st.integers(1, 70), channels=st.integers(1, 9))
+def test_a_convolution_with_long_lines(kernels, instruction_set, seed, threads, columns, channels):
+    rng = np.random.default_rng(seed)
+    agree(convolution(rng, 1, columns, channels, 7, widest=40), rng, kernels, instruction_set, threads)
+
+
+@thorough
 @given(seed=SEEDS, groups=st.integers(2, 5), columns=st.integers(1, 40), channels=st.integers(1, 9))
 def test_a_convolution_in_groups(kernels, instruction_set, seed, groups, columns, channels):
     rng = np.random.default_rng(seed)
@@ -89,7 +100,7 @@ def test_a_convolution_in_groups(kernels, instruction_set, seed, groups, columns
 @given(seed=SEEDS, threads=THREADS, channels=st.integers(2, 200))
 def test_a_depthwise_convolution(kernels, instruction_set, seed, threads, channels):
     rng = np.random.default_rng(seed)
-    agree(convolution(rng, channels, 1, 1, 5), rng, kernels, instruction_set, threads)
+    agree(convolution(rng, channels, 1, 1, 5, widest=20), rng, kernels, instruction_set, threads)
 
 
 @thorough
@@ -117,13 +128,17 @@ def test_the_largest_sums_that_an_accumulator_holds(kernels, instruction_set, si
     assert got.item() == (255 if sign > 0 else 0)
 
 
-def test_more_rows_than_are_gathered_at_once(kernels, instruction_set):
+@pytest.mark.parametrize("dilation", [1, 2])  # with 2, rows are gathered
+@pytest.mark.parametrize("groups", [1, 110])
+def test_more_rows_than_are_multiplied_at_once(kernels, instruction_set, dilation, groups):
     rng = np.random.default_rng(0)
-    weight = rng.integers(-127, 128, (40, 3, 3, 70), dtype=np.int8)
-    operation = ir.Convolution(
-        "c", (), "x", "y", weight, np.zeros(40, np.int32), drawn_rescale(rng, 40), 7, Window((3, 3), pad=(1, 1))
-    )  # fmt: skip
-    agree(of_one(operation, {"x": (1, 23, 23, 70), "y": (1, 23, 23, 40)}), rng, kernels, instruction_set, 2)
+    columns = 40 if groups == 1 else groups
+    weight = rng.integers(-127, 128, (columns, 3, 3, 110 // groups), dtype=np.int8)
+    window = Window((3, 3), dilation=(1, dilation), pad=(1, dilation))
+    bias = np.zeros(columns, np.int32)
+    operation = ir.Convolution("c", (), "x", "y", weight, bias, drawn_rescale(rng, columns), 7, window, groups)
+    shapes = {"x": (1, 60, 45, 110), "y": (1, 60, 45, columns)}
+    agree(of_one(operation, shapes), rng, kernels, instruction_set, 2)
 
 
 BROADCASTS = [

@@ -181,6 +181,12 @@ def test_blocks_that_lie_outside_of_a_matrix_are_refused(kernels, steps, place, 
     assert kernels.check(with_field(step, "x2", blocks.ctypes.data)) == "weight"
 
 
+def test_a_window_that_reaches_over_more_than_memory_holds_is_refused(kernels, steps):
+    (step,) = (s for s in steps if KINDS[s.kind] == "depthwise")
+    assert kernels.check(with_field(step, "dilation_w", 2**28)) == "reach"
+    assert kernels.check(with_field(step, "dilation_h", 2**31 - 1)) == "reach"
+
+
 def test_a_plan_with_a_bad_step_is_not_opened(kernels, steps):
     with pytest.raises(ValueError, match="does not fit its memory"):
         Plan(kernels, [with_field(steps[0], "x_bytes", 1)], "scalar", 1)

@@ -52,6 +52,17 @@ struct Isa {
     bytes[3] = Dot::from(_mm256_unpackhi_epi16(high01, high23));
   }
 
+  INLINE static void pairs(const uint8_t* x, const uint8_t* x2, int valid, Ints* pairs) {
+    const Ints a = bytes_at(x, valid), b = x2 ? bytes_at(x2, valid) : nothing();
+    const Ints low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
+    pairs[0] = _mm256_unpacklo_epi8(low, nothing());
+    pairs[1] = _mm256_unpackhi_epi8(low, nothing());
+    pairs[2] = _mm256_unpacklo_epi8(high, nothing());
+    pairs[3] = _mm256_unpackhi_epi8(high, nothing());
+  }
+  static Ints of_pairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
+  static Ints shifted(Ints a, int places) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(places)); }
+
   // As for AVX-512, but without an arithmetic shift of 64 bits: 2^63 is added before a logical one and what is left
   // of it subtracted behind.
   struct Scale {

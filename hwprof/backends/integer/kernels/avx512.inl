@@ -57,25 +57,35 @@ struct Isa {
     bytes[3] = _mm512_unpackhi_epi16(high01, high23);
   }
 
-  // Products of 64 bits, the even and the odd lanes apart. The odd ones are shifted by 32 less, so that their results
-  // stand in the upper halves, where they belong.
+  INLINE static void pairs(const uint8_t* x, const uint8_t* x2, int valid, Ints* pairs) {
+    const __mmask64 mask = first(valid);
+    const Ints a = _mm512_maskz_loadu_epi8(mask, x), b = x2 ? _mm512_maskz_loadu_epi8(mask, x2) : nothing();
+    const Ints low = _mm512_unpacklo_epi8(a, b), high = _mm512_unpackhi_epi8(a, b);
+    pairs[0] = _mm512_unpacklo_epi8(low, nothing());
+    pairs[1] = _mm512_unpackhi_epi8(low, nothing());
+    pairs[2] = _mm512_unpacklo_epi8(high, nothing());
+    pairs[3] = _mm512_unpackhi_epi8(high, nothing());
+  }
+  static Ints of_pairs(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
+  static Ints shifted(Ints a, int places) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(places)); }
+
+  // Products of 64 bits, the even and the odd lanes apart. What their upper halves are still shifted by is less than 32.
   struct Scale {
-    Ints even, odd, even_shift, odd_shift, even_rounding, odd_rounding;
+    Ints even, odd, even_rounding, odd_rounding, shift;
     INLINE Scale(const int32_t* m, const int32_t* s, int zero) {
-      const Ints shift = load(s), one = _mm512_set1_epi64(1);
+      const Ints places = load(s), one = _mm512_set1_epi64(1);
       const Ints twice = _mm512_set1_epi64(2 * int64_t(zero) + 1);  // halves of the zero point, and one to round
       even = load(m);
       odd = _mm512_srli_epi64(even, 32);
-      even_shift = _mm512_and_si512(shift, _mm512_set1_epi64(0xffffffff));
-      odd_shift = _mm512_srli_epi64(shift, 32);
+      const Ints even_shift = _mm512_and_si512(places, _mm512_set1_epi64(0xffffffff));
       even_rounding = _mm512_sllv_epi64(twice, _mm512_sub_epi64(even_shift, one));
-      odd_rounding = _mm512_sllv_epi64(twice, _mm512_sub_epi64(odd_shift, one));
-      odd_shift = _mm512_sub_epi64(odd_shift, _mm512_set1_epi64(32));
+      odd_rounding = _mm512_sllv_epi64(twice, _mm512_sub_epi64(_mm512_srli_epi64(places, 32), one));
+      shift = _mm512_sub_epi32(places, _mm512_set1_epi32(32));
     }
     INLINE Ints apply(Ints sum) const {
       const Ints low = _mm512_add_epi64(_mm512_mul_epi32(sum, even), even_rounding);
       const Ints high = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(sum, 32), odd), odd_rounding);
-      return _mm512_mask_blend_epi32(0xaaaa, _mm512_srav_epi64(low, even_shift), _mm512_srav_epi64(high, odd_shift));
+      return _mm512_srav_epi32(_mm512_mask_shuffle_epi32(high, 0x5555, low, _MM_PERM_DDBB), shift);
     }
   };
 

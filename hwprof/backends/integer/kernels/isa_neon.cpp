@@ -52,6 +52,21 @@ struct Isa {
     }
   }
 
+  INLINE static void pairs(const uint8_t* x, const uint8_t* x2, int valid, Ints* pairs) {
+    const uint8x16_t nothing = vdupq_n_u8(0);
+    const uint8x16x2_t both = vzipq_u8(bytes_at(x, valid), x2 ? bytes_at(x2, valid) : nothing);
+    for (int half = 0; half < 2; ++half) {
+      const uint8x16x2_t wide = vzipq_u8(both.val[half], nothing);
+      pairs[2 * half] = vreinterpretq_s32_u8(wide.val[0]);
+      pairs[2 * half + 1] = vreinterpretq_s32_u8(wide.val[1]);
+    }
+  }
+  static Ints of_pairs(Ints a, Ints b) {
+    const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+  }
+  static Ints shifted(Ints a, int places) { return vshlq_s32(a, vdupq_n_s32(-places)); }
+
   struct Scale {
     int32x4_t multiplier;
     int64x2_t shift[2], rounding[2];  // shifts are negative: to the right

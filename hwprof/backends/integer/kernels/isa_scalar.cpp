@@ -63,6 +63,25 @@ struct Isa {
       }
   }
 
+  INLINE static void pairs(const uint8_t* x, const uint8_t* x2, int valid, Ints* pairs) {
+    for (int q = 0; q < kQuad; ++q)
+      for (int i = 0; i < kLanes; ++i) {
+        const int channel = i / 4 * 16 + q * 4 + i % 4;
+        pairs[q].lane[i] = channel < valid ? x[channel] | (x2 ? x2[channel] << 16 : 0) : 0;
+      }
+  }
+  static Ints of_pairs(const Ints& a, const Ints& b) {
+    Ints sums;
+    for (int i = 0; i < kLanes; ++i)
+      sums.lane[i] = int16_t(a.lane[i]) * int16_t(b.lane[i]) + (a.lane[i] >> 16) * (b.lane[i] >> 16);
+    return sums;
+  }
+  static Ints shifted(const Ints& a, int places) {
+    Ints result;
+    for (int i = 0; i < kLanes; ++i) result.lane[i] = a.lane[i] >> places;
+    return result;
+  }
+
   struct Scale {
     const int32_t *multiplier, *shift;
     int64_t zero;

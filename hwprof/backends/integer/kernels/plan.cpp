@@ -130,6 +130,7 @@ const char* check_depthwise(const Step& s) {
   const int64_t channels = ceil_div(s.channels, kDepthwiseBlock) * kDepthwiseBlock;
   const int64_t taps = volume(s.kernel_h, s.kernel_w);
   if (taps < 0 || !fits(volume(channels, ceil_div(taps, kQuad) * kQuad), s.weight_bytes)) return "weight";
+  if (lines_of(s).bytes == 0) return "reach";
   return has_constants(s, channels, 32) ? nullptr : "constants";
 }
 

@@ -60,7 +60,7 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //
 // Images are [batch, height, width, channels] and dense. Sizes in bytes are checked once, by `check`.
 //   kConvolution  weight: [groups][panels][quads][32][4], constants [groups][panels * 32]; quads is
-//                 ceil(kernel_h * kernel_w * channels / groups / 4); other formats: see low_bit.inl. x2 is the dictionary,
+//                 kernel_h * ceil(kernel_w * channels / groups / 4); other formats: see low_bit.inl. x2 is the dictionary,
 //                 int8 [16], or where kSparse blocks lie: int32 [groups * panels + 1], the first block of each panel,
 //                 and int32 [blocks], the quad of each
 //   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`
@@ -139,7 +139,6 @@ extern const InstructionSet kNeon;
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t bytes_of(const Step& s, Wide operand) { return s.wide & operand ? 2 : 1; }
 inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_height * s.out_width; }
-inline int64_t depth(const Step& s) { return int64_t(s.kernel_h) * s.kernel_w * (s.channels / s.groups); }
 
 // Quads of a row, or words of 32 signs, that lie together in a packed weight, and the bytes of 32 columns of them.
 constexpr int block_quads(int32_t format) { return format == kDictionary4 ? 2 : 1; }
@@ -150,6 +149,12 @@ constexpr int block_bytes(int32_t format) {
 }
 // Activations of a row for one block.
 constexpr int block_depth(int32_t format) { return format == kSigns ? 32 : kQuad * block_quads(format); }
+// Activations of a row under one line of a window. Those of int8 are whole quads, and can be read where they lie.
+inline int64_t line_depth(const Step& s) {
+  const int64_t taps = int64_t(s.kernel_w) * (s.channels / s.groups);
+  return s.format == kInt8 ? ceil_div(taps, kQuad) * kQuad : taps;
+}
+inline int64_t depth(const Step& s) { return s.kernel_h * line_depth(s); }
 inline int64_t blocks(const Step& s) { return ceil_div(depth(s), block_depth(s.format)); }
 inline int64_t row_bytes(const Step& s) { return blocks(s) * block_depth(s.format); }
 
@@ -160,6 +165,32 @@ inline int64_t gathered_rows(const Step& s) {
   const int64_t rows = pixels_out(s), parts = ceil_div(rows * row_bytes(s), kGatheredBytes);
   return ceil_div(ceil_div(rows, parts), 12) * 12;  // whole tiles of most instruction sets
 }
+
+// Lines of the input with their padding: `bytes` of each, those under one line of the output (`reach`), and lines of the
+// output that are done together, as far as what lies under them stays in the second-level cache.
+struct Lines {
+  int64_t bytes, reach, together;
+};
+constexpr int64_t kLargestReach = 1 << 30;  // bytes under one line of the output
+inline Lines lines_of(const Step& s) {
+  const int64_t reach = (s.kernel_h - 1) * int64_t(s.dilation_h) + 1;
+  const int64_t width = (s.out_width - 1) * int64_t(s.stride_w) + (s.kernel_w - 1) * int64_t(s.dilation_w) + 1;
+  // Asked before they are multiplied, as any step may come here: no bytes stand for too many.
+  if (width > kLargestReach / s.channels || reach > kLargestReach / (width * s.channels)) return {0, reach, 0};
+  const int64_t bytes = width * s.channels, more = kGatheredBytes / bytes - reach;
+  return {bytes, reach, more > 0 ? more / s.stride_h + 1 : 1};
+}
+inline int64_t lines_bytes(const Step& s) {
+  const Lines under = lines_of(s);
+  return ((under.together - 1) * s.stride_h + under.reach) * under.bytes;
+}
+// Whether a convolution's activations under a line of a window lie together, and those of all its lines in the cache.
+inline bool is_lined(const Step& s) {
+  const Lines under = lines_of(s);
+  return s.format == kInt8 && s.groups == 1 && s.dilation_w == 1 && under.bytes > 0 &&
+         under.reach * under.bytes <= kGatheredBytes;
+}
+inline int64_t tap_quads(const Step& s) { return ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad); }
 
 // What a thread needs beside the operands, bytes.
 inline int64_t scratch_bytes(const Step& s) {
@@ -177,11 +208,11 @@ inline int64_t scratch_bytes(const Step& s) {
   }
   if (s.kind == kSoftmax) return 2 * s.extent[1];
   if (s.kind == kNormalization) return 4 * ceil_div(s.extent[1], kPanel) * kPanel;
-  if (s.kind == kConvolution || s.kind == kGates) return gathered_rows(s) * row_bytes(s);
-  if (s.kind == kDepthwise) {
-    const int64_t taps = ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad) * kQuad;
-    return s.channels + 64 + taps * int64_t(sizeof(void*));
+  if (s.kind == kConvolution || s.kind == kGates) {
+    const int64_t gathered = gathered_rows(s) * row_bytes(s), lined = is_lined(s) ? lines_bytes(s) + kQuad : 0;
+    return gathered > lined ? gathered : lined;
   }
+  if (s.kind == kDepthwise) return lines_bytes(s) + 8 + tap_quads(s) * kQuad * int64_t(sizeof(int64_t));
   return 0;
 }
 

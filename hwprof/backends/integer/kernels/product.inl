@@ -1,7 +1,7 @@
 // Convolution and matrix product. Part of steps.inl.
 
 struct Panel {
-  const int8_t* weight;  // [quads][32][4], or as its format has it
+  const int8_t* weight;  // [lines][quads][32][4], or as its format has it
   const int32_t *bias, *multiplier, *shift;
   int64_t quads;
   int columns, zero, low, high;
@@ -12,6 +12,7 @@ struct Panel {
   const int8_t* dictionary = nullptr;  // [16]
   const int32_t* starts = nullptr;     // of kSparse: the first block of each panel
   const int32_t* places = nullptr;     // and the quad of each block
+  int64_t lines = 1, line_bytes = 0;   // of a window, and from one to the next
 };
 
 }  // namespace
@@ -28,15 +29,16 @@ enum class Output { kBytes, kGates, kAddedGates, kSummedBytes };
 constexpr bool is_bytes(Output kind) { return kind == Output::kBytes || kind == Output::kSummedBytes; }
 
 // Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
-template <typename Format, Output Kind, int Rows>
+// Vectors: of a panel's columns, the first of which are multiplied; all of them or half.
+template <typename Format, Output Kind, int Vectors, int Rows>
 void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
   // Few rows alone would wait for each dot product to end before the next is added to it.
-  constexpr int kSets = Rows * kVectors <= 4 ? 4 : Rows * kVectors <= 8 ? 2 : 1;
+  constexpr int kSets = Rows * Vectors <= 4 ? 4 : Rows * Vectors <= 8 ? 2 : 1;
   constexpr int kStep = kSets > Format::kQuads ? kSets : Format::kQuads;
   const Format format(p);
   Ints sum[kSets][Rows][kVectors];
   unrolled<Rows>([&](auto r) INLINE {
-    unrolled<kVectors>([&](auto v) INLINE {
+    unrolled<Vectors>([&](auto v) INLINE {
       sum[0][r][v] = Format::kCounts ? Isa::nothing() : Isa::load(p.bias + v * kLanes);
       if constexpr (Kind == Output::kSummedBytes) sum[0][r][v] = Isa::add(sum[0][r][v], Isa::every(p.rows[r]));
       unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][v] = Isa::nothing(); });
@@ -46,14 +48,14 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
   const int32_t* place = p.places;
   const auto multiply_quad = [&](auto quad) INLINE {
     constexpr int kSet = quad % kSets, kBlock = quad / Format::kQuads;
-    decltype(format.template column<0, 0>(w)) column[kVectors];
-    unrolled<kVectors>([&](auto v) INLINE {
+    decltype(format.template column<0, 0>(w)) column[Vectors];
+    unrolled<Vectors>([&](auto v) INLINE {
       column[v] = format.template column<quad % Format::kQuads, v>(w + kBlock * Format::kBytes);
     });
     const int64_t at = Format::kIsSparse ? place[quad] : quad;
     unrolled<Rows>([&](auto r) INLINE {
       const auto row = Format::broadcast(a + r * a_stride + at * kQuad);
-      unrolled<kVectors>([&](auto v) INLINE { sum[kSet][r][v] = Format::dot(sum[kSet][r][v], row, column[v]); });
+      unrolled<Vectors>([&](auto v) INLINE { sum[kSet][r][v] = Format::dot(sum[kSet][r][v], row, column[v]); });
     });
   };
   const auto advance = [&](int64_t quads) INLINE {
@@ -63,11 +65,13 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
     else
       a += quads * kQuad;
   };
-  int64_t k = p.quads;
-  for (; k >= kStep; k -= kStep, advance(kStep)) unrolled<kStep>(multiply_quad);
-  if constexpr (kStep > Format::kQuads)
-    for (; k > 0; k -= Format::kQuads, advance(Format::kQuads)) unrolled<Format::kQuads>(multiply_quad);
-  unrolled<kVectors>([&](auto v) INLINE {
+  for (int64_t line = 0; line < p.lines; ++line, a += p.line_bytes - p.quads * kQuad) {
+    int64_t k = p.quads;
+    for (; k >= kStep; k -= kStep, advance(kStep)) unrolled<kStep>(multiply_quad);
+    if constexpr (kStep > Format::kQuads)
+      for (; k > 0; k -= Format::kQuads, advance(Format::kQuads)) unrolled<Format::kQuads>(multiply_quad);
+  }
+  unrolled<Vectors>([&](auto v) INLINE {
     const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
     unrolled<Rows>([&](auto r) INLINE {
       unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
@@ -76,9 +80,11 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
       sum[0][r][v] = scale.apply(sum[0][r][v]);
     });
   });
+  const int low = p.low, high = p.high, columns = p.columns;  // bytes that are written might be the panel's otherwise
   unrolled<Rows>([&](auto r) INLINE {
     if constexpr (is_bytes(Kind)) {
-      Isa::store_row(y + r * y_stride, sum[0][r], p.low, p.high, p.columns);
+      unrolled<kVectors - Vectors>([&](auto v) INLINE { sum[0][r][Vectors + v] = Isa::nothing(); });
+      Isa::store_row(y + r * y_stride, sum[0][r], low, high, columns);
     } else {
       constexpr int16_t kNothing[kPanel] = {};
       const int16_t* more = Kind == Output::kGates ? kNothing : p.more + r * p.more_stride;
@@ -89,20 +95,28 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
 
 using Tile = void (*)(const uint8_t*, int64_t, const Panel&, uint8_t*, int64_t);
 
-template <typename Format, Output Kind, typename Rows>
+template <typename Format, Output Kind, int Vectors, typename Rows>
 struct Tiles;
-template <typename Format, Output Kind, int... Rows>
-struct Tiles<Format, Kind, std::integer_sequence<int, Rows...>> {
-  static constexpr Tile kOf[] = {tile<Format, Kind, Rows + 1>...};  // by the number of rows, less one
+template <typename Format, Output Kind, int Vectors, int... Rows>
+struct Tiles<Format, Kind, Vectors, std::integer_sequence<int, Rows...>> {
+  static constexpr Tile kOf[] = {tile<Format, Kind, Vectors, Rows + 1>...};  // by the number of rows, less one
 };
+using AllRows = std::make_integer_sequence<int, Isa::kRows>;
 template <Output Kind>
 using WholeFormat = std::conditional_t<Kind == Output::kSummedBytes, Activation, Int8>;
 template <Output Kind>
-constexpr const Tile* kTiles = Tiles<WholeFormat<Kind>, Kind, std::make_integer_sequence<int, Isa::kRows>>::kOf;
+constexpr const Tile* kTiles = Tiles<WholeFormat<Kind>, Kind, kVectors, AllRows>::kOf;
+constexpr const Tile* kNarrowTiles = Tiles<Int8, Output::kBytes, kVectors / 2, AllRows>::kOf;
+
+// Of a panel of int8 that is written as bytes.
+inline const Tile* tiles_of(const Panel& panel) {
+  return panel.columns <= kPanel / 2 ? kNarrowTiles : kTiles<Output::kBytes>;
+}
 
 constexpr int kLowBitRows = Isa::kRows < 4 ? Isa::kRows : 4;  // low bits pay where the rows are few
 template <typename Format>
-constexpr const Tile* kLowBitTiles = Tiles<Format, Output::kBytes, std::make_integer_sequence<int, kLowBitRows>>::kOf;
+constexpr const Tile* kLowBitTiles =
+    Tiles<Format, Output::kBytes, kVectors, std::make_integer_sequence<int, kLowBitRows>>::kOf;
 constexpr const Tile* kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
                                             kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
                                             kLowBitTiles<Signs>};
@@ -110,9 +124,11 @@ constexpr const Tile* kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBit
 template <Output Kind>
 constexpr int kBytes = is_bytes(Kind) ? 1 : 2;  // of an element
 
-// The activations under the window of each output pixel in [first, last), one row of `row_bytes` each.
+// The activations under the window of each output pixel in [first, last), one row of `row_bytes` each. What lies behind
+// a line of int8 is left as it is: its weights are 0.
 void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_bytes, uint8_t* to) {
   const int64_t channels = s.channels / s.groups, line = int64_t(s.width) * s.channels;
+  const int64_t line_padding = line_depth(s) - s.kernel_w * channels;
   const bool is_dense = s.groups == 1 && s.dilation_w == 1;
   int64_t column = first % s.out_width, row = first / s.out_width % s.out_height;
   int64_t image = first / s.out_width / s.out_height;
@@ -124,13 +140,13 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
       const int64_t y = row * s.stride_h - s.pad_top + int64_t(i) * s.dilation_h;
       if (y < 0 || y >= s.height) {
         memset(at, s.zero_x, size_t(s.kernel_w * channels));
-        at += s.kernel_w * channels;
+        at += s.kernel_w * channels + line_padding;
         continue;
       }
       const uint8_t* source = s.x + (image * s.height + y) * line + group * channels;
       if (is_dense && is_inside) {
         copy_bytes(at, source + left * s.channels, s.kernel_w * channels);
-        at += s.kernel_w * channels;
+        at += s.kernel_w * channels + line_padding;
         continue;
       }
       for (int j = 0; j < s.kernel_w; ++j, at += channels) {
@@ -140,6 +156,7 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
         else
           copy_bytes(at, source + x * s.channels, channels);
       }
+      at += line_padding;
     }
     for (uint8_t* end = to + row_bytes; at < end; ++at) *at = Isa::kIsSigned ? 128 : 0;  // counts as 0
     if (++column == s.out_width) {
@@ -159,10 +176,30 @@ namespace hwprof {
 namespace {
 #endif
 
+// function(panel, i) for every panel i in the range.
+template <typename Function>
+INLINE inline void each_panel(const Panel& first, Range panels, int64_t all_columns, Function function) {
+  for (int64_t i = panels.begin; i < panels.end; ++i) {
+    Panel own = first;
+    if (first.format == kSparse) {
+      own.weight += int64_t(first.starts[i]) * block_bytes(kSparse);
+      own.places += first.starts[i];
+      own.quads = first.starts[i + 1] - first.starts[i];
+    } else {
+      own.weight += i * first.lines * (first.quads / block_quads(first.format)) * block_bytes(first.format);
+    }
+    own.bias += i * kPanel;
+    own.multiplier += i * kPanel;
+    own.shift += i * kPanel;
+    own.columns = int(least(kPanel, all_columns - i * kPanel));
+    function(own, i);
+  }
+}
+
 // Rows [0, rows) of activations by every panel in the range, a tile at a time.
 template <Output Kind>
-void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
-                   uint8_t* y, int64_t y_stride) {
+void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels,
+                   int64_t all_columns, uint8_t* y, int64_t y_stride) {
   const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
 #if defined(HWPROF_TILES)
   if constexpr (Kind != Output::kSummedBytes)
@@ -170,20 +207,8 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
       return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, all_columns, y, y_stride);
 #endif
   const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
-  const Tile* of_rows = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
-  for (int64_t i = panels.begin; i < panels.end; ++i) {
-    Panel own = panel;
-    if (panel.format == kSparse) {
-      own.weight += int64_t(panel.starts[i]) * block_bytes(kSparse);
-      own.places += panel.starts[i];
-      own.quads = panel.starts[i + 1] - panel.starts[i];
-    } else {
-      own.weight += i * (panel.quads / block_quads(panel.format)) * block_bytes(panel.format);
-    }
-    own.bias += i * kPanel;
-    own.multiplier += i * kPanel;
-    own.shift += i * kPanel;
-    own.columns = int(least(kPanel, all_columns - i * kPanel));
+  each_panel(panel, panels, all_columns, [&](Panel& own, int64_t i) INLINE {
+    const Tile* of_rows = !is_plain ? kTilesOf[panel.format] : Kind == Output::kBytes ? tiles_of(own) : kTiles<Kind>;
     for (int64_t t = 0; t < tiles; ++t) {  // tiles as even as they come: the last is no small rest
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
       uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
@@ -191,7 +216,14 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel
       if constexpr (Kind == Output::kSummedBytes) own.rows = panel.rows + begin;
       of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
     }
-  }
+  });
+}
+
+// Whether rows are what lies in memory.
+bool is_direct(const Step& s) {
+  return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
+         s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width &&
+         s.channels / s.groups % block_depth(s.format) == 0 && s.format != kSigns;
 }
 
 template <Output Kind>
@@ -203,9 +235,6 @@ void product(const Step& s, const Share& share) {
   const Share whole{0, 1, share.scratch};
   const Range own_rows = part(rows, Isa::kRows, splits_rows ? share : whole);
   const Range own_panels = part(panels, 1, splits_rows ? whole : share);
-  const bool is_direct = s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
-                         s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width &&
-                         channels % block_depth(s.format) == 0 && s.format != kSigns;
   const bool is_sparse = s.format == kSparse;
   const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
   const int64_t block = gathered_rows(s);
@@ -231,7 +260,7 @@ void product(const Step& s, const Share& share) {
                         is_sparse ? starts + s.groups * panels + 1 : nullptr};
       const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
       uint8_t* y = s.y + begin * y_stride + g * columns;
-      if (is_direct) {
+      if (is_direct(s)) {
         multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels,
                             columns, y, y_stride);
       } else {
@@ -243,5 +272,39 @@ void product(const Step& s, const Share& share) {
   }
 }
 
-void convolution(const Step& s, const Share& share) { product<Output::kBytes>(s, share); }
+#if !defined(HWPROF_TILES)  // whose rows must be gathered
+// A convolution whose rows are not gathered: those of a line of the output lie in one distance each.
+void lined_convolution(const Step& s, const Share& share) {
+  const int64_t panels = ceil_div(s.out_channels, kPanel), lines = int64_t(s.batch) * s.out_height;
+  const bool splits_lines = lines >= 4 * int64_t(share.count) || panels < share.count;
+  const Share whole{0, 1, share.scratch};
+  const Range own_lines = part(lines, 1, splits_lines ? share : whole);
+  const Range own_panels = part(panels, 1, splits_lines ? whole : share);
+  const int64_t quads = line_depth(s) / kQuad, stride = int64_t(s.stride_w) * s.channels;
+  const int64_t tiles = ceil_div(s.out_width, Isa::kRows);
+  Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, 0, s.zero_y, s.low, s.high, nullptr, 0};
+  panel.lines = s.kernel_h;
+  const bool reads_more = s.kernel_w * int64_t(s.channels) % kQuad;  // than the last pixel
+  each_stripe(s, own_lines, reads_more, share.scratch, [&](const Stripe& stripe) {
+    panel.line_bytes = s.dilation_h * stripe.line_bytes;
+    each_panel(panel, own_panels, s.out_channels, [&](const Panel& own, int64_t i) INLINE {
+      const Tile* of_rows = tiles_of(own);
+      for (int64_t line = stripe.begin; line < stripe.end; ++line)
+        for (int64_t t = 0; t < tiles; ++t) {
+          const int64_t first = s.out_width * t / tiles, last = s.out_width * (t + 1) / tiles;
+          uint8_t* y = s.y + (line * s.out_width + first) * s.out_channels + i * kPanel;
+          of_rows[last - first - 1](stripe.under(s, line) + first * stride, stride, own, y, s.out_channels);
+        }
+    });
+  });
+}
+#endif
+
+void convolution(const Step& s, const Share& share) {
+#if !defined(HWPROF_TILES)
+  // Not where the rows of a line make but small tiles, nor where all rows lie in one distance.
+  if (is_lined(s) && s.out_width * 2 > Isa::kRows && !is_direct(s)) return lined_convolution(s, share);
+#endif
+  product<Output::kBytes>(s, share);
+}
 void gates(const Step& s, const Share& share) { product<Output::kGates>(s, share); }

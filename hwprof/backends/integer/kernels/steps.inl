@@ -9,6 +9,10 @@
 //   broadcast(p)           the same four bytes in every lane
 //   interleave(rows, b)    4 rows of 4 * kLanes bytes -> 4 Bytes, each lane holding a channel's four rows; channels
 //                          go lane by 128-bit lane: b[i] has 16 L + 4 i + 0..3 in its lane L
+//   pairs(x, x2, valid, p) 4 * kLanes bytes of x, and of x2 where it is not null -> 4 Ints in the order of `interleave`,
+//                          a byte of x in the lower half of each lane and one of x2 in the upper
+//   of_pairs(a, b)         each lane: the sum of both halves' products, of 16 bits with their signs
+//   shifted(a, places)     each lane to the right
 //   Scale(m, s, zero)      of kLanes channels; apply(sum) is zero + the rescaled sum
 //   store_row              kPanel columns, 32 / kLanes Ints one behind the other
 //   store_channels         4 Ints in the order of `interleave`
@@ -85,124 +89,54 @@ inline int64_t rescaled(int64_t sum, int32_t multiplier, int32_t shift) {
   return (sum * multiplier + (int64_t(1) << (shift - 1))) >> shift;
 }
 
+#include "lines.inl"
 #include "product.inl"
+#include "depthwise.inl"
 #include "lstm.inl"
 #include "activations.inl"
 #include "gru.inl"
 #include "rows.inl"
 
-// -- depthwise convolution -------------------------------------------------------------------------------------
-
-struct Channels {
-  const int8_t* weight;  // of this chunk's block, each quad of taps [4][16][4]
-  const int32_t *bias, *multiplier, *shift;
-  int64_t tap_quads, channel;
-  int valid, zero, low, high;
-};
-
-// One chunk of channels of `pixels` output pixels. The taps of the first lie at taps[0 .. 4 * tap_quads), those of each
-// further one `step` bytes on.
-void depthwise_chunk(const uint8_t* const* taps, int64_t pixels, int64_t step, const Channels& c, uint8_t* y,
-                     int64_t y_stride) {
-  constexpr int kRow = kDepthwiseBlock / kQuad;  // integers of a quad of channels
-  const Scale scale[kQuad] = {Scale(c.multiplier, c.shift, c.zero),
-                              Scale(c.multiplier + kRow, c.shift + kRow, c.zero),
-                              Scale(c.multiplier + 2 * kRow, c.shift + 2 * kRow, c.zero),
-                              Scale(c.multiplier + 3 * kRow, c.shift + 3 * kRow, c.zero)};
-  for (int64_t i = 0; i < pixels; ++i, y += y_stride) {
-    const int64_t at = i * step + c.channel;
-    Ints sum[kQuad];
-    unrolled<kQuad>([&](auto q) INLINE { sum[q] = Isa::load(c.bias + q * kRow); });
-    for (int64_t t = 0; t < c.tap_quads; ++t) {
-      const uint8_t* const* rows = taps + t * kQuad;
-      const int8_t* w = c.weight + t * kQuad * kDepthwiseBlock;
-      Bytes bytes[kQuad];
-      Isa::interleave(rows[0] + at, rows[1] + at, rows[2] + at, rows[3] + at, c.valid, bytes);
-      unrolled<kQuad>([&](auto q) INLINE { sum[q] = Isa::dot(sum[q], bytes[q], Isa::weights(w + q * kDepthwiseBlock)); });
-    }
-    unrolled<kQuad>([&](auto q) INLINE { sum[q] = scale[q].apply(sum[q]); });
-    Isa::store_channels(y, sum, c.low, c.high, c.valid);
-  }
-}
-
-// All channels of the output pixels [column, column + count) of a line, whose taps lie in one distance each.
-void depthwise_run(const Step& s, const uint8_t* const* taps, int64_t tap_quads, int64_t count, uint8_t* y) {
-  for (int64_t channel = 0; channel < s.channels; channel += kChunk) {
-    const int64_t block = channel / kDepthwiseBlock, inside = channel % kDepthwiseBlock / kQuad;
-    const int64_t constants = block * kDepthwiseBlock + inside;
-    const Channels own{s.weight + block * tap_quads * kQuad * kDepthwiseBlock + inside * kQuad,
-                       s.bias + constants,
-                       s.multiplier + constants,
-                       s.shift + constants,
-                       tap_quads,
-                       channel,
-                       int(least(kChunk, s.channels - channel)),
-                       s.zero_y,
-                       s.low,
-                       s.high};
-    depthwise_chunk(taps, count, int64_t(s.stride_w) * s.channels, own, y + channel, s.channels);
-  }
-}
-
-void depthwise(const Step& s, const Share& share) {
-  const int64_t kernel = int64_t(s.kernel_h) * s.kernel_w, tap_quads = ceil_div(kernel, kQuad);
-  const int64_t line_bytes = int64_t(s.width) * s.channels;
-  uint8_t* padding = share.scratch;
-  memset(padding, s.zero_x, size_t(s.channels));
-  auto** taps = reinterpret_cast<const uint8_t**>(share.scratch + ceil_div(s.channels, 64) * 64);
-  const Range lines = part(int64_t(s.batch) * s.out_height, 1, share);
-  for (int64_t line = lines.begin; line < lines.end; ++line) {
-    const int64_t top = line % s.out_height * s.stride_h - s.pad_top;
-    const uint8_t* image = s.x + line / s.out_height * s.height * line_bytes;
-    const bool is_inside = top >= 0 && top + (s.kernel_h - 1) * int64_t(s.dilation_h) < s.height;
-    int64_t column = 0;
-    while (column < s.out_width) {
-      const int64_t left = column * s.stride_w - s.pad_left;
-      const int64_t room = s.width - 1 - (s.kernel_w - 1) * int64_t(s.dilation_w) - left;
-      // Pixels whose windows lie in the image are one run; each other one is a run of its own.
-      const int64_t count = is_inside && left >= 0 && room >= 0 ? least(room / s.stride_w + 1, s.out_width - column) : 1;
-      const uint8_t** at = taps;
-      for (int64_t i = 0; i < s.kernel_h; ++i)
-        for (int64_t j = 0; j < s.kernel_w; ++j) {
-          const int64_t y = top + i * s.dilation_h, x = left + j * s.dilation_w;
-          const bool is_there = y >= 0 && y < s.height && x >= 0 && x < s.width;
-          *at++ = is_there ? image + y * line_bytes + x * s.channels : padding;
-        }
-      for (int64_t t = kernel; t < tap_quads * kQuad; ++t) *at++ = taps[0];  // its weights are 0
-      depthwise_run(s, taps, tap_quads, count, s.y + (line * s.out_width + column) * s.channels);
-      column += count;
-    }
-  }
-}
-
 // -- element-wise ----------------------------------------------------------------------------------------------
 
-// y[i] = function(x[i], x2[i or 0]). Everything in locals: bytes that are written might be the step's own otherwise.
-template <typename X, typename X2, typename Y, typename Function>
-INLINE inline void zip_line(const X* x, const X2* x2, bool is_one, Y* __restrict__ y, int64_t n, Function function) {
-  if (is_one) {
-    const X2 other = *x2;
-    for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], other);
-  } else {
-    for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
-  }
-}
+constexpr int64_t kLong = 1024;  // elements of a line that is made of short ones
 
-template <typename X, typename X2, typename Y, typename Function>
-INLINE inline void zip(const Step& s, const Share& share, Function function) {
+// line(x, x2, is_one, y, n) for every line, of whose x2 there is but one element where `is_one`.
+template <typename X, typename X2, typename Y, typename Line>
+INLINE inline void zip(const Step& s, const Share& share, Line line) {
   const int64_t rows = s.extent[1], n = s.extent[2], outer = s.from[0], inner = s.from[1];
   const bool is_one = s.from[2] == 0;
   const auto* x = reinterpret_cast<const X*>(s.x);
-  const auto* x2 = reinterpret_cast<const X2*>(s.x2);
+  const auto* second = reinterpret_cast<const X2*>(s.x2);
   auto* y = reinterpret_cast<Y*>(s.y);
   if (!is_one && inner == n && outer == rows * n) {  // of one shape
     const Range own = part(s.extent[0] * rows * n, 64, share);
-    zip_line(x + own.begin, x2 + own.begin, false, y + own.begin, own.end - own.begin, function);
+    line(x + own.begin, second + own.begin, false, y + own.begin, own.end - own.begin);
     return;
   }
   const Range own = part(s.extent[0] * rows, 1, share);
-  for (int64_t i = own.begin; i < own.end; ++i)
-    zip_line(x + i * n, x2 + i / rows * outer + i % rows * inner, is_one, y + i * n, n, function);
+  const bool repeats = !is_one && inner == 0 && n <= kLong / 2;  // lines whose x2 is the same: several at once
+  X2 repeated[kLong];
+  for (int64_t i = own.begin, end; i < own.end; i = end) {
+    const X2* x2 = second + i / rows * outer + i % rows * inner;
+    end = repeats ? least(i + kLong / n, least(i - i % rows + rows, own.end)) : i + 1;
+    for (int64_t k = 0; repeats && k < end - i; ++k)
+      copy_bytes(reinterpret_cast<uint8_t*>(repeated + k * n), reinterpret_cast<const uint8_t*>(x2), n * sizeof(X2));
+    line(x + i * n, repeats ? repeated : x2, is_one, y + i * n, (end - i) * n);
+  }
+}
+
+// y[i] = function(x[i], x2[i or 0]). Everything in locals: bytes that are written might be the step's own otherwise.
+template <typename X, typename X2, typename Y, typename Function>
+INLINE inline void zip_elements(const Step& s, const Share& share, Function function) {
+  zip<X, X2, Y>(s, share, [=](const X* x, const X2* x2, bool is_one, Y* __restrict__ y, int64_t n) {
+    if (is_one) {
+      const X2 other = *x2;
+      for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], other);
+    } else {
+      for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
+    }
+  });
 }
 
 // The types of both operands and of the result, by `wide`.
@@ -217,17 +151,38 @@ void zip_typed(const Step& s, const Share& share) {
   kByTypes[s.wide](s, share);
 }
 
-// Of bytes alone in 32 bits.
 template <typename X, typename X2, typename Y>
 struct Sum {
-  using Wide = std::conditional_t<sizeof(X) + sizeof(X2) + sizeof(Y) == 3, int32_t, int64_t>;
   static void run(const Step& s, const Share& share) {
-    const int32_t factor = s.factor, factor2 = s.factor2, places = s.places, low = s.low, high = s.high;
-    const auto offset = Wide(s.from_offset);
-    zip<X, X2, Y>(s, share, [=](X a, X2 b) {
-      const Wide sum = (Wide(a) * factor + Wide(b) * factor2 + offset) >> places;
+    const int64_t factor = s.factor, factor2 = s.factor2, offset = s.from_offset;
+    const int32_t places = s.places, low = s.low, high = s.high;
+    zip_elements<X, X2, Y>(s, share, [=](X a, X2 b) {
+      const int64_t sum = (a * factor + b * factor2 + offset) >> places;
       return Y(sum < low ? low : sum > high ? high : sum);
     });
+  }
+};
+
+// Of bytes alone in 32 bits, which hold it.
+template <>
+struct Sum<uint8_t, uint8_t, uint8_t> {
+  static void run(const Step& s, const Share& share) {
+    const int32_t low = s.low, high = s.high, places = s.places, upper = 1 << 16;  // of a pair
+    const auto added = int32_t(s.from_offset);
+    zip<uint8_t, uint8_t, uint8_t>(
+        s, share, [=, &s](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
+          const Ints factors = Isa::every(is_one ? s.factor : s.factor + s.factor2 * upper);
+          const Ints offset = Isa::every(added + (is_one ? *x2 * s.factor2 : 0));
+          for (int64_t i = 0; i < n; i += kChunk) {
+            const int valid = int(least(kChunk, n - i));
+            Ints sum[kQuad];
+            Isa::pairs(x + i, is_one ? nullptr : x2 + i, valid, sum);
+            unrolled<kQuad>([&](auto q) INLINE {
+              sum[q] = Isa::shifted(Isa::add(Isa::of_pairs(sum[q], factors), offset), places);
+            });
+            Isa::store_channels(y + i, sum, low, high, valid);
+          }
+        });
   }
 };
 
@@ -239,7 +194,7 @@ struct ElementProduct {
     const int64_t rounding = int64_t(1) << (*s.shift - 1), zero_y = s.zero_y;
     const int64_t multiplier = *s.multiplier, shift = *s.shift;
     const int32_t zero_x = s.zero_x, zero_x2 = s.zero_x2, low = s.low, high = s.high;
-    zip<X, X2, Y>(s, share, [=](X a, X2 b) {
+    zip_elements<X, X2, Y>(s, share, [=](X a, X2 b) {
       const int64_t product = int64_t((a - zero_x) * (b - zero_x2));
       const int64_t value = zero_y + ((product * multiplier + rounding) >> shift);
       return Y(value < low ? low : value > high ? high : value);
@@ -247,7 +202,36 @@ struct ElementProduct {
   }
 };
 
-void multiply(const Step& s, const Share& share) { zip_typed<ElementProduct>(s, share); }
+// Of bytes, by a shift that `Scale` knows.
+void multiply_bytes(const Step& s, const Share& share) {
+  int32_t multipliers[kLanes], shifts[kLanes];
+  for (int i = 0; i < kLanes; ++i) multipliers[i] = *s.multiplier, shifts[i] = *s.shift;
+  const Scale scale(multipliers, shifts, s.zero_y);
+  const int32_t low = s.low, high = s.high;
+  const Ints less_x = Isa::every(-s.zero_x & 0xffff), less_x2 = Isa::every(-s.zero_x2);  // the first: half of a pair
+  zip<uint8_t, uint8_t, uint8_t>(
+      s, share, [=](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
+        Ints second[kQuad];
+        unrolled<kQuad>([&](auto q) INLINE { second[q] = Isa::every(*x2); });
+        for (int64_t i = 0; i < n; i += kChunk) {
+          const int valid = int(least(kChunk, n - i));
+          Ints product[kQuad];
+          Isa::pairs(x + i, nullptr, valid, product);
+          if (!is_one) Isa::pairs(x2 + i, nullptr, valid, second);
+          unrolled<kQuad>([&](auto q) INLINE {
+            const Ints factor = Isa::add(second[q], less_x2);
+            product[q] = Isa::add(Isa::of_pairs(product[q], factor), Isa::of_pairs(less_x, factor));
+            product[q] = scale.apply(product[q]);
+          });
+          Isa::store_channels(y + i, product, low, high, valid);
+        }
+      });
+}
+
+void multiply(const Step& s, const Share& share) {
+  if (s.wide || *s.shift < 32) return zip_typed<ElementProduct>(s, share);
+  multiply_bytes(s, share);
+}
 
 void table(const Step& s, const Share& share) {
   const Range own = part(s.extent[0], 64, share);
@@ -329,56 +313,51 @@ inline Pooled pooled(const Step& s, int64_t index) {
           reach(left, s.kernel_w, s.dilation_w, s.width)};
 }
 
-constexpr int kPooledAtOnce = 64;
+// function(channel, count) for all channels, `count` of them at once.
+template <typename Function>
+INLINE inline void each_channels(int64_t channels, Function function) {
+  int64_t c = 0;
+  const auto at_once = [&](auto count) INLINE {
+    for (; c + count <= channels; c += count) function(c, count);
+  };
+  at_once(std::integral_constant<int, 64>{});
+  at_once(std::integral_constant<int, 16>{});
+  at_once(std::integral_constant<int, 1>{});
+}
 
 void max_pool(const Step& s, const Share& share) {
   const Range pixels = part(pixels_out(s), 1, share);
-  const int64_t channels = s.channels;
   for (int64_t index = pixels.begin; index < pixels.end; ++index) {
     const Pooled window = pooled(s, index);
-    uint8_t* y = s.y + index * channels;
-    int64_t c = 0;
-    for (; c + kPooledAtOnce <= channels; c += kPooledAtOnce) {
-      uint8_t most[kPooledAtOnce] = {};
+    uint8_t* y = s.y + index * s.channels;
+    each_channels(s.channels, [&](int64_t c, auto count) INLINE {
+      uint8_t most[count] = {};
       window.each(c, [&](const uint8_t* x) INLINE {
-        for (int k = 0; k < kPooledAtOnce; ++k) most[k] = x[k] > most[k] ? x[k] : most[k];
+        for (int k = 0; k < count; ++k) most[k] = x[k] > most[k] ? x[k] : most[k];
       });
-      __builtin_memcpy(y + c, most, kPooledAtOnce);
-    }
-    for (; c < channels; ++c) {
-      uint8_t most = 0;
-      window.each(c, [&](const uint8_t* x) INLINE { most = *x > most ? *x : most; });
-      y[c] = most;
-    }
+      __builtin_memcpy(y + c, most, count);
+    });
   }
 }
 
 void average_pool(const Step& s, const Share& share) {
   const Range pixels = part(pixels_out(s), 1, share);
-  const int64_t channels = s.channels, zero_x = s.zero_x, zero_y = s.zero_y;
+  const int64_t zero_x = s.zero_x, zero_y = s.zero_y;
   const int32_t low = s.low, high = s.high;
   for (int64_t index = pixels.begin; index < pixels.end; ++index) {
     const Pooled window = pooled(s, index);
     const int64_t inside = window.count();
-    const int64_t count = s.counts_padding ? int64_t(s.kernel_h) * s.kernel_w : inside;
-    const int32_t multiplier = s.multiplier[count], shift = s.shift[count];
-    uint8_t* y = s.y + index * channels;
-    const auto finished = [=](int32_t sum) INLINE {
-      return clipped(zero_y + rescaled(sum - inside * zero_x, multiplier, shift), low, high);
-    };
-    int64_t c = 0;
-    for (; c + kPooledAtOnce <= channels; c += kPooledAtOnce) {
-      int32_t sums[kPooledAtOnce] = {};
+    const int64_t count_all = s.counts_padding ? int64_t(s.kernel_h) * s.kernel_w : inside;
+    const int32_t multiplier = s.multiplier[count_all], shift = s.shift[count_all];
+    uint8_t* y = s.y + index * s.channels;
+    each_channels(s.channels, [&](int64_t c, auto count) INLINE {
+      int32_t sums[count] = {};
       window.each(c, [&](const uint8_t* x) INLINE {
-        for (int k = 0; k < kPooledAtOnce; ++k) sums[k] += x[k];
+        for (int k = 0; k < count; ++k) sums[k] += x[k];
       });
-      for (int k = 0; k < kPooledAtOnce; ++k) y[c + k] = finished(sums[k]);
-    }
-    for (; c < channels; ++c) {
-      int32_t sum = 0;
-      window.each(c, [&](const uint8_t* x) INLINE { sum += *x; });
-      y[c] = finished(sum);
-    }
+      for (int k = 0; k < count; ++k)
+        y[c + k] = clipped(zero_y + rescaled(sums[k] - inside * zero_x, multiplier, shift), low, high);
+    });
   }
 }
 
