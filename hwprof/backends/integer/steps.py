@@ -72,8 +72,11 @@ class Steps:
         return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
 
     def _pointer(self, array: np.ndarray, dtype: type) -> int:
-        self._kept.append(np.ascontiguousarray(array, dtype))
-        return int(self._kept[-1].ctypes.data)
+        held = np.ascontiguousarray(array, dtype).ravel().view(np.uint8)
+        kept = memory.aligned(held.size)
+        kept[:] = held
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
 
     def _rescale(self, rescale: Rescale) -> dict[str, int]:
         return {
@@ -164,7 +167,7 @@ class Steps:
         """Two steps: what all inputs add to the gates, and the recurrence."""
         steps, batch, depth = self._shape(op.x)
         packed = packing.pack_gates(op.from_x, self._is_signed, gates)
-        given = np.zeros((steps, batch, len(packed.shift)), np.int16)
+        given = memory.aligned(steps * batch * len(packed.shift) * np.dtype(np.int16).itemsize)
         self._kept.append(given)
         self._append(
             "gates", **self._operand("x", op.x), **self._packed(packed), batch=1, height=steps * batch, width=1,
