@@ -28,11 +28,23 @@ def place(program: Program) -> Memory:
     arrays |= {name: np.zeros(program.values[name].size_bytes, np.uint8) for name in kept}
     spans = {name: span for name, span in _spans(program, owner).items() if name not in arrays}
     offsets, total = _offsets({name: program.values[name].size_bytes for name in spans}, spans)
-    whole = np.zeros(total + _ALIGNMENT, np.uint8)
-    arena = whole[-whole.ctypes.data % _ALIGNMENT :][:total]
+    arena = aligned(total)
     for name, offset in offsets.items():
         arrays[name] = arena[offset : offset + program.values[name].size_bytes]
     return Memory({name: arrays[owner[name]] for name in program.values}, total)
+
+
+def aligned(size: int) -> np.ndarray:
+    """uint8 [size], zeros, that begin where a cache line does: vectors that lie across two of them are read slower."""
+    whole = np.zeros(size + _ALIGNMENT, np.uint8)
+    return whole[-whole.ctypes.data % _ALIGNMENT :][:size]
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """The same elements where `aligned` puts them."""
+    copy: np.ndarray = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _owners(program: Program) -> dict[str, str]:

@@ -16,12 +16,19 @@ GATE_BITS, CELL_BITS, VALUE_BITS = 12, 11, 15
 UNITS = 32  # whose gates lie together in memory
 GATES = 4  # input, output, forget, cell: ONNX's order
 _END = 4.0
+_SAMPLES = 32  # of each segment
 _HALF = 1 << (VALUE_BITS - 1)
 
 
 def knots() -> Integers:
-    """int16 [2, SEGMENTS]: the value at the beginning of each segment, and what it grows by in it."""
-    values = np.rint(np.tanh(np.linspace(0.0, _END, SEGMENTS + 1)) * (1 << VALUE_BITS)).astype(np.int64)
+    """int16 [2, SEGMENTS]: the value at the beginning of each segment, and what it grows by in it.
+
+    Not the function's own values there, between which its chords lie below it, but those of the least squared error.
+    """
+    x = (np.arange(_SAMPLES * SEGMENTS) + 0.5) / _SAMPLES  # in segments
+    hats = np.maximum(0.0, 1.0 - np.abs(x[:, None] - np.arange(1, SEGMENTS + 1)))  # the function is odd: 0 at 0
+    fitted, *_ = np.linalg.lstsq(hats, np.tanh(x * _END / SEGMENTS), rcond=None)
+    values = np.rint(np.array([0.0, *fitted]) * (1 << VALUE_BITS)).astype(np.int64)
     table: np.ndarray = np.stack([values[:-1], np.diff(values)]).astype(np.int16)
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,11 +14,14 @@ class Shared:
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = {}
 
-    def keep(self, array: np.ndarray) -> np.ndarray:
-        """The array, or the equal one that is kept already; contiguous. Nobody may write into it."""
+    def keep(self, array: np.ndarray, placed: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
+        """The array as `placed` puts it, or the equal one that is kept already; contiguous, and nobody may write into
+        it."""
         dense = np.ascontiguousarray(array)
         key = dense.dtype.str, dense.shape, hashlib.blake2b(dense.data).digest()
-        return self._arrays.setdefault(key, dense)
+        if key not in self._arrays:
+            self._arrays[key] = placed(dense)
+        return self._arrays[key]
 
     @property
     def size_bytes(self) -> int:

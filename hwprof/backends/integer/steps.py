@@ -90,7 +90,8 @@ class Steps:
         return self._program.values[name].dtype == "int16"
 
     def _pointer(self, array: np.ndarray, dtype: type) -> int:
-        return int(self.constants.keep(np.ascontiguousarray(array, dtype)).ctypes.data)
+        kept = self.constants.keep(np.asarray(array, dtype), memory.aligned_copy)
+        return int(kept.ctypes.data)
 
     def _rescale(self, rescale: Rescale) -> dict[str, int]:
         return {
@@ -198,7 +199,7 @@ class Steps:
         """Two steps: what all inputs add to the gates, and the recurrence."""
         steps, batch, depth = self._shape(op.x)
         packed = packing.pack_gates(op.from_x, self._is_signed, gates)
-        given = np.zeros((steps, batch, len(packed.shift)), np.int16)
+        given = memory.aligned(steps * batch * len(packed.shift) * np.dtype(np.int16).itemsize)
         self._kept.append(given)
         self._append(
             "gates", **self._operand("x", op.x), **self._packed(packed), batch=1, height=steps * batch, width=1,

@@ -10,7 +10,7 @@ from tests.backends.integer.programs import Quantized, run_kernels
 
 @pytest.mark.parametrize(
     ("function", "real", "error"),
-    [(recurrent.tanh, np.tanh, 8e-4), (recurrent.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 4e-4)],
+    [(recurrent.tanh, np.tanh, 7e-4), (recurrent.sigmoid, lambda x: 1 / (1 + np.exp(-x)), 2e-4)],
 )
 def test_a_function_is_near_the_real_one(function, real, error):
     x = np.arange(-(2**15), 2**15)

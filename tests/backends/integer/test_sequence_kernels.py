@@ -152,3 +152,30 @@ def test_gated_units(kernels, instruction_set, units, depth, batch, resets_behin
     got = run_kernels(program, inputs, kernels, instruction_set, threads=2)["y"]
     np.testing.assert_array_equal(got, reference.run(program, inputs)["y"])
     assert len(np.unique(got)) > 30
+
+
+LAYERS = {"lstm": (ir.Lstm, 4, {}), "gru": (ir.Gru, 3, {"resets_behind": True}),
+          "gru, reset in front": (ir.Gru, 3, {"resets_behind": False})}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@thorough
+@given(seed=SEEDS, units=st.integers(1, 140), depth=st.integers(1, 70), batch=st.integers(1, 14))
+def test_a_recurrent_layer(kernels, instruction_set, layer, seed, units, depth, batch):
+    """With constants over their whole range, so that gates, states and results reach their ends, too."""
+    rng = np.random.default_rng(seed)
+    kind, count, more = LAYERS[layer]
+    least_shift = int(rng.choice([28, 32, 47]))
+
+    def gates(columns: int) -> Gates:
+        n = count * units
+        weight = rng.integers(-127, 128, (n, columns), dtype=np.int8)
+        bias = rng.integers(-(2**26), 2**26, n, dtype=np.int32) >> int(rng.integers(27))
+        multiplier = rng.integers(2**30, 2**31 - 1, n, dtype=np.int32)
+        return Gates(weight, bias, multiplier, rng.integers(least_shift, least_shift + 4, n, dtype=np.int32))
+
+    places = int(rng.integers(1, 23))
+    zeros = (int(v) for v in rng.integers(0, 256, 2))
+    state = int(rng.integers(2**15)), int(rng.integers(2**30)) >> int(rng.integers(31)), places
+    operation = kind("r", (), "x", "y", gates(depth), gates(units), *zeros, *state, **more)
+    agree(of_one(operation, {"x": (3, batch, depth), "y": (3, batch, units)}), rng, kernels, instruction_set)

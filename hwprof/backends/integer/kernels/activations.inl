@@ -92,10 +92,9 @@ void product_of_activations(const Step& s, const Share& share) {
     const uint8_t* b = s.x2 + outer * s.to[0] + inner * s.to[1] + first * s.to[3];
     pack_panel(b, s.to[2], s.to[3], s.channels, columns, packed);
     bias_of_panel(s, packed, quads, bias);
-    const Panel panel{packed, bias,   s.multiplier, s.shift, quads, 0,   s.zero_y,
-                      s.low,  s.high, nullptr,      0,       sums};
+    const Panel panel{packed, bias, s.multiplier, s.shift, quads, int(columns), s.zero_y, s.low, s.high, sums};
     uint8_t* y = s.y + outer * s.from[3] + inner * s.from[4] + first;
     multiply_rows<Output::kSummedBytes>(is_direct ? a : gathered, is_direct ? s.from[2] : row, s.height, panel, {0, 1},
-                                        columns, y, s.from[5]);
+                                        y, s.from[5]);
   }
 }

@@ -78,38 +78,30 @@ void finish_tiles(const int32_t* sums, int64_t rows, const Panel& p, uint8_t* y,
       if constexpr (Kind != Output::kBytes) sum[v] = Isa::lift(sum[v]);
       sum[v] = scale[v].apply(sum[v]);
     });
-    if constexpr (Kind == Output::kBytes) {
-      Isa::store_row(y, sum, p.low, p.high, p.columns);
-    } else {
-      constexpr int16_t kNothing[kPanel] = {};
-      Isa::store_gates(reinterpret_cast<int16_t*>(y), sum, Kind == Output::kGates ? kNothing : p.more + r * p.more_stride);
-    }
+    if constexpr (Kind == Output::kBytes)
+      Isa::store_row(y, sum, p.low, p.high, int(least(kPanel, p.columns)));
+    else
+      Isa::store_gates(reinterpret_cast<int16_t*>(y), sum);
   }
 }
 
 // As `multiply_rows`, for int8 and at least kLeastTiled rows.
 template <Output Kind>
-void multiply_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, Range panels, int64_t all_columns,
-                    uint8_t* y, int64_t y_stride) {
+void multiply_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
+                    int64_t y_stride) {
   alignas(64) int32_t sums[2 * kTileRows * kPanel];
   Rest rest;
   const int64_t parts = ceil_div(rows, 2 * kTileRows), left = panel.quads % kTileQuads;
   int64_t configured = 0;
   for (int64_t i = panels.begin; i < panels.end; ++i) {
-    Panel own = panel;
-    own.weight += i * panel.quads * kLine;
-    own.bias += i * kPanel;
-    own.multiplier += i * kPanel;
-    own.shift += i * kPanel;
-    own.columns = int(least(kPanel, all_columns - i * kPanel));
+    const Panel own = panel.behind(i);
     if (left > 0) memcpy(rest.weight, own.weight + (panel.quads - left) * kLine, size_t(left * kLine));
     for (int64_t t = 0; t < parts; ++t) {
       const int64_t begin = rows * t / parts, count = rows * (t + 1) / parts - begin;
       if (count != configured) configure_tiles(int(count - count / 2), int(count / 2));
       configured = count;
       sum_tiles(a + begin * a_stride, a_stride, count, own, rest, sums);
-      if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
-      finish_tiles<Kind>(sums, count, own, y + begin * y_stride + i * kPanel * kBytes<Kind>, y_stride);
+      finish_tiles<Kind>(sums, count, own, y + begin * y_stride + (i - panels.begin) * kPanel * kBytes<Kind>, y_stride);
     }
   }
   _tile_release();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "one_word.inl"
 #include "plan.h"
 
 namespace hwprof {
@@ -20,6 +21,7 @@ struct Isa {
   using Ints = __m256i;
   using Bytes = Dot::Bytes;
 
+  using Words = OneWord;
   using Whole = Dot::Whole<Isa>;
 
   static Ints every(int32_t value) { return _mm256_set1_epi32(value); }
@@ -110,16 +112,11 @@ struct Isa {
     store_clipped(y, packed(sums), low, high, valid);
   }
   static Ints lift(Ints sum) { return _mm256_slli_epi32(sum, kLift); }
-  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+  INLINE static void store_gates(int16_t* y, const Ints* sums) {
     for (int half = 0; half < 2; ++half) {
       const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(sums[2 * half], sums[2 * half + 1]), 0xd8);
-      const __m256i other = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(more + 16 * half));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + 16 * half), _mm256_adds_epi16(words, other));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + 16 * half), words);
     }
-  }
-  template <typename Cells>
-  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
-    cells.step(gate, cell, h);
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];

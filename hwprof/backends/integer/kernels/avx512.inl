@@ -113,51 +113,69 @@ struct Isa {
   }
 
   static Ints lift(Ints sum) { return _mm512_slli_epi32(sum, kLift); }
-  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
+  INLINE static void store_gates(int16_t* y, const Ints* sums) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const Ints words = _mm512_permutexvar_epi64(order, _mm512_packs_epi32(sums[0], sums[1]));
-    _mm512_storeu_si512(y, _mm512_adds_epi16(words, _mm512_loadu_si512(more)));
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi64(order, _mm512_packs_epi32(sums[0], sums[1])));
   }
 
-  // `tanh_of`, 32 at once: knots and slopes lie in two registers each.
-  template <int Places>
-  INLINE static Ints tanh_of(Ints x, const Ints* knots) {
-    const Ints far = _mm512_set1_epi16(short((kSegments << Places) - 1));
-    const Ints at = _mm512_min_epu16(_mm512_abs_epi16(x), far), segment = _mm512_srli_epi16(at, Places);
-    const Ints share =
-        _mm512_slli_epi16(_mm512_and_si512(at, _mm512_set1_epi16((1 << Places) - 1)), 15 - Places);
-    const Ints knot = _mm512_permutex2var_epi16(knots[0], segment, knots[1]);
-    const Ints slope = _mm512_permutex2var_epi16(knots[2], segment, knots[3]);
-    const Ints value = _mm512_add_epi16(knot, _mm512_mulhrs_epi16(slope, share));
-    return _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(x), nothing(), value);
-  }
-  INLINE static Ints sigmoid_of(const int16_t* x, const Ints* knots) {
-    const Ints half = _mm512_srai_epi16(tanh_of<9>(_mm512_loadu_si512(x), knots), 1);
-    return _mm512_add_epi16(half, _mm512_set1_epi16(1 << 14));
-  }
-  template <typename Cells>
-  INLINE static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
-    const Ints knots[4] = {_mm512_loadu_si512(cells.knots), _mm512_loadu_si512(cells.knots + 32),
-                           _mm512_loadu_si512(cells.knots + 64), _mm512_loadu_si512(cells.knots + 96)};
-    const Ints in = sigmoid_of(gate, knots), out = sigmoid_of(gate + kPanel, knots);
-    const Ints forget = sigmoid_of(gate + 2 * kPanel, knots);
-    const Ints fresh = _mm512_mulhrs_epi16(in, tanh_of<8>(_mm512_loadu_si512(gate + 3 * kPanel), knots));
-    const Ints kept = _mm512_mulhrs_epi16(forget, _mm512_loadu_si512(cell));
-    const Ints state =
-        _mm512_adds_epi16(kept, _mm512_srai_epi16(_mm512_add_epi16(fresh, _mm512_set1_epi16(8)), 4));
-    _mm512_storeu_si512(cell, state);
-    const Ints value = _mm512_mulhrs_epi16(out, tanh_of<7>(state, knots));
-    const Ints factor = _mm512_set1_epi32(cells.factor), offset = _mm512_set1_epi32(cells.offset);
-    const __m128i places = _mm_cvtsi32_si128(cells.places);
-    const Ints most = _mm512_set1_epi32(cells.high), least = _mm512_set1_epi32(cells.low);
-    for (int half = 0; half < 2; ++half) {
-      const __m256i words = half ? _mm512_extracti64x4_epi64(value, 1) : _mm512_castsi512_si256(value);
-      const Ints product = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(words), factor);
-      const Ints scaled = _mm512_sra_epi32(_mm512_add_epi32(product, offset), places);
-      const Ints clipped = _mm512_min_epi32(_mm512_max_epi32(scaled, least), most);
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(h + 16 * half), _mm512_cvtepi32_epi8(clipped));
+  // As `OneWord`, 32 at once.
+  struct Words {
+    static constexpr int kLanes = 32;
+    using Vector = __m512i;
+    struct Knots {  // and slopes: two registers each
+      Vector at[4];
+      explicit Knots(const int16_t* table) {
+        for (int i = 0; i < 4; ++i) at[i] = _mm512_loadu_si512(table + 32 * i);
+      }
+    };
+
+    static Vector load(const int16_t* p) { return _mm512_loadu_si512(p); }
+    static void store(int16_t* p, Vector v) { _mm512_storeu_si512(p, v); }
+    static Vector add(Vector a, Vector b) { return _mm512_adds_epi16(a, b); }
+    static Vector times(Vector a, Vector b) { return _mm512_mulhrs_epi16(a, b); }
+    template <int Places>
+    static Vector rounded(Vector v) {
+      return _mm512_srai_epi16(_mm512_adds_epi16(v, _mm512_set1_epi16(1 << (Places - 1))), Places);
     }
-  }
+    // share * b + (2^15 - share) * a, in 32 bits; 2^15 does not fit into 16.
+    INLINE static Vector between(Vector share, Vector a, Vector b) {
+      const Vector minus = _mm512_sub_epi16(_mm512_setzero_si512(), a), half = _mm512_set1_epi32(1 << 14);
+      const auto mixed = [&](Vector shares, Vector states, Vector wholes) INLINE {
+        const Vector sum = _mm512_add_epi32(_mm512_madd_epi16(shares, states), _mm512_srai_epi32(wholes, 1));
+        return _mm512_srai_epi32(_mm512_add_epi32(sum, half), 15);
+      };
+      const Vector zero = _mm512_setzero_si512();
+      return _mm512_packs_epi32(
+          mixed(_mm512_unpacklo_epi16(share, share), _mm512_unpacklo_epi16(b, minus), _mm512_unpacklo_epi16(zero, a)),
+          mixed(_mm512_unpackhi_epi16(share, share), _mm512_unpackhi_epi16(b, minus), _mm512_unpackhi_epi16(zero, a)));
+    }
+    template <int Places>
+    INLINE static Vector tanh(Vector x, const Knots& table) {
+      const Vector far = _mm512_set1_epi16(short((kSegments << Places) - 1));
+      const Vector at = _mm512_min_epu16(_mm512_abs_epi16(x), far), segment = _mm512_srli_epi16(at, Places);
+      const Vector share =
+          _mm512_slli_epi16(_mm512_and_si512(at, _mm512_set1_epi16((1 << Places) - 1)), 15 - Places);
+      const Vector knot = _mm512_permutex2var_epi16(table.at[0], segment, table.at[1]);
+      const Vector slope = _mm512_permutex2var_epi16(table.at[2], segment, table.at[3]);
+      const Vector value = _mm512_add_epi16(knot, _mm512_mulhrs_epi16(slope, share));
+      return _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(x), nothing(), value);
+    }
+    INLINE static Vector sigmoid(Vector x, const Knots& table) {
+      return _mm512_add_epi16(_mm512_srai_epi16(tanh<9>(x, table), 1), _mm512_set1_epi16(1 << 14));
+    }
+    INLINE static void store_bytes(uint8_t* y, Vector v, const Step& s) {
+      const Vector factor = _mm512_set1_epi32(s.factor), offset = _mm512_set1_epi32(s.offset);
+      const Vector most = _mm512_set1_epi32(s.high), least = _mm512_set1_epi32(s.low);
+      const __m128i places = _mm_cvtsi32_si128(s.places);
+      for (int half = 0; half < 2; ++half) {
+        const __m256i words = half ? _mm512_extracti64x4_epi64(v, 1) : _mm512_castsi512_si256(v);
+        const Vector product = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(words), factor);
+        const Vector scaled = _mm512_sra_epi32(_mm512_add_epi32(product, offset), places);
+        const Vector clipped = _mm512_min_epi32(_mm512_max_epi32(scaled, least), most);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(y + 16 * half), _mm512_cvtepi32_epi8(clipped));
+      }
+    }
+  };
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     // Words: the upper seven bits of a byte choose one of four registers' pairs of bytes, the lowest one of the pair.
     const Ints words[4] = {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64), _mm512_loadu_si512(table + 128),

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "one_word.inl"
 #include "plan.h"
 
 namespace hwprof {
@@ -18,6 +19,7 @@ struct Isa {
   using Ints = int32x4_t;
   using Bytes = int8x16_t;
 
+  using Words = OneWord;
   using Whole = Isa;
 
   static Ints every(int32_t value) { return vdupq_n_s32(value); }
@@ -106,15 +108,9 @@ struct Isa {
     store_sixteen(y, sums, low, high, valid);
   }
   static Ints lift(Ints sum) { return vshlq_n_s32(sum, kLift); }
-  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
-    for (int i = 0; i < 4; ++i) {
-      const int16x8_t words = vcombine_s16(vqmovn_s32(sums[2 * i]), vqmovn_s32(sums[2 * i + 1]));
-      vst1q_s16(y + 8 * i, vqaddq_s16(words, vld1q_s16(more + 8 * i)));
-    }
-  }
-  template <typename Cells>
-  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
-    cells.step(gate, cell, h);
+  INLINE static void store_gates(int16_t* y, const Ints* sums) {
+    for (int i = 0; i < 4; ++i)
+      vst1q_s16(y + 8 * i, vcombine_s16(vqmovn_s32(sums[2 * i]), vqmovn_s32(sums[2 * i + 1])));
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "one_word.inl"
 #include "plan.h"
 
 namespace hwprof {
@@ -19,6 +20,7 @@ struct Isa {
     uint8_t lane[kLanes][kQuad];
   };
 
+  using Words = OneWord;
   using Whole = Isa;
 
   static Ints nothing() { return Ints{}; }
@@ -110,14 +112,11 @@ struct Isa {
     for (int i = 0; i < kLanes; ++i) raised.lane[i] = sum.lane[i] * (1 << kLift);
     return raised;
   }
-  INLINE static void store_gates(int16_t* y, const Ints* sums, const int16_t* more) {
-    const auto saturated = [](int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; };
-    for (int i = 0; i < kPanel; ++i)
-      y[i] = int16_t(saturated(saturated(sums[i / kLanes].lane[i % kLanes]) + more[i]));
-  }
-  template <typename Cells>
-  static void step(const Cells& cells, const int16_t* gate, int16_t* cell, uint8_t* h) {
-    cells.step(gate, cell, h);
+  INLINE static void store_gates(int16_t* y, const Ints* sums) {
+    for (int i = 0; i < kPanel; ++i) {
+      const int32_t sum = sums[i / kLanes].lane[i % kLanes];
+      y[i] = int16_t(sum < -32768 ? -32768 : sum > 32767 ? 32767 : sum);
+    }
   }
   static void look_up(const uint8_t* x, uint8_t* y, int64_t n, const uint8_t* table) {
     for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];

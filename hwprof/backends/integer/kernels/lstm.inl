@@ -1,38 +1,34 @@
 // The LSTM: the gates of all steps at once from the inputs, then step after step. Part of steps.inl.
 
-// tanh(x * 4 / (64 << places)), of 15 bits behind the point; constant beyond 4.
-inline int16_t tanh_of(int32_t x, int places, const int16_t* knots) {
-  const int32_t far = (kSegments << places) - 1, magnitude = x < 0 ? -x : x;
-  const int32_t at = magnitude < far ? magnitude : far;
-  const int32_t share = (at & ((1 << places) - 1)) << (15 - places), segment = at >> places;
-  const int32_t value = knots[segment] + ((knots[kSegments + segment] * share + (1 << 14)) >> 15);
-  return int16_t(x < 0 ? -value : value);
+using Words = Isa::Words;
+
+// One row is multiplied at the rate at which weights are read. Where two walks over them go in opposite directions, the
+// second begins with what the cache still holds of the first. Many rows wait for nothing, and the other way is slower.
+inline int64_t there_and_back(int64_t i, int64_t count, int64_t walk, int64_t rows) {
+  return rows == 1 && walk % 2 ? count - 1 - i : i;
 }
 
-inline int32_t half_up(int32_t a, int32_t b) { return (a * b + (1 << 14)) >> 15; }
-inline int32_t saturated(int32_t v) { return v < -32768 ? -32768 : v > 32767 ? 32767 : v; }
-
-// What turns 32 units' gates [4][32] and cell states into new states, and h as bytes: `recurrent.step` of the
-// reference.
-struct Cells {
-  const int16_t* knots;
-  int32_t factor, offset, places, low, high;
-
-  void step(const int16_t* gate, int16_t* cell, uint8_t* h) const {
-    for (int k = 0; k < kPanel; ++k) {
-      const auto sigmoid = [&](int which) { return (tanh_of(gate[which * kPanel + k], 9, knots) >> 1) + (1 << 14); };
-      const int32_t in = sigmoid(0), out = sigmoid(1), forget = sigmoid(2);
-      const int32_t fresh = (half_up(in, tanh_of(gate[3 * kPanel + k], 8, knots)) + 8) >> 4;
-      cell[k] = int16_t(saturated(half_up(forget, cell[k]) + fresh));
-      const int32_t value = (half_up(out, tanh_of(cell[k], 7, knots)) * factor + offset) >> places;
-      h[k] = uint8_t(value < low ? low : value > high ? high : value);
-    }
+// A block of units: what h and x add to their gates, [4][32] each, and the cell states make new states, and h as bytes.
+// `recurrent.step` of the reference.
+inline void step_cells(const Step& s, const Words::Knots& knots, const int16_t* from_h, const int16_t* from_x,
+                       int16_t* cell, uint8_t* h) {
+  for (int k = 0; k < kPanel; k += Words::kLanes) {
+    const auto gate = [&](int i) INLINE {
+      return Words::add(Words::load(from_h + i * kPanel + k), Words::load(from_x + i * kPanel + k));
+    };
+    const auto in = Words::sigmoid(gate(0), knots), out = Words::sigmoid(gate(1), knots);
+    const auto forget = Words::sigmoid(gate(2), knots);
+    const auto fresh = Words::rounded<4>(Words::times(in, Words::tanh<8>(gate(3), knots)));
+    const auto state = Words::add(Words::times(forget, Words::load(cell + k)), fresh);
+    Words::store(cell + k, state);
+    Words::store_bytes(h + k, Words::times(out, Words::tanh<7>(state, knots)), s);
   }
-};
+}
 
 // The recurrence is one thread's: its steps are too short to be divided.
 void lstm(const Step& s, const Share& share) {
   if (share.index != 0) return;
+  constexpr int kTile = kGateCount * kPanel;  // gates of a block
   const int64_t units = ceil_div(s.channels, kPanel) * kPanel, blocks = units / kPanel;
   const int64_t quads = ceil_div(s.channels, kQuad), gate_count = units * kGateCount;
   uint8_t* before = share.scratch;  // h, [batch][units]
@@ -41,31 +37,22 @@ void lstm(const Step& s, const Share& share) {
   auto* gate = cell + s.batch * units;  // of a tile: [rows][4][32]
   memset(before, s.zero_x, size_t(s.batch * units));
   memset(cell, 0, size_t(s.batch * units) * sizeof(int16_t));
-  const Cells cells{reinterpret_cast<const int16_t*>(s.table), s.factor, s.offset, s.places, s.low, s.high};
+  const Words::Knots knots(reinterpret_cast<const int16_t*>(s.table));
+  const Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, int(gate_count), 0, 0, 0};
   const auto* from_x = reinterpret_cast<const int16_t*>(s.x);
   for (int64_t t = 0; t < s.height; ++t, from_x += s.batch * gate_count) {
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t first = block * kGateCount * kPanel;
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t block = there_and_back(i, blocks, t, s.batch);
       const int64_t valid = least(kPanel, s.channels - block * kPanel);
       for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
         const int64_t rows = least(Isa::kRows, s.batch - begin);
-        const Panel panel{s.weight + first * quads * kQuad,
-                          s.bias + first,
-                          s.multiplier + first,
-                          s.shift + first,
-                          quads,
-                          kPanel,
-                          0,
-                          0,
-                          0,
-                          from_x + begin * gate_count + first,
-                          gate_count};
-        constexpr int64_t kTileStride = kGateCount * kPanel * sizeof(int16_t);
-        multiply_rows<Output::kAddedGates>(before + begin * units, units, rows, panel, {0, kGateCount},
-                                           kGateCount * kPanel, reinterpret_cast<uint8_t*>(gate), kTileStride);
+        multiply_rows<Output::kGates>(before + begin * units, units, rows, panel,
+                                      {block * kGateCount, (block + 1) * kGateCount},
+                                      reinterpret_cast<uint8_t*>(gate), kTile * int64_t(sizeof(int16_t)));
         for (int64_t r = begin; r < begin + rows; ++r) {
           uint8_t* h = after + r * units + block * kPanel;
-          Isa::step(cells, gate + (r - begin) * kGateCount * kPanel, cell + r * units + block * kPanel, h);
+          step_cells(s, knots, gate + (r - begin) * kTile, from_x + r * gate_count + block * kTile,
+                     cell + r * units + block * kPanel, h);
           memcpy(s.y + (t * s.batch + r) * s.channels + block * kPanel, h, size_t(valid));
         }
       }

@@ -142,11 +142,9 @@ inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_heigh
 
 // Quads of a row, or words of 32 signs, that lie together in a packed weight, and the bytes of 32 columns of them.
 constexpr int block_quads(int32_t format) { return format == kDictionary4 ? 2 : 1; }
-constexpr int block_bytes(int32_t format) {
-  constexpr int kBytes[kFormats] = {kPanel * kQuad, kPanel * kQuad / 2, kPanel * kQuad / 2, kPanel * kQuad / 2,
-                                    kPanel * kQuad / 8, kPanel * kQuad, kPanel * kQuad};
-  return kBytes[format];
-}
+constexpr int kBlockBytes[kFormats] = {kPanel * kQuad, kPanel * kQuad / 2, kPanel * kQuad / 2, kPanel * kQuad / 2,
+                                       kPanel * kQuad / 8, kPanel * kQuad, kPanel * kQuad};
+constexpr int block_bytes(int32_t format) { return kBlockBytes[format]; }
 // Activations of a row for one block.
 constexpr int block_depth(int32_t format) { return format == kSigns ? 32 : kQuad * block_quads(format); }
 // Activations of a row under one line of a window. Those of int8 are whole quads, and can be read where they lie.

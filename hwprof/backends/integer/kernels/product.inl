@@ -1,18 +1,25 @@
 // Convolution and matrix product. Part of steps.inl.
 
-struct Panel {
+struct Panel {  // the first of some that lie one behind the other
   const int8_t* weight;  // [lines][quads][32][4], or as its format has it
   const int32_t *bias, *multiplier, *shift;
   int64_t quads;
   int columns, zero, low, high;
-  const int16_t* more;  // what is added to gates, [rows]
-  int64_t more_stride;
   const int32_t* rows = nullptr;  // what is added to every sum of a row, [rows]
   int32_t format = kInt8;
   const int8_t* dictionary = nullptr;  // [16]
   const int32_t* starts = nullptr;     // of kSparse: the first block of each panel
   const int32_t* places = nullptr;     // and the quad of each block
   int64_t lines = 1, line_bytes = 0;   // of a window, and from one to the next
+
+  // The panel i places behind. Field by field: a copy that is changed then would wait for all that is written before.
+  Panel behind(int64_t i) const {
+    const bool is_sparse = format == kSparse;
+    const int64_t begin = is_sparse ? starts[i] : i * lines * (quads / block_quads(format));
+    return {weight + begin * block_bytes(format), bias + i * kPanel, multiplier + i * kPanel, shift + i * kPanel,
+            is_sparse ? starts[i + 1] - begin : quads, columns - int(i) * kPanel, zero, low, high, rows, format,
+            dictionary, starts, is_sparse ? places + begin : nullptr, lines, line_bytes};
+  }
 };
 
 }  // namespace
@@ -23,39 +30,44 @@ struct Panel {
 namespace hwprof {
 namespace {
 
-// What a product is written as: bytes; gates of 16 bits; gates with others added to them; bytes of a product with an
-// activation, to each row of which a number of its own is added.
-enum class Output { kBytes, kGates, kAddedGates, kSummedBytes };
+// What a product is written as: bytes; gates of 16 bits; bytes of a product with an activation, to each row of which a
+// number of its own is added.
+enum class Output { kBytes, kGates, kSummedBytes };
 constexpr bool is_bytes(Output kind) { return kind == Output::kBytes || kind == Output::kSummedBytes; }
+template <Output Kind>
+constexpr int kBytes = is_bytes(Kind) ? 1 : 2;  // of an element
 
-// Rows rows of a product: y[r][0..columns) for activations a[r][0..4 * quads). Strides are in bytes but for `more`.
-// Vectors: of a panel's columns, the first of which are multiplied; all of them or half.
-template <typename Format, Output Kind, int Vectors, int Rows>
+// Rows rows by as many vectors of columns, of half a panel or of whole ones: y[r][0..columns) for activations
+// a[r][0..4 * quads). Strides are in bytes.
+template <typename Format, Output Kind, int Rows, int Vectors>
 void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_t y_stride) {
-  // Few rows alone would wait for each dot product to end before the next is added to it.
-  constexpr int kSets = Rows * Vectors <= 4 ? 4 : Rows * Vectors <= 8 ? 2 : 1;
+  constexpr int kPanels = Vectors < kVectors ? 1 : Vectors / kVectors, kSums = Rows * Vectors;
+  // Few sums alone would wait for each dot product to end before the next is added to it.
+  constexpr int kSets = kSums <= 4 ? 4 : kSums <= 8 ? 2 : 1;
   constexpr int kStep = kSets > Format::kQuads ? kSets : Format::kQuads;
   const Format format(p);
-  Ints sum[kSets][Rows][kVectors];
+  Ints sum[kSets][Rows][kPanels * kVectors];
   unrolled<Rows>([&](auto r) INLINE {
-    unrolled<Vectors>([&](auto v) INLINE {
-      sum[0][r][v] = Format::kCounts ? Isa::nothing() : Isa::load(p.bias + v * kLanes);
-      if constexpr (Kind == Output::kSummedBytes) sum[0][r][v] = Isa::add(sum[0][r][v], Isa::every(p.rows[r]));
-      unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][v] = Isa::nothing(); });
+    unrolled<Vectors>([&](auto c) INLINE {
+      sum[0][r][c] = Format::kCounts ? Isa::nothing() : Isa::load(p.bias + c * kLanes);
+      if constexpr (Kind == Output::kSummedBytes) sum[0][r][c] = Isa::add(sum[0][r][c], Isa::every(p.rows[r]));
+      unrolled<kSets - 1>([&](auto set) INLINE { sum[set + 1][r][c] = Isa::nothing(); });
     });
   });
   const int8_t* w = p.weight;
+  const int64_t panel_bytes = p.lines * (p.quads / Format::kQuads) * Format::kBytes;
   const int32_t* place = p.places;
   const auto multiply_quad = [&](auto quad) INLINE {
     constexpr int kSet = quad % kSets, kBlock = quad / Format::kQuads;
     decltype(format.template column<0, 0>(w)) column[Vectors];
-    unrolled<Vectors>([&](auto v) INLINE {
-      column[v] = format.template column<quad % Format::kQuads, v>(w + kBlock * Format::kBytes);
+    unrolled<Vectors>([&](auto c) INLINE {
+      const int8_t* block = w + c / kVectors * panel_bytes + kBlock * Format::kBytes;
+      column[c] = format.template column<quad % Format::kQuads, c % kVectors>(block);
     });
     const int64_t at = Format::kIsSparse ? place[quad] : quad;
     unrolled<Rows>([&](auto r) INLINE {
       const auto row = Format::broadcast(a + r * a_stride + at * kQuad);
-      unrolled<Vectors>([&](auto v) INLINE { sum[kSet][r][v] = Format::dot(sum[kSet][r][v], row, column[v]); });
+      unrolled<Vectors>([&](auto c) INLINE { sum[kSet][r][c] = Format::dot(sum[kSet][r][c], row, column[c]); });
     });
   };
   const auto advance = [&](int64_t quads) INLINE {
@@ -71,58 +83,71 @@ void tile(const uint8_t* a, int64_t a_stride, const Panel& p, uint8_t* y, int64_
     if constexpr (kStep > Format::kQuads)
       for (; k > 0; k -= Format::kQuads, advance(Format::kQuads)) unrolled<Format::kQuads>(multiply_quad);
   }
-  unrolled<Vectors>([&](auto v) INLINE {
-    const Scale scale(p.multiplier + v * kLanes, p.shift + v * kLanes, p.zero);
+  unrolled<Vectors>([&](auto c) INLINE {
+    const Scale scale(p.multiplier + c * kLanes, p.shift + c * kLanes, p.zero);
     unrolled<Rows>([&](auto r) INLINE {
-      unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][v] = Isa::add(sum[0][r][v], sum[set + 1][r][v]); });
-      sum[0][r][v] = Format::finished(sum[0][r][v], p.bias + v * kLanes);
-      if constexpr (!is_bytes(Kind)) sum[0][r][v] = Isa::lift(sum[0][r][v]);
-      sum[0][r][v] = scale.apply(sum[0][r][v]);
+      unrolled<kSets - 1>([&](auto set) INLINE { sum[0][r][c] = Isa::add(sum[0][r][c], sum[set + 1][r][c]); });
+      sum[0][r][c] = Format::finished(sum[0][r][c], p.bias + c * kLanes);
+      if constexpr (!is_bytes(Kind)) sum[0][r][c] = Isa::lift(sum[0][r][c]);
+      sum[0][r][c] = scale.apply(sum[0][r][c]);
     });
   });
   const int low = p.low, high = p.high, columns = p.columns;  // bytes that are written might be the panel's otherwise
   unrolled<Rows>([&](auto r) INLINE {
-    if constexpr (is_bytes(Kind)) {
-      unrolled<kVectors - Vectors>([&](auto v) INLINE { sum[0][r][Vectors + v] = Isa::nothing(); });
-      Isa::store_row(y + r * y_stride, sum[0][r], low, high, columns);
-    } else {
-      constexpr int16_t kNothing[kPanel] = {};
-      const int16_t* more = Kind == Output::kGates ? kNothing : p.more + r * p.more_stride;
-      Isa::store_gates(reinterpret_cast<int16_t*>(y + r * y_stride), sum[0][r], more);
-    }
+    unrolled<kPanels * kVectors - Vectors>([&](auto v) INLINE { sum[0][r][Vectors + v] = Isa::nothing(); });
+    unrolled<kPanels>([&](auto i) INLINE {
+      const Ints* sums = sum[0][r] + i * kVectors;
+      uint8_t* to = y + r * y_stride + i * kPanel * kBytes<Kind>;
+      if constexpr (is_bytes(Kind))
+        Isa::store_row(to, sums, low, high, int(least(kPanel, columns - i * kPanel)));
+      else
+        Isa::store_gates(reinterpret_cast<int16_t*>(to), sums);
+    });
   });
 }
 
 using Tile = void (*)(const uint8_t*, int64_t, const Panel&, uint8_t*, int64_t);
 
-template <typename Format, Output Kind, int Vectors, typename Rows>
+constexpr int kTogether = Isa::kRows < 4 ? Isa::kRows : 4;  // panels of one row at a time
+template <typename Format, Output Kind, typename Rows, typename Panels>
 struct Tiles;
-template <typename Format, Output Kind, int Vectors, int... Rows>
-struct Tiles<Format, Kind, Vectors, std::integer_sequence<int, Rows...>> {
-  static constexpr Tile kOf[] = {tile<Format, Kind, Vectors, Rows + 1>...};  // by the number of rows, less one
+template <typename Format, Output Kind, int... Rows, int... Panels>
+struct Tiles<Format, Kind, std::integer_sequence<int, Rows...>, std::integer_sequence<int, Panels...>> {
+  static constexpr Tile kOfRows[] = {tile<Format, Kind, Rows + 1, kVectors>...};  // by the number of rows, less one
+  static constexpr Tile kOfPanels[] = {tile<Format, Kind, 1, (Panels + 1) * kVectors>...};  // of one row, by that of panels
 };
-using AllRows = std::make_integer_sequence<int, Isa::kRows>;
+struct TileSet {
+  const Tile *of_rows, *of_panels;
+};
+template <typename Format, Output Kind, int Rows>
+constexpr TileSet tile_set() {
+  constexpr int kPanels = Format::kIsSparse ? 1 : kTogether;
+  using Own = Tiles<Format, Kind, std::make_integer_sequence<int, Rows>, std::make_integer_sequence<int, kPanels>>;
+  return {Own::kOfRows, Own::kOfPanels};
+}
 template <Output Kind>
 using WholeFormat = std::conditional_t<Kind == Output::kSummedBytes, Activation, Int8>;
 template <Output Kind>
-constexpr const Tile* kTiles = Tiles<WholeFormat<Kind>, Kind, kVectors, AllRows>::kOf;
-constexpr const Tile* kNarrowTiles = Tiles<Int8, Output::kBytes, kVectors / 2, AllRows>::kOf;
+constexpr TileSet kTiles = tile_set<WholeFormat<Kind>, Kind, Isa::kRows>();
 
-// Of a panel of int8 that is written as bytes.
+template <typename Rows>
+struct NarrowTiles;
+template <int... Rows>
+struct NarrowTiles<std::integer_sequence<int, Rows...>> {
+  static constexpr Tile kOfRows[] = {tile<Int8, Output::kBytes, Rows + 1, kVectors / 2>...};
+};
+// By the number of rows, less one, of a panel of int8 that is written as bytes.
 inline const Tile* tiles_of(const Panel& panel) {
-  return panel.columns <= kPanel / 2 ? kNarrowTiles : kTiles<Output::kBytes>;
+  const bool is_narrow = panel.columns <= kPanel / 2;
+  return is_narrow ? NarrowTiles<std::make_integer_sequence<int, Isa::kRows>>::kOfRows : kTiles<Output::kBytes>.of_rows;
 }
 
 constexpr int kLowBitRows = Isa::kRows < 4 ? Isa::kRows : 4;  // low bits pay where the rows are few
 template <typename Format>
-constexpr const Tile* kLowBitTiles =
-    Tiles<Format, Output::kBytes, kVectors, std::make_integer_sequence<int, kLowBitRows>>::kOf;
-constexpr const Tile* kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
-                                            kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
-                                            kLowBitTiles<Signs>};
-
-template <Output Kind>
-constexpr int kBytes = is_bytes(Kind) ? 1 : 2;  // of an element
+constexpr TileSet kLowBitTiles = tile_set<Format, Output::kBytes, kLowBitRows>();
+constexpr TileSet kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
+                                        kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
+                                        kLowBitTiles<Signs>};
 
 // The activations under the window of each output pixel in [first, last), one row of `row_bytes` each. What lies behind
 // a line of int8 is left as it is: its weights are 0.
@@ -176,47 +201,35 @@ namespace hwprof {
 namespace {
 #endif
 
-// function(panel, i) for every panel i in the range.
-template <typename Function>
-INLINE inline void each_panel(const Panel& first, Range panels, int64_t all_columns, Function function) {
-  for (int64_t i = panels.begin; i < panels.end; ++i) {
-    Panel own = first;
-    if (first.format == kSparse) {
-      own.weight += int64_t(first.starts[i]) * block_bytes(kSparse);
-      own.places += first.starts[i];
-      own.quads = first.starts[i + 1] - first.starts[i];
-    } else {
-      own.weight += i * first.lines * (first.quads / block_quads(first.format)) * block_bytes(first.format);
-    }
-    own.bias += i * kPanel;
-    own.multiplier += i * kPanel;
-    own.shift += i * kPanel;
-    own.columns = int(least(kPanel, all_columns - i * kPanel));
-    function(own, i);
-  }
-}
-
-// Rows [0, rows) of activations by every panel in the range, a tile at a time.
+// Rows [0, rows) of activations by every panel in the range, a tile at a time. y is where the first of them begins.
 template <Output Kind>
-void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels,
-                   int64_t all_columns, uint8_t* y, int64_t y_stride) {
+void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
+                   int64_t y_stride) {
   const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
 #if defined(HWPROF_TILES)
   if constexpr (Kind != Output::kSummedBytes)
     if (is_plain && rows >= kLeastTiled)
-      return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, all_columns, y, y_stride);
+      return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, y, y_stride);
 #endif
-  const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
-  each_panel(panel, panels, all_columns, [&](Panel& own, int64_t i) INLINE {
-    const Tile* of_rows = !is_plain ? kTilesOf[panel.format] : Kind == Output::kBytes ? tiles_of(own) : kTiles<Kind>;
+  const TileSet& of = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
+  // Of one row each weight is used once: what counts is that memory is read without a break.
+  const int64_t together = rows > 1 || panel.format == kSparse ? 1 : kTogether;
+  for (int64_t i = panels.begin, count; i < panels.end; i += count) {
+    count = least(together, panels.end - i);
+    Panel own = panel.behind(i);
+    uint8_t* to = y + (i - panels.begin) * kPanel * kBytes<Kind>;
+    if (rows == 1) {
+      of.of_panels[count - 1](a, a_stride, own, to, y_stride);
+      continue;
+    }
+    const Tile* of_rows = is_plain && Kind == Output::kBytes ? tiles_of(own) : of.of_rows;
+    const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
     for (int64_t t = 0; t < tiles; ++t) {  // tiles as even as they come: the last is no small rest
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
-      uint8_t* to = y + begin * y_stride + i * kPanel * kBytes<Kind>;
-      if constexpr (Kind == Output::kAddedGates) own.more = panel.more + i * kPanel + begin * panel.more_stride;
       if constexpr (Kind == Output::kSummedBytes) own.rows = panel.rows + begin;
-      of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to, y_stride);
+      of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to + begin * y_stride, y_stride);
     }
-  });
+  }
 }
 
 // Whether rows are what lies in memory.
@@ -247,26 +260,24 @@ void product(const Step& s, const Share& share) {
                         s.multiplier + constants,
                         s.shift + constants,
                         quads,
-                        0,
+                        int(columns),
                         s.zero_y,
                         s.low,
                         s.high,
-                        nullptr,
-                        0,
                         nullptr,
                         s.format,
                         reinterpret_cast<const int8_t*>(s.x2),
                         is_sparse ? starts + g * panels : nullptr,
                         is_sparse ? starts + s.groups * panels + 1 : nullptr};
       const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
-      uint8_t* y = s.y + begin * y_stride + g * columns;
+      uint8_t* y = s.y + begin * y_stride + (g * columns + own_panels.begin * kPanel) * kBytes<Kind>;
       if (is_direct(s)) {
-        multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels,
-                            columns, y, y_stride);
+        multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels, y,
+                            y_stride);
       } else {
         gather(s, g, begin, end, row, share.scratch);
         if (s.format == kSigns) pack_signs(share.scratch, (end - begin) * row, depth(s), row, s.zero_x2);
-        multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, columns, y, y_stride);
+        multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, y, y_stride);
       }
     }
   }
@@ -282,12 +293,13 @@ void lined_convolution(const Step& s, const Share& share) {
   const Range own_panels = part(panels, 1, splits_lines ? whole : share);
   const int64_t quads = line_depth(s) / kQuad, stride = int64_t(s.stride_w) * s.channels;
   const int64_t tiles = ceil_div(s.out_width, Isa::kRows);
-  Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, 0, s.zero_y, s.low, s.high, nullptr, 0};
+  Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, s.out_channels, s.zero_y, s.low, s.high};
   panel.lines = s.kernel_h;
   const bool reads_more = s.kernel_w * int64_t(s.channels) % kQuad;  // than the last pixel
   each_stripe(s, own_lines, reads_more, share.scratch, [&](const Stripe& stripe) {
     panel.line_bytes = s.dilation_h * stripe.line_bytes;
-    each_panel(panel, own_panels, s.out_channels, [&](const Panel& own, int64_t i) INLINE {
+    for (int64_t i = own_panels.begin; i < own_panels.end; ++i) {
+      const Panel own = panel.behind(i);
       const Tile* of_rows = tiles_of(own);
       for (int64_t line = stripe.begin; line < stripe.end; ++line)
         for (int64_t t = 0; t < tiles; ++t) {
@@ -295,7 +307,7 @@ void lined_convolution(const Step& s, const Share& share) {
           uint8_t* y = s.y + (line * s.out_width + first) * s.out_channels + i * kPanel;
           of_rows[last - first - 1](stripe.under(s, line) + first * stride, stride, own, y, s.out_channels);
         }
-    });
+    }
   });
 }
 #endif
