@@ -119,11 +119,10 @@ def _set_up(asked: Settings, threads: int) -> None:
 def _loaded(graph: Graph, batched: Graph, asked: Settings) -> tuple[fx.GraphModule, list[Tensor]]:
     """The module and its inputs, on the device and in its types."""
     if torch_io.is_program(graph):
-        module, values = torch_io.load_program(graph, asked.floats)
+        module, values = torch_io.load_program(graph, asked.floats, asked.place)
     else:
-        module = torch_io.to_module(batched, load_weights(graph), asked.floats)
-        values = _inputs(batched, asked)
-    module, values = module.to(asked.place), [v.to(asked.place) for v in values]
+        module = torch_io.to_module(batched, load_weights(graph), asked.floats).to(asked.place)
+        values = [v.to(asked.place) for v in _inputs(batched, asked)]
     if not asked.options.channels_last:
         return module, values
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
