@@ -74,9 +74,7 @@ def is_program(graph: Graph) -> bool:
     return graph.source is not None and graph.source.endswith(SUFFIX)
 
 
-def load_program(
-    graph: Graph, floats: torch.dtype, place: torch.device
-) -> tuple[fx.GraphModule, list[torch.Tensor]]:
+def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:
     """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs.
 
     Both lie on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or is another network.

@@ -74,16 +74,14 @@ class TorchBackend:
         batched = with_batch(graph, device.batch)
         host.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
         guard = partial(plain_errors, graph.name, asked.place)
-        try:
-            with guard(), torch.inference_mode():
-                timer = _timer(graph, batched, asked, host.threads(device), guard)
-            with guard():
+        with guard():
+            try:
+                with torch.inference_mode():
+                    timer = _timer(graph, batched, asked, host.threads(device), guard)
                 yield timer
-        finally:
-            if asked.is_compiled:
-                execution.forget_compiled()
-            if asked.is_cuda:
-                torch.cuda.empty_cache()
+            finally:
+                if asked.is_cuda:
+                    torch.cuda.empty_cache()  # guarded as well: on a GPU that failed this fails, too
 
 
 def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:

@@ -75,5 +75,6 @@ class _Replay:
 
 
 def forget_compiled() -> None:
-    """Drops what torch.compile keeps of networks that are closed."""
+    """Drops what torch.compile keeps of all networks, open ones too: their next calls compile again. What it keeps of
+    a network that is closed goes with that network."""
     torch._dynamo.reset()
