@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -81,7 +81,8 @@ class TorchBackend:
                 yield timer
             finally:
                 if asked.is_cuda:
-                    torch.cuda.empty_cache()  # guarded as well: on a GPU that failed this fails, too
+                    with suppress(RuntimeError):  # of a GPU that failed; it is what made it fail that counts
+                        torch.cuda.empty_cache()
 
 
 def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:
