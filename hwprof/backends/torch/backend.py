@@ -88,13 +88,15 @@ class TorchBackend:
 def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:
     """graph: with the names of the weights' file; batched: the same as it runs."""
     _set_up(asked, threads)
+    evict = memory.evictor(asked.place)
+    if asked.options.caches == "cold":
+        evict()  # whose buffer is none of the network's memory
     held = memory.GpuMemory(asked.place) if asked.is_cuda else None
     module, inputs = _loaded(graph, batched, asked)
     network = Network(execution.prepare(module, inputs, asked, threads), inputs, graph.outputs)
     queue = CudaQueue(asked.place) if asked.is_cuda else HostQueue()
     profile = OperatorPass(batched, module, inputs, network.run, queue, asked, threads)
     warnings = [_FAKE_QUANTIZED] if any(n.op == "QuantizeLinear" for n in graph.nodes) else []
-    evict = memory.evictor(asked.place)
     if held is None:
         return TorchTimer(network, queue, asked.options, evict=evict, profile=profile, guard=guard, warnings=warnings)
     sensors, missing = _sensors(asked.place)
