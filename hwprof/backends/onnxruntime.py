@@ -81,20 +81,39 @@ class Settings:
         return replace(self, options=replace(self.options, graph_optimization_level=level))
 
 
-class OnnxRuntimeTimer(HostTimer):
+class BoundTimer(HostTimer):
     """Runs a session whose inputs and outputs are bound once."""
 
     def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
         binding = session.io_binding()
         self._tensors = _bind(session, binding, graph, settings.place)  # the binding does not keep them alive
-        self._graph = graph
-        self._settings = settings
-        self.profiled_ns: float | None = None
         names = [o.name for o in session.get_outputs()]
         super().__init__(
             run=_runner(session, binding, settings.place),
             read=lambda: dict(zip(names, binding.copy_outputs_to_cpu(), strict=True)),
         )
+
+
+class GpuTimer(BoundTimer):
+    """On an NVIDIA GPU, which has sensors of its own. It times no operators: the runtime's profile holds how long the
+    host took to launch their kernels, not how long these ran."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings,
+        sensors: Callable[[], DeviceState | None],
+    ) -> None:  # fmt: skip
+        super().__init__(session, graph, settings)
+        self.state = sensors
+
+
+class OnnxRuntimeTimer(BoundTimer):
+    """On the host's processor, or wherever another provider puts the work."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
+        super().__init__(session, graph, settings)
+        self._graph = graph
+        self._settings = settings
+        self.profiled_ns: float | None = None
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean over n runs of a second, profiled session after its warm-up. Raises as `open` does."""
@@ -125,7 +144,7 @@ class OnnxRuntimeBackend:
         return sensors.read() if sensors else None
 
     @contextmanager
-    def open(self, graph: Graph, device: Device) -> Iterator[OnnxRuntimeTimer]:
+    def open(self, graph: Graph, device: Device) -> Iterator[BoundTimer]:
         """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for a
         provider that is not installed and for too little memory."""
         settings = _settings(device)
@@ -136,7 +155,10 @@ class OnnxRuntimeBackend:
             model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
             session = _session(model, _session_options(settings, dimensions), settings)
             del model
-            yield OnnxRuntimeTimer(session, graph, settings)
+            if sensors := _sensors(settings):
+                yield GpuTimer(session, graph, settings, sensors.read)
+            else:
+                yield OnnxRuntimeTimer(session, graph, settings)
 
 
 def _settings(device: Device) -> Settings:

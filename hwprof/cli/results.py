@@ -18,7 +18,7 @@ from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
-from hwprof.report import counted, quantity, record, render_profile, render_trace
+from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
 from hwprof.report import operators as breakdowns
 from hwprof.store import Store
 
@@ -115,8 +115,9 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
     for outcome, m in measured:
         if outcome.stored:
             output.note(f"{m.model}: from the store, measured {outcome.stored} UTC; --fresh measures again")
-    if len(measured) == 1 and (figures := measured[0][1].figures | measured[0][1].device_state):
-        output.write_rows([_figure_row(*item) for item in figures.items()], format, "beside the latency")
+    if len(measured) == 1 and (beside := tables.beside(measured[0][1])):
+        rows = [dict(zip(beside.columns, (cell.words for cell in row), strict=True)) for row in beside.rows]
+        output.write_rows(rows, format, beside.caption.lower())
     if len(measured) == 1 and measured[0][1].operators:
         show_kinds(measured[0][1], measured[0][0].graph, None, most=8)
 
@@ -140,14 +141,6 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}",
         "status": str(m.status),
     }
-
-
-def _figure_row(name: str, value: float) -> dict[str, str]:
-    """A figure by its name, whose last word is the unit."""
-    title, _, unit = name.rpartition("_")
-    shown = {"ns": (value / 1e6, "ms"), "bytes": (value / 2**20, "MiB"), "share": (value * 100, "%")}
-    number, unit = shown.get(unit, (value, {"mhz": "MHz", "w": "W", "c": "degrees C"}.get(unit, unit)))
-    return {"figure": title.replace("_", " "), "value": f"{number:.4g} {unit}"}
 
 
 def tell_builds(measurements: Iterable[Measurement]) -> None:

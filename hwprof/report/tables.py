@@ -60,6 +60,14 @@ def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -
     return Table("All profiles", columns, rows)
 
 
+def beside(m: Measurement) -> Table | None:
+    """What was measured beside the latency: other clocks, hot and cold caches, copies, memory, and what the accelerator
+    said of itself. None where nothing was."""
+    found = m.figures | m.device_state
+    rows = tuple(_figure_row(name, value) for name, value in found.items())
+    return Table("Beside the latency", ("figure", "value"), rows) if rows else None
+
+
 def kinds(breakdown: Breakdown) -> Table:
     """A row per operator kind, then the time outside of kernels."""
     columns = ("kind", "kernels", "time", "share", "MACs", "MAC/s", "bytes/s", "of roofline")
@@ -270,6 +278,14 @@ def _process_row(i: int, p: Process) -> tuple[Cell, ...]:
         Cell(quantity.count(p.peak_memory_bytes, "B"), p.peak_memory_bytes),
         Cell(p.started),
     )
+
+
+def _figure_row(name: str, value: float) -> tuple[Cell, Cell]:
+    """A figure by its name, whose last word is the unit."""
+    title, _, unit = name.rpartition("_")
+    shown = {"ns": (value / 1e6, "ms"), "bytes": (value / 2**20, "MiB"), "share": (value * 100, "%")}
+    number, unit = shown.get(unit, (value, {"mhz": "MHz", "w": "W", "c": "degrees C"}.get(unit, unit)))
+    return Cell(title.replace("_", " ")), Cell(f"{number:.4g} {unit}")
 
 
 def _members(k: Kernel) -> str:

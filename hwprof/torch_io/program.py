@@ -27,6 +27,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils._pytree import tree_leaves, tree_map
 
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
@@ -73,21 +74,22 @@ def is_program(graph: Graph) -> bool:
     return graph.source is not None and graph.source.endswith(SUFFIX)
 
 
-def load_program(graph: Graph, floats: torch.dtype) -> tuple[fx.GraphModule, list[torch.Tensor]]:
+def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:
     """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs.
 
-    float32 becomes `floats`. Raises InputError when the file is gone or is another network.
+    Both lie on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or is another network.
     """
     assert graph.source is not None
     path = Path(graph.source)
     if not path.is_file():
         raise InputError(f"the traced program of {graph.name!r} is gone: {path}")
-    program = torch.export.load(path)
+    with _quietly():
+        program = torch.export.load(path)
     if graph_of(program, graph.name, path) != graph:
         raise InputError(f"{path} holds another network than {graph.name!r}")
-    module = _flat_module(program)
+    module = _flat_module(program, floats, place).to(place)
     args, kwargs = program.example_inputs
-    inputs = [v for v in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
+    inputs = [v.to(place) for v in tree_leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
     if floats is torch.float32:
         return module, inputs
     return module.to(floats), [v.to(floats) if v.dtype is torch.float32 else v for v in inputs]
@@ -190,12 +192,22 @@ def _attribute(value: Any) -> AttributeValue:
 # -- the module of a program -------------------------------------------------------------------------
 
 
-def _flat_module(program: ExportedProgram) -> fx.GraphModule:
-    """Plain code: what `ExportedProgram.module` adds, checks and nested arguments, would be timed with it."""
+def _flat_module(program: ExportedProgram, floats: torch.dtype, place: torch.device) -> fx.GraphModule:
+    """Plain code: what `ExportedProgram.module` adds, checks and nested arguments, would be timed with it.
+
+    Where the traced code makes a tensor it names the device and the type of the trace: `place` and `floats` take
+    their places, or the masks and positions of a model would stay on the host.
+    """
+
+    def there(value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return place
+        return floats if value is torch.float32 else value
+
     root, code = nn.Module(), fx.Graph()
     stored = {s.arg.name: s.target for s in program.graph_signature.input_specs if s.kind is not InputKind.USER_INPUT}
     made: dict[fx.Node, fx.Node] = {}
-    place = 0
+    number = 0
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in stored:
             if node.users:
@@ -204,9 +216,10 @@ def _flat_module(program: ExportedProgram) -> fx.GraphModule:
         elif node.op == "placeholder":
             made[node] = code.placeholder(node.name)
         elif node.op == "call_function":
-            made[node] = code.node_copy(node, lambda n: made[n])
-            made[node].name = f"n{place}"
-            place += 1
+            copied = made[node] = code.node_copy(node, lambda n: made[n])
+            copied.args, copied.kwargs = tree_map(there, copied.args), tree_map(there, copied.kwargs)
+            copied.name = f"n{number}"
+            number += 1
         else:
             wanted = set(program.graph_signature.user_outputs)
             code.output(tuple(made[n] for n in node.args[0] if isinstance(n, fx.Node) and n.name in wanted))

@@ -18,7 +18,8 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph, Node, Tensor
-from hwprof.measurement import Evidence
+from hwprof.interfaces import MonitoredTimer
+from hwprof.measurement import DeviceState, Evidence
 
 DEVICE = Device("d", "onnxruntime")
 BLOCKED = pytest.mark.skipif(platform.machine() != "x86_64", reason="the blocked layout of channels is for x86")
@@ -232,3 +233,13 @@ def test_profiling_leaves_no_file_behind(bottleneck, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     kernels(bottleneck)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_timer_on_a_gpu_shows_its_sensors_and_no_times_of_launches(tiny_graph):
+    settings = backend._settings(DEVICE)  # its class is what counts here; it runs on any provider
+    model = onnx_io.materialize(tiny_graph).SerializeToString()
+    session = backend._session(model, backend._session_options(settings, {}), settings)
+    timer = backend.GpuTimer(session, tiny_graph, settings, lambda: DeviceState(power_w=431.0))
+    assert isinstance(timer, MonitoredTimer)
+    assert timer.state() == DeviceState(power_w=431.0)
+    assert not hasattr(timer, "operators")

@@ -1,11 +1,17 @@
 """Measures a real NVIDIA GPU: data sets in latency_data/, and repeatability, modes and predictors in reports/cuda.
 
-    python tests/benchmarks/cuda.py run --minutes 9    # measures; the same command goes on where it stopped
+    python tests/benchmarks/cuda.py run --minutes 8    # measures; the same command goes on where it stopped
     python tests/benchmarks/cuda.py learn              # trains on what was measured; needs no GPU
     python tests/benchmarks/cuda.py report             # writes reports/cuda
 
 Everything is kept in --work, so that it can be carried from one machine to the next. `--kind cpu --quick` tries
 all of it on the CPU; those figures stay in --work.
+
+2026-11-21, how the minutes are spent. By estimate a fresh process of PyTorch on a GPU costs 5 s, a row of the modes
+40 s (90 s where it compiles), a session 60 s, a network of a sweep 2 s: all of it takes two hours, a borrowed GPU stays
+half an hour. So each run divides its minutes (`SHARES`), each part begins with what matters most, and the sweeps take
+turns. A row or step that has begun is finished: leave two minutes between --minutes and the time when all is killed.
+What is killed keeps all but its last row or step.
 """
 
 from __future__ import annotations
@@ -31,21 +37,25 @@ from hwprof.graph import Graph
 from hwprof.jobs import Options, collecting
 from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measure.worker_process import WorkerProcess
-from hwprof.measurement import FAST, Measurement, ProtocolSettings
+from hwprof.measurement import FAST, ProtocolSettings
 from hwprof.store import Store
 from hwprof.workloads.bert import bert
 
 ROOT = Path(__file__).parent.parent.parent
-STEP = 50  # networks between two looks at the clock
+STEP = 25  # networks between two looks at the clock
 # A sweep of thousands of networks in minutes: two processes of three blocks each.
 LEAN = ProtocolSettings(
     target=0.05, pilot_processes=2, min_processes=2, max_processes=2, budget_s=4.0, block_ms=10.0, pilot_blocks=3,
     min_blocks=3, max_blocks=3, warmup_max_s=1.0,
 )  # fmt: skip
-MODES = ("eager", "compile", "graph", "compile-graph")
+MODES = (  # and batch
+    ("eager", 1), ("graph", 1), ("compile-graph", 1), ("graph", 64), ("compile-graph", 64), ("compile", 1),
+    ("eager", 64), ("compile", 64),
+)  # fmt: skip
 MODE_MODELS = ("mobilenet_v2", "resnet50", "bert_base")
 REPEATED = ("mobilenet_v2", "resnet50", "bert_tiny")
 SESSIONS = 10
+ENCODER_STEP = 8
 BERT_GRID = tuple(itertools.product((2, 4, 6, 12), (128, 256, 512, 768), (32, 128, 512)))  # layers, width, tokens
 
 
@@ -74,7 +84,11 @@ class Bench:
 
     @property
     def time_is_up(self) -> bool:
-        return time.monotonic() > self.deadline
+        return self.left_s <= 0
+
+    @property
+    def left_s(self) -> float:
+        return self.deadline - time.monotonic()
 
     def device(self, mode: str = "graph", batch: int = 1, precision: str = "float16") -> Device:
         """On the CPU there are no CUDA graphs, and half precision is slow."""
@@ -94,13 +108,12 @@ def run(bench: Bench) -> None:
     with WorkerProcess() as worker:
         (hello,) = worker.ask("hello", device=device.to_record())
     bench.work.mkdir(parents=True, exist_ok=True)
-    card = {key: hello[key] for key in ("versions", "hardware", "state")}
+    card = {"versions": hello["versions"], "hardware": hello["accelerator_hardware"], "state": hello["state"]}
     (bench.work / "card.json").write_text(json.dumps(card, indent=1))
     with Store(bench.work / "hwprof.db") as store:
-        for part in (modes, repeat, sweeps, encoders):
-            part(bench, store)
-            if bench.time_is_up:
-                break
+        total_s = bench.left_s
+        for part, share in SHARES:
+            part(replace(bench, deadline=min(bench.deadline, time.monotonic() + share * total_s)), store)
     print("time is up; the same command goes on" if bench.time_is_up else "all is measured")
 
 
@@ -118,9 +131,9 @@ def keep(bench: Bench, name: str, row: Mapping[str, Any]) -> None:
 def modes(bench: Bench, store: Store) -> None:
     """Share of the measured peak for networks at batch 1 and 64, by mode."""
     done = {(r["model"], r["device"]) for r in rows_of(bench, "modes")}
-    chosen = ("eager",) if bench.kind == "cpu" else MODES
+    chosen = (("eager", 1), ("eager", 4)) if bench.kind == "cpu" else MODES
     models = ("bert_tiny",) if bench.quick else MODE_MODELS
-    for batch, mode, model in itertools.product((1, 4 if bench.quick else 64), chosen, models):
+    for (mode, batch), model in itertools.product(chosen, models):
         device = bench.device(mode, batch)
         if (model, device.name) in done or bench.time_is_up:
             continue
@@ -134,7 +147,8 @@ def modes(bench: Bench, store: Store) -> None:
         keep(bench, "modes", {
             "model": model, "device": device.name, "mode": mode, "batch": batch, "precision": device.precision,
             "latency_ms": m.latency_ms, "interval_ms": m.interval_ms, "status": m.status, "macs": macs,
-            "peak_share": macs / (m.latency_ms / 1e3) / max(peak["macs_per_s"].values()), "figures": m.figures,
+            "peak_share": macs / (m.latency_ms / 1e3) / max(peak["macs_per_s"].values(), default=float("nan")),
+            "figures": m.figures,
             "accelerator": m.device_state, "energy_mj": m.energy_mj, "peaks": peak,
         })  # fmt: skip
 
@@ -157,19 +171,32 @@ def peaks(bench: Bench, device: Device) -> dict[str, Any]:
 
 
 def repeat(bench: Bench, _: Store) -> None:
-    """A/A sessions: hwprof, triton.testing.do_bench and torch.utils.benchmark one after the other."""
-    done = {(r["model"], r["session"]) for r in rows_of(bench, "sessions")}
+    """A/A sessions of all models: hwprof, triton.testing.do_bench and torch.utils.benchmark one after the other."""
+    done = {r["session"] for r in rows_of(bench, "sessions")}
     models = ("bert_tiny",) if bench.quick else REPEATED
-    for session, model in itertools.product(range(2 if bench.quick else SESSIONS), models):
-        if (model, session) in done or bench.time_is_up:
+    device = bench.device("graph")
+    for session in range(2 if bench.quick else SESSIONS):
+        if session in done or bench.time_is_up:
             continue
-        device = bench.device("graph")
         with Store() as fresh:
-            m = jobs.profile(model, device, store=fresh, options=Options(FAST, with_operators=False))
-        command = [sys.executable, __file__, "others", "--model", model, "--kind", bench.kind]
-        others = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        own = {"hwprof_ms": m.latency_ms, "hwprof_normalized_ms": m.normalized.median}
-        keep(bench, "sessions", {"model": model, "session": session, "device": device.name, **own, **others})
+            asked = Options(FAST, with_operators=False)
+            outcomes = list(jobs.profile_many([workloads.build(m) for m in models], device, fresh, asked))
+        measured = {o.graph.name: o.measurement for o in outcomes if o.measurement}
+        for model, m in measured.items():
+            own = {"hwprof_ms": m.latency_ms, "hwprof_normalized_ms": m.normalized.median}
+            row = {"model": model, "session": session, "device": device.name, **own}
+            keep(bench, "sessions", row | told_by_others(bench, model))
+
+
+def told_by_others(bench: Bench, model: str) -> dict[str, float]:
+    """What `others` prints in a process of its own; nothing where that fails, which is told."""
+    command = [sys.executable, __file__, "others", "--model", model, "--kind", bench.kind]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        print(f"others on {model}: {ended.stderr.strip().splitlines()[-1:]}", flush=True)
+        return {}
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return found
 
 
 def others(bench: Bench, model: str) -> None:
@@ -191,18 +218,24 @@ def others(bench: Bench, model: str) -> None:
 
 
 def sweeps(bench: Bench, store: Store) -> None:
-    """The data sets of the spaces, a step of networks at a time; each step rewrites the set."""
-    for sweep in SWEEPS:
-        batch = min(sweep.batch, 4) if bench.quick else sweep.batch
-        plan = collecting.Plan(sweep.space, bench.device(batch=batch), 0)
+    """The data sets of the spaces in turns, a step of networks each; each step rewrites its set."""
+    took_s: dict[str, float] = {}
+    waiting = [
+        collecting.Plan(s.space, bench.device(batch=min(s.batch, 4) if bench.quick else s.batch), s.n) for s in SWEEPS
+    ]
+    while waiting:
+        plan = waiting.pop(0)
         folder = bench.work / "latency_data" / plan.name
-        wanted = 3 if bench.quick else sweep.n
-        have = tried(folder)
-        while have < wanted and not bench.time_is_up:
-            have = min(wanted, have + STEP)
-            collecting.collect(replace(plan, n=have), folder, store, Options(LEAN))
-            (folder / "tried.txt").write_text(str(have))
-            print(plan.name, have, flush=True)
+        have, wanted = tried(folder), 3 if bench.quick else plan.n
+        if have >= wanted or took_s.get(plan.name, 0.0) > bench.left_s or bench.time_is_up:
+            continue
+        start = time.monotonic()
+        have = min(wanted, have + STEP)
+        collecting.collect(replace(plan, n=have), folder, store, Options(LEAN))
+        (folder / "tried.txt").write_text(str(have))
+        took_s[plan.name] = time.monotonic() - start
+        print(plan.name, have, f"{took_s[plan.name]:.0f} s", flush=True)
+        waiting.append(plan)
 
 
 def tried(folder: Path) -> int:
@@ -212,26 +245,27 @@ def tried(folder: Path) -> int:
 
 
 def encoders(bench: Bench, store: Store) -> None:
-    """Transformer encoders over layers, width and tokens: a data set with its graphs."""
+    """Transformer encoders over layers, width and tokens: a data set with its graphs, a few more at each step."""
     device = bench.device()
     folder = bench.work / "latency_data" / f"bert-{device.name}"
-    if bench.time_is_up or (folder / dataset.CARD).exists():
-        return
-    grid = BERT_GRID[:2] if bench.quick else BERT_GRID
-    graphs = [
-        bert(f"bert-{layers}-{width}-{tokens}", layers, width, max(2, width // 64), tokens)
-        for layers, width, tokens in grid
-    ]
-    by_digest = {g.digest: g for g in graphs}
-    measured: list[Measurement] = []
-    asked = Options(LEAN, with_operators=False, keep_unconverged=True)
-    for outcome in jobs.profile_many(graphs, device, store, asked):
-        if outcome.measurement:
-            measured.append(outcome.measurement)
-        if bench.time_is_up:
-            return
-    card = dataset.card_of(folder.name, measured)
-    dataset.write(folder, card, [Entry.of(m, graph=by_digest[m.digest]) for m in measured], with_graphs=True)
+    mixed = np.random.default_rng(0).permutation(len(BERT_GRID))
+    grid = [BERT_GRID[i] for i in mixed[: 2 if bench.quick else len(BERT_GRID)]]
+    while (have := tried(folder)) < len(grid) and not bench.time_is_up:
+        have = min(len(grid), have + ENCODER_STEP)
+        graphs = [
+            bert(f"bert-{layers}-{width}-{tokens}", layers, width, max(2, width // 64), tokens)
+            for layers, width, tokens in grid[:have]
+        ]
+        by_digest = {g.digest: g for g in graphs}
+        asked = Options(LEAN, with_operators=False, keep_unconverged=True)
+        measured = [o.measurement for o in jobs.profile_many(graphs, device, store, asked) if o.measurement]
+        card = dataset.card_of(folder.name, measured)
+        dataset.write(folder, card, [Entry.of(m, graph=by_digest[m.digest]) for m in measured], with_graphs=True)
+        (folder / "tried.txt").write_text(str(have))
+
+
+# Each part with its share of a run's minutes; what one leaves over is the next ones'.
+SHARES = ((modes, 0.45), (repeat, 0.15), (sweeps, 0.32), (encoders, 1.0))
 
 
 # -- learning and reporting ----------------------------------------------------------------------------
@@ -305,8 +339,8 @@ def page(bench: Bench) -> Iterator[str]:
     yield from ("", "Median over the sessions, ms:", "", "| model | timer | ms |", "|---|---|---|")
     for model in _models(bench):
         rows = [r for r in rows_of(bench, "sessions") if r["model"] == model]
-        for timer in (key for key in rows[0] if key.endswith("_ms")):
-            yield f"| {model} | {timer[:-3]} | {np.median([r[timer] for r in rows]):.4g} |"
+        for timer in dict.fromkeys(key for r in rows for key in r if key.endswith("_ms")):
+            yield f"| {model} | {timer[:-3]} | {np.median([r[timer] for r in rows if timer in r]):.4g} |"
     yield from ("", "## Predictors (physical), MAPE on networks not learned from", "", "| data | networks | N | MAPE |")
     yield "|---|---|---|---|"
     for r in rows_of(bench, "learned"):

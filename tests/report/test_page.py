@@ -10,6 +10,7 @@ import pytest
 
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence, Status
+from hwprof.report.markdown import profile_markdown
 from hwprof.report.page import render_comparison, render_profile
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -109,6 +110,15 @@ def test_a_profile_that_profiling_distorted_is_flagged(measurement, graphs):
 def test_several_profiles_are_listed_and_linked(measurement, graphs):
     page = render_profile([measurement(), measurement(model="other")], graphs, None, "x")
     assert re.findall(r'<a href="(#[^"]+)">([^<]+)</a>', page) == [("#profile-0", "small"), ("#profile-1", "other")]
+
+
+@pytest.mark.parametrize("render", [render_profile, profile_markdown])
+def test_what_was_measured_beside_the_latency_is_shown(render, measurement, graphs):
+    m = measurement()
+    m = replace(m, processes=tuple(replace(p, figures={"cold_device_ns": 1.5e6}) for p in m.processes))
+    text = render([m], graphs, None, "hwprof")
+    assert "cold device" in text
+    assert "1.5 ms" in text
 
 
 def test_no_measurement_is_an_error():

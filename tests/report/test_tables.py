@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwprof.builder import GraphBuilder
+from hwprof.measurement import DeviceState
 from hwprof.report import operators, tables
 
 
@@ -32,6 +33,21 @@ def test_measured_energy_is_shown(measurement):
     m = measurement()
     m = replace(m, processes=tuple(replace(p, energy_mj=31.4) for p in m.processes))
     assert fact(tables.facts(m, None), "energy").words == "31.4 mJ"
+
+
+def test_what_was_measured_beside_the_latency_is_named_with_its_unit(measurement):
+    m = measurement()
+    figures = {"cold_device_ns": 1.5e6, "copy_in_ns": 2e4, "allocated_bytes": 3 * 2**20}
+    held_down = DeviceState(clock_mhz=1980.0, power_w=431.0, throttled=("power limit",))
+    processes = [
+        replace(p, figures=figures, blocks=tuple(replace(b, states=(held_down,)) for b in p.blocks))
+        for p in m.processes
+    ]
+    assert words(tables.beside(replace(m, processes=tuple(processes)))) == [
+        ["cold device", "1.5 ms"], ["copy in", "0.02 ms"], ["allocated", "3 MiB"], ["clock", "1980 MHz"],
+        ["power", "431 W"], ["power limit", "100 %"],
+    ]  # fmt: skip
+    assert tables.beside(m) is None
 
 
 def test_an_unknown_operator_is_named_as_the_reason(measurement):

@@ -12,6 +12,8 @@ from hwprof.graph import Graph
 from hwprof.torch_io import content_digest, export, from_factory, load_program
 from hwprof.variants.weights import load_weights
 
+CPU = torch.device("cpu")
+
 
 class Net(nn.Module):
     """Convolution, batch norm, a scale that may be left out; a nested result."""
@@ -94,15 +96,30 @@ def test_the_digest_is_that_of_the_network_not_of_its_weights(tmp_path):
 
 def test_the_program_computes_what_the_module_does(traced):
     module, graph, _ = traced
-    program, inputs = load_program(Graph.from_json(graph.to_json()), torch.float32)
+    program, inputs = load_program(Graph.from_json(graph.to_json()), torch.float32, CPU)
     with torch.inference_mode():
         for got, wanted in zip(program(*inputs), module(*inputs).values(), strict=True):
             torch.testing.assert_close(got, wanted)
 
 
 def test_half_precision_takes_the_place_of_float32(traced):
-    program, inputs = load_program(traced[1], torch.bfloat16)
+    program, inputs = load_program(traced[1], torch.bfloat16, CPU)
     assert {t.dtype for t in (*program(*inputs), *inputs)} == {torch.bfloat16}
+
+
+class Masked(nn.Module):
+    """Makes tensors of its own while it runs, of the device and type of its input."""
+
+    def forward(self, x):
+        mask = torch.full((x.shape[0], x.shape[0]), -1.0, device=x.device, dtype=x.dtype).triu(1)
+        return (x.float() + torch.arange(x.shape[1], device=x.device)).to(x.dtype) @ x.T + mask
+
+
+@pytest.mark.parametrize(("floats", "place"), [(torch.bfloat16, CPU), (torch.float32, torch.device("meta"))])
+def test_what_a_program_makes_itself_lies_where_its_inputs_do_and_is_of_their_type(floats, place, tmp_path):
+    graph = export(Masked(), torch.ones(3, 4), tmp_path / "m.pt2")
+    program, inputs = load_program(graph, floats, place)
+    assert {(t.dtype, t.device) for t in (*program(*inputs), *inputs)} == {(floats, place)}
 
 
 def test_two_traces_of_one_module_are_the_same_content(traced, tmp_path):
@@ -116,7 +133,7 @@ def test_a_module_in_training_mode_stays_in_it_and_is_traced_for_evaluation(tmp_
     module = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)).train()
     graph = export(module, {"input": torch.zeros(1, 3)}, tmp_path / "m.pt2")
     assert module.training
-    program, inputs = load_program(graph, torch.float32)
+    program, inputs = load_program(graph, torch.float32, CPU)
     torch.testing.assert_close(program(*inputs)[0], module[1](inputs[0]))
 
 
@@ -136,10 +153,10 @@ def test_what_is_no_module_and_what_has_no_inputs_is_refused(tmp_path):
 def test_a_file_that_is_gone_or_another_network_is_refused(traced, tmp_path):
     _, graph, _ = traced
     with pytest.raises(InputError, match="is gone"):
-        load_program(graph.renamed("net", source=str(tmp_path / "none.pt2")), torch.float32)
+        load_program(graph.renamed("net", source=str(tmp_path / "none.pt2")), torch.float32, CPU)
     other = export(Net(5), IMAGE, tmp_path / "other.pt2")
     with pytest.raises(InputError, match="holds another network"):
-        load_program(graph.renamed("net", source=other.source), torch.float32)
+        load_program(graph.renamed("net", source=other.source), torch.float32, CPU)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -74,28 +74,29 @@ class TorchBackend:
         batched = with_batch(graph, device.batch)
         host.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
         guard = partial(plain_errors, graph.name, asked.place)
-        try:
-            with guard(), torch.inference_mode():
-                timer = _timer(graph, batched, asked, host.threads(device), guard)
-            with guard():
+        with guard():
+            try:
+                with torch.inference_mode():
+                    timer = _timer(graph, batched, asked, host.threads(device), guard)
                 yield timer
-        finally:
-            if asked.is_compiled:
-                execution.forget_compiled()
-            if asked.is_cuda:
-                torch.cuda.empty_cache()
+            finally:
+                if asked.is_cuda:
+                    with suppress(RuntimeError):  # of a GPU that failed; it is what made it fail that counts
+                        torch.cuda.empty_cache()
 
 
 def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:
     """graph: with the names of the weights' file; batched: the same as it runs."""
     _set_up(asked, threads)
+    evict = memory.evictor(asked.place)
+    if asked.options.caches == "cold":
+        evict()  # whose buffer is none of the network's memory
     held = memory.GpuMemory(asked.place) if asked.is_cuda else None
     module, inputs = _loaded(graph, batched, asked)
     network = Network(execution.prepare(module, inputs, asked, threads), inputs, graph.outputs)
     queue = CudaQueue(asked.place) if asked.is_cuda else HostQueue()
     profile = OperatorPass(batched, module, inputs, network.run, queue, asked, threads)
     warnings = [_FAKE_QUANTIZED] if any(n.op == "QuantizeLinear" for n in graph.nodes) else []
-    evict = memory.evictor(asked.place)
     if held is None:
         return TorchTimer(network, queue, asked.options, evict=evict, profile=profile, guard=guard, warnings=warnings)
     sensors, missing = _sensors(asked.place)
@@ -119,11 +120,10 @@ def _set_up(asked: Settings, threads: int) -> None:
 def _loaded(graph: Graph, batched: Graph, asked: Settings) -> tuple[fx.GraphModule, list[Tensor]]:
     """The module and its inputs, on the device and in its types."""
     if torch_io.is_program(graph):
-        module, values = torch_io.load_program(graph, asked.floats)
+        module, values = torch_io.load_program(graph, asked.floats, asked.place)
     else:
-        module = torch_io.to_module(batched, load_weights(graph), asked.floats)
-        values = _inputs(batched, asked)
-    module, values = module.to(asked.place), [v.to(asked.place) for v in values]
+        module = torch_io.to_module(batched, load_weights(graph), asked.floats).to(asked.place)
+        values = [v.to(asked.place) for v in _inputs(batched, asked)]
     if not asked.options.channels_last:
         return module, values
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -152,6 +152,19 @@ def test_an_operator_without_a_counterpart_is_named():
 
 
 @pytest.mark.slow
+def test_closing_a_compiled_network_leaves_the_others_compiled(tiny_graph):
+    b = GraphBuilder("anchor")
+    anchor = b.build(b.relu(b.matmul(b.input((8, 16)), b.weight((16, 16)))))
+    device = DEVICE.with_options(mode="compile")
+    with BACKEND.open(anchor, device) as timer:
+        timer(1)
+        with BACKEND.open(tiny_graph, device):
+            pass
+        with torch.compiler.set_stance("fail_on_recompile"):
+            assert len(timer(3)) == 3
+
+
+@pytest.mark.slow
 def test_a_compiled_network_shows_what_was_fused_into_its_kernels():
     b = GraphBuilder("compiled")
     x = b.matmul(b.input((8, 16)), b.weight((16, 16)))

@@ -40,6 +40,33 @@ def test_a_gpu_that_failed_is_lost():
     assert str(error) == "the GPU failed on 'net': CUDA error: an illegal memory access was encountered"
 
 
+def ended_capture(found):
+    """As torch.cuda.graph leaves a capture in which something was raised."""
+    try:
+        raise found
+    except RuntimeError:
+        try:
+            raise RuntimeError(
+                "CUDA error: operation failed due to a previous error during capture\nCUDA kernel errors"
+            )
+        except RuntimeError as error:
+            return error
+
+
+def test_a_capture_that_fails_tells_what_failed_in_it():
+    error = told(ended_capture(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")))
+    assert isinstance(error, InputError)
+    assert str(error).startswith("'net' does not fit into the memory of cuda:0, which wanted 2.00 GiB more")
+    error = told(ended_capture(RuntimeError("CUDA error: operation not permitted when stream is capturing\nCUDA")))
+    assert isinstance(error, InputError)
+    assert str(error) == "torch cannot run 'net': CUDA error: operation not permitted when stream is capturing"
+
+
+def test_a_process_whose_capture_could_not_be_ended_is_given_up():
+    text = 'captures_underway.empty() INTERNAL ASSERT FAILED at "CUDACachingAllocator.cpp":3021'
+    assert isinstance(told(RuntimeError(text)), DeviceLostError)
+
+
 def test_a_compilers_error_keeps_its_reason():
     error = told(RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler\n\nset TORCH"))
     assert (
