@@ -203,6 +203,8 @@ def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
     if s is None or not math.isfinite(s.relative_half_width):
         return "there is no interval yet"
     reached, target = quantity.percent(s.relative_half_width), quantity.percent(m.protocol.target)
+    if s.relative_half_width <= m.protocol.target:
+        return f"the interval is ±{reached}, but it was not twice in a row within the target, ±{target}"
     return f"the interval is ±{reached}, the target ±{target}"
 
 
