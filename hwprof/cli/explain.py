@@ -73,7 +73,7 @@ def _show_findings(found: Explanation, before: str, after: str) -> None:
     costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
     title = f"what {after} loses against {before}"
     if found.before_ns is not None and found.after_ns is not None:
-        title += f", whose kernels take {found.before_ns / 1e3:.4g} us, its own {found.after_ns / 1e3:.4g} us"
+        title += f"; kernels, profiled: {found.before_ns / 1e3:.4g} us before, {found.after_ns / 1e3:.4g} us after"
     rows = [
         {
             "finding": f.kind.value,
