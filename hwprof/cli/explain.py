@@ -52,7 +52,7 @@ def explain(
         raise InputError("give a second model or --variant, and not both")
     with TemporaryDirectory(prefix="hwprof-") as folder:
         a = jobs.resolve(before, shapes)
-        b = jobs.resolve(after, shapes) if after else results.varied(a, variant, Path(folder), calibration)
+        b = results.varied(jobs.resolve(after, shapes) if after else a, variant, Path(folder), calibration)
         if explaining_counts.is_counted(chosen):
             _show_counted(explaining_counts.explain_counts(a, b, chosen), format)
             return 0

@@ -44,7 +44,8 @@ VariantSpec = Annotated[
     typer.Option("--variant", help="Measure int8, fp16, prune:0.5, sparse:0.9 or lowrank:0.25 of each model instead."),
 ]
 Calibration = Annotated[
-    Path | None, typer.Option("--calibration", help="Inputs to calibrate int8 with: an .npz file or folder of .npy.")
+    Path | None,
+    typer.Option("--calibration", help="Inputs to calibrate int8 with, by name: an .npz file or folder of .npy."),
 ]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]

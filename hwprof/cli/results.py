@@ -13,7 +13,7 @@ from typing import Any
 from hwprof import jobs
 from hwprof.cli import output, progress
 from hwprof.cli.options import Format
-from hwprof.errors import HwprofError, NotConvergedError
+from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
@@ -88,7 +88,10 @@ def bench(
 
 
 def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:
-    """The variant of the graph, its warnings told; the graph itself without a spec."""
+    """The variant of the graph, its warnings told; the graph itself without a spec. Raises InputError for data to
+    calibrate where nothing is quantized."""
+    if spec is None and calibration is not None:
+        raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
     if spec is None:
         return graph
     changed, warnings = jobs.variant(graph, spec, folder, calibration)
