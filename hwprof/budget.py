@@ -23,6 +23,9 @@ from hwprof.latency_table import LatencyTable
 class Budget:
     """Callable on one network, or on a sequence of them: graphs, or architectures where the source takes them.
 
+    fits = Budget(hwprof.load_predictor("nb201.hwp"), ms=1.5, confidence=0.9)
+    kept = [arch for arch in candidates if fits(arch)]
+
     Raises InputError for a budget that is not positive or a confidence outside of [0.5, 1).
     """
 

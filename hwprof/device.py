@@ -104,6 +104,8 @@ def _read(path: Path) -> Device:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"device file {path}: {error}") from None
     schema = table.pop("schema", None)
+    if schema is None:
+        raise InputError(f'device file {path}: it names no schema; begin it with schema = "{SCHEMA}"')
     if schema != SCHEMA:
         raise InputError(f"device file {path}: schema is {schema!r}, this version reads {SCHEMA!r}")
     try:

@@ -81,6 +81,10 @@ class ExpectedLatency(torch.nn.Module):
     """`method` says which form was taken: "additive" and "tabulated" are exact, "multilinear" is as good as its
     fit to single architectures, "distilled" is learned.
 
+    from hwprof.spaces.nasbench201 import SPACE
+    expected = ExpectedLatency(hwprof.load_predictor("nb201.hwp"), SPACE)  # or hwprof.LatencyTable.load("table.json")
+    loss = task_loss + hwprof.LatencyLoss(target_ms=1.0)(expected(alphas.softmax(-1)))
+
     probs, wherever they are asked for: a tensor of as many probabilities as the space has choices in all,
     position after position ([n_positions, n_choices], or [2, 14, 8] for two cells of a DARTS supernet), or a
     sequence of such tensors, of any shapes, in the order of the positions.

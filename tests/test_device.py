@@ -73,6 +73,12 @@ def test_another_schema_is_refused(tmp_path):
         Device.load(write(tmp_path, "b", "", 'schema = "hwprof.device/9"\n'))
 
 
+def test_a_file_without_a_schema_is_told_how_to_begin(tmp_path):
+    (tmp_path / "mine.toml").write_text('backend = "onnxruntime"\n')
+    with pytest.raises(InputError, match=r'names no schema; begin it with schema = "hwprof\.device/1"'):
+        Device.load(tmp_path / "mine.toml")
+
+
 def test_a_device_survives_its_record():
     device = Device("d", "b", cores=(1, 2), precision="float16").with_options(x=1.5)
     assert Device.from_record(device.to_record()) == device

@@ -96,8 +96,10 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     from hwprof.cli import output
     from hwprof.errors import NotConvergedError
 
-    if limit is not None and any(c.low > 1 + limit for c in rows):
-        output.note(f"hwprof: slower by more than {limit:.1%}")
+    failed = [c for c in rows if limit is not None and c.low > 1 + limit]
+    for c in failed:
+        output.note(f"hwprof: {c.b.model} is slower than {c.a.model} by {c.low - 1:.1%} or more; allowed: {limit:.1%}")
+    if failed:
         return 1
     for c in rows:
         # An interval that is nan, of a single process, is never below the limit.

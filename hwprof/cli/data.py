@@ -71,7 +71,11 @@ def import_(
 
 @app.command()
 def validate(folder: options.DataFolder, format: options.FormatOption = Format.TABLE) -> None:  # noqa: A002
-    """Check every sum, graph and sample of a data set."""
+    """Check every sum, graph and sample of a data set.
+
+    \b
+    hwprof data validate latency_data/nasbench201-cpu-1t
+    """
     from hwprof import plugins
     from hwprof.cli import output
 
@@ -88,7 +92,11 @@ def show(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets.")],
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
-    """Show what data sets hold."""
+    """Show what data sets hold.
+
+    \b
+    hwprof data show latency_data/*
+    """
     from hwprof import plugins
     from hwprof.cli import output
 

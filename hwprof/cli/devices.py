@@ -17,6 +17,10 @@ def devices(
     """List what can be measured on.
 
     The shipped devices, those in ./devices and in $HWPROF_DEVICES.
+
+    \b
+    hwprof devices --by backend
+    hwprof devices --format json
     """
     from hwprof import plugins
     from hwprof.cli import output

@@ -13,6 +13,10 @@ def doctor(
     """Check whether this machine is fit to measure.
 
     Cores, clocks, temperature, pressure, timer, memory, the runtime. Exits with 3 when it is unfit.
+
+    \b
+    hwprof doctor
+    hwprof doctor --device openvino-1t
     """
     from hwprof.cli import output
     from hwprof.device import Device

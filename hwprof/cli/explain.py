@@ -11,7 +11,10 @@ from hwprof.cli import options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
+    from hwprof.explain import Explanation
     from hwprof.jobs.explaining import CountedPair
+
+_WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens of findings below
 
 
 def explain(
@@ -25,7 +28,8 @@ def explain(
 ) -> int:
     """Find where a quantized model loses time.
 
-    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels. On an emulated
+    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels: what each takes
+    (a slower kernel: more than before) in a profiled run, and its share of the quantized model. On an emulated
     core: the instructions of both, by class, and whether the kernels used int8 dot products.
 
     \b
@@ -48,17 +52,43 @@ def explain(
         raise InputError("give a second model or --variant, and not both")
     with TemporaryDirectory(prefix="hwprof-") as folder:
         a = jobs.resolve(before, shapes)
-        b = jobs.resolve(after, shapes) if after else results.varied(a, variant, Path(folder), calibration)
+        b = results.varied(jobs.resolve(after, shapes) if after else a, variant, Path(folder), calibration)
         if explaining_counts.is_counted(chosen):
             _show_counted(explaining_counts.explain_counts(a, b, chosen), format)
             return 0
         found = jobs.explain(a, b, chosen)
-    rows = explaining.rows(found)
-    if rows or format is not Format.TABLE:
-        output.write_rows(rows, format)
+    if format is not Format.TABLE:
+        output.write_rows(explaining.rows(found), format)
+    elif found.findings:
+        _show_findings(found, a.name, b.name)
     else:
         output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
     return 0
+
+
+def _show_findings(found: Explanation, before: str, after: str) -> None:
+    """What is lost, the small change left out; the sums of all kernels stand above."""
+    from hwprof.cli import output
+
+    costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
+    title = f"what {after} loses against {before}"
+    if found.before_ns is not None and found.after_ns is not None:
+        title += f"; kernels, profiled: {found.before_ns / 1e3:.4g} us before, {found.after_ns / 1e3:.4g} us after"
+    rows = [
+        {
+            "finding": f.kind.value,
+            "operator": f.node,
+            "op": f.op,
+            "us": "" if f.ns is None else f"{f.ns / 1e3:.4g}",
+            "share": "" if f.share is None else f"{f.share:.1%}",
+            "why": f.message,
+        }
+        for f in costly
+    ]
+    output.write_rows(rows, Format.TABLE, title)
+    if len(costly) < len(found.findings):
+        rest = len(found.findings) - len(costly)
+        output.note(f"... and {rest} more of less than {_WORTH_A_ROW:.0%} each; --format json lists them all")
 
 
 def _show_counted(found: CountedPair, format: Format) -> None:  # noqa: A002 -- the option's name

@@ -187,8 +187,8 @@ def check(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="The table to read.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The table to read.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write.")],
     from_format: Annotated[
         str | None, typer.Option("--from", help="The source's format, where it is not hwprof's own.")
     ] = None,

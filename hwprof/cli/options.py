@@ -47,7 +47,9 @@ VariantSpec = Annotated[
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option("--calibration", help="Inputs to calibrate int8 or integer with: an .npz file or folder of .npy."),
+    typer.Option(
+        "--calibration", help="Inputs to calibrate int8 or integer with, by name: an .npz file or folder of .npy."
+    ),
 ]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]

@@ -13,12 +13,12 @@ from typing import Any
 from hwprof import jobs
 from hwprof.cli import output, progress
 from hwprof.cli.options import Format
-from hwprof.errors import HwprofError, NotConvergedError
+from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
-from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
+from hwprof.report import counted, record, render_profile, render_trace, tables
 from hwprof.report import operators as breakdowns
 from hwprof.store import Store
 
@@ -88,7 +88,10 @@ def bench(
 
 
 def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:
-    """The variant of the graph, its warnings told; the graph itself without a spec."""
+    """The variant of the graph, its warnings told; the graph itself without a spec. Raises InputError for data to
+    calibrate where nothing is quantized."""
+    if spec is None and calibration is not None:
+        raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
     if spec is None:
         return graph
     changed, warnings = jobs.variant(graph, spec, folder, calibration)
@@ -119,7 +122,7 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
         rows = [dict(zip(beside.columns, (cell.words for cell in row), strict=True)) for row in beside.rows]
         output.write_rows(rows, format, beside.caption.lower())
     if len(measured) == 1 and measured[0][1].operators:
-        show_kinds(measured[0][1], measured[0][0].graph, None, most=8)
+        _show_kinds(measured[0][1], measured[0][0].graph, most=8)
 
 
 def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
@@ -163,35 +166,39 @@ def _counted_row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
     }
 
 
-def show_kinds(m: Measurement, graph: Graph, peaks: Peaks | None, most: int | None = None) -> None:
-    """The table per kind of operator."""
-    found = breakdowns.of_measurement(m, graph, peaks)
+def _show_kinds(m: Measurement, graph: Graph, most: int) -> None:
+    """The table per kind of operator, without a roofline: that takes the device's peaks, which cost time."""
+    found = breakdowns.of_measurement(m, graph, None)
     if found is None:
         output.note(f"{m.model}: this runtime times no operators")
         return
-    rows = [kernel_row(k, with_members=False) for k in found.kinds]
+    rows = [_work_row(k) for k in found.kinds]
     output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator")
-    if most is not None and len(rows) > most:
+    if len(rows) > most:
         output.note(f"... and {len(rows) - most} more kinds; see hwprof operators")
 
 
 def kernel_row(k: breakdowns.Kernel, with_members: bool) -> dict[str, Any]:
     """One row of the operators' table: a kernel with its members, or a kind with the number of its kernels."""
-    row: dict[str, Any] = {"operator": k.op if not with_members else k.name}
-    if with_members:
-        row["kernel"] = k.op
-    row |= {
-        "calls": 1 if with_members else len(k.members),
+    roofline = {"of roofline": "" if k.roof_share is None else f"{k.roof_share:.1%}"}
+    if not with_members:
+        return _work_row(k) | roofline
+    named = {"operator": k.name, "kernel": k.op, "calls": 1}
+    return named | _time_and_work(k) | roofline | {"members": " ".join(k.members)}
+
+
+def _work_row(k: breakdowns.Kernel) -> dict[str, Any]:
+    return {"operator": k.op, "calls": len(k.members)} | _time_and_work(k)
+
+
+def _time_and_work(k: breakdowns.Kernel) -> dict[str, str]:
+    return {
         "ms": f"{k.ms:.4g}",
         "share": f"{k.share:.1%}",
         "MMACs": ("" if k.is_inserted else "unknown") if k.work is None else f"{k.work.macs / 1e6:.4g}",
         "GMAC/s": "" if not k.macs_per_s else f"{k.macs_per_s / 1e9:.3g}",
         "GB/s": "" if not k.bytes_per_s else f"{k.bytes_per_s / 1e9:.3g}",
-        "of roofline": "" if k.roof_share is None else quantity.percent(k.roof_share),
     }
-    if with_members:
-        row["members"] = " ".join(k.members)
-    return row
 
 
 def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | None, trace_file: Path | None) -> None:

@@ -431,9 +431,10 @@ def _warnings(m: Measurement) -> Iterator[str]:
         yield "the latency never became steady during warm-up"
     elif m.status is Status.BUDGET:
         advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
-        width = m.statistics.relative_half_width
+        width, target = m.statistics.relative_half_width, f"+-{m.protocol.target:.1%}"
         reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
-        yield f"the interval is {reached} after {len(m.processes)} processes, not +-{m.protocol.target:.1%}: {advice}"
+        missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"
+        yield f"the interval is {reached} after {len(m.processes)} processes, {missed}: {advice}"
 
 
 def _slowdown(m: Measurement, process: Process) -> float:

@@ -122,8 +122,13 @@ def _require(what: str, space: str, device: str, wanted_space: str | None, wante
 def make(
     name: str, space: VariedSpace | None, seed: int = 0, sources: Sequence[LatencyPredictor] = ()
 ) -> LatencyPredictor:
-    """An unfitted predictor that knows what it can use of the space, the seed and predictors of other devices."""
-    predictor: LatencyPredictor = plugins.load("predictor", name)()
+    """An unfitted predictor that knows what it can use of the space, the seed and predictors of other devices.
+
+    Raises InputError for an unknown one, and for an installed class that is no LatencyPredictor."""
+    predictor = plugins.load("predictor", name)()
+    if not isinstance(predictor, LatencyPredictor):
+        wanted = f"{LatencyPredictor.__module__}.{LatencyPredictor.__name__}"
+        raise InputError(f"predictor {name!r} is a {type(predictor).__name__}; derive it from {wanted}")
     known = predictor.get_params(deep=False)
     if sources and "sources" not in known:
         raise InputError(f"predictor {name!r} learns nothing from other devices; --source is for transfer")

@@ -290,13 +290,13 @@ class LatencyTable:
         if not fitting:
             raise InputError(self._missing(op, key))
         if len(fitting) > 1:
-            left_out = sorted({name for exact, grid in groups if grid in fitting for name in exact} - key.keys())
-            raise InputError(f"{title(op, key)} fits {len(fitting)} rows; give also: {', '.join(left_out)}")
+            telling = _telling_apart([exact for exact, grid in groups if grid in fitting])
+            raise InputError(f"{_asked(op, key)} fits {len(fitting)} rows; give also: {', '.join(telling)}")
         (grid,) = fitting
         return grid, [_value(axis, key, op) for axis in grid.axes]
 
     def _missing(self, op: str, key: Mapping[str, Any]) -> str:
-        missing = f"the table of {self.metadata.device} holds no {title(op, key)}"
+        missing = f"the table of {self.metadata.device} holds no {_asked(op, key)}"
         for name, value in key.items():
             known = {exact[name] for exact, _ in self._groups[op] if name in exact}
             axes = any(a.attribute.name == name for _, grid in self._groups[op] for a in grid.axes)
@@ -353,8 +353,18 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _known(values: Iterable[object]) -> str:
-    texts = sorted(map(str, values))
+def _asked(op: str, key: Mapping[str, Any]) -> str:
+    """The title of a key, without the axis that `LatencyTable.steps` leaves open."""
+    return title(op, {n: v for n, v in key.items() if not (isinstance(v, float) and math.isnan(v))})
+
+
+def _telling_apart(keys: Sequence[Mapping[str, Attribute]]) -> list[str]:
+    """The names whose values are not the same in all keys, sorted."""
+    return sorted(n for n in {n for key in keys for n in key} if len({key.get(n) for key in keys}) > 1)
+
+
+def _known(values: Iterable[Attribute]) -> str:
+    texts = [str(v) for v in sorted(values, key=lambda v: (isinstance(v, str), v))]
     return f"known: {', '.join(texts[:20]) or 'none'}{', ...' if len(texts) > 20 else ''}"
 
 

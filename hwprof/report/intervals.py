@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from hwprof.graph import Graph
 from hwprof.measurement import Evidence, LatencyStatistics, Measurement, Status
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, shortened, text
+from hwprof.report.tables import shape_words
 from hwprof.report.verdict import statistics
 
 _NAMES, _VALUES, _ROW, _TOP = 190.0, 200.0, 26.0, 12.0
 _LOG_FROM = 6.0  # ratio of the longest to the shortest
 
 
-def draw(measurements: Sequence[Measurement], width: float = 2 * WIDTH) -> Markup | None:
-    """A row each, the fastest first; a hollow mark has not converged. None where nothing has a latency."""
+def draw(measurements: Sequence[Measurement], graphs: Mapping[str, Graph], width: float = 2 * WIDTH) -> Markup | None:
+    """A row each, the fastest first; a hollow mark has not converged. Rows of one name show their inputs' shapes.
+    None where nothing has a latency."""
     timed = [(m, s) for m in measurements if (s := statistics(m))]
     if not timed:
         return None
@@ -24,9 +28,10 @@ def draw(measurements: Sequence[Measurement], width: float = 2 * WIDTH) -> Marku
     x = _scale([s for _, s in timed], width)
     unit, size = quantity.time_unit(x.high)
     bottom = _TOP + _ROW * len(timed)
-    rows = [_row(m, s, x, _TOP + (i + 0.5) * _ROW, width) for i, (m, s) in enumerate(timed)]
+    names = _names([m for m, _ in timed], graphs)
+    rows = [_row(names[i], m, s, x, _TOP + (i + 0.5) * _ROW, width) for i, (m, s) in enumerate(timed)]
     axis = bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"latency, {unit}", _TOP)
-    words = "; ".join(f"{m.model} {quantity.time(s.median)}" for m, s in timed)
+    words = "; ".join(f"{name} {quantity.time(s.median)}" for name, (_, s) in zip(names, timed, strict=True))
     return drawing(bottom + 40, f"Medians with 95 % intervals: {words}", axis, *rows, width=width)
 
 
@@ -39,15 +44,18 @@ def _scale(found: Sequence[LatencyStatistics], width: float) -> Scale:
     return Scale(0.0, high * 1.03, _NAMES, width - _VALUES)
 
 
-def _name(m: Measurement) -> str:
-    return m.model if m.evidence is Evidence.MEASURED else f"{m.model} ({m.evidence})"
+def _names(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> list[str]:
+    uses = Counter(m.model for m in measurements)
+    shapes = [shape_words(m, graphs.get(m.digest)) if uses[m.model] > 1 else "" for m in measurements]
+    evidence = ["" if m.evidence is Evidence.MEASURED else f"({m.evidence})" for m in measurements]
+    return [" ".join(filter(None, (m.model, *of))) for m, *of in zip(measurements, shapes, evidence, strict=True)]
 
 
-def _row(m: Measurement, s: LatencyStatistics, x: Scale, y: float, width: float) -> Markup:
+def _row(name: str, m: Measurement, s: LatencyStatistics, x: Scale, y: float, width: float) -> Markup:
     median, interval = quantity.estimate(s.median, s.low, s.high)
     whisker = line(x.clamped(s.low), y, x.clamped(s.high), y, "whisker") if interval else Markup()
     mark = marker(0, x.clamped(s.median), y, 4.5, "dot" if m.status is Status.CONVERGED else "dot hollow")
-    name = text(_NAMES - 12, y + 4, shortened(_name(m), _NAMES - 12, 12), "end")
+    label = text(_NAMES - 12, y + 4, shortened(name, _NAMES - 12, 12), "end")
     value = text(width - _VALUES + 14, y + 4, median, class_="strong")
     rest = text(width, y + 4, interval.rpartition(" ")[0], "end", "note")
-    return join([line(x.start, y, x.clamped(s.median), y, "grid"), whisker, mark, name, value, rest])
+    return join([line(x.start, y, x.clamped(s.median), y, "grid"), whisker, mark, label, value, rest])

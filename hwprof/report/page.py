@@ -96,7 +96,8 @@ def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) 
     note = "The line is the 95 % interval of the median; a hollow mark has not converged."
     table = tables.overview(measurements, graphs)
     links = [f"#profile-{i}" for i in range(len(measurements))]
-    return element("section", _figure("Latencies", intervals.draw(measurements), note, "full"), _table(table, links))
+    figure = _figure("Latencies", intervals.draw(measurements, graphs), note, "full")
+    return element("section", figure, _table(table, links))
 
 
 def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -> Markup:
@@ -218,7 +219,7 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
         notes.append(
             element("strong", f"Profiling slowed this network by more than {limit} ×: read shares with care. ")
         )
-    total, reason = tables.total_cost(graph)
+    total, reason = tables.total_cost(m, graph)
     if total is None:
         notes.append(f"The cost of {m.model} is unknown: {reason}. ")
     if peaks is None:

@@ -11,16 +11,16 @@ from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import operators, tables, verdict
 from hwprof.report.operators import Breakdown, Kernel
-from hwprof.variants.as_computed import as_computed
 
 
 def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
     """One profile. What is not known is null; `macs` and `parameters` are null for an unknown operator too."""
     s = verdict.statistics(m)
-    total, reason = tables.total_cost(as_computed(graph, m.device) if graph else None)
+    total, reason = tables.total_cost(m, graph)
     return {
         "model": m.model,
         "digest": m.digest,
+        "inputs": tables.input_shapes(m, graph) or None,
         "device": m.device.name,
         "hardware": m.hardware,
         "evidence": str(m.evidence),

@@ -17,6 +17,7 @@ from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
 from hwprof.report.operators import Breakdown, Kernel
 from hwprof.report.verdict import normalized, rejected_causes, statistics
+from hwprof.variants.as_computed import as_computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,14 @@ class Fact:
 def facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
     """The figures that matter, unknown ones included as such."""
     if m.is_counted and m.processes:
-        return (*_counted_facts(m), *_cost_facts(m, graph))
-    return (*_latency_facts(m), *_cost_facts(m, graph), *_resource_facts(m))
+        return (*_counted_facts(m), *_input_facts(m, graph), *_cost_facts(m, graph))
+    return (*_latency_facts(m), *_input_facts(m, graph), *_cost_facts(m, graph), *_resource_facts(m))
 
 
 def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Table:
     """A row per measurement."""
-    columns = ("model", "device", "median", "95 % interval", "p90", "p99", "cold start", "MACs", "memory", "status")
+    latencies = ("median", "95 % interval", "p90", "p99", "cold start")
+    columns = ("model", "input", "device", *latencies, "MACs", "memory", "status")
     rows = tuple(_overview_row(m, graphs.get(m.digest)) for m in measurements)
     return Table("All profiles", columns, rows)
 
@@ -159,14 +161,25 @@ def _leaf(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def total_cost(graph: Graph | None) -> tuple[cost.GraphCost | None, str]:
-    """The cost of the graph, or None and the reason."""
+def input_shapes(m: Measurement, graph: Graph | None) -> dict[str, tuple[int, ...]]:
+    """By name, with the device's batch; empty where the graph is not at hand."""
+    return {t.name: t.shape for t in as_computed(graph, m.device).inputs} if graph else {}
+
+
+def shape_words(m: Measurement, graph: Graph | None) -> str:
+    """The different shapes of the inputs: 1×3×224×224, or empty."""
+    shapes = dict.fromkeys(input_shapes(m, graph).values())
+    return ", ".join("×".join(map(str, shape)) or "scalar" for shape in shapes)
+
+
+def total_cost(m: Measurement, graph: Graph | None) -> tuple[cost.GraphCost | None, str]:
+    """The cost of the graph as the device computes it, or None and the reason."""
     if graph is None:
         return None, "the graph is not at hand"
     if unknown := cost.unknown_operators(graph):
         return None, f"no rule of cost for {', '.join(unknown)}"
     try:
-        return cost.of(graph), ""
+        return cost.of(as_computed(graph, m.device)), ""
     except InputError as error:
         return None, str(error)
 
@@ -203,8 +216,13 @@ def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
+def _input_facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
+    shapes = input_shapes(m, graph)
+    return (Fact("input", shape_words(m, graph), ", ".join(shapes)),) if shapes else ()
+
+
 def _cost_facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
-    total, reason = total_cost(graph)
+    total, reason = total_cost(m, graph)
     s = statistics(m)
     if total is None:
         return (Fact("work", quantity.UNKNOWN, reason),)
@@ -240,7 +258,7 @@ def _causes(m: Measurement) -> str:
 
 def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
     s = statistics(m)
-    total, _ = total_cost(graph)
+    total, _ = total_cost(m, graph)
     status = str(m.status) if m.evidence is Evidence.MEASURED else f"{m.status}, {m.evidence}"
     macs = Cell(quantity.count(total.macs), total.macs) if total else Cell(quantity.UNKNOWN)
     latencies = [Cell(quantity.UNKNOWN)] * 4
@@ -251,7 +269,8 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
         latencies = [Cell(median, s.median), Cell(interval or "none", s.low), _time(s.p90), _time(s.p99)]
     cold = _time(m.cold_start_ms) if m.processes and not m.is_counted else Cell(quantity.UNKNOWN)
     memory = Cell(quantity.count(m.peak_memory_bytes or None, "B"), m.peak_memory_bytes)
-    return Cell(m.model), Cell(m.device.name), *latencies, cold, macs, memory, Cell(status)
+    shapes = Cell(shape_words(m, graph) or quantity.UNKNOWN)
+    return Cell(m.model), shapes, Cell(m.device.name), *latencies, cold, macs, memory, Cell(status)
 
 
 def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:

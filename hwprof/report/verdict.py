@@ -153,14 +153,14 @@ def not_measured(m: Measurement) -> tuple[str, ...]:
 
 
 def context(m: Measurement) -> str:
-    """Runtime, settings and machine in one line."""
+    """Runtime, settings and machine in one line. The batch is seen in the shapes of the inputs (`tables`)."""
     d = m.device
     runtime = " ".join([d.backend, *([m.versions[d.backend]] if d.backend in m.versions else [])])
     threads = quantity.plural(d.threads, "thread") if d.threads else "all cores"
     hardware = m.environment.get("hardware")
     # An emulated core executes the same instructions on whatever machine.
     machine = str(hardware.get("cpu", "")) if isinstance(hardware, Mapping) and not m.is_counted else ""
-    return ", ".join(x for x in (runtime, threads, d.precision, f"batch {d.batch}", machine or d.description) if x)
+    return ", ".join(x for x in (runtime, threads, d.precision, machine or d.description) if x)
 
 
 def mixed_hardware(measurements: Sequence[Measurement]) -> tuple[str, ...]:
@@ -203,6 +203,8 @@ def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
     if s is None or not math.isfinite(s.relative_half_width):
         return "there is no interval yet"
     reached, target = quantity.percent(s.relative_half_width), quantity.percent(m.protocol.target)
+    if s.relative_half_width <= m.protocol.target:
+        return f"the interval is ±{reached}, but it was not twice in a row within the target, ±{target}"
     return f"the interval is ±{reached}, the target ±{target}"
 
 

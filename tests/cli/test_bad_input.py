@@ -46,6 +46,13 @@ def test_a_missing_file(status):
     assert status("profile", "missing.onnx") == (2, "hwprof: cannot read missing.onnx: No such file or directory")
 
 
+@pytest.mark.parametrize("command", [("profile", "bert_tiny"), ("operators", "bert_tiny")])
+def test_calibration_without_anything_to_quantize(status, command):
+    code, line = status(*command, "--calibration", "data.npz")
+    assert code == 2
+    assert line == "hwprof: --calibration is for a variant that is quantized; give --variant int8, too"
+
+
 def test_an_unknown_workload_lists_the_known(status):
     code, line = status("profile", "mobilnet")
     assert code == 2

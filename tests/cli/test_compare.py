@@ -43,7 +43,10 @@ def test_the_gate_fails_only_above_its_limit(compare):
     record = json.loads(compare("resnet18", "mobilenet_v2", "--format", "json")[1])
     above, below = record["ratio"] - 1 - 0.01, record["ratio"] - 1 + 0.01
     assert 0 < above < below < 1
-    assert compare("resnet18", "mobilenet_v2", "--fail-above", f"{above:.4f}")[0] == 1
+    status, _, err = compare("resnet18", "mobilenet_v2", "--fail-above", f"{above:.4f}")
+    assert status == 1
+    assert "mobilenet_v2 is slower than resnet18 by " in err
+    assert f"allowed: {above:.1%}" in err
     assert compare("resnet18", "mobilenet_v2", "--fail-above", f"{below:.4f}")[0] == 0
     assert compare("mobilenet_v2", "resnet18", "--fail-above", "1%")[0] == 0
 

@@ -99,3 +99,11 @@ def test_the_undisturbed_time_of_an_anchor_is_its_first_decile():
     process = make_process(0, [1e6] * 11)
     blocks = tuple(replace(b, anchors_ns={"compute": 100.0 + i}) for i, b in enumerate(process.blocks))
     assert jobs.undisturbed_ns([replace(process, blocks=blocks)]) == {"compute": pytest.approx(101)}
+
+
+def test_a_narrow_interval_that_is_not_yet_trusted_says_why(tiny_graph: Graph):
+    few = replace(FAST, min_processes=3, max_processes=2, pilot_processes=2)
+    m = hp.profile(tiny_graph, "roofline-edge-gpu", options=replace(QUICK, settings=few))
+    assert m.status is Status.BUDGET
+    assert m.statistics.relative_half_width < few.target
+    assert any("but not twice in a row within +-3.0%" in w for w in m.warnings)

@@ -1,10 +1,11 @@
 import json
 import zipfile
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 
-from hwprof import dataset
+from hwprof import dataset, plugins
 from hwprof.errors import InputError
 from hwprof.jobs import predicting
 from hwprof.predictors import files
@@ -18,6 +19,25 @@ ARCH = (2, 1, 1, 0)
 @pytest.fixture
 def trained(collected):
     return predicting.train(collected, "physical")
+
+
+class Mean:
+    """Of the right shape, but no LatencyPredictor."""
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.ones(len(X))
+
+
+def test_a_plug_in_that_is_no_predictor_is_refused_by_name(monkeypatch):
+    point = EntryPoint("mean", f"{__name__}:Mean", "hwprof.predictors")
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [point])
+    with pytest.raises(
+        InputError, match=r"'mean' is a Mean; derive it from hwprof\.predictors\.base\.LatencyPredictor"
+    ):
+        predicting.make("mean", None)
 
 
 def test_a_predictor_says_what_it_learned_from(trained, collected):

@@ -21,8 +21,20 @@ def test_an_attribute_with_a_single_value_may_be_left_out():
 
 
 def test_a_key_that_fits_two_rows_asks_for_what_tells_them_apart():
-    with pytest.raises(InputError, match="fits 2 rows; give also: kernel"):
+    with pytest.raises(InputError, match=r"^Conv\(cin=4, cout=8\) fits 2 rows; give also: kernel$"):
         staircase().lookup("Conv", cin=4, cout=8)
+
+
+def test_what_all_rows_share_and_the_open_axis_are_not_asked_for():
+    rows = tuple(Row.of("Conv", {"cout": 8, "kernel": k, "stride": 1}, 2.0) for k in (3, 5))
+    with pytest.raises(InputError, match=r"^Conv\(\) fits 2 rows; give also: kernel$"):
+        LatencyTable(METADATA, rows, (NumericAttribute("cout"),)).steps("cout", "Conv")
+
+
+def test_known_numbers_are_listed_in_the_order_of_numbers():
+    table = LatencyTable(METADATA, tuple(Row.of("Conv", {"h": h}, 2.0) for h in (128, 16, 8)))
+    with pytest.raises(InputError, match=r"h: known: 8, 16, 128$"):
+        table.lookup("Conv", h=17)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hwprof.report.record import comparison_record, profile_record
 
 PROMISED = {
-    "model", "digest", "device", "status", "latency_ms", "cold_start_ms", "processes", "samples", "rejected_share",
-    "peak_memory_bytes", "macs", "parameters", "environment", "warnings",
+    "model", "digest", "inputs", "device", "status", "latency_ms", "cold_start_ms", "processes", "samples",
+    "rejected_share", "peak_memory_bytes", "macs", "parameters", "environment", "warnings",
 }  # fmt: skip
 
 
@@ -19,6 +19,7 @@ def test_a_profile_has_every_promised_field(measurement, graph):
     assert record.keys() >= PROMISED
     assert set(record["latency_ms"]) == {"median", "low", "high", "p90", "p99", "mean", "min"}
     assert record["latency_ms"]["median"] == m.latency_ms
+    assert list(record["inputs"].values()) == [(1, 3, 8, 8)]
     assert (record["macs"], record["parameters"]) == (18_944, 216 + 5120 + 10)
 
 
@@ -26,6 +27,7 @@ def test_what_is_not_known_is_null_and_valid_json(measurement):
     record = json.loads(json.dumps(profile_record(measurement(processes=1), None), allow_nan=False))
     assert record["latency_ms"]["low"] is None
     assert record["macs"] is None
+    assert record["inputs"] is None
     assert record["energy_mj"] is None
     assert record["warnings"] == ["cost unknown: the graph is not at hand"]
 

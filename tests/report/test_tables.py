@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwprof.builder import GraphBuilder
+from hwprof.device import Device
 from hwprof.measurement import DeviceState
 from hwprof.report import operators, tables
 
@@ -27,6 +28,13 @@ def test_facts_give_work_and_speed(measurement, graph):
     facts = tables.facts(measurement(10.0), graph)
     assert fact(facts, "work").words == "18.9 kMACs"
     assert fact(facts, "achieved").words == "1.88 MMAC/s"
+
+
+def test_shapes_and_work_are_those_of_the_devices_batch(measurement, graph):
+    m = measurement(device=Device("eight", "torch", batch=8))
+    facts = tables.facts(m, graph)
+    assert fact(facts, "input").words == "8×3×8×8"
+    assert fact(facts, "work").words == "152 kMACs"
 
 
 def test_measured_energy_is_shown(measurement):
@@ -53,7 +61,7 @@ def test_what_was_measured_beside_the_latency_is_named_with_its_unit(measurement
 def test_an_unknown_operator_is_named_as_the_reason(measurement):
     b = GraphBuilder("custom")
     g = b.build(b.nodes("Mystery", [b.input((4,))], [("float32", (4,))], domain="com.example")[0])
-    total, reason = tables.total_cost(g)
+    total, reason = tables.total_cost(measurement(), g)
     assert total is None
     assert "Mystery" in reason
 
@@ -106,5 +114,6 @@ def test_odd_leaves_are_written_in_words():
 
 
 def test_the_overview_marks_what_was_not_measured(measurement, graphs):
-    table = tables.overview([measurement(), measurement(evidence="analytic")], graphs)
+    table = tables.overview([measurement(), measurement(evidence="analytic", digest="not kept")], graphs)
+    assert [row[1] for row in words(table)] == ["1×3×8×8", "unknown"]
     assert [row[-1] for row in words(table)] == ["converged", "converged, analytic"]

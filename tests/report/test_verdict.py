@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Block, Evidence, Process, Status
+from hwprof.measurement import Block, Evidence, Process, ProtocolSettings, Status
 from hwprof.report import verdict
 from hwprof.report.verdict import Tone
 
@@ -28,10 +28,15 @@ def test_a_converged_measurement_is_good_and_says_so(measurement):
 
 
 def test_a_measurement_out_of_budget_is_amber_and_says_how_far_it_came(measurement):
-    found = verdict.of_profile(measurement(status=Status.BUDGET))
+    found = verdict.of_profile(measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.002)))
     assert found.tone is Tone.CAUTION
     assert "takes about" in found.headline
-    assert "the budget ended first; the interval is ±0.4 %, the target ±1.0 %" in found.doubts[0]
+    assert "the budget ended first; the interval is ±0.4 %, the target ±0.2 %" in found.doubts[0]
+
+
+def test_a_narrow_interval_that_does_not_count_yet_says_why(measurement):
+    m = measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.03))
+    assert "but it was not twice in a row within the target, ±3.0 %" in verdict.of_profile(m).doubts[0]
 
 
 def test_an_unstable_measurement_names_what_disturbed_it(measurement):

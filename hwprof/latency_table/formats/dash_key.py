@@ -37,9 +37,15 @@ def of(row: Row) -> str:
     attributes = dict(row.attributes)
     parts = [row.op, *(_shape(name, axes, attributes) for name, axes in _SHAPES.items())]
     parts += [f"{name}:{attributes.pop(name)}" for name in _ORDER if name in attributes]
-    if attributes or "-" in row.op or "" in parts:
-        raise InputError(f"{title(row.op, dict(row.attributes))} has no key in MIT's tables: it needs h, w, cin, cout")
-    return "-".join(parts)
+    if attributes:
+        problem = f"they have no place for {', '.join(attributes)}"
+    elif "" in parts:
+        problem = "it needs h, w, cin, cout"
+    elif "-" in row.op:
+        problem = "the name of an operator holds no dash"
+    else:
+        return "-".join(parts)
+    raise InputError(f"{title(row.op, dict(row.attributes))} has no key in MIT's tables: {problem}")
 
 
 def _part(name: str, text: str) -> Mapping[str, Attribute]:

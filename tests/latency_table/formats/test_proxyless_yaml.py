@@ -35,5 +35,11 @@ def test_another_unit_than_milliseconds_is_refused(tmp_path):
 
 
 def test_a_row_without_a_place_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match=r"Relu\(\) has no key in MIT's tables"):
+    with pytest.raises(InputError, match=r"Relu\(\) has no key in MIT's tables: it needs h, w, cin, cout"):
         LatencyTable(METADATA, (Row.of("Relu", {}, 1.0),)).to("proxyless-yaml", tmp_path / "t.yaml")
+
+
+def test_attributes_without_a_place_are_refused_by_name(tmp_path):
+    row = Row.of("Conv", {"h": 8, "w": 8, "cin": 3, "cout": 16, "kernel": 3, "padding": 1, "dtype": "float32"}, 1.0)
+    with pytest.raises(InputError, match=r"no place for dtype, padding$"):
+        LatencyTable(METADATA, (row,)).to("proxyless-yaml", tmp_path / "t.yaml")
