@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -36,15 +36,18 @@ def calibrate(
 ) -> Graph:  # fmt: skip
     """Writes PATH, a Q/DQ model that the backend `integer` runs whole, and returns its graph.
 
+        calibrate(net, ({"x": x} for x in arrays), "int8.onnx")
+
     network: a Graph, whose weights are those of its source, or a torch.nn.Module; batches: for each input an array of
-    its shape, in the order of a module's arguments; state_bits: 8 or 16, as `quantize_whole` has them.
+    its shape by the input's name, for a module in the order of its arguments; state_bits: 8 or 16, as
+    `quantize_whole` has them.
 
     Raises InputError without data, for data that do not fit, and for a network with an operator that integers cannot
     do; EnvironmentUnfitError without ONNX Runtime.
     """
     if isinstance(network, Graph):
-        return _calibrated(network, batches, Path(path), state_bits)
-    waiting = iter(batches)
+        return _calibrated(network, _named(batches), Path(path), state_bits)
+    waiting = _named(batches)
     first = next(waiting, None)
     if first is None:
         raise InputError("no batch of data is given to calibrate with")
@@ -52,6 +55,13 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="hwprof-") as folder:
         graph: Graph = module.export(network, first, Path(folder, "float.onnx"))
         return _calibrated(graph, chain([first], waiting), Path(path), state_bits)
+
+
+def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        if not isinstance(batch, Mapping):
+            raise InputError(f"a batch is a mapping such as {{'x': array}}, not a {type(batch).__name__}")
+        yield batch
 
 
 def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:

@@ -144,6 +144,7 @@ def test_operators_that_integers_cannot_do_are_named(tmp_path):
     ("batches", "reason"),
     [
         ([], "no batch"),
+        ([np.zeros((1, 2), np.float32)], "a mapping such as .'x': array., not a ndarray"),
         ([{"y": np.zeros((6, 2, 4), np.float32)}], "holds no input 'x'; it holds y"),
         ([{"x": np.zeros((6, 3, 4), np.float32)}], r"of shape \(6, 2, 4\), a batch has \(6, 3, 4\)"),
         ([{"x": np.full((6, 2, 4), np.nan, np.float32)}], "not finite"),
