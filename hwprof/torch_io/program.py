@@ -50,7 +50,9 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     what is no module, without inputs, and for a module that torch.export cannot trace.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(f"a network is an .onnx file, a workload or a torch.nn.Module, not a {type(module).__name__}")
+        raise InputError(
+            f"a network is an .onnx file, a workload or a torch.nn.Module, not of type {type(module).__name__}"
+        )
     name = name or type(module).__name__
     if example_inputs is None:
         raise InputError(

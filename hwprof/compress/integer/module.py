@@ -28,7 +28,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     of a transformer is exported by its parts: ONNX has no word for the one operator that PyTorch makes of it.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(f"calibration wants a Graph or a torch.nn.Module, not a {type(module).__name__}")
+        raise InputError(f"calibration wants a Graph or a torch.nn.Module, not of type {type(module).__name__}")
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
     was_training, before = module.training, logging.root.manager.disable
     was_fused = torch.backends.mha.get_fastpath_enabled()
