@@ -162,7 +162,7 @@ def test_an_operator_that_is_not_implemented_is_named_in_one_line():
     ],
 )
 def test_of_the_runtimes_message_the_first_line_reaches_the_user(tiny_graph, text, kind, reason):
-    with pytest.raises(kind, match=reason) as caught, backend._plain_errors(tiny_graph):
+    with pytest.raises(kind, match=reason) as caught, backend.plain_errors(tiny_graph):
         raise backend.native.Fail(text)
     assert "\n" not in str(caught.value)
 
