@@ -52,7 +52,7 @@ def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
                 "raise it by onnx.version_converter"
             )
         marks.widen()
-    return Rewriter(marks, "uint8", "int8").graph()
+    return Rewriter(marks, "uint8", "int8").graph().live()  # nobody may read the states of all steps
 
 
 def with_states(graph: Graph) -> Graph:
