@@ -198,17 +198,19 @@ def test_average_pooling(kernels, instruction_set, seed, channels, counts_paddin
     agree(of_one(operation, {"x": (2, *size, channels), "y": (2, *out, channels)}), rng, kernels, instruction_set)
 
 
+MOVED = (2, 3, 4, 5)  # the shape of x
+MOVES = (  # and that of y
+    (ir.Transpose("t", (), "x", "y", (0, 3, 1, 2)), (2, 5, 3, 4)),
+    (ir.Transpose("t", (), "x", "y", (3, 2, 1, 0)), (5, 4, 3, 2)),
+    (ir.Reshape("r", (), "x", "y"), (6, 20)),
+    (ir.Slice("s", (), "x", "y", (0, 2, 1, 4), (1, -1, 2, -2)), (2, 3, 2, 3)),
+)
+
+
 def test_moving_values(kernels, instruction_set):
     rng = np.random.default_rng(0)
-    x = (2, 3, 4, 5)
-    for operation, y in (
-        (ir.Transpose("t", (), "x", "y", (0, 3, 1, 2)), (2, 5, 3, 4)),
-        (ir.Transpose("t", (), "x", "y", (3, 2, 1, 0)), (5, 4, 3, 2)),
-        (ir.Reshape("r", (), "x", "y"), (6, 20)),
-        (ir.Slice("s", (), "x", "y", (0, 2, 1, 4), (1, -1, 2, -2)), (2, 3, 2, 3)),
-        (ir.Pad("p", (), "x", "y", (0, 1, 2, 0), 9), (2, 5, 7, 6)),
-    ):
-        agree(of_one(operation, {"x": x, "y": y}), rng, kernels, instruction_set)
+    for operation, y in (*MOVES, (ir.Pad("p", (), "x", "y", (0, 1, 2, 0), 9), (2, 5, 7, 6))):
+        agree(of_one(operation, {"x": MOVED, "y": y}), rng, kernels, instruction_set)
 
 
 @pytest.mark.parametrize(

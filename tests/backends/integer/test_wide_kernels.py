@@ -13,7 +13,7 @@ from hwprof.backends.integer.engine import Engine
 from hwprof.backends.integer.grid import LIMITS
 from hwprof.backends.integer.program import Rescale
 from tests.backends.integer.programs import of_one, run_kernels
-from tests.backends.integer.test_kernels import BROADCASTS, SEEDS, THREADS, agree, thorough
+from tests.backends.integer.test_kernels import BROADCASTS, MOVED, MOVES, SEEDS, THREADS, agree, thorough
 
 WIDTHS = st.sampled_from(["a", "b", "y", "ab", "ay", "by", "aby"])
 
@@ -124,13 +124,7 @@ def test_a_normalization_of_the_longest_row(kernels, instruction_set, is_centred
 
 def test_moving_values(kernels, instruction_set):
     rng = np.random.default_rng(0)
-    x = (2, 3, 4, 5)
-    for operation, y in (
-        (ir.Transpose("t", (), "x", "y", (0, 3, 1, 2)), (2, 5, 3, 4)),
-        (ir.Transpose("t", (), "x", "y", (3, 2, 1, 0)), (5, 4, 3, 2)),
-        (ir.Reshape("r", (), "x", "y"), (6, 20)),
-        (ir.Slice("s", (), "x", "y", (0, 2, 1, 4), (1, -1, 2, -2)), (2, 3, 2, 3)),
-    ):
-        agree(of_one(operation, {"x": x, "y": y}, wide="xy"), rng, kernels, instruction_set)
+    for operation, y in MOVES:
+        agree(of_one(operation, {"x": MOVED, "y": y}, wide="xy"), rng, kernels, instruction_set)
     shapes = {"a": (2, 3, 4), "b": (2, 1, 4), "y": (2, 4, 4)}
     agree(of_one(ir.Concatenate("c", (), ("a", "b"), "y", 1), shapes, wide="aby"), rng, kernels, instruction_set)
