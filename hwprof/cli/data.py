@@ -139,6 +139,8 @@ def summary(found: Dataset) -> dict[str, Any]:
 
 def for_people(record: dict[str, Any]) -> dict[str, Any]:
     """A summary's row for the eye: rounded, without prose."""
+    from hwprof.report import quantity
+
     half_width = record["half_width"]
     unit, title = ("ms", "ms") if "median_ms" in record else ("m_instructions", "M instructions")
     shown = {
@@ -150,7 +152,7 @@ def for_people(record: dict[str, Any]) -> dict[str, Any]:
         "converged": record["converged"],
         f"median {title}": f"{record[f'median_{unit}']:.4g}",
         f"range {title}": f"{record[f'least_{unit}']:.4g} .. {record[f'most_{unit}']:.4g}",
-        "+-": "" if half_width is None else f"{half_width:.1%}",
+        "+-": "" if half_width is None else quantity.half_width(half_width),
     }
     rest = {"failed": "failed", "refused": "refused", "repeated": "repeated"}
     return shown | {title: record[key] for key, title in rest.items() if key in record}

@@ -18,7 +18,7 @@ from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
-from hwprof.report import counted, record, render_profile, render_trace, tables
+from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
 from hwprof.report import operators as breakdowns
 from hwprof.store import Store
 
@@ -134,7 +134,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "device": m.device.name + label,
         "median ms": f"{s.median:.4g}",
         "95 % interval": f"{s.low:.4g} .. {s.high:.4g}",
-        "+-": f"{s.relative_half_width:.1%}",
+        "+-": quantity.half_width(s.relative_half_width),
         "undisturbed ms": f"{m.normalized.median:.4g}" if m.anchor_baseline_ns else "",
         "p90": f"{s.p90:.4g}",
         "p99": f"{s.p99:.4g}",

@@ -81,6 +81,13 @@ def percent(share: float | None, decimals: int | None = None) -> str:
     return f"{value:.{decimals}f} %"
 
 
+def half_width(share: float) -> str:
+    """Of an interval beside its median: 2.1%. How much wider than the median itself it is says nothing."""
+    if math.isnan(share):
+        return UNKNOWN
+    return f"{share:.1%}" if share <= 1 else "> 100%"
+
+
 def change(ratio: float, decimals: int = 1) -> str:
     """How far a ratio is from 1, signed: +5.2 %, −0.3 %, 0 %."""
     value = round((ratio - 1) * 100, decimals)

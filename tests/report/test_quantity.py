@@ -47,6 +47,13 @@ def test_a_share_is_written_in_percent(share, words):
     assert quantity.percent(share) == words
 
 
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.0213, "2.1%"), (1.0, "100.0%"), (2.8e9, "> 100%"), (math.nan, "unknown")]
+)
+def test_an_interval_wider_than_its_median_is_not_counted_out(share, words):
+    assert quantity.half_width(share) == words
+
+
 @pytest.mark.parametrize(("ratio", "words"), [(1.052, "+5.2 %"), (0.997, "−0.3 %"), (0.99999, "0 %")])
 def test_a_change_is_signed_unless_it_rounds_to_nothing(ratio, words):
     assert quantity.change(ratio) == words
