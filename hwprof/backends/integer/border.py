@@ -32,7 +32,7 @@ def _indices(entry: Entry, array: np.ndarray, rows: int) -> Integers:
     least, most = int(array.min(initial=0)), int(array.max(initial=0))
     if least < 0 or most >= rows:
         wrong = least if least < 0 else most
-        raise InputError(f"input {entry.input!r} holds the index {wrong}; the rows of its table are 0 to {rows - 1}")
+        raise InputError(f"input {entry.input!r} holds {wrong}; it takes integers from 0 to {rows - 1}")
     return np.ascontiguousarray(array, np.int32)
 
 

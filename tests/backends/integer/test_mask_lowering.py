@@ -122,7 +122,7 @@ def test_a_function_that_grows_beyond_its_input_is_refused():
 def test_an_input_of_booleans_may_be_of_any_type_and_holds_0_and_1():
     program = lowered(chosen("int64", -1e9))
     scores, mask = np.zeros((2, 3, 6, 6), np.float32), np.full((2, 1, 1, 6), -1)
-    with pytest.raises(InputError, match="holds the index -1; the rows of its table are 0 to 1"):
+    with pytest.raises(InputError, match="holds -1; it takes integers from 0 to 1"):
         reference.run(program, {"input0": scores, "input1": mask})
 
 
