@@ -25,7 +25,7 @@ unit: $(VENV)/.test
 	$(VENV)/bin/python -m pytest
 
 # The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation, and in
-# which others stand in for the instructions of AMX and AVX-VNNI. 3 minutes on one core.
+# which others stand in for the instructions of AMX and AVX-VNNI. 6 minutes on one core.
 sanitize: $(VENV)/.test
 	$(VENV)/bin/python hwprof/backends/integer/compile.py build/sanitized \
 		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all

@@ -61,7 +61,7 @@ def compare(
         graphs = [jobs.resolve(m, shapes, bench.folder) for m in models]
         if variant and len(graphs) != 1:
             raise InputError("--variant compares one model to its variant; give one model")
-        if variant:
+        if variant or calibration:
             graphs.append(results.varied(graphs[0], variant, bench.folder, calibration))
         rows = jobs.compare(graphs, chosen, bench.store, bench.options, options.share(margin, "--margin"))
         peaks = jobs.peaks(chosen) if html else None

@@ -46,7 +46,9 @@ def test_a_missing_file(status):
     assert status("profile", "missing.onnx") == (2, "hwprof: cannot read missing.onnx: No such file or directory")
 
 
-@pytest.mark.parametrize("command", [("profile", "bert_tiny"), ("operators", "bert_tiny")])
+@pytest.mark.parametrize(
+    "command", [("profile", "bert_tiny"), ("operators", "bert_tiny"), ("compare", "bert_tiny", "mobilenet_v3_small")]
+)
 def test_calibration_without_anything_to_quantize(status, command):
     code, line = status(*command, "--calibration", "data.npz")
     assert code == 2
