@@ -27,14 +27,14 @@ unit: $(VENV)/.test
 # The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation, and in
 # which others stand in for the instructions of AMX and AVX-VNNI. 6 minutes on one core.
 sanitize: $(VENV)/.test
-	$(VENV)/bin/python hwprof/backends/integer/compile.py build/sanitized \
+	$(VENV)/bin/python hwprof/integer/kernels/compile.py build/sanitized \
 		-O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 	LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/backends/integer/test_kernels.py \
-		tests/backends/integer/test_library.py tests/backends/integer/test_recurrent.py \
-		tests/backends/integer/test_weight_formats.py \
-		tests/backends/integer/test_sequence_kernels.py tests/backends/integer/test_gated.py \
-		tests/backends/integer/test_wide_kernels.py
+		HWPROF_TEST_KERNELS=build/sanitized $(VENV)/bin/python -m pytest -q tests/integer/kernels/test_kernels.py \
+		tests/integer/run/test_library.py tests/integer/numerics/test_recurrent.py \
+		tests/integer/program/test_weight_formats.py \
+		tests/integer/kernels/test_sequence_kernels.py tests/integer/numerics/test_gated.py \
+		tests/integer/kernels/test_wide_kernels.py
 
 # On an emulated ARM machine, made in ~/.cache/hwprof once (10 minutes, 1.3 GB): what counts on it, what is built for it
 # here, and what runs on it.

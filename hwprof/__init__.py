@@ -8,18 +8,18 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported when first asked for, so that `import hwprof` loads no library.
 _HOMES = {
-    "Budget": "hwprof.budget",
+    "Budget": "hwprof.objective.budget",
     "Device": "hwprof.device",
-    "ExpectedLatency": "hwprof.expected_latency",
+    "ExpectedLatency": "hwprof.objective.expected",
     "Graph": "hwprof.graph",
     "GraphBuilder": "hwprof.builder",
     "HwprofError": "hwprof.errors",
-    "LatencyLoss": "hwprof.latency_loss",
+    "LatencyLoss": "hwprof.objective.loss",
     "LatencyTable": "hwprof.latency_table",
     "Measurement": "hwprof.measurement",
     "Options": "hwprof.jobs",
     "ProtocolSettings": "hwprof.measurement",
-    "Store": "hwprof.store",
+    "Store": "hwprof.data.store",
     "compare": "hwprof.jobs",
     "evaluate": "hwprof.jobs.evaluating",
     "load_predictor": "hwprof.jobs.predicting",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 from hwprof.errors import EnvironmentUnfitError, InputError
@@ -49,13 +52,35 @@ def load(kind: str, name: str) -> Any:
         raise _missing_library(f"{kind} {name!r}", error) from None
 
 
-def load_module(module: str, purpose: str) -> ModuleType:
-    """A module of hwprof that only some uses need, because it stands on an optional library.
+def user_object(reference: str) -> Any:
+    """The object that a user names as PACKAGE.MODULE:OBJECT, or FILE.py:OBJECT; modules are looked for in the current
+    folder first. Raises InputError for a reference that leads to nothing."""
+    place, _, attribute = reference.partition(":")
+    is_file = place.endswith(".py")
+    folder, name = (Path(place).resolve().parent, Path(place).stem) if is_file else (Path.cwd(), place)
+    if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
+        raise InputError(f"{reference!r} does not name an object; write it as package.module:object or file.py:object")
+    if str(folder) not in sys.path:  # as `python -m` and `python FILE` do
+        sys.path.insert(0, str(folder))
+    try:
+        found: Any = import_module(name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # noqa: BLE001 -- whatever the user's code raises
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = ": ".join([type(error).__name__, *lines[:1]])
+        raise InputError(f"{reference!r} leads to no object: {reason}") from None
+    return found
+
+
+@contextmanager
+def optional_library(purpose: str) -> Iterator[None]:
+    """Around the imports that only some uses need, because an optional library is behind them.
 
     Raises EnvironmentUnfitError, naming the purpose, when that library is not installed.
     """
     try:
-        return import_module(module)
+        yield
     except ModuleNotFoundError as error:
         raise _missing_library(purpose, error) from None
 

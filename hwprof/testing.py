@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hwprof import cost, onnx_io, sampling
+from hwprof import cost, onnx_io
 from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -22,7 +22,7 @@ from hwprof.graph import Graph
 from hwprof.instructions import CLASSES, spread
 from hwprof.interfaces import Arch, Backend, CountingBackend, OutputTimer, SearchSpace, Timer
 from hwprof.measurement import Evidence
-from hwprof.spaces import NotatedSpace
+from hwprof.spaces import NotatedSpace, sampling
 
 _RUNS = 5
 _SIDES = (768, 1536, 3072)  # of products: larger ones where a device is done too soon

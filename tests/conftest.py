@@ -7,11 +7,11 @@ import pytest
 
 from hwprof import plugins
 from hwprof.builder import GraphBuilder
+from hwprof.data.store import Store
 from hwprof.graph import Graph
 from hwprof.jobs import Options, collecting
 from hwprof.jobs.collecting import Plan
 from hwprof.measurement import FAST
-from hwprof.store import Store
 from tests.samples import noisy_device
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend

@@ -63,14 +63,29 @@ def test_a_fault_within_hwprof_is_not_taken_for_a_missing_library(installed):
         plugins.load("backend", "a")
 
 
-def test_a_module_that_only_some_uses_need_is_loaded_when_asked_for():
-    assert plugins.load_module("hwprof.latency_table.json_file", "a table in json").SCHEMA == "hwprof.lut/1"
-
-
-def test_a_missing_library_of_such_a_module_is_named_with_the_purpose(monkeypatch):
+def test_a_missing_library_is_named_with_the_purpose(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "hwprof.latency_table.formats.yaml_file", raising=False)
-    with pytest.raises(
-        EnvironmentUnfitError, match=r"a table needs the library 'yaml'; install it with: pip install 'hwprof\[data\]'"
+    with (
+        pytest.raises(
+            EnvironmentUnfitError,
+            match=r"a table needs the library 'yaml'; install it with: pip install 'hwprof\[data\]'",
+        ),
+        plugins.optional_library("a table"),
     ):
-        plugins.load_module("hwprof.latency_table.formats.yaml_file", "a table")
+        import yaml  # noqa: F401
+
+
+def test_an_object_of_the_users_own_is_found_in_the_current_folder_and_by_its_file(monkeypatch, tmp_path):
+    (tmp_path / "their_objects.py").write_text("class Spaces:\n    mine = 3\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # so that what is added to the path is undone
+    monkeypatch.chdir(tmp_path)
+    assert plugins.user_object("their_objects:Spaces.mine") == 3
+    assert plugins.user_object(f"{tmp_path}/their_objects.py:Spaces.mine") == 3
+
+
+@pytest.mark.parametrize(
+    "reference", ["their_objects", "their objects:a", "no_such_module:a", "json:no_such_name", ":a"]
+)
+def test_a_reference_that_leads_to_nothing_is_refused_with_what_was_given(reference):
+    with pytest.raises(InputError, match=f"^'{reference}' "):
+        plugins.user_object(reference)

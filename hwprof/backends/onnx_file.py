@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,11 +38,6 @@ def read(file: Path) -> onnx.ModelProto:
         return onnx.load(file, load_external_data=False)
     except (OSError, DecodeError) as error:
         raise InputError(f"cannot read the model {str(file)!r}: {error}") from None
-
-
-def plain_error(text: str) -> str:
-    """The runtime's error without its code and what follows the first line."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip().partition("\n")[0]
 
 
 def _dimensions(inputs: Iterable[onnx.ValueInfoProto], graph: Graph) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,18 +14,14 @@ from typing import Any
 import onnx
 
 from hwprof import onnx_io, plugins
-from hwprof.backends import host, onnx_file, options
+from hwprof.backends import host_resources, onnx_file, options
 from hwprof.backends import onnxruntime_kernels as kernels
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
-
-# The Linux wheels from 1.29 on write files, start a thread and try to upload unless this stands before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as native
+from hwprof.onnx_io.runtime import onnxruntime, plain_errors
 
 _LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -36,11 +31,6 @@ _LEVELS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _LEVELS_WITH_LAYOUT = ("layout", "all")
-# Its errors have no base class of their own.
-_ERRORS: tuple[type[Exception], ...] = (
-    *(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)),
-    RuntimeError,  # thrown as it is by a bound run that fails
-)
 _LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
 _PROVIDER_OPTION = "provider_options."
 _WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
@@ -149,7 +139,7 @@ class OnnxRuntimeBackend:
         provider that is not installed and for too little memory."""
         settings = _settings(device)
         options.require_onnx(graph, device)
-        host.require_memory(graph, _WEIGHT_COPIES)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, plain_errors(graph):
             file, dimensions = onnx_file.locate(graph, Path(folder))
             model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
@@ -177,7 +167,7 @@ def _settings(device: Device) -> Settings:
             f"it has {', '.join(installed)}"
         )
     for_provider = {k.removeprefix(_PROVIDER_OPTION): str(v) for k, v in device.options if k not in own}
-    return Settings(chosen, tuple(for_provider.items()), host.threads(device))
+    return Settings(chosen, tuple(for_provider.items()), host_resources.threads(device))
 
 
 def _session_options(settings: Settings, dimensions: Mapping[str, int]) -> onnxruntime.SessionOptions:
@@ -255,7 +245,8 @@ def _sensors(settings: Settings) -> Any:
     kind, index = settings.place
     if kind == "cpu":
         return None
-    nvml = plugins.load_module("hwprof.backends.nvml", f"provider {settings.options.provider!r}")
+    with plugins.optional_library(f"provider {settings.options.provider!r}"):
+        from hwprof.backends import nvml
     try:
         return nvml.GpuSensors(nvml.gpu_of(index))
     except nvml.Error as error:
@@ -265,18 +256,6 @@ def _sensors(settings: Settings) -> Any:
 
 
 # -- errors --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def plain_errors(graph: Graph) -> Iterator[None]:
-    """Turns the runtime's errors, at loading or later, into one line each."""
-    try:
-        yield
-    except _ERRORS as error:
-        text = onnx_file.plain_error(str(error))
-        if "Failed to allocate memory" in text:
-            raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None
-        raise InputError(f"onnxruntime cannot run {graph.name!r}: {text}") from None
 
 
 # -- the profiled pass ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwprof import onnx_io
-from hwprof.backends import fusion, host, onnx_file, options
+from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
@@ -88,7 +88,7 @@ class OpenVinoBackend:
         memory and for threads or a precision that the CPU does not grant."""
         options.read(Options, device)
         options.require_onnx(graph, device)
-        host.require_memory(graph, _WEIGHT_COPIES)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
         with _compiled(graph, device) as (compiled, _):
             yield OpenVinoTimer(compiled, graph, device)
 
@@ -101,7 +101,7 @@ def _properties(device: Device) -> dict[str, Any]:
         )
     return {
         "INFERENCE_PRECISION_HINT": _PRECISIONS[device.precision],
-        "INFERENCE_NUM_THREADS": host.threads(device),
+        "INFERENCE_NUM_THREADS": host_resources.threads(device),
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,

@@ -53,11 +53,11 @@ def collect(
 
     from hwprof import jobs, plugins
     from hwprof.cli import output, progress
+    from hwprof.data.store import Store
     from hwprof.device import Device
-    from hwprof.store import Store
 
-    plugins.load_module("hwprof.jobs.collecting", "hwprof collect")
-    from hwprof.jobs import collecting
+    with plugins.optional_library("hwprof collect"):
+        from hwprof.jobs import collecting
 
     if n is None and until is None:
         raise InputError("give --n, the number of networks, or --until mape=5%")

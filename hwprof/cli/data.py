@@ -11,7 +11,7 @@ from hwprof.cli import options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
-    from hwprof.dataset import Dataset
+    from hwprof.data.dataset import Dataset
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Data sets of latencies: import, check and show them."
@@ -50,9 +50,9 @@ def import_(
     from hwprof import plugins
     from hwprof.cli import output
 
-    plugins.load_module("hwprof.jobs.importing", "hwprof data import")
-    from hwprof.dataset import Card
-    from hwprof.jobs import importing
+    with plugins.optional_library("hwprof data import"):
+        from hwprof.data.dataset import Card
+        from hwprof.jobs import importing
 
     card = Card(out.name, device_name, space=space, source=source, licence=licence)
     columns = [column for text in arch_column for column in text.split(",")]
@@ -79,8 +79,8 @@ def validate(folder: options.DataFolder, format: options.FormatOption = Format.T
     from hwprof import plugins
     from hwprof.cli import output
 
-    plugins.load_module("hwprof.jobs.importing", "hwprof data validate")
-    from hwprof.jobs import importing
+    with plugins.optional_library("hwprof data validate"):
+        from hwprof.jobs import importing
 
     checked = importing.validate(folder)
     output.write_rows([summary(checked) if format is Format.JSON else for_people(summary(checked))], format)
@@ -100,8 +100,8 @@ def show(
     from hwprof import plugins
     from hwprof.cli import output
 
-    plugins.load_module("hwprof.dataset", "hwprof data show")
-    from hwprof import dataset
+    with plugins.optional_library("hwprof data show"):
+        from hwprof.data import dataset
 
     records = [summary(dataset.read(folder)) for folder in folders]
     output.write_rows(records if format is Format.JSON else [for_people(r) for r in records], format)

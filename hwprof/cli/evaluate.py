@@ -52,8 +52,8 @@ def evaluate(
     from hwprof import plugins
     from hwprof.cli import output, progress
 
-    plugins.load_module("hwprof.jobs.evaluating", "hwprof evaluate")
-    from hwprof.jobs import evaluating, predicting
+    with plugins.optional_library("hwprof evaluate"):
+        from hwprof.jobs import evaluating, predicting
 
     limit = 100 * options.share(max_mape, "--max-mape") if max_mape else None
     sizes = _sizes(train_sizes)
@@ -104,7 +104,9 @@ def _require_figure(path: Path) -> None:
     """Raises before the work is done that which would come behind it."""
     from hwprof import plugins
 
-    if path.suffix not in plugins.load_module("hwprof.report.learning_curve", "--plot").SUFFIXES:
+    with plugins.optional_library("--plot"):
+        from hwprof.report import learning_curve
+    if path.suffix not in learning_curve.SUFFIXES:
         raise InputError(f"a figure is a .png, .svg or .pdf file, not {str(path)!r}")
 
 

@@ -11,8 +11,8 @@ from hwprof.cli import options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
-    from hwprof.explain import Explanation
     from hwprof.jobs.explaining import CountedPair
+    from hwprof.report.explanation import Explanation
 
 _WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens of findings below
 
@@ -39,12 +39,12 @@ def explain(
     """
     from tempfile import TemporaryDirectory
 
-    from hwprof import explain as explaining
     from hwprof import jobs
     from hwprof.cli import output, results
     from hwprof.device import Device
     from hwprof.errors import InputError
     from hwprof.jobs import explaining as explaining_counts
+    from hwprof.report import explanation as explaining
 
     chosen = Device.load(device)
     shapes = options.shapes(shape)

@@ -77,7 +77,7 @@ def build(
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.jobs import tables
-    from hwprof.jobs.varied_space import VariedSpace
+    from hwprof.spaces.varied import VariedSpace
 
     if (space is None) == (not models):
         raise InputError("give models or --space, and not both")
@@ -153,8 +153,8 @@ def check(
     from hwprof.cli import output
     from hwprof.device import Device
     from hwprof.jobs import tables
-    from hwprof.jobs.varied_space import VariedSpace, change, titled
     from hwprof.latency_table import LatencyTable
+    from hwprof.spaces.varied import VariedSpace, change, titled
 
     if (space is None) == (not models):
         raise InputError("give models or --space, and not both")
@@ -274,8 +274,8 @@ def _bench(
     """Where the command measures, with its progress on standard error."""
     from hwprof import jobs
     from hwprof.cli import output, progress
+    from hwprof.data.store import Store
     from hwprof.jobs import tables
-    from hwprof.store import Store
 
     with Store(store) as opened, progress.bars(settings) as on_progress:
         asked = jobs.Options(settings, allow_unfit, fresh, False, on_progress, output.note)

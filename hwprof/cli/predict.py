@@ -40,8 +40,8 @@ def predict(
     from hwprof import jobs, plugins
     from hwprof.cli import output
 
-    plugins.load_module("hwprof.jobs.predicting", "hwprof predict")
-    from hwprof.jobs import predicting
+    with plugins.optional_library("hwprof predict"):
+        from hwprof.jobs import predicting
 
     if not models and not arch:
         raise InputError("nothing to predict; give models or --arch")

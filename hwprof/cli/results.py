@@ -13,6 +13,7 @@ from typing import Any
 from hwprof import jobs
 from hwprof.cli import output, progress
 from hwprof.cli.options import Format
+from hwprof.data.store import Store
 from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
@@ -20,7 +21,6 @@ from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
 from hwprof.report import operators as breakdowns
-from hwprof.store import Store
 
 note = output.note
 

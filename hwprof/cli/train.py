@@ -40,8 +40,8 @@ def train(
     from hwprof import plugins
     from hwprof.cli import output
 
-    plugins.load_module("hwprof.jobs.predicting", "hwprof train")
-    from hwprof.jobs import predicting
+    with plugins.optional_library("hwprof train"):
+        from hwprof.jobs import predicting
 
     card = predicting.read_of(folder, space, device).card
     sources = predicting.load_sources(source or [], card.space)

@@ -15,22 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import dataset, sampling
-from hwprof.dataset import CARD, Dataset, Entry
+from hwprof.data import dataset
+from hwprof.data.dataset import CARD, Dataset, Entry
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
-from hwprof.jobs.left_out import LeftOutError, left_out_error
 from hwprof.jobs.measuring import Options, Outcome, profile_many, require_times
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measure.session import Group
 from hwprof.measurement import Measurement, Status, at_one_speed
 from hwprof.predictors.base import MIN_SAMPLES
+from hwprof.predictors.left_out import LeftOutError, left_out_error
 from hwprof.predictors.physical import PhysicalPredictor
-from hwprof.store import Store
+from hwprof.spaces import sampling
+from hwprof.spaces.varied import VariedSpace
 
 PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
 BATCH = 10  # networks between two looks at the error

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hwprof import dataset, instructions
-from hwprof.dataset import Dataset, Entry
+from hwprof import instructions
+from hwprof.data import dataset
+from hwprof.data.dataset import Dataset, Entry
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.jobs.measuring import Options, profile
-from hwprof.jobs.varied_space import change
 from hwprof.predictors.base import MIN_SAMPLES, LatencyPredictor
-from hwprof.store import Store
+from hwprof.spaces.varied import change
 
 
 @dataclass(frozen=True, slots=True)

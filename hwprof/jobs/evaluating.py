@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from hwprof import dataset, metrics
-from hwprof.dataset import Dataset
+from hwprof import metrics
+from hwprof.data import dataset
+from hwprof.data.dataset import Dataset
 from hwprof.encoders.execution import HYPOTHESES, masks
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.jobs.predicting import Trained, drawn, inputs, make, parts, space_of, stacked
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.predictors.base import LatencyPredictor
+from hwprof.spaces.varied import VariedSpace
 
 MOST_TESTED = 1000  # networks: their error is known to a few hundredths of itself
 FEWEST_TESTED = 10

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwprof import plugins
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
 from hwprof.jobs.measuring import Options, profile
 from hwprof.measurement import Measurement
 from hwprof.report import counted
-from hwprof.store import Store
 
 
 @dataclass(frozen=True, slots=True)

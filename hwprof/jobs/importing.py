@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hwprof import dataset
-from hwprof.dataset import Card, Dataset
-from hwprof.dataset_import import Cell, Import, import_file
+from hwprof.data import dataset
+from hwprof.data.dataset import Card, Dataset
+from hwprof.data.foreign import Cell, Import, import_file
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch
-from hwprof.jobs.varied_space import VariedSpace
+from hwprof.spaces.varied import VariedSpace
 
 
 def import_data(

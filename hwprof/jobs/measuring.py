@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import explain as explaining
 from hwprof import onnx_io, plugins, workloads
+from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
-from hwprof.explain import Explanation
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend, TunableBackend
-from hwprof.measure import ceilings, cores, environment, stop
 from hwprof.measure import compare as comparing
+from hwprof.measure import cores, environment, stop
 from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.measure.peaks import measure_peaks
 from hwprof.measure.session import Group, Session
 from hwprof.measure.session import operators as time_operators
 from hwprof.measure.worker_process import WorkerProcess
@@ -41,7 +41,8 @@ from hwprof.measurement import (
     Status,
     slowdown,
 )
-from hwprof.store import Store, key_of
+from hwprof.report import explanation as explaining
+from hwprof.report.explanation import Explanation
 from hwprof.variants.apply import VARIANTS, Job, apply_variant
 
 Shapes = Mapping[str, Sequence[int]]
@@ -84,7 +85,9 @@ def _traced(module: object, example_inputs: object, folder: Path | None, name: s
 
 
 def _torch_io() -> ModuleType:
-    return plugins.load_module("hwprof.torch_io", "measuring a PyTorch module")
+    with plugins.optional_library("measuring a PyTorch module"):
+        from hwprof import torch_io
+    return torch_io
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def peaks(device: Device) -> Peaks | None:
     if _evidence(device) is Evidence.EMULATED:
         return None
     with _undisturbed(device):
-        return ceilings.measure(device)
+        return measure_peaks(device)
 
 
 def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
@@ -198,8 +201,9 @@ def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = No
 
 
 def _integer(job: Job) -> list[str]:
-    warnings: list[str] = plugins.load_module("hwprof.compress.integer.variant", "variant 'integer'").make(job)
-    return warnings
+    with plugins.optional_library("variant 'integer'"):
+        from hwprof.variants.integer import variant
+    return variant.make(job)
 
 
 def require_times(device: Device) -> None:

@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import dataset, plugins
-from hwprof.dataset import Card, Dataset
+from hwprof import plugins
+from hwprof.data import dataset
+from hwprof.data.dataset import Card, Dataset
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.counting import CountedNetworks, count_instructions, require_counting
-from hwprof.jobs.left_out import left_out_error
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.predictors import files
 from hwprof.predictors.base import LatencyPredictor
+from hwprof.predictors.left_out import left_out_error
+from hwprof.spaces.varied import VariedSpace
 
 MOST_TRAINED = 1000  # networks, unless asked for more: a Gaussian process takes their third power
 _PART = 50  # graphs in memory at once

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hwprof.data.store import Store
 from hwprof.errors import InputError
 from hwprof.files import write_text
 from hwprof.graph import Graph
@@ -21,7 +22,6 @@ from hwprof.report import (
     render_profile,
     render_trace,
 )
-from hwprof.store import Store
 
 _ENDINGS = (".html", ".md", ".json")
 

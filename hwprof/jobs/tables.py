@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from hwprof import plugins, sampling
-from hwprof.arch_latency import ArchLatency
+from hwprof import plugins
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.jobs.measuring import Options, hardware, profile_many, require_times
-from hwprof.jobs.varied_space import VariedSpace, change, titled
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
-from hwprof.store import Store
+from hwprof.objective.arch_latency import ArchLatency
+from hwprof.spaces import sampling
+from hwprof.spaces.varied import VariedSpace, change, titled
 
 Operators = Sequence[tuple[Operator, Graph]]
 _OWN_SUFFIXES = (".json", ".parquet")
@@ -52,7 +53,8 @@ class Learned:
         Raises InputError for a file that is no predictor, or one that learned from another device or space,
         EnvironmentUnfitError without its libraries.
         """
-        predicting = plugins.load_module("hwprof.jobs.predicting", "a predictor")
+        with plugins.optional_library("a predictor"):
+            from hwprof.jobs import predicting
         trained = predicting.load(path)
         if trained.origin is not None:
             predicting.require(trained.origin, space, device.name)
@@ -251,6 +253,6 @@ def is_own(path: Path) -> bool:
 
 def plot(table: LatencyTable, path: Path, attribute: str, op: str, key: Mapping[str, Attribute]) -> None:
     """The staircase over one numeric attribute. Raises EnvironmentUnfitError without matplotlib."""
-    plugins.load_module("hwprof.latency_table.plot", "a figure of a table").plot_steps(
-        table, path, attribute, op, **key
-    )
+    with plugins.optional_library("a figure of a table"):
+        from hwprof.latency_table.plot import plot_steps
+    plot_steps(table, path, attribute, op, **key)

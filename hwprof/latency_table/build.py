@@ -16,8 +16,9 @@ from hwprof.interfaces import Arch, LatencyFunction
 from hwprof.latency_table import bits, calibration, operators
 from hwprof.latency_table.calibration import Calibration
 from hwprof.latency_table.operators import Attribute, Operator
+from hwprof.latency_table.rows import CHOICE, Metadata, Row
 from hwprof.latency_table.staircase import NumericAttribute
-from hwprof.latency_table.table import CHOICE, LatencyTable, Metadata, Row
+from hwprof.latency_table.table import LatencyTable
 from hwprof.measurement import Measurement
 
 NO_WIDTHS: Mapping[str, int] = MappingProxyType({})

@@ -11,13 +11,13 @@ from typing import Any
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.latency_table.calibration import Calibration, Pattern
+from hwprof.latency_table.rows import Content, Metadata, Row
 from hwprof.latency_table.staircase import NumericAttribute
-from hwprof.latency_table.table import LatencyTable, Metadata, Row
 
 SCHEMA = "hwprof.lut/1"
 
 
-def read(path: Path) -> LatencyTable:
+def read(path: Path) -> Content:
     """Raises InputError for a file that is no table, is newer, or names no device."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -28,13 +28,13 @@ def read(path: Path) -> LatencyTable:
     return with_header(path, record, [_row(path, i, r) for i, r in enumerate(record["rows"])])
 
 
-def write(table: LatencyTable, path: Path) -> None:
+def write(table: Content, path: Path) -> None:
     """Raises EnvironmentUnfitError where the file cannot be written."""
     record = {**header(table), "rows": [_row_record(row) for row in table.rows]}
     write_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def header(table: LatencyTable) -> dict[str, Any]:
+def header(table: Content) -> dict[str, Any]:
     """Everything but the rows, JSON-ready."""
     return {
         "schema": SCHEMA,
@@ -44,7 +44,7 @@ def header(table: LatencyTable) -> dict[str, Any]:
     }
 
 
-def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> LatencyTable:
+def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> Content:
     """The table of a header and rows. Raises InputError, naming the file."""
     if record.get("schema") != SCHEMA:
         raise InputError(f"latency table {path}: schema is {record.get('schema')!r}, this version reads {SCHEMA!r}")
@@ -53,7 +53,7 @@ def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> Laten
         raise InputError(f"latency table {path}: it names no device; a table without its device cannot be used")
     try:
         numeric = tuple(NumericAttribute(**a) for a in record["numeric"])
-        return LatencyTable(Metadata(**metadata), tuple(rows), numeric, _calibration(record["calibration"]))
+        return Content(Metadata(**metadata), tuple(rows), numeric, _calibration(record["calibration"]))
     except (KeyError, TypeError) as error:
         raise InputError(f"latency table {path}: the header is not in the format {SCHEMA}: {error}") from None
     except InputError as error:

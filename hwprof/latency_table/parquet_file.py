@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.latency_table.json_file import header, with_header
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 _HEADER = b"hwprof.lut"
 _OWN = ("op", "ms", "low_ms", "high_ms", "n")
 _PREFIX = "key."  # keeps an attribute named "n" apart from the number of samples
 
 
-def read(path: Path) -> LatencyTable:
+def read(path: Path) -> Content:
     """Raises InputError for a file that is no table, is newer, or names no device."""
     try:
         table = pq.read_table(path)
@@ -31,7 +31,7 @@ def read(path: Path) -> LatencyTable:
     return with_header(path, record, [_row(values) for values in table.to_pylist()])
 
 
-def write(table: LatencyTable, path: Path) -> None:
+def write(table: Content, path: Path) -> None:
     """Raises InputError when an attribute is a number in one row and text in another."""
     names = sorted({name for row in table.rows for name, _ in row.attributes})
     columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in table.rows] for name in _OWN}

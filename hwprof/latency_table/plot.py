@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, title
+from hwprof.latency_table.rows import title
+from hwprof.latency_table.table import LatencyTable
 
 
 def plot_steps(table: LatencyTable, path: str | Path, attribute: str, op: str, **key: Attribute) -> Path:

@@ -2,7 +2,7 @@
 
 2026-11-20, why `__call__` never imports torch by itself. A table must load and answer where torch is not
 installed, and must be differentiable where it is. Arguments that are numbers or arrays take the NumPy
-path; anything else is a tensor, so torch is loaded already, and `plugins.load_module` fetches
+path; anything else is a tensor, so torch is loaded already, and `_differentiable` imports
 `latency_table.differentiable`, the one module here that names torch. A table class with a torch subclass
 was the alternative: every loader would have to be told which one to build.
 """
@@ -24,89 +24,22 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
-from hwprof.latency_table import operators
+from hwprof.latency_table import formats, json_file, operators
 from hwprof.latency_table.bits import ACTIVATIONS, WEIGHTS
 from hwprof.latency_table.calibration import Calibration
 from hwprof.latency_table.operators import Attribute, Operator
+from hwprof.latency_table.rows import CHOICE, Content, Metadata, Row, refuse, title
 from hwprof.latency_table.staircase import Axis, Grid, NumericAttribute
-
-CHOICE = "choice"  # operator name of the rows that stand for one choice at one position of a search space
-_SHOWN = 5  # rows or values that an error lists before it only counts
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What the latencies hold for. Empty text is "not known"; device, runtime and dtype must be known.
-
-    `space` names the search space of a table of choices. `date` is UTC.
-    """
-
-    device: str
-    runtime: str
-    threads: int
-    batch: int
-    dtype: str
-    runtime_version: str = ""
-    hardware: str = ""
-    date: str = ""
-    protocol: str = ""
-    space: str = ""
-    source: str = ""
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("device", "runtime", "dtype"):
-            if not str(getattr(self, name)).strip():
-                raise InputError(f"a latency table needs its {name}; give it")
-        if self.threads < 0 or self.batch < 1:
-            raise InputError(f"threads must be >= 0 and batch >= 1, not {self.threads} and {self.batch}")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`attributes` sorted by name. `low_ms` and `high_ms` bound the latency with 95 % confidence; n samples."""
-
-    op: str
-    attributes: tuple[tuple[str, Attribute], ...]
-    ms: float
-    low_ms: float | None = None
-    high_ms: float | None = None
-    n: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        op: str,
-        attributes: Mapping[str, Attribute],
-        ms: float,
-        interval_ms: tuple[float, float] | None = None,
-        n: int | None = None,
-    ) -> Row:
-        low, high = interval_ms if interval_ms and all(map(math.isfinite, interval_ms)) else (None, None)
-        return cls(op, tuple(sorted(attributes.items())), ms, low, high, n)
-
-    @property
-    def title(self) -> str:
-        return title(self.op, dict(self.attributes))
-
-
-def title(op: str, attributes: Mapping[str, object]) -> str:
-    """A key as an error shows it: Conv(kernel=3, cin=16)."""
-    return f"{op}({', '.join(f'{k}={v}' for k, v in attributes.items())})"
 
 
 @dataclass(frozen=True)
-class LatencyTable:
-    """Rows of one device. `numeric` names the attributes along which latency is a staircase.
+class LatencyTable(Content):
+    """A table that answers: rows of one device, whose `numeric` attributes latency is a staircase along.
 
     Raises InputError for a latency that is not positive, two rows of one key, or an attribute of `numeric`
     that is no number. A key that is missing or out of range raises too; nothing is extrapolated.
     """
 
-    metadata: Metadata
-    rows: tuple[Row, ...]
-    numeric: tuple[NumericAttribute, ...] = ()
-    calibration: Calibration | None = None
     _groups: dict[str, list[tuple[dict[str, Attribute], Grid]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -118,9 +51,8 @@ class LatencyTable:
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
         """From a file that `save` wrote: JSON, or Parquet where the name ends so. Raises InputError."""
-        table = _own_format(path).read(Path(path))
-        assert isinstance(table, cls)
-        return table
+        held = _own_format(path).read(Path(path))
+        return cls(held.metadata, held.rows, held.numeric, held.calibration)
 
     def save(self, path: str | Path) -> None:
         _own_format(path).write(self, Path(path))
@@ -128,7 +60,7 @@ class LatencyTable:
     def to(self, name: str, path: str | Path) -> None:
         """Writes another tool's format. Warns of everything that the format cannot hold; raises InputError
         for an unknown format or a row that has no place in it."""
-        lost = _formats().load(name).write(self, Path(path))
+        lost = formats.load(name).write(self, Path(path))
         if lost:
             warnings.warn(f"{name} cannot hold: {'; '.join(lost)}", stacklevel=2)
 
@@ -145,7 +77,6 @@ class LatencyTable:
     ) -> LatencyTable:
         """From another tool's format. `metadata` says what the file does not; `unit` is asked for by formats
         that state none. Raises InputError, naming the keys, for latencies that are not positive."""
-        formats = _formats()
         rows = formats.load(name).read(Path(path), formats.Source(metadata, unit, allow_pickle))
         return cls(metadata, tuple(rows), tuple(numeric))
 
@@ -311,16 +242,17 @@ def _own_format(path: str | Path) -> ModuleType:
         raise InputError(
             f"a latency table is a .json or .parquet file, not {str(path)!r}; other formats: LatencyTable.read"
         )
-    return plugins.load_module(f"hwprof.latency_table.{suffix[1:]}_file", f"a table in {suffix[1:]}")
-
-
-def _formats() -> ModuleType:
-    # Loaded when asked for: the formats build tables, so they import this module.
-    return plugins.load_module("hwprof.latency_table.formats", "a foreign table")
+    if suffix == ".json":
+        return json_file
+    with plugins.optional_library("a table in Parquet"):
+        from hwprof.latency_table import parquet_file
+    return parquet_file
 
 
 def _differentiable() -> ModuleType:
-    return plugins.load_module("hwprof.latency_table.differentiable", "a latency of tensors")
+    with plugins.optional_library("a latency of tensors"):
+        from hwprof.latency_table import differentiable
+    return differentiable
 
 
 def _check(rows: Sequence[Row], numeric: set[str]) -> None:
@@ -340,13 +272,6 @@ def _check(rows: Sequence[Row], numeric: set[str]) -> None:
     refuse("a numeric attribute must be a number", [
         r.title for r in rows for name, v in r.attributes if name in numeric and not isinstance(v, int | float)
     ])  # fmt: skip
-
-
-def refuse(reason: str, titles: Sequence[str]) -> None:
-    """Raises InputError naming the rows, if there are any."""
-    if titles:
-        more = f" and {len(titles) - _SHOWN} more" if len(titles) > _SHOWN else ""
-        raise InputError(f"{reason}: {'; '.join(titles[:_SHOWN])}{more}")
 
 
 def _kind(value: object) -> str:

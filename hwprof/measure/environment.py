@@ -19,7 +19,7 @@ from typing import Any
 
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, HwprofError
-from hwprof.measure import blocks, cores, disturbance
+from hwprof.measure import cores, disturbance, timing
 from hwprof.measure.worker_process import WorkerProcess
 
 _CPU = Path("/sys/devices/system/cpu")
@@ -77,7 +77,7 @@ def snapshot(device: Device, runs_on: Mapping[str, Any] | None = None) -> dict[s
         "hardware": hardware() if runs_on is None else dict(runs_on),
         "system": {"kernel": platform.release(), "python": platform.python_version(), "hwprof": _version("hwprof")},
         "cores": list(cores.choose(device)),
-        "timer_tick_ns": blocks.clock_tick_ns(),
+        "timer_tick_ns": timing.clock_tick_ns(),
         "load_average": list(os.getloadavg()),
         "checks": [
             {"name": c.name, "fitness": str(c.fitness), "found": c.found} for c in preflight(device)
@@ -203,7 +203,7 @@ def _check_siblings(device: Device) -> Check:
 
 
 def _check_timer() -> Check:
-    tick_ns = blocks.clock_tick_ns()
+    tick_ns = timing.clock_tick_ns()
     if tick_ns > _COARSE_TICK_NS:
         return Check("timer", Fitness.UNFIT, f"resolution of {tick_ns} ns", "use a machine with a finer clock")
     return Check("timer", Fitness.OK, f"resolution of {tick_ns} ns")

@@ -22,7 +22,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from hwprof import errors, plugins
-from hwprof.backends import host
+from hwprof.backends import host_resources
 from hwprof.backends.host_timer import HostTimer
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
@@ -37,7 +37,7 @@ from hwprof.interfaces import (
     Timer,
     TunableBackend,
 )
-from hwprof.measure import anchors, blocks
+from hwprof.measure import anchors, timing
 from hwprof.measure.steady import Warmup
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
@@ -95,9 +95,9 @@ def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
         memory, subjects = [], []
         for graph in graphs:
             opening = backend.open(graph, device)
-            in_use = blocks.reset_peak_memory()
+            in_use = timing.reset_peak_memory()
             subjects.append(_opened(stack, opening, backend, device, settings, request["cores"]))
-            memory.append(0 if device.remote else blocks.peak_memory_bytes() - in_use)
+            memory.append(0 if device.remote else timing.peak_memory_bytes() - in_use)
         if backend.evidence is Evidence.MEASURED:
             _attach_anchors(bench.anchors(backend, device), subjects, request["anchors_for_ns"])
         _alternate(subjects, request["blocks"], request["round"])
@@ -129,12 +129,12 @@ def _counted(
 def _opened(
     stack: ExitStack, opening: AbstractContextManager[Timer], backend: Backend, device: Device,
     settings: ProtocolSettings, cores: Sequence[int],
-) -> blocks.Subject:  # fmt: skip
+) -> timing.Subject:  # fmt: skip
     start = perf_counter_ns()
     timer = stack.enter_context(opening)
     open_ns = perf_counter_ns() - start
     is_elsewhere = backend.evidence is not Evidence.MEASURED or bool(device.remote)
-    subject = blocks.Subject(timer, settings, cores, blocks.clock_tick_ns(), open_ns, is_elsewhere)
+    subject = timing.Subject(timer, settings, cores, timing.clock_tick_ns(), open_ns, is_elsewhere)
     if isinstance(timer, BuiltTimer):
         subject.warnings.extend(timer.warnings)
     subject.start_up()
@@ -142,7 +142,7 @@ def _opened(
     return subject
 
 
-def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[blocks.Subject], latency_ns: float | None) -> None:
+def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[timing.Subject], latency_ns: float | None) -> None:
     """The same anchors for all of a group, as long as its longest network (as it was in the first process)."""
     try:
         found = opened.for_latency(latency_ns or max(s.latency_ns for s in subjects))
@@ -154,7 +154,7 @@ def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[blocks.Subje
         subject.anchors = found
 
 
-def _alternate(subjects: Sequence[blocks.Subject], count: int, round_number: int) -> None:
+def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int) -> None:
     """`count` blocks of each that count, A B B A ...; at most twice as many tries."""
     order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
     for _ in range(2 * count):
@@ -165,7 +165,7 @@ def _alternate(subjects: Sequence[blocks.Subject], count: int, round_number: int
             break
 
 
-def _process(subject: blocks.Subject, round_number: int, started: str, peak_memory_bytes: int) -> Process:
+def _process(subject: timing.Subject, round_number: int, started: str, peak_memory_bytes: int) -> Process:
     return Process(
         round=round_number,
         started=started,
@@ -295,7 +295,7 @@ def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Settles into its cores, keeps standard output for answers alone, and dies with its parent."""
-    host.die_with_parent()
+    host_resources.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(c) for c in sys.argv[1].split(",")})

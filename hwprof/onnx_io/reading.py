@@ -25,7 +25,7 @@ from hwprof.onnx_io.proto import (
     value_info,
 )
 from hwprof.onnx_io.random_values import to_model
-from hwprof.onnx_io.roles import settle_weights
+from hwprof.onnx_io.tensor_uses import settle_weights
 
 # The oldest that ONNX Runtime runs.
 OLDEST_OPSET = 7

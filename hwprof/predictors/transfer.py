@@ -27,7 +27,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from hwprof import sampling
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import QUANTITIES
 from hwprof.errors import InputError
@@ -35,6 +34,7 @@ from hwprof.interfaces import SearchSpace
 from hwprof.predictors import files, shares
 from hwprof.predictors.base import LatencyPredictor, State, checked_latencies, checked_rows, fold_numbers, is_encoded
 from hwprof.predictors.physical import PhysicalPredictor, candidates, columns, require_columns
+from hwprof.spaces import sampling
 
 MIN_SAMPLES = 3
 # Before any measurement: how much the other devices are believed against the physical models.

@@ -15,7 +15,7 @@ from hwprof import cost
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.measurement import Measurement, Peaks
-from hwprof.variants.as_computed import as_computed
+from hwprof.variants.for_device import as_computed
 
 _ROUNDING = 1e-9
 INFLATION_LIMIT = 1.3  # above it the profiled run is no picture of the plain one

@@ -17,7 +17,7 @@ from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
 from hwprof.report.operators import Breakdown, Kernel
 from hwprof.report.verdict import normalized, rejected_causes, statistics
-from hwprof.variants.as_computed import as_computed
+from hwprof.variants.for_device import as_computed
 
 
 @dataclass(frozen=True, slots=True)

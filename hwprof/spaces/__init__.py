@@ -2,7 +2,7 @@
 field has one.
 
 A space knows no device and no sampling: everything that follows from `choices` alone stands in
-`hwprof.sampling`. Every point of the product of `choices` has a graph, but not every point is worth
+`hwprof.spaces.sampling`. Every point of the product of `choices` has a graph, but not every point is worth
 measuring: a position may be unused (the kernel of a block that a shorter stage leaves out), and a derived
 DARTS cell has exactly two inputs per node. Such a space has a method `repair(arch, rng)`, which returns the
 architecture itself where it is one to be measured, and one close to it where it is not. Sampling and

@@ -10,11 +10,9 @@ the Python around them. A module that torch.export cannot trace is refused with 
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import operator
-import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils._pytree import tree_leaves, tree_map
 
+from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
 
@@ -244,13 +243,8 @@ def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple
     shapes: of float32 inputs drawn at random, in the order of the arguments, where the factory gives none. Raises
     InputError for a path that leads to nothing and for a factory that fails.
     """
-    module_name, _, attribute = spec.partition(":")
-    if str(Path.cwd()) not in sys.path:  # as `python -m` does, so that a user's own package is found
-        sys.path.insert(0, str(Path.cwd()))
+    found = plugins.user_object(spec)
     try:
-        found = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
         raise InputError(f"{spec!r} gives no module: {_first_line(error)}") from None

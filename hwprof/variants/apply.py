@@ -6,7 +6,7 @@ prune:0.5        half of the channels of every prunable group stay
 sparse:0.9       nine tenths of each weight tensor are zero; dense kernels are not faster for it
 lowrank:0.25     two factors of a quarter of the full rank; `lowrank:16` of rank 16, `lowrank:0.25:spatial`
 
-`hwprof.jobs` knows one more, which stands on all of this: integer, QDQ everywhere (`hwprof.compress.integer.variant`).
+`hwprof.jobs` knows one more, which stands on all of this: integer, QDQ everywhere (`hwprof.variants.integer.variant`).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import onnx
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import load, save
-from hwprof.variants.calibration import Samples, random_samples, read_samples
 from hwprof.variants.factorize import Scheme, factorize_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
 from hwprof.variants.prune import prune_weights
+from hwprof.variants.samples import Samples, random_samples, read_samples
 from hwprof.variants.sparsify import sparsify_weights
 from hwprof.variants.weights import load_weights, model_with
 

@@ -15,7 +15,7 @@ from hwprof.backends.emulator import location
 from hwprof.backends.emulator.build import install_wheels
 from hwprof.backends.emulator.cores import Core
 from hwprof.backends.emulator.process import command, prefix
-from hwprof.backends.integer import compile as kernels
+from hwprof.integer.kernels import compile as kernels
 from tests.arm import cross
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from hwprof.backends.emulator.cores import CORES
 from tests.arm import cross, emulated
 
 _OF_KERNELS = ("gated", "kernels", "library", "recurrent", "sequence_kernels", "weight_formats", "wide_kernels")
-_KERNELS = tuple(f"tests/backends/integer/test_{name}.py" for name in _OF_KERNELS)
+_KERNELS = tuple(f"tests/integer/test_{name}.py" for name in _OF_KERNELS)
 NEW, OLD = "cortex-a76", "cortex-a72"  # with the dot product and without
 TESTS = {
     NEW: (

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from hwprof import onnx_io
-from hwprof.backends.integer import backend, library, lowering, reference
+from hwprof.backends import integer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
+from hwprof.integer.lowering import lowering
+from hwprof.integer.run import library, reference
 from hwprof.measure import environment
 from hwprof.variants.weights import load_weights
-from tests.backends.integer.programs import small_network
+from tests.integer.programs import small_network
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "aarch64" or "asimddp" in environment.hardware()["features"],
@@ -26,14 +28,14 @@ def test_its_kernels_are_not_chosen_and_cannot_be_forced():
     text = "this processor has no 'neon-sdot'; it runs scalar"
     with (
         pytest.raises(EnvironmentUnfitError, match=text),
-        backend.BACKEND.open(small_network(), Device.load("integer-neon")),
+        integer.BACKEND.open(small_network(), Device.load("integer-neon")),
     ):
         pass
 
 
 def test_a_network_runs_with_plain_kernels():
     graph = small_network()
-    with backend.BACKEND.open(graph, Device("integer", "integer")) as timer:
+    with integer.BACKEND.open(graph, Device("integer", "integer")) as timer:
         found = timer.outputs()
     expected = reference.run(lowering.lower(graph, load_weights(graph)), onnx_io.random_inputs(graph))
     for name, values in expected.items():

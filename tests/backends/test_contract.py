@@ -9,7 +9,7 @@ import pytest
 
 from hwprof import plugins
 from hwprof.testing import check_backend, reference_graphs
-from tests.backends.integer.programs import small_network
+from tests.integer.programs import small_network
 
 INTEGERS_ONLY = ("integer", "integer-reference")
 

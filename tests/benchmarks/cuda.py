@@ -29,16 +29,17 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import dataset, jobs, plugins, workloads
-from hwprof.dataset import Entry
+from hwprof import jobs, plugins, workloads
+from hwprof.data import dataset
+from hwprof.data.dataset import Entry
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.jobs import Options, collecting
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import FAST, ProtocolSettings
-from hwprof.store import Store
+from hwprof.spaces.varied import VariedSpace
 from hwprof.workloads.bert import bert
 
 ROOT = Path(__file__).parent.parent.parent

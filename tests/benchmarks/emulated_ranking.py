@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from hwprof import cost, dataset, instructions, metrics, plugins, workloads
+from hwprof import cost, instructions, metrics, plugins, workloads
 from hwprof.backends.emulator import location
 from hwprof.backends.emulator.backend import EmulatorBackend
+from hwprof.data import dataset
 from hwprof.device import Device
 from hwprof.encoders.physical import PhysicalEncoder
 from hwprof.graph import Graph

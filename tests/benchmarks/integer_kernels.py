@@ -31,11 +31,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwprof import cost, onnx_io, plugins, workloads
 from hwprof.backends.host_timer import HostTimer
-from hwprof.backends.integer import library
 from hwprof.builder import GraphBuilder
 from hwprof.compress.integer import calibrate
 from hwprof.device import Device
 from hwprof.graph import Graph, Tensor
+from hwprof.integer.run import library
 from hwprof.interfaces import Timer
 from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
@@ -163,11 +163,14 @@ def cell(name: str, units: int, folder: Path) -> list[Contender]:
     import torch
     from cells import NormGru, NormLstm
 
-    from hwprof.compress.integer import calibrate, module
+    from hwprof.compress.integer import calibrate
+    from hwprof.torch_io import onnx_export
 
     torch.manual_seed(0)
     source = folder / f"{name}-{units}.onnx"
-    graph = module.export({"norm-lstm": NormLstm, "norm-gru": NormGru}[name](units, units), inputs_of(1, units), source)
+    graph = onnx_export.export(
+        {"norm-lstm": NormLstm, "norm-gru": NormGru}[name](units, units), inputs_of(1, units), source
+    )
     quantized = {bits: folder / f"{name}-{units}-{bits}.onnx" for bits in (8, 16)}
     for bits, path in quantized.items():
         calibrate(graph, (onnx_io.random_inputs(graph, seed) for seed in range(1, 5)), path, state_bits=bits)

@@ -31,12 +31,14 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 from hwprof import plugins
-from hwprof.backends.integer import border, library, lowering, piecewise, recurrent, reference
-from hwprof.backends.integer.engine import Engine
-from hwprof.backends.integer.program import Program
 from hwprof.compress.integer.recurrent import SequenceClassifier
 from hwprof.compress.integer.simulation import Simulation, observe
 from hwprof.compress.integer.training import TrainSettings, accuracy, train
+from hwprof.integer.lowering import lowering
+from hwprof.integer.numerics import piecewise, recurrent
+from hwprof.integer.program.program import Program
+from hwprof.integer.run import border, library, reference
+from hwprof.integer.run.engine import Engine
 from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
 from hwprof.variants.weights import load_weights, model_with

@@ -24,10 +24,10 @@ from time import perf_counter_ns
 import numpy as np
 from fresh_process import answer_of
 
-from hwprof.backends.integer import library, memory
-from hwprof.backends.integer.library import Plan
-from hwprof.backends.integer.program import Convolution, Program, Rescale, Value, WeightFormat
-from hwprof.backends.integer.steps import Steps
+from hwprof.integer.program.program import Convolution, Program, Rescale, Value, WeightFormat
+from hwprof.integer.run import library, memory
+from hwprof.integer.run.library import Plan
+from hwprof.integer.run.steps import Steps
 from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
 

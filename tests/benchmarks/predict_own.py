@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hwprof import dataset
+from hwprof.data import dataset
 from hwprof.jobs.evaluating import Evaluation, Figures, evaluate
 from hwprof.report import learning_curve
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from hwprof import jobs, onnx_io
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.jobs import Options
@@ -34,7 +35,6 @@ from hwprof.measure.worker_process import WorkerProcess
 from hwprof.measurement import Measurement, Process, ProtocolSettings, process_from_record
 from hwprof.metrics import bootstrap_interval, median_of_medians
 from hwprof.report import operators as breakdowns
-from hwprof.store import Store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

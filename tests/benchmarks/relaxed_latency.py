@@ -26,20 +26,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from hwprof import dataset, onnx_io, plugins, sampling
+from hwprof import onnx_io, plugins
+from hwprof.data import dataset
 from hwprof.device import Device
 from hwprof.encoders.physical import PhysicalEncoder
-from hwprof.expected_latency import TABULATED_MOST, ExpectedLatency, Method
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.latency_loss import LatencyLoss
 from hwprof.latency_table import Metadata, build
+from hwprof.objective.expected import TABULATED_MOST, ExpectedLatency, Method
+from hwprof.objective.loss import LatencyLoss
+from hwprof.objective.relaxed import draw, one_hot, random_probabilities
 from hwprof.predictors.gcn import GraphPredictor
 from hwprof.predictors.lut import LutPredictor
 from hwprof.predictors.mlp import MlpPredictor
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.predictors.xgboost import XGBoostPredictor
-from hwprof.relaxed_latency import draw, one_hot, random_probabilities
+from hwprof.spaces import sampling
 from hwprof.spaces.darts import Darts
 
 ROOT = Path(__file__).parents[2]

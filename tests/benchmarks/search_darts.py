@@ -27,21 +27,22 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from hwprof import jobs, plugins, sampling
+from hwprof import jobs, plugins
+from hwprof.data.store import Store
 from hwprof.device import Device
-from hwprof.expected_latency import ExpectedLatency
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.jobs import Options
-from hwprof.latency_loss import LatencyLoss
 from hwprof.measurement import FAST, Measurement, ProtocolSettings
+from hwprof.objective.expected import ExpectedLatency
+from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.search.differentiable import Epoch, Found, SearchSettings, search
 from hwprof.search.network import derived_network
 from hwprof.search.supernet import Supernet
 from hwprof.search.training import Examples, TrainSettings, accuracy, train
+from hwprof.spaces import sampling
 from hwprof.spaces.darts import Darts
-from hwprof.store import Store
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_darts.py"

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwprof import onnx_io, plugins, sampling
+from hwprof import onnx_io, plugins
 from hwprof.__main__ import run
 from hwprof.builder import GraphBuilder
 from hwprof.jobs import predicting
 from hwprof.latency_table import LatencyTable
 from hwprof.latency_table.build import with_space
 from hwprof.predictors.lut import LutPredictor
+from hwprof.spaces import sampling
 from tests.latency_table.tables import choices, staircase
 
 DEVICE = ("--device", "roofline-edge-gpu")

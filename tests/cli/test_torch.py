@@ -11,10 +11,10 @@ import torch
 import hwprof
 from hwprof import jobs
 from hwprof.__main__ import run
+from hwprof.data.store import Store
 from hwprof.errors import InputError
 from hwprof.jobs import Options
 from hwprof.measurement import FAST
-from hwprof.store import Store
 
 ONE_PROCESS = Options(replace(FAST, min_processes=1, max_processes=1, pilot_blocks=2))
 

@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwprof import dataset
+from hwprof.data import dataset
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.jobs import Options, collecting
 from hwprof.jobs.collecting import Plan
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.measurement import FAST
-from hwprof.store import Store
+from hwprof.spaces.varied import VariedSpace
 from tests.samples import noisy_device
 
 pytestmark = pytest.mark.usefixtures("tiny_spaces")

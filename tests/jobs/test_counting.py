@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwprof import dataset
 from hwprof.backends.emulator import location
-from hwprof.dataset import Entry
+from hwprof.data import dataset
+from hwprof.data.dataset import Entry
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.jobs import predicting
 from tests.samples import counted_measurement, counted_process, counts

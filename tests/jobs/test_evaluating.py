@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwprof import dataset
-from hwprof.dataset import Card, Entry
+from hwprof.data import dataset
+from hwprof.data.dataset import Card, Entry
 from hwprof.errors import InputError
 from hwprof.jobs import evaluating, importing, predicting
 

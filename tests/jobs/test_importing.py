@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from hwprof import dataset
-from hwprof.dataset import Card
+from hwprof.data import dataset
+from hwprof.data.dataset import Card
 from hwprof.errors import InputError
 from hwprof.jobs import importing
 

@@ -5,12 +5,12 @@ import pytest
 
 import hwprof as hp
 from hwprof import cost, jobs, onnx_io
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Constant, Graph, Node
 from hwprof.jobs import Options
 from hwprof.measurement import FAST, Evidence, Status
-from hwprof.store import Store
 from tests.samples import make_process
 
 EDGE = Device.load("roofline-edge-gpu")

@@ -5,7 +5,8 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 
-from hwprof import dataset, plugins
+from hwprof import plugins
+from hwprof.data import dataset
 from hwprof.errors import InputError
 from hwprof.jobs import predicting
 from hwprof.predictors import files

@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.jobs import Options, measuring, tables
-from hwprof.jobs.varied_space import VariedSpace
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
 from hwprof.measure import environment
 from hwprof.measurement import FAST
-from hwprof.store import Store
+from hwprof.spaces.varied import VariedSpace
 from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, Space, choices
 from tests.tiny_space import SPACE

@@ -1,8 +1,8 @@
 """Which nodes are one operator, and their bit widths."""
 
 from hwprof import onnx_io
-from hwprof.backends.integer import lowering
 from hwprof.builder import GraphBuilder
+from hwprof.integer.lowering import lowering
 from hwprof.latency_table import bits, operators
 from hwprof.latency_table.grouping import groups
 from hwprof.variants.half import half

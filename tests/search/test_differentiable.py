@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hwprof.errors import InputError
-from hwprof.expected_latency import ExpectedLatency
-from hwprof.latency_loss import LatencyLoss
+from hwprof.objective.expected import ExpectedLatency
+from hwprof.objective.loss import LatencyLoss
 from hwprof.search.differentiable import Epoch, SearchSettings, search
 from hwprof.search.supernet import Supernet
 from hwprof.search.training import Examples, TrainSettings

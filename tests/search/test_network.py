@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from hwprof import sampling
 from hwprof.errors import InputError
 from hwprof.search.network import derived_network
+from hwprof.spaces import sampling
 from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
 
 TINY = Darts(channels=4, cells=3, resolution=8)

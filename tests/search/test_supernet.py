@@ -5,7 +5,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from hwprof.errors import InputError
-from hwprof.expected_latency import ExpectedLatency
+from hwprof.objective.expected import ExpectedLatency
 from hwprof.search.supernet import PartialMixedOperation, Supernet
 from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
 from tests.latency_table.tables import choices

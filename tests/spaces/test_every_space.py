@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hwprof import plugins, sampling
+from hwprof import plugins
+from hwprof.spaces import sampling
 from hwprof.spaces.blockqnn import BlockQnn
 from hwprof.spaces.darts import Darts
 from hwprof.spaces.fbnet import FBNet

@@ -8,11 +8,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from hwprof import onnx_io, plugins, sampling, workloads
+from hwprof import onnx_io, plugins, workloads
 from hwprof.backends.onnxruntime import BACKEND as ONNX_RUNTIME
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import UnknownOperatorError
+from hwprof.spaces import sampling
 from hwprof.torch_io import as_tensor, to_module
 from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights

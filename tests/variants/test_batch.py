@@ -4,8 +4,8 @@ from hwprof import workloads
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.variants.as_computed import as_computed
 from hwprof.variants.batch import with_batch
+from hwprof.variants.for_device import as_computed
 
 
 @pytest.mark.parametrize("name", ["bert_tiny", "mobilenet_v3_small"])

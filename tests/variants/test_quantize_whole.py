@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from hwprof.backends.integer import lowering
-from hwprof.backends.integer.program import Lstm
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.integer.lowering import lowering
+from hwprof.integer.program.program import Lstm
 from hwprof.variants.quantize_whole import quantize_whole
 from hwprof.variants.weights import load_weights
 from hwprof.workloads import build

@@ -17,7 +17,7 @@ from typing import NoReturn
 import numpy as np
 
 from hwprof import onnx_io
-from hwprof.backends import host, onnx_file, options
+from hwprof.backends import host_resources, onnx_file, options
 from hwprof.backends.emulator import location
 from hwprof.backends.emulator.cores import CORES, Core
 from hwprof.backends.emulator.process import Guest, Model, OpenModel
@@ -63,7 +63,7 @@ class EmulatorBackend:
         `hwprof emulator build` and for too little memory."""
         chosen, core = _settings(device)
         location.versions()
-        host.require_memory(graph, _WEIGHT_COPIES)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory(prefix="hwprof-emulator-") as folder:
             model = _written(graph, chosen.graph_optimization_level, Path(folder))
             with self._guest(core).open(graph.name, model) as opened:

@@ -21,12 +21,12 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 
-from hwprof.backends import onnx_file
 from hwprof.backends.emulator import location
 from hwprof.backends.emulator.cores import Core
 from hwprof.backends.emulator.instruction_classes import table
 from hwprof.errors import DeviceLostError, InputError
 from hwprof.instructions import CLASSES, Counts
+from hwprof.onnx_io.runtime_messages import plain_error
 
 _GUEST = Path(__file__).parent / "guest.py"
 _MARKER = 0x68775066  # no option of prctl has this number
@@ -82,7 +82,7 @@ class OpenModel:
                     counts.append(line)
                     continue
                 if reason := json.loads(line).get("error"):
-                    raise InputError(f"onnxruntime cannot run {self._name!r}: {onnx_file.plain_error(reason)}")
+                    raise InputError(f"onnxruntime cannot run {self._name!r}: {plain_error(reason)}")
                 return counts
         raise self._guest.lost(self._name)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from hwprof import onnx_io, plugins, torch_io
-from hwprof.backends import host
+from hwprof.backends import host_resources
 from hwprof.backends.torch import execution, memory, settings
 from hwprof.backends.torch.errors import plain_errors
 from hwprof.backends.torch.kernels import OperatorPass
@@ -72,12 +72,12 @@ class TorchBackend:
         EnvironmentUnfitError for a GPU or library that is missing."""
         asked = settings.read(device)
         batched = with_batch(graph, device.batch)
-        host.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
+        host_resources.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
         guard = partial(plain_errors, graph.name, asked.place)
         with guard():
             try:
                 with torch.inference_mode():
-                    timer = _timer(graph, batched, asked, host.threads(device), guard)
+                    timer = _timer(graph, batched, asked, host_resources.threads(device), guard)
                 yield timer
             finally:
                 if asked.is_cuda:
@@ -146,7 +146,8 @@ def _no_state() -> None:
 def _sensors(place: torch.device) -> tuple[Any, str]:
     """Sensors of the GPU or, where they cannot be read, None and the reason."""
     try:
-        nvml = plugins.load_module("hwprof.backends.nvml", "reading a GPU's clocks, power and temperature")
+        with plugins.optional_library("reading a GPU's clocks, power and temperature"):
+            from hwprof.backends import nvml
     except EnvironmentUnfitError as error:
         return None, str(error)
     try:
@@ -157,10 +158,11 @@ def _sensors(place: torch.device) -> tuple[Any, str]:
 
 def _driver_version() -> str | None:
     try:
-        version: str | None = plugins.load_module("hwprof.backends.nvml", "the driver's version").driver_version()
+        with plugins.optional_library("the driver's version"):
+            from hwprof.backends import nvml
     except EnvironmentUnfitError:
         return None
-    return version
+    return nvml.driver_version()
 
 
 def _cudnn_version() -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from hwprof.backends import host
+from hwprof.backends import host_resources
 
 _EVICTING_FACTOR = 2  # of the cache's size: so much is overwritten
 _ASSUMED_CACHE_BYTES = 32 * 2**20  # where the host's processor does not tell
@@ -42,7 +42,7 @@ def cache_bytes(place: torch.device) -> int:
     """Of the last cache before the device's memory."""
     if place.type == "cuda":
         return int(torch.cuda.get_device_properties(place).L2_cache_size)
-    return host.last_cache_bytes() or _ASSUMED_CACHE_BYTES
+    return host_resources.last_cache_bytes() or _ASSUMED_CACHE_BYTES
 
 
 def evictor(place: torch.device) -> Callable[[], object]:

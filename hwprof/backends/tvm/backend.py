@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from hwprof.backends import host
+from hwprof.backends import host_resources
 from hwprof.backends.tvm import compiling, database, reference, remote, target, tuning
 from hwprof.backends.tvm.library import relax, tvm
 from hwprof.backends.tvm.remote import Session, Sessions
@@ -43,7 +43,7 @@ class TvmBackend:
         that TVM cannot build or computes otherwise than ONNX Runtime, EnvironmentUnfitError for too little memory,
         a device that does not answer or a compiler that is missing, DeviceLostError when the device goes away."""
         built_for = target.of(device)
-        host.require_memory(graph, _WEIGHT_COPIES)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
         session = self._sessions.of(device) if device.remote else None
         if session is None:
             _take_threads(device)
@@ -99,7 +99,7 @@ class _Loading:
 
 def _take_threads(device: Device) -> None:
     """The library starts its threads once; what the first network asked for holds for the process."""
-    wanted = host.threads(device)
+    wanted = host_resources.threads(device)
     os.environ["TVM_NUM_THREADS"] = str(wanted)
     granted = int(tvm.get_global_func("runtime.NumThreads")())
     if granted != wanted:

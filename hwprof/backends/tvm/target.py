@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from hwprof.backends import host, options
+from hwprof.backends import host_resources, options
 from hwprof.backends.tvm.library import tvm
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -63,7 +63,7 @@ def chosen_cores(device: Device) -> int:
     """Threads of the device. A remote one cannot be asked for its cores before there is a build."""
     if device.remote and not device.threads:
         raise InputError(f"device {device.name!r} is remote: name its threads, 0 means those of this machine")
-    return host.threads(device)
+    return host_resources.threads(device)
 
 
 def _checked(device: Device, described: dict[str, object]) -> Target:

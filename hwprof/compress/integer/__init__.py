@@ -5,6 +5,6 @@
 network and the simulation; `recurrent` is the LSTM classifier that iRNN (arXiv 2109.09828) stands for here.
 """
 
-from hwprof.compress.integer.calibration import calibrate
+from hwprof.variants.integer.calibration import calibrate
 
 __all__ = ["calibrate"]

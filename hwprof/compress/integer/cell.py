@@ -1,6 +1,6 @@
 """The integer arithmetic of products and of the LSTM cell in PyTorch, with the gradients of what it stands for.
 
-The integers are those of `hwprof.backends.integer.recurrent` and `fixed_point`, operation for operation, in int64 (sums
+The integers are those of `hwprof.integer.numerics.recurrent` and `fixed_point`, operation for operation, in int64 (sums
 of products in float64, which holds them exactly). Backward, rounding counts as the identity (the straight-through
 estimator: Bengio, Léonard & Courville, arXiv 1308.3432) and tanh has the slope of the segment that it stands on, as
 the piecewise-linear functions of iRNN (arXiv 2109.09828) have.
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwprof.backends.integer import recurrent
-from hwprof.backends.integer.program import Gates
-from hwprof.backends.integer.recurrent import CELL_BITS, GATE_BITS, SEGMENTS, VALUE_BITS
+from hwprof.integer.numerics import recurrent
+from hwprof.integer.numerics.recurrent import CELL_BITS, GATE_BITS, SEGMENTS, VALUE_BITS
+from hwprof.integer.program.program import Gates
 
 _SEGMENT_WIDTH_BITS = 2 - (SEGMENTS.bit_length() - 1)  # a segment is 4 / SEGMENTS wide
 _INT16 = (-(1 << 15), (1 << 15) - 1)

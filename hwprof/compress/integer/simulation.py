@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.backends.integer import border, lowering
-from hwprof.backends.integer.program import (
+from hwprof.compress.integer.cell import GateSums, LstmCell, Requantized, Signal, Weight, product, replaced
+from hwprof.errors import InputError
+from hwprof.graph import Graph, Node
+from hwprof.integer.lowering import lowering
+from hwprof.integer.program.program import (
     Convolution,
     Entry,
     Lstm,
@@ -27,12 +30,10 @@ from hwprof.backends.integer.program import (
     Transpose,
     reads,
 )
-from hwprof.compress.integer import calibration, stored
-from hwprof.compress.integer.cell import GateSums, LstmCell, Requantized, Signal, Weight, product, replaced
-from hwprof.compress.integer.stored import Ranges
-from hwprof.errors import InputError
-from hwprof.graph import Graph, Node
+from hwprof.integer.run import border
 from hwprof.onnx_io.proto import array_of
+from hwprof.variants.integer import calibration, quantized_values
+from hwprof.variants.integer.quantized_values import Ranges
 from hwprof.variants.quantize import STORED
 from hwprof.variants.quantize_whole import quantize_whole
 
@@ -80,7 +81,7 @@ class Simulation(nn.Module):
     def _run(self, x: Tensor) -> Signal:
         graph, quantized = self._graphs_of(len(x))
         tensors = self.network.tensors()
-        arrays = stored.values(quantized, _arrays(graph, tensors), self.ranges)
+        arrays = quantized_values.values(quantized, _arrays(graph, tensors), self.ranges)
         program = lowering.lower(quantized, arrays)
         return _Walk(program, quantized, arrays, tensors).run(x)
 

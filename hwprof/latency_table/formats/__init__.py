@@ -8,32 +8,42 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from hwprof import plugins
 from hwprof.errors import InputError
+from hwprof.latency_table.formats import (
+    csv_file,
+    fbnet_json,
+    halp,
+    haq,
+    netadapt,
+    nni,
+    ofa_yaml,
+    proxyless_yaml,
+    tfnas,
+)
 from hwprof.latency_table.formats.source import Source
 
 __all__ = ["Source", "load", "names"]
 
-_MODULES = {
-    "csv": "csv_file",
-    "fbnet-json": "fbnet_json",
-    "halp": "halp",
-    "haq": "haq",
-    "netadapt": "netadapt",
-    "nni": "nni",
-    "ofa-yaml": "ofa_yaml",
-    "proxyless-yaml": "proxyless_yaml",
-    "tfnas": "tfnas",
+_FORMATS: dict[str, ModuleType] = {
+    "csv": csv_file,
+    "fbnet-json": fbnet_json,
+    "halp": halp,
+    "haq": haq,
+    "netadapt": netadapt,
+    "nni": nni,
+    "ofa-yaml": ofa_yaml,
+    "proxyless-yaml": proxyless_yaml,
+    "tfnas": tfnas,
 }
 
 
 def names() -> list[str]:
     """Sorted names of the formats."""
-    return sorted(_MODULES)
+    return sorted(_FORMATS)
 
 
 def load(name: str) -> ModuleType:
-    """The module of a format. Raises InputError for an unknown one, EnvironmentUnfitError without its library."""
-    if name not in _MODULES:
+    """The module of a format. Raises InputError for an unknown one."""
+    if name not in _FORMATS:
         raise InputError(f"no table format is named {name!r}; known: {', '.join(names())}")
-    return plugins.load_module(f"hwprof.latency_table.formats.{_MODULES[name]}", f"table format {name!r}")
+    return _FORMATS[name]

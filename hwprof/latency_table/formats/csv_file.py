@@ -12,8 +12,8 @@ from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row
-from hwprof.unit import ms_per
+from hwprof.latency_table.rows import Content, Row
+from hwprof.time_unit import ms_per
 
 _OWN = ("op", "ms", "low_ms", "high_ms", "n")
 
@@ -28,7 +28,7 @@ def read(path: Path, source: Source) -> list[Row]:
         raise InputError(f"latency table {path}: {error}") from None
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError, naming the row, for one that has no place in the format."""
     names = sorted({name for row in table.rows for name, _ in row.attributes})
     refused = sorted(set(names) & set(_OWN))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from hwprof.errors import InputError
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import Row, title
+from hwprof.latency_table.rows import Row, title
 
 _SHAPES = {"input": ("h", "w", "cin"), "output": ("h_out", "w_out", "cout")}
 _ORDER = ("expand", "kernel", "stride", "idskip", "se", "hs")

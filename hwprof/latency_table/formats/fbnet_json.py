@@ -16,7 +16,7 @@ from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row, refuse
+from hwprof.latency_table.rows import Content, Row, refuse
 
 _ATTRIBUTES = ("input_shapes", "input_dtypes", "op_args")
 _US_PER_MS = 1e3
@@ -37,7 +37,7 @@ def read(path: Path, source: Source) -> list[Row]:
     return rows
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError for rows without input_shapes, input_dtypes and op_args."""
     foreign = [r.title for r in table.rows if set(dict(r.attributes)) != set(_ATTRIBUTES)]
     refuse(f"FBNet's tables need rows with {', '.join(_ATTRIBUTES)}", foreign)

@@ -9,7 +9,7 @@ from hwprof.errors import InputError
 from hwprof.latency_table.formats import loss, pickle_file
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 _KEY = ("batch", "cin", "cout", "fmap", "kernel", "stride", "groups")
 _FIELDS = ("batch", "cin", "cout", "h", "w", "kernel", "stride", "groups")
@@ -24,7 +24,7 @@ def read(path: Path, source: Source) -> list[Row]:
     return [_row(path, str(key), float(ms) * scale) for key, ms in content.items()]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError when the table holds no square convolution."""
     found, lost = loss.placed([r for r in table.rows if _square(r)], table.rows, _FIELDS, "HALP's format")
     content = {_key(dict(row.attributes)): row.ms for row in found.values()}

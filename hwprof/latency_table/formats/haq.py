@@ -15,7 +15,7 @@ from hwprof.errors import InputError
 from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 OP = "layer"
 _FIELDS = ("layer", "weight_bits", "activation_bits")
@@ -37,7 +37,7 @@ def read(path: Path, source: Source) -> list[Row]:
     ]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError for a table that does not hold every bit width of every layer."""
     found, lost = loss.placed([r for r in table.rows if r.op == OP], table.rows, _FIELDS, "HAQ's format")
     places = {tuple(int(k) for k in key[1:]): row.ms for key, row in found.items()}

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 from hwprof.errors import InputError
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 
-def of(table: LatencyTable, holds: Collection[str] = ()) -> list[str]:
+def of(table: Content, holds: Collection[str] = ()) -> list[str]:
     """holds: which of "device", "interval", "n" the format keeps. Returns one phrase for each loss."""
     m = table.metadata
     device = "" if "device" in holds else f"device {m.device}, "

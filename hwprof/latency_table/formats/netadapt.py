@@ -14,7 +14,7 @@ from hwprof.errors import InputError
 from hwprof.latency_table.formats import loss, pickle_file
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row, refuse
+from hwprof.latency_table.rows import Content, Row, refuse
 
 _MS_PER_S = 1e3
 _TYPE = "layer_type_str"
@@ -31,7 +31,7 @@ def read(path: Path, source: Source) -> list[Row]:
         raise InputError(f"latency table {path}: no table of NetAdapt: {error}") from None
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError for rows without layer, cin and cout: the format belongs to one network's layers."""
     refuse("NetAdapt's tables need rows with layer, cin, cout", [
         r.title for r in table.rows if not set(dict(r.attributes)) >= _REQUIRED

@@ -14,7 +14,7 @@ from hwprof.files import write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 _SHAPE = ("w", "h", "cin", "cout", "stride")
 
@@ -29,7 +29,7 @@ def read(path: Path, source: Source) -> list[Row]:
     return [_row(path, number, line, scale) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Latencies are in ms. Raises InputError when no row has w, h, cin, cout and stride."""
     dtype = table.metadata.dtype
     typed = [replace(row, attributes=_typed(row, dtype)) for row in table.rows]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hwprof.latency_table.formats import dash_key, loss, yaml_file
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 _Z_975 = 1.959964
 
@@ -23,7 +23,7 @@ def read(path: Path, source: Source) -> list[Row]:
     return [_row(key, entry, scale) for key, entry in yaml_file.entries(path).items()]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError, naming the row, for one that has no place in the format."""
     yaml_file.write(path, {dash_key.of(row): _entry(row) for row in table.rows})
     lost = loss.of(table, holds=("interval", "n"))

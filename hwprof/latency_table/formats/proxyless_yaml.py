@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwprof.latency_table.formats import dash_key, loss, yaml_file
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.table import LatencyTable, Row
+from hwprof.latency_table.rows import Content, Row
 
 
 def read(path: Path, source: Source) -> list[Row]:
@@ -15,7 +15,7 @@ def read(path: Path, source: Source) -> list[Row]:
     return [Row.of(*dash_key.parse(key), entry["mean"] * scale) for key, entry in yaml_file.entries(path).items()]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Raises InputError, naming the row, for one that has no place in the format."""
     yaml_file.write(path, {dash_key.of(row): {"mean": row.ms} for row in table.rows})
     return loss.of(table)

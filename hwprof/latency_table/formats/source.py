@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwprof.errors import InputError
-from hwprof.latency_table.table import Metadata
-from hwprof.unit import ms_per
+from hwprof.latency_table.rows import Metadata
+from hwprof.time_unit import ms_per
 
 
 @dataclass(frozen=True, slots=True)

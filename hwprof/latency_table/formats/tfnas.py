@@ -12,7 +12,7 @@ from typing import Any
 from hwprof.errors import InputError
 from hwprof.latency_table.formats import pickle_file
 from hwprof.latency_table.formats.source import Source
-from hwprof.latency_table.table import LatencyTable, Row, refuse
+from hwprof.latency_table.rows import Content, Row, refuse
 
 
 def read(path: Path, source: Source) -> list[Row]:
@@ -37,7 +37,7 @@ def read(path: Path, source: Source) -> list[Row]:
     ]
 
 
-def write(table: LatencyTable, path: Path) -> list[str]:
+def write(table: Content, path: Path) -> list[str]:
     """Refused: the format is a pickle that nothing but TF-NAS's own search reads."""
     raise InputError(f"TF-NAS's format is only read; write the table of {table.metadata.device} to {path} as csv")
 

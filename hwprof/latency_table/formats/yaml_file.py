@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import yaml
-
+from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
-
-# libyaml's loader reads the 1 MB tables ten times faster, but is not built everywhere.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
     """The entries by key. Raises InputError when the file is no such table."""
+    yaml = _yaml()
+    # libyaml's loader reads the 1 MB tables ten times faster, but is not built everywhere.
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # it is a safe loader
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not content:
@@ -32,4 +31,12 @@ def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
 
 def write(path: Path, content: Mapping[str, Mapping[str, float]]) -> None:
     """Entries keep their order."""
-    write_bytes(path, yaml.dump(dict(content), Dumper=_DUMPER, sort_keys=False, width=1000).encode())
+    yaml = _yaml()
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    write_bytes(path, yaml.dump(dict(content), Dumper=dumper, sort_keys=False, width=1000).encode())
+
+
+def _yaml() -> ModuleType:
+    with plugins.optional_library("a table in YAML"):
+        import yaml
+    return yaml

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from hwprof.backends.integer import border, lowering, reference
 from hwprof.builder import GraphBuilder
 from hwprof.compress.integer.recurrent import SequenceClassifier
 from hwprof.compress.integer.simulation import Simulation, observe
 from hwprof.errors import InputError
+from hwprof.integer.lowering import lowering
+from hwprof.integer.run import border, reference
 from hwprof.variants.weights import load_weights
-from tests.backends.integer.conftest import instruction_set, kernels
-from tests.backends.integer.programs import run_kernels
+from tests.integer.conftest import instruction_set, kernels
+from tests.integer.programs import run_kernels
 
 __all__ = ["instruction_set", "kernels"]
 SHAPE = (6, 5, 7)  # batch, steps, depth

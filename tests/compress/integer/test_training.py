@@ -6,14 +6,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
-from hwprof.backends.integer import lowering
 from hwprof.compress.integer.recurrent import SequenceClassifier
 from hwprof.compress.integer.simulation import Simulation, observe
 from hwprof.compress.integer.training import FINE_TUNING, TrainSettings, accuracy, train
 from hwprof.errors import InputError
+from hwprof.integer.lowering import lowering
 from hwprof.variants.weights import load_weights
-from tests.backends.integer.conftest import kernels
-from tests.backends.integer.programs import run_kernels
+from tests.integer.conftest import kernels
+from tests.integer.programs import run_kernels
 
 __all__ = ["kernels"]
 

@@ -1,0 +1,157 @@
+"""The backends `integer`, whose kernels are timed, and `integer-reference`, whose times are not those of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+
+import hwprof
+from hwprof import onnx_io
+from hwprof.backends import fusion, host_resources, options
+from hwprof.backends.host_timer import HostTimer
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.graph import Graph
+from hwprof.integer.lowering import lowering
+from hwprof.integer.program import weight_formats
+from hwprof.integer.program.program import Program
+from hwprof.integer.run import library, reference
+from hwprof.integer.run.engine import Engine
+from hwprof.measurement import Evidence, OperatorTime
+from hwprof.onnx_io.tensor_uses import is_quantized
+from hwprof.variants.weights import load_weights
+
+_WEIGHT_COPIES = 3  # the file's, the program's and the packed ones, while it is loaded
+_BEST = "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`instruction_set`: one of `library.INSTRUCTION_SETS`, or "best" for the fastest that runs here.
+
+    `weights`: "stored" keeps INT4 weights in 4 bits and others in 8; "smallest" takes the format of `weight_formats`
+    with the fewest bytes that holds a weight's values; "int8" takes 8 bits for all. Results are the same.
+    """
+
+    instruction_set: str = _BEST
+    weights: str = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The reference has none."""
+
+
+class IntegerTimer(HostTimer):
+    """Runs a plan, from float inputs to float outputs."""
+
+    def __init__(self, engine: Engine, graph: Graph) -> None:
+        self._engine = engine
+        self._graph = graph
+        self.profiled_ns: float | None = None
+        super().__init__(run=engine.run, read=engine.outputs)
+
+    def operators(self, n: int) -> Sequence[OperatorTime]:
+        """Mean over n passes in which each operation is called and stamped by itself."""
+        engine, count = self._engine, len(self._engine.operations)
+        total = [0] * count
+        start = perf_counter_ns()
+        for _ in range(n):
+            for i in range(count):
+                before = perf_counter_ns()
+                engine.run_operation(i)
+                total[i] += perf_counter_ns() - before
+        self.profiled_ns = (perf_counter_ns() - start) / n
+        places = {node.label: i for i, node in enumerate(self._graph.nodes)}
+        claims = {
+            i: frozenset(places[label] for label in operation.members)
+            for i, operation in enumerate(engine.operations)
+        }  # fmt: skip
+        nodes = fusion.absorb(self._graph, claims)
+        return [
+            OperatorTime(operation.name, type(operation).__name__, total[i] / n,
+                         fusion.member_names(self._graph, nodes[i]))
+            for i, operation in enumerate(engine.operations)
+        ]  # fmt: skip
+
+
+class IntegerBackend:
+    """Integer arithmetic only, between the quantization of the inputs and the dequantization of the outputs."""
+
+    evidence = Evidence.MEASURED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"hwprof-integer": hwprof.__version__}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[IntegerTimer]:
+        """Raises InputError for an option or a graph that it cannot run, EnvironmentUnfitError where the kernels
+        are not installed, the processor lacks the instruction set, or memory is missing."""
+        chosen = options.read(Options, device)
+        options.require_float32(device)
+        program = _with_weights(chosen.weights, _lowered(graph), device)
+        kernels = library.load()
+        name = _instruction_set(chosen.instruction_set, kernels, device)
+        inputs = onnx_io.random_inputs(graph)
+        with closing(Engine(program, inputs, kernels, name, host_resources.threads(device))) as engine:
+            yield IntegerTimer(engine, graph)
+
+
+class ReferenceBackend:
+    """The same numbers by NumPy. Its times say nothing about a device."""
+
+    evidence = Evidence.SIMULATED
+
+    def versions(self) -> Mapping[str, str]:
+        return {"hwprof-integer": hwprof.__version__, "numpy": np.__version__}
+
+    @contextmanager
+    def open(self, graph: Graph, device: Device) -> Iterator[HostTimer]:
+        """Raises InputError for an option or a graph that it cannot run."""
+        options.read(NoOptions, device)
+        options.require_float32(device)
+        program = _lowered(graph)
+        inputs = onnx_io.random_inputs(graph)
+        results: dict[str, np.ndarray] = {}
+        yield HostTimer(run=lambda: results.update(reference.run(program, inputs)), read=lambda: results)
+
+
+def _lowered(graph: Graph) -> Program:
+    host_resources.require_memory(graph, _WEIGHT_COPIES)
+    try:
+        return lowering.lower(graph, load_weights(graph))
+    except InputError as error:
+        advice = (
+            "" if any(map(is_quantized, graph.nodes)) else "it is a float network, whose --variant integer runs here; "
+        )
+        raise InputError(f"backend 'integer' cannot run {graph.name!r}: {advice}{error}") from None
+
+
+def _with_weights(policy: str, program: Program, device: Device) -> Program:
+    policies = {"smallest": weight_formats.smallest, "int8": weight_formats.plain}
+    if policy == "stored":
+        return program
+    if policy not in policies:
+        known = ", ".join(("stored", *policies))
+        raise InputError(f"device {device.name!r}: weights must be one of {known}, not {policy!r}")
+    return weight_formats.with_format(program, policies[policy])
+
+
+def _instruction_set(name: str, kernels: library.Library, device: Device) -> str:
+    if name != _BEST and name not in library.INSTRUCTION_SETS:
+        known = ", ".join((_BEST, *library.INSTRUCTION_SETS))
+        raise InputError(f"device {device.name!r}: instruction_set must be one of {known}, not {name!r}")
+    available = kernels.available()
+    if name != _BEST and name not in available:
+        raise EnvironmentUnfitError(
+            f"device {device.name!r}: this processor has no {name!r}; it runs {', '.join(available)}"
+        )
+    return available[0] if name == _BEST else name
+
+
+BACKEND = IntegerBackend()
+REFERENCE = ReferenceBackend()

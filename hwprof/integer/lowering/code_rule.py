@@ -1,0 +1,86 @@
+"""Functions of the integers or booleans of one input, element by element: a padding mask, and what it is made of.
+
+An input of a few values makes every function of it a table: whatever stands between the input and the QuantizeLinear
+behind it is worked out when the network is loaded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwprof.graph import Node
+from hwprof.integer.lowering import embedding_rule, folding
+from hwprof.integer.lowering.symbol_table import Code, Held, Scope, refuse
+from hwprof.integer.numerics.grid import Grid
+from hwprof.integer.program.program import Embedding
+from hwprof.onnx_io.proto import numpy_dtype
+
+_BY_ELEMENT = {
+    "Add", "And", "Cast", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Neg", "Not", "Or",
+    "Sub", "Where",
+}  # fmt: skip
+_MOVES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+
+
+def apply(scope: Scope, node: Node) -> bool:
+    """Notes the result of the node where it is a function of one input's integers. Returns whether it is."""
+    if node.domain or node.op not in _BY_ELEMENT | _MOVES:
+        return False
+    codes = {name: code for name in node.inputs if (code := of(scope, name)) is not None}
+    if len({code.input for code in codes.values()}) != 1:
+        return False
+    (out,), code = node.outputs, next(iter(codes.values()))
+    if scope.graph.type_of(out).numel != scope.graph.type_of(code.input).numel:
+        return False
+    values = code.values if node.op in _MOVES else _worked_out(scope, node, codes)
+    if values is None:
+        return False
+    scope.codes[out] = Code(code.input, values, scope.graph.shape(out))
+    return True
+
+
+def of(scope: Scope, name: str) -> Code | None:
+    """The function that the tensor is; None for another tensor."""
+    if name in scope.codes:
+        return scope.codes[name]
+    for tensor in scope.graph.inputs:
+        if tensor.name == name and tensor.dtype in embedding_rule.INDEX_TYPES:
+            rows = embedding_rule.rows_behind(scope.graph, name)
+            return Code(name, np.arange(rows).astype(tensor.dtype), tensor.shape)
+    return None
+
+
+def quantized(scope: Scope, node: Node, code: Code, name: str, grid: Grid) -> Held:
+    """The tensor on the grid. Raises InputError where it is not a number."""
+    reals = code.values.astype(np.float32)
+    if np.isnan(reals).any():
+        raise refuse(node, f"{name!r} is not a number for some values of the input {code.input!r}")
+    return looked_up(scope, node, code, grid.quantized(reals), name, grid)
+
+
+def looked_up(scope: Scope, node: Node, code: Code, table: np.ndarray, name: str, grid: Grid) -> Held:
+    """Another function of the input of a code. table: uint8 [n], on the grid."""
+    ids = embedding_rule.entered(scope, node, code.input, len(table))
+    value = scope.new_value(name, (*scope.values[ids].shape, 1))
+    scope.operations.append(Embedding(node.label, (node.label,), ids, value, table[:, None]))
+    return scope.reshaped(Held(value, grid, code.shape), code.shape, name)
+
+
+def number(scope: Scope, name: str) -> np.ndarray | None:
+    """[], the one value that all elements of a stored tensor have; None for another tensor."""
+    array = scope.stored[name].real() if name in scope.stored else scope.weights.get(name)
+    if array is None or not array.size or (array != array.flat[0]).any():
+        return None
+    return np.asarray(array.flat[0], numpy_dtype(scope.graph.type_of(name)))
+
+
+def _worked_out(scope: Scope, node: Node, codes: dict[str, Code]) -> np.ndarray | None:
+    """[n], of the result's type; None where another operand is not one stored number."""
+    arrays = {name: code.values for name, code in codes.items()}
+    for name in node.inputs:
+        if name and name not in arrays:
+            if (stored := number(scope, name)) is None:
+                return None
+            arrays[name] = stored
+    (values,) = folding.folded(scope.graph, node, arrays).values()
+    return values

@@ -1,0 +1,197 @@
+"""Lowers a quantized network, whose floats stand between Q/DQ pairs, to a Program of integers.
+
+The walk follows the operators in their order. A QuantizeLinear ends a stretch of float operators; what stands
+before it, back to the DequantizeLinears, becomes one integer operation (`rules`). Operators that only move
+values are applied at once (`movement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
+from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules, tables
+from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.numerics.grid import Grid, Stored, held_zero
+from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
+from hwprof.onnx_io.proto import NARROW, bodies_of
+
+_EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
+_SIXTEEN_BITS = "int16"
+
+
+def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
+    """The integer-only program of a network with Q/DQ pairs.
+
+    weights: every weight and constant of the graph. Raises InputError, with the operator's name and the reason,
+    where an edge between the inputs' quantization and the outputs' dequantization would have to be a float.
+    """
+    return _Lowering(graph.live(), weights).program()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """The second and third input of a Q or DQ node. scale, zero: [n]; the zero point is that of the type."""
+
+    scale: np.ndarray
+    zero: np.ndarray
+    dtype: str
+
+    def grid(self, node: Node) -> Grid:
+        if self.dtype not in (*_EIGHT_BITS, _SIXTEEN_BITS):
+            raise refuse(node, f"activations of {self.dtype} are not supported, only uint8, int8 and int16")
+        if self.scale.size != 1:
+            raise refuse(node, "an activation has one scale for each channel; only weights may")
+        scale = float(self.scale.ravel()[0])
+        if not (np.isfinite(scale) and scale > 0):
+            raise refuse(node, f"its scale is {scale}")
+        if self.dtype == _SIXTEEN_BITS:
+            if self.zero.any():
+                raise refuse(node, f"integers of 16 bits have the zero point 0 here, not {self.zero.ravel()[0]}")
+            return Grid(scale, 0, dtype="int16")
+        is_signed = _EIGHT_BITS[self.dtype]
+        return Grid(scale, held_zero(int(self.zero.ravel()[0]), is_signed), is_signed)
+
+
+class _Lowering:
+    """The walk over a graph."""
+
+    def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
+        self._weights = dict(weights)
+        self._scope = Scope(graph, self._weights)
+        self._graph = graph
+
+    def program(self) -> Program:
+        for node in self._graph.nodes:
+            self._visit(node)
+        exits = tuple(self._exit(name) for name in self._graph.outputs)
+        scope = self._scope
+        ends = {e.value for e in exits}
+        operations = _needed(scope.operations, ends)
+        read = {name for operation in operations for name in (*reads(operation), operation.y)}
+        read |= ends | {e.value for e in scope.entries}
+        values = {name: value for name, value in scope.values.items() if name in read}
+        constants = {name: array for name, array in scope.constants.items() if name in read}
+        return Program(self._graph.name, tuple(scope.entries), exits, operations, values, constants)
+
+    def _visit(self, node: Node) -> None:
+        if node.domain:
+            raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if bodies_of(node):
+            raise refuse(node, "it runs a graph of its own; write the steps of a loop out, as a traced PyTorch loop is")
+        if node.op == "DequantizeLinear":
+            self._dequantize(node)
+        elif node.op == "QuantizeLinear":
+            self._quantize(node)
+        elif node.op in qlinear.OPERATORS:
+            self._visit_parts(node)
+        elif results := folding.folded(self._graph, node, self._weights):
+            self._weights |= results
+        elif not movement.apply(self._scope, node) and not code_rule.apply(self._scope, node):
+            for name in node.outputs:
+                self._scope.pending[name] = node
+
+    def _visit_parts(self, node: Node) -> None:
+        """Of an operator on integers, with the float one that it stands for in their midst."""
+        *dequantize, inner, quantize = qlinear.parts(node)
+        for part in dequantize:
+            self._visit(part)
+        qlinear.store_bias(self._scope, node, inner)
+        self._scope.pending[inner.outputs[0]] = inner
+        self._visit(quantize)
+
+    def _scale(self, node: Node, dtype: str) -> _Scale:
+        names = node.inputs
+        if any(name not in self._weights for name in names[1:] if name):
+            raise refuse(node, "its scale is computed while the network runs")
+        scale = np.atleast_1d(np.asarray(self._weights[names[1]], np.float64))
+        if len(names) > 2 and names[2]:
+            zero, dtype = np.atleast_1d(self._weights[names[2]]), self._graph.type_of(names[2]).dtype
+        else:
+            zero = np.zeros(scale.shape, np.int64)
+        return _Scale(scale, zero.astype(np.int64), dtype)
+
+    def _dequantize(self, node: Node) -> None:
+        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        scale = self._scale(node, self._graph.type_of(name).dtype)
+        if name in self._weights:
+            scope.stored[out] = self._stored(node, scale)
+            return
+        grid = scale.grid(node)
+        held = scope.integers.get(name)
+        if held is None:
+            if name not in {t.name for t in self._graph.inputs}:
+                raise refuse(node, f"it reads {name!r}, which no QuantizeLinear made")
+            held = self._enter(name, grid, None)
+            scope.integers[name] = held
+        if held.grid != grid:
+            raise refuse(node, f"it reads {name!r} with another scale than that was written with")
+        scope.views[out] = held
+
+    def _stored(self, node: Node, scale: _Scale) -> Stored:
+        if node.attribute("block_size", 0) or scale.scale.ndim > 1:
+            raise refuse(node, f"its weight {node.inputs[0]!r} has a scale for each block of it, not for each output")
+        axis = int(node.attribute("axis", 1)) if scale.scale.size > 1 else None
+        try:
+            dtype = np.dtype(NARROW.get(scale.dtype, scale.dtype))
+        except TypeError:
+            raise refuse(node, f"weights of {scale.dtype} are not supported") from None
+        if dtype.kind not in "iu":
+            raise refuse(node, f"weights of {scale.dtype} are not supported")
+        values = np.asarray(self._weights[node.inputs[0]], dtype)
+        axis = axis % values.ndim if axis is not None else None
+        return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, BITS_PER_ELEMENT[scale.dtype])
+
+    def _quantize(self, node: Node) -> None:
+        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        grid = self._scale(node, str(_output_type(node))).grid(node)
+        if name in {t.name for t in self._graph.inputs}:
+            scope.integers[out] = self._enter(name, grid, grid.scale)
+        else:
+            scope.integers[out] = rules.quantized(scope, name, grid, node)
+
+    def _enter(self, name: str, grid: Grid, scale: float | None) -> Held:
+        shape = self._graph.shape(name)
+        is_image = len(shape) == 4
+        value = self._scope.new_value(name, (shape[0], *shape[2:], shape[1]) if is_image else shape, grid.dtype)
+        entry = Entry(name, shape, value, scale, grid.zero, is_image, grid.is_signed, dtype=grid.dtype)
+        self._scope.entries.append(entry)
+        return Held(value, grid, shape, is_image)
+
+    def _exit(self, name: str) -> Exit:
+        scope = self._scope
+        held = scope.views.get(name) or scope.integers.get(name)
+        if held is None and (held := tables.source(scope, name)) is not None:
+            # A function of one tensor is one more way to say what its integers stand for.
+            reals = np.ascontiguousarray(tables.values(scope, name, held)[0], np.float32)
+            grid = held.grid
+            return Exit(name, held.shape, held.value, grid.scale, grid.zero, held.is_image, False, reals, grid.dtype)
+        if held is None:
+            node = scope.pending.get(name)
+            if node is None:
+                raise InputError(f"output {name!r} of {self._graph.name!r} is no result of an operator on integers")
+            raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
+        scale = held.grid.scale if name in scope.views else None
+        grid = held.grid
+        return Exit(
+            name, held.shape, held.value, scale, grid.zero, held.is_image, grid.is_signed, dtype=grid.dtype
+        )  # fmt: skip
+
+
+def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operation, ...]:
+    """Those on which a wanted value depends; tables that went into others are not among them."""
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.y in wanted:
+            kept.append(operation)
+            wanted = wanted.union(reads(operation))
+    return tuple(reversed(kept))
+
+
+def _output_type(node: Node) -> str:
+    """Of a QuantizeLinear without zero point; the attribute is a number of ONNX's list of types."""
+    return {0: "uint8", 2: "uint8", 3: "int8", 5: "int16"}.get(node.attribute("output_dtype", 0), "a wider type")

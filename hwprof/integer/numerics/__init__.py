@@ -1,0 +1,1 @@
+"""The arithmetic of the integer engine: fixed point, grids, and piecewise-linear functions."""

@@ -1,0 +1,143 @@
+"""How a convolution's int8 weights are stored for the kernels: all eight bits, fewer of them, or not all of them.
+
+LUT-Q (Cardinaux et al., arXiv 1911.04951) stores places in a dictionary of 16 values, which may be powers of two;
+ternary weights take 2 bits, binary ones 1; blocks of 32 outputs by 4 inputs that are 0 need not be stored. None of
+them changes a result. What they save is bytes: `tests/benchmarks/low_bit.py` says what that is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from hwprof.integer.program.program import Convolution, Program, WeightFormat
+
+PANEL = 32  # columns of a matrix that lie together
+QUAD = 4  # neighbours that one dot product sums up
+WORD = 32  # signs that lie together
+FORMATS: tuple[WeightFormat, ...] = (
+    "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs",
+)  # fmt: skip
+_HALF = PANEL * QUAD // 2
+INT4_BITS = 4  # of ONNX's type
+_INT4_LIMIT = 7
+_LARGEST_SUM = 2**27 - 1  # of int4, whose sums are held sixteen times as large
+_SPARSE_FROM = 0.5  # share of blocks that are 0, from which leaving them out pays
+
+
+def fits(op: Convolution, weight_format: WeightFormat) -> bool:
+    """Whether the format can hold the weight, whose values stay as they are."""
+    if is_depthwise(op) or (op.sign_at is not None) != (weight_format == "signs"):
+        return weight_format == "int8" and op.sign_at is None
+    values = np.unique(op.weight)
+    if weight_format == "int4":
+        flat = np.abs(op.weight.reshape(len(op.weight), -1).astype(np.int64))
+        sums = np.abs(op.bias.astype(np.int64)) + 2 * 255 * flat.sum(axis=1)  # however activations are held
+        return bool(np.abs(values.astype(int)).max(initial=0) <= _INT4_LIMIT and sums.max(initial=0) <= _LARGEST_SUM)
+    if weight_format.startswith("dictionary"):
+        return len(values) <= int(weight_format.split("-")[1])
+    return weight_format != "signs" or bool(np.isin(values, (-1, 1)).all())
+
+
+def smallest(op: Convolution) -> WeightFormat:
+    """The format with the fewest bytes."""
+    if op.sign_at is not None:
+        return "signs"
+    if not is_depthwise(op) and empty_share(op) >= _SPARSE_FROM:
+        few: tuple[WeightFormat, ...] = ("dictionary-2", "dictionary-4", "sparse-32x4")
+    else:
+        few = ("dictionary-2", "dictionary-4", "int4", "dictionary-16")
+    return _first(op, few)
+
+
+def in_four_bits(op: Convolution) -> Convolution:
+    """Stored in 4 bits where the kernels can, which an ONNX weight of type INT4 asks for."""
+    return replace(op, weight_format=_first(op, ("int4", "dictionary-16")))
+
+
+def with_format(program: Program, choose: Callable[[Convolution], WeightFormat]) -> Program:
+    """The program, each of its convolutions' weights in the format that is chosen for it."""
+    operations = [
+        replace(op, weight_format=choose(op)) if isinstance(op, Convolution) else op for op in program.operations
+    ]
+    return replace(program, operations=tuple(operations))
+
+
+def plain(op: Convolution) -> WeightFormat:
+    """Eight bits, where the operation has a choice."""
+    return "int8" if op.sign_at is None else "signs"
+
+
+def _first(op: Convolution, formats: Iterable[WeightFormat]) -> WeightFormat:
+    return next((weight_format for weight_format in formats if fits(op, weight_format)), "int8")
+
+
+def empty_share(op: Convolution) -> float:
+    """The share of blocks of PANEL outputs by QUAD inputs that are 0."""
+    flat = op.weight.reshape(len(op.weight), -1)
+    return 1 - float(_padded(flat, op.groups, QUAD).any(axis=(2, 4)).mean())
+
+
+def is_depthwise(op: Convolution) -> bool:
+    """Whether every channel is filtered for itself."""
+    return bool(op.groups == op.weight.shape[0] > 1 and op.weight.shape[3] == 1)
+
+
+def stored(flat: np.ndarray, groups: int, weight_format: WeightFormat) -> tuple[np.ndarray, np.ndarray]:
+    """flat: int8 [groups * columns, depth]. Returns the weight, int8 [n], and what the kernels need besides, uint8 [m].
+
+    kernels/low_bit.inl says where each value lies. The format must fit.
+    """
+    nothing = np.zeros(0, np.uint8)
+    if weight_format == "signs":
+        bits = np.packbits(_padded(flat > 0, groups, WORD), axis=-1, bitorder="little")
+        return _ordered(bits), nothing
+    if weight_format == "sparse-32x4":
+        return _sparse(flat, groups)
+    if weight_format == "int8":
+        return _ordered(_padded(flat, groups, QUAD)), nothing
+    if weight_format == "int4":
+        return _of_bits(flat, groups, 4), nothing
+    count = int(weight_format.split("-")[1])
+    values = np.unique(flat)
+    dictionary = np.zeros(16, np.int8)
+    dictionary[: len(values)] = values
+    places = np.searchsorted(values, flat).astype(np.uint8)
+    return _of_bits(places, groups, {16: 4, 4: 2, 2: 1}[count]), dictionary.view(np.uint8)
+
+
+def _padded(flat: np.ndarray, groups: int, depth: int) -> np.ndarray:
+    """[groups, panels, PANEL, blocks of `depth`, depth], with 0 where there is nothing."""
+    columns = len(flat) // groups
+    panels, blocks = -(-columns // PANEL), -(-flat.shape[1] // depth)
+    whole = np.zeros((groups, panels * PANEL, blocks * depth), flat.dtype)
+    whole[:, :columns, : flat.shape[1]] = flat.reshape(groups, columns, flat.shape[1])
+    return whole.reshape(groups, panels, PANEL, blocks, depth)
+
+
+def _ordered(padded: np.ndarray) -> np.ndarray:
+    """int8 [n]: the blocks of a panel one behind the other, each of them column by column."""
+    return np.ascontiguousarray(padded.transpose(0, 1, 3, 2, 4)).reshape(-1).view(np.int8)
+
+
+def _of_bits(codes: np.ndarray, groups: int, bits: int) -> np.ndarray:
+    """codes: of the shape of the weight, of which the lowest bits count."""
+    depth = 2 * QUAD if bits == 2 else QUAD
+    padded = _padded(codes, groups, depth).view(np.uint8) & (2**bits - 1)
+    groups_, panels, _, blocks, _ = padded.shape
+    quads = padded.reshape(groups_, panels, PANEL, blocks, depth // QUAD, QUAD).transpose(0, 1, 3, 4, 2, 5)
+    if bits == 1:
+        return np.packbits(quads.reshape(-1, 8), axis=-1, bitorder="little").reshape(-1).view(np.int8)
+    parts = quads.reshape(-1, 8 // bits, _HALF)
+    packed = sum(parts[:, i] << (bits * i) for i in range(8 // bits))
+    return np.ascontiguousarray(packed, np.uint8).reshape(-1).view(np.int8)
+
+
+def _sparse(flat: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    blocks = _padded(flat, groups, QUAD).transpose(0, 1, 3, 2, 4).reshape(-1, -(-flat.shape[1] // QUAD), PANEL, QUAD)
+    panel, place = np.nonzero(blocks.any(axis=(2, 3)))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(panel, minlength=len(blocks)))])
+    weight = blocks[panel, place].reshape(-1)
+    return weight, np.concatenate([starts, place]).astype(np.int32).view(np.uint8)

@@ -1,0 +1,377 @@
+"""The steps of the kernels' plan that a Program becomes: one or two for each operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import singledispatchmethod
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from hwprof.errors import InputError
+from hwprof.integer.lowering.sharing import Shared
+from hwprof.integer.numerics import gated, recurrent
+from hwprof.integer.program.program import (
+    Add,
+    AveragePool,
+    Concatenate,
+    Convolution,
+    Embedding,
+    Expand,
+    Gru,
+    Lines,
+    Lstm,
+    MaxPool,
+    Multiply,
+    Normalization,
+    Operation,
+    Pad,
+    Product,
+    Program,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Table,
+    Transpose,
+    Window,
+)
+from hwprof.integer.program.weight_formats import FORMATS, PANEL, is_depthwise
+from hwprof.integer.run import memory, packing
+from hwprof.integer.run.library import AXES, Step
+
+KINDS = (
+    "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
+    "product", "softmax", "normalization", "embedding", "gru", "lines",
+)  # fmt: skip
+_WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # of the field `wide`: which operands are int16
+_BUCKET = 256  # integers of 16 bits whose first line a table knows
+_NO_BOUND = 2**31 - 1
+_KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h numbers them
+
+
+class Steps:
+    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation.
+
+    `constants`: weights, tables and what else steps read but never write.
+    """
+
+    def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
+        self.steps: list[Step] = []
+        self.ranges: list[tuple[Operation, range]] = []
+        self._program = program
+        self._values = values
+        self._is_signed = is_signed
+        self._kept: list[np.ndarray] = []
+        self.constants = Shared()
+        for operation in program.operations:
+            begin = len(self.steps)
+            self._add(operation)
+            if len(self.steps) > begin:
+                self.ranges.append((operation, range(begin, len(self.steps))))
+
+    def _append(self, kind: str, **fields: Any) -> None:
+        self.steps.append(Step(kind=_KIND[kind], **{"high": 255, **fields}))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return self._program.shape(name)
+
+    def _operand(self, field: str, name: str) -> dict[str, int]:
+        array = self._values.arrays[name]
+        return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
+
+    def _wide(self, x: str, y: str, x2: str = "") -> int:
+        """Which of the values are of 16 bits."""
+        places = {_WIDE_X: x, _WIDE_X2: x2, _WIDE_Y: y}
+        return sum(bit for bit, name in places.items() if name and self._is_wide(name))
+
+    def _is_wide(self, name: str) -> bool:
+        return self._program.values[name].dtype == "int16"
+
+    def _pointer(self, array: np.ndarray, dtype: type) -> int:
+        kept = self.constants.keep(np.asarray(array, dtype), memory.aligned_copy)
+        return int(kept.ctypes.data)
+
+    def _rescale(self, rescale: Rescale) -> dict[str, int]:
+        return {
+            "multiplier": self._pointer(rescale.multiplier, np.int32),
+            "shift": self._pointer(rescale.shift, np.int32),
+            "constants": len(rescale.shift),
+            "zero_y": rescale.zero, "low": rescale.low, "high": rescale.high,
+        }  # fmt: skip
+
+    def _window(self, x: str, y: str, window: Window) -> dict[str, int]:
+        """The sizes of both images, and the operands."""
+        batch, height, width, channels = self._shape(x)
+        _, out_height, out_width, out_channels = self._shape(y)
+        return {
+            "batch": batch, "height": height, "width": width, "channels": channels,
+            "out_height": out_height, "out_width": out_width, "out_channels": out_channels, "groups": 1,
+            "kernel_h": window.kernel[0], "kernel_w": window.kernel[1],
+            "stride_h": window.stride[0], "stride_w": window.stride[1],
+            "dilation_h": window.dilation[0], "dilation_w": window.dilation[1],
+            "pad_top": window.pad[0], "pad_left": window.pad[1],
+            **self._operand("x", x), **self._operand("y", y),
+        }  # fmt: skip
+
+    @singledispatchmethod
+    def _add(self, op: Operation) -> None:
+        raise InputError(f"the integer kernels have no step for {op.name!r}")
+
+    @_add.register
+    def _(self, op: Reshape) -> None:
+        """Nothing to do: both are the same bytes."""
+
+    @_add.register
+    def _(self, op: Convolution) -> None:
+        self._append(
+            "depthwise" if is_depthwise(op) else "convolution",
+            **{**self._window(op.x, op.y, op.window), "groups": op.groups},
+            **self._packed(packing.pack(op, self._is_signed)),
+            zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
+            format=FORMATS.index(op.weight_format), zero_x2=op.sign_at or 0,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Add) -> None:
+        self._append(
+            "add", **self._zip(op), factor=op.factors[0], factor2=op.factors[1], from_offset=op.offset,
+            places=op.shift, low=op.low, high=op.high,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Multiply) -> None:
+        self._append(
+            "multiply", **self._zip(op), **self._rescale(op.rescale), zero_x=op.zero_a, zero_x2=op.zero_b
+        )  # fmt: skip
+
+    def _zip(self, op: Add | Multiply) -> dict[str, Any]:
+        extents, strides = broadcast_strides(op.name, self._shape(op.a), self._shape(op.b))
+        return {
+            **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
+            "extent": (*extents, *(1,) * (AXES - 3)), "from_": (*strides, *(0,) * (AXES - 3)),
+            "wide": self._wide(op.a, op.y, op.b),
+        }  # fmt: skip
+
+    @_add.register
+    def _(self, op: Table) -> None:
+        extent = (math.prod(self._shape(op.x)),)
+        table = self._pointer(op.table, op.table.dtype.type)
+        self._append(
+            "table", **self._operand("x", op.x), **self._operand("y", op.y), extent=extent, table=table,
+            wide=self._wide(op.x, op.y),
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Lines) -> None:
+        bounds = np.append(op.lines.bounds, _NO_BOUND)
+        starts = np.arange(-(2**15), 2**15, _BUCKET)
+        first, last = (np.searchsorted(op.lines.bounds, at, side="right") for at in (starts, starts + _BUCKET - 1))
+        self._append(
+            "lines", **self._operand("x", op.x), **self._operand("y", op.y), extent=(math.prod(self._shape(op.x)),),
+            bias=self._pointer(bounds, np.int32), multiplier=self._pointer(op.lines.slopes, np.int32),
+            constants=len(bounds), weight=self._pointer(op.lines.offsets, np.int64), weight_bytes=8 * len(bounds),
+            table=self._pointer(first, np.int32), channels=int((last - first).max()), places=op.lines.places,
+            low=op.low, high=op.high, wide=self._wide(op.x, op.y),
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: MaxPool) -> None:
+        self._append("max_pool", **self._window(op.x, op.y, op.window))
+
+    @_add.register
+    def _(self, op: AveragePool) -> None:
+        self._append(
+            "average_pool", **self._window(op.x, op.y, op.window), **self._rescale(op.rescale), zero_x=op.zero_x,
+            counts_padding=op.counts_padding,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Lstm) -> None:
+        self._recurrence("lstm", op, recurrent.GATES)
+
+    @_add.register
+    def _(self, op: Gru) -> None:
+        self._recurrence("gru", op, gated.GATES, resets_behind=op.resets_behind)
+
+    def _recurrence(self, kind: str, op: Lstm | Gru, gates: int, **more: int) -> None:
+        """Two steps: what all inputs add to the gates, and the recurrence."""
+        steps, batch, depth = self._shape(op.x)
+        packed = packing.pack_gates(op.from_x, self._is_signed, gates)
+        given = memory.aligned(steps * batch * len(packed.shift) * np.dtype(np.int16).itemsize)
+        self._kept.append(given)
+        self._append(
+            "gates", **self._operand("x", op.x), **self._packed(packed), batch=1, height=steps * batch, width=1,
+            channels=depth, out_height=steps * batch, out_width=1, out_channels=len(packed.shift), kernel_h=1,
+            kernel_w=1, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, groups=1, zero_x=op.zero_x,
+            y=given.ctypes.data, y_bytes=given.nbytes,
+        )  # fmt: skip
+        self._append(
+            kind, **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed, gates)),
+            batch=batch, height=steps, channels=self._shape(op.y)[2], zero_x=op.zero_h, factor=op.factor,
+            offset=op.offset, places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
+            table=self._pointer(recurrent.knots(), np.int16), **more,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Product) -> None:
+        a, b, y = (self._shape(name) for name in (op.a, op.b, op.y))
+        batch, from_a, from_b = _batch_strides(op.name, a, b, y[:-2])
+        rows, columns = y[-2:]
+        whole = Rescale(
+            np.repeat(op.rescale.multiplier, PANEL), np.repeat(op.rescale.shift, PANEL),
+            op.rescale.zero, op.rescale.low, op.rescale.high,
+        )  # fmt: skip
+        self._append(
+            "product", **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
+            **self._rescale(whole), zero_x=op.zero_a, zero_x2=op.zero_b, height=rows, channels=a[-1],
+            out_channels=columns, extent=(*batch, 1, 1, 1, 1),
+            from_=(*from_a, a[-1], batch[1] * rows * columns, rows * columns, columns),
+            to=(*from_b, columns, 1, 0, 0),
+        )  # fmt: skip
+
+    def _rows(self, op: Softmax | Normalization) -> dict[str, Any]:
+        shape = self._shape(op.x)
+        extent = (math.prod(shape[:-1]), shape[-1])
+        return {**self._operand("x", op.x), **self._operand("y", op.y), "extent": extent}
+
+    @_add.register
+    def _(self, op: Softmax) -> None:
+        self._append(
+            "softmax", **self._rows(op), **self._rescale(op.rescale), table=self._pointer(op.powers, np.uint16)
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Normalization) -> None:
+        padding = (0, -len(op.bias) % PANEL)
+        multiplier, bias = np.pad(op.multiplier, padding), np.pad(op.bias, padding)
+        self._append(
+            "normalization", **self._rows(op), zero_x=op.zero_x, is_centred=op.is_centred,
+            from_offset=op.epsilon, multiplier=self._pointer(multiplier, np.int32),
+            bias=self._pointer(bias, np.int32), constants=len(bias), low=op.low, high=op.high,
+            places=op.result_bits, wide=self._wide(op.x, op.y),
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: Embedding) -> None:
+        rows, width = op.table.shape
+        self._append(
+            "embedding", **self._operand("x", op.x), **self._operand("y", op.y), height=rows, channels=width,
+            extent=(math.prod(self._shape(op.x)),), weight=self._pointer(op.table, np.uint8),
+            weight_bytes=op.table.nbytes,
+        )  # fmt: skip
+
+    def _packed(self, packed: packing.Packed) -> dict[str, int]:
+        return {
+            "weight": self._pointer(packed.weight, np.int8), "weight_bytes": packed.weight.nbytes,
+            "bias": self._pointer(packed.bias, np.int32),
+            "multiplier": self._pointer(packed.multiplier, np.int32),
+            "shift": self._pointer(packed.shift, np.int32),
+            "constants": len(packed.shift),
+            "x2": self._pointer(packed.more, np.uint8), "x2_bytes": packed.more.nbytes,
+        }  # fmt: skip
+
+    @_add.register
+    def _(self, op: Transpose) -> None:
+        strides = dense_strides(self._shape(op.x))
+        shape = self._shape(op.y)
+        self._copy(op.x, op.y, shape, [strides[axis] for axis in op.order], dense_strides(shape))
+
+    @_add.register
+    def _(self, op: Concatenate) -> None:
+        to = dense_strides(self._shape(op.y))
+        at = 0
+        for name in op.xs:
+            shape = self._shape(name)
+            self._copy(name, op.y, shape, dense_strides(shape), to, to_offset=at * to[op.axis])
+            at += shape[op.axis]
+
+    @_add.register
+    def _(self, op: Slice) -> None:
+        strides, shape = dense_strides(self._shape(op.x)), self._shape(op.y)
+        offset = sum(start * stride for start, stride in zip(op.starts, strides, strict=True))
+        steps = [step * stride for step, stride in zip(op.steps, strides, strict=True)]
+        self._copy(op.x, op.y, shape, steps, dense_strides(shape), from_offset=offset)
+
+    @_add.register
+    def _(self, op: Pad) -> None:
+        shape, to = self._shape(op.x), dense_strides(self._shape(op.y))
+        self._append("fill", **self._operand("y", op.y), extent=(math.prod(self._shape(op.y)),), zero_y=op.fill)
+        offset = sum(before * stride for before, stride in zip(op.before, to, strict=True))
+        self._copy(op.x, op.y, shape, dense_strides(shape), to, to_offset=offset)
+
+    @_add.register
+    def _(self, op: Expand) -> None:
+        shape, given = self._shape(op.y), self._shape(op.x)
+        strides = [0 if n == 1 else s for n, s in zip(given, dense_strides(given), strict=True)]
+        self._copy(op.x, op.y, shape, [0] * (len(shape) - len(given)) + strides, dense_strides(shape))
+
+    def _copy(
+        self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],
+        from_offset: int = 0, to_offset: int = 0,
+    ) -> None:  # fmt: skip
+        size = 2 if self._is_wide(x) else 1  # bytes, which are an axis of their own
+        shape, strides, to = [*shape, size], [size * s for s in strides] + [1], [size * t for t in to] + [1]
+        extents, strides, to = _merged(shape, strides, to)
+        if len(extents) > AXES:
+            raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels know {AXES}")
+        missing = AXES - len(extents)
+        self._append(
+            "copy", **self._operand("x", x), **self._operand("y", y), from_offset=size * from_offset,
+            to_offset=size * to_offset,
+            extent=(*(1,) * missing, *extents), from_=(*(0,) * missing, *strides), to=(*(0,) * missing, *to),
+        )  # fmt: skip
+
+
+def dense_strides(shape: Sequence[int]) -> list[int]:
+    """Of a row-major array, in elements."""
+    return [*accumulate(reversed(shape[1:]), lambda a, b: a * b, initial=1)][::-1] if shape else []
+
+
+def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Three extents that walk over `a`, and the strides of `b` along them, 0 where b is broadcast.
+
+    Raises InputError where three axes do not suffice.
+    """
+    strides = [0 if n == 1 else s for n, s in zip(b, dense_strides(b), strict=True)]
+    extents, steps, _ = _merged(a, strides, [0] * len(a), dense_strides(a))
+    if not steps or steps[-1] not in (0, 1):
+        extents, steps = [*extents, 1], [*steps, 0]
+    if len(extents) > 3:
+        raise InputError(
+            f"operator {name!r} broadcasts {tuple(b)} to {tuple(a)}, which the integer kernels do not know"
+        )
+    missing = 3 - len(extents)
+    return [*(1,) * missing, *extents], [*(0,) * missing, *steps]
+
+
+def _batch_strides(
+    name: str, a: Sequence[int], b: Sequence[int], batch: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Two extents that walk over the matrices of a batch, and the strides of `a` and `b` along them.
+
+    Raises InputError where two axes do not suffice.
+    """
+    strides = [[0 if n == 1 else s for n, s in zip(shape[:-2], dense_strides(shape), strict=False)] for shape in (a, b)]
+    extents, *steps = _merged(batch, *strides)
+    missing = 2 - len(extents)
+    if len(extents) > 2:
+        raise InputError(f"operator {name!r} multiplies batches of {tuple(a)} and {tuple(b)}, which do not go together")
+    from_a, from_b = ([*(0,) * missing, *s] for s in steps)
+    return [*(1,) * missing, *extents], from_a, from_b
+
+
+def _merged(
+    shape: Sequence[int], strides: Sequence[int], to: Sequence[int], more: Sequence[int] | None = None
+) -> tuple[list[int], list[int], list[int]]:
+    """Without axes of one element, and with neighbours as one axis where all strides allow it."""
+    third = more if more is not None else to
+    kept = [axis for axis in zip(shape, strides, to, third, strict=True) if axis[0] != 1]
+    merged: list[tuple[int, int, int, int]] = []
+    for n, *steps in kept:
+        if merged and all(last == step * n for last, step in zip(merged[-1][1:], steps, strict=True)):
+            n *= merged.pop()[0]  # noqa: PLW2901 - the axis grows
+        merged.append((n, *steps))  # type: ignore[arg-type]  # three strides
+    return [m[0] for m in merged], [m[1] for m in merged], [m[2] for m in merged]

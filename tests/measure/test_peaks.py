@@ -1,0 +1,18 @@
+from hwprof.device import Device
+from hwprof.measure.peaks import measure_peaks
+
+
+def test_the_ceilings_of_an_analytic_device_are_the_ones_it_was_given():
+    device = Device("ideal", "roofline").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e10)
+    peaks = measure_peaks(device)
+    assert 0.5e12 < peaks.macs_per_s["float32"] <= 1e12
+    assert 0.99e10 < peaks.bytes_per_s <= 1.01e10
+
+
+def test_the_ceilings_of_this_machine_are_plausible_and_caches_are_faster_than_memory():
+    peaks = measure_peaks(Device.load("cpu-1t"))
+    assert 1e8 < peaks.macs_per_s["float32"] < 1e13
+    assert 1e8 < peaks.bytes_per_s < 1e12
+    sizes = [size for size, _ in peaks.bandwidths]
+    assert sizes == sorted(sizes)
+    assert peaks.bandwidths[0][1] > peaks.bytes_per_s

@@ -1,0 +1,149 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from hwprof.measure import timing
+from hwprof.measure.anchors import Anchor
+from hwprof.measure.timing import Subject
+from hwprof.measurement import DeviceState, ProtocolSettings
+
+SETTINGS = ProtocolSettings()
+
+
+class FixedTimer:
+    """Takes `ns` a run, on paper; remembers what it was asked."""
+
+    def __init__(self, ns: int, outputs: dict[str, np.ndarray] | None = None) -> None:
+        self.ns = ns
+        self.asked: list[tuple[int, bool]] = []
+        self._outputs = outputs or {}
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        self.asked.append((n, each))
+        return [self.ns] * n if each else [self.ns * n]
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        return self._outputs
+
+
+def warmed(timer: FixedTimer) -> Subject:
+    subject = Subject(timer, SETTINGS, cores=[0], tick_ns=1, open_ns=0)
+    subject.start_up()
+    subject.warm()
+    return subject
+
+
+def test_a_slow_network_gets_a_stamp_for_each_inference_of_a_20_ms_block():
+    block = warmed(FixedTimer(1_000_000)).block(0)
+    assert block.samples_ns == (1_000_000,) * 20
+    assert block.runs_per_sample == 1
+
+
+def test_a_network_below_50_us_is_averaged_over_a_millisecond():
+    block = warmed(FixedTimer(10_000)).block(0)
+    assert block.runs_per_sample == 100
+    assert block.samples_ns == (1_000_000,) * 20
+    assert block.latencies_ns.tolist() == [10_000] * 20
+
+
+def test_a_network_slower_than_a_block_runs_once():
+    assert len(warmed(FixedTimer(300_000_000)).block(0).samples_ns) == 1
+
+
+def test_a_coarse_clock_makes_blocks_longer():
+    subject = warmed(FixedTimer(1_000_000))
+    subject.tick_ns = 100_000
+    assert len(subject.block(0).samples_ns) == 100  # 1000 ticks of 0.1 ms
+
+
+def test_anchors_run_as_long_as_the_block_and_their_time_is_that_of_one_run():
+    subject = warmed(FixedTimer(1_000_000))
+    compute, copy = FixedTimer(200_000), FixedTimer(500_000)
+    subject.anchors = (Anchor("compute", compute, 200_000), Anchor("copy", copy, 500_000))
+    block = subject.block(0)
+    assert block.anchors_ns == {"compute": 200_000, "copy": 500_000}
+    assert compute.asked[-1] == (50, False)  # half of 20 ms each
+    assert copy.asked[-1] == (20, False)
+
+
+def test_after_an_anchor_the_network_is_heated_up_again_before_it_counts():
+    timer = FixedTimer(1_000_000)
+    subject = warmed(timer)
+    subject.block(0)
+    assert timer.asked[-2:] == [(20, False), (20, True)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_a_warning(value: float):
+    subject = warmed(FixedTimer(1000, {"y": np.array([1.0, value])}))
+    assert subject.warnings == ["output 'y' holds NaN or infinite values"]
+
+
+def test_integer_outputs_are_finite():
+    assert warmed(FixedTimer(1000, {"y": np.array([1])})).warnings == []
+
+
+def test_the_peak_of_memory_is_that_since_the_reset():
+    timing.reset_peak_memory()
+    before = timing.peak_memory_bytes()
+    ballast = np.ones(50_000_000, np.uint8)
+    during = timing.peak_memory_bytes()
+    del ballast
+    timing.reset_peak_memory()
+    assert during - before > 40_000_000
+    assert timing.peak_memory_bytes() < during
+
+
+def test_the_clock_shows_steps():
+    assert 0 < timing.clock_tick_ns() < 1_000_000
+
+
+def test_what_disturbs_this_machine_does_not_touch_times_that_it_did_not_measure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(timing.disturbance, "cause", lambda *_: "preempted")
+    subject = warmed(FixedTimer(1_000_000))
+    assert subject.block(0).rejected == "preempted"
+    subject.is_elsewhere = True
+    assert subject.block(0).rejected == ""
+
+
+class Accelerator(FixedTimer):
+    """Shows the given states one after the other; each run costs 2 mJ."""
+
+    def __init__(self, ns: int, states: list[DeviceState]) -> None:
+        super().__init__(ns)
+        self._states = iter(states)
+        self._mj = 0.0
+        self.warnings = ["fake"]
+
+    def __call__(self, n: int, each: bool = True) -> Sequence[int]:
+        self._mj += 2.0 * n
+        return super().__call__(n, each)
+
+    def state(self) -> DeviceState:
+        return next(self._states, DeviceState(energy_mj=self._mj))
+
+    def figures(self, n: int) -> dict[str, float]:
+        return {"runs": float(n)}
+
+
+def test_a_block_holds_the_accelerators_state_on_both_sides_and_is_rejected_when_it_was_throttled():
+    cool, hot = DeviceState(clock_mhz=1980.0), DeviceState(clock_mhz=1975.0, throttled=("overheated",))
+    subject = warmed(Accelerator(1_000_000, [cool, cool, cool, hot]))
+    assert subject.block(0).states == (cool, cool)
+    block = subject.block(0)
+    assert block.states == (cool, hot)
+    assert block.rejected in ("throttled", "preempted", "steal")  # the host may have been disturbed as well
+
+
+def test_an_accelerators_energy_and_figures_are_those_of_its_timer():
+    subject = warmed(Accelerator(1_000_000, []))
+    subject.measure_figures()
+    assert subject.figures == {"runs": 50.0}
+    assert subject.energy_mj == [2.0]
+    subject.measure_energy()  # the host's counters say nothing of it
+    assert subject.energy_mj == [2.0]
+
+
+def test_what_a_timer_has_to_say_is_kept():
+    assert warmed(Accelerator(1_000_000, [])).warnings == ["fake"]

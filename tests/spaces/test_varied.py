@@ -1,0 +1,64 @@
+import pytest
+
+from hwprof.errors import InputError
+from hwprof.spaces.varied import VariedSpace
+from tests.tiny_space import SPACE
+
+pytestmark = pytest.mark.usefixtures("tiny_spaces")
+ARCH = (1, 0, 1, 0)
+
+
+def test_without_a_variant_the_networks_are_the_spaces_own():
+    graph = VariedSpace("space").graph(ARCH)
+    assert graph == SPACE.graph(ARCH)
+    assert graph.name == "space 1-0-1-0"
+
+
+@pytest.mark.parametrize(
+    ("variant", "has"),
+    [
+        ("int8", lambda g: any(n.op == "QuantizeLinear" for n in g.nodes)),
+        ("int8:s8s8", lambda g: "uint8" not in {t.dtype for t in g.values}),
+        ("fp16", lambda g: any(t.dtype == "float16" for t in g.values)),
+        ("lowrank:0.25", lambda g: len(g.nodes) > len(SPACE.graph(ARCH).nodes)),
+    ],
+)
+def test_a_variant_changes_every_network(variant, has):
+    graph = VariedSpace("space", variant).graph(ARCH)
+    assert has(graph)
+    assert variant in graph.name
+
+
+def test_pruning_keeps_the_share_of_channels():
+    wide = (1, 3, 1, 0)  # 32 channels
+    pruned = VariedSpace("space", "prune:0.5").graph(wide)
+    assert {w.shape[0] for w in pruned.weights} == {16, 32}  # the last layer's channels are the network's output
+
+
+@pytest.mark.parametrize("variant", ["int7", "int8:u4u4", "fp16:2", "prune", "sparse:0.9"])
+def test_an_unknown_variant_is_refused_with_examples(variant):
+    with pytest.raises(InputError, match=f"no variant of a space's networks is '{variant}'; examples: int8"):
+        VariedSpace("space", variant)
+
+
+def test_a_share_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match=r"'prune:half' wants a share such as 0.5"):
+        VariedSpace("space", "prune:half")
+
+
+@pytest.mark.parametrize("text", ["1,0,1,0", "1-0-1-0", " 1,0,1,0 "])
+def test_an_architecture_is_read_from_its_choices(text):
+    assert VariedSpace("space").parse(text) == ARCH
+
+
+def test_an_architecture_is_read_in_the_notation_of_the_space():
+    text = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    assert VariedSpace("nasbench201").parse(text) == (3, 0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("1,0", "4 positions, 2 were given"), ("1,9,1,0", "position 1 is 9"), ("one", "'one' is no")]
+)
+def test_what_is_no_architecture_is_refused(text, reason):
+    with pytest.raises(InputError, match=reason):
+        VariedSpace("space").parse(text)
