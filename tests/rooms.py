@@ -15,6 +15,7 @@ from tests.imports import PACKAGE, arrows, circles, floors, modules, room
 
 SOURCES = frozenset({".py", ".cpp", ".c", ".h", ".inl", ".css", ".js"})
 _WIDTH, _ROW, _BOX, _TOP = 1180, 84, 46, 20
+_SHIFTS = (0, 0.1, -0.1, 0.2, -0.2)
 _STYLE = """
 text { font: 13px sans-serif; fill: #222 } .lines { font-size: 11px; fill: #666 }
 rect { fill: #eef3fa; stroke: #456 } path { fill: none; stroke: #456; stroke-opacity: .35 }
@@ -58,17 +59,22 @@ def text(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int], found:
 
 
 def drawing(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int]) -> str:
-    """An SVG: a row for each floor, the highest at the top; arrows as wide as they have imports."""
-    rows = [sorted(rooms & lines.keys()) for rooms in reversed(floors())]
+    """An SVG: a row for each floor, the highest at the top; arrows are as wide as they have imports. Every room imports
+    the facts on floor 0: those arrows are left out."""
+    facts, *higher = floors()
+    rows = [sorted(rooms & lines.keys()) for rooms in reversed(higher)]
     rows = [row for row in rows if row]
     boxes = {}
     for y, row in enumerate(rows):
         step = _WIDTH / len(row)
+        shift = _SHIFTS[y % len(_SHIFTS)] * step  # so that arrows do not run through the boxes between
         for x, name in enumerate(row):
-            boxes[name] = (step * (x + 0.5), _TOP + y * _ROW, min(step - 8, 150))
-    height = _TOP + len(rows) * _ROW
+            boxes[name] = (step * (x + 0.5) + shift, _TOP + y * _ROW, min(step - 8, 150))
+    height = _TOP + (len(rows) + 1) * _ROW
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"><style>{_STYLE}</style>']
     for (own, other), n in sorted(counts.items()):
+        if other in facts:
+            continue
         (x1, y1, _), (x2, y2, _) = boxes[own], boxes[other]
         start, end = (y1 + _BOX, y2) if y1 < y2 else (y1 + _BOX / 2, y2 + _BOX / 2)
         middle = (start + end) / 2 if y1 < y2 else start + _BOX
@@ -82,6 +88,14 @@ def drawing(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int]) -> 
             f'<text x="{x:.0f}" y="{y + 19}" text-anchor="middle">{escape(name)}</text>'
             f'<text class="lines" x="{x:.0f}" y="{y + 36}" text-anchor="middle">{lines[name]} lines</text>'
         )
+    total = sum(lines.get(name, 0) for name in facts)
+    parts.append(
+        f'<rect x="8" y="{height - _ROW + _TOP}" width="{_WIDTH - 16}" height="{_BOX}" rx="5"/>'
+        f'<text x="{_WIDTH / 2}" y="{height - _ROW + _TOP + 19}" text-anchor="middle">'
+        f"{', '.join(sorted(facts))}</text>"
+        f'<text class="lines" x="{_WIDTH / 2}" y="{height - _ROW + _TOP + 36}" text-anchor="middle">{total} lines'
+        "</text>"
+    )
     return "\n".join([*parts, "</svg>", ""])
 
 
