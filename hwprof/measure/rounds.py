@@ -144,7 +144,7 @@ class Rounds:
         """One process' samples of the cohort. Returns False when the worker is gone."""
         start = monotonic()
         try:
-            # All answers are read before any is used: what is left in the pipe would be taken for the next cohort's.
+            # All answers are read before any is used: one left in the pipe would pass for the next cohort's.
             answers = list(worker.ask("measure", **self._request(cohort, start_s)))
         except DeviceLostError as error:
             cohort.losses += 1

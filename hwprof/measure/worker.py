@@ -1,9 +1,9 @@
-"""The worker: a fresh process that opens networks on a device and measures them, one JSON line in, JSON lines out.
+"""The worker: a fresh process that opens networks on a device and measures them; JSON lines in, JSON lines out.
 
-Run as `python -m hwprof.measure.worker`. A request is {"do": NAME, "device": DEVICE, ...}; the answers to it are records
-and then {"done": true}, or {"error": CLASS, "text": ONE LINE}. The protocol is the same whether the pipe leads to this
-machine, through SSH or to another node, for the worker alone looks at its machine: it chooses the cores, checks
-whether the machine is fit, locks it and tells its hardware.
+Run as `python -m hwprof.measure.worker`. A request is {"do": NAME, "device": DEVICE, ...}; the answers to it are
+records and then {"done": true}, or {"error": CLASS, "text": ONE LINE}. The protocol is the same whether the pipe
+leads to this machine, through SSH or to another node, for the worker alone looks at its machine: it chooses the
+cores, checks whether the machine is fit, locks it and tells its hardware.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 
 def overhead(request: Mapping[str, Any], state: WorkerState) -> Answers:
-    """The cost of a stamp: a function that does nothing and a network that does nothing, each stamped and in a block."""
+    """The times of a function and of a network that do nothing, ns, each with a stamp for every run and with one in all."""
     device, backend = state.pinned(request)
     empty = HostTimer(lambda: None, dict)
     yield {"empty_ns": _stamped_and_plain(empty)}
