@@ -193,7 +193,7 @@ class Rounds:
 
 
 def _longest_ns(cohort: Cohort) -> float | None:
-    """Latency of the cohort's longest network in its first process, by which all its anchors are chosen; None before."""
+    """Latency of the cohort's longest network in its first process, which decides its anchors; None before."""
     if not cohort.rounds or not all(ps[0].blocks for ps in cohort.processes):
         return None
     return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in cohort.processes)

@@ -169,7 +169,7 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 
 def overhead(request: Mapping[str, Any], state: WorkerState) -> Answers:
-    """The times of a function and of a network that do nothing, ns, each with a stamp for every run and with one in all."""
+    """The times of a function and of a network that do nothing, ns: a stamp for each run, and one for all of them."""
     device, backend = state.pinned(request)
     empty = HostTimer(lambda: None, dict)
     yield {"empty_ns": _stamped_and_plain(empty)}
