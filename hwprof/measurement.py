@@ -1,4 +1,4 @@
-"""What one network took on one device: raw samples per process, protocol, environment. The rest is derived.
+"""The measurement of one network on one device: raw samples per process, protocol, environment. The rest is derived.
 
 2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks
 (least squares of log latency on log anchor time, shrunk or not) explained more within a session and less
@@ -32,7 +32,7 @@ _TRUSTED_SLOWDOWN = 0.02
 
 
 class Evidence(StrEnum):
-    """What a figure is worth. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
+    """How a figure came about. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
     this machine; EMULATED figures are instructions, no times."""
 
     MEASURED = "measured"
@@ -94,7 +94,7 @@ class OperatorTime:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What an accelerator says of itself at one moment; None where it does not say.
+    """The state that an accelerator reports at one moment; None for values that it does not report.
 
     throttled: the causes that hold its clock down, in words. energy_mj: spent since some moment in the past.
     """
@@ -108,7 +108,7 @@ class DeviceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TimedBlock:
     """Consecutive inferences of one graph.
 
     samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor
@@ -133,7 +133,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What one fresh worker process measured of one graph.
+    """The samples of one graph from one fresh worker process.
 
     `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
     the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
@@ -148,7 +148,7 @@ class Process:
     cold_ns: int
     warmup_ns: tuple[int, ...]
     warmup: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[TimedBlock, ...]
     peak_memory_bytes: int
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ class Process:
     instructions: tuple[Counts, ...] = ()
 
     @property
-    def kept(self) -> tuple[Block, ...]:
+    def kept(self) -> tuple[TimedBlock, ...]:
         """The undisturbed blocks; where there is none, all of them: no process is dropped for being unlucky,
         and the share of rejected blocks makes the measurement `unstable`."""
         return tuple(b for b in self.blocks if not b.rejected) or self.blocks
@@ -241,7 +241,8 @@ class Measurement:
 
     @property
     def instructions(self) -> dict[str, float]:
-        """Of one inference, by class: medians over the processes' medians. Raises InputError where none were."""
+        """Instructions of one inference by class: medians over the processes' medians. Raises InputError where none were
+        counted."""
         counted = [counting.median(p.instructions) for p in self.processes if p.instructions]
         if not counted:
             raise InputError(f"the instructions of {self.model!r} were not counted; that takes an emulated device")
@@ -277,7 +278,7 @@ class Measurement:
 
     @property
     def build_warnings(self) -> tuple[str, ...]:
-        """What must be known beside any figure of a network that was compiled, such as that nobody tuned it."""
+        """Warnings that belong beside any figure of a compiled network, such as that nobody tuned it."""
         return tuple(dict.fromkeys(w for p in self.processes if p.build for w in p.warnings))
 
     @property
@@ -395,12 +396,12 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
     )
 
 
-def _block_from_record(record: Mapping[str, Any]) -> Block:
+def _block_from_record(record: Mapping[str, Any]) -> TimedBlock:
     states = tuple(DeviceState(**{**s, "throttled": tuple(s["throttled"])}) for s in record.get("states") or ())
-    return Block(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
+    return TimedBlock(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
 
 
-def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:
+def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float]) -> float:
     """How much slower than their baselines the block's anchors ran: a geometric mean by `ANCHOR_WEIGHTS` of
     those that have a baseline; 1 without any."""
     ratios = {name: ns / baseline_ns[name] for name, ns in block.anchors_ns.items() if baseline_ns.get(name)}

@@ -25,7 +25,7 @@ from hwprof.measurement import ProtocolSettings
 
 @contextmanager
 def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is no terminal."""
+    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is not a terminal."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield lambda _cohort: None
@@ -63,14 +63,14 @@ def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Cohor
 
 @contextmanager
 def trials(name: str, total: int) -> Iterator[Callable[[TuningProgress], None]]:
-    """Yields the callback of `jobs.tuning.tune`."""
+    """Yields the callback of `jobs.tune`."""
     with _bar(total, f"trials of {name}") as show:
         yield lambda reached: show(reached.trials)
 
 
 @contextmanager
 def steps(total: int, unit: str) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called after each of `total` steps."""
+    """Yields the function to call after each of `total` steps."""
     done = count(1)
     with _bar(total, unit) as show:
         yield lambda: show(next(done))

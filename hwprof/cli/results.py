@@ -1,4 +1,4 @@
-"""What the measuring commands have in common once the measurements are there: failures, tables, pages."""
+"""Shared by the measuring commands: their options, failures, tables and pages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Failures:
 
 
 def status_of(m: Measurement) -> int:
-    """The exit status that a measurement stands for."""
+    """The exit status for a measurement."""
     return 0 if m.status is Status.CONVERGED else NotConvergedError.exit_status
 
 
@@ -108,7 +108,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
 
 
 def tell_builds(measurements: Iterable[Measurement]) -> None:
-    """What must be known of compiled networks, where the other warnings of a measurement are not shown."""
+    """Shows the warnings about compiled networks, where the other warnings of a measurement are not shown."""
     for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
         output.warn(warning)
 

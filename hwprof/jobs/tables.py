@@ -15,14 +15,13 @@ from hwprof.device import Device
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.profiling import profile_many
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measure.machine import fingerprint, require_times
-from hwprof.measure.recording import Options
-from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, change, titled
@@ -186,14 +185,14 @@ def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
 
 
 def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
-    """In the order of the graphs; two of one digest are measured once. Raises the error of the first that failed."""
+    """The measurements of the graphs, in their order; equal ones are measured once. Raises the error of the first that
+    failed."""
     require_times(bench.device)
-    found: dict[str, Measurement] = {}
-    for outcome in profile_many(graphs, bench.device, bench.store, bench.options):
-        found[outcome.graph.digest] = outcome.required()
-    for doubt in dict.fromkeys(warning for m in found.values() for warning in m.build_warnings):
+    with recording(bench.device, bench.store, bench.options) as recorder:
+        measured = recorder.measure(graphs)
+    for doubt in dict.fromkeys(warning for m in measured for warning in m.build_warnings):
         bench.options.on_note(f"warning: {doubt}")
-    return at_one_speed([found[graph.digest] for graph in graphs])
+    return measured
 
 
 def _require_same_place(metadata: Metadata, bench: Workbench) -> None:

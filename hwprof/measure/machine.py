@@ -1,4 +1,4 @@
-"""What a job learns of the machine before it measures there. It asks a worker and looks at nothing itself."""
+"""The machine that measures, as a job sees it: the job asks a worker and inspects nothing itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fingerprint(transport: Transport, device: Device) -> str:
 
 
 def evidence_of(device: Device) -> Evidence:
-    """What the figures of the device are worth. Raises as `plugins.load` does."""
+    """The evidence that the device's figures are. Raises as `plugins.load` does."""
     backend: Backend = plugins.load("backend", device.backend)
     return backend.evidence
 

@@ -3,7 +3,7 @@
 This is what jobs, searches and compression methods measure with:
 
     with recording(device, store, options) as recorder:
-        for outcome in recorder.profile_many(graphs): ...
+        ms = recorder.latency_ms(graphs)
         rows = recorder.compare(graphs)
 """
 
@@ -33,7 +33,7 @@ from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measure.transport import Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status
+from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
 
 _WITH_OPERATORS = (Evidence.MEASURED, Evidence.ANALYTIC)
 
@@ -112,6 +112,19 @@ class Recorder:
         for cohort in self._rounds().run([self._cohort((g,), (key,)) for key, g in waiting.items()]):
             yield from self._outcomes(cohort)
 
+    def measure(self, graphs: Sequence[Graph]) -> list[Measurement]:
+        """The measurements of the graphs, in their order, against one undisturbed machine. Raises the error of the
+        first graph that could not be measured."""
+        keys = [self.key(graph) for graph in graphs]
+        found = {self.key(outcome.graph): outcome.required() for outcome in self.profile_many(graphs)}
+        return at_one_speed([found[key] for key in keys])
+
+    def latency_ms(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """[n_graphs], ms: the measured latency of each at the machine's undisturbed speed. Raises as `measure`, and
+        InputError for an emulated device."""
+        require_times(self.device)
+        return np.array([m.normalized.median for m in self.measure(graphs)])
+
     def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
@@ -181,7 +194,7 @@ class Recorder:
         )  # fmt: skip
 
     def _outcomes(self, cohort: Cohort) -> Iterator[Outcome]:
-        """Of each graph; what was measured before the device was lost counts."""
+        """The outcome of each graph. Processes that were measured before the device was lost count."""
         for graph, processes, number in zip(cohort.graphs, cohort.processes, cohort.numbers, strict=True):
             if cohort.error and not (processes and isinstance(cohort.error, DeviceLostError)):
                 yield Outcome(graph, None, cohort.error)

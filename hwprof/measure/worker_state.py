@@ -1,4 +1,4 @@
-"""What a worker process keeps between requests."""
+"""The state that a worker process keeps between requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +121,20 @@ def test_the_operators_that_cannot_be_timed_are_a_warning(tiny_graph: Graph, sto
 
     (outcome,) = profiled([tiny_graph], store, ScriptedTransport(refuse))
     assert "operators not timed: no profiler" in outcome.required().warnings
+
+
+def test_latencies_come_in_the_order_of_the_graphs(tiny_graph: Graph, store: Store):
+    def slower(request):
+        if request["do"] != "measure" or "slow" not in request["graphs"][0]:
+            return None
+        process = make_process(request["round"], [3e6] * request["blocks"])
+        return [{"index": 0, "process": asdict(process)}]
+
+    relu = Node("Relu", tiny_graph.outputs, ("y",))
+    slow = replace(tiny_graph, nodes=(*tiny_graph.nodes, relu), outputs=("y",), name="slow")
+    transport = ScriptedTransport(slower)
+    with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+        assert recorder.latency_ms([slow, tiny_graph, slow]).tolist() == [3.0, 1.0, 3.0]
 
 
 def test_a_network_is_as_fast_as_itself(tiny_graph: Graph, store: Store):
