@@ -1,4 +1,4 @@
-"""The measurement of one network on one device: raw samples per process, protocol, environment. The rest is derived.
+"""What one network took on one device: raw samples per process, protocol, environment. The rest is derived.
 
 2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks
 (least squares of log latency on log anchor time, shrunk or not) explained more within a session and less
@@ -32,7 +32,7 @@ _TRUSTED_SLOWDOWN = 0.02
 
 
 class Evidence(StrEnum):
-    """How a figure came about. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
+    """What a figure is worth. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
     this machine; EMULATED figures are instructions, no times."""
 
     MEASURED = "measured"
@@ -94,7 +94,7 @@ class OperatorTime:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """The state that an accelerator reports at one moment; None for values that it does not report.
+    """What an accelerator says of itself at one moment; None where it does not say.
 
     throttled: the causes that hold its clock down, in words. energy_mj: spent since some moment in the past.
     """
@@ -133,7 +133,7 @@ class TimedBlock:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The samples of one graph from one fresh worker process.
+    """What one fresh worker process measured of one graph.
 
     `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
     the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
@@ -241,8 +241,7 @@ class Measurement:
 
     @property
     def instructions(self) -> dict[str, float]:
-        """Instructions of one inference by class: medians over the processes' medians. Raises InputError where none were
-        counted."""
+        """Of one inference, by class: medians over the processes' medians. Raises InputError where none were."""
         counted = [counting.median(p.instructions) for p in self.processes if p.instructions]
         if not counted:
             raise InputError(f"the instructions of {self.model!r} were not counted; that takes an emulated device")
@@ -278,7 +277,7 @@ class Measurement:
 
     @property
     def build_warnings(self) -> tuple[str, ...]:
-        """Warnings that belong beside any figure of a compiled network, such as that nobody tuned it."""
+        """What must be known beside any figure of a network that was compiled, such as that nobody tuned it."""
         return tuple(dict.fromkeys(w for p in self.processes if p.build for w in p.warnings))
 
     @property

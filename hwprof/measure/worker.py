@@ -250,7 +250,7 @@ def preflight(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 
 def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
-    """This machine's part of a measurement's environment, without the hardware, which `hello` tells."""
+    """The environment that is stored with a measurement, without the hardware, which `hello` tells."""
     state.unpin()
     yield environment.snapshot(Device.from_record(request["device"]))
 
