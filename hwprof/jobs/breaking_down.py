@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
 from hwprof.jobs.reporting import peaks
 from hwprof.measure.machine import require_times
@@ -45,7 +44,7 @@ def operators(
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     options: Options | None = None,
 ) -> OperatorProfile:
     """Where the time of one network, given as to `profile`, goes: by operator, against the device's measured peaks.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
 from hwprof.measure.recording import Options, recording, require_comparable
 from hwprof.measurement import Comparison
@@ -18,7 +17,7 @@ from hwprof.workloads.loading import Shapes
 def compare(
     models: Sequence[object],
     device: Device | str = "cpu-1t",
-    store: Store | None = None,
+    store: StoreLike = None,
     options: Options | None = None,
     margin: float = MARGIN,
     *,

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from hwprof import plugins
 from hwprof.data.store import Store
@@ -16,6 +17,8 @@ from hwprof.graph import Graph
 from hwprof.measure.recording import Options
 from hwprof.variants.apply import VARIANTS, Job, apply_variant
 from hwprof.workloads.loading import Shapes, load_network
+
+StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,12 @@ def _integer(job: Job) -> list[str]:
 
 
 @contextmanager
-def opened(store: Store | None, options: Options | None) -> Iterator[tuple[Path, Store, Options]]:
-    """A folder for files that nobody asked to keep, and defaults for a store and options that were not given."""
+def opened(store: StoreLike, options: Options | None) -> Iterator[tuple[Path, Store, Options]]:
+    """A folder for files that nobody asked to keep, the store, and default options where none were given."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
-        yield folder, store or stack.enter_context(Store()), options or Options()
+        kept = store if isinstance(store, Store) else stack.enter_context(Store(store or ":memory:"))
+        yield folder, kept, options or Options()
 
 
 def device_of(device: Device | str) -> Device:

@@ -9,7 +9,7 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
-from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.recording import Options, Outcome, recording
 from hwprof.measurement import Measurement
 from hwprof.workloads.loading import Shapes
@@ -23,7 +23,7 @@ def profile(
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     options: Options | None = None,
 ) -> Measurement:
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
@@ -46,7 +46,7 @@ def profile_models(
     shapes: Shapes | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     options: Options | None = None,
     on_error: Callable[[str, HwprofError], None] | None = None,
 ) -> Iterator[Outcome]:

@@ -37,11 +37,6 @@ def test_the_warnings_of_a_variant_are_pythons_unless_they_are_asked_for(tiny_gr
         hp.profile(tiny_graph, EDGE, variant="prune:0.5", options=QUICK)
 
 
-def test_data_to_calibrate_need_a_variant(tiny_graph: Graph):
-    with pytest.raises(InputError, match="--calibration is for a variant that is quantized"):
-        hp.profile(tiny_graph, EDGE, calibration=Path("data.npz"))
-
-
 def test_one_bad_model_among_good_ones_is_told_and_the_others_go_on():
     refused: list[str] = []
     models = ["bert_tiny", "missing.onnx"]
