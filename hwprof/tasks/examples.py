@@ -92,7 +92,7 @@ class LoaderExamples:
         seed = 0 if generator is None else int(torch.randint(1 << 31, (), generator=generator))
         pairs = iter(self.loader)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone: those of GPUs are the training's
             first = list(islice(pairs, 1))  # a sampler draws its order when it is first asked
         return map(_as_batch, chain(first, pairs))
 

@@ -1,4 +1,12 @@
-"""Training: one loop, `fit`, to which methods add hooks, and `evaluate`, for any module and any task."""
+"""Training: one loop, `fit`, to which methods add hooks, and `evaluate`, for any module and any task.
+
+from hwprof import tasks
+from hwprof.training import TrainSettings, evaluate, fit
+
+task = tasks.load("digits")
+history = fit(network, task, TrainSettings(epochs=10, rate=0.1))
+print(f"{task.metric_name}: {evaluate(network, task):.1f}")
+"""
 
 from hwprof import plugins
 
