@@ -121,7 +121,7 @@ def test_weights_and_architecture_learn_from_their_own_part():
 
 
 def test_the_part_for_the_architecture_may_be_the_smaller_one():
-    larger, smaller = noise(16).examples("train"), noise(4).examples("search")
+    larger, smaller = noise(8).examples("train"), noise(4).examples("search")
     settings = SearchSettings(TrainSettings(epochs=1, batch_size=4), architecture_rate=0.3)
     search(
         Supernet(TINY, partial=2), Classification("uneven", larger, smaller, smaller), EXPECTED_MS,

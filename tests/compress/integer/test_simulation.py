@@ -11,10 +11,8 @@ from hwprof.errors import InputError
 from hwprof.integer.lowering import lowering
 from hwprof.integer.run import border, reference
 from hwprof.variants.weights import load_weights
-from tests.integer.conftest import instruction_set, kernels
 from tests.integer.programs import run_kernels
 
-__all__ = ["instruction_set", "kernels"]
 SHAPE = (6, 5, 7)  # batch, steps, depth
 
 

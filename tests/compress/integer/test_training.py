@@ -14,10 +14,7 @@ from hwprof.tasks import Classification
 from hwprof.tasks.digits import digits
 from hwprof.training import evaluate, fit
 from hwprof.variants.weights import load_weights
-from tests.integer.conftest import kernels
 from tests.integer.programs import run_kernels
-
-__all__ = ["kernels"]
 
 
 @pytest.fixture(scope="module")
