@@ -38,7 +38,8 @@ def _read(stream: BinaryIO | gzip.GzipFile, path: Path, n_dimensions: int) -> np
     wanted = bytes([0, 0, _BYTES, n_dimensions])
     magic = stream.read(len(wanted))
     if magic != wanted:
-        raise InputError(f"{str(path)!r} starts with {magic.hex()}, an IDX file of this kind with {wanted.hex()}")
+        kind = f"an IDX file of unsigned bytes in {n_dimensions} dimensions"
+        raise InputError(f"{str(path)!r} starts with {magic.hex() or 'nothing'}; {kind} starts with {wanted.hex()}")
     header = stream.read(4 * n_dimensions)
     if len(header) < 4 * n_dimensions:
         raise InputError(f"{str(path)!r} ends within its header")

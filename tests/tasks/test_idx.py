@@ -17,9 +17,9 @@ def test_a_file_is_read_packed_or_not(tmp_path, pack):
 
 
 BROKEN = {
-    "empty": (b"", "starts with , an IDX file of this kind with 00000803"),
-    "floats": (idx(IMAGES, bytes([0, 0, 13, 3])), "starts with 00000d03, an IDX file"),
-    "matrix": (idx(IMAGES[0]), "starts with 00000802, an IDX file"),
+    "empty": (b"", "starts with nothing; an IDX file of unsigned bytes in 3 dimensions starts with 00000803"),
+    "floats": (idx(IMAGES, bytes([0, 0, 13, 3])), "starts with 00000d03; an IDX file"),
+    "matrix": (idx(IMAGES[0]), "starts with 00000802; an IDX file"),
     "half a header": (idx(IMAGES)[:10], "ends within its header"),
     "truncated": (idx(IMAGES)[:-1], r"is truncated: its header says 24 bytes, for shape \(2, 3, 4\)"),
     "too long": (idx(IMAGES) + b"x", "continues after its data"),
