@@ -296,3 +296,28 @@ def test_nothing_to_train_or_to_evaluate_on_is_refused():
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(InputError, match="no parameter that can learn"):
         fit(nn.Flatten(), SMALL, SHORT)
+
+
+def test_a_hook_can_compute_with_other_weights_than_those_that_learn():
+    """BinaryConnect (arXiv 1511.00363): signs in the forward and backward pass, real weights in the step."""
+    made = network()
+    weight = made[1].weight
+    seen = []
+
+    class Signs(Hooks):
+        def before_step(self, step):
+            self.real = weight.detach().clone()
+            weight.data = self.real.sign()
+
+        def batch_loss(self, batch, output):
+            seen.append(weight.detach().abs().unique().tolist())
+            return 0.0
+
+        def after_backward(self, step):
+            weight.data = self.real
+
+    before = weight.detach().clone()
+    fit(made, SMALL, SHORT, [Signs()])
+    assert set(map(tuple, seen)) == {(1.0,)}
+    assert weight.detach().abs().unique().numel() > 1
+    assert 0 < float((weight.detach() - before).abs().max()) < 1
