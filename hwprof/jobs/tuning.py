@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import DeviceLostError, InputError
 from hwprof.interfaces import TuningProgress
 from hwprof.jobs.inputs import device_of
 from hwprof.measure.hold import held
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import Transport, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.workloads.loading import Shapes, load_network
 
@@ -43,7 +43,9 @@ def tune(
         )  # fmt: skip
         reached = None
         for answer in answers:
-            reached = TuningProgress(**answer)
+            with understood("tune"):
+                reached = TuningProgress(**answer)
             on_progress(reached)
-    assert reached is not None  # a search yields at least once: where it begins
+    if reached is None:  # a search yields at least once: where it begins
+        raise DeviceLostError("the worker's answer to 'tune' is not hwprof's: it holds nothing")
     return reached

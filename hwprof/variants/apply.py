@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ import numpy as np
 import onnx
 
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.onnx_io import load, save
 from hwprof.variants.factorize import Scheme, factorize_weights
@@ -94,11 +94,11 @@ def _int8(job: Job) -> list[str]:
     if any(node.op == "QuantizeLinear" for node in job.graph.nodes):
         raise InputError(f"network {job.graph.name!r} is quantized already; give the float one")
     samples, warnings = job.samples()
-    with tempfile.TemporaryDirectory(prefix="hwprof-") as work:
-        source, data, result = (Path(work, name) for name in ("float.onnx", "samples.npz", job.path.name))
+    with temporary_folder() as work:
+        source, data, result = (work / name for name in ("float.onnx", "samples.npz", job.path.name))
         save(model_with(job.graph, load_weights(job.graph, job.seed)), source)
         np.savez(data, allow_pickle=False, **samples)
-        warnings += _run_quantizer(job, source, data, result, types, Path(work))
+        warnings += _run_quantizer(job, source, data, result, types, work)
         save(onnx.load(result), job.path)
     return warnings
 

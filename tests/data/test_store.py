@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_and_loses_nothing_that_was_committed(tmp_path: Path
 
 def test_tables_are_strict(tmp_path: Path):
     with Store(tmp_path / "s.db") as store, pytest.raises(sqlite3.IntegrityError):
-        store._db.execute("INSERT INTO process VALUES ('one', 'two', 3)")
+        store._db.execute("INSERT INTO process (measurement, round, record) VALUES ('one', 'two', 3)")
 
 
 def test_the_key_depends_on_values_and_not_on_their_order():

@@ -6,6 +6,7 @@ import pytest
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError
 from hwprof.measure.hold import held
+from hwprof.measure.transport import LIMIT_S
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
 from tests.measure.scripted import ScriptedTransport
@@ -64,8 +65,8 @@ def test_a_killed_holder_frees_the_machine():
     holders = []
 
     class Seen:
-        def open(self, device):
-            holders.append(LOCAL.open(device))
+        def open(self, device, limit_s=LIMIT_S):
+            holders.append(LOCAL.open(device, limit_s))
             return holders[-1]
 
     with held(Seen(), device):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 
 from hwprof import onnx_io
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.variants.apply import Job
 from hwprof.variants.integer import calibration
@@ -27,8 +27,8 @@ def make(job: Job) -> list[str]:
         raise InputError(f"variant 'integer' takes no argument, not {job.argument!r}")
     samples, warnings = job.samples()
     batches = [dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True)]
-    with TemporaryDirectory(prefix="hwprof-") as work:
-        graph = _with_axes(job, Path(work))
+    with temporary_folder() as work:
+        graph = _with_axes(job, work)
         weights = load_weights(graph, job.seed)
         calibration.write(graph, weights, calibration.observed_ranges(graph, weights, batches), job.path)
     return warnings
