@@ -38,6 +38,7 @@ def collect(
     fresh: options.Fresh = False,
     target: options.Target = "3%",
     budget: options.BudgetS = 10.0,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Measure networks of a search space as a data set.
@@ -63,11 +64,13 @@ def collect(
         raise InputError("give --n, the number of networks, or --until mape=5%")
     most = n if n is not None else _MOST_UNTIL
     plan = collecting.Plan(space, Device.load(device), most, variant or "", seed, _target_mape(until))
-    settings = options.fast_settings(target, budget)
+    settings, limit_s = options.fast_settings(target, budget), options.time_limit(time_limit)
     with ExitStack() as stack:
         opened = stack.enter_context(Store(store))
         on_progress = stack.enter_context(progress.sweep(most, settings))
-        asked = jobs.Options(settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note)
+        asked = jobs.Options(
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note, limit_s=limit_s
+        )
         found = collecting.collect(plan, out or Path("latency_data", plan.name), opened, asked)
     _show(found, format)
     for outcome in found.failed:

@@ -61,6 +61,7 @@ def build(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
@@ -93,7 +94,9 @@ def build(
             source = tables.Learned.load(predictor, chosen, space if rows == "choices" else None)
         else:
             asked = options.settings(target, budget, fast)
-            source = stack.enter_context(_bench(chosen, store, asked, allow_unfit, fresh))
+            source = stack.enter_context(
+                _bench(chosen, store, asked, allow_unfit, fresh, options.time_limit(time_limit))
+            )
         if rows == "choices" and space:
             built = tables.choice_table(VariedSpace(space, variant or ""), source, networks, seed)
         else:
@@ -137,6 +140,7 @@ def check(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
@@ -169,7 +173,8 @@ def check(
     else:
         archs, shapes, changed = [], options.shapes(shape), change(variant or "")
         graphs = [changed(jobs.resolve(model, shapes)) for model in models or []]
-    with _bench(chosen, store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
+    settings, limit_s = options.settings(target, budget, fast), options.time_limit(time_limit)
+    with _bench(chosen, store, settings, allow_unfit, fresh, limit_s) as bench:
         found = tables.check(held, graphs, bench, archs)
     judged = found.calibrated_mape if found.stored_mape is None else found.stored_mape
     figures = {"table": str(table), "networks": found.networks, "raw_mape": round(found.raw_mape, 3),
@@ -269,7 +274,7 @@ def plot(
 
 @contextmanager
 def _bench(
-    device: Device, store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool
+    device: Device, store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit_s: float | None
 ) -> Iterator[Workbench]:
     """Where the command measures, with its progress on standard error."""
     from hwprof import jobs
@@ -278,7 +283,7 @@ def _bench(
     from hwprof.jobs import tables
 
     with Store(store) as opened, progress.bars(settings) as on_progress:
-        asked = jobs.Options(settings, allow_unfit, fresh, False, on_progress, output.note)
+        asked = jobs.Options(settings, allow_unfit, fresh, False, on_progress, output.note, limit_s=limit_s)
         yield tables.Workbench(device, opened, asked)
 
 

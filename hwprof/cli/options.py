@@ -34,9 +34,16 @@ ShapeTexts = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What standard output holds.")]
 StorePath = Annotated[Path, typer.Option("--store", help="The file that keeps every sample; resumes from it.")]
+StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A file that keeps samples, such as hwprof.db.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store already holds.")]
 Target = Annotated[str, typer.Option(help="Half-width of the 95 % interval at which to stop.")]
 BudgetS = Annotated[float, typer.Option("--budget", help="Seconds per model after which to stop short of the target.")]
+TimeLimitS = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit", help="Seconds that a worker may take for one request; by default 300 and 10 times the budget."
+    ),
+]
 Fast = Annotated[bool, typer.Option("--fast", help="Fewer processes and a target of 3 %; the record says so.")]
 AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure although the preflight check says no.")]
 VariantSpec = Annotated[
@@ -110,7 +117,12 @@ def fast_settings(target: str, budget_s: float) -> ProtocolSettings:
     return replace(FAST, target=share(target, "--target"), budget_s=_positive(budget_s))
 
 
-def _positive(budget_s: float) -> float:
-    if not 0 < budget_s < math.inf:
-        raise InputError(f"--budget must be a positive number of seconds, not {budget_s:g}")
-    return budget_s
+def time_limit(limit_s: float | None) -> float | None:
+    """Raises InputError unless it is positive."""
+    return None if limit_s is None else _positive(limit_s, "--time-limit")
+
+
+def _positive(seconds: float, option: str = "--budget") -> float:
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{option} must be a positive number of seconds, not {seconds:g}")
+    return seconds

@@ -55,6 +55,16 @@ _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_comp
 _ADDED = {"measurement": {"run": "TEXT", "crc32": "INTEGER"}, "process": {"crc32": "INTEGER"}}
 
 
+class DamagedStoreError(InputError):
+    """`how`: what cannot be read."""
+
+    def __init__(self, path: str, how: str) -> None:
+        self.how = how
+        super().__init__(
+            f"store {path!r} is damaged: {how} (hwprof store check finds all, hwprof store merge saves the rest)"
+        )
+
+
 class Store:
     """A context manager over one file (":memory:" for none).
 
@@ -141,10 +151,9 @@ class Store:
 
     def processes(self, measurement: int) -> list[Process]:
         """In the order of their rounds."""
-        rows = self.query("SELECT round, record, crc32 FROM process WHERE measurement = ? ORDER BY round", measurement)
         return [
             self._read(f"round {number} of measurement {measurement}", record, checksum, process_from_record)
-            for number, record, checksum in rows
+            for number, record, checksum in self.process_rows(measurement)
         ]
 
     def keep_processes(self, measurement: int, rounds: Collection[int]) -> None:
@@ -226,6 +235,32 @@ class Store:
                 "INSERT INTO baseline VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
                 [(machine, anchor, ns) for anchor, ns in anchors_ns.items()],
             )
+
+    def row(self, measurement: int) -> tuple[Any, ...]:
+        """A measurement as the table holds it, for `add_row` of another store."""
+        (found,) = self.query(
+            "SELECT key, model, digest, device, hardware, is_compared, created, status, record, crc32 "
+            "FROM measurement WHERE id = ?", measurement,
+        )  # fmt: skip
+        return found
+
+    def process_rows(self, measurement: int) -> list[tuple[Any, ...]]:
+        """Round, record and checksum of its processes, in the order of their rounds."""
+        return self.query("SELECT round, record, crc32 FROM process WHERE measurement = ? ORDER BY round", measurement)
+
+    def add_row(self, row: tuple[Any, ...], process_rows: Sequence[tuple[Any, ...]]) -> int:
+        """Copies a measurement that another store holds. Returns its number here."""
+        with self._errors():
+            cursor = self._db.execute(
+                "INSERT INTO measurement "
+                "(key, model, digest, device, hardware, is_compared, created, status, record, crc32) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+            self._db.executemany(
+                "INSERT INTO process (measurement, round, record, crc32) VALUES (?, ?, ?, ?)",
+                [(cursor.lastrowid, *process) for process in process_rows],
+            )
+        return int(cursor.lastrowid or 0)
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """All rows of a question to the tables."""
@@ -341,10 +376,8 @@ class Store:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise self._damaged(f"{what}: {reason}") from None
 
-    def _damaged(self, how: str) -> InputError:
-        return InputError(
-            f"store {self.path!r} is damaged: {how} (hwprof store check finds all, hwprof store merge saves the rest)"
-        )
+    def _damaged(self, how: str) -> DamagedStoreError:
+        return DamagedStoreError(self.path, how)
 
     def _unusable(self, why: object) -> EnvironmentUnfitError:
         return EnvironmentUnfitError(f"cannot use the store {self.path!r}: {why}; give another with --store")

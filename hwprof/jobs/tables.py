@@ -199,7 +199,7 @@ def _require_same_place(metadata: Metadata, bench: Workbench) -> None:
     device = bench.device
     if metadata.device != device.name:
         raise InputError(f"the table holds for {metadata.device}, not for {device.name}; check it where it holds")
-    here = fingerprint(bench.options.transport, device) if metadata.hardware else ""
+    here = fingerprint(bench.options.limited_transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
             f"the table holds for {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"

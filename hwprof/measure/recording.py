@@ -66,8 +66,10 @@ class Options:
     limit_s: float | None = None
 
     @property
-    def request_limit_s(self) -> float:
-        return self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
+    def limited_transport(self) -> Transport:
+        """Where the workers run, each with its limit."""
+        limit_s = self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
+        return LimitedTransport(self.transport, limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
     the next recording takes over what was measured in one that did not come to its end, be it that its process was
     killed.
     """
-    with held(LimitedTransport(options.transport, options.request_limit_s), device) as transport:
+    with held(options.limited_transport, device) as transport:
         machine = look(transport, device, options.allow_unfit)
         recorder = Recorder(device, store, replace(options, transport=transport), machine)
         yield recorder
