@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hwprof.data.store import Store
+from hwprof.data.store_care import existing
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_text
@@ -53,7 +54,7 @@ def write_report(
         raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
     if comparison and models:
         raise InputError("--comparison is of the networks compared last; name no models")
-    with _existing(store) as opened:
+    with existing(store) as opened:
         found, margin = (opened.last_comparison() if comparison else None) or ([], 0.0)
         if not comparison:
             found = [m for m in opened.measurements() if _is_wanted(m, models, device)]
@@ -76,12 +77,6 @@ def write_report(
 def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str, Graph]:
     """The graphs of the measurements that the store holds, by digest."""
     return {m.digest: Graph.from_json(text) for m in measurements if (text := store.graph(m.digest))}
-
-
-def _existing(path: Path) -> Store:
-    if not path.exists():
-        raise InputError(f"there is no store {str(path)!r}; hwprof profile makes one")
-    return Store(path)
 
 
 def _is_wanted(m: Measurement, models: Sequence[str], device: str | None) -> bool:

@@ -35,7 +35,7 @@ _ENVIRONMENT = {
 _CHUNK_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 28  # a process of 40 blocks takes less than a hundredth of it
 _LOOK_S = 1.0  # between two looks whether a silent worker still runs
-_CLOSED_S = 5.0  # from the end of a worker's output to its own end
+_CLOSED_S = 2.0  # from the end of a worker's output to its own end
 _END_S = 10.0  # to wait for a process that was killed: a driver that hangs may keep it
 _COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 

@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, TimeLimitError
 from hwprof.measure.hold import held
 from hwprof.measure.transport import LIMIT_S
 from hwprof.measure.worker_process import LOCAL
@@ -50,6 +50,26 @@ def test_a_lost_holder_is_replaced_before_the_next_worker_opens():
         assert lost
         assert len(transport.asked("hold")) == 3  # first, lost, by the new holder
         assert transport.workers == 3
+
+
+def test_a_holder_that_stands_still_is_ended_and_replaced():
+    def stand_still(request):
+        if len(transport.asked("hold")) == 2:
+            raise TimeLimitError("the worker did not answer")
+
+    transport = ScriptedTransport(stand_still)
+    with held(transport, ANY) as alone, alone.open(ANY):
+        assert transport.workers == 3
+
+
+def test_a_holder_that_is_lost_while_it_starts_is_started_again():
+    def lose_first(_request):
+        if transport.workers == 1:
+            raise DeviceLostError("killed")
+
+    transport = ScriptedTransport(lose_first)
+    with held(transport, ANY):
+        assert transport.workers == 2
 
 
 def test_a_second_job_is_refused_while_the_first_lives_and_then_goes_on():
