@@ -104,7 +104,7 @@ def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
     return replace(
         base,
         target=asked if asked != standard.target else base.target,
-        budget_s=_positive(budget_s) if budget_s != standard.budget_s else base.budget_s,
+        budget_s=positive(budget_s) if budget_s != standard.budget_s else base.budget_s,
     )
 
 
@@ -114,15 +114,16 @@ def fast_settings(target: str, budget_s: float) -> ProtocolSettings:
 
     from hwprof.measurement import FAST
 
-    return replace(FAST, target=share(target, "--target"), budget_s=_positive(budget_s))
+    return replace(FAST, target=share(target, "--target"), budget_s=positive(budget_s))
 
 
 def time_limit(limit_s: float | None) -> float | None:
     """Raises InputError unless it is positive."""
-    return None if limit_s is None else _positive(limit_s, "--time-limit")
+    return None if limit_s is None else positive(limit_s, "--time-limit")
 
 
-def _positive(seconds: float, option: str = "--budget") -> float:
+def positive(seconds: float, option: str = "--budget") -> float:
+    """Raises InputError unless they are a positive number."""
     if not 0 < seconds < math.inf:
         raise InputError(f"{option} must be a positive number of seconds, not {seconds:g}")
     return seconds
