@@ -49,5 +49,5 @@ def collected(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch, Store() as store:
         install_tiny_spaces(monkeypatch)
         plan = Plan("space", noisy_device(0.01, 0.005), 32)
-        collecting.collect(plan, folder, store, Options(FAST))
+        collecting.carry_out(plan, folder, store, Options(FAST))
     return folder

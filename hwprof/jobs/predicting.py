@@ -227,11 +227,11 @@ def load_sources(paths: Sequence[Path], space: str) -> list[LatencyPredictor]:
 
 
 def _plain_bytes(predictor: LatencyPredictor) -> bytes:
-    """A file names a space that is a plug-in: with a variant it is none, and the origin tells both."""
+    """A predictor file can name an installed space only; the origin names a variant or an object of the user's."""
     space = predictor.get_params(deep=False).get("space")
     if not isinstance(space, VariedSpace):
         return files.to_bytes(predictor)
-    _tell(predictor, None if space.variant else space.space)
+    _tell(predictor, space.space if space.is_installed else None)
     try:
         return files.to_bytes(predictor)
     finally:

@@ -218,6 +218,6 @@ class ExpectedLatency(torch.nn.Module):
 
 
 def _of_choices(table: LatencyTable, choices: Sequence[int]) -> Additive:
-    calibration = table.calibration
-    a_ms, b = (calibration.a_ms, calibration.b) if calibration else (0.0, 1.0)
+    correction = table.correction
+    a_ms, b = (correction.a_ms, correction.b) if correction else (0.0, 1.0)
     return Additive(a_ms, [b * ms for ms in table.choice_ms(choices)])

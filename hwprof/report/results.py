@@ -205,14 +205,14 @@ def _ratio(c: Comparison | None) -> Cell:
     return Cell(quantity.ratio(c.ratio) + interval, c.ratio)
 
 
-def _tone(found: Sequence[Found], counted: Mapping[Met | None, int]) -> Tone:
+def _tone(found: Sequence[Found], counted: Mapping[Met, int]) -> Tone:
     measured = all(f.comparison and f.comparison.b.evidence is Evidence.MEASURED for f in found)
     if not counted.get(Met.YES):
         return Tone.BAD if counted.get(Met.NO) else Tone.CAUTION
     return Tone.GOOD if measured and counted[Met.YES] == sum(counted.values()) else Tone.CAUTION
 
 
-def _others(counted: Mapping[Met | None, int]) -> str:
+def _others(counted: Mapping[Met, int]) -> str:
     """How many do not meet the target, and of how many that cannot be told."""
     missed, untold = counted.get(Met.NO, 0), counted.get(Met.CANNOT_TELL, 0)
     parts = [f"{missed} {'does' if missed == 1 else 'do'} not"] if missed else []

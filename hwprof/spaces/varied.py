@@ -1,4 +1,5 @@
-"""A search space whose networks are taken in a variant (int8, fp16, ...), and its architectures as text."""
+"""A search space by its reference, whose networks are taken in a variant (int8, fp16, ...), and its architectures as
+text."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
-from hwprof.spaces import NotatedSpace, checked
+from hwprof.spaces import NotatedSpace, checked, sampling
 from hwprof.variants.factorize import factorize
 from hwprof.variants.fold import cut, folded
 from hwprof.variants.half import half
@@ -25,18 +28,28 @@ _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
 
 
 class VariedSpace:
-    """A `SearchSpace` by its name. Its graphs have no weights of their own, so a variant needs no files.
+    """A `SearchSpace` by its reference: an installed name, or package.module:OBJECT or file.py:OBJECT, as `name` keeps
+    it. Its graphs have no weights of their own, so a variant needs no files.
 
-    `space` is the plug-in as it is, whose `repair` and notation hold for the variant, too.
+    `space` is the object itself, whose `repair` and notation hold for the variant, too.
     """
 
     def __init__(self, name: str, variant: str = "") -> None:
-        """Raises InputError for an unknown space or variant."""
+        """Raises InputError for an unknown space or variant, or an object that is not a search space."""
         self.name = name
         self.variant = variant
-        self.space: SearchSpace = plugins.load("space", name)
+        self.space = _found(name)
         self.choices: Sequence[int] = self.space.choices
         self._change = change(variant)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether files can name the space as a plug-in: it is one, and not a variant or an object of the user's."""
+        return not self.variant and ":" not in self.name
+
+    def repair(self, arch: Arch, rng: np.random.Generator | None = None, /) -> Arch:
+        """As the space itself repairs architectures; see `hwprof.spaces.sampling`."""
+        return sampling.repaired(self.space, arch, rng)
 
     def graph(self, arch: Arch) -> Graph:
         """Named after the architecture. Raises InputError outside of the space."""
@@ -51,12 +64,29 @@ class VariedSpace:
         if isinstance(self.space, NotatedSpace):
             return self.space.parse(text)
         raise InputError(
-            f"{self.name}: {text!r} is no architecture; write its {len(self.choices)} choices as 3,0,1,..."
+            f"{self.name}: {text!r} is not an architecture; write its {len(self.choices)} choices as 3,0,1,..."
         )
 
 
+def _found(reference: str) -> SearchSpace:
+    found = plugins.user_object(reference) if ":" in reference else plugins.load("space", reference)
+    if isinstance(found, type) or not hasattr(found, "choices") or not callable(getattr(found, "graph", None)):
+        raise InputError(
+            f"{reference!r} is not a search space, but {_kind(found)}; name an object with `choices` (the number of "
+            "options at each position) and `graph(arch)`"
+        )
+    space: SearchSpace = found
+    if not space.choices or not all(isinstance(n, int | np.integer) and n > 0 for n in space.choices):
+        raise InputError(f"space {reference!r}: `choices` must be positive integers, one for each position")
+    return space
+
+
+def _kind(found: object) -> str:
+    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+
+
 def titled(space: str, variant: str) -> str:
-    """How records name the variant of a space's networks: "nasbench201 int8"."""
+    """The name of a variant of a space's networks in records: "nasbench201 int8"."""
     return " ".join(filter(None, (space, variant)))
 
 

@@ -80,7 +80,7 @@ def test_a_table_is_built_swept_checked_and_drawn(lut, tmp_path: Path):
     (figures,) = json.loads(out)
     assert (code, figures["networks"]) == (0, 5)
     assert figures["raw_mape"] < 1
-    assert LatencyTable.load("c.json").calibration.networks == 5
+    assert LatencyTable.load("c.json").correction.networks == 5
 
     code, _, _ = lut("plot", "t.json", "cout", "cin=3", "-o", "steps.svg")
     assert code == 0

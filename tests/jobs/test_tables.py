@@ -41,12 +41,12 @@ class Additive(Learned):
 @pytest.fixture
 def bench():
     with Store() as store:
-        yield tables.Workbench(DEVICE, store, Options(FAST, with_operators=False))
+        yield tables.OnDevice(DEVICE, store, Options(FAST, with_operators=False))
 
 
 @pytest.fixture
 def learned():
-    return tables.Learned(Learned(), Metadata("roof", "roofline", 1, 1, "float32"))
+    return tables.ByPredictor(Learned(), Metadata("roof", "roofline", 1, 1, "float32"))
 
 
 def test_the_operators_of_an_analytic_device_add_up_to_its_networks(bench):
@@ -108,7 +108,7 @@ def test_choices_of_a_variant_are_named_after_it(learned):
 @pytest.mark.usefixtures("tiny_spaces")
 def test_choices_of_a_space_are_fitted_to_whole_networks():
     additive = Additive()
-    learned = tables.Learned(additive, Metadata("roof", "roofline", 1, 1, "float32"))
+    learned = tables.ByPredictor(additive, Metadata("roof", "roofline", 1, 1, "float32"))
     table = tables.choice_table(VariedSpace("space"), learned).table
     assert table.metadata.space == "space"
     archs = [(0, 0, 0, 0), (3, 1, 1, 0), (2, 3, 0, 1)]

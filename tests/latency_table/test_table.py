@@ -6,7 +6,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, LatencyTable, Metadata, NumericAttribute, Row, bits, operators
+from hwprof.latency_table import Correction, LatencyTable, Metadata, NumericAttribute, Row, bits, operators
 from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, choices, staircase
 
@@ -141,7 +141,7 @@ def test_a_network_of_choices_is_their_sum():
 
 
 def test_the_latency_of_a_network_is_calibrated():
-    table = choices([[1.0, 2.0]]).with_calibration(Calibration(a_ms=0.5, b=2.0))
+    table = choices([[1.0, 2.0]]).with_correction(Correction(a_ms=0.5, b=2.0))
     assert table([(1,)]).tolist() == [4.5]
 
 

@@ -3,12 +3,12 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration
+from hwprof.latency_table import Correction
 from hwprof.objective.budget import Budget
 from tests.latency_table.tables import choices
 
-TABLE = choices([[1.0, 2.0, 4.0]]).with_calibration(
-    Calibration(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
+TABLE = choices([[1.0, 2.0, 4.0]]).with_correction(
+    Correction(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
 )
 
 
