@@ -28,7 +28,7 @@ from hwprof.files import write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
-SCHEMA = "hwprof.data.dataset/1"
+SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 _REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later

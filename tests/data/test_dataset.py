@@ -132,7 +132,7 @@ def test_a_folder_without_a_card_is_refused(tmp_path):
 def test_a_newer_card_is_refused(tmp_path):
     written(tmp_path / "d")
     card = tmp_path / "d" / dataset.CARD
-    card.write_text(card.read_text().replace(dataset.SCHEMA, "hwprof.data.dataset/9"))
+    card.write_text(card.read_text().replace(dataset.SCHEMA, "hwprof.dataset/9"))
     with pytest.raises(InputError, match=r"schema is 'hwprof\.dataset/9'"):
         dataset.read(tmp_path / "d")
 
@@ -213,3 +213,9 @@ def test_where_instructions_are_wanted_latencies_are_refused(tmp_path):
     found = written(tmp_path / "d")
     with pytest.raises(InputError, match=r"holds ms; instructions are wanted"):
         _ = found.instructions
+
+
+def test_a_data_set_of_an_earlier_version_is_read():
+    data = dataset.read("latency_data/nasbench201-cpu-1t")
+    assert len(data.entries) == data.card.rows > 100
+    assert data.card.space == "nasbench201"

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hwprof.data import dataset
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs import Options, collecting
+from hwprof.jobs import Options, collecting, importing
 from hwprof.jobs.collecting import Plan
 from hwprof.measurement import FAST
 from hwprof.spaces.varied import VariedSpace
@@ -134,3 +135,33 @@ def test_a_folder_with_other_data_is_not_overwritten(collected):
         device = dataset.read(collected).card.device
         with pytest.raises(InputError, match="holds 32 networks, 5 would be fewer"):
             collecting.carry_out(Plan("space", device, 5), collected, store, asked())
+
+
+def test_a_data_set_of_the_user_s_own_space_names_it_and_is_valid(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Store() as store:
+        found = collecting.collect("tests.tiny_space:SPACE", EDGE, 3, store=store, options=asked())
+    assert found.dataset.folder == Path("latency_data/tests.tiny_space-SPACE-roofline-edge-gpu")
+    assert found.dataset.card.space == "tests.tiny_space:SPACE"
+    importing.validate(found.dataset.folder)
+
+
+def test_a_varied_space_can_be_collected(tmp_path):
+    with Store() as store:
+        found = collecting.collect(
+            VariedSpace("space", "fp16"), EDGE, 2, out=tmp_path / "x", store=store, options=asked()
+        )
+    assert (found.dataset.card.space, found.dataset.card.variant) == ("space", "fp16")
+
+
+def test_the_end_of_a_sweep_must_be_given(tmp_path):
+    with pytest.raises(InputError, match="give n, the number of networks, or the error"):
+        collecting.collect("space", EDGE, store=":memory:", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [("fbnet", "fbnet"), ("a/b/mine.py:SPACE", "mine-SPACE"), ("pack.age:SPACE", "pack.age-SPACE")],
+)
+def test_the_folder_of_a_data_set_has_a_name_that_files_can_have(space, name):
+    assert Plan(space, EDGE, 3, "prune:0.5").name == f"{name}-prune0.5-roofline-edge-gpu"

@@ -41,7 +41,7 @@ def test_a_table_holds_latencies_at_the_undisturbed_speed_of_the_machine():
 
 
 def test_measurements_of_two_machines_do_not_make_one_table():
-    with pytest.raises(InputError, match="do not belong into one table"):
+    with pytest.raises(InputError, match="do not belong in one table"):
         build_from_measurements([("A", {}, measurement(1.0)), ("B", {}, measurement(1.0, hardware="other"))])
 
 
@@ -65,7 +65,7 @@ def test_choices_of_a_network_without_latency_are_refused():
         build_from_choices([np.array([0.0, 1.0])], 0.0, METADATA)
 
 
-def test_a_check_reports_raw_and_calibrated_error_and_stores_the_calibration():
+def test_a_check_reports_raw_and_corrected_error_and_stores_the_correction():
     table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]])
     networks = [(i, j) for i in range(3) for j in range(3)]
     measured = [1.0 + 0.5 * table.sum_ms(n) for n in networks]
@@ -96,7 +96,7 @@ def test_a_check_finds_out_whether_the_runtime_drops_dead_operators(drops_dead):
     assert found.corrected_mape < 1
 
 
-def test_a_check_reports_the_error_of_the_calibration_that_the_table_came_with():
+def test_a_check_reports_the_error_of_the_correction_that_the_table_came_with():
     table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]]).with_correction(Correction(a_ms=0.0, b=1.1))
     networks = [(i, j) for i in range(3) for j in range(3)]
     found = check(table, networks, [table.sum_ms(n) for n in networks])
@@ -129,5 +129,5 @@ def test_fitted_choices_whose_fastest_network_falls_below_zero_keep_the_others()
     table = fit_choices(Steep(), [(0, 0)], [1.0], METADATA)
     assert all(row.ms > 0 for row in table.rows)
     np.testing.assert_allclose(table([(0, 1), (1, 0), (1, 1)]), [6.0, 4.0, 12.0])
-    with pytest.raises(InputError, match="calibrate on such networks"):
+    with pytest.raises(InputError, match="fit it to networks like this one"):
         table([(0, 0)])

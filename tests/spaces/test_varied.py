@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
 from hwprof.errors import InputError
+from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace
 from tests.tiny_space import SPACE
 
@@ -62,3 +65,57 @@ def test_an_architecture_is_read_in_the_notation_of_the_space():
 def test_what_is_no_architecture_is_refused(text, reason):
     with pytest.raises(InputError, match=reason):
         VariedSpace("space").parse(text)
+
+
+SPACE_FILE = """
+class Mine:
+    choices = (2, 3)
+
+    def graph(self, arch):
+        from hwprof.builder import GraphBuilder
+        b = GraphBuilder("mine")
+        return b.build(b.relu(b.conv(b.input((1, 3, 8, 8)), 4 * (arch[0] + 1), 3)))
+
+SPACE, EMPTY, LIST = Mine(), Mine(), [1, 2]
+EMPTY.choices = ()
+"""
+
+
+@pytest.fixture
+def space_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = tmp_path / "a_space_of_mine.py"
+    path.write_text(SPACE_FILE)
+    yield path
+    sys.modules.pop("a_space_of_mine", None)
+
+
+def test_a_space_of_the_user_s_is_named_by_its_file(space_file):
+    space = VariedSpace(f"{space_file}:SPACE", "int8")
+    assert space.choices == (2, 3)
+    assert any(n.op == "QuantizeLinear" for n in space.graph((1, 0)).nodes)
+    assert not space.is_installed
+
+
+def test_a_space_is_named_by_its_module():
+    assert VariedSpace("tests.tiny_space:SPACE").graph(ARCH) == SPACE.graph(ARCH)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("Mine", "the class Mine"), ("LIST", "a list"), ("EMPTY", "must be positive integers")]
+)
+def test_what_is_not_a_space_is_refused(space_file, name, told):
+    with pytest.raises(InputError, match=told):
+        VariedSpace(f"{space_file}:{name}")
+
+
+def test_an_object_that_is_not_there_is_refused(space_file):
+    with pytest.raises(InputError, match="leads to no object"):
+        VariedSpace(f"{space_file}:NONE")
+
+
+def test_a_varied_space_repairs_as_the_space_does():
+    darts = VariedSpace("darts")
+    arch = (0,) * len(darts.choices)
+    assert sampling.repaired(darts, arch) == darts.space.repair(arch) != arch
+    assert sampling.repaired(VariedSpace("space"), ARCH) == ARCH
