@@ -1,4 +1,4 @@
-"""`hwprof emulator`: builds what the devices emulated-* run on."""
+"""`hwprof emulator`: builds the emulator of the devices emulated-*."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from hwprof.cli import options
 from hwprof.cli.options import Format
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: build what they run on.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: build their emulator.")
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""`hwprof report`: writes one page of what the store holds."""
+"""`hwprof report`: writes a page of the measurements or results in a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def report(
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
     peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
 ) -> None:
-    """Write a page of what was measured.
+    """Write a page of the measurements or results in the store.
 
     The page is self-contained. Of profiles it shows the verdict, distribution, operators, roofline, anchors and
     environment; of results the front of metric against measured latency, and a table.

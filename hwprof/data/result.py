@@ -1,8 +1,8 @@
-"""The result of one search or compression: what was chosen, what it costs, and whether it meets its latency target.
+"""The result of one search or compression: the choices, their cost, and whether the network meets its latency target.
 
-One JSON-ready record for every method, so that results of different methods stand side by side in one store and on
-one page. Whether the target is met follows from the measurement beside the baseline alone: the sum of a latency table
-is what the method optimized, so it cannot be its own judge.
+Every method writes the same JSON-ready record, so that one store and one page hold the results of all methods. Only the
+measurement beside the baseline decides whether the target is met. The method optimized the sum of a latency table, so
+that sum cannot judge it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """What decides a result before it is computed. `settings`: all that the method was told, JSON-ready; of a model
-    that can change under its name, `model` or `settings` should hold a digest."""
+    """The input of a search or compression, which decides its result. `settings`: all settings of the method,
+    JSON-ready. If a model can change under its name, `model` or `settings` should hold a digest."""
 
     method: str
     settings: Mapping[str, Any]
@@ -64,11 +64,11 @@ class ResultKey:
 class Result:
     """One network that was searched or compressed.
 
-    choices: what the method chose, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready.
+    choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready.
     metric, baseline_metric: of the network and of the baseline on the task's test part, larger is better.
-    table_ms: what the method believed: the latency by its table or predictor.
+    table_ms: the latency by the table or predictor that the method used.
     measured: by device, the network (b) paired with the baseline (a).
-    digest: of the network's graph. seconds: what the method took.
+    digest: of the network's graph. seconds: the time that the method took.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.

@@ -101,7 +101,7 @@ class Store:
             )
 
     def processes(self, measurement: int) -> list[Process]:
-        """In the order of their rounds."""
+        """Those of a measurement, in the order of their rounds."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT record FROM process WHERE measurement = ? ORDER BY round", (measurement,)
@@ -179,13 +179,13 @@ class Store:
             )
 
     def result(self, key: ResultKey) -> Result | None:
-        """The finished result of the key: what is there need not be computed again."""
+        """The finished result of the key, which need not be computed again; None where there is none."""
         with self._errors():
             row = self._db.execute("SELECT record FROM result WHERE key = ?", (_result_key(key),)).fetchone()
         return Result.from_record(json.loads(row[0])) if row else None
 
     def results(self) -> list[Result]:
-        """In the order in which their keys were first added."""
+        """All results, in the order in which their keys were first added."""
         with self._errors():
             rows = self._db.execute("SELECT record FROM result ORDER BY id").fetchall()
         return [Result.from_record(json.loads(record)) for (record,) in rows]

@@ -1,4 +1,4 @@
-"""What a data set holds, as one JSON-ready record."""
+"""The content of a data set as one JSON-ready record."""
 
 from __future__ import annotations
 

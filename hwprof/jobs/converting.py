@@ -17,7 +17,7 @@ _OWN_SUFFIXES = (".json", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What the user says of a table whose format does not: the device and settings that its latencies hold for.
+    """The facts about a foreign table that its format does not hold: the device and settings of its latencies.
 
     Of a device that hwprof knows, its file says the rest. `threads` 0 is all. `unit` is of the times, where the format
     states none. `numeric`: attributes along which latency is a staircase. `allow_pickle`: read formats that are
@@ -42,7 +42,7 @@ def convert_table(
     stated: Stated | None = None,
 ) -> list[str]:
     """Reads `source` and writes `target`, in hwprof's own format (.json, .parquet) where no other is named. Returns
-    sentences that say what the target's format cannot hold.
+    sentences about the content that the target's format cannot hold.
 
     Raises InputError for an unknown format, or where `stated` lacks what the source's format does not say.
     """
@@ -65,7 +65,7 @@ def read(path: Path, format: str, stated: Stated) -> LatencyTable:  # noqa: A002
 
 
 def write(table: LatencyTable, path: Path, format: str | None = None) -> list[str]:  # noqa: A002 -- the option's name
-    """Writes hwprof's own format, or the one named. Returns sentences that say what it cannot hold."""
+    """Writes hwprof's own format, or the one named. Returns sentences about the content that it cannot hold."""
     if format is None:
         table.save(path)
         return []

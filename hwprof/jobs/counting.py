@@ -1,4 +1,4 @@
-"""Counted instructions as features: of networks in a data set, and of one that is to be predicted."""
+"""Counted instructions as features: of the networks in a data set, and of one whose latency is predicted."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class CountedNetworks:
 
     @classmethod
     def of(cls, folder: Path, data: Dataset) -> CountedNetworks:
-        """Raises InputError for latencies, another space, or fewer networks of `data` than can be learned from."""
+        """The counts of the data set in `folder`. Raises InputError when it holds latencies or networks of another space,
+        or has too few networks of `data` to learn from."""
         found = dataset.read(folder)
         counts = found.instructions
         if found.card.device is None or found.card.space != data.card.space:
             raise InputError(
-                f"{folder} counts networks of {found.card.space or 'no space'}, not of {data.card.space or 'none'}"
+                f"{folder} counts networks of {found.card.space or 'no space'}, not of {data.card.space or 'no space'}"
             )
         by_network = {_identity(e): row for e, row in zip(found.entries, counts, strict=True)}
         counted = cls(found.card.device, found.card.variant, by_network)
@@ -56,14 +57,14 @@ class CountedNetworks:
 
 
 def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray:
-    """[n_classes]: what the variant of the graph executes on the emulated device."""
+    """The instructions by class, [n_classes], that the variant of the graph executes on the emulated device."""
     with Store() as store:
         measurement = profile(change(variant)(graph), device, store=store, options=Options())
     return instructions.vector(measurement.instructions)
 
 
 def require_counting(predictor: LatencyPredictor, name: str) -> None:
-    """Raises InputError for a predictor that has no use for instructions."""
+    """Raises InputError for a predictor that does not learn from instructions."""
     if "counted" not in predictor.get_params(deep=False):
         raise InputError(f"predictor {name!r} learns nothing from instructions; --counts is for physical")
 

@@ -1,4 +1,4 @@
-"""Builds what the emulated devices run on."""
+"""Builds the emulator of the emulated devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hwprof.backends.emulator.build import build
 
 
 def build_emulator(fresh: bool = False, on_note: Callable[[str], None] = lambda _text: None) -> Mapping[str, str]:
-    """Builds what is missing, or everything where `fresh`. Returns the folder and the versions.
+    """Builds the missing parts, or everything if `fresh`. Returns the folder and the versions.
 
     Raises EnvironmentUnfitError where a tool, the network or space on the disk is missing.
     """

@@ -1,4 +1,4 @@
-"""Writes reports of what the store holds: a page, Markdown, JSON or a trace."""
+"""Writes reports of the measurements and results in a store: a page, Markdown, JSON or a trace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_report(
     comparison, or of the results of searches and compressions. Returns the files written.
 
     models, device: only measurements of these, by name. trace: also writes the profiles for Perfetto or Chrome.
-    peaks: measures those of the device for the roofline. command: what the page says it was made by.
+    peaks: measures the device's peaks for the roofline. command: the page says that this made it.
 
     Raises InputError when nothing in the store fits, or the file's ending is another.
     """

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from hwprof.errors import InputError
-from hwprof.objective.relaxed import Additive, ArchLatency, free_entries, least_squares, one_hot
+from hwprof.objective.relaxed import Additive, LatencyOfArchs, free_entries, least_squares, one_hot
 
 _FIRST_ARCHS = 300
 TARGET_ERROR = 0.01  # on architectures left out; the worst relaxed latency is two to three times as far off
@@ -89,7 +89,7 @@ class _Solution:
     weights_ms: np.ndarray
 
 
-def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: ArchLatency) -> Multilinear:
+def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: LatencyOfArchs) -> Multilinear:
     """archs: [n, n_positions], uniformly random. Asks the source for the first ones, and for twice as many until
     the error on those left out is small enough.
 
@@ -113,7 +113,7 @@ def first_archs(choices: Sequence[int]) -> int:
 
 def fit(choices: Sequence[int], archs: np.ndarray, ms: np.ndarray) -> Multilinear:
     """archs: [n, n_positions]; ms: [n]. The kernel and ridge with the smallest leave-one-out error."""
-    archs, first = np.unique(archs, axis=0, return_index=True)  # a second copy would tell what is left out
+    archs, first = np.unique(archs, axis=0, return_index=True)  # a copy would give away the one that is left out
     order = np.random.default_rng(0).permutation(len(archs))
     known, ms = one_hot(choices, archs[order]), ms[first][order]
     mean = float(ms.mean())

@@ -114,7 +114,7 @@ def verdict(found: Sequence[Found]) -> Verdict:
 
 
 def record(found: Found) -> dict[str, Any]:
-    """JSON-ready, without raw samples; what is not known is null."""
+    """JSON-ready, without raw samples; unknown figures are null."""
     full = found.result.to_record()
     del full["schema"], full["measured"]
     c = found.comparison
@@ -154,7 +154,7 @@ def _front(model: str, task: str, device: str, found: Sequence[Found]) -> Front:
 
 
 def _baseline(found: Sequence[Found]) -> Baseline | None:
-    """Of all measurements of the baseline, one beside each network, the middle one."""
+    """The middle one of the measurements of the baseline, which was measured beside each network."""
     known = [
         Baseline(s.median, *((s.low, s.high) if math.isfinite(s.low) else (s.median,) * 2), f.result.baseline_metric)
         for f in found

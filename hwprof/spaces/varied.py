@@ -48,7 +48,7 @@ class VariedSpace:
         return not self.variant and ":" not in self.name
 
     def repair(self, arch: Arch, rng: np.random.Generator | None = None, /) -> Arch:
-        """As the space itself repairs architectures; see `hwprof.spaces.sampling`."""
+        """The architecture as the space itself repairs it; see `hwprof.spaces.sampling`."""
         return sampling.repaired(self.space, arch, rng)
 
     def graph(self, arch: Arch) -> Graph:

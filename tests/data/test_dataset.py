@@ -155,7 +155,7 @@ def test_an_empty_data_set_is_refused(tmp_path):
 
 def test_architectures_of_another_space_are_refused(tmp_path):
     found = dataset.write(tmp_path / "d", Card("x", "cpu", space="tiny"), [Entry(1.0, (0, 2))])
-    with pytest.raises(InputError, match=r"\(0, 2\) is no architecture of tiny"):
+    with pytest.raises(InputError, match=r"\(0, 2\) is not an architecture of tiny"):
         dataset.validate(found, SPACE)
 
 
@@ -205,13 +205,13 @@ def test_counted_instructions_come_back_and_the_card_says_what_they_are(tmp_path
 @pytest.mark.parametrize("figures", ["latency_ms", "normalized_ms"])
 def test_where_latencies_are_wanted_counted_instructions_are_refused(tmp_path, figures):
     found = written_counts(tmp_path / "d")
-    with pytest.raises(InputError, match=r"counts \(emulated\) holds instructions; ms are wanted"):
+    with pytest.raises(InputError, match=r"counts \(emulated\) holds instructions, not ms"):
         getattr(found, figures)
 
 
 def test_where_instructions_are_wanted_latencies_are_refused(tmp_path):
     found = written(tmp_path / "d")
-    with pytest.raises(InputError, match=r"holds ms; instructions are wanted"):
+    with pytest.raises(InputError, match=r"holds ms, not instructions"):
         _ = found.instructions
 
 

@@ -60,12 +60,12 @@ def test_a_graph_alone_is_not_enough_for_it(collected, counted):
 
 
 def test_latencies_are_no_counts(collected, tiny_spaces):
-    with pytest.raises(InputError, match="holds ms; instructions are wanted"):
+    with pytest.raises(InputError, match="holds ms, not instructions"):
         predicting.train(collected, "physical", counts=collected)
 
 
 def test_instructions_are_no_latencies(counted):
-    with pytest.raises(InputError, match="holds instructions; ms are wanted"):
+    with pytest.raises(InputError, match="holds instructions, not ms"):
         predicting.train(counted, "physical")
 
 

@@ -60,7 +60,8 @@ def test_an_architecture_is_read_in_the_notation_of_the_space():
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("1,0", "4 positions, 2 were given"), ("1,9,1,0", "position 1 is 9"), ("one", "'one' is no")]
+    ("text", "reason"),
+    [("1,0", "4 positions, 2 were given"), ("1,9,1,0", "position 1 is 9"), ("one", "'one' is not an architecture")],
 )
 def test_what_is_no_architecture_is_refused(text, reason):
     with pytest.raises(InputError, match=reason):

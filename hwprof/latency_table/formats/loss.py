@@ -1,4 +1,4 @@
-"""What a plain format has no place for, in words, and the rows that it has a place for."""
+"""Tells in words what a plain format cannot hold of a table, and finds the rows that it can hold."""
 
 from __future__ import annotations
 
