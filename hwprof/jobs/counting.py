@@ -30,8 +30,8 @@ class CountedNetworks:
 
     @classmethod
     def of(cls, folder: Path, data: Dataset) -> CountedNetworks:
-        """The counts of the data set in `folder`. Raises InputError when it holds latencies or networks of another space,
-        or has too few networks of `data` to learn from."""
+        """The counts of the data set in `folder`. Raises InputError for latencies, for another space,
+        or for too few networks of `data` to learn from."""
         found = dataset.read(folder)
         counts = found.instructions
         if found.card.device is None or found.card.space != data.card.space:
