@@ -168,7 +168,7 @@ class Dataset:
 
     @property
     def archs(self) -> list[Arch]:
-        """Raises InputError when an entry has none."""
+        """One choice per position for each network. Raises InputError when an entry has no architecture."""
         found = [e.arch for e in self.entries if e.arch is not None]
         if len(found) < len(self.entries):
             raise InputError(
@@ -178,20 +178,21 @@ class Dataset:
 
     @property
     def latency_ms(self) -> np.ndarray:
-        """[n], ms. Raises InputError for counted instructions."""
+        """Latencies as the clock ran, [n], ms. Raises InputError for counted instructions."""
         self._require(MS)
         return np.array([e.latency_ms for e in self.entries])
 
     @property
     def normalized_ms(self) -> np.ndarray:
-        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known. Raises InputError
-        for counted instructions."""
+        """Latencies at the machine's undisturbed speed, or plain ones where these are not known, [n], ms. Raises
+        InputError for counted instructions."""
         self._require(MS)
         return np.array([e.label[0] for e in self.entries])
 
     @property
     def instructions(self) -> np.ndarray:
-        """[n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises InputError for latencies."""
+        """Instructions of one inference, [n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises
+        InputError for latencies."""
         self._require(INSTRUCTIONS)
         return np.array([counting.vector(e.instructions or {}) for e in self.entries])
 
@@ -277,7 +278,8 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
 
 
 def read(folder: str | Path) -> Dataset:
-    """Raises InputError when a file is missing, changed since it was written, or of a newer format."""
+    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or is of a
+    newer format."""
     folder = Path(folder)
     try:
         card = _card(tomllib.loads((folder / CARD).read_text(encoding="utf-8")))
@@ -305,7 +307,7 @@ def read(folder: str | Path) -> Dataset:
 
 
 def validate(dataset: Dataset, space: _Space | None = None) -> None:
-    """Reads everything: every graph against its digest, every measurement against its row. Raises InputError."""
+    """Compares every graph with its digest and every measurement with its row. Raises InputError where they differ."""
     if dataset.card.space and space is not None:
         for arch in dataset.archs:
             if len(arch) != len(space.choices) or not all(0 <= c < n for c, n in zip(arch, space.choices, strict=True)):

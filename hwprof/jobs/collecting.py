@@ -124,7 +124,7 @@ def _check(plan: Plan, out: Path) -> None:
     if plan.target_mape is not None:
         require_times(plan.device)
     if plan.n < 1:
-        raise InputError(f"the number of networks (--n) must be at least 1, not {plan.n}")
+        raise InputError(f"--n must be at least 1, not {plan.n}")
     if not (out / CARD).exists():
         return
     card = dataset.read(out).card
