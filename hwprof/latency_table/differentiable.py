@@ -39,7 +39,8 @@ class _Step(torch.autograd.Function):
 
 
 def step_ms(staircase: Staircase, values: Sequence[Any]) -> torch.Tensor:
-    """values: a number or a tensor for each axis, broadcast together. Returns ms in the shape of the broadcast."""
+    """values: a number or a tensor for each axis, broadcast together. Returns ms in the shape of the broadcast. Raises
+    InputError for anything else."""
     tensors = [v for v in values if isinstance(v, torch.Tensor)]
     if len(tensors) != sum(not isinstance(v, int | float | np.number) for v in values):
         raise InputError(f"{staircase.title}: attributes must be numbers or torch tensors")
@@ -51,7 +52,8 @@ def step_ms(staircase: Staircase, values: Sequence[Any]) -> torch.Tensor:
 
 
 def expected_ms(probs: torch.Tensor, ms: np.ndarray) -> torch.Tensor:
-    """probs: [..., n]; ms: [n]. Returns [...], ms."""
+    """probs: [..., n_keys]; ms: [n_keys]. Returns the expected latency, ms, [...]. Raises InputError for other
+    shapes."""
     if probs.shape[-1] != len(ms) or not math.prod(probs.shape):
         raise InputError(f"probabilities of shape {tuple(probs.shape)} do not fit {len(ms)} choices")
     return probs @ torch.as_tensor(ms, dtype=probs.dtype, device=probs.device)

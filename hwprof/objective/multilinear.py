@@ -61,6 +61,7 @@ class Multilinear(torch.nn.Module):
         self.register_buffer("weights_ms", torch.from_numpy(weights_ms))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         factors = torch.log1p(p @ self.alike.to(p.dtype))
         kernel = torch.expm1(factors @ self.known.to(p.dtype))  # less one: 32 bits keep the small rest
         ms: torch.Tensor = self.linear(p) + kernel @ self.weights_ms.to(p.dtype)
@@ -90,8 +91,8 @@ class _Solution:
 
 
 def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: LatencyOfArchs) -> Multilinear:
-    """archs: [n, n_positions], uniformly random. Asks the source for the first ones, and for twice as many until
-    the error on those left out is small enough.
+    """archs: [n, n_positions], uniformly random. Asks the source for the latencies of the first ones, and then of
+    twice as many, until the error on architectures left out is small enough.
 
     Raises InputError for a latency that is not positive and finite.
     """
@@ -107,7 +108,7 @@ def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: LatencyOf
 
 
 def first_archs(choices: Sequence[int]) -> int:
-    """How many architectures are asked for at first."""
+    """The number of architectures that the source is asked for at first."""
     return max(_FIRST_ARCHS, 3 * free_entries(choices) // 2)
 
 

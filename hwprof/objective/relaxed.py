@@ -30,11 +30,13 @@ class Additive(torch.nn.Module):
     choice_ms: torch.Tensor
 
     def __init__(self, constant_ms: float, choice_ms: Sequence[np.ndarray]) -> None:
+        """choice_ms: for each position the times, [n_choices], of its choices."""
         super().__init__()
         self.constant_ms = float(constant_ms)
         self.register_buffer("choice_ms", torch.from_numpy(np.concatenate(choice_ms)))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         return p @ self.choice_ms.to(p.dtype) + self.constant_ms
 
 
@@ -50,6 +52,7 @@ class Tabulated(torch.nn.Module):
         self.register_buffer("table_ms", torch.from_numpy(np.asarray(table_ms, float)))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         remaining = self.table_ms.to(p.dtype).reshape(1, self.choices[0], -1)
         first, *rest = torch.split(p, self.choices, dim=-1)
         remaining = torch.einsum("bc,bcr->br", first, remaining.expand(len(p), -1, -1))
@@ -60,7 +63,7 @@ class Tabulated(torch.nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class DistillSettings:
-    """`archs` latencies are asked of the source. The soft-consistency term starts after `warmup` steps and
+    """`archs`: how many latencies the source is asked for. The soft-consistency term starts after `warmup` steps and
     regresses MLP(p) on the mean of MLP over `draws` architectures."""
 
     archs: int = 4000
@@ -78,13 +81,14 @@ class Distilled(torch.nn.Module):
     """An additive part, which is exact in expectation, and an MLP for what choices do to each other."""
 
     def __init__(self, additive: Additive, mlp: torch.nn.Module, scale_ms: float) -> None:
-        """scale_ms: of one unit of the MLP's output."""
+        """mlp: from [batch, sum(choices)] to [batch, 1]; scale_ms: of one unit of its output."""
         super().__init__()
         self.additive = additive
         self.mlp = mlp
         self.scale_ms = scale_ms
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         own = next(self.mlp.parameters()).dtype
         interaction: torch.Tensor = self.mlp(p.to(own)).squeeze(-1)
         total: torch.Tensor = self.additive(p) + self.scale_ms * interaction.to(p.dtype)
