@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,21 @@ from hwprof.data.store import Store
 from tests.results import make_result
 
 
-@pytest.fixture
-def store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds two profiles and a comparison on the analytic device."""
-    path = tmp_path / "s.db"
+    path = tmp_path_factory.mktemp("measured") / "s.db"
     common = ("--device", "roofline-edge-gpu", "--fast", "--store", str(path))
     assert run(["profile", "bert_tiny", "resnet18", *common]) == 0
     assert run(["compare", "bert_tiny", "resnet18", *common]) == 0
-    capsys.readouterr()
     return path
+
+
+@pytest.fixture
+def store(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A copy of the test's own."""
+    capsys.readouterr()
+    return Path(shutil.copy(measured, tmp_path / "s.db"))
 
 
 def report(store: Path, *arguments: object) -> int:
