@@ -50,7 +50,7 @@ def test_at_even_odds_the_prediction_itself_counts():
 
 
 def test_a_confidence_beyond_what_the_table_knows_is_refused():
-    with pytest.raises(InputError, match="calibrate on more networks"):
+    with pytest.raises(InputError, match="fit the correction to more networks"):
         Budget(TABLE, ms=2.0, confidence=0.99)((0,))
 
 
