@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     from hwprof.device import Device
     from hwprof.errors import HwprofError
     from hwprof.graph import Graph
+    from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.collecting import collect
+    from hwprof.jobs.comparing import compare
     from hwprof.jobs.converting import convert_table
     from hwprof.jobs.evaluating import evaluate
+    from hwprof.jobs.explaining import explain
     from hwprof.jobs.importing import import_data
-    from hwprof.jobs.measuring import Options, compare, explain, operators, profile, profile_many
-    from hwprof.jobs.measuring import resolve as load
     from hwprof.jobs.predicting import load_predictor, predict, train
+    from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import write_report
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
+    from hwprof.measure.recording import Options
     from hwprof.measurement import Measurement, ProtocolSettings
     from hwprof.objective.budget import Budget
     from hwprof.objective.expected import ExpectedLatency
     from hwprof.objective.loss import LatencyLoss
     from hwprof.spaces.varied import VariedSpace as space  # noqa: N813 -- a function to its user
+    from hwprof.workloads.loading import load_network as load
 
 __version__ = "0.1.0"
 
@@ -106,10 +110,14 @@ def _facts() -> Mapping[str, object]:
 
 
 def _measuring() -> Mapping[str, object]:
-    from hwprof.jobs.measuring import Options, compare, explain, operators, profile, profile_many
-    from hwprof.jobs.measuring import resolve as load
+    from hwprof.jobs.breaking_down import operators
+    from hwprof.jobs.comparing import compare
+    from hwprof.jobs.explaining import explain
+    from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import write_report
     from hwprof.jobs.tuning import tune
+    from hwprof.measure.recording import Options
+    from hwprof.workloads.loading import load_network as load
 
     return locals()
 

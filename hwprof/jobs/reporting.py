@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hwprof.data.result import Result
 from hwprof.data.store import DEFAULT_PATH, Store
+from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_text
 from hwprof.graph import Graph
-from hwprof.jobs.measuring import peaks as measure_peaks
+from hwprof.jobs.inputs import device_of
 from hwprof.measure import compare as comparing
+from hwprof.measure.hold import held
+from hwprof.measure.machine import evidence_of
+from hwprof.measure.peaks import measure_peaks
+from hwprof.measure.transport import Transport
+from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Comparison, Evidence, Measurement, Peaks
 from hwprof.report import (
     comparison_markdown,
@@ -28,6 +34,15 @@ from hwprof.report import (
 )
 
 _ENDINGS = (".html", ".md", ".json")
+
+
+def peaks(device: Device | str, transport: Transport = LOCAL) -> Peaks | None:
+    """The device's measured ceilings; None for an emulated core, which has no speed."""
+    chosen = device_of(device)
+    if evidence_of(chosen) is Evidence.EMULATED:
+        return None
+    with held(transport, chosen) as alone:
+        return measure_peaks(chosen, alone)
 
 
 def write_report(
@@ -81,14 +96,14 @@ def _measured_pages(
     margin: float | None,
     out: Path,
     trace: Path | None,
-    peaks: bool,
+    with_peaks: bool,
     command: str,
 ) -> dict[Path, str]:
     """margin: of a comparison, in which the others were measured against the first; None for profiles."""
     if not found:
         raise InputError(f"the store {store.path!r} holds no such measurement")
-    graphs = {m.digest: Graph.from_json(text) for m in found if (text := store.graph(m.digest))}
-    known = measure_peaks(found[0].device) if peaks and found[0].evidence is Evidence.MEASURED else None
+    graphs = stored_graphs(store, found)
+    known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
     if margin is None:
         pages = {out: _profile_text(found, graphs, known, out, command)}
     else:
@@ -112,6 +127,11 @@ def _results_text(found: Sequence[Result], device: str | None, out: Path, comman
         return json.dumps(results_records(found, device), indent=2, allow_nan=False)
     render = render_results if out.suffix == ".html" else results_markdown
     return render(found, command, device)
+
+
+def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str, Graph]:
+    """The graphs of the measurements that the store holds, by digest."""
+    return {m.digest: Graph.from_json(text) for m in measurements if (text := store.graph(m.digest))}
 
 
 def _existing(path: Path) -> Store:

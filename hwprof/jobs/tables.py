@@ -13,18 +13,20 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
-from hwprof.errors import HwprofError, InputError, UnknownOperatorError
+from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.measuring import Options, Shapes, hardware, profile_many, require_times, resolve
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Operator, distinct
 from hwprof.latency_table.sweep import at_channels
-from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
+from hwprof.measure.machine import fingerprint, require_times
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, change, titled
+from hwprof.workloads.loading import Shapes, load_network
 
 Operators = Sequence[tuple[Operator, Graph]]
 Rows: TypeAlias = Literal["operators", "choices"]
@@ -118,7 +120,7 @@ def build_table(
         if searched:
             graphs, variant = covering_graphs(searched.space, networks, seed), searched.variant
         else:
-            graphs = [resolve(model, shapes) for model in given]
+            graphs = [load_network(model, shapes) for model in given]
         return operator_table(operators_of(graphs, sweep, variant), source, numeric)
 
 
@@ -246,7 +248,7 @@ def check_table(
         graphs = [searched.graph(arch) for arch in archs]
     else:
         changed, archs = change(variant), []
-        graphs = [changed(resolve(model, shapes)) for model in given]
+        graphs = [changed(load_network(model, shapes)) for model in given]
     with opened(store) as kept:
         return check(table, graphs, OnDevice(chosen, kept, replace(options or Options(), with_operators=False)), archs)
 
@@ -265,7 +267,7 @@ def check(table: LatencyTable, networks: Sequence[Graph], place: OnDevice, archs
     """
     if len(networks) < _FEWEST_NETWORKS:
         raise InputError(f"a check needs at least {_FEWEST_NETWORKS} networks, {len(networks)} were given")
-    _require_same_place(table.metadata, place.device)
+    _require_same_place(table.metadata, place)
     summed: Sequence[Graph | Arch] = archs if table.holds_choices else networks
     if len(summed) != len(networks):
         raise InputError("the table holds the choices of a search space; give the space instead of models")
@@ -280,25 +282,23 @@ def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
 
 
 def measure(graphs: Sequence[Graph], place: OnDevice) -> list[Measurement]:
-    """The measurements, in the order of the graphs; two graphs of one digest are measured once. Raises the error of the
-    first that failed."""
+    """The measurements of the graphs, in their order; equal ones are measured once. Raises the error of the first that
+    failed."""
     require_times(place.device)
-    found: dict[str, Measurement] = {}
-    for outcome in profile_many(graphs, place.device, place.store, place.options):
-        if outcome.measurement is None:
-            raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
-        found[outcome.graph.digest] = outcome.measurement
-    for doubt in dict.fromkeys(warning for m in found.values() for warning in m.build_warnings):
+    with recording(place.device, place.store, place.options) as recorder:
+        measured = recorder.measure(graphs)
+    for doubt in dict.fromkeys(warning for m in measured for warning in m.build_warnings):
         place.options.on_note(f"warning: {doubt}")
-    return at_one_speed([found[graph.digest] for graph in graphs])
+    return measured
 
 
-def _require_same_place(metadata: Metadata, device: Device) -> None:
+def _require_same_place(metadata: Metadata, place: OnDevice) -> None:
+    device = place.device
     if metadata.device != device.name:
         raise InputError(
             f"the table is of device {metadata.device}, not of {device.name}; check it on {metadata.device}"
         )
-    here = hardware(device) if metadata.hardware else ""
+    here = fingerprint(place.options.transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
             f"the table is of {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
