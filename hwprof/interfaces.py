@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from hwprof.instructions import Counts
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
-LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]  # ms, [n_graphs]
+Takes: TypeAlias = Literal["graph", "arch"]  # how a source of latencies wants networks: as graphs or architectures
+# [n] graphs to ms, [n]: a function, a table or a predictor's `predict`. One that has an attribute `takes` with the value
+# "arch" is given architectures instead; a function without the attribute is given graphs.
+LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]
 
 
 class Timer(Protocol):
@@ -192,10 +195,15 @@ class Encoder(Protocol):
 
 
 class Predictor(Protocol):
-    """A scikit-learn regressor of latency. X: [n] graphs or architectures; y, ms: [n]."""
+    """A scikit-learn regressor of latency. X: [n] networks, as `takes` says; y, ms: [n]."""
 
+    @property
+    def takes(self) -> Takes: ...
     def fit(self, X: Sequence[Any], y: np.ndarray) -> Predictor: ...
-    def predict(self, X: Sequence[Any]) -> np.ndarray: ...
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """Returns ms, [n]."""
+        ...
+
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bounds, ms, each [n]."""
+        """Returns lower and upper bounds, ms, each [n]."""
         ...
