@@ -16,8 +16,8 @@ from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
 Takes: TypeAlias = Literal["graph", "arch"]  # how a source of latencies wants networks: as graphs or architectures
-# [n] graphs to ms, [n]: a function, a table or a predictor's `predict`. One that has an attribute `takes` with the value
-# "arch" is given architectures instead; a function without the attribute is given graphs.
+# [n] graphs to ms, [n]: a function or a table. One whose attribute `takes` is "arch" maps architectures instead; a
+# function without that attribute maps graphs.
 LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]
 
 

@@ -52,8 +52,10 @@ def _widened_interval(centre: float, estimates: np.ndarray, n: int, coverage: fl
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """values, weights: [..., n]. Returns [...]: the value at which half of the weight is reached along the last axis, or
-    the middle between it and the next one where exactly half is reached."""
+    """values, weights: [..., n]. Returns [...]: along the last axis, the value where half of the weight is reached.
+
+    Where exactly half is reached, it is the middle between that value and the next one.
+    """
     order = np.argsort(values, axis=-1)  # numpy's quantile takes weights too, but is 10 times as slow
     ordered = np.take_along_axis(values, order, axis=-1)
     reached = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)

@@ -204,6 +204,11 @@ def checked_rows(X: np.ndarray, n_features: int) -> np.ndarray:
     return X
 
 
+def stacked(rows: Sequence[Any]) -> Any:
+    """rows: [n], what `Regressor.encode` returned. Returns them as one array [n, n_features] if they are arrays."""
+    return np.stack(rows) if isinstance(rows[0], np.ndarray) else rows
+
+
 def architectures(X: Sequence[Any]) -> list[Arch]:
     """X: [n] sequences of ints, or an array [n, n_positions]. Returns [n] tuples of ints. Raises InputError for
     anything else."""
