@@ -21,7 +21,7 @@ from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
-from hwprof.objective.arch_latency import ArchLatency
+from hwprof.objective.arch_latency import ArchLatency, takes_of
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, change, titled
 
@@ -80,7 +80,7 @@ def operator_table(found: Operators, source: Workbench | Learned, numeric: Seque
     """
     numeric = (*numeric, *bits.NUMERIC)
     if isinstance(source, Learned):
-        if source.predictor.takes == "arch":
+        if takes_of(source.predictor) == "arch":
             raise InputError(
                 f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical "
                 "or gcn, or --rows choices"

@@ -84,7 +84,8 @@ def test_a_data_set_of_another_space_or_device_is_refused(collected, space, devi
 
 @pytest.mark.parametrize(("name", "reason"), [("lut", "LutPredictor takes architectures"), ("mlp", "MlpPredictor")])
 def test_networks_of_no_space_are_refused_where_architectures_are_needed(collected, tmp_path, name, reason):
-    entries = [dataset.Entry(1.0 + i, graph=graph) for i, graph in enumerate(dataset.read(collected).graphs(SPACE))]
+    graphs = dataset.read(collected).graphs(SPACE)
+    entries = [dataset.Entry(1.0 + i, digest=graph.digest, graph=graph) for i, graph in enumerate(graphs)]
     data = dataset.write(tmp_path / "x", dataset.Card("x", "d"), entries)
     with pytest.raises(InputError, match=f"{reason}.*data set x are not of a search space: take physical or gcn"):
         learning.learn(data, name)
