@@ -190,20 +190,28 @@ class SearchSpace(Protocol):
 class Encoder(Protocol):
     """A scikit-learn transformer from graphs or architectures to arrays [n, n_features]."""
 
-    def fit(self, X: Sequence[Any], y: Any = None) -> Encoder: ...
-    def transform(self, X: Sequence[Any]) -> np.ndarray: ...
+    def fit(self, X: Sequence[Any], y: Any = None) -> Encoder:
+        """X: [n] networks."""
+        ...
+
+    def transform(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n] networks. Returns [n, n_features]."""
+        ...
 
 
 class Predictor(Protocol):
-    """A scikit-learn regressor of latency. X: [n] networks, as `takes` says; y, ms: [n]."""
+    """A scikit-learn regressor of latency. Networks are graphs or architectures, as `takes` says."""
 
     @property
     def takes(self) -> Takes: ...
-    def fit(self, X: Sequence[Any], y: np.ndarray) -> Predictor: ...
+    def fit(self, X: Sequence[Any], y: np.ndarray) -> Predictor:
+        """X: [n] networks; y, ms: [n]."""
+        ...
+
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """Returns ms, [n]."""
+        """X: [n] networks. Returns ms, [n]."""
         ...
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lower and upper bounds, ms, each [n]."""
+        """X: [n] networks. Returns lower and upper bounds, ms, each [n]."""
         ...

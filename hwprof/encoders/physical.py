@@ -62,7 +62,7 @@ class PhysicalEncoder(TransformerMixin, BaseEstimator):
     """
 
     def fit(self, X: Sequence[Graph], y: object = None) -> PhysicalEncoder:
-        """Learns nothing."""
+        """X: [n_graphs]. Learns nothing."""
         del X, y
         return self
 

@@ -234,7 +234,7 @@ class FeatureEncoder:
 
     @property
     def takes(self) -> Takes:
-        """What it encodes."""
+        """The kind of networks that it encodes."""
         return "graph" if self.choices is None else "arch"
 
     def __call__(self, X: Sequence[Any]) -> np.ndarray:

@@ -65,7 +65,8 @@ class ResidualProcess:
         return self.left_out_
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns everything that `from_arrays` needs to predict again."""
+        """Returns everything that `from_arrays` needs to predict again: points [n, k], columns, centre and spread [k],
+        solved and left_out [n], kernel [3]."""
         return {
             "process_columns": self.columns_, "process_centre": self.centre_, "process_spread": self.spread_,
             "process_points": self.points_, "process_solved": self.solved_, "process_left_out": self.left_out_,
@@ -74,7 +75,7 @@ class ResidualProcess:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ResidualProcess:
-        """The inverse of `arrays`. Raises KeyError for others."""
+        """The inverse of `arrays`, with its shapes ([n, k], ...). Raises KeyError where one is missing."""
         process = cls()
         process.columns_, process.centre_ = arrays["process_columns"], arrays["process_centre"]
         process.spread_, process.points_ = arrays["process_spread"], arrays["process_points"]

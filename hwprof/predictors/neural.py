@@ -113,5 +113,5 @@ def restore_weights(module: nn.Module, stored: bytes) -> None:
 
 
 def as_tensor(values: np.ndarray | Sequence[Any]) -> torch.Tensor:
-    """values: any shape. Returns the same shape, float32."""
+    """values: [...]. Returns [...], float32."""
     return torch.as_tensor(np.asarray(values, np.float32))
