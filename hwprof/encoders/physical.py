@@ -110,8 +110,8 @@ def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
 
 def _passes(graph: Graph) -> np.ndarray:
     """Returns [n_nodes, 2]: one launch, and the bytes of reading and writing the node's first result once."""
-    results = (_first(graph, node.outputs) for node in graph.nodes)
-    return np.array([(1, 2 * t.size_bytes) for t in results], float).reshape(-1, 2)
+    size_bytes = [_first(graph, node.outputs).size_bytes for node in graph.nodes]
+    return np.column_stack([np.ones(len(size_bytes)), 2.0 * np.array(size_bytes, float)])
 
 
 def _columns(names: Sequence[str]) -> list[int]:
@@ -170,4 +170,4 @@ def _large_operands(graph: Graph, node: Node) -> int:
 
 
 def _first(graph: Graph, names: Sequence[str]) -> Tensor:
-    return next(graph.type_of(name) for name in names if name)
+    return graph.type_of(names[0] or next(filter(None, names)))

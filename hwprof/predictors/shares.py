@@ -124,7 +124,8 @@ def terms_to_arrays(terms: Sequence[Term]) -> dict[str, np.ndarray]:
 
 
 def terms_from(record: Sequence[Sequence[Any]], arrays: Mapping[str, np.ndarray]) -> tuple[Term, ...]:
-    """The inverse of `terms_to_record` and `terms_to_arrays` (arrays of [n_columns]). Raises KeyError, TypeError or ValueError on a foreign record."""
+    """The inverse of `terms_to_record` and `terms_to_arrays`, whose arrays are [n_columns]. Raises KeyError, TypeError
+    or ValueError where they do not fit."""
     return tuple(
         Term(str(name), float(weight), float(intercept_ms), arrays[f"coefficients{i}"])
         for i, (name, weight, intercept_ms) in enumerate(record)
