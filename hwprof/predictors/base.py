@@ -131,7 +131,7 @@ def conformal_quantile(errors: np.ndarray, coverage: float) -> float:
     exponential; otherwise 90 % intervals would need nine samples and 99 % intervals a hundred.
     """
     if not 0 < coverage < 1:
-        raise InputError(f"coverage is a share between 0 and 1, not {coverage}")
+        raise InputError(f"coverage must be a share between 0 and 1, not {coverage}")
     n = len(errors)
     level = coverage * (n + 1) / n
     if level <= 1:
@@ -198,7 +198,7 @@ def is_encoded(X: Sequence[Any]) -> bool:
 def checked_rows(X: np.ndarray, n_features: int) -> np.ndarray:
     """X: [n, n_features]. Returns X. Raises InputError for another number of columns or a value that is not finite."""
     if X.shape[1] != n_features:
-        raise InputError(f"encoded networks have {n_features} columns here; {X.shape[1]} were given")
+        raise InputError(f"this predictor needs encoded networks of {n_features} columns; {X.shape[1]} were given")
     if not np.isfinite(X).all():
         raise InputError(f"row {int(np.argmin(np.isfinite(X).all(axis=1)))} of the encoded networks is not finite")
     return X

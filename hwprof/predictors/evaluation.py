@@ -81,7 +81,7 @@ def evaluate(
     """Returns the figures of each size: `seeds` random training sets, nested from size to size, each tested on networks
     that are in none of its sets. Raises InputError for an unknown predictor or a data set that is too small."""
     if not sizes or min(sizes) < 1 or seeds < 1:
-        raise InputError(f"training sizes and seeds are positive, not {list(sizes)} and {seeds}")
+        raise InputError(f"training sizes and seeds must be positive, not {list(sizes)} and {seeds}")
     data = drawn(data, None, max(sizes) + MOST_TESTED, seed=0)
     space = space_of(data.card)
     prototype = make(name, space, sources=sources)
@@ -108,7 +108,9 @@ def evaluate_trained(data: Dataset, trained: Trained) -> Evaluation:
         raise InputError("the predictor file does not say what it learned from; write one with hwprof train")
     if (origin.space, origin.variant) != (card.space, card.variant):
         learned, given = (titled(o.space, o.variant) or "no space" for o in (origin, card))
-        raise InputError(f"the predictor learned from {learned}; data set {card.name} is of {given}")
+        raise InputError(
+            f"the predictor learned from networks of {learned}; those of data set {card.name} are of {given}"
+        )
     if origin.data_sha256 == card.measurements_sha256:
         raise InputError(
             f"the predictor learned from data set {card.name} itself; --predictor {origin.predictor} tests it "

@@ -151,9 +151,9 @@ class PhysicalPredictor(LatencyPredictor):
     def _check_parameters(self) -> None:
         unknown = [h for h in self.hypotheses if h not in HYPOTHESES]
         if unknown or not self.hypotheses:
-            raise InputError(f"hypotheses are some of {', '.join(HYPOTHESES)}, not {list(self.hypotheses)}")
+            raise InputError(f"hypotheses must be some of {', '.join(HYPOTHESES)}, not {list(self.hypotheses)}")
         if self.process not in ("auto", "never"):
-            raise InputError(f"process is 'auto' or 'never', not {self.process!r}")
+            raise InputError(f"process must be 'auto' or 'never', not {self.process!r}")
 
     def _left_out_residuals(self, encoded: np.ndarray, latencies_ms: np.ndarray) -> np.ndarray:
         """Returns [n]: log(measured / predicted) by linear models that did not see the network."""
