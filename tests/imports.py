@@ -30,7 +30,7 @@ def floors() -> list[set[str]]:
     """The rooms of each floor, from the lowest, as docs/ARCHITECTURE.md has them."""
     rows = [line.strip("| \n").split(" | ") for line in FLOORS_PAGE.read_text().splitlines() if line.startswith("| ")]
     table = {
-        int(number): {name.strip("` ") for name in names.split(",")} for number, names in rows if number.isdecimal()
+        int(number): {name.strip("` ") for name in names.split(",")} for number, names, *_ in rows if number.isdecimal()
     }
     assert sorted(table) == list(range(len(table)))
     return [table[number] for number in range(len(table))]
