@@ -112,7 +112,8 @@ class Trained:
         """
         if not networks:
             return []
-        X = stacked([row for network in networks for row in self._encoded(network, count)])
+        space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
+        X = stacked([row for network in networks for row in self._encoded(network, space, count)])
         predicted_ms = self.predictor.predict(X)
         bounds_ms = self.predictor.predict_interval(X, coverage)
         return [
@@ -123,37 +124,26 @@ class Trained:
     def _is_outside(self, ms: float) -> bool:
         return self.origin is not None and not self.origin.least_ms <= ms <= self.origin.most_ms
 
-    def _encoded(self, network: Graph | Arch | str, count: CountInstructions | None) -> Any:
+    def _encoded(self, network: Graph | Arch | str, space: VariedSpace | None, count: CountInstructions | None) -> Any:
         """Returns [1]: the network as the predictor takes it, with its instructions if it learned from those."""
         origin = self.origin
         if origin is None or origin.counted_on is None:
-            return self.predictor.encode([self._taken(network)])
+            return self.predictor.encode([self._taken(network, space)])
         if count is None:
             raise InputError(
                 "the predictor learned from counted instructions; hwprof.predict counts those of a network"
             )
-        graph = network if isinstance(network, Graph) else self._space(network).graph(self._arch(network))
+        graph = network if isinstance(network, Graph) else _graph(network, space)
         counts = count(graph, Device.from_record(origin.counted_on), origin.counted_variant)
         return np.hstack([self.predictor.encode([graph]), counts[None]])
 
-    def _taken(self, network: Graph | Arch | str) -> Graph | Arch:
-        if not isinstance(network, Graph):
-            arch = self._arch(network)
-            return arch if self.predictor.takes == "arch" else self._space(network).graph(arch)
-        if self.predictor.takes == "arch":
-            of_space = f" of {self.origin.space}" if self.origin and self.origin.space else ""
+    def _taken(self, network: Graph | Arch | str, space: VariedSpace | None) -> Graph | Arch:
+        if self.predictor.takes == "graph":
+            return network if isinstance(network, Graph) else _graph(network, space)
+        if isinstance(network, Graph):
+            of_space = f" of {space.name}" if space else ""
             raise InputError(f"the predictor takes architectures{of_space}; the graph {network.name!r} was given")
-        return network
-
-    def _arch(self, network: Arch | str) -> Arch:
-        if isinstance(network, str):
-            return self._space(network).parse(network)
-        return network
-
-    def _space(self, network: Arch | str) -> VariedSpace:
-        if self.origin is None or not self.origin.space:
-            raise InputError(f"the predictor does not know the space of {network!r}; give .onnx files")
-        return VariedSpace(self.origin.space, self.origin.variant)
+        return _known(space, network).parse(network) if isinstance(network, str) else network
 
 
 def require_same(subject: str, found: tuple[str, str], wanted: tuple[str | None, str | None]) -> None:
@@ -180,6 +170,17 @@ def load_sources(sources: Sequence[str | Path | Trained | LatencyPredictor], spa
             known = known.predictor
         found.append(known)
     return found
+
+
+def _graph(network: Arch | str, space: VariedSpace | None) -> Graph:
+    known = _known(space, network)
+    return known.graph(known.parse(network) if isinstance(network, str) else network)
+
+
+def _known(space: VariedSpace | None, network: Arch | str) -> VariedSpace:
+    if space is None:
+        raise InputError(f"the predictor does not know the space of {network!r}; give .onnx files")
+    return space
 
 
 def _name(network: Graph | Arch | str) -> str:
