@@ -226,11 +226,10 @@ def depth_to_space(x: Tensor, block: int, columns_first: bool) -> Tensor:
 
 
 class Lstm(nn.Module):
-    """ONNX's LSTM on PyTorch's own module, which keeps its weights in the one piece that cuDNN wants.
+    """ONNX's LSTM on PyTorch's own module, which keeps its weights in the single block of memory that cuDNN wants.
 
-    weights: for each direction W [4 size, in], R [4 size, size] and, or not, both biases [4 size], in PyTorch's order
-    of gates. x: [time, batch, in]. Returns [time, directions, batch, size] and both last states
-    [directions, batch, size].
+    weights: those of `lstm_weights`. x: [time, batch, in]; hidden, cell: [directions, batch or 1, size]. Returns
+    [time, directions, batch, size] and both last states, [directions, batch, size].
     """
 
     def __init__(self, weights: Sequence[Sequence[Tensor]], size: int) -> None:
@@ -251,15 +250,94 @@ class Lstm(nn.Module):
         return y.reshape(*y.shape[:2], self._directions, -1).transpose(1, 2), last_hidden, last_cell
 
 
+def lstm(
+    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor | None, hidden: Tensor | None, cell: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`Lstm` with weights that may change between two calls, in ONNX's layout: weight [directions, 4 size, in],
+    recurrent [directions, 4 size, size], bias [directions, 8 size]. Shapes of the rest and of the results as there."""
+    directions, size = recurrent.shape[0], recurrent.shape[2]
+    state = (directions, x.shape[1], size)
+    given = [x.new_zeros(state) if s is None else s.expand(state).contiguous() for s in (hidden, cell)]
+    flat = [w for way in lstm_weights(weight, recurrent, bias) for w in way]
+    y, last_hidden, last_cell = torch.lstm(
+        x, given, flat, bias is not None, 1, 0.0, torch.is_grad_enabled(), directions == 2, False
+    )
+    return y.reshape(*y.shape[:2], directions, -1).transpose(1, 2), last_hidden, last_cell
+
+
+def lstm_weights(weight: Tensor, recurrent: Tensor, bias: Tensor | None) -> list[list[Tensor]]:
+    """ONNX's weights (shapes as in `lstm`) as PyTorch wants them: for each direction W [4 size, in], R [4 size, size]
+    and, where there is a bias, both halves of it [4 size], the gates in the order i, f, c, o instead of i, o, f, c."""
+
+    def ordered(value: Tensor) -> Tensor:
+        i, o, f, c = value.chunk(4)
+        return torch.cat((i, f, c, o))
+
+    ways = [[ordered(w), ordered(r)] for w, r in zip(weight, recurrent, strict=True)]
+    for way, both in zip(ways, () if bias is None else bias, strict=bias is not None):
+        way.extend(map(ordered, both.chunk(2)))
+    return ways
+
+
+def joined(tensors: Sequence[Tensor], axis: int, batch_axis: int) -> Tensor:
+    """The concatenation along the axis, of tensors some of which are of length 1 along the batch axis and repeat."""
+    batch = max(t.shape[batch_axis] for t in tensors)
+    sizes = [[batch if i == batch_axis else n for i, n in enumerate(t.shape)] for t in tensors]
+    return torch.cat([t.expand(size) for t, size in zip(tensors, sizes, strict=True)], axis)
+
+
+class BatchNorm(nn.Module):
+    """Normalizes by the batch's own statistics in training mode, and moves the running ones; else by the running ones.
+
+    momentum: the share of the batch in the new running statistics, PyTorch's meaning; ONNX gives the old ones' share.
+    x: [batch, channels, *space]; all others: [channels].
+    """
+
+    def __init__(self, momentum: float, epsilon: float) -> None:
+        super().__init__()
+        self._momentum = momentum
+        self._epsilon = epsilon
+
+    def forward(self, x: Tensor, mean: Tensor, variance: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return functional.batch_norm(x, mean, variance, scale, shift, self.training, self._momentum, self._epsilon)
+
+
 def quantize(
     x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int, kind: torch.dtype
 ) -> Tensor:
-    """round(x / scale) + zero, within [low, high]; scale and zero are scalars or one number per channel."""
+    """round(x / scale) + zero, within [low, high], in the shape of x; scale and zero are scalars or [channels]."""
+    return _steps(x, scale, zero, axis, low, high, torch.round).to(kind)
+
+
+def quantized_steps(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
+    """`quantize` with the result in floats and with a gradient, which passes the rounding straight (Bengio et al.,
+    arXiv 1308.3432, section 4) and is 0 for an x outside of the range."""
+    return _steps(x, scale, zero, axis, low, high, _RoundStraightThrough.apply)
+
+
+def fake_quantized(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
+    """X as it is after `quantize` and `dequantize`, in its shape, with the gradient of `quantized_steps`."""
+    return dequantize(quantized_steps(x, scale, zero, axis, low, high), scale, zero, axis)
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def _steps(
+    x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int, rounded: Callable[[Tensor], Tensor]
+) -> Tensor:
     shape = _channel_shape(x, scale, axis)
-    steps = torch.round(x / scale.reshape(shape))
+    steps = rounded(x / scale.reshape(shape))
     if zero is not None:
         steps = steps + zero.reshape(shape)
-    return torch.clamp(steps, low, high).to(kind)
+    return torch.clamp(steps, low, high)
 
 
 def dequantize(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int) -> Tensor:

@@ -22,7 +22,7 @@ TYPE_CODES = {
     16: "bfloat16",
 }  # fmt: skip
 TORCH_TYPES = {name: getattr(torch, name) for name in TYPE_CODES.values()}
-_INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 Value = Tensor | fx.Node
 
@@ -112,9 +112,9 @@ def title(node: Node) -> str:
     return f"{domain}{node.op} {node.label!r}"
 
 
-def translate(call: Call) -> TorchCall:
-    """Raises UnknownOperatorError, naming the operator, where the table has no rule or not for this form of it."""
-    rule = RULES.get(call.node.op) if call.node.domain in ("", "ai.onnx") else None
+def translate(call: Call, rules: Mapping[str, Rule]) -> TorchCall:
+    """Raises UnknownOperatorError, naming the operator, where the table has no rule for it or for this form of it."""
+    rule = rules.get(call.node.op) if call.node.domain in ("", "ai.onnx") else None
     if rule is None:
         raise call.error("has no counterpart in PyTorch here (hwprof.torch_io.operators.RULES)")
     return rule(call)
@@ -264,7 +264,7 @@ def _batch_norm(call: Call) -> TorchCall:
 
 
 def _layer_norm(call: Call) -> TorchCall:
-    _only_first_output(call)
+    require_first_output(call)
     axis = call.attribute("axis", -1) % call.rank()
     epsilon = call.attribute("epsilon", 1e-5)
     return TorchCall(
@@ -391,47 +391,44 @@ def _tile(call: Call) -> TorchCall:
 
 # -- recurrence --------------------------------------------------------------------------------------
 
-_ONNX_TO_TORCH_GATES = (0, 2, 3, 1)  # of i, o, f, c: PyTorch wants i, f, c, o
-
 
 def _lstm(call: Call) -> TorchCall:
-    """Weights are put into PyTorch's order of gates here, once."""
-    direction = call.attribute("direction", "forward")
-    usual = [call.attribute(name) for name in ("activations", "clip", "input_forget", "layout")]
-    lengths = call.node.inputs[4] if len(call.node.inputs) > 4 else ""
-    if direction == "reverse" or any(usual) or lengths or call.optional(7) is not None:
-        raise call.error("backwards only, with peepholes, lengths or activations of its own has no counterpart here")
-    if not all(isinstance(call.tensor(i), Tensor) for i in (1, 2)):
+    """The weights are put into PyTorch's order of gates here, once."""
+    require_usual_lstm(call)
+    weight, recurrent, bias = call.tensor(1), call.tensor(2), call.optional(3)
+    if not isinstance(weight, Tensor) or not isinstance(recurrent, Tensor) or isinstance(bias, fx.Node):
         raise call.error("needs weights that are stored")
-    size = call.attribute("hidden_size")
-    ways = [_lstm_weights(call, way, size) for way in range(2 if direction == "bidirectional" else 1)]
+    module = functions.Lstm(functions.lstm_weights(weight, recurrent, bias), call.attribute("hidden_size"))
     if call.optional(5) is None or call.optional(6) is None:
-        return TorchCall(functions.Lstm(ways, size), (call.tensor(0),))
-    return TorchCall(functions.Lstm(ways, size), (call.tensor(0), call.tensor(5), call.tensor(6)))
+        return TorchCall(module, (call.tensor(0),))
+    return TorchCall(module, (call.tensor(0), call.tensor(5), call.tensor(6)))
 
 
-def _lstm_weights(call: Call, way: int, size: int) -> list[Tensor]:
-    """Of one direction: W, R and, where there are any, the biases of both, [4 size, ...]."""
-
-    def ordered(place: int) -> Tensor:
-        value = call.tensor(place)
-        assert isinstance(value, Tensor)
-        gates = value[way].reshape(-1, 4, size, *value.shape[2:])[:, _ONNX_TO_TORCH_GATES]
-        return gates.reshape(-1, 4 * size, *value.shape[2:])
-
-    biases = ordered(3) if call.optional(3) is not None else ()
-    return [ordered(1)[0], ordered(2)[0], *biases]
+def require_usual_lstm(call: Call) -> None:
+    """Raises UnknownOperatorError for a form that PyTorch's LSTM cannot take."""
+    unusual = [call.attribute(name) for name in ("activations", "clip", "input_forget", "layout")]
+    lengths = call.node.inputs[4] if len(call.node.inputs) > 4 else ""
+    is_reverse = call.attribute("direction", "forward") == "reverse"
+    if is_reverse or any(unusual) or lengths or call.optional(7) is not None:
+        raise call.error("backwards only, with peepholes, lengths or activations of its own has no counterpart here")
 
 
 # -- quantization ------------------------------------------------------------------------------------
 
 
 def _quantize(call: Call) -> TorchCall:
+    low, high = integer_range(call, call.node.outputs[0])
     kind = call.graph.type_of(call.node.outputs[0]).dtype
-    if kind not in _INTEGER_RANGES or call.attribute("block_size", 0):
-        raise call.error(f"to {kind} or in blocks has no counterpart in PyTorch here")
     args = call.tensor(0), call.tensor(1), call.optional(2), call.attribute("axis", 1)
-    return TorchCall(functions.quantize, (*args, *_INTEGER_RANGES[kind], TORCH_TYPES[kind]))
+    return TorchCall(functions.quantize, (*args, low, high, TORCH_TYPES[kind]))
+
+
+def integer_range(call: Call, name: str) -> tuple[int, int]:
+    """The least and the largest value of a quantized tensor. Raises UnknownOperatorError for other types, in blocks."""
+    kind = call.graph.type_of(name).dtype
+    if kind not in INTEGER_RANGES or call.attribute("block_size", 0):
+        raise call.error(f"to {kind} or in blocks has no counterpart in PyTorch here")
+    return INTEGER_RANGES[kind]
 
 
 def _dequantize(call: Call) -> TorchCall:
@@ -442,7 +439,8 @@ def _dequantize(call: Call) -> TorchCall:
     )
 
 
-def _only_first_output(call: Call) -> None:
+def require_first_output(call: Call) -> None:
+    """Raises UnknownOperatorError where one of the operator's optional further outputs is read."""
     further = set(call.node.outputs[1:]) - {""}
     if further and not further.isdisjoint((*call.graph.consumers(), *call.graph.outputs)):
         raise call.error("with more than one output has no counterpart in PyTorch here")
@@ -452,7 +450,7 @@ def _first_of(rule: Rule) -> Rule:
     """Refuses the optional further outputs."""
 
     def checked(call: Call) -> TorchCall:
-        _only_first_output(call)
+        require_first_output(call)
         return rule(call)
 
     return checked
