@@ -2,9 +2,10 @@
 
 2026-11-29, how. A Graph holds the batch in the targets of its Reshape, Flatten and Expand only; all other operators
 read their shapes from the tensors at hand. While the code is written, each line also runs on tensors without memory
-(PyTorch's "meta" device) with twice the batch. The axis that grows is the batch's, and it is -1 in the targets. One
-module for each batch size, with shared parameters, was the alternative: it costs a translation for each size, and the
-caller would have to name the sizes.
+(PyTorch's "meta" device) with twice the batch. The axis that grows is the batch's, and it is -1 in the targets. The
+common operators of convolutional networks, which leave the batch in front, need no such run: it would take most of the
+time. One module for each batch size, with shared parameters, was the alternative: it costs a translation for each size,
+and the caller would have to name the sizes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.torch_io import functions
 from hwprof.torch_io.module import Translator
-from hwprof.torch_io.operators import RULES, TORCH_TYPES, Call, Rule, TorchCall, title
+from hwprof.torch_io.operators import RULES, TORCH_TYPES, UNARY, Call, Rule, TorchCall, title
 
+# Operators that leave the batch in front where it is in front of their first input.
+_FOLLOWING = frozenset({
+    *UNARY, "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Dropout", "Elu", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "InstanceNormalization", "LRN", "LeakyRelu", "MaxPool", "Mul",
+    "Sum",
+})  # fmt: skip
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
@@ -59,6 +66,7 @@ class FreeBatchTranslator(Translator):
         self._trials: dict[fx.Node, Any] = {}
         self._batches: dict[fx.Node, Batch | None] = {}
         self._reshaped: dict[str, Batch] = {}
+        self._producers = graph.producers()
         self._size = self._graph_batch()
 
     def module(self) -> fx.GraphModule:
@@ -69,15 +77,35 @@ class FreeBatchTranslator(Translator):
         return made
 
     def assign(self, name: str, made: fx.Node) -> None:
-        if made.op == "placeholder":
-            self._trials[made] = self._input(name)
         super().assign(name, made)
+        known = self._known_batch(name, made)
+        if known is not None:
+            self._batches[made] = known
+            self._trials[made] = self._enlarged(name, known.axis)
+            return
         try:
             with torch.no_grad():
                 trial = self._trial(made)
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._lost(name, str(error).splitlines()[0]) from None
-        self._batches[made] = self._reshaped.get(name) or self._grown(name, made, trial)
+        self._batches[made] = self._grown(name, made, trial)
+
+    def _known_batch(self, name: str, made: fx.Node) -> Batch | None:
+        """The batch of a tensor where it is known without a trial."""
+        if made.op == "placeholder":
+            axis = self._batch_axes[name]
+            return None if axis is None else Batch(axis)
+        return self._reshaped.get(name) or self._followed(name)
+
+    def _followed(self, name: str) -> Batch | None:
+        node = self._producers[name]
+        if node.op not in _FOLLOWING or node.attribute("transA", 0) or self._size != 1:
+            return None
+        batches = {source: self._batch(self.value(source)) for source in node.inputs if source}
+        is_in_front = batches[node.inputs[0]] == Batch(0) and {*batches.values()} <= {Batch(0), None}
+        ranks = {len(self.graph.shape(source)) for source, batch in batches.items() if batch is not None}
+        shape = self.graph.shape(name)
+        return Batch(0) if is_in_front and ranks == {len(shape)} and shape[0] == 1 else None
 
     # -- a run with twice the batch ------------------------------------------------------------------
 
@@ -91,17 +119,26 @@ class FreeBatchTranslator(Translator):
             )
         return sizes.pop()
 
-    def _input(self, name: str) -> Tensor:
+    def _enlarged(self, name: str, axis: int | None) -> Tensor:
+        """A tensor of the graph without memory, twice as long along the axis."""
         tensor = self.graph.type_of(name)
-        axis = self._batch_axes[name]
         shape = [2 * size if i == axis else size for i, size in enumerate(tensor.shape)]
         return torch.empty(shape, dtype=TORCH_TYPES[tensor.dtype], device="meta")
 
     def _trial(self, node: fx.Node) -> Any:
         """What the node is with twice the batch: a tensor without memory, or a tuple of them."""
         if node not in self._trials:
-            self._trials[node] = self._stored_trial(node) if node.op == "get_attr" else self._called_trial(node)
+            self._trials[node] = self._run(node)
         return self._trials[node]
+
+    def _run(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._input_trial(node)
+        return self._stored_trial(node) if node.op == "get_attr" else self._called_trial(node)
+
+    def _input_trial(self, node: fx.Node) -> Tensor:
+        """An input without a batch; the others are known."""
+        return self._enlarged(next(t.name for t in self.graph.inputs if self.value(t.name) is node), None)
 
     def _stored_trial(self, node: fx.Node) -> Tensor:
         stored: Tensor = operator.attrgetter(str(node.target))(self.root)

@@ -460,7 +460,7 @@ _REDUCTIONS = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceL1": "l1",
     "ReduceL2": "l2", "ReduceSumSquare": "square",
 }  # fmt: skip
-_UNARY: dict[str, Callable[..., Any]] = {
+UNARY: Mapping[str, Callable[..., Any]] = {
     "Abs": torch.abs, "Ceil": torch.ceil, "Cos": torch.cos, "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor,
     "HardSwish": functional.hardswish, "Identity": _same, "IsNaN": torch.isnan, "Log": torch.log,
     "Mish": functional.mish, "Neg": torch.neg, "Not": torch.logical_not, "Reciprocal": torch.reciprocal,
@@ -475,7 +475,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 RULES: Mapping[str, Rule] = {
-    **{op: _plain(function) for op, function in _UNARY.items()},
+    **{op: _plain(function) for op, function in UNARY.items()},
     **{op: _binary(function) for op, function in _BINARY.items()},
     **{op: partial(_reduction, how=how) for op, how in _REDUCTIONS.items()},
     "ArgMax": partial(_arg_extreme, function=torch.argmax),
