@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from hwprof.errors import InputError
-from hwprof.search.network import Network
+from hwprof.torch_io.trainable import TrainableGraph as Network
 
 _EVALUATED_AT_ONCE = 500
 

@@ -45,7 +45,7 @@ class FreeBatchTranslator(Translator):
     """Writes code that takes any batch size. batch_axes: by input, None for an input without a batch; an input that is
     not named has it in front, or second where a recurrent network reads [time, 1, ...].
 
-    Raises InputError where the batch cannot be followed through the network.
+    Raises InputError where the batch cannot be followed through the network, and for an axis of an unknown input.
     """
 
     def __init__(
@@ -110,7 +110,11 @@ class FreeBatchTranslator(Translator):
     # -- a run with twice the batch ------------------------------------------------------------------
 
     def _graph_batch(self) -> int:
-        """The batch of the graph as it is. Raises InputError when inputs disagree."""
+        """The batch of the graph as it is. Raises InputError when inputs disagree, and for an unknown input."""
+        unknown = sorted(set(self._batch_axes) - {t.name for t in self.graph.inputs})
+        if unknown:
+            known = ", ".join(t.name for t in self.graph.inputs)
+            raise InputError(f"{self.graph.name!r} has no input {unknown[0]!r}; known: {known}")
         sizes = {t.shape[axis] for t in self.graph.inputs if (axis := self._batch_axes[t.name]) is not None}
         if len(sizes) != 1:
             raise InputError(

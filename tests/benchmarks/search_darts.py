@@ -38,11 +38,11 @@ from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.search.differentiable import Epoch, Found, SearchSettings, search
-from hwprof.search.network import derived_network
 from hwprof.search.supernet import Supernet
 from hwprof.search.training import Examples, TrainSettings, accuracy, train
 from hwprof.spaces import sampling
 from hwprof.spaces.darts import Darts
+from hwprof.torch_io import trainable
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_darts.py"
@@ -245,7 +245,7 @@ def retrained(arch: Arch, training: Examples, test: Examples, plan: Plan) -> lis
     """Percent of the test digits that the derived network gets right, trained alone, by seed."""
     found = []
     for seed in range(plan.retrainings):
-        network = derived_network(SPACE, arch, seed)
+        network = trainable(SPACE.graph(arch), seed=seed)
         train(network, training, replace(plan.retrain, seed=seed))
         found.append(100 * accuracy(network, test))
         say(f"{SPACE.format(arch)}: {found[-1]:.2f} %")

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from hwprof.errors import InputError
-from hwprof.search.network import derived_network
 from hwprof.search.supernet import Supernet
 from hwprof.search.training import Examples, TrainSettings, accuracy, train
 from hwprof.spaces.darts import EDGES, Darts
+from hwprof.torch_io import trainable
 
 TINY = Darts(channels=4, cells=3, resolution=8, classes=2)
 SKIPS = tuple(3 if source < 2 else 0 for source, _ in EDGES) * 2
@@ -18,16 +18,16 @@ def bright_or_dark(n=32, seed=0):
 
 
 def test_a_network_learns_to_tell_bright_from_dark():
-    network = derived_network(TINY, SKIPS)
+    network = trainable(TINY.graph(SKIPS))
     train(network, bright_or_dark(), TrainSettings(epochs=5, batch=8))
     assert accuracy(network, bright_or_dark(seed=1)) == 1.0
 
 
 def test_training_is_decided_by_its_seed():
     def trained(seed):
-        network = derived_network(TINY, SKIPS)
+        network = trainable(TINY.graph(SKIPS))
         train(network, bright_or_dark(), TrainSettings(epochs=1, batch=8, seed=seed))
-        return network.classifier.weight
+        return network.weights()[0]
 
     assert torch.equal(trained(0), trained(0))
     assert not torch.equal(trained(0), trained(1))
@@ -35,10 +35,10 @@ def test_training_is_decided_by_its_seed():
 
 def test_training_leaves_an_open_architecture_alone():
     supernet = Supernet(TINY)
-    alphas, stem = supernet.alphas.detach().clone(), supernet.stem[0].weight.detach().clone()
+    alphas, stem = supernet.alphas.detach().clone(), supernet.weights()[0].detach().clone()
     train(supernet, bright_or_dark(8), TrainSettings(epochs=1, batch=8))
     assert torch.equal(supernet.alphas, alphas)
-    assert not torch.equal(supernet.stem[0].weight, stem)
+    assert not torch.equal(supernet.weights()[0], stem)
 
 
 def test_halves_are_disjoint_and_complete():
@@ -59,4 +59,4 @@ def test_batches_have_one_size_and_a_smaller_rest_is_left_out(size, lengths):
 
 def test_accuracy_needs_examples():
     with pytest.raises(InputError, match="no example"):
-        accuracy(derived_network(TINY, SKIPS), Examples(torch.zeros(0, 3, 8, 8), torch.zeros(0).long()))
+        accuracy(trainable(TINY.graph(SKIPS)), Examples(torch.zeros(0, 3, 8, 8), torch.zeros(0).long()))
