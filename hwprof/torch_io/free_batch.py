@@ -215,8 +215,9 @@ class FreeBatchTranslator(Translator):
 def landing(shape: Sequence[int], batch: Batch, target: Sequence[int], size: int) -> Batch | None:
     """Where the batch, of `size` examples, is after a reshape from `shape` to `target`; None if it is split.
 
-    The elements before the batch in memory are as many before as after. Where several axes of the target would do, the
-    one that is the batch alone is taken, else the first.
+    The elements before the batch in memory are as many before as after. Several axes of the target may do: the memory
+    of [time, batch, width] is that of [time * batch, width] and of [time, batch * width]. The axis that is the batch
+    alone is taken; else one that the batch leads, unless the target has fewer axes; else the first.
     """
     before = math.prod(shape[: batch.axis]) * batch.outside
     found = []
@@ -224,7 +225,9 @@ def landing(shape: Sequence[int], batch: Batch, target: Sequence[int], size: int
         outside, rest = divmod(before, math.prod(target[:axis]))
         if not rest and outside and not length % (outside * size):
             found.append(Batch(axis, outside))
-    return next((b for b in found if target[b.axis] == size and b.outside == 1), found[0] if found else None)
+    alone = [b for b in found if target[b.axis] == size and b.outside == 1]
+    led = [b for b in found if b.outside == 1 and len(target) >= len(shape)]
+    return next(iter((*alone, *led, *found)), None)
 
 
 def _usual_axis(graph: Graph, shape: Sequence[int]) -> int | None:

@@ -53,6 +53,12 @@ def convolution(
     return _CONVOLUTIONS[rank](x, weight, bias, strides, list(pads[:rank]), dilations, groups)
 
 
+def contiguous_convolution(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    """`convolution` of copies in contiguous memory (NCHW), where there are none."""
+    # For 1x1 kernels in channels last, `contiguous` returns the weights as they are.
+    return convolution(x.contiguous(), weight.clone(memory_format=torch.contiguous_format), *rest)
+
+
 def transposed_convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sizes, pads: Sizes, extra: Sizes, dilations: Sizes,
     groups: int,

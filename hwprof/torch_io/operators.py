@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from hwprof.errors import UnknownOperatorError
-from hwprof.graph import Graph, Node
+from hwprof.graph import Constant, Graph, Node
 from hwprof.torch_io import functions
 
 # onnx.TensorProto.DataType
@@ -64,8 +64,9 @@ class Call:
     def scalar(self, place: int) -> Value | float | None:
         """A number where the input is a constant of rank 0, else the tensor, or None."""
         name = self.node.inputs[place] if place < len(self.node.inputs) else ""
-        if name in self.graph.constant_values and self.graph.shape(name) == ():
-            return self.graph.constant_values[name][0]
+        constant = self.graph.type_of(name) if self.graph.has_type(name) else None
+        if isinstance(constant, Constant) and constant.shape == ():
+            return constant.values[0]
         return self.optional(place)
 
     def shape(self, place: int = 0) -> tuple[int, ...]:
@@ -88,10 +89,10 @@ class Call:
             return tuple(value)
         if place is None or place >= len(self.node.inputs) or not self.node.inputs[place]:
             return None
-        name = self.node.inputs[place]
-        if name not in self.graph.constant_values:
+        constant = self.graph.type_of(self.node.inputs[place])
+        if not isinstance(constant, Constant):
             raise self.error(f"needs {attribute} that are known ahead, not computed")
-        return self.graph.constant_values[name]
+        return constant.values
 
     def dtype(self, code: int) -> torch.dtype:
         """PyTorch's type for ONNX's code. Raises UnknownOperatorError."""

@@ -39,6 +39,7 @@ from hwprof.torch_io.operators import (
 _HIDES_BELOW = -1e4
 _FIXED_ROLES = {Role.STEP, Role.WEIGHT_STEP, Role.ZERO_POINT, Role.STRUCTURE, Role.INDEX}
 # What a float of 32 bits can hold below 2**31.
+_CHANNELS_OF_A_BLOCK = 16  # of oneDNN's convolutions with AVX-512
 _STORED_RANGES = {**INTEGER_RANGES, "int32": (-(2**31), 2**31 - 128)}
 
 
@@ -165,10 +166,16 @@ def _attributes(graph: Graph) -> dict[str, str]:
 
 def _learned(graph: Graph, tensors: Mapping[str, Tensor]) -> set[str]:
     """The names of the weights that a training changes."""
-    uses, live = Uses(graph), {t.name for t in graph.live().weights}
+    uses, live = Uses(graph), _read(graph)
     statistics = {n for node in graph.nodes if node.op == "BatchNormalization" for n in node.inputs[3:5]}
     roles = {name: uses.of(name).role for name in live - statistics if tensors[name].is_floating_point()}
     return {name for name, role in roles.items() if role not in _FIXED_ROLES and not _is_mask(role, tensors[name])}
+
+
+def _read(graph: Graph) -> set[str]:
+    """The names of the weights that an output depends on."""
+    read = {name for node in graph.live().nodes for name in node.inputs}
+    return read.intersection(graph.weight_names)
 
 
 def _is_mask(role: Role, tensor: Tensor) -> bool:
@@ -179,7 +186,7 @@ def _readers_of_quantized(graph: Graph) -> dict[str, Node]:
     """By quantized weight the DequantizeLinear that alone reads it; its scale is stored, too, or it does not train."""
     readers, uses = graph.consumers(), Uses(graph)
     found = {}
-    for tensor in graph.live().weights:
+    for tensor in (graph.type_of(name) for name in _read(graph)):
         (reader, *others) = readers[tensor.name]
         is_alone = not others and reader.op == "DequantizeLinear" and reader.inputs[0] == tensor.name
         if is_alone and tensor.dtype in _STORED_RANGES and all(map(uses.is_static, filter(None, reader.inputs[1:]))):
@@ -213,6 +220,7 @@ class _TrainingTranslator(FreeBatchTranslator):
         rules: dict[str, Rule] = {
             **RULES,
             "BatchNormalization": _batch_norm,
+            "Conv": _convolution,
             "DequantizeLinear": self._dequantize,
             "Dropout": _dropout,
             "LSTM": _lstm,
@@ -242,6 +250,16 @@ def _batch_norm(call: Call) -> TorchCall:
     x, scale, shift, mean, variance = (call.tensor(i) for i in range(5))
     norm = functions.BatchNorm(1 - call.attribute("momentum", 0.9), call.attribute("epsilon", 1e-5))
     return TorchCall(norm, (x, mean, variance, scale, shift))
+
+
+def _convolution(call: Call) -> TorchCall:
+    """In contiguous memory where oneDNN 3.12 (torch 2.13) would compute the weights' gradient wrongly in channels last
+    and write past its memory: 1x1 with strides and fewer input channels than its kernel has in a block, 16 at most."""
+    made = RULES["Conv"](call)
+    _, channels, *kernel = call.shape(1)
+    strides, group = call.attribute("strides", (1,)), call.attribute("group", 1)
+    is_broken = set(kernel) == {1} and set(strides) != {1} and group == 1 and channels < _CHANNELS_OF_A_BLOCK
+    return TorchCall(functions.contiguous_convolution, made.args) if is_broken else made
 
 
 def _dropout(call: Call) -> TorchCall:
