@@ -2,8 +2,8 @@
 
 2026-11-21, why generated code. A module that walks through a list of operators spends longer on walking than
 small kernels run, and `torch.compile` unrolls it slowly; torch.fx writes the code that a person would write.
-Each call stands in a variable that carries the place of its operator, `n12`; what depends on stored values only
-(the dequantization of a weight) is computed once, as every compiling runtime does when it loads a model.
+Each call assigns a variable that is named by the place of its operator, `n12`. Values that depend on stored ones only
+(a dequantized weight) are computed once, as every compiling runtime does when it loads a model.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ def to_module(graph: Graph, weights: Mapping[str, np.ndarray], floats: torch.dty
 
 
 def place_of(name: str) -> int | None:
-    """The place in `graph.nodes` of the operator that a variable of the generated code belongs to."""
+    """The index in `graph.nodes` of the operator that a variable of the generated code belongs to."""
     match = _LABEL.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def as_tensor(array: np.ndarray, dtype: str, floats: torch.dtype = torch.float32) -> Tensor:
-    """The array as a tensor of the graph's type; float32 becomes `floats`. Raises InputError for other types."""
+    """The array as a tensor of the graph's type, in its shape; float32 becomes `floats`. Raises InputError for a type
+    that has no counterpart."""
     if dtype not in TORCH_TYPES:
-        raise InputError(f"PyTorch has no counterpart here of element type {dtype!r}")
+        raise InputError(f"element type {dtype!r} has no counterpart in PyTorch; known: {', '.join(TORCH_TYPES)}")
     target = floats if dtype == "float32" else TORCH_TYPES[dtype]
     if dtype == "bfloat16":  # NumPy has none
         array = array.astype(np.float32)
@@ -123,7 +124,7 @@ class Translator:
         self._static.update({name: value for name, value in zip(node.outputs, results, strict=False) if name})
 
     def _arguments(self, values: Any) -> Any:
-        """With tensors that are known ahead as attributes of the module."""
+        """The values, with attributes of the module in place of tensors that are known ahead."""
         if isinstance(values, Tensor):
             return self._stored(values)
         if isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""The table of operators: which call of PyTorch each ONNX operator becomes. An operator without a rule is an error."""
+"""The table of operators: the PyTorch call that each ONNX operator becomes. An operator without a rule is an error."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class TorchCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operator of a graph, its inputs and the types of the module that it becomes a part of.
+    """One operator of a graph, its inputs, and the type of floats in the module that it becomes a part of.
 
-    `values` are the inputs, None where one is left out. `floats` is what float32 becomes.
+    `values` are the inputs, None where one is left out. `floats` replaces float32.
     """
 
     node: Node
@@ -108,7 +108,7 @@ Rule = Callable[[Call], TorchCall]
 
 
 def title(node: Node) -> str:
-    """For messages."""
+    """The operator's type and label, for messages."""
     domain = f"{node.domain}." if node.domain else ""
     return f"{domain}{node.op} {node.label!r}"
 
@@ -169,7 +169,7 @@ def _division(call: Call) -> TorchCall:
 
 
 def _window(call: Call, kernel: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Strides, pads and dilations over the axes of space."""
+    """Strides, pads and dilations along the axes of space."""
     rank = len(kernel)
     strides = tuple(call.attribute("strides", (1,) * rank))
     dilations = tuple(call.attribute("dilations", (1,) * rank))
@@ -229,7 +229,7 @@ def _average_pool(call: Call) -> TorchCall:
 
 
 def _resize(call: Call) -> TorchCall:
-    """Images enlarged by whole factors, in the two ways that PyTorch has."""
+    """Enlarges images by whole factors, in the two ways that PyTorch supports."""
     mode = call.attribute("mode", "nearest")
     how = call.attribute("coordinate_transformation_mode", "half_pixel")
     old, new = call.shape()[2:], call.graph.shape(call.node.outputs[0])[2:]
@@ -318,12 +318,12 @@ def _same(x: Any) -> Any:
 
 def _dropout(call: Call) -> TorchCall:
     if call.scalar(2) not in (None, False):
-        raise call.error("in training mode is not what runs on a device")
+        raise call.error("is in training mode; export the network in evaluation mode")
     return TorchCall(_same, (call.tensor(0),))
 
 
 def _to_output_shape(function: Callable[..., Any]) -> Rule:
-    """For operators that are known by the shape of their result."""
+    """The rule of an operator whose second argument is the shape of its result."""
 
     def rule(call: Call) -> TorchCall:
         return TorchCall(function, (call.tensor(0), call.graph.shape(call.node.outputs[0])))
@@ -448,7 +448,7 @@ def require_first_output(call: Call) -> None:
 
 
 def _first_of(rule: Rule) -> Rule:
-    """Refuses the optional further outputs."""
+    """The rule, with an error where an optional further output is read."""
 
     def checked(call: Call) -> TorchCall:
         require_first_output(call)

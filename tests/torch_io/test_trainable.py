@@ -160,9 +160,6 @@ def test_without_weights_they_are_drawn_by_the_seed_gains_1_and_shifts_0():
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["w0"], other["w0"])
     assert [first[name].tolist() for name in ("w1", "w2", "w3", "w4")] == [[1] * 4, [0] * 4, [0] * 4, [1] * 4]
-    wide = GraphBuilder("wide")
-    drawn = onnx_io.initial_weights(wide.build(wide.relu(wide.conv(wide.input((1, 64, 4, 4)), 64, 3))))["w0"]
-    assert drawn.std() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # He et al. before a ReLU
 
 
 def test_weights_come_back_as_they_were_given():
@@ -210,13 +207,6 @@ def test_a_copy_has_its_own_weights():
     assert not np.array_equal(before["w3"], weights_of(twin)["w3"])
 
 
-def test_the_file_of_a_trained_network_is_its_graph(tmp_path):
-    network = trainable(block())
-    graph = save_trained(network, tmp_path / "trained.onnx")
-    assert graph == network.graph
-    assert onnx_io.load(graph.source) == network.graph
-
-
 @pytest.mark.parametrize(
     ("weights", "fault"),
     [({}, "no value is given for weight 'w0' of 'block'"), ({"w0": np.zeros((4, 3))}, r"\[4, 3, 3, 3\], not \[4, 3\]")],
@@ -231,53 +221,6 @@ def test_an_operator_without_a_counterpart_is_named():
     graph = b.build(b.node("Foo", [b.input((1, 4))], (1, 4)))
     with pytest.raises(UnknownOperatorError, match="operator Foo 'Foo_0' has no counterpart"):
         trainable(graph)
-
-
-# -- batches -----------------------------------------------------------------------------------------
-
-
-def test_a_reshape_follows_a_batch_between_other_axes():
-    b = GraphBuilder("time major attention")
-    x = b.transpose(b.input((1, 5, 6)), (1, 0, 2))  # [time, batch, width]
-    heads = b.transpose(b.reshape(x, (5, 2, 3)), (1, 0, 2))  # [batch * heads, time, size]
-    mixed = b.matmul(b.softmax(b.matmul(heads, b.transpose(heads, (0, 2, 1)))), heads)
-    rows = b.gemm(b.reshape(b.transpose(mixed, (1, 0, 2)), (5, 6)), 4)  # [time * batch, width]
-    network = trainable(b.build(b.transpose(b.reshape(rows, (5, 1, 4)), (1, 0, 2))))
-    x = torch.randn(3, 5, 6)
-    torch.testing.assert_close(network(x), torch.cat([network(example[None]) for example in x]))
-
-
-def test_a_class_token_is_repeated_for_each_example():
-    b = GraphBuilder("tokens")
-    graph = b.build(b.concat([b.weight((1, 1, 4), name="token"), b.input((1, 3, 4))], axis=1))
-    network = trainable(graph)
-    y = network(torch.randn(2, 3, 4))
-    assert y.shape == (2, 4, 4)
-    assert torch.equal(y[:, 0], network.tensor("token")[0].expand(2, -1))
-
-
-def test_an_input_without_a_batch_is_named():
-    b = GraphBuilder("two")
-    graph = b.build(b.mul(b.input((1, 3), name="x"), b.input((3,), name="scale")))
-    network = trainable(graph, batch_axes={"scale": None})
-    assert network(torch.ones(2, 3), torch.arange(3.0)).tolist() == [[0, 1, 2]] * 2
-    with pytest.raises(InputError, match=r"have batches of \[1, 3\], not of one size"):
-        trainable(graph)
-    with pytest.raises(InputError, match="has no input 'scales'; known: x, scale"):
-        trainable(graph, batch_axes={"scales": None})
-
-
-@pytest.mark.parametrize(
-    ("add", "fault"),
-    [
-        (lambda b, x: b.slice(x, 0, 0, 1), "at 'Slice_0', it has no batch"),
-        (lambda b, x: b.add(x, b.matmul(x, b.reshape(x, (4, 1)))), "at 'MatMul_1'"),
-    ],
-)
-def test_a_batch_that_gets_lost_is_refused(add, fault):
-    b = GraphBuilder("lost")
-    with pytest.raises(InputError, match=fault):
-        trainable(b.build(add(b, b.input((1, 4)))))
 
 
 def test_channels_last_gives_the_same_gradients():
