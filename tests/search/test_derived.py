@@ -6,7 +6,9 @@ import torch
 
 from hwprof.spaces import sampling
 from hwprof.spaces.darts import EDGES, NONE, OPERATIONS, Darts
+from hwprof.tasks import Classification
 from hwprof.torch_io import trainable
+from hwprof.training import TrainSettings, evaluate, fit
 from tests.search import darts_by_hand
 
 TINY = Darts(channels=4, cells=3, resolution=8)
@@ -43,3 +45,14 @@ def test_a_random_architecture(seed):
 def test_an_operation_at_both_strides(operation):
     first_two = [OPERATIONS.index(operation) if source < 2 else NONE for source, _ in EDGES]
     check_against_hand((*first_two, *first_two))
+
+
+def test_a_derived_network_learns_in_the_one_loop():
+    labels = torch.arange(32) % 2
+    noise = 0.1 * torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    part = (noise + labels.view(-1, 1, 1, 1), labels)
+    skips = tuple(OPERATIONS.index("skip_connect") if source < 2 else NONE for source, _ in EDGES)
+    network = trainable(Darts(channels=4, cells=3, resolution=8, classes=2).graph((*skips, *skips)))
+    task = Classification("bright or dark", part, part, part)
+    fit(network, task, TrainSettings(epochs=5, batch_size=8, validation=None))
+    assert evaluate(network, task) == 100
