@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hwprof.objective.budget import Budget
     from hwprof.objective.expected import ExpectedLatency
     from hwprof.objective.loss import LatencyLoss
+    from hwprof.predictors.trained import Trained
     from hwprof.spaces.varied import VariedSpace as space  # noqa: N813 -- a function to its user
     from hwprof.workloads.loading import load_network as load
 
@@ -62,6 +63,7 @@ __all__ = [
     "ProtocolSettings",
     "Result",
     "Store",
+    "Trained",
     "build_table",
     "check_table",
     "collect",
@@ -148,6 +150,7 @@ def _learning() -> Mapping[str, object]:
         from hwprof.jobs.collecting import collect
         from hwprof.jobs.evaluating import evaluate
         from hwprof.jobs.predicting import load_predictor, predict, train
+        from hwprof.predictors.trained import Trained
     return locals()
 
 
@@ -177,6 +180,6 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(("build_table", "check_table", "convert_table", "space"), _tables),
     **dict.fromkeys(("Card", "import_data"), _data_sets),
-    **dict.fromkeys(("collect", "evaluate", "load_predictor", "predict", "train"), _learning),
+    **dict.fromkeys(("Trained", "collect", "evaluate", "load_predictor", "predict", "train"), _learning),
     **dict.fromkeys(("ExpectedLatency", "LatencyLoss"), _differentiable),
 }  # fmt: skip
