@@ -1,6 +1,13 @@
 """Fixtures that tests share."""
 
 import os
+
+# Before any library reads them. One thread, because several test processes share the cores. Threads that a test asks for
+# all the same sleep while they wait: on a busy machine, ones that spin keep the core from those that they wait for.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
+
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
@@ -13,8 +20,6 @@ from hwprof.jobs import Options, collecting
 from hwprof.jobs.collecting import Plan
 from hwprof.measurement import FAST
 from tests.samples import noisy_device
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
 
 
 @pytest.fixture
