@@ -2,8 +2,8 @@
 
 import os
 
-# Before any library reads them. One thread, because several test processes share the cores. Threads that a test asks for
-# all the same sleep while they wait: on a busy machine, ones that spin keep the core from those that they wait for.
+# Before any library reads them. One thread, because several test processes share the cores. Threads that a test asks
+# for sleep while they wait: on a busy machine, threads that spin keep the core from those that they wait for.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
