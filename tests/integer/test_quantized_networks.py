@@ -24,6 +24,7 @@ from tests.integer.programs import Quantized, run_kernels
 from tests.onnx_oracle import unoptimized
 
 Arrays = dict[str, np.ndarray]
+pytestmark = pytest.mark.processor(runtime="onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def test_abs_pulls_a_fast_supernet_up_to_its_target():
     assert run(100.0, "abs", target_ms=60.0).expected_ms > START_MS
 
 
+@pytest.mark.processor(runtime="torch")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_seed_finds_the_same(threads):
     before = torch.get_num_threads()

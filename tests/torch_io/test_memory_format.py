@@ -9,7 +9,7 @@ from torch import nn
 
 from hwprof.torch_io.memory_format import in_channels_last, to_channels_last
 
-pytestmark = pytest.mark.processor  # oneDNN has an implementation for each
+pytestmark = pytest.mark.processor(runtime="torch")  # oneDNN has an implementation for each instruction set
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}  # glibc looks at its heap with every call
 TRAINS = """
 import torch

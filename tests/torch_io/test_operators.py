@@ -58,6 +58,7 @@ def test_an_architecture_of_a_space(name):
     check_against_onnx_runtime(space.graph(arch))
 
 
+@pytest.mark.processor(runtime="onnxruntime")
 def test_a_quantized_network_rounds_as_onnx_runtime_does():
     b = GraphBuilder("small")
     x = b.relu(b.batch_norm(b.conv(b.input((1, 3, 16, 16)), 8, 3)))

@@ -56,6 +56,7 @@ def relative_rms(a, exact):
     return np.sqrt(np.mean((a - exact) ** 2) / np.mean(exact**2))
 
 
+@pytest.mark.processor(runtime="onnxruntime")
 @pytest.mark.parametrize("network", [convolutional, recurrent])
 def test_integers_compute_nearly_what_the_float_network_computes(network, tmp_path):
     check_calibrated(network(), tmp_path, drawn(network().inputs[0].shape))
