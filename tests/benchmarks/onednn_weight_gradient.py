@@ -98,7 +98,8 @@ The program ends, and the gradient is that of a contiguous input, bit for bit th
 The weights' gradient, where all of this is true: a 1x1 kernel without padding, a stride that is not 1 and divides the
 input's size, one group, an input in channels last with fewer channels than a block of the kernel has (8 with AVX2),
 float32, and more than one image. `ONEDNN_VERBOSE=2` names the implementation: `jit_1x1:avx2, backward_weights,
-src:f32::blocked:acdb`. With `ONEDNN_MAX_CPU_ISA=AVX` or `SSE41`, with a contiguous input, and with `torch.backends.mkldnn.enabled = False` nothing is written outside.
+src:f32::blocked:acdb`. With `ONEDNN_MAX_CPU_ISA=AVX` or `SSE41`, with a contiguous input, and with
+`torch.backends.mkldnn.enabled = False` nothing is written outside.
 
 Each line changes one thing of Conv2d(4, 4, 1, stride=2, bias=False) on 8 x 4 x 16 x 16; {PASSES} passes, one thread.
 The check sees only what a free() comes across, so "ok" is no proof.
