@@ -3,8 +3,8 @@
 Channels last (NHWC) makes depthwise convolutions about three times as fast on a CPU. oneDNN 3.12, which torch 2.13
 brings, computes the weights' gradient of some convolutions wrongly in this format (jit_1x1:avx2, backward_weights): it
 first copies every stride-th pixel of the input into a workspace, which is too small where the input has fewer channels
-than a block of the kernel has, and writes past the end. The heap is corrupted, or with several threads the gradient is
-wrong and differs from run to run. All of this must be true at once:
+than a block of the kernel has, and writes past the end. The heap is corrupted; with several threads, the gradient can
+be wrong and differ from run to run. All of this must be true at once:
 
 - the kernel is 1x1 and not padded, at least one stride is not 1, and there is one group;
 - there are fewer input channels than a block has: 8 with AVX2 (2 to 7 of them fail). With AVX-512 a block has 16;
