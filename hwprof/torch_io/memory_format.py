@@ -1,4 +1,4 @@
-"""The memory format in which a PyTorch network trains on a CPU: channels last, but where oneDNN would corrupt memory.
+"""Which convolutions cannot train in channels last on a CPU, because oneDNN would corrupt memory.
 
 Channels last (NHWC) makes depthwise convolutions about three times as fast on a CPU. oneDNN 3.12, which torch 2.13
 brings, computes the weights' gradient of some convolutions wrongly in this format (jit_1x1:avx2, backward_weights): it
@@ -20,39 +20,11 @@ version or the processor, because a contiguous copy of an input of so few channe
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Sequence
 
 _CHANNELS_OF_A_BLOCK = 16  # of AVX-512, which has the widest
 
 
-def to_channels_last(network: nn.Module) -> None:
-    """Puts the network's weights into channels last, in place, and guards the convolutions that oneDNN would break.
-
-    Call it once, when the network is complete. The guarded convolutions keep contiguous weights and copy their inputs
-    [batch, channels, height, width] into contiguous memory; outputs and gradients mean the same as before.
-    """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and _breaks_in_channels_last(module):
-            # clone: to torch, 1x1 weights in channels last are contiguous already, but its convolution goes by strides
-            module.weight.data = module.weight.detach().clone(memory_format=torch.contiguous_format)
-            module.register_forward_pre_hook(_with_contiguous_input)
-
-
-def in_channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Images [batch, channels, height, width], in the format that `to_channels_last` gives a network."""
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def _breaks_in_channels_last(convolution: nn.Conv2d) -> bool:
-    return (
-        convolution.kernel_size == (1, 1)
-        and convolution.stride != (1, 1)
-        and convolution.groups == 1
-        and convolution.in_channels < _CHANNELS_OF_A_BLOCK
-    )
-
-
-def _with_contiguous_input(_convolution: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    return (inputs[0].contiguous(),)
+def breaks_in_channels_last(kernel: Sequence[int], strides: Sequence[int], groups: int, channels: int) -> bool:
+    """Whether the weights' gradient of a convolution needs contiguous inputs and weights. channels: of the input."""
+    return set(kernel) == {1} and set(strides) != {1} and groups == 1 and channels < _CHANNELS_OF_A_BLOCK

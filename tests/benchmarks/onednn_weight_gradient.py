@@ -115,8 +115,8 @@ https://github.com/uxlfoundation/oneDNN/issues/6035, which reports the same for 
 
 ## What hwprof does
 
-`hwprof.torch_io.memory_format.to_channels_last` gives such convolutions a contiguous input and contiguous weights, and
-everything else channels last.
+Networks that it trains give such convolutions a contiguous input and contiguous weights
+(`hwprof.torch_io.memory_format`).
 """
 
 
