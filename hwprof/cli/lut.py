@@ -154,7 +154,8 @@ def check(
     from hwprof.device import Device
     from hwprof.jobs import tables
     from hwprof.latency_table import LatencyTable
-    from hwprof.spaces.varied import VariedSpace, change, titled
+    from hwprof.spaces.varied import VariedSpace, titled
+    from hwprof.variants.spec import change
 
     if (space is None) == (not models):
         raise InputError("give models or --space, and not both")

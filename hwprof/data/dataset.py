@@ -28,7 +28,7 @@ from hwprof.files import write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
-SCHEMA = "hwprof.data.dataset/1"
+SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 _REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later
@@ -226,7 +226,7 @@ class Dataset:
                 f"data set {self.card.name} holds no graphs; give its space, {self.card.space or 'unknown'}"
             )
         graph = space.graph(entry.arch)
-        if entry.digest and graph.digest != entry.digest:
+        if entry.digest and entry.digest not in (graph.digest, graph.former_digest):
             raise InputError(
                 f"data set {self.card.name}: space {self.card.space} builds another network for {entry.arch} "
                 "than the one that was measured"

@@ -17,7 +17,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.jobs.measuring import Options, profile
 from hwprof.predictors.base import MIN_SAMPLES, LatencyPredictor
-from hwprof.spaces.varied import change
+from hwprof.variants.spec import change
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ from hwprof.measurement import (
 )
 from hwprof.report import explanation as explaining
 from hwprof.report.explanation import Explanation
-from hwprof.variants.apply import VARIANTS, Job, apply_variant
+from hwprof.variants.apply import apply_variant
+from hwprof.variants.spec import Variant
 
 Shapes = Mapping[str, Sequence[int]]
 _OPERATOR_PASS_NS = 500_000_000
@@ -195,15 +196,11 @@ def peaks(device: Device) -> Peaks | None:
         return measure_peaks(device)
 
 
-def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
-    """The graph of a quantized, pruned, ... variant written to `folder`, and what its user must be told."""
-    return apply_variant(graph, spec, folder, calibration, variants={**VARIANTS, "integer": _integer})
-
-
-def _integer(job: Job) -> list[str]:
-    with plugins.optional_library("variant 'integer'"):
-        from hwprof.variants.integer import variant
-    return variant.make(job)
+def variant(
+    graph: Graph, spec: str | Variant, folder: Path, calibration: Path | None = None
+) -> tuple[Graph, list[str]]:  # fmt: skip
+    """The graph of a quantized, pruned, ... variant written to `folder`, and warnings for its user."""
+    return apply_variant(graph, spec, folder, calibration)
 
 
 def require_times(device: Device) -> None:

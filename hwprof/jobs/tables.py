@@ -23,7 +23,8 @@ from hwprof.latency_table.sweep import at_channels
 from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
 from hwprof.objective.arch_latency import ArchLatency
 from hwprof.spaces import sampling
-from hwprof.spaces.varied import VariedSpace, change, titled
+from hwprof.spaces.varied import VariedSpace, titled
+from hwprof.variants.spec import change
 
 Operators = Sequence[tuple[Operator, Graph]]
 _OWN_SUFFIXES = (".json", ".parquet")

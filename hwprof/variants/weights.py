@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
@@ -16,20 +16,34 @@ Weights = Mapping[str, np.ndarray]
 
 
 def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """The values of all weights and constants by name: those of `graph.source`, else seeded random ones.
+    """The values of all weights and constants by name, each of its tensor's shape: those of `graph.source`, else seeded
+    random ones.
 
     Raises InputError when the source is gone.
     """
     model = materialize(graph, seed)
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    weights = {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
-    weights |= {t.name: stored[t.name] for t in graph.weights if t.name in stored}
+    weights = constant_arrays(graph) | {t.name: stored[t.name] for t in graph.weights if t.name in stored}
     folded = [t.name for t in graph.weights if t.name not in weights]
     return weights | (_evaluated(model, graph, folded) if folded else {})
 
 
+def constant_arrays(graph: Graph) -> dict[str, np.ndarray]:
+    """The values of the constants by name, each of its tensor's shape."""
+    return {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
+
+
+def evaluated(graph: Graph, weights: Weights, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The values of tensors that depend on weights and constants only, by name, each of its tensor's shape.
+
+    weights: those of the graph by name.
+    """
+    return _evaluated(model_with(graph, weights), graph, names) if names else {}
+
+
 def model_with(graph: Graph, weights: Weights) -> ModelProto:
-    """The model of the graph with these weights, which are cast to its types; constants keep the graph's values."""
+    """The model of the graph with these weights, each of its tensor's shape, which are cast to the graph's types;
+    constants keep the graph's values."""
     model = to_model(graph)
     own = graph.weight_names
     for tensor in model.graph.initializer:

@@ -5,6 +5,6 @@
 network and the simulation; `recurrent` is the LSTM classifier that iRNN (arXiv 2109.09828) stands for here.
 """
 
-from hwprof.variants.integer.calibration import calibrate
+from hwprof.variants.calibration import calibrate
 
 __all__ = ["calibrate"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.integer.conftest import instruction_set, kernels
 
 from hwprof.builder import GraphBuilder
 from hwprof.compress.integer.recurrent import SequenceClassifier
@@ -11,7 +12,6 @@ from hwprof.errors import InputError
 from hwprof.integer.lowering import lowering
 from hwprof.integer.run import border, reference
 from hwprof.variants.weights import load_weights
-from tests.integer.conftest import instruction_set, kernels
 from tests.integer.programs import run_kernels
 
 __all__ = ["instruction_set", "kernels"]

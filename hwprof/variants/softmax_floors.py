@@ -26,8 +26,8 @@ import numpy as np
 from hwprof.graph import Graph, Node
 from hwprof.integer.lowering import attention_rule
 from hwprof.onnx_io.tensor_uses import MOVING
-from hwprof.variants.integer import grids
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import grids
+from hwprof.variants.quantized_values import Ranges
 
 _CHOOSING = {"Max", "Where"}  # the result's elements are among those of the operands
 _LEAST_SHARE = 256 * attention_rule.FINEST  # of 255 steps: the largest result of a Softmax that has a grid of its own

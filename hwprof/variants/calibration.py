@@ -23,9 +23,9 @@ from hwprof import onnx_io, plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
-from hwprof.variants.integer import quantized_values
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import quantized_values
 from hwprof.variants.quantize_whole import quantize_whole, with_states
+from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, load_weights
 
 Batch = Mapping[str, np.ndarray]
@@ -66,10 +66,19 @@ def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
-    """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does."""
+    """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does.
+
+    weights: those of the float network by name; batches: for each input an array of its shape.
+    """
+    return ranges_for(quantize_whole(graph), with_states(graph), weights, batches)
+
+
+def ranges_for(quantized: Graph, graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
+    """Lowest and highest value, over the batches, of the tensors of the float network that have a grid in the quantized
+    one. weights, batches: as in `observed_ranges`. Raises as `calibrate` does."""
     with plugins.optional_library("calibration"):
-        from hwprof.variants.integer.observed_ranges import observed
-    return observed(with_states(graph), weights, quantized_values.activations(quantize_whole(graph)), batches)
+        from hwprof.variants.observed_ranges import observed
+    return observed(graph, weights, quantized_values.activations(quantized), batches)
 
 
 def write(

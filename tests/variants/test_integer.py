@@ -11,7 +11,7 @@ from hwprof.integer.lowering import lowering
 from hwprof.variants.quantize import quantize
 from hwprof.variants.quantize_whole import quantize_whole
 from hwprof.variants.weights import load_weights
-from tests.variants.integer.test_calibration import by_integers, by_onnx_runtime, convolutional, relative_rms
+from tests.variants.test_calibration import by_integers, by_onnx_runtime, convolutional, relative_rms
 
 
 @pytest.fixture
