@@ -27,9 +27,6 @@ app = typer.Typer(
 
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A table of hwprof's: a .json or .parquet file.")]
 SpaceName = Annotated[str | None, typer.Option("--space", "-s", help="A search space instead of models.")]
-Variant = Annotated[
-    str | None, typer.Option("--variant", help="Of each network instead: int8, integer, fp16, prune:0.5 ...")
-]
 Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
 
 
@@ -49,7 +46,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
     ] = None,
-    variant: Variant = None,
+    variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
     ] = None,
@@ -122,7 +119,7 @@ def check(
     ] = None,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
-    variant: Variant = None,
+    variant: options.WeightlessVariantSpec = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the calibrated table here.")] = None,
     max_mape: Annotated[
         str | None, typer.Option(help="Exit with status 1 when the mean error of the calibrated sums is larger.")

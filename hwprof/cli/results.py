@@ -21,6 +21,7 @@ from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
 from hwprof.report import operators as breakdowns
+from hwprof.variants.spec import parse
 
 note = output.note
 
@@ -88,9 +89,9 @@ def bench(
 
 
 def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:
-    """The variant of the graph, its warnings told; the graph itself without a spec. Raises InputError for data to
-    calibrate where nothing is quantized."""
-    if spec is None and calibration is not None:
+    """The variant of the graph, its warnings told; the graph itself without a spec. Raises InputError for calibration
+    data that the variant does not use."""
+    if calibration is not None and not (spec and parse(spec).is_calibrated):
         raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
     if spec is None:
         return graph

@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ from hwprof.data import dataset
 from hwprof.data.dataset import Card, Entry
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence
+from hwprof.spaces.varied import VariedSpace
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 
@@ -104,6 +107,16 @@ def test_a_space_that_builds_another_network_is_refused(tmp_path):
         written(tmp_path / "d").graphs(Changed())
 
 
+@pytest.mark.parametrize("name", ["darts-cpu-1t", "darts-int8-cpu-1t"])
+def test_data_sets_of_hwprof_are_read_and_rebuilt(name):
+    """The digests of quantized networks in them counted the values of zero points."""
+    found = dataset.read(Path(__file__).parents[2] / "latency_data" / name)
+    few = replace(found, entries=found.entries[:2])
+    graphs = few.graphs(VariedSpace(found.card.space, found.card.variant))
+    is_former = [graph.digest != entry.digest for graph, entry in zip(graphs, few.entries, strict=True)]
+    assert is_former == [found.card.variant == "int8"] * 2
+
+
 def test_networks_without_a_space_carry_their_graphs(tmp_path):
     graph = SPACE.graph((0, 1))
     found = dataset.write(tmp_path / "d", Card("models", "cpu"), [Entry(2.0, digest=graph.digest, graph=graph)])
@@ -132,7 +145,7 @@ def test_a_folder_without_a_card_is_refused(tmp_path):
 def test_a_newer_card_is_refused(tmp_path):
     written(tmp_path / "d")
     card = tmp_path / "d" / dataset.CARD
-    card.write_text(card.read_text().replace(dataset.SCHEMA, "hwprof.data.dataset/9"))
+    card.write_text(card.read_text().replace(dataset.SCHEMA, "hwprof.dataset/9"))
     with pytest.raises(InputError, match=r"schema is 'hwprof\.dataset/9'"):
         dataset.read(tmp_path / "d")
 
