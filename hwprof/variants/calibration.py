@@ -78,7 +78,8 @@ def ranges_for(quantized: Graph, graph: Graph, weights: Weights, batches: Iterab
     one. weights, batches: as in `observed_ranges`. Raises as `calibrate` does."""
     with plugins.optional_library("calibration"):
         from hwprof.variants.observed_ranges import observed
-    return observed(graph, weights, quantized_values.activations(quantized), batches)
+    names = quantized_values.activations(quantized)
+    return observed(graph, weights, names, batches) if names else {}
 
 
 def write(

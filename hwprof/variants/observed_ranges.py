@@ -46,7 +46,8 @@ def observed(
     for batch in batches:
         given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
         with plain_errors(graph):
-            held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
+            results = session.run(made, given) if made else []  # ONNX Runtime takes an empty list for all outputs
+            held = {**stored, **given, **dict(zip(made, results, strict=True))}
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
             # NumPy's, since Python's own pass over what is not a number

@@ -93,7 +93,8 @@ class _Values:
                 self._set_grid(name, (grids.of_wide_range if is_wide else grids.of_range)(*ranges[tensor]))
 
     def all(self) -> dict[str, np.ndarray]:
-        kept = [n for n in self._graph.nodes if n.op == "DequantizeLinear" and n.inputs[0] in self._stored]
+        new = self._stored - self._arrays.keys()  # a float network may have a DequantizeLinear of its own
+        kept = [n for n in self._graph.nodes if n.op == "DequantizeLinear" and n.inputs[0] in new]
         # a weight needs the scale of the tensor that it multiplies, a bias that of both
         fills = {node.label: self._fill(node) for node in kept}
         for fill in (self._constant, self._weight, self._bias):

@@ -149,7 +149,8 @@ def _calibrated(text: str, quantizer: Change, observable: Change, runs_whole: bo
         arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
         if runs_whole:
             lowering.lower(quantized, arrays)
-        return Weighted(quantized_values.with_constants(quantized, arrays), arrays, network.warnings)
+        unchanged = () if ranges else ("no operator could be quantized: this is the network as it was",)
+        return Weighted(quantized_values.with_constants(quantized, arrays), arrays, (*network.warnings, *unchanged))
 
     return Variant(text, changed, rewritten, is_calibrated=True)
 

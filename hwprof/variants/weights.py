@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import materialize, to_model
 from hwprof.onnx_io.proto import numpy_dtype
@@ -19,10 +20,10 @@ def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     """The values of all weights and constants by name, each of its tensor's shape: those of `graph.source`, else seeded
     random ones.
 
-    Raises InputError when the source is gone.
+    Raises InputError when the source is gone, or holds a weight without values.
     """
     model = materialize(graph, seed)
-    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    stored = {t.name: _array(t) for t in model.graph.initializer}
     weights = constant_arrays(graph) | {t.name: stored[t.name] for t in graph.weights if t.name in stored}
     folded = [t.name for t in graph.weights if t.name not in weights]
     return weights | (_evaluated(model, graph, folded) if folded else {})
@@ -51,6 +52,14 @@ def model_with(graph: Graph, weights: Weights) -> ModelProto:
             array = weights[tensor.name].astype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return model
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        shape = tuple(tensor.dims)
+        raise InputError(f"the values of tensor {tensor.name!r} do not fill its shape {shape}: {error}") from None
 
 
 def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -135,6 +135,24 @@ def test_a_calibrated_network_computes_nearly_the_same(graph, text, tmp_path):
     assert relative_error(loaded, apply_variant(loaded, text, tmp_path)[0]) < 0.06
 
 
+def test_a_network_without_anything_to_quantize_stays_as_it_was(tmp_path):
+    b = GraphBuilder("plain")
+    graph = b.build(b.relu(b.input((1, 4), name="x")))
+    variant, warnings = apply_variant(graph, "int8", tmp_path)
+    assert variant == graph
+    assert warnings[-1] == "no operator could be quantized: this is the network as it was"
+
+
+def test_weights_that_are_quantized_already_keep_their_values(tmp_path):
+    b = GraphBuilder("half")
+    x = b.conv(b.input((1, 4, 8, 8), name="x"), 8)
+    scale, zero = b.constant([0.01], "float32", scalar=True), b.constant([3], "int8", scalar=True)
+    w = b.node("DequantizeLinear", [b.weight((8, 8, 1, 1), dtype="int8"), scale, zero], (8, 8, 1, 1))
+    graph = b.build(b.node("Conv", [x, w], (1, 8, 8, 8)))
+    loaded = saved(graph, tmp_path)
+    assert relative_error(loaded, apply_variant(loaded, "int8", tmp_path)[0]) < 0.05
+
+
 @pytest.mark.parametrize("text", ["cut", "folded"])
 def test_leaving_out_zeros_keeps_the_weights(text, tmp_path):
     loaded = saved(zeroed(), tmp_path)
