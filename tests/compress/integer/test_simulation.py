@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.integer.conftest import instruction_set, kernels
 
 from hwprof.builder import GraphBuilder
 from hwprof.compress.integer.recurrent import SequenceClassifier
@@ -14,7 +13,6 @@ from hwprof.integer.run import border, reference
 from hwprof.variants.weights import load_weights
 from tests.integer.programs import run_kernels
 
-__all__ = ["instruction_set", "kernels"]
 SHAPE = (6, 5, 7)  # batch, steps, depth
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from tests.integer.conftest import kernels
 from torch.utils.data import DataLoader, TensorDataset
 
 from hwprof.compress.integer.recurrent import SequenceClassifier
@@ -14,8 +13,6 @@ from hwprof.errors import InputError
 from hwprof.integer.lowering import lowering
 from hwprof.variants.weights import load_weights
 from tests.integer.programs import run_kernels
-
-__all__ = ["kernels"]
 
 
 @pytest.fixture(scope="module")
