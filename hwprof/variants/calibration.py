@@ -1,7 +1,7 @@
-"""Calibration: a trained float network becomes a Q/DQ model whose scales come from data.
+"""Calibration: the scales of a quantized network are chosen from data.
 
 Post-training static quantization (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", CVPR 2018): activations on the range that they have on the data, weights on that of
+Integer-Arithmetic-Only Inference", CVPR 2018): activations get the range that they have on the data, weights that of
 their rows.
 
 2026-11-21, why states have 8 bits unless 16 are asked for. 16 take the error of an LSTM of 650 units with layer
@@ -68,7 +68,8 @@ def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
 def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
     """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does.
 
-    weights: those of the float network by name; batches: for each input an array of its shape.
+    weights: those of the float network by name, each of its tensor's shape; batches: for each input an array of its
+    shape.
     """
     return ranges_for(quantize_whole(graph), with_states(graph), weights, batches)
 
@@ -85,8 +86,11 @@ def ranges_for(quantized: Graph, graph: Graph, weights: Weights, batches: Iterab
 def write(
     graph: Graph, weights: Weights, ranges: Ranges, path: str | os.PathLike[str], state_bits: int = 8
 ) -> Graph:  # fmt: skip
-    """The Q/DQ model of a float network with these weights, on these ranges. Raises InputError where integers cannot
-    run it whole."""
+    """Writes the Q/DQ model of a float network and returns its graph.
+
+    weights: those of the network by name, each of its tensor's shape; ranges: those of `observed_ranges`. Raises
+    InputError where integers cannot run the network whole.
+    """
     quantized = quantize_whole(graph, state_bits)
     arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
     lowering.lower(quantized, arrays)

@@ -97,7 +97,7 @@ def _zeros(graph: Graph) -> set[str]:
 
 
 def _is_folded(graph: Graph, node: Node, known: _Known, given: set[str]) -> bool:
-    """Whether the node is left out; what is known of its output is noted."""
+    """Whether the node is left out. Notes in `known` whether its output is zero, constant, or equal to another."""
     (*_, out) = node.outputs
     inputs = [name for name in node.inputs if name]
     if len(node.outputs) != 1 or known.folded.isdisjoint(inputs):

@@ -50,7 +50,7 @@ def observed(
             held = {**stored, **given, **dict(zip(made, results, strict=True))}
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
-            # NumPy's, since Python's own pass over what is not a number
+            # NumPy's minimum and maximum keep NaN, Python's do not
             found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
         for node in rows:
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])

@@ -335,8 +335,8 @@ class Rewriter:
         return name in self._old.outputs and name in self._marks.activations
 
     def _static(self, tensor: Tensor) -> None:
-        """Adds a weight or constant, and the integers of a quantized one that a DequantizeLinear reads; what nothing
-        reads is dropped later."""
+        """Adds a weight or constant, and the integers of a quantized one that a DequantizeLinear reads. Unread
+        tensors are dropped later."""
         marks = self._marks
         if isinstance(tensor, Constant):
             self._constants.append(tensor)

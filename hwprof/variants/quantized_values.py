@@ -93,6 +93,7 @@ class _Values:
                 self._set_grid(name, (grids.of_wide_range if is_wide else grids.of_range)(*ranges[tensor]))
 
     def all(self) -> dict[str, np.ndarray]:
+        """Every weight and constant by name, each of its tensor's shape."""
         new = self._stored - self._arrays.keys()  # a float network may have a DequantizeLinear of its own
         kept = [n for n in self._graph.nodes if n.op == "DequantizeLinear" and n.inputs[0] in new]
         # a weight needs the scale of the tensor that it multiplies, a bias that of both

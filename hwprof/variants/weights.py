@@ -72,7 +72,7 @@ def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[st
         if needed.intersection(node.output):
             nodes.insert(0, node)
             needed.update(node.input)
-    # Of an input nothing but the shape can matter, or the tensor would not have been folded.
+    # Only the shape of an input can matter, or the tensor would not have been folded.
     given = {t.name: np.zeros(t.shape, numpy_dtype(t)) for t in graph.inputs if t.name in needed}
     folded = helper.make_graph(
         nodes, "folded", [ValueInfoProto(name=n) for n in given], [ValueInfoProto(name=n) for n in names],

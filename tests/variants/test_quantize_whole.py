@@ -140,5 +140,5 @@ def test_states_of_other_bits_are_refused():
 
 
 def test_16_bits_need_an_opset_that_knows_them():
-    with pytest.raises(InputError, match="opset before 21, whose QuantizeLinear knows no 16 bits"):
+    with pytest.raises(InputError, match="opset before 21, whose QuantizeLinear has no 16-bit types"):
         quantize_whole(wide_residual(opset=17), state_bits=16)

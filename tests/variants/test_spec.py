@@ -191,6 +191,10 @@ def test_an_integer_is_a_rank_and_a_fraction_a_share():
     assert ranks == {"lowrank:1": (1, 16), "lowrank:0.5": (2, 16)}
 
 
+def test_every_kind_of_variant_has_an_example():
+    assert {text.partition(":")[0] for text in VARIANTS if "+" not in text} == set(spec._ENTRIES)
+
+
 @pytest.mark.parametrize("text", VARIANTS)
 def test_every_example_is_a_variant(text):
     assert spec.parse(text).text == text
