@@ -110,7 +110,7 @@ def test_a_step_against_the_gradient_lowers_the_loss():
 def test_an_operation_without_a_gradient_is_named():
     network = Gated()
     simulated = Simulation(network, observe(network, [drawn((2, 3))]))
-    with pytest.raises(InputError, match="'Sigmoid_1' has no gradient here"):
+    with pytest.raises(InputError, match="'Sigmoid_1' cannot be trained in integers"):
         simulated(drawn((2, 3)))
 
 
