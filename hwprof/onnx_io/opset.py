@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx import version_converter
+from onnx.shape_inference import InferenceError
 
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -23,7 +24,7 @@ def with_opset(graph: Graph, least: int) -> Graph:
         return graph
     try:
         model = version_converter.convert_version(skeleton_of(graph), least)
-    except (RuntimeError, version_converter.ConvertError) as error:
+    except (RuntimeError, InferenceError, version_converter.ConvertError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"graph {graph.name!r} cannot be raised from opset {version} to {least}: {reason}") from None
     opsets = tuple((domain, least if domain == "" else v) for domain, v in graph.opsets)

@@ -198,8 +198,8 @@ class _Split:
         return self.first.numel + self.second.numel < self.weight.numel
 
     def factors(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """weight: of its tensor's shape. Returns the values of `first` and `second`, each of its shape, the singular values
-        shared evenly between them."""
+        """weight: of its tensor's shape. Returns the values of `first` and `second`, each of its shape, the
+        singular values shared evenly between them."""
         u, s, vt = np.linalg.svd(self.unfolding.matrix(weight).astype(np.float64), full_matrices=False)
         root = np.sqrt(s[: self.rank])
         pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])

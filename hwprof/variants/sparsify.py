@@ -22,8 +22,8 @@ _WEIGHT_INPUTS = {
 
 
 def sparsify_weights(graph: Graph, weights: Mapping[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """The weights by name, each of its tensor's shape, with a share `sparsity` in [0, 1) of each matrix or filter set to
-    zero, the smallest first.
+    """The weights by name, each of its tensor's shape, with a share `sparsity` in [0, 1) of each matrix or filter set
+    to zero, the smallest first.
 
     Biases, normalization and embeddings stay. Raises InputError for another share.
     """

@@ -135,7 +135,7 @@ def test_a_network_of_products_is_the_same_with_16_bits():
 
 
 def test_states_of_other_bits_are_refused():
-    with pytest.raises(InputError, match="of 8 or 16 bits, not of 12"):
+    with pytest.raises(InputError, match="have 8 or 16 bits, not 12"):
         quantize_whole(wide_residual(), state_bits=12)
 
 
