@@ -23,10 +23,7 @@ def collect(
         typer.Option(metavar="mape=5%", help="Measure until a predictor's cross-validated error is below this."),
     ] = None,
     device: options.DeviceName = "cpu-1t",
-    variant: Annotated[
-        str | None,
-        typer.Option("--variant", help="Measure int8, integer, fp16, prune:0.5 or lowrank:0.25 of each instead."),
-    ] = None,
+    variant: options.WeightlessVariantSpec = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")
     ] = None,

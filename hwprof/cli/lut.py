@@ -32,9 +32,6 @@ SpaceName = Annotated[
         "--space", "-s", help="A search space instead of models: a name, package.module:OBJECT or file.py:OBJECT."
     ),
 ]
-Variant = Annotated[
-    str | None, typer.Option("--variant", help="A variant of each network instead: int8, integer, fp16, prune:0.5 ...")
-]
 Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
 
 
@@ -54,7 +51,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
     ] = None,
-    variant: Variant = None,
+    variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
     ] = None,
@@ -107,7 +104,7 @@ def check(
     ] = None,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
-    variant: Variant = None,
+    variant: options.WeightlessVariantSpec = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Save the table with the new correction here.")
     ] = None,

@@ -229,7 +229,7 @@ class Dataset:
                 f"data set {self.card.name} holds no graphs; give its space, {self.card.space or 'unknown'}"
             )
         graph = space.graph(entry.arch)
-        if entry.digest and graph.digest != entry.digest:
+        if entry.digest and entry.digest not in (graph.digest, graph.former_digest):
             raise InputError(
                 f"data set {self.card.name}: space {self.card.space} builds another network for {entry.arch} "
                 "than the one that was measured"

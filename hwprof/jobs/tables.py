@@ -25,7 +25,8 @@ from hwprof.measure.recording import Options, recording
 from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency, takes_of
 from hwprof.spaces import sampling
-from hwprof.spaces.varied import VariedSpace, change, titled
+from hwprof.spaces.varied import VariedSpace, titled
+from hwprof.variants.spec import change
 from hwprof.workloads.loading import Shapes, load_network
 
 Operators = Sequence[tuple[Operator, Graph]]

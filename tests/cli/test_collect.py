@@ -58,7 +58,7 @@ def test_an_error_that_is_not_reached_is_told_and_the_data_stay(collect, tmp_pat
         (["--space", "space", "--until", "mape=much"], "--until mape 'much' must be a share such as 5% or 0.05"),
         (["--space", "space", "-n", "0"], "--n must be at least 1, not 0"),
         (["--space", "space", "-n", "2", "--budget", "0"], "--budget must be a positive number of seconds, not 0"),
-        (["--space", "space", "-n", "2", "--variant", "int7"], "no variant of a space's networks is 'int7'"),
+        (["--space", "space", "-n", "2", "--variant", "int7"], "no variant is named 'int7'"),
         (["--space", "nope", "-n", "2"], "no space is named 'nope'; known: blockqnn"),
     ],
 )

@@ -1,5 +1,7 @@
 import math
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ from hwprof.data import dataset
 from hwprof.data.dataset import Card, Entry
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence
+from hwprof.spaces.varied import VariedSpace
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 
@@ -102,6 +105,16 @@ def test_a_space_that_builds_another_network_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="builds another network"):
         written(tmp_path / "d").graphs(Changed())
+
+
+@pytest.mark.parametrize("name", ["darts-cpu-1t", "darts-int8-cpu-1t"])
+def test_data_sets_of_hwprof_are_read_and_rebuilt(name):
+    """The digests of quantized networks in them counted the values of zero points."""
+    found = dataset.read(Path(__file__).parents[2] / "latency_data" / name)
+    few = replace(found, entries=found.entries[:2])
+    graphs = few.graphs(VariedSpace(found.card.space, found.card.variant))
+    is_former = [graph.digest != entry.digest for graph, entry in zip(graphs, few.entries, strict=True)]
+    assert is_former == [found.card.variant == "int8"] * 2
 
 
 def test_networks_without_a_space_carry_their_graphs(tmp_path):

@@ -20,7 +20,7 @@ from hwprof.integer.run.engine import Engine
 from hwprof.integer.run.library import INSTRUCTION_SETS, load
 from hwprof.variants.weights import load_weights
 from tests.onnx_oracle import unoptimized
-from tests.variants.integer.test_calibration import relative_rms
+from tests.variants.test_calibration import relative_rms
 
 TOKENS, WORDS, WIDTH = 16, 50, 32
 Batches = list[dict[str, np.ndarray]]
