@@ -1,7 +1,7 @@
-"""Functions of the integers or booleans of one input, element by element: a padding mask, and what it is made of.
+"""Element-wise functions of one integer or boolean input, such as a padding mask and the operators that build it.
 
-An input of a few values makes every function of it a table: whatever stands between the input and the QuantizeLinear
-behind it is worked out when the network is loaded.
+An input with few values makes every function of it a table: all operators from the input to the next QuantizeLinear
+are computed when the network is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOVES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def apply(scope: Scope, node: Node) -> bool:
-    """Notes the result of the node where it is a function of one input's integers. Returns whether it is."""
+    """Records the result of the node where it is a function of one input's integers. Returns whether it is."""
     if node.domain or node.op not in _BY_ELEMENT | _MOVES:
         return False
     codes = {name: code for name in node.inputs if (code := of(scope, name)) is not None}
@@ -40,7 +40,7 @@ def apply(scope: Scope, node: Node) -> bool:
 
 
 def of(scope: Scope, name: str) -> Code | None:
-    """The function that the tensor is; None for another tensor."""
+    """The function of an input that the tensor is; None where it is not one."""
     if name in scope.codes:
         return scope.codes[name]
     for tensor in scope.graph.inputs:
@@ -51,7 +51,7 @@ def of(scope: Scope, name: str) -> Code | None:
 
 
 def quantized(scope: Scope, node: Node, code: Code, name: str, grid: Grid) -> Held:
-    """The tensor on the grid. Raises InputError where it is not a number."""
+    """The tensor on the grid. Raises InputError where one of its values is not a number."""
     reals = code.values.astype(np.float32)
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some values of the input {code.input!r}")
@@ -59,7 +59,7 @@ def quantized(scope: Scope, node: Node, code: Code, name: str, grid: Grid) -> He
 
 
 def looked_up(scope: Scope, node: Node, code: Code, table: np.ndarray, name: str, grid: Grid) -> Held:
-    """Another function of the input of a code. table: uint8 [n], on the grid."""
+    """The tensor that is another function of the input of a code. table: uint8 [n], on the grid."""
     ids = embedding_rule.entered(scope, node, code.input, len(table))
     value = scope.new_value(name, (*scope.values[ids].shape, 1))
     scope.operations.append(Embedding(node.label, (node.label,), ids, value, table[:, None]))
@@ -67,7 +67,7 @@ def looked_up(scope: Scope, node: Node, code: Code, table: np.ndarray, name: str
 
 
 def number(scope: Scope, name: str) -> np.ndarray | None:
-    """[], the one value that all elements of a stored tensor have; None for another tensor."""
+    """The one value, scalar [], that all elements of a stored tensor have; None for another tensor."""
     array = scope.stored[name].real() if name in scope.stored else scope.weights.get(name)
     if array is None or not array.size or (array != array.flat[0]).any():
         return None
@@ -75,7 +75,7 @@ def number(scope: Scope, name: str) -> np.ndarray | None:
 
 
 def _worked_out(scope: Scope, node: Node, codes: dict[str, Code]) -> np.ndarray | None:
-    """[n], of the result's type; None where another operand is not one stored number."""
+    """[n], in the result's type; None where another operand is not a single stored number."""
     arrays = {name: code.values for name, code in codes.items()}
     for name in node.inputs:
         if name and name not in arrays:

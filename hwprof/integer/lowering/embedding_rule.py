@@ -1,4 +1,4 @@
-"""A Gather of rows of a stored table, which integers of the network's input name: an embedding."""
+"""An embedding: a Gather of rows of a stored table by integers of the network's input."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
 from hwprof.integer.program.program import Embedding, Entry
 
 INDEX_TYPES = ("int64", "int32", "bool")
-_OF_A_MASK = 2  # the values of an input that indexes no table: 0 and 1
+_OF_A_MASK = 2  # number of values of an input that does not index a table: 0 and 1
 _LARGEST_TABLE = 2**31 - 1  # rows
 
 
 def apply(scope: Scope, node: Node) -> bool:
-    """Applies the node where its table is stored; the result lies on the table's grid. Returns whether it did."""
+    """Applies the node where its table is stored; the result has the table's grid. Returns whether it did."""
     if node.op != "Gather" or node.inputs[0] not in scope.stored:
         return False
     name, indices = node.inputs
@@ -33,16 +33,16 @@ def apply(scope: Scope, node: Node) -> bool:
 
 
 def rows_behind(graph: Graph, name: str) -> int:
-    """How many values the integers of an input have: rows of the shortest table that they index."""
+    """How many values the integers of an input can have: the rows of the shortest table that they index."""
     tables = (n.inputs[0] for n in graph.nodes if n.op == "Gather" and n.inputs[1] == name)
     return min((graph.shape(table)[0] for table in tables), default=_OF_A_MASK)
 
 
 def entered(scope: Scope, node: Node, name: str, rows: int) -> str:
-    """The value of the network's input of indices, of which none may be beyond `rows`."""
+    """The value of the network's input of indices, all of which must be below `rows`."""
     inputs = {tensor.name: tensor for tensor in scope.graph.inputs}
     if name not in inputs or inputs[name].dtype not in INDEX_TYPES:
-        raise refuse(node, f"its indices {name!r} are not an input of the network, of {' or '.join(INDEX_TYPES)}")
+        raise refuse(node, f"its indices {name!r} are not an input of the network with type {' or '.join(INDEX_TYPES)}")
     for i, entry in enumerate(scope.entries):
         if entry.input == name:
             scope.entries[i] = replace(entry, rows=min(entry.rows or rows, rows))

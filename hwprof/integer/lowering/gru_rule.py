@@ -1,4 +1,4 @@
-"""A GRU between Q/DQ pairs as one integer operation. The grid behind its output is that of the state h, too."""
+"""A GRU between Q/DQ pairs as one integer operation. The grid of its output is also the grid of the state h."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hwprof.integer.program.program import Gru
 
 
 def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
-    """The first output, `name`, of the node on the grid. Raises InputError for what the operation cannot do."""
+    """The first output, `name`, of the node on the grid. Raises InputError where the operation does not support the
+    node."""
     lstm_rule.require_plain(scope, node)
     x = scope.plain(scope.view(node, node.inputs[0]))
     steps, batch, _ = x.shape
@@ -21,7 +22,7 @@ def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, .
     of_x, of_h = lstm_rule.biases(scope, node, GATES)
     joined = of_x + of_h
     own = np.zeros_like(of_h)
-    if resets_behind:  # the bias of what the reset gate is applied to stays with it
+    if resets_behind:  # then this bias is added before the reset gate is applied
         joined[GATES - 1], own[GATES - 1] = of_x[GATES - 1], of_h[GATES - 1]
     from_x = lstm_rule.gates(scope, node, node.inputs[1], x.grid, joined.ravel())
     from_h = lstm_rule.gates(scope, node, node.inputs[2], grid, own.ravel())

@@ -1,4 +1,4 @@
-"""Operators that move quantized values without changing them: the result lies on the grid of the input."""
+"""Operators that move quantized values without changing them: the result has the grid of the input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hwprof.integer.lowering import embedding_rule, product_rule, rules
 from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
 from hwprof.integer.program.program import Expand, MaxPool, Pad, Slice, Transpose
 
-_IMAGE_AXES = (0, 2, 3, 1)  # of a channels-last image, in ONNX's numbers
+_IMAGE_AXES = (0, 2, 3, 1)  # axes of a channels-last image, in ONNX's numbering
 Move = Callable[[Scope, Node, Held], list[Held]]
 
 
@@ -44,7 +44,7 @@ def _same(scope: Scope, node: Node, held: Held) -> list[Held]:  # noqa: ARG001 -
 
 def _reshape(scope: Scope, node: Node, held: Held) -> list[Held]:
     size = scope.graph.shape(node.outputs[0])
-    if held.is_image and max(held.shape[2:]) == 1:  # a pixel's channels lie the same in both orders
+    if held.is_image and max(held.shape[2:]) == 1:  # with one pixel, both orders are the same
         return [scope.reshaped(held, size, node.outputs[0], (node.label,))]
     return [scope.reshaped(scope.plain(held), size, node.outputs[0], (node.label,))]
 
@@ -94,10 +94,10 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
 
 
 def _picked(scope: Scope, node: Node, held: Held) -> list[Held]:
-    """A Gather at one stored index: a step of a sequence, as a loop that is written out picks it."""
+    """A Gather at one stored index, such as one step of a sequence in an unrolled loop."""
     indices = _integers(scope, node, node.inputs[1])
     if len(indices) != 1:
-        raise refuse(node, f"it picks {len(indices)} places of a computed tensor; only one is supported")
+        raise refuse(node, f"it picks {len(indices)} positions of a computed tensor; only one is supported")
     axis, size = node.attribute("axis", 0) % len(held.shape), scope.graph.shape(node.outputs[0])
     kept = tuple(1 if i == axis else n for i, n in enumerate(held.shape))
     starts = tuple(indices[0] % n if i == axis else 0 for i, n in enumerate(held.shape))
@@ -128,12 +128,12 @@ def _part(
 
 def _pad(scope: Scope, node: Node, held: Held) -> list[Held]:
     if node.attribute("mode", "constant") != "constant":
-        raise refuse(node, f"the mode {node.attribute('mode')!r} is not supported")
+        raise refuse(node, f"its mode {node.attribute('mode')!r} is not supported")
     held = scope.view(node, node.inputs[0])
     pads = _integers(scope, node, node.inputs[1])
     rank, size = len(held.shape), scope.graph.shape(node.outputs[0])
     if len(pads) != 2 * rank or min(pads) < 0:
-        raise refuse(node, "only paddings of all axes, none of them negative, are supported")
+        raise refuse(node, "only non-negative padding, given for all axes, is supported")
     real = scope.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
     if real is None:
         raise refuse(node, f"its value {node.inputs[2]!r} is not stored")

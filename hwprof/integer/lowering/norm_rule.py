@@ -17,12 +17,12 @@ _EPSILON = 1e-5  # ONNX's
 
 
 def layer_norm(scope: Scope, node: Node, target: Target) -> Held:
-    """Raises InputError for what the operation cannot do."""
+    """A LayerNormalization over the last axis. Raises InputError where the operation does not support the node."""
     return _normalization(scope, node, target, is_centred=True)
 
 
 def rms_norm(scope: Scope, node: Node, target: Target) -> Held:
-    """Raises InputError for what the operation cannot do."""
+    """An RMSNormalization over the last axis. Raises InputError where the operation does not support the node."""
     return _normalization(scope, node, target, is_centred=False)
 
 
@@ -38,7 +38,7 @@ def _normalization(scope: Scope, node: Node, target: Target, is_centred: bool) -
         raise refuse(node, "its mean or deviation is read; only the normalized values are supported")
     epsilon = float(node.attribute("epsilon", _EPSILON)) * n * n / x.grid.scale**2
     if not 0 <= epsilon <= _LARGEST_EPSILON[x.grid.dtype]:
-        raise refuse(node, f"its epsilon is too large beside the scale of its input, {x.grid.scale}")
+        raise refuse(node, f"its epsilon is too large for the scale of its input, {x.grid.scale}")
     result_bits = _RESULT_BITS[target.grid.dtype]
     gain = _of_elements(scope, node, 1, n, 1.0) / target.grid.scale * 2.0 ** gain_bits(result_bits)
     bias = (_of_elements(scope, node, 2, n, 0.0) / target.grid.scale + target.grid.zero) * 2.0**result_bits
@@ -57,7 +57,7 @@ def _normalization(scope: Scope, node: Node, target: Target, is_centred: bool) -
 
 
 def _of_elements(scope: Scope, node: Node, index: int, n: int, default: float) -> np.ndarray:
-    """float64 [n]: the stored input, or the default where the node has none."""
+    """float64 [n]: the stored input, or the default where the node does not have it."""
     if len(node.inputs) <= index or not node.inputs[index]:
         return np.full(n, default)
     reals = scope.reals(node.inputs[index])

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products by stored weights, as integer operations."""
+"""Convolutions and matrix products with stored weights, as integer operations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper 
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """What a convolution or matrix product multiplies. weight: int32 [out, ...], in +-255, less its zero point;
-    scale: [out] of the weight; bias: float64 [out]; bits: of the weight as it is stored."""
+    """The operands of a convolution or matrix product. weight: int32 [out, ...], in +-255, minus its zero point;
+    scale: [out] of the weight; bias: float64 [out]; bits: width of the weight as it was stored."""
 
     node: Node
     x: Held
@@ -34,7 +34,7 @@ class _Product:
 
 
 def convolution(scope: Scope, node: Node, target: Target) -> Held:
-    """A Conv on images. Raises InputError for what the operation cannot do, as all rules do."""
+    """A Conv on images. Raises InputError where the operation does not support the node, as all rules do."""
     work = _product(scope, node, axis=0)
     x = work.x
     if len(x.shape) != 4:
@@ -46,14 +46,14 @@ def convolution(scope: Scope, node: Node, target: Target) -> Held:
 
 
 def matrix_product(scope: Scope, node: Node, target: Target) -> Held:
-    """A MatMul by a stored weight, or of two computed tensors."""
+    """A MatMul with a stored weight, or of two computed tensors."""
     if node.inputs[1] not in scope.stored:
         return attention_rule.product(scope, node, target)
     return _dense(scope, _product(scope, node, axis=1), target)
 
 
 def gemm(scope: Scope, node: Node, target: Target) -> Held:
-    """A Gemm by a stored weight."""
+    """A Gemm with a stored weight."""
     if node.attribute("transA", 0):
         raise refuse(node, "transA is not supported")
     axis = 0 if node.attribute("transB", 0) else 1
@@ -61,12 +61,12 @@ def gemm(scope: Scope, node: Node, target: Target) -> Held:
     bias = _bias(scope, node, len(work.weight)) * float(node.attribute("beta", 1.0))
     scale = work.scale * float(node.attribute("alpha", 1.0))
     if not (scale > 0).all():
-        raise refuse(node, "its alpha is not positive")
+        raise refuse(node, "its alpha is not above 0")
     return _dense(scope, replace(work, scale=scale, bias=bias), target)
 
 
 def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
-    """Behind no convolution that it could be folded into: a filter of one pixel for each channel by itself."""
+    """A BatchNormalization that could not be folded into a convolution: a depthwise filter of one pixel."""
     x = scope.view(node, node.inputs[0])
     if len(x.shape) != 4:
         raise refuse(node, "only two-dimensional images are supported")
@@ -85,7 +85,7 @@ def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
 def _dense(scope: Scope, work: _Product, target: Target) -> Held:
     x = scope.plain(work.x)
     if work.weight.ndim != 2:
-        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is no matrix")
+        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is not a matrix")
     rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
     size = (*x.shape[:-1], len(work.weight))
     as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
@@ -95,13 +95,15 @@ def _dense(scope: Scope, work: _Product, target: Target) -> Held:
 
 
 def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
-    """size: the ONNX shape of the result, an image."""
+    """size: the ONNX shape of the result, which is an image."""
     work = _of_eight_bits(scope, work)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
     if shift.min() < _SMALLEST_SHIFT:
-        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
+        raise refuse(
+            node, f"one step of its accumulator is {factors.max():.3g} steps of its result: the scales do not fit"
+        )
     weight = scope.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation = Convolution(
@@ -123,7 +125,7 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
 
 
 def _folded_bias(work: _Product) -> np.ndarray:
-    """int32 [out]: the bias on the accumulator's grid, less what the zero point of x adds to each sum."""
+    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum."""
     weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
     bias = np.rint(work.bias / (work.x.grid.scale * work.scale))
     if not np.isfinite(bias).all() or np.abs(bias).max() > fixed_point.LARGEST_SUM:
@@ -135,16 +137,18 @@ def _folded_bias(work: _Product) -> np.ndarray:
 
 
 def _product(scope: Scope, node: Node, axis: int) -> _Product:
-    """The first two inputs of the node, without a bias. axis: of the weight's outputs, which is moved to the front."""
+    """The first two inputs of the node, without a bias. axis: the weight's output axis, which is moved to the front."""
     name = node.inputs[1]
     x = scope.view(node, node.inputs[0])
     if name not in scope.stored:
         raise refuse(node, f"its weight {name!r} is not stored as integers")
     stored = scope.stored[name]
     if stored.values.dtype.itemsize != 1:
-        raise refuse(node, f"its weight {name!r} is of {stored.values.dtype}, not of 8 bits or 4")
+        raise refuse(node, f"its weight {name!r} has type {stored.values.dtype}; only 8 and 4 bits are supported")
     if stored.axis not in (None, axis):
-        raise refuse(node, f"its weight {name!r} has a scale for each position of axis {stored.axis}, not {axis}")
+        raise refuse(
+            node, f"its weight {name!r} has one scale per position of axis {stored.axis}; only axis {axis} is supported"
+        )
     if not stored.zero.any() and stored.values.min(initial=0) < -_WEIGHT_LIMIT:
         raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
     if not (np.isfinite(stored.scale).all() and (stored.scale > 0).all()):
@@ -155,7 +159,7 @@ def _product(scope: Scope, node: Node, axis: int) -> _Product:
 
 
 def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
-    """A weight that leaves +-127 as the sum of several that do not, each of which is multiplied by all of x."""
+    """Splits a weight outside +-127 into a sum of several inside it, each multiplied by all of x."""
     rest = work.weight
     weights: list[np.ndarray] = []
     while rest.any() or not weights:
@@ -164,7 +168,9 @@ def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
     if len(weights) == 1:
         return work
     if int(work.node.attribute("group", 1)) > 1:
-        raise refuse(work.node, "its weight, less its zero point, does not fit into 8 bits, which groups need")
+        raise refuse(
+            work.node, "its weight minus its zero point does not fit into 8 bits, which grouped convolutions need"
+        )
     count = len(weights)
     *pixels, channels = scope.values[work.x.value].shape
     name = f"{work.x.value} {count} times"
@@ -184,7 +190,7 @@ def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
 
 
 def biased_matrix_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
-    """The MatMul in front of this Add, and the stored row that the Add adds to it."""
+    """The MatMul before this Add, and the stored row, float64 [out], that the Add adds to it."""
     for one, other in (node.inputs, node.inputs[::-1]):
         inner, row = scope.pending.get(one), scope.reals(other)
         if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
@@ -193,13 +199,14 @@ def biased_matrix_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] |
 
 
 def with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
-    """The MatMul and the row that is added to it."""
+    """The MatMul plus the row `more`, float64 [out]."""
     work = _product(scope, node, axis=1)
     return _dense(scope, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
 
 
 def window_of(node: Node, kernel: Sequence[int], source: Sequence[int], size: Sequence[int]) -> Window:
-    """kernel, source, size: (vertical, horizontal), of the operator, its input and its output."""
+    """The window of an operator. kernel, source, size: (vertical, horizontal), of the operator, its input and its
+    output."""
     strides = tuple(node.attribute("strides", (1, 1)))
     dilations = tuple(node.attribute("dilations", (1, 1)))
     pads = tuple(node.attribute("pads", (0, 0, 0, 0)))[:2]

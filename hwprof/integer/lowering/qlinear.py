@@ -1,4 +1,4 @@
-"""ONNX's operators on integers that bring their scales along, taken apart: Q/DQ nodes around the float operator."""
+"""Splits ONNX's operators on integers, which carry their scales, into Q/DQ nodes around the float operator."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hwprof.integer.lowering.symbol_table import Scope, refuse
 from hwprof.integer.numerics.grid import Stored
 
 OPERATORS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul"}
-_OUTPUTS_AXIS = {"QLinearConv": 0, "QLinearMatMul": -1}  # of the weight
+_OUTPUTS_AXIS = {"QLinearConv": 0, "QLinearMatMul": -1}  # output axis of the weight
 _BIAS = 8  # its place among the inputs of QLinearConv
 
 
 def parts(node: Node) -> list[Node]:
-    """The DequantizeLinears of the input and the weight, the float operator, and the QuantizeLinear behind it.
+    """The DequantizeLinears of the input and the weight, the float operator, and the QuantizeLinear after it.
 
-    All go by the label of the node; the float operator's result by the name of the node's own.
+    All have the label of the node; the float operator's result has the name of the node's result.
     """
     own = replace(node, name=node.label, attributes=())
     x, weight = (f"{node.label} {part}" for part in ("input", "weight"))
@@ -33,7 +33,7 @@ def parts(node: Node) -> list[Node]:
 
 
 def store_bias(scope: Scope, node: Node, inner: Node) -> None:
-    """The bias is int32, with the input's scale times the weight's; without a Dequantize of its own."""
+    """Stores the bias: int32, scaled by the input's scale times the weight's, without a DequantizeLinear of its own."""
     if not _has_bias(node):
         return
     name = node.inputs[_BIAS]

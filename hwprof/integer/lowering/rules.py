@@ -1,4 +1,4 @@
-"""How each float operator in front of a QuantizeLinear becomes one integer operation."""
+"""How each float operator before a QuantizeLinear becomes one integer operation."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from hwprof.integer.program.program import (
 )
 from hwprof.integer.run import reference
 
-_FACTOR_BITS, _LARGEST_ADD_SHIFT = 15, 22  # of an addition of bytes, whose products fit into int32
-_WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT = 30, 44  # and where a value has 16 bits
+_FACTOR_BITS, _LARGEST_ADD_SHIFT = 15, 22  # for adding 8-bit values: their products fit into int32
+_WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT = 30, 44  # for adding where a value has 16 bits
 _WITH_16_BITS = {"Add", "Mul", "LayerNormalization", "RMSNormalization", "Concat"}
 
 
 def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
-    """The float tensor `name` on the grid that a QuantizeLinear, `node`, gives it. Raises InputError."""
+    """The float tensor `name` on the grid that the QuantizeLinear `node` gives it. Raises InputError."""
     if name in scope.views and scope.views[name].grid == grid:
         return scope.views[name]
     if name in scope.weights:
@@ -59,7 +59,7 @@ def quantized(scope: Scope, name: str, grid: Grid, node: Node) -> Held:
 
 
 def _without_bounds(scope: Scope, name: str, target: Target) -> tuple[Node | None, Target]:
-    """The operator in front of any Relu and Clip, and the target that does their work."""
+    """The operator before any Relu and Clip, and the target that includes their bounds."""
     node = scope.pending.get(name)
     while node and node.op in ("Relu", "Clip"):
         low, high = bounds(scope, node)
@@ -73,7 +73,7 @@ def _without_bounds(scope: Scope, name: str, target: Target) -> tuple[Node | Non
 
 
 def bounds(scope: Scope, node: Node) -> tuple[float, float]:
-    """Of a Relu or Clip."""
+    """The lower and upper bound of a Relu or Clip."""
     if node.op == "Relu":
         return 0.0, math.inf
     low, high = node.attribute("min", -math.inf), node.attribute("max", math.inf)
@@ -113,7 +113,7 @@ def _sum(scope: Scope, node: Node, a: Held, b: Held, target: Target) -> Held:
     exponent = math.frexp(max(real))[1]  # the larger one is below 2^exponent
     shift = min(bits - exponent, most)
     if shift < 1:
-        raise refuse(node, f"one step of an operand is {max(real):.3g} of its result's: the scales do not fit")
+        raise refuse(node, f"one step of an operand is {max(real):.3g} steps of its result: the scales do not fit")
     factors = [min(round(r * 2**shift), 2**bits - 1) for r in real]
     offset = (target.grid.zero << shift) + (1 << (shift - 1))
     offset -= a.grid.zero * factors[0] + b.grid.zero * factors[1]
@@ -127,7 +127,7 @@ def _sum(scope: Scope, node: Node, a: Held, b: Held, target: Target) -> Held:
 
 
 def _append_of_two(scope: Scope, operation: Add | Multiply) -> None:
-    """The operation, or a table of its results where both operands are functions of one tensor."""
+    """Appends the operation, or a table of its results where both operands are functions of one tensor."""
     (source, of_a), (other, of_b) = scope.function(operation.a), scope.function(operation.b)
     if source != other or scope.values[source].dtype != "uint8":
         scope.operations.append(operation)
@@ -164,20 +164,20 @@ def _paired(scope: Scope, node: Node, a: Held, b: Held) -> tuple[Held, Held]:
 def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
     def rule(scope: Scope, node: Node, target: Target) -> Held:
         if target.is_bounded:
-            raise refuse(node, "its result must be quantized as it is")
+            raise refuse(node, "its result must be quantized directly, without an operator in between")
         if node.label not in scope.layers:
             states = node.outputs[0] or f"{target.name} of all steps"
             scope.layers[node.label] = lower(scope, node, target.grid, states, target.members)
         held = scope.layers[node.label]
         if held.grid != target.grid:
-            raise refuse(node, "its states and the last of them must be quantized with one scale")
+            raise refuse(node, "its states and its last state must be quantized with the same scale")
         return held if target.name == node.outputs[0] else lstm_rule.last(scope, node, held, target.name)
 
     return rule
 
 
 def concatenation(scope: Scope, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]) -> Held:
-    """The operands, which lie on the grid, one behind the other."""
+    """The operands, which are on the grid, concatenated."""
     size = scope.graph.shape(node.outputs[0])
     axis = node.attribute("axis") % len(size)
     is_image = any(held.is_image for held in operands)
@@ -210,7 +210,7 @@ def _average_pool(scope: Scope, node: Node, target: Target) -> Held:
     window = product_rule.window_of(node, node.attribute("kernel_shape"), x.shape[2:], size[2:])
     counts_padding = bool(node.attribute("count_include_pad", 0))
     if counts_padding and node.attribute("ceil_mode", 0):
-        raise refuse(node, "counting the padding of a window that is cut off (ceil_mode) is not supported")
+        raise refuse(node, "count_include_pad together with ceil_mode is not supported where a window is cut off")
     return _averaged(scope, node, target, scope.image(x), window, size, counts_padding)
 
 
@@ -243,7 +243,7 @@ def _averaged(
     real = x.grid.scale / target.grid.scale
     if 255 * counts[-1] > fixed_point.LARGEST_SUM or real >= 2**20:
         raise refuse(node, "its sums do not fit into 32 bits")
-    # A window without a pixel, at place 0, never happens.
+    # Index 0, a window without a pixel, never occurs.
     multiplier, shift = fixed_point.multipliers_and_shifts(np.array([0.0, *(real / n for n in counts)]))
     value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation: Operation = AveragePool(

@@ -1,5 +1,5 @@
-"""Any float function of one quantized tensor, worked out when the network is loaded: a table of 256 entries where the
-tensor is of 8 bits, lines where it is of 16.
+"""Any float function of one quantized tensor, computed when the network is loaded: a table of 256 entries for an
+8-bit tensor, piecewise-linear for a 16-bit one.
 
 The function may be several operators: a GELU written as Div, Erf, Add and Mul is one table.
 """
@@ -30,13 +30,13 @@ _MORE_OPERANDS = {"Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub"}
 
 
 def source(scope: Scope, name: str) -> Held | None:
-    """The one quantized tensor that the float tensor is an element-wise function of; None where it is not."""
+    """The one quantized tensor that the float tensor is an element-wise function of; None where there is none."""
     found = _sources(scope, name)
     return found[0] if found is not None and len({held.value for held in found}) == 1 else None
 
 
 def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: Node) -> Held:
-    """The float tensor on the grid. Raises InputError where it is no function of one tensor."""
+    """The float tensor on the grid. Raises InputError where it is not a function of one tensor."""
     held = source(scope, name)
     if held is None:
         raise _refusal(scope, name, node)
@@ -48,13 +48,15 @@ def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: 
     drawn = piecewise_fit.of_function(reals, held.grid, grid)
     if drawn is None:
         raise refuse(
-            node, f"{name!r} jumps: no {piecewise_fit.SEGMENTS[-1]} lines are like it, which a function of 16 bits is"
+            node,
+            f"{name!r} jumps: {piecewise_fit.SEGMENTS[-1]} line segments cannot follow it, as 16-bit functions need",
         )
     return _drawn(scope, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
 
 
 def values(scope: Scope, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
-    """What the float tensor is for each integer of its `source`, as `Grid.reals`; the labels of the nodes passed."""
+    """The float tensor for each integer of its `source`, [256] or [65536], in the order of `Grid.reals`, and the labels
+    of the nodes passed."""
     covered: list[str] = []
     with np.errstate(all="ignore"):
         reals = _evaluated(scope, name, held.grid.reals(), covered)
@@ -62,7 +64,7 @@ def values(scope: Scope, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
 
 
 def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
-    """The tensor on another grid; the same where that is its own."""
+    """The tensor on another grid; unchanged where it is on that grid already."""
     if held.grid == grid:
         return held
     if held.grid.dtype == "uint8":
@@ -71,7 +73,7 @@ def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
 
 
 def bounded(scope: Scope, held: Held, target: Target) -> Held:
-    """The tensor, which lies on the target's grid, within its bounds."""
+    """The tensor, which is on the target's grid, clipped to its bounds."""
     name = f"{target.name} bounded"
     if held.grid.dtype == "uint8":
         table = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
@@ -89,7 +91,7 @@ def _drawn(scope: Scope, held: Held, drawn: Piecewise, target: Target) -> Held:
 def _tabulated(
     scope: Scope, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
-    """table: [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
+    """table: [256]. Two tables in a row become one; the first is dropped where nothing else reads it."""
     value = scope.new_value(name, scope.values[held.value].shape, grid.dtype)
     source, inner = scope.function(held.value)
     scope.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
@@ -97,14 +99,14 @@ def _tabulated(
 
 
 def _refusal(scope: Scope, name: str, node: Node) -> Exception:
-    """Names the operator nearest to the QuantizeLinear that has no rule."""
+    """Names the unsupported operator nearest to the QuantizeLinear."""
     made_by = scope.pending.get(name, node)
     if made_by.op in _ONE_OPERAND or made_by.op in _MORE_OPERANDS:
         for inner in made_by.inputs:
             if inner in scope.pending and source(scope, inner) is None:
                 return _refusal(scope, inner, made_by)
-        return refuse(made_by, "it is no function of one quantized tensor, and no rule knows it otherwise")
-    return refuse(made_by, "no rule knows this operator")
+        return refuse(made_by, "it is neither a function of one quantized tensor nor covered by another rule")
+    return refuse(made_by, "this operator is not supported")
 
 
 def _sources(scope: Scope, name: str) -> list[Held] | None:
@@ -121,7 +123,7 @@ def _sources(scope: Scope, name: str) -> list[Held] | None:
 
 
 def _scalar(scope: Scope, name: str) -> np.ndarray | None:
-    """float32 []; None for a tensor that is not stored, or of several elements."""
+    """float32 []; None for a tensor that is not stored or has several elements."""
     if name in scope.stored and scope.stored[name].values.size == 1:
         return np.array(scope.stored[name].real().ravel()[0], np.float32)
     if name in scope.weights and name not in scope.stored and scope.weights[name].size == 1:
@@ -130,7 +132,7 @@ def _scalar(scope: Scope, name: str) -> np.ndarray | None:
 
 
 def _evaluated(scope: Scope, name: str, reals: np.ndarray, covered: list[str]) -> np.ndarray:
-    """reals: float32 [n]. Adds the nodes passed to `covered`."""
+    """float32 [n], for reals: float32 [n]. Adds the labels of the nodes passed to `covered`."""
     if name in scope.views:
         return reals
     scalar = _scalar(scope, name)
@@ -145,7 +147,7 @@ def _evaluated(scope: Scope, name: str, reals: np.ndarray, covered: list[str]) -
 
 
 def _model(scope: Scope, node: Node, inputs: dict[str, np.ndarray]) -> ModelProto:
-    """Of the one node; with types, as operators that are defined by others are only known by those of their inputs."""
+    """A model of the one node; with types, since operators defined by other operators need those of their inputs."""
     typed = [helper.make_tensor_value_info(n, TensorProto.FLOAT, array.shape) for n, array in inputs.items()]
     result = helper.make_tensor_value_info(node.outputs[0], TensorProto.FLOAT, None)
     proto = node_to_proto(node, lambda _: lambda tensor: scope.weights[tensor.name])
