@@ -1,11 +1,11 @@
-"""The search for fast kernels: MetaSchedule proposes schedules of each, which are compiled and timed on the device.
+"""The search for fast kernels: MetaSchedule proposes schedules for each, which are compiled and timed on the device.
 
-Shao et al., "Tensor Program Optimization with Probabilistic Programs", NeurIPS 2022. Which kernel is searched
-next is decided as in Zheng et al., "Ansor", OSDI 2020, section 6: the one with the most to gain, if a kernel's
-time went on falling as one over its trials.
+Shao et al., "Tensor Program Optimization with Probabilistic Programs", NeurIPS 2022. The next kernel to search is
+chosen as in Zheng et al., "Ansor", OSDI 2020, section 6: the one with the most to gain, if a kernel's time keeps
+falling as one over its trials.
 
-2026-11-21, why the loop stands here and not in TVM's scheduler: that one cannot be stopped by the clock or
-continued, and starts a pool of processes for every batch, each of which loads the library again.
+2026-11-21, why the loop is here and not in TVM's scheduler: that one cannot be stopped by the clock or continued, and
+starts a pool of processes for every batch, each of which loads the library again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
 
-_BATCH = 32  # trials between two looks at the clock
+_BATCH = 32  # trials between two checks of the clock
 _FAILED_S = 1e10  # how the database marks a schedule that does not run
 _LEAST_RUN_MS = 20
-_LONGEST_S = 30.0  # to compile and run one candidate: MobileNetV2 has one at which LLVM was still busy after an hour
-_POPULATION = 4  # schedules in a generation for each trial
+_LONGEST_S = 30.0  # to compile and run one candidate: LLVM was still busy after an hour with one of MobileNetV2
+_POPULATION = 4  # schedules in a generation per trial
 _GENERATIONS = 3
-_ERRORS = (RuntimeError, ValueError)  # of a schedule that cannot be built or run
+_ERRORS = (RuntimeError, ValueError)  # raised for a schedule that cannot be built or run
 _search = tvm.s_tir.meta_schedule
-# A search loads the tensor instructions of every kind of processor, which takes longer than many a search: these
-# are of none that is built for here.
+# A search loads the tensor instructions of every kind of processor, which takes longer than many a search. These belong
+# to processors that hwprof does not build for.
 for _foreign in ("cuda", "hexagon", "rocm"):
     _name = f"{tvm.s_tir.__name__}.tensor_intrin.{_foreign}"
     sys.modules.setdefault(_name, ModuleType(_name))
@@ -47,7 +47,7 @@ for _foreign in ("cuda", "hexagon", "rocm"):
 
 @dataclass(slots=True)
 class Task:
-    """One kernel: how often the network calls it, and what was found so far. `seed` is that of its search."""
+    """One kernel: how often the network calls it, and the results so far. `seed` is its search's."""
 
     name: str
     kernel: Any
@@ -60,7 +60,8 @@ class Task:
 
     @property
     def gain_s(self) -> float:
-        """What could be won next; kernels without a trial come first, the most frequent before the others."""
+        """The possible gain of the next trials; kernels without a trial come first, the most frequent before the
+        others."""
         return (
             float("inf") if self.best_s is None and not self.trials else self.calls * (self.best_s or 0) / self.trials
         )
@@ -107,7 +108,7 @@ class Bench:
 def tune(
     graph: Graph, device: Device, session: Session | None, folder: Path, trials: int, budget_s: float, build: int
 ) -> Iterator[TuningProgress]:
-    """As `TunableBackend.tune`, with the findings kept in the folder."""
+    """The same as `TunableBackend.tune`; the results are kept in the folder."""
     built_for = target.of(device)
     module = compiling.lower(graph, built_for)
     found = database.load(folder)
@@ -132,7 +133,7 @@ def tune(
 
 
 def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
-    """The kernels of the module with what the database already holds of each."""
+    """The kernels of the module, with the database's records of each."""
     records = found.get_all_tuning_records()
     tasks = []
     for number, extracted in enumerate(_search.relax_integration.extract_tasks(module, built_for)):
@@ -147,7 +148,7 @@ def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
 
 
 def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench, end: float) -> None:
-    """One batch of candidates of one kernel; each is in the database as soon as it was timed. end: of the clock."""
+    """One batch of candidates of one kernel; each is in the database as soon as it is timed. end: by the clock."""
     context = _context(task, trials, bench)
     with bench.built_for:
         context.pre_tuning(trials, trials, context.generate_design_space(), database=found, cost_model=model)
@@ -178,7 +179,7 @@ def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench, en
 
 
 def _context(task: Task, trials: int, bench: Bench) -> Any:
-    """A search among few times as many schedules as will be tried: TVM's own 512 take longer than the trials."""
+    """A search over a small multiple of the schedules to be tried: TVM's own 512 take longer than the trials."""
     population = _POPULATION * trials
     strategy = _search.search_strategy.EvolutionarySearch(
         population_size=population, init_min_unmeasured=population // 2, genetic_num_iters=_GENERATIONS
