@@ -1,12 +1,11 @@
 """A network without weights: ONNX operators, attributes and tensor types; frozen and hashable.
 
-2026-11-20, what the digest sees. It is a Merkle hash: a node is its operator, attributes and the
-hashes of its inputs, so that neither names, nor the order of independent nodes, nor weight values
-matter, and a dead branch still counts (eager runtimes execute it). Integer constants (a Reshape's
-target) shape the network and count with their values; float constants (a quantization scale) count
-with their type only, or two calibrations of one network would be two networks. An isomorphism-exact
-canonical form was the alternative: costlier, and for DAGs with ordered inputs it separates nothing
-that matters to a latency.
+2026-11-20, what the digest covers. It is a Merkle hash: a node is its operator, attributes and the hashes of its
+inputs. So neither names, nor the order of independent nodes, nor weight values matter, while a dead branch counts
+(eager runtimes execute it). Integer constants (a Reshape's target) shape the network and count with their values; float
+constants (a quantization scale) count with their type only, otherwise two calibrations of one network would be two
+networks. The alternative, a canonical form exact up to isomorphism, is costlier, and for DAGs with ordered inputs it
+separates nothing that matters to a latency.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ AttributeValue: TypeAlias = Any  # int, float, str, tuples of one of these, Cons
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. An empty string in `inputs` or `outputs` is an optional one left out, as in ONNX.
+    """One operator. An empty string in `inputs` or `outputs` is an omitted optional one, as in ONNX.
 
     Attribute values are int, float, str, tuples of one of these, `Constant` (a tensor attribute) or
     `Graph` (the body of a control-flow operator).
@@ -78,7 +77,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The name, or that of the first output where the file gives none."""
+        """The name, or the first output's name where the file gives none."""
         return self.name or next(out for out in self.outputs if out)
 
     def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
@@ -92,9 +91,9 @@ class Node:
 class Graph:
     """A network. Equal to another when their digests are equal.
 
-    `nodes` stand in topological order. `values` holds the type of every node output that is known.
-    `weights` are tensors without values, `constants` small ones with values. `source` names the .onnx
-    file to run when real weights matter; neither it nor any name is compared.
+    `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
+    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter;
+    neither it nor any name is compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -128,7 +127,7 @@ class Graph:
         return self._digest[0]
 
     def type_of(self, name: str) -> Tensor:
-        """Raises InputError when the type of the tensor is not known."""
+        """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
         try:
             return self._types[name]
         except KeyError:
@@ -156,7 +155,7 @@ class Graph:
         return {out: node for node in self.nodes for out in node.outputs if out}
 
     def consumers(self) -> dict[str, list[Node]]:
-        """For each tensor the nodes that read it, captures of control-flow bodies included."""
+        """For each tensor the nodes that read it, including captures of control-flow bodies."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in {*node.inputs, *captured(node)} - {""}:
@@ -164,7 +163,7 @@ class Graph:
         return readers
 
     def live(self) -> Graph:
-        """The graph without operators, weights and constants that no output depends on."""
+        """The graph without operators, weights and constants on which no output depends."""
         needed = set(self.outputs)
         kept: list[Node] = []
         for node in reversed(self.nodes):
@@ -199,7 +198,7 @@ class Graph:
 
 
 def captured(node: Node) -> frozenset[str]:
-    """Names that control-flow bodies of the node read from the graph around it."""
+    """Names that control-flow bodies of the node read from the surrounding graph."""
     names: set[str] = set()
     for _, value in node.attributes:
         if isinstance(value, Graph):
@@ -211,7 +210,7 @@ def captured(node: Node) -> frozenset[str]:
 
 
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes in an order in which each reads only what stands before it. Raises InputError on a cycle."""
+    """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle."""
     nodes = list(nodes)
     known = {*available, ""}
     ordered: list[Node] = []
@@ -276,7 +275,7 @@ def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str]) -> str:
 
 
 def _as_stored(value: AttributeValue) -> AttributeValue:
-    """Floats as an .onnx file holds them, in 32 bits, so that writing and reading one changes no digest."""
+    """Floats with the 32 bits of an .onnx file, so that writing and reading one does not change the digest."""
     if isinstance(value, tuple):
         return tuple(map(_as_stored, value))
     return ctypes.c_float(value).value if isinstance(value, float) else value

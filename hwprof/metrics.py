@@ -15,7 +15,7 @@ _Z_975 = 1.960
 
 
 def median_of_medians(processes: Sequence[np.ndarray]) -> float:
-    """processes: one array of block values each, of any lengths. Returns the median of their medians."""
+    """processes: the block values of each, [n_blocks]. Returns the median of their medians."""
     return float(np.median([np.median(p) for p in processes]))
 
 
@@ -69,7 +69,7 @@ def weighted_bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """As `bootstrap_interval`, of the weighted median of all blocks. weights: of the blocks, as `processes`."""
+    """`bootstrap_interval` for the weighted median of all blocks. processes, weights: [n_blocks] each."""
     n = len(processes)
     if n == 1:
         return float("nan"), float("nan")
@@ -102,7 +102,7 @@ def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def within(measured: np.ndarray, predicted: np.ndarray, percent: float = 10.0) -> float:
-    """The share, in percent, of networks that are predicted within plus or minus `percent`."""
+    """[n] each. Returns the share, in percent, of networks that are predicted within plus or minus `percent`."""
     return 100 * float((np.abs(_relative_errors(measured, predicted)) <= percent / 100).mean())
 
 
@@ -126,7 +126,10 @@ def kendall(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rho: the correlation of the ranks, ties sharing their mean rank. nan when one is constant."""
+    """Spearman's rho of two rankings of [n]: the correlation of their ranks, where ties share the mean rank.
+
+    nan when one ranking is constant.
+    """
     ranks = [_ranks(np.asarray(values, float)) for values in (a, b)]
     if any(np.ptp(r) == 0 for r in ranks):
         return float("nan")
