@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from hwprof import plugins
 from hwprof.builder import GraphBuilder
 from hwprof.data.store import Store
 from hwprof.graph import Graph
+from hwprof.integer.kernels.compile import FOLDER
+from hwprof.integer.run.library import INSTRUCTION_SETS, Library
 from hwprof.jobs import Options, collecting
 from hwprof.jobs.collecting import Plan
 from hwprof.measurement import FAST
@@ -51,3 +54,16 @@ def collected(tmp_path_factory):
         plan = Plan("space", noisy_device(0.01, 0.005), 32)
         collecting.collect(plan, folder, store, Options(FAST))
     return folder
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Library:
+    """The compiled integer kernels: the installed ones, or those in the folder that $HWPROF_TEST_KERNELS names."""
+    return Library(Path(os.environ.get("HWPROF_TEST_KERNELS", FOLDER)))
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instruction_set(request, kernels) -> str:
+    if not kernels.runs(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    return request.param

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.imports import arrows, circles, floors, modules, room
+from tests.rooms import arrows_by_room, drawing, lines_by_room
 
 KNOWN = modules()
 ARROWS = arrows(KNOWN)
@@ -14,7 +15,6 @@ CONSUMERS = {"search", "compress", "fleet"}
 PLANNED = {"fleet", "tasks", "training"}  # rooms that the floors keep free
 MOST_LOOSE = 15
 LARGEST_SHARE = 0.2
-SOURCES = {".py", ".cpp", ".c", ".h", ".inl", ".css", ".js"}
 
 
 def floor(of_room: str) -> int:
@@ -43,10 +43,7 @@ def test_no_modules_import_each_other():
 
 
 def test_few_modules_are_loose_and_no_room_holds_more_than_a_fifth():
-    lines: dict[str, int] = {}
-    for path in (p for p in KNOWN["hwprof"].parent.rglob("*") if p.suffix in SOURCES):
-        name = path.relative_to(KNOWN["hwprof"].parent).with_suffix("").parts[0]
-        lines[name] = lines.get(name, 0) + len(path.read_bytes().splitlines())
+    lines = lines_by_room()
     loose = [m for m, path in KNOWN.items() if path.parent.name == "hwprof"]
     assert len(loose) <= MOST_LOOSE
     assert {name: n for name, n in lines.items() if n > LARGEST_SHARE * sum(lines.values())} == {}
@@ -61,3 +58,10 @@ def test_no_module_is_imported_by_a_string():
 def test_the_modules_are_parsed_as_python_parses_them():
     for path in KNOWN.values():
         ast.parse(path.read_text())
+
+
+def test_the_drawing_shows_every_room_and_every_arrow_above_the_facts():
+    counts = arrows_by_room(ARROWS)
+    drawn = drawing(lines_by_room(), counts)
+    assert all(name in drawn for name in lines_by_room() if name != "__init__")
+    assert drawn.count("<path ") == sum(other not in FLOORS[0] for _, other in counts) > 30

@@ -154,19 +154,6 @@ def test_an_operator_that_is_not_implemented_is_named_in_one_line():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "reason"),
-    [
-        ("[ONNXRuntimeError] : 1 : FAIL : no such type\nstack", InputError, "cannot run 'tiny': no such type"),
-        ("x Failed to allocate memory for 40 bytes\n", EnvironmentUnfitError, "not enough memory to run 'tiny'"),
-    ],
-)
-def test_of_the_runtimes_message_the_first_line_reaches_the_user(tiny_graph, text, kind, reason):
-    with pytest.raises(kind, match=reason) as caught, backend.plain_errors(tiny_graph):
-        raise backend.native.Fail(text)
-    assert "\n" not in str(caught.value)
-
-
 # -- operators ---------------------------------------------------------------------------------------
 
 
