@@ -47,8 +47,8 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[s
     parts = [_escaped(verdict.context(m)), _facts(tables.facts(m, graph))]
     if m.is_counted and m.processes:
         parts.append(_table(tables.classes(m)))
-    if beside := tables.beside(m):
-        parts.append(_table(beside))
+    if further := tables.further_figures(m):
+        parts.append(_table(further))
     breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
     if breakdown:
         inflation = quantity.significant(breakdown.inflation)

@@ -128,7 +128,7 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, a
         title,
         element("p", verdict.context(m), class_="context"),
         element("dl", *(_fact(f) for f in tables.facts(m, graph)), class_="facts"),
-        *([_counted(m)] if m.is_counted else [_latency_figures(m), _beside(m), _operators(m, graph, peaks)]),
+        *([_counted(m)] if m.is_counted else [_latency_figures(m), _further_figures(m), _operators(m, graph, peaks)]),
         element("h3", "Settings and environment"),
         _folded(tables.processes(m)),
         _folded(tables.settings(m)),
@@ -147,8 +147,8 @@ def _counted(m: Measurement) -> Markup | None:
     return element("div", _table(tables.classes(m)), class_="figure") if m.processes else None
 
 
-def _beside(m: Measurement) -> Markup | None:
-    table = tables.beside(m)
+def _further_figures(m: Measurement) -> Markup | None:
+    table = tables.further_figures(m)
     return element("div", _table(table), class_="figure") if table else None
 
 

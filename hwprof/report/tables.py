@@ -62,7 +62,7 @@ def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -
     return Table("All profiles", columns, rows)
 
 
-def beside(m: Measurement) -> Table | None:
+def further_figures(m: Measurement) -> Table | None:
     """Figures other than the latency: other clocks, hot and cold caches, copies, memory, and the accelerator's sensors.
     None where nothing was measured."""
     found = m.figures | m.device_state

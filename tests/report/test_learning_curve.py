@@ -1,8 +1,5 @@
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from hwprof.report import learning_curve
 
 

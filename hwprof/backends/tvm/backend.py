@@ -10,7 +10,7 @@ from typing import Any
 from hwprof.backends import host_resources
 from hwprof.backends.tvm import compiling, database, reference, remote, target, tuning
 from hwprof.backends.tvm.library import relax, tvm
-from hwprof.backends.tvm.remote import Session, Sessions
+from hwprof.backends.tvm.remote import RpcSession, RpcSessions
 from hwprof.backends.tvm.timer import TvmTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
@@ -35,7 +35,7 @@ class TvmBackend:
     evidence = Evidence.MEASURED
 
     def __init__(self) -> None:
-        self._sessions = Sessions()
+        self._sessions = RpcSessions()
 
     def versions(self) -> Mapping[str, str]:
         return {"tvm": str(tvm.__version__)}
@@ -80,7 +80,7 @@ class _Loading:
     """A compiled network on its device, which can be loaded any number of times."""
 
     def __init__(
-        self, module: Any, session: Session | None, graph: Graph, build: str, warnings: tuple[str, ...]
+        self, module: Any, session: RpcSession | None, graph: Graph, build: str, warnings: tuple[str, ...]
     ) -> None:
         self._module = module
         self._session = session

@@ -33,7 +33,7 @@ _CLUSTERS = {"auto": 1, "big": 1, "little": -1}
 
 
 @dataclass(slots=True)
-class Session:
+class RpcSession:
     """An open connection to one device. A server serves one at a time, so a process must share it."""
 
     connection: Any
@@ -83,13 +83,13 @@ class Session:
             )
 
 
-class Sessions:
+class RpcSessions:
     """One session per device, kept for the life of the process: a server takes a while to become free again."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str], Session] = {}
+        self._open: dict[tuple[str, str], RpcSession] = {}
 
-    def of(self, device: Device) -> Session:
+    def of(self, device: Device) -> RpcSession:
         """Raises InputError for a bad address, EnvironmentUnfitError without a compiler that links for the device or
         when the device does not answer in time."""
         chosen = target.read(device)
@@ -105,7 +105,7 @@ class Sessions:
                 found.choose_cores(mode)
                 self._open[where] = found
                 return found
-        session = Session(_connect(device, chosen), device, chosen.answer_s)
+        session = RpcSession(_connect(device, chosen), device, chosen.answer_s)
         session.choose_cores(mode)
         self._open[where] = session
         return session

@@ -15,7 +15,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
 from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules, tables
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics.grid import Grid, Stored, held_zero
 from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
 from hwprof.onnx_io.proto import NARROW, bodies_of
@@ -63,21 +63,21 @@ class _Lowering:
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
         self._weights = dict(weights)
-        self._scope = Scope(graph, self._weights)
+        self._scope = SymbolTable(graph, self._weights)
         self._graph = graph
 
     def program(self) -> Program:
         for node in self._graph.nodes:
             self._visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
-        scope = self._scope
+        symbols = self._scope
         ends = {e.value for e in exits}
-        operations = _needed(scope.operations, ends)
+        operations = _needed(symbols.operations, ends)
         read = {name for operation in operations for name in (*reads(operation), operation.y)}
-        read |= ends | {e.value for e in scope.entries}
-        values = {name: value for name, value in scope.values.items() if name in read}
-        constants = {name: array for name, array in scope.constants.items() if name in read}
-        return Program(self._graph.name, tuple(scope.entries), exits, operations, values, constants)
+        read |= ends | {e.value for e in symbols.entries}
+        values = {name: value for name, value in symbols.values.items() if name in read}
+        constants = {name: array for name, array in symbols.constants.items() if name in read}
+        return Program(self._graph.name, tuple(symbols.entries), exits, operations, values, constants)
 
     def _visit(self, node: Node) -> None:
         if node.domain:
@@ -117,21 +117,21 @@ class _Lowering:
         return _Scale(scale, zero.astype(np.int64), dtype)
 
     def _dequantize(self, node: Node) -> None:
-        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        symbols, name, out = self._scope, node.inputs[0], node.outputs[0]
         scale = self._scale(node, self._graph.type_of(name).dtype)
         if name in self._weights:
-            scope.stored[out] = self._stored(node, scale)
+            symbols.stored[out] = self._stored(node, scale)
             return
         grid = scale.grid(node)
-        held = scope.integers.get(name)
+        held = symbols.integers.get(name)
         if held is None:
             if name not in {t.name for t in self._graph.inputs}:
                 raise refuse(node, f"it reads {name!r}, which no QuantizeLinear produces")
             held = self._enter(name, grid, None)
-            scope.integers[name] = held
+            symbols.integers[name] = held
         if held.grid != grid:
             raise refuse(node, f"it reads {name!r} with another scale than the one it was quantized with")
-        scope.views[out] = held
+        symbols.views[out] = held
 
     def _stored(self, node: Node, scale: _Scale) -> Stored:
         if node.attribute("block_size", 0) or scale.scale.ndim > 1:
@@ -150,12 +150,12 @@ class _Lowering:
         return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, BITS_PER_ELEMENT[scale.dtype])
 
     def _quantize(self, node: Node) -> None:
-        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        symbols, name, out = self._scope, node.inputs[0], node.outputs[0]
         grid = self._scale(node, str(_output_type(node))).grid(node)
         if name in {t.name for t in self._graph.inputs}:
-            scope.integers[out] = self._enter(name, grid, grid.scale)
+            symbols.integers[out] = self._enter(name, grid, grid.scale)
         else:
-            scope.integers[out] = rules.quantized(scope, name, grid, node)
+            symbols.integers[out] = rules.quantized(symbols, name, grid, node)
 
     def _enter(self, name: str, grid: Grid, scale: float | None) -> Held:
         shape = self._graph.shape(name)
@@ -166,19 +166,19 @@ class _Lowering:
         return Held(value, grid, shape, is_image)
 
     def _exit(self, name: str) -> Exit:
-        scope = self._scope
-        held = scope.views.get(name) or scope.integers.get(name)
-        if held is None and (held := tables.source(scope, name)) is not None:
+        symbols = self._scope
+        held = symbols.views.get(name) or symbols.integers.get(name)
+        if held is None and (held := tables.source(symbols, name)) is not None:
             # A function of one tensor only changes which real numbers its integers stand for.
-            reals = np.ascontiguousarray(tables.values(scope, name, held)[0], np.float32)
+            reals = np.ascontiguousarray(tables.values(symbols, name, held)[0], np.float32)
             grid = held.grid
             return Exit(name, held.shape, held.value, grid.scale, grid.zero, held.is_image, False, reals, grid.dtype)
         if held is None:
-            node = scope.pending.get(name)
+            node = symbols.pending.get(name)
             if node is None:
                 raise InputError(f"output {name!r} of {self._graph.name!r} is not computed by an operator on integers")
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
-        scale = held.grid.scale if name in scope.views else None
+        scale = held.grid.scale if name in symbols.views else None
         grid = held.grid
         return Exit(
             name, held.shape, held.value, scale, grid.zero, held.is_image, grid.is_signed, dtype=grid.dtype

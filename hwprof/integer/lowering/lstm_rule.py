@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics import fixed_point
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.numerics.recurrent import GATE_BITS, GATES, VALUE_BITS
@@ -18,37 +18,37 @@ _LARGEST_SUM = 2**27 - 1  # the kernels raise it by four bits
 _SMALLEST_SHIFT, _LARGEST_SHIFT = 28, 50
 _LARGEST_PLACES = 22
 _FACTOR_BITS = 15
-RecurrentRule = Callable[[Scope, Node, Grid, str, tuple[str, ...]], Held]
+RecurrentRule = Callable[[SymbolTable, Node, Grid, str, tuple[str, ...]], Held]
 _FIRST_STATES = slice(4, 8)  # inputs: lengths of the sequences, initial states, peepholes
 
 
-def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
+def lower(symbols: SymbolTable, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
     """The first output, `name`, of the node on the grid. Raises InputError where the operation does not support the
     node."""
-    require_plain(scope, node)
-    x = scope.plain(scope.view(node, node.inputs[0]))
+    require_plain(symbols, node)
+    x = symbols.plain(symbols.view(node, node.inputs[0]))
     steps, batch, _ = x.shape
-    from_x = gates(scope, node, node.inputs[1], x.grid, biases(scope, node, GATES).sum(axis=0).ravel())
-    from_h = gates(scope, node, node.inputs[2], grid, np.zeros(len(from_x.bias)))
+    from_x = gates(symbols, node, node.inputs[1], x.grid, biases(symbols, node, GATES).sum(axis=0).ravel())
+    from_h = gates(symbols, node, node.inputs[2], grid, np.zeros(len(from_x.bias)))
     units = len(from_x.bias) // GATES
     factor, offset, places = state_on(grid, node)
-    value = scope.new_value(f"{name} states", (steps, batch, units))
-    scope.operations.append(
+    value = symbols.new_value(f"{name} states", (steps, batch, units))
+    symbols.operations.append(
         Lstm(node.label, members, x.value, value, from_x, from_h, x.grid.zero, grid.zero, factor, offset, places)
     )
     flat = Held(value, grid, (steps, batch, units))
     # With one direction, an axis of size 1, ONNX's order has the same bytes.
     shape = (steps, 1, batch, units)
-    return scope.reshaped(flat, shape, name)
+    return symbols.reshaped(flat, shape, name)
 
 
-def last(scope: Scope, node: Node, states: Held, name: str) -> Held:
+def last(symbols: SymbolTable, node: Node, states: Held, name: str) -> Held:
     """The last of the states [steps, 1, batch, units] as `name` [1, batch, units]."""
     size = (1, *states.shape[1:])
-    value = scope.new_value(name, size)
+    value = symbols.new_value(name, size)
     starts = (states.shape[0] - 1, 0, 0, 0)
-    scope.operations.append(Slice(f"{node.label} last", (), states.value, value, starts, (1, 1, 1, 1)))
-    return scope.reshaped(Held(value, states.grid, size), size[1:], name)
+    symbols.operations.append(Slice(f"{node.label} last", (), states.value, value, starts, (1, 1, 1, 1)))
+    return symbols.reshaped(Held(value, states.grid, size), size[1:], name)
 
 
 def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
@@ -61,7 +61,7 @@ def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
     return factor, (grid.zero << places) + (1 << (places - 1)), places
 
 
-def require_plain(scope: Scope, node: Node) -> None:
+def require_plain(symbols: SymbolTable, node: Node) -> None:
     """Raises InputError unless the LSTM or GRU runs forward, on sequences of one length, and only its states are
     read."""
     if node.attribute("direction", "forward") != "forward":
@@ -70,34 +70,34 @@ def require_plain(scope: Scope, node: Node) -> None:
         if node.attribute(attribute, plain) != plain:
             raise refuse(node, f"its attribute {attribute!r} is not supported")
     for extra in node.inputs[_FIRST_STATES]:
-        if extra and np.any(scope.weights.get(extra, 1)):
+        if extra and np.any(symbols.weights.get(extra, 1)):
             raise refuse(
                 node,
                 f"its input {extra!r} is not supported: sequences must have one length and start from a zero state",
             )
-    read = {n for reader in scope.graph.nodes for n in reader.inputs} | set(scope.graph.outputs)
+    read = {n for reader in symbols.graph.nodes for n in reader.inputs} | set(symbols.graph.outputs)
     for cell in node.outputs[2:]:
         if cell in read:
             raise refuse(node, f"its output {cell!r}, the cell state, is read; only the hidden states are supported")
 
 
-def biases(scope: Scope, node: Node, count: int) -> np.ndarray:
+def biases(symbols: SymbolTable, node: Node, count: int) -> np.ndarray:
     """float64 [2, count, units]: the biases of the input and of the state, for each gate."""
     name = node.inputs[3] if len(node.inputs) > 3 else ""
     if not name:
         return np.zeros((2, count, int(node.attribute("hidden_size"))))
-    reals = scope.reals(name)
+    reals = symbols.reals(name)
     if reals is None:
         raise refuse(node, f"its bias {name!r} is not stored")
     return reals.reshape(2, count, -1)
 
 
-def gates(scope: Scope, node: Node, name: str, grid: Grid, bias: np.ndarray) -> Gates:
+def gates(symbols: SymbolTable, node: Node, name: str, grid: Grid, bias: np.ndarray) -> Gates:
     """The contribution of an operand on the grid to the gates, by the stored weight `name` [1, n * units, depth].
 
     bias: float64 [n, units], for the n gates.
     """
-    stored = scope.stored.get(name)
+    stored = symbols.stored.get(name)
     if stored is None or stored.values.dtype != np.int8 or stored.zero.any() or stored.axis not in (None, 1):
         raise refuse(node, f"its weight {name!r} is not stored as symmetric int8, with one scale or one per row")
     weight = stored.values[0]

@@ -10,15 +10,15 @@ import numpy as np
 
 from hwprof.graph import Node
 from hwprof.integer.lowering import code_rule
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics.grid import Grid
 
 
-def summands(scope: Scope, node: Node, target: Target) -> tuple[Held, Held]:
+def summands(symbols: SymbolTable, node: Node, target: Target) -> tuple[Held, Held]:
     """The computed tensor, and the tensor that is added to it. Raises InputError for another kind of Where."""
     condition, *branches = node.inputs
-    numbers = [code_rule.number(scope, name) for name in branches]
+    numbers = [code_rule.number(symbols, name) for name in branches]
     kept = 1 if numbers[1] is None else 0
     number = numbers[1 - kept]
     if number is None or numbers[kept] is not None:
@@ -26,21 +26,21 @@ def summands(scope: Scope, node: Node, target: Target) -> tuple[Held, Held]:
     end = target.grid.nearest(float(number))
     if end not in (0, 255):
         raise refuse(node, f"its number {float(number):g} is inside the range of its result, not at an end")
-    x = scope.view(node, branches[kept])
+    x = symbols.view(node, branches[kept])
     # 255 steps of this grid exceed the ranges of x and of the result: they lead beyond the end from any value.
     grid = Grid(x.grid.scale + target.grid.scale, 255 - end)
-    return x, _hidden(scope, node, condition, bool(kept), grid)
+    return x, _hidden(symbols, node, condition, bool(kept), grid)
 
 
-def _hidden(scope: Scope, node: Node, condition: str, hides_if: bool, grid: Grid) -> Held:
+def _hidden(symbols: SymbolTable, node: Node, condition: str, hides_if: bool, grid: Grid) -> Held:
     """The end of the grid farther from its zero where the condition is `hides_if`, 0 elsewhere."""
 
     def held(hides: np.ndarray) -> np.ndarray:
         return np.where(hides.astype(bool) == hides_if, 255 - grid.zero, grid.zero).astype(np.uint8)
 
-    if condition in scope.weights:
-        return scope.keep(condition, held(scope.weights[condition]), grid)
-    code = code_rule.of(scope, condition)
+    if condition in symbols.weights:
+        return symbols.keep(condition, held(symbols.weights[condition]), grid)
+    code = code_rule.of(symbols, condition)
     if code is None:
         raise refuse(node, f"its condition {condition!r} is neither stored nor a function of an input of integers")
-    return code_rule.looked_up(scope, node, code, held(code.values), condition, grid)
+    return code_rule.looked_up(symbols, node, code, held(code.values), condition, grid)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwprof.graph import Node
 from hwprof.integer.lowering import attention_rule
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics import fixed_point
 from hwprof.integer.program import weight_formats
@@ -33,44 +33,44 @@ class _Product:
     bits: int = 8
 
 
-def convolution(scope: Scope, node: Node, target: Target) -> Held:
+def convolution(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A Conv on images. Raises InputError where the operation does not support the node, as all rules do."""
-    work = _product(scope, node, axis=0)
+    work = _product(symbols, node, axis=0)
     x = work.x
     if len(x.shape) != 4:
         raise refuse(node, f"only two-dimensional images are supported, not {len(x.shape) - 2} dimensions")
-    work = replace(work, x=scope.image(x), bias=_bias(scope, node, len(work.weight)))
-    size = scope.graph.shape(node.outputs[0])
+    work = replace(work, x=symbols.image(x), bias=_bias(symbols, node, len(work.weight)))
+    size = symbols.graph.shape(node.outputs[0])
     window = window_of(node, work.weight.shape[2:], x.shape[2:], size[2:])
-    return _linear(scope, work, target, window, size)
+    return _linear(symbols, work, target, window, size)
 
 
-def matrix_product(scope: Scope, node: Node, target: Target) -> Held:
+def matrix_product(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A MatMul with a stored weight, or of two computed tensors."""
-    if node.inputs[1] not in scope.stored:
-        return attention_rule.product(scope, node, target)
-    return _dense(scope, _product(scope, node, axis=1), target)
+    if node.inputs[1] not in symbols.stored:
+        return attention_rule.product(symbols, node, target)
+    return _dense(symbols, _product(symbols, node, axis=1), target)
 
 
-def gemm(scope: Scope, node: Node, target: Target) -> Held:
+def gemm(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A Gemm with a stored weight."""
     if node.attribute("transA", 0):
         raise refuse(node, "transA is not supported")
     axis = 0 if node.attribute("transB", 0) else 1
-    work = _product(scope, node, axis)
-    bias = _bias(scope, node, len(work.weight)) * float(node.attribute("beta", 1.0))
+    work = _product(symbols, node, axis)
+    bias = _bias(symbols, node, len(work.weight)) * float(node.attribute("beta", 1.0))
     scale = work.scale * float(node.attribute("alpha", 1.0))
     if not (scale > 0).all():
         raise refuse(node, "its alpha is not above 0")
-    return _dense(scope, replace(work, scale=scale, bias=bias), target)
+    return _dense(symbols, replace(work, scale=scale, bias=bias), target)
 
 
-def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
+def batch_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A BatchNormalization that could not be folded into a convolution: a depthwise filter of one pixel."""
-    x = scope.view(node, node.inputs[0])
+    x = symbols.view(node, node.inputs[0])
     if len(x.shape) != 4:
         raise refuse(node, "only two-dimensional images are supported")
-    found = [reals for name in node.inputs[1:5] if (reals := scope.reals(name)) is not None]
+    found = [reals for name in node.inputs[1:5] if (reals := symbols.reals(name)) is not None]
     if len(found) < 4 or node.attribute("training_mode", 0):
         raise refuse(node, "its statistics are not stored")
     gain, shift, mean, variance = (reals.ravel() for reals in found)
@@ -78,25 +78,25 @@ def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
     weight = (np.sign(factor) * _WEIGHT_LIMIT).astype(np.int8).reshape(-1, 1, 1, 1)
     scale = np.where(factor, np.abs(factor), 1.0) / _WEIGHT_LIMIT
     apart = replace(node, attributes=(("group", len(factor)),))
-    work = _Product(apart, scope.image(x), weight, scale, shift - mean * factor)
-    return _linear(scope, work, target, Window(), x.shape)
+    work = _Product(apart, symbols.image(x), weight, scale, shift - mean * factor)
+    return _linear(symbols, work, target, Window(), x.shape)
 
 
-def _dense(scope: Scope, work: _Product, target: Target) -> Held:
-    x = scope.plain(work.x)
+def _dense(symbols: SymbolTable, work: _Product, target: Target) -> Held:
+    x = symbols.plain(work.x)
     if work.weight.ndim != 2:
         raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is not a matrix")
     rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
     size = (*x.shape[:-1], len(work.weight))
-    as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
+    as_image = symbols.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
     work = replace(work, x=as_image, weight=work.weight.reshape(*work.weight.shape[:2], 1, 1))
-    flat = _linear(scope, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
-    return scope.reshaped(flat, size, target.name)
+    flat = _linear(symbols, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
+    return symbols.reshaped(flat, size, target.name)
 
 
-def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
+def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
     """size: the ONNX shape of the result, which is an image."""
-    work = _of_eight_bits(scope, work)
+    work = _of_eight_bits(symbols, work)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
@@ -104,8 +104,8 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
         raise refuse(
             node, f"one step of its accumulator is {factors.max():.3g} steps of its result: the scales do not fit"
         )
-    weight = scope.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
-    value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
+    weight = symbols.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
+    value = symbols.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation = Convolution(
         node.label,
         target.members,
@@ -120,7 +120,7 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
     )
     if work.bits == weight_formats.INT4_BITS:
         operation = weight_formats.in_four_bits(operation)
-    scope.operations.append(operation)
+    symbols.operations.append(operation)
     return Held(value, target.grid, tuple(size), is_image=True)
 
 
@@ -136,13 +136,13 @@ def _folded_bias(work: _Product) -> np.ndarray:
     return np.asarray(folded, np.int32)
 
 
-def _product(scope: Scope, node: Node, axis: int) -> _Product:
+def _product(symbols: SymbolTable, node: Node, axis: int) -> _Product:
     """The first two inputs of the node, without a bias. axis: the weight's output axis, which is moved to the front."""
     name = node.inputs[1]
-    x = scope.view(node, node.inputs[0])
-    if name not in scope.stored:
+    x = symbols.view(node, node.inputs[0])
+    if name not in symbols.stored:
         raise refuse(node, f"its weight {name!r} is not stored as integers")
-    stored = scope.stored[name]
+    stored = symbols.stored[name]
     if stored.values.dtype.itemsize != 1:
         raise refuse(node, f"its weight {name!r} has type {stored.values.dtype}; only 8 and 4 bits are supported")
     if stored.axis not in (None, axis):
@@ -158,7 +158,7 @@ def _product(scope: Scope, node: Node, axis: int) -> _Product:
     return _Product(node, x, weight, scale, np.zeros(len(weight)), stored.bits)
 
 
-def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
+def _of_eight_bits(symbols: SymbolTable, work: _Product) -> _Product:
     """Splits a weight outside +-127 into a sum of several inside it, each multiplied by all of x."""
     rest = work.weight
     weights: list[np.ndarray] = []
@@ -172,36 +172,36 @@ def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
             work.node, "its weight minus its zero point does not fit into 8 bits, which grouped convolutions need"
         )
     count = len(weights)
-    *pixels, channels = scope.values[work.x.value].shape
+    *pixels, channels = symbols.values[work.x.value].shape
     name = f"{work.x.value} {count} times"
-    value = scope.new_value(name, (*pixels, channels * count))
-    scope.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
+    value = symbols.new_value(name, (*pixels, channels * count))
+    symbols.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
     return replace(work, x=replace(work.x, value=value), weight=np.concatenate(weights, axis=1))
 
 
-def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
+def _bias(symbols: SymbolTable, node: Node, channels: int) -> np.ndarray:
     """float64 [channels]; zeros where the operator has none."""
     if len(node.inputs) < 3 or not node.inputs[2]:
         return np.zeros(channels)
-    reals = scope.reals(node.inputs[2])
+    reals = symbols.reals(node.inputs[2])
     if reals is None:
         raise refuse(node, f"its bias {node.inputs[2]!r} is not stored")
     return np.broadcast_to(reals.reshape(-1), (channels,))
 
 
-def biased_matrix_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
+def biased_matrix_product(symbols: SymbolTable, node: Node) -> tuple[Node, np.ndarray] | None:
     """The MatMul before this Add, and the stored row, float64 [out], that the Add adds to it."""
     for one, other in (node.inputs, node.inputs[::-1]):
-        inner, row = scope.pending.get(one), scope.reals(other)
+        inner, row = symbols.pending.get(one), symbols.reals(other)
         if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
             return inner, row.ravel()
     return None
 
 
-def with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
+def with_more_bias(symbols: SymbolTable, node: Node, target: Target, more: np.ndarray) -> Held:
     """The MatMul plus the row `more`, float64 [out]."""
-    work = _product(scope, node, axis=1)
-    return _dense(scope, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
+    work = _product(symbols, node, axis=1)
+    return _dense(symbols, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
 
 
 def window_of(node: Node, kernel: Sequence[int], source: Sequence[int], size: Sequence[int]) -> Window:

@@ -41,7 +41,7 @@ def refuse(node: Node, reason: str) -> InputError:
     return InputError(f"operator {node.op} {node.label!r} cannot run with integers only: {reason}")
 
 
-class Scope:
+class SymbolTable:
     """Values by tensor name, and the operations in the order in which they run.
 
     `integers`: quantized tensors. `views`: float tensors that are dequantized values. `stored`: weights. `codes`:

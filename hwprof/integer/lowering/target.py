@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Rescale
 
@@ -44,4 +44,4 @@ class Target:
             )  # fmt: skip
 
 
-Rule = Callable[[Scope, Node, Target], Held]
+Rule = Callable[[SymbolTable, Node, Target], Held]

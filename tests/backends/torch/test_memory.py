@@ -1,6 +1,6 @@
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="the torch backend needs PyTorch")
 from hwprof.backends.torch import memory
 
 HOST = torch.device("cpu")

@@ -241,7 +241,7 @@ def test_a_float_operand_is_refused_with_what_made_it():
     x = b.convolved(b.q(b.input((1, 2, 4, 4))), 3, bias=False)
     y = b.convolved(x, 3, bias=False)
     text = refusal(b.build(b.q(y)))
-    assert f"its input {x!r}, made by Conv" in text
+    assert f"its input {x!r}, computed by Conv" in text
     assert "is not quantized" in text
 
 
