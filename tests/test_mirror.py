@@ -49,7 +49,6 @@ TESTED_BY = {
     "backends/tvm/time_limit.py": "backends/tvm/test_remote.py",
     "backends/tvm/timer.py": "backends/tvm/test_backend.py",
     # the integer engine: rules by the programs that they make, the runner by the kernels' results
-    "integer/kernels/build_hook.py": "integer/run/test_library.py",
     "integer/lowering/attention_rule.py": SEQUENCES,
     "integer/lowering/code_rule.py": MASKS,
     "integer/lowering/embedding_rule.py": SEQUENCES,
