@@ -110,7 +110,7 @@ def classes(m: Measurement) -> Table:
         (Cell(name), Cell(quantity.count(amount), amount), _share(share), Cell(description))
         for name, amount, share, description in counted.rows(m)
     )
-    return Table("Instructions of one inference, emulated", ("class", counted.UNIT, "share", "what"), rows)
+    return Table("Instructions of one inference, emulated", ("class", counted.UNIT, "share", "description"), rows)
 
 
 def processes(m: Measurement) -> Table:
@@ -328,4 +328,4 @@ def _integer(n: int) -> Cell:
 
 
 def _pairs(caption: str, rows: Sequence[tuple[str, str]]) -> Table:
-    return Table(caption, ("what", "value"), tuple((Cell(key), Cell(value)) for key, value in rows))
+    return Table(caption, ("name", "value"), tuple((Cell(key), Cell(value)) for key, value in rows))
