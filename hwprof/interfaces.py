@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +14,12 @@ from hwprof.graph import Graph
 from hwprof.instructions import Counts
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
+if TYPE_CHECKING:  # this file is imported where PyTorch is not installed
+    import torch
+    from torch import Tensor
+
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
+Part: TypeAlias = Literal["train", "search", "test"]
 LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]  # ms, [n_graphs]
 
 
@@ -207,4 +212,48 @@ class Predictor(Protocol):
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds, ms, each [n]."""
+        ...
+
+
+class Batch(NamedTuple):
+    """inputs: [n, ...], or a tuple of such tensors for a network with several inputs; targets: [n, ...]."""
+
+    inputs: Tensor | tuple[Tensor, ...]
+    targets: Tensor
+
+
+class Examples(Protocol):
+    """Inputs with their targets."""
+
+    def n_batches(self, size: int) -> int:
+        """How many batches `batches` yields when it is given a generator."""
+        ...
+
+    def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Batches of `size` examples. With a generator: in random order, and a last batch that would be smaller is
+        left out unless it is the only one. Without: all examples, always in the same order."""
+        ...
+
+
+class Task(Protocol):
+    """Everything that a training, a search or a compression knows about the user's problem.
+
+    `metric_name` has the unit ("accuracy, %"; "PSNR, dB"). The parts have no example in common: "train" is for the
+    weights, "search" for everything that is chosen (architectures, bit widths, the best epoch), "test" for the figure
+    that is reported.
+    """
+
+    name: str
+    metric_name: str
+
+    def examples(self, part: Part) -> Examples:
+        """The same examples each time."""
+        ...
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """output: [n, ...], what the network computed; targets: [n, ...]. Returns a scalar with a gradient."""
+        ...
+
+    def metric(self, output: Tensor, targets: Tensor) -> float:
+        """output, targets: [n, ...]. Returns one figure for all n examples; larger is better."""
         ...

@@ -1,4 +1,4 @@
-"""Finds backends, spaces and predictors among the installed entry points; each is imported when first asked for."""
+"""Finds backends, spaces, predictors and tasks among the installed entry points; each is imported when asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from typing import Any
 
 from hwprof.errors import EnvironmentUnfitError, InputError
 
-GROUPS = {"backend": "hwprof.backends", "space": "hwprof.spaces", "predictor": "hwprof.predictors"}
+GROUPS = {
+    "backend": "hwprof.backends",
+    "predictor": "hwprof.predictors",
+    "space": "hwprof.spaces",
+    "task": "hwprof.tasks",
+}
 
 # import name -> what to `pip install`, where the two differ or an extra of hwprof brings it
 _PACKAGES = {

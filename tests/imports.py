@@ -29,9 +29,7 @@ def room(module: str) -> str:
 def floors() -> list[set[str]]:
     """The rooms of each floor, from the lowest, as docs/ARCHITECTURE.md has them."""
     rows = [line.strip("| \n").split(" | ") for line in FLOORS_PAGE.read_text().splitlines() if line.startswith("| ")]
-    table = {
-        int(number): {name.strip("` ") for name in names.split(",")} for number, names in rows if number.isdecimal()
-    }
+    table = {int(row[0]): {name.strip("` ") for name in row[1].split(",")} for row in rows if row[0].isdecimal()}
     assert sorted(table) == list(range(len(table)))
     return [table[number] for number in range(len(table))]
 

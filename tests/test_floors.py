@@ -12,7 +12,7 @@ KNOWN = modules()
 ARROWS = arrows(KNOWN)
 FLOORS = floors()
 CONSUMERS = {"search", "compress", "fleet"}
-PLANNED = {"fleet", "tasks", "training"}  # rooms that the floors keep free
+PLANNED = {"fleet"}  # rooms that the floors keep free
 MOST_LOOSE = 15
 LARGEST_SHARE = 0.2
 

@@ -1,25 +1,28 @@
 """Differentiable architecture search with a latency loss (LA-DARTS, Xu et al., arXiv 2001.06392).
 
-Weights learn on one half of the examples, the architecture on the other, in turns; first order, as in
-PC-DARTS. The architecture's loss is the cross-entropy plus a cost of the expected latency.
+The weights learn from the task's part "train", the architecture from its part "search", in turns; first order, as in
+PC-DARTS (arXiv 1907.05737). The architecture's loss is the task's plus a cost of the expected latency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch.nn import functional
 
 from hwprof.errors import InputError
-from hwprof.interfaces import Arch, LatencyFunction
+from hwprof.interfaces import Arch, Batch, LatencyFunction, Task
 from hwprof.search.supernet import Supernet
-from hwprof.search.training import Examples, TrainSettings, WeightTrainer
 from hwprof.spaces.darts import EDGES, NONE, OPERATIONS
+from hwprof.training import History, Hooks, TrainSettings, fit
+from hwprof.training.loop import device_of, on_device, output_of
 
 ExpectedMs = Callable[[torch.Tensor], torch.Tensor]  # probabilities [2, n_edges, n_operations] -> a scalar, ms
 LatencyCost = Callable[[torch.Tensor], torch.Tensor]  # ms -> a term of the loss; a `LatencyLoss`
+DARTS_WEIGHTS = TrainSettings(
+    least_rate=0.001, weight_decay=3e-4, max_gradient_norm=5.0, validation=None
+)  # as DARTS (arXiv 1806.09055) trains weights: SGD, rate 0.025, momentum 0.9
 _WITH_WEIGHTS = {choice for choice, name in enumerate(OPERATIONS) if "conv" in name}
 _SKIP = OPERATIONS.index("skip_connect")
 
@@ -28,38 +31,39 @@ _SKIP = OPERATIONS.index("skip_connect")
 class SearchSettings:
     """The defaults are those of PC-DARTS, for its 50 epochs; a short search needs a larger `architecture_rate`."""
 
-    weights: TrainSettings = field(default_factory=TrainSettings)
+    weights: TrainSettings = DARTS_WEIGHTS
     architecture_rate: float = 6e-4
     architecture_decay: float = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Where a search stands. Loss (cross-entropy) and accuracy are means over the validation batches, before
-    each was learned from. `skips`: share of skip connections among the derived inputs."""
+    """The state of a search after an epoch. validation_loss and validation_metric, in the task's unit: means over the
+    batches of the part "search", each before the architecture learned from it."""
 
     number: int
     arch: Arch
     expected_ms: float
     validation_loss: float
-    validation_accuracy: float
+    validation_metric: float
 
     @property
     def skips(self) -> float:
+        """The share of skip connections among the derived inputs."""
         kept = [choice for choice in self.arch if choice != NONE]
         return kept.count(_SKIP) / len(kept)
 
     @property
     def collapsed(self) -> bool:
-        """No operation with weights is left in the normal cells: the network cannot learn much more. A cost
-        without a lower end can bring this about; `LatencyLoss` with shape "abs" and a target pulls back."""
+        """Whether no operation with weights is left in the normal cells, so that the network cannot learn much more.
+        A cost without a minimum can cause this; `LatencyLoss` with shape "abs" and a target pulls back."""
         return not _WITH_WEIGHTS & set(self.arch[: len(EDGES)])
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`derived_ms`: of the derived network, by the latency function; `gap_ms`: derived - expected. A large gap
-    says that the loss watched networks unlike the one that came out."""
+    """derived_ms: the latency function's value for the derived network; gap_ms: derived - expected. A large gap means
+    that the loss looked at networks unlike the one that was derived."""
 
     arch: Arch
     expected_ms: float
@@ -75,72 +79,88 @@ class Found:
         return self.history[-1].collapsed
 
 
+def warm_up(supernet: Supernet, task: Task, settings: TrainSettings = DARTS_WEIGHTS) -> History:
+    """Trains the weights of the supernet in place; its architecture stays as it is. Raises as `fit`."""
+    return fit(supernet, task, settings, parameters=supernet.weights())
+
+
 def search(
     supernet: Supernet,
-    halves: tuple[Examples, Examples],
+    task: Task,
     expected_ms: ExpectedMs,
     cost: LatencyCost,
     latency_ms: LatencyFunction,
     settings: SearchSettings | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Found:
-    """Trains the supernet in place and returns what it arrives at.
+    """Trains the supernet in place and returns the architecture that it arrives at.
 
-    halves: for the weights and for the architecture. expected_ms: an `ExpectedLatency` of the supernet's space or
-    anything else that maps its probabilities to ms; latency_ms is asked once, at the end. Warm the weights up
-    first (`hwprof.search.training.train`), or operations without weights win early. Raises InputError when there
-    are no epochs or the expected latency is not finite.
+    expected_ms: an `ExpectedLatency` of the supernet's space or anything else that maps its probabilities,
+    [2, n_edges, n_operations], to a scalar, ms; latency_ms is asked once, at the end. `warm_up` the weights first, or
+    operations without weights win early. Raises InputError where the expected latency is not finite, and as `fit`.
     """
     settings = settings or SearchSettings()
-    if settings.weights.epochs < 1:
-        raise InputError(f"a search needs at least one epoch, not {settings.weights.epochs}")
     _expect(supernet, expected_ms)
-    trainer = WeightTrainer(supernet, settings.weights)
-    architect = _Architect(supernet, expected_ms, cost, settings)
-    generator = torch.Generator().manual_seed(settings.weights.seed)
-    history = []
-    for number in range(settings.weights.epochs):
-        supernet.train()
-        pairs = zip(*(half.batches(settings.weights.batch, generator) for half in halves), strict=False)
-        steps = [_step(architect, trainer, *pair) for pair in pairs]
-        trainer.end_epoch()
-        loss, right = (float(value) for value in torch.tensor(steps).mean(dim=0))
-        history.append(Epoch(number, supernet.derive(), _expect(supernet, expected_ms), loss, right))
-        on_epoch(history[-1])
-    last = history[-1]
+    architect = _Architect(supernet, task, expected_ms, cost, settings, on_epoch)
+    weights = replace(settings.weights, validation=None, keep="last")  # the architect validates on every batch
+    fit(supernet, task, weights, [architect], parameters=supernet.weights())
+    last = architect.history[-1]
     derived_ms = float(latency_ms([supernet.space.graph(last.arch)])[0])
-    return Found(last.arch, last.expected_ms, derived_ms, tuple(history))
+    return Found(last.arch, last.expected_ms, derived_ms, tuple(architect.history))
 
 
-def _step(architect: _Architect, trainer: WeightTrainer, training: Examples, validation: Examples) -> list[float]:
-    figures = architect.step(validation)
-    trainer.step(training)
-    return figures
-
-
-class _Architect:
-    """Takes the steps of the alphas and betas."""
+class _Architect(Hooks):
+    """Takes a step of the alphas and betas before each step of the weights."""
 
     def __init__(
-        self, supernet: Supernet, expected_ms: ExpectedMs, cost: LatencyCost, settings: SearchSettings
+        self,
+        supernet: Supernet,
+        task: Task,
+        expected_ms: ExpectedMs,
+        cost: LatencyCost,
+        settings: SearchSettings,
+        on_epoch: Callable[[Epoch], None],
     ) -> None:
-        self._supernet = supernet
-        self._expected_ms = expected_ms
-        self._cost = cost
+        self.history: list[Epoch] = []
+        self._supernet, self._task, self._expected_ms, self._cost = supernet, task, expected_ms, cost
+        self._on_epoch = on_epoch
         self._parameters = supernet.architecture_parameters()
         self._optimizer = torch.optim.Adam(
             self._parameters, settings.architecture_rate, betas=(0.5, 0.999), weight_decay=settings.architecture_decay
         )
+        self._batches = _endless_batches(task, settings.weights)
+        self._figures: list[tuple[float, float]] = []
 
-    def step(self, batch: Examples) -> list[float]:
-        """Returns cross-entropy and accuracy on the batch."""
-        logits = self._supernet(batch.images)
-        entropy = functional.cross_entropy(logits, batch.labels)
-        loss = entropy + self._cost(self._expected_ms(self._supernet.probabilities()))
+    def before_step(self, step: int) -> None:  # noqa: ARG002
+        batch = on_device(next(self._batches), device_of(self._supernet))
+        output = output_of(self._supernet, self._task, batch)
+        loss = self._task.loss(output, batch.targets)
+        self._figures.append((loss.item(), self._task.metric(output.detach(), batch.targets)))
+        total = loss + self._cost(self._expected_ms(self._supernet.probabilities()))
         self._optimizer.zero_grad()
-        loss.backward(inputs=self._parameters)  # type: ignore[no-untyped-call]
+        total.backward(inputs=self._parameters)  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        return [entropy.item(), float((logits.argmax(-1) == batch.labels).float().mean())]
+
+    def after_epoch(self, epoch: int) -> None:
+        loss, metric = (_mean(values) for values in zip(*self._figures, strict=True))
+        expected_ms = _expect(self._supernet, self._expected_ms)
+        self.history.append(Epoch(epoch, self._supernet.derive(), expected_ms, loss, metric))
+        self._figures.clear()
+        self._on_epoch(self.history[-1])
+
+
+def _endless_batches(task: Task, settings: TrainSettings) -> Iterator[Batch]:
+    """Raises InputError, when the first batch is asked for, where there is none."""
+    examples = task.examples("search")
+    if not examples.n_batches(settings.batch_size):
+        raise InputError(f"task {task.name!r} has no batch in its part 'search' for the architecture to learn from")
+    order = torch.Generator().manual_seed(settings.seed)
+    while True:
+        yield from examples.batches(settings.batch_size, order)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _expect(supernet: Supernet, expected_ms: ExpectedMs) -> float:

@@ -12,13 +12,12 @@ a quarter as large. The simulation in PyTorch, the NumPy reference and the kerne
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -28,12 +27,11 @@ import onnx
 import torch
 from integer_kernels import OURS, Contender, child, ratios
 from sklearn.datasets import load_digits
-from torch.utils.data import DataLoader, TensorDataset
 
 from hwprof import plugins
 from hwprof.compress.integer.recurrent import SequenceClassifier
 from hwprof.compress.integer.simulation import Simulation, observe
-from hwprof.compress.integer.training import TrainSettings, accuracy, train
+from hwprof.compress.integer.training import FINE_TUNING, FLOAT
 from hwprof.integer.lowering import lowering
 from hwprof.integer.numerics import piecewise, recurrent
 from hwprof.integer.program.program import Program
@@ -41,6 +39,8 @@ from hwprof.integer.run import border, library, reference
 from hwprof.integer.run.engine import Engine
 from hwprof.measure import environment
 from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.tasks import Classification, idx
+from hwprof.training import TrainSettings, evaluate, fit
 from hwprof.variants.weights import load_weights, model_with
 
 ROOT = Path(__file__).parents[2]
@@ -70,12 +70,10 @@ class Digits:
     in_float: TrainSettings
     in_integers: TrainSettings
 
-    def training_batches(self, seed: int = 0) -> DataLoader:
-        known = TensorDataset(self.x[: self.training], self.y[: self.training])
-        return DataLoader(known, BATCH, shuffle=True, generator=torch.Generator().manual_seed(seed))
-
-    def test_batches(self) -> DataLoader:
-        return DataLoader(TensorDataset(self.test, self.y[self.training :]), BATCH)
+    @property
+    def task(self) -> Classification:
+        known, test = ((self.x[part], self.y[part]) for part in (slice(self.training), slice(self.training, None)))
+        return Classification(self.name, known, known, test)  # nothing is chosen: no part "search" is needed
 
     @property
     def test(self) -> torch.Tensor:
@@ -92,15 +90,22 @@ def digits(folder: Path | None) -> Digits:
         found = load_digits()
         x, y = torch.from_numpy(found.images / 16).float(), torch.from_numpy(found.target)
         order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
-        settings = TrainSettings(epochs=15, rate=8e-3), TrainSettings(epochs=2, rate=5e-4)
+        settings = settings_for(15, 8e-3, 2, 5e-4)
         return Digits("scikit-learn's digits", x[order], y[order], len(y) * 4 // 5, *settings)
     images, labels = (folder / f"mnist-t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
     if not images.is_file() or not labels.is_file():
         sys.exit(f"{folder} holds no {images.name} and {labels.name}")
-    pixels = np.frombuffer(gzip.decompress(images.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
-    classes = np.frombuffer(gzip.decompress(labels.read_bytes()), np.uint8, offset=8)
+    pixels, classes = idx.read(images, 3), idx.read(labels, 1)
     x, y = torch.from_numpy((pixels / 255).astype(np.float32)), torch.from_numpy(classes.astype(np.int64))
-    return Digits("MNIST", x, y, 8000, TrainSettings(epochs=8, rate=4e-3), TrainSettings(epochs=1, rate=3e-4))
+    return Digits("MNIST", x, y, 8000, *settings_for(8, 4e-3, 1, 3e-4))
+
+
+def settings_for(float_epochs: int, float_rate: float, epochs: int, rate: float) -> tuple[TrainSettings, TrainSettings]:
+    """Of the training in float and of the one in integers, which sees the digits in another order."""
+    return (
+        replace(FLOAT, epochs=float_epochs, rate=float_rate, batch_size=BATCH),
+        replace(FINE_TUNING, epochs=epochs, rate=rate, batch_size=BATCH, seed=1),
+    )
 
 
 # -- training and agreement ----------------------------------------------------------------------------
@@ -112,20 +117,20 @@ def learn(data: Digits) -> dict[str, object]:
     _, rows, columns = data.x.shape
     network = SequenceClassifier(rows, columns, UNITS, classes=10)
     start = time.monotonic()
-    train(network, data.training_batches(), data.in_float)
-    in_float = accuracy(network, data.test_batches())
+    fit(network, data.task, data.in_float)
+    in_float = evaluate(network, data.task, batch_size=BATCH) / 100
     float_s = time.monotonic() - start
     say(f"float: {in_float:.2%} after {float_s:.0f} s")
     save_float(network, NETWORKS / "float.onnx")
     in_float_scores = scores_of(network, data.test[:COMPARED])
     whole = min(data.training, CALIBRATED_ON) // BATCH * BATCH
     simulated = Simulation(network, observe(network, list(data.x[:whole].split(BATCH))))
-    calibrated = accuracy(simulated, data.test_batches())
+    calibrated = evaluate(simulated, data.task, batch_size=BATCH) / 100
     say(f"calibrated: {calibrated:.2%}")
     tables = exchanged_tables(simulated, data, in_float_scores)
     start = time.monotonic()
-    train(simulated, data.training_batches(seed=1), data.in_integers)
-    tuned = accuracy(simulated, data.test_batches())
+    fit(simulated, data.task, data.in_integers)
+    tuned = evaluate(simulated, data.task, batch_size=BATCH) / 100
     tuning_s = time.monotonic() - start
     say(f"fine-tuned: {tuned:.2%} after {tuning_s:.0f} s")
     simulated.export(NETWORKS / "int8.onnx")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gzip
 import json
 import sys
 import time
@@ -37,12 +36,15 @@ from hwprof.measurement import FAST, Measurement, ProtocolSettings
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
-from hwprof.search.differentiable import Epoch, Found, SearchSettings, search
+from hwprof.search.differentiable import DARTS_WEIGHTS, Epoch, Found, SearchSettings, search, warm_up
 from hwprof.search.network import derived_network
 from hwprof.search.supernet import Supernet
-from hwprof.search.training import Examples, TrainSettings, accuracy, train
 from hwprof.spaces import sampling
 from hwprof.spaces.darts import Darts
+from hwprof.tasks import Classification, TensorExamples, idx
+from hwprof.tasks.examples import from_arrays
+from hwprof.tasks.examples import split as divide
+from hwprof.training import TrainSettings, evaluate, fit
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_darts.py"
@@ -61,11 +63,11 @@ class Plan:
 
     measured: int = 40
     search_digits: int = 3000
-    warm_up: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=4, rate=0.1))
+    warm_up: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=4, rate=0.1))
     search: SearchSettings = field(
-        default_factory=lambda: SearchSettings(TrainSettings(epochs=3, rate=0.05), architecture_rate=0.04)
+        default_factory=lambda: SearchSettings(replace(DARTS_WEIGHTS, epochs=3, rate=0.05), architecture_rate=0.04)
     )
-    retrain: TrainSettings = field(default_factory=lambda: TrainSettings(epochs=3, rate=0.1))
+    retrain: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=3, rate=0.1))
     retrainings: int = 2
     random_networks: int = 2  # of the space, trained and measured as the derived ones are
 
@@ -73,9 +75,9 @@ class Plan:
 QUICK = Plan(
     measured=20,
     search_digits=32,
-    warm_up=TrainSettings(epochs=1, batch=16),
-    search=SearchSettings(TrainSettings(epochs=1, batch=16), architecture_rate=0.3),
-    retrain=TrainSettings(epochs=1, batch=16),
+    warm_up=replace(DARTS_WEIGHTS, epochs=1, batch_size=16),
+    search=SearchSettings(replace(DARTS_WEIGHTS, epochs=1, batch_size=16), architecture_rate=0.3),
+    retrain=replace(DARTS_WEIGHTS, epochs=1, batch_size=16),
     retrainings=1,
     random_networks=1,
 )
@@ -142,25 +144,22 @@ class Results:
 # -- data --------------------------------------------------------------------------------------------
 
 
-def digits(folder: Path = DATA) -> tuple[str, Examples, Examples]:
+def digits(folder: Path = DATA) -> tuple[str, TensorExamples, TensorExamples]:
     """A name, what to train on and what to test on, at the space's resolution."""
     images_file, labels_file = (folder / f"mnist-t10k-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
     if images_file.exists():
-        images = np.frombuffer(gzip.decompress(images_file.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28) / 255
-        labels = np.frombuffer(gzip.decompress(labels_file.read_bytes()), np.uint8, offset=8)
-        return "MNIST", *split(images, labels, TRAINING_DIGITS)
+        return "MNIST", *split(idx.read(images_file, 3) / 255, idx.read(labels_file, 1), TRAINING_DIGITS)
     found = load_digits()
     return "scikit-learn's digits", *split(found.images / 16, found.target, len(found.target) * 4 // 5)
 
 
-def split(images: np.ndarray, labels: np.ndarray, training: int) -> tuple[Examples, Examples]:
+def split(images: np.ndarray, labels: np.ndarray, training: int) -> tuple[TensorExamples, TensorExamples]:
     """images: [n, height, width] in 0 to 1. The first ones train; the same three times for the three channels."""
     resized = functional.interpolate(
         torch.from_numpy(images).float()[:, None], size=(SPACE.resolution,) * 2, mode="bilinear", antialias=True
     )
     x = ((resized - resized.mean()) / resized.std()).expand(-1, 3, -1, -1).contiguous()
-    y = torch.from_numpy(labels.astype(np.int64))
-    return Examples(x[:training], y[:training]), Examples(x[training:], y[training:])
+    return from_arrays(x[:training], labels[:training]), from_arrays(x[training:], labels[training:])
 
 
 # -- latency -----------------------------------------------------------------------------------------
@@ -204,17 +203,18 @@ def latency_model(measure: Measure, plan: Plan) -> LatencyModel:
 # -- search ------------------------------------------------------------------------------------------
 
 
-def run(measure: Measure, plan: Plan, data: tuple[Examples, Examples]) -> Results:
+def run(measure: Measure, plan: Plan, data: tuple[TensorExamples, TensorExamples]) -> Results:
     model = latency_model(measure, plan)
     say(f"predictor {model.left_out_error:.1%}; relaxed as {model.latency.method}: {model.latency.expected_error_}")
     training, test = data
-    halves = Examples(training.images[: plan.search_digits], training.labels[: plan.search_digits]).halves(SEED)
+    halves = divide(training.at(torch.arange(min(plan.search_digits, len(training)))), (0.5, 0.5), SEED)
+    searched, whole = Classification("halves", *halves, test), Classification("whole", training, training, test)
     warm = Supernet(SPACE, PARTIAL, seed=SEED)
-    train(warm, halves[0], plan.warm_up)
-    found = {strength: timed_search(strength, copy.deepcopy(warm), halves, model, plan) for strength in STRENGTHS}
+    warm_up(warm, searched, plan.warm_up)
+    found = {strength: timed_search(strength, copy.deepcopy(warm), searched, model, plan) for strength in STRENGTHS}
     drawn = sampling.random_archs(SPACE, plan.random_networks, np.random.default_rng([SEED, 1]))
     archs = list(dict.fromkeys([*(result.arch for result, _ in found.values()), *drawn]))
-    accuracies = {arch: retrained(arch, training, test, plan) for arch in archs}
+    accuracies = {arch: retrained(arch, whole, plan) for arch in archs}
     graphs = [replace(SPACE.graph(arch), name=f"final {i}") for i, arch in enumerate(archs)]
     measured = dict(zip(archs, measure(graphs, ProtocolSettings(budget_s=20)), strict=True))
     rows = [
@@ -230,24 +230,24 @@ def start_ms(model: LatencyModel) -> float:
 
 
 def timed_search(
-    strength: float, supernet: Supernet, halves: tuple[Examples, Examples], model: LatencyModel, plan: Plan
+    strength: float, supernet: Supernet, task: Classification, model: LatencyModel, plan: Plan
 ) -> tuple[Found, float]:
     def tell(epoch: Epoch) -> None:
         say(f"strength {strength:g}, epoch {epoch.number}: {epoch}")
 
     start = time.monotonic()
     cost = LatencyLoss(start_ms(model), "linear", strength)
-    found = search(supernet, halves, model.latency, cost, model.predictor.predict, plan.search, tell)
+    found = search(supernet, task, model.latency, cost, model.predictor.predict, plan.search, tell)
     return found, time.monotonic() - start
 
 
-def retrained(arch: Arch, training: Examples, test: Examples, plan: Plan) -> list[float]:
+def retrained(arch: Arch, task: Classification, plan: Plan) -> list[float]:
     """Percent of the test digits that the derived network gets right, trained alone, by seed."""
     found = []
     for seed in range(plan.retrainings):
         network = derived_network(SPACE, arch, seed)
-        train(network, training, replace(plan.retrain, seed=seed))
-        found.append(100 * accuracy(network, test))
+        fit(network, task, replace(plan.retrain, seed=seed))
+        found.append(evaluate(network, task))
         say(f"{SPACE.format(arch)}: {found[-1]:.2f} %")
     return found
 
@@ -385,7 +385,7 @@ def main() -> None:
     plan = QUICK if arguments.quick else Plan()
     data, training, test = digits()
     if arguments.quick:
-        training, test = (Examples(part.images[:64], part.labels[:64]) for part in (training, test))
+        training, test = (part.at(torch.arange(64)) for part in (training, test))
     measure, where = measure_here, "cpu-1t, measured, at the machine's undisturbed speed"
     if arguments.analytic:
         measure, where = calculate, "analytic, NOT measured"

@@ -7,22 +7,26 @@ import torch
 from hwprof.errors import InputError
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
-from hwprof.search.differentiable import Epoch, SearchSettings, search
+from hwprof.search.differentiable import Epoch, SearchSettings, search, warm_up
 from hwprof.search.supernet import Supernet
-from hwprof.search.training import Examples, TrainSettings
 from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
+from hwprof.tasks import Classification
+from hwprof.training import TrainSettings
 from tests.latency_table.tables import choices
 
 TINY = Darts(channels=4, cells=3, resolution=8, classes=2)
 TIMES = [0.01, 1.0, 1.0, 0.1, 4.0, 6.0, 2.0, 3.0]  # ms, in the order of OPERATIONS
 EXPECTED_MS = ExpectedLatency(choices([TIMES] * 28), TINY)
-SHORT = SearchSettings(TrainSettings(epochs=2, batch=8), architecture_rate=0.3)
+SHORT = SearchSettings(TrainSettings(epochs=2, batch_size=8), architecture_rate=0.3)
 START_MS = float(EXPECTED_MS(Supernet(TINY, partial=2).probabilities().detach()))
 
 
-def noise(n=16):
+def noise(n=8, swapped=False):
+    """Random images without a rule; the parts "train" and "search" have n each."""
     generator = torch.Generator().manual_seed(0)
-    return Examples(torch.randn(n, 3, 8, 8, generator=generator), torch.arange(n) % 2)
+    parts = [(torch.randn(n, 3, 8, 8, generator=generator), torch.arange(n) % 2) for _ in range(2)]
+    train, search = parts[::-1] if swapped else parts
+    return Classification("noise", train, search, search)
 
 
 def macs(graphs):
@@ -32,7 +36,7 @@ def macs(graphs):
 def run(weight=0.0, shape="linear", target_ms=20.0, **changes):
     cost = LatencyLoss(target_ms, shape, weight)
     arguments = {"expected_ms": EXPECTED_MS, "latency_ms": macs, "settings": SHORT, **changes}
-    return search(Supernet(TINY, partial=2), noise().halves(), cost=cost, **arguments)
+    return search(Supernet(TINY, partial=2), noise(), cost=cost, **arguments)
 
 
 def test_the_expected_latency_falls_with_the_strength_of_the_loss():
@@ -75,7 +79,7 @@ def test_every_epoch_is_told_and_kept():
     assert tuple(told) == found.history
     assert [epoch.number for epoch in told] == [0, 1]
     assert told[-1].arch == found.arch
-    assert 0 <= told[-1].validation_accuracy <= 1
+    assert 0 <= told[-1].validation_metric <= 100
 
 
 def epoch_of(normal, reduction):
@@ -107,14 +111,37 @@ def test_only_the_probabilities_reach_the_latency():
     assert set(seen) == {(2, len(EDGES), len(OPERATIONS))}
 
 
-def test_weights_and_architecture_learn_from_their_own_half():
+def test_weights_and_architecture_learn_from_their_own_part():
     supernet = Supernet(TINY, partial=2)
-    first, second = noise().halves()
     swapped = copy.deepcopy(supernet)
     fixed = {"cost": LatencyLoss(1.0, weight=0.0), "latency_ms": macs, "settings": SHORT}
-    search(supernet, (first, second), EXPECTED_MS, **fixed)
-    search(swapped, (second, first), EXPECTED_MS, **fixed)
+    search(supernet, noise(), EXPECTED_MS, **fixed)
+    search(swapped, noise(swapped=True), EXPECTED_MS, **fixed)
     assert not torch.equal(supernet.alphas, swapped.alphas)
+
+
+def test_the_part_for_the_architecture_may_be_the_smaller_one():
+    larger, smaller = noise(8).examples("train"), noise(4).examples("search")
+    settings = SearchSettings(TrainSettings(epochs=1, batch_size=4), architecture_rate=0.3)
+    search(
+        Supernet(TINY, partial=2), Classification("uneven", larger, smaller, smaller), EXPECTED_MS,
+        LatencyLoss(20.0), macs, settings,
+    )  # fmt: skip
+
+
+def test_warming_up_leaves_the_architecture_alone():
+    supernet = Supernet(TINY, partial=2)
+    alphas, stem = supernet.alphas.detach().clone(), supernet.stem[0].weight.detach().clone()
+    warm_up(supernet, noise(), TrainSettings(epochs=1, batch_size=8))
+    assert torch.equal(supernet.alphas, alphas)
+    assert not torch.equal(supernet.stem[0].weight, stem)
+
+
+def test_a_search_without_examples_for_the_architecture_is_refused():
+    part = noise().examples("train")
+    task = Classification("half", part, (torch.zeros(0, 3, 8, 8), torch.zeros(0).long()), part)
+    with pytest.raises(InputError, match="task 'half' has no batch in its part 'search'"):
+        search(Supernet(TINY, partial=2), task, EXPECTED_MS, LatencyLoss(20.0), macs, SHORT)
 
 
 def test_an_expected_latency_that_is_no_number_is_refused():

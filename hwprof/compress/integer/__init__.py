@@ -1,8 +1,9 @@
 """Networks for the backend `integer`: scales from data, and fine-tuning that computes what its kernels compute.
 
-`calibration` turns a trained network and some of its inputs into a Q/DQ model that runs with integers only;
-`simulation` computes the integers of such a model in PyTorch, with gradients; `training` trains both the float
-network and the simulation; `recurrent` is the LSTM classifier that iRNN (arXiv 2109.09828) stands for here.
+`calibrate` turns a trained network and some of its inputs into a Q/DQ model that runs with integers only;
+`simulation` computes the integers of such a model in PyTorch, with gradients; `training` has the settings with which
+`hwprof.training.fit` trains the float network and then the simulation; `recurrent` has the LSTM classifier on which
+the method of iRNN (arXiv 2109.09828) is shown.
 """
 
 from hwprof.variants.integer.calibration import calibrate

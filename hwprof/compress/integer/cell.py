@@ -1,9 +1,9 @@
-"""The integer arithmetic of products and of the LSTM cell in PyTorch, with the gradients of what it stands for.
+"""The integer arithmetic of products and of the LSTM cell in PyTorch, with the gradients of the real arithmetic.
 
 The integers are those of `hwprof.integer.numerics.recurrent` and `fixed_point`, operation for operation, in int64 (sums
-of products in float64, which holds them exactly). Backward, rounding counts as the identity (the straight-through
-estimator: Bengio, Léonard & Courville, arXiv 1308.3432) and tanh has the slope of the segment that it stands on, as
-the piecewise-linear functions of iRNN (arXiv 2109.09828) have.
+of products in float64, which holds them exactly). In the backward pass, rounding is the identity (the straight-through
+estimator: Bengio, Léonard & Courville, arXiv 1308.3432) and tanh has the slope of the segment that contains its input,
+like the piecewise-linear functions of iRNN (arXiv 2109.09828).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _INT16 = (-(1 << 15), (1 << 15) - 1)
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """held: int64; real: float32, what it stands for, which carries the gradient. Of one shape."""
+    """held: int64, the integers; real: float32, the numbers that they represent, with the gradient. Both have one
+    shape."""
 
     held: Tensor
     real: Tensor
@@ -33,26 +34,28 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """trained: float [n, depth], which is to learn; dequantized: float [n, depth], its integers times their scale."""
+    """trained: float [n, depth], the parameter; dequantized: float [n, depth], its integers times their scale."""
 
     trained: Tensor
     dequantized: Tensor
 
 
 def replaced(real: Tensor, slope: Tensor, value: Tensor) -> Tensor:
-    """The value, whose gradient by `real` is the slope. All of one shape."""
+    """real, slope, value: [...], all of one shape. Returns the value; its gradient with respect to `real` is the
+    slope."""
     result: Tensor = _Replaced.apply(real, slope, value)  # type: ignore[no-untyped-call]
     return result
 
 
 def product(x: Tensor, weight: Weight, bias: Tensor | None, value: Tensor) -> Tensor:
-    """x: [..., depth]; value: [..., n], the integers' x * weight + bias. Returns it, with the product's gradient."""
+    """x: [..., depth]; bias: [n]; value: [..., n], x * weight + bias as the integers have it. Returns the value, with
+    the gradients of the product."""
     result: Tensor = _Product.apply(x, weight.trained, weight.dequantized, bias, value)  # type: ignore[no-untyped-call]
     return result
 
 
 class Requantized:
-    """Sums of products, requantized as `fixed_point.requantize` does it.
+    """Sums of products, requantized as in `fixed_point.requantize`.
 
     weight: int8 [n, depth]; bias, multiplier, shift: int32 [n] or [1].
     """
@@ -69,7 +72,7 @@ class Requantized:
 
 
 class GateSums:
-    """What one operand adds to the gates. bias: float [4 * units], which is to learn, where there is one."""
+    """The contribution of one operand to the gates. bias: float [4 * units], a parameter, or None."""
 
     def __init__(self, gates: Gates, weight: Weight, bias: Tensor | None = None) -> None:
         self._integers = Requantized(gates.weight, gates.bias, gates.multiplier, gates.shift)
@@ -83,15 +86,16 @@ class GateSums:
 
 
 class LstmCell:
-    """Steps of one layer. from_h: what the state adds to the gates."""
+    """Steps of one layer. from_h: the contribution of the state to the gates."""
 
     def __init__(self, from_h: GateSums) -> None:
         self._from_h = from_h
         self._knots = torch.from_numpy(recurrent.knots()).long()
 
     def step(self, given: Signal, h: Signal, cell: Signal) -> tuple[Signal, Signal]:
-        """given: [batch, 4 * units], what the input adds to the gates. Returns h, before it is put on its grid and
-        with VALUE_BITS behind the point, and the cell state. Both [batch, units]."""
+        """given: [batch, 4 * units], the contribution of the input to the gates; h, cell: [batch, units].
+
+        Returns h, with VALUE_BITS fractional bits and not yet on its grid, and the cell state; both [batch, units]."""
         fed = self._from_h(h)
         gates = Signal((given.held + fed.held).clamp(*_INT16), given.real + fed.real)
         three = 3 * (gates.held.shape[-1] // recurrent.GATES)
@@ -110,13 +114,14 @@ class LstmCell:
         return Signal(value, replaced(x.real, slope, value.float() / (1 << VALUE_BITS)))
 
     def _sigmoid(self, x: Signal) -> Signal:
-        """(1 + tanh(x / 2)) / 2."""
+        """x: [...]. Returns (1 + tanh(x / 2)) / 2."""
         value, slope = self._lookup(x.held, GATE_BITS + 1)
         value = (value >> 1) + (1 << (VALUE_BITS - 1))
         return Signal(value, replaced(x.real, slope / 4, value.float() / (1 << VALUE_BITS)))
 
     def _lookup(self, x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-        """`recurrent.tanh` of x with `bits` behind the point, and its slope there, 0 where it has saturated."""
+        """x: int64 [...], with `bits` fractional bits. Returns `recurrent.tanh` of it and the slope there, 0 where it
+        is saturated; both [...]."""
         places = bits + _SEGMENT_WIDTH_BITS
         last = (SEGMENTS << places) - 1
         size = x.abs()

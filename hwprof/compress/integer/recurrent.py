@@ -1,4 +1,4 @@
-"""A classifier of sequences: LSTM layers, and a linear layer on their last state. The network that is trained here."""
+"""A classifier of sequences: LSTM layers, then a linear layer on their last state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 
-_ONNX_ORDER = (0, 3, 1, 2)  # of PyTorch's gates, which are input, forget, cell, output
+_ONNX_ORDER = (0, 3, 1, 2)  # ONNX has the gates input, output, forget, cell; PyTorch input, forget, cell, output
 
 
 class SequenceClassifier(nn.Module):
-    """Sequences [batch, steps, depth] to scores [batch, classes], in PyTorch and as a Graph."""
+    """A network from sequences [batch, steps, depth] to scores [batch, classes], in PyTorch and as a Graph."""
 
     def __init__(self, steps: int, depth: int, units: int, classes: int, layers: int = 1) -> None:
         """Raises InputError for a size below 1."""
@@ -25,6 +25,7 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Linear(units, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: [batch, steps, depth]. Returns scores, [batch, classes]."""
         scores: Tensor = self.head(self.lstm(x)[0][:, -1])
         return scores
 
@@ -39,7 +40,11 @@ class SequenceClassifier(nn.Module):
         return b.build(b.gemm(last, classes))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights of `graph` by name, in ONNX's layout, with their gradients."""
+        """The weights of `graph` by name, in ONNX's layout, connected to the parameters for the backward pass.
+
+        Each LSTM layer has W [1, 4 * units, depth], R [1, 4 * units, units] and B [1, 8 * units]; the linear layer has
+        [classes, units] and [classes].
+        """
         ordered = []
         for layer in range(self.lstm.num_layers):
             w, r, wb, rb = (getattr(self.lstm, f"{name}_l{layer}") for name in _PARAMETERS)
@@ -53,6 +58,6 @@ _PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _reordered(gates: Tensor) -> Tensor:
-    """gates: [4 * units, ...]."""
+    """gates: [4 * units, ...], in PyTorch's order. Returns the same shape, in ONNX's order."""
     parts = gates.chunk(len(_ONNX_ORDER))
     return torch.cat([parts[i] for i in _ONNX_ORDER])

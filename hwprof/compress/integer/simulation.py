@@ -1,8 +1,8 @@
 """A quantized network in PyTorch: the integers that the backend `integer` computes, and gradients for its weights.
 
-Quantization-aware training as iRNN trains (Sari, Courville & Partovi Nia, arXiv 2109.09828). At each call the float
-weights become the Q/DQ network that would be exported now, which is lowered as the backend lowers it: the constants of
-the simulation are the backend's own, and its integers are those of the kernels.
+This is the quantization-aware training of iRNN (Sari, Courville & Partovi Nia, arXiv 2109.09828). Each call turns the
+float weights into the Q/DQ network that an export would write now, and lowers it as the backend does: the simulation
+uses the backend's own constants, and its integers are those of the kernels.
 """
 
 from __future__ import annotations
@@ -39,36 +39,37 @@ from hwprof.variants.quantize_whole import quantize_whole
 
 
 class Trainable(Protocol):
-    """A float network in PyTorch that says what its Graph is: `recurrent.SequenceClassifier` is one."""
+    """A float network in PyTorch that knows its Graph and the weights in it, such as `recurrent.SequenceClassifier`."""
 
     def graph(self, batch: int) -> Graph: ...
     def tensors(self) -> dict[str, Tensor]: ...
 
 
 class Simulation(nn.Module):
-    """The network as integers compute it. Trains the parameters of the float network that it holds.
+    """The network in integer arithmetic. Its parameters are those of the float network that it holds.
 
-    Networks of LSTM and Gemm (with transB) with one input and one output; operators between them may move values.
+    Takes networks of LSTM and Gemm (with transB) that have one input and one output; operators between them may only
+    move values.
     """
 
     def __init__(self, network: Trainable, ranges: Ranges) -> None:
-        """ranges: of the activations, by `observe`; they stay while the weights are trained."""
+        """ranges: of the activations, from `observe`; training does not change them."""
         super().__init__()
         self.network = network
         self.ranges = ranges
         self._graphs: dict[int, tuple[Graph, Graph]] = {}  # by batch: float, quantized
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: the network's input, [batch, ...]. Returns its output, float32, on the grid of the output."""
+        """x: the network's input, [batch, ...]. Returns its output, [batch, ...], float32, on its grid."""
         return self._run(x).real
 
     def integers(self, x: Tensor) -> Tensor:
-        """The output as the kernels hold it, int64 in 0 to 255."""
+        """x: [batch, ...]. Returns the output as the kernels hold it, [batch, ...], int64, 0 to 255."""
         with torch.no_grad():
             return self._run(x).held
 
     def export(self, path: str | os.PathLike[str], batch: int = 1) -> Graph:
-        """Writes the Q/DQ model of the weights as they are now."""
+        """Writes the Q/DQ model of the weights as they are now, and returns its graph."""
         graph, _ = self._graphs_of(batch)
         return calibration.write(graph, _arrays(graph, self.network.tensors()), self.ranges, path)
 
@@ -87,7 +88,10 @@ class Simulation(nn.Module):
 
 
 def observe(network: Trainable, batches: list[Tensor]) -> Ranges:
-    """The ranges of the float network's activations. batches: of its input, all of one size. Raises as `calibrate`."""
+    """The ranges of the float network's activations. batches: its inputs, each [batch, ...], all of one size.
+
+    Raises InputError without a batch, and as `calibrate`.
+    """
     if not batches:
         raise InputError("no batch of data is given to calibrate with")
     graph = network.graph(len(batches[0]))
@@ -102,7 +106,7 @@ def _arrays(graph: Graph, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray
 
 
 class _Walk:
-    """One pass through a program. `tensors`: the float weights, which are to learn."""
+    """One pass through a program. `tensors`: the float weights, which the gradients go to."""
 
     def __init__(
         self, program: Program, quantized: Graph, arrays: Mapping[str, np.ndarray], tensors: Mapping[str, Tensor]
@@ -118,13 +122,16 @@ class _Walk:
         }  # fmt: skip
 
     def run(self, x: Tensor) -> Signal:
-        """x: the network's input. Returns its output. Raises InputError for an operation without a gradient."""
+        """x: the network's input, [batch, ...]. Returns its output, [batch, ...]. Raises InputError for an operation
+        without a gradient."""
         entry, leaving = self._program.entries[0], self._program.exits[0]
         signals = {entry.value: _entered(entry, x)}
         for operation in self._program.operations:
             rule = self._rules.get(type(operation))
             if rule is None:
-                raise InputError(f"operator {operation.name!r} has no gradient here; only LSTM and Gemm are trained")
+                raise InputError(
+                    f"operator {operation.name!r} cannot be trained in integers; only LSTM and Gemm (transB) can"
+                )
             signals[operation.y] = rule(operation, signals[reads(operation)[0]])
         return signals[leaving.value]
 
@@ -149,7 +156,7 @@ class _Walk:
     def _product(self, op: Convolution, x: Signal) -> Signal:
         node = self._nodes[op.name]
         if node.op != "Gemm" or not node.attribute("transB", 0):
-            raise InputError(f"operator {op.name!r} has no gradient here; only LSTM and Gemm (transB) are trained")
+            raise InputError(f"operator {op.name!r} cannot be trained in integers; only LSTM and Gemm (transB) can")
         dequantized, trained = self._weight(node.inputs[1])
         bias = self._tensors[self._plain(node.inputs[2])]
         scale, zero = self._grid(op)
@@ -173,12 +180,12 @@ class _Walk:
         return Signal(held, real)
 
     def _grid(self, operation: Operation) -> tuple[float, int]:
-        """Scale and zero point of the result: those of the QuantizeLinear, the last node that the operation covers."""
+        """Scale and zero point of the result, from the QuantizeLinear, which is the operation's last node."""
         last: Node = self._nodes[operation.members[-1]]
         return float(self._arrays[last.inputs[1]]), int(self._arrays[last.inputs[2]])
 
     def _weight(self, name: str) -> tuple[Tensor, Tensor]:
-        """Behind a DequantizeLinear: the dequantized weight, and the float one that it comes from."""
+        """name: the result of a DequantizeLinear. Returns the dequantized weight and the float one, of one shape."""
         node = self._producers[name]
         scale, values = self._arrays[node.inputs[1]], self._arrays[node.inputs[0]]
         shape = [1] * values.ndim
@@ -187,7 +194,7 @@ class _Walk:
         return torch.from_numpy(values * scale.reshape(shape)), self._tensors[self._plain(name)]
 
     def _plain(self, name: str) -> str:
-        """The float weight behind a DequantizeLinear."""
+        """name: the result of a DequantizeLinear. Returns the name of the float weight."""
         return self._producers[name].inputs[0].removesuffix(STORED)
 
 
@@ -197,7 +204,7 @@ def _entered(entry: Entry, x: Tensor) -> Signal:
 
 
 def _on_grid(steps: Tensor, real: Tensor, scale: float, zero: int, low: int, high: int) -> Signal:
-    """steps: int64, before they are clipped; where they are, the gradient ends."""
+    """steps: int64 [...], not yet clipped; real: [...]. The gradient is 0 where they are clipped."""
     held = steps.clamp(low, high)
-    inside = (held - steps).abs() <= 1  # the ends of a range that was observed may be rounded out of it
+    inside = (held - steps).abs() <= 1  # rounding may put the ends of an observed range outside of it
     return Signal(held, replaced(real, inside.float(), (held - zero).float() * scale))

@@ -1,0 +1,30 @@
+"""The record of a training: its loss and metric, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """number: from 0. loss: the task's, without what hooks add; mean over the batches, each before it was learned from.
+    metric: after the epoch, in the task's unit; None where none was taken. seconds: of training and validation; not
+    compared."""
+
+    number: int
+    loss: float
+    metric: float | None
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """epochs: in order. kept: the number of the epoch whose state the network has now."""
+
+    epochs: tuple[EpochResult, ...]
+    kept: int
+
+    @property
+    def metric(self) -> float | None:
+        """Of the epoch that was kept."""
+        return self.epochs[self.kept].metric

@@ -1,0 +1,71 @@
+"""The guides in docs/ are followed as they are written: files are made, commands run, Python executed, in page order.
+
+```python            runs, in one session per page
+```python FILE.py    is written to FILE.py (so are ```toml, ```yaml, ...)
+```sh                runs line by line; `# exit 1` at the end of a line says which status is right
+```console           is output to look at: it is not run
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted(p for p in (ROOT / "docs").glob("*.md") if p.name != "ARCHITECTURE.md")
+_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_STATUS = re.compile(r"\s*# exit (\d+)$")
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Language, file name and content of each block."""
+    for found in _BLOCK.finditer(page.read_text()):
+        yield found[1], found[2] or "", found[3]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "140"}
+
+
+def run(command: str, folder: Path, expected: int) -> None:
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == expected, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def follow(page: Path, folder: Path) -> None:
+    names: dict[str, object] = {"__name__": page.stem}
+    for language, file, content in blocks(page):
+        if file:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(content)
+        elif language == "python":
+            exec(compile(content, str(page), "exec"), names)
+        elif language == "sh":
+            for line in filter(None, content.replace("\\\n", " ").splitlines()):
+                status = _STATUS.search(line)
+                run(_STATUS.sub("", line), folder, int(status[1]) if status else 0)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda p: p.stem)
+def test_a_guide_works_as_it_is_written(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    follow(page, tmp_path)
+
+
+def test_every_guide_runs_something():
+    assert len(GUIDES) >= 5
+    for page in GUIDES:
+        assert any(language in ("python", "sh") for language, _, _ in blocks(page)), page
+
+
+def test_every_link_of_the_documentation_leads_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
