@@ -107,7 +107,7 @@ class DeviceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TimedBlock:
     """Consecutive inferences of one graph.
 
     samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor around this block.
@@ -146,7 +146,7 @@ class Process:
     cold_ns: int
     warmup_ns: tuple[int, ...]
     warmup: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[TimedBlock, ...]
     peak_memory_bytes: int
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class Process:
     instructions: tuple[Counts, ...] = ()
 
     @property
-    def kept(self) -> tuple[Block, ...]:
+    def kept(self) -> tuple[TimedBlock, ...]:
         """The undisturbed blocks; where there are none, all of them: no process is dropped for being unlucky, and the
         share of rejected blocks makes the measurement `unstable`."""
         return tuple(b for b in self.blocks if not b.rejected) or self.blocks
@@ -394,12 +394,12 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
     )
 
 
-def _block_from_record(record: Mapping[str, Any]) -> Block:
+def _block_from_record(record: Mapping[str, Any]) -> TimedBlock:
     states = tuple(DeviceState(**{**s, "throttled": tuple(s["throttled"])}) for s in record.get("states") or ())
-    return Block(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
+    return TimedBlock(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
 
 
-def slowdown(block: Block, baseline_ns: Mapping[str, float]) -> float:
+def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float]) -> float:
     """The slowdown of the block's anchors against their baselines: a geometric mean weighted by `ANCHOR_WEIGHTS` of
     those that have a baseline; 1 without any."""
     ratios = {name: ns / baseline_ns[name] for name, ns in block.anchors_ns.items() if baseline_ns.get(name)}

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from hwprof.device import Device
 from hwprof.instructions import CLASSES
-from hwprof.measurement import Block, Evidence, Measurement, Process, ProtocolSettings, Status
+from hwprof.measurement import Evidence, Measurement, Process, ProtocolSettings, Status, TimedBlock
 
 
 def make_process(round_number: int, block_medians_ns: Sequence[float], **changes: object) -> Process:
     """A process whose blocks hold one sample each."""
-    blocks = tuple(Block(start_ns=i * 10**7, samples_ns=(round(ns),)) for i, ns in enumerate(block_medians_ns))
+    blocks = tuple(TimedBlock(start_ns=i * 10**7, samples_ns=(round(ns),)) for i, ns in enumerate(block_medians_ns))
     values = {
         "round": round_number,
         "started": "2026-01-01T00:00:00+00:00",

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Block, Measurement, OperatorTime, Peaks, Status, at_one_speed, slowdown
+from hwprof.measurement import Measurement, OperatorTime, Peaks, Status, TimedBlock, at_one_speed, slowdown
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 BASELINE = {"compute": 100.0, "copy": 50.0}
 
 
-def beside_anchors(latency_ns: float, compute: float, copy: float) -> Block:
-    return Block(0, (round(latency_ns),), anchors_ns={"compute": compute, "copy": copy})
+def beside_anchors(latency_ns: float, compute: float, copy: float) -> TimedBlock:
+    return TimedBlock(0, (round(latency_ns),), anchors_ns={"compute": compute, "copy": copy})
 
 
 def test_the_latency_is_the_median_of_the_processes_medians():
@@ -34,12 +34,12 @@ def test_one_process_has_no_interval():
 
 
 def test_averaged_samples_count_one_inference():
-    block = Block(0, (1_000_000, 2_000_000), runs_per_sample=100)
+    block = TimedBlock(0, (1_000_000, 2_000_000), runs_per_sample=100)
     assert block.latencies_ns.tolist() == [10_000, 20_000]
 
 
 def test_disturbed_blocks_do_not_count_unless_all_are():
-    calm, disturbed = Block(0, (10**6,)), Block(0, (9 * 10**6,), rejected="steal")
+    calm, disturbed = TimedBlock(0, (10**6,)), TimedBlock(0, (9 * 10**6,), rejected="steal")
     m = make_measurement([make_process(0, [], blocks=(calm, disturbed)), make_process(1, [], blocks=(disturbed,))])
     assert m.latency_ms == 5
     assert m.rejected_share == pytest.approx(2 / 3)
@@ -58,7 +58,7 @@ def test_the_slowdown_is_the_weighted_geometric_mean_of_the_anchors():
 
 def test_an_anchor_without_a_baseline_leaves_the_other_to_decide():
     assert slowdown(beside_anchors(1e6, compute=200, copy=500), {"compute": 100.0}) == pytest.approx(2)
-    assert slowdown(Block(0, (1,)), BASELINE) == 1
+    assert slowdown(TimedBlock(0, (1,)), BASELINE) == 1
 
 
 def drifting() -> Measurement:

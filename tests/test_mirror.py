@@ -30,10 +30,7 @@ TESTED_BY = {
     "cli/output.py": "cli/test_commands.py",
     "cli/progress.py": "cli/test_collect.py",
     "cli/results.py": "cli/test_profile.py",
-    "jobs/explaining.py": "cli/test_commands.py",
     "jobs/reporting.py": "cli/test_report.py",
-    "jobs/tuning.py": "cli/test_tune.py",
-    "measure/worker.py": "measure/test_worker_process.py",
     # runtimes: by the networks that they open
     "backends/onnx_file.py": "backends/test_onnxruntime.py",
     "backends/emulator/guest.py": "backends/emulator/test_backend.py",
@@ -89,12 +86,15 @@ MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in modules().valu
 
 
 def has_code(path: Path) -> bool:
-    """Whether there is more than a docstring, imports (of optional libraries, too) and `__all__`."""
+    """Whether there is more than a docstring, imports (of optional libraries, too), second names and `__all__`."""
     body = ast.parse(path.read_text()).body
     statements = [inner for node in body for inner in (node.body if isinstance(node, ast.With) else [node])]
     return not all(
         isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)
-        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        or (
+            isinstance(node, ast.Assign)
+            and (isinstance(node.value, ast.Name) or ast.unparse(node.targets[0]) == "__all__")
+        )
         for node in statements
     )
 

@@ -25,9 +25,19 @@ FORBIDDEN = {
 FIRST_WORDS = r"(Of|What|That which|Those|As) "  # that a docstring does not begin with
 ALLOWED: dict[str, set[str]] = {}  # path in hwprof/: lines, stripped, in which such a phrase is right
 UNFINISHED = {
-    "cli", "compress", "data", "encoders", "jobs", "latency_table", "measure", "objective", "predictors", "search",
-    "spaces", "torch_io", "variants",
-}  # fmt: skip
+    "cli",
+    "data",
+    "encoders",
+    "jobs",
+    "latency_table",
+    "measure",
+    "objective",
+    "predictors",
+    "search",
+    "spaces",
+    "torch_io",
+    "variants",
+}
 ROOMS = sorted({room(module) for module in modules()})
 
 

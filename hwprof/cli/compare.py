@@ -49,23 +49,19 @@ def compare(
     from hwprof import jobs
     from hwprof.cli import output, results
     from hwprof.device import Device
-    from hwprof.errors import InputError
     from hwprof.files import write_text
     from hwprof.report import record, render_comparison
 
     limit = options.share(fail_above, "--fail-above") if fail_above else None
     chosen = Device.load(device)
-    settings = options.settings(target, budget, fast)
-    shapes = options.shapes(shape)
-    with results.bench(store, settings, allow_unfit, with_operators=html is not None) as bench:
-        graphs = [jobs.resolve(m, shapes, bench.folder) for m in models]
-        if variant and len(graphs) != 1:
-            raise InputError("--variant compares one model to its variant; give one model")
-        if variant or calibration:
-            graphs.append(results.varied(graphs[0], variant, bench.folder, calibration))
-        rows = jobs.compare(graphs, chosen, bench.store, bench.options, options.share(margin, "--margin"))
+    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
+    with results.measuring(store, settings, allow_unfit, with_operators=html is not None) as (opened, asked):
+        rows = jobs.compare(
+            models, chosen, opened, asked, options.share(margin, "--margin"),
+            shapes=shapes, variant=variant, calibration=calibration,
+        )  # fmt: skip
+        by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None
-    by_digest = {g.digest: g for g in graphs}
     if format is Format.JSON:
         records = [record.comparison_record(c, by_digest) for c in rows]
         output.write_json(records[0] if len(records) == 1 else records)

@@ -18,14 +18,13 @@ def doctor(
     hwprof doctor
     hwprof doctor --device openvino-1t
     """
+    from hwprof import jobs
     from hwprof.cli import output
-    from hwprof.device import Device
     from hwprof.errors import EnvironmentUnfitError
-    from hwprof.measure import environment
+    from hwprof.measure.fitness import Fitness
 
-    chosen = Device.load(device)
-    checks = [*environment.preflight(chosen), *environment.runtime_checks(chosen)]
+    checks = jobs.doctor(device)
     rows = [{"check": c.name, "result": str(c.fitness), "found": c.found, "advice": c.advice} for c in checks]
     output.write_rows(rows, format)
-    unfit = any(c.fitness is environment.Fitness.UNFIT for c in checks)
+    unfit = any(c.fitness is Fitness.UNFIT for c in checks)
     return EnvironmentUnfitError.exit_status if unfit else 0

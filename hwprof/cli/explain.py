@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,41 +36,32 @@ def explain(
     hwprof explain mobilenet_v2 --variant int8
     hwprof explain mobilenet_v2 --variant int8 --device emulated-cortex-a76
     """
-    from tempfile import TemporaryDirectory
-
     from hwprof import jobs
-    from hwprof.cli import output, results
-    from hwprof.device import Device
-    from hwprof.errors import InputError
-    from hwprof.jobs import explaining as explaining_counts
+    from hwprof.cli import output
+    from hwprof.jobs.explaining import CountedPair
     from hwprof.report import explanation as explaining
 
-    chosen = Device.load(device)
-    shapes = options.shapes(shape)
-    if (after is None) == (variant is None):
-        raise InputError("give a second model or --variant, and not both")
-    with TemporaryDirectory(prefix="hwprof-") as folder:
-        a = jobs.resolve(before, shapes)
-        b = results.varied(jobs.resolve(after, shapes) if after else a, variant, Path(folder), calibration)
-        if explaining_counts.is_counted(chosen):
-            _show_counted(explaining_counts.explain_counts(a, b, chosen), format)
-            return 0
-        found = jobs.explain(a, b, chosen)
-    if format is not Format.TABLE:
+    asked = jobs.Options(on_warning=output.warn)
+    found = jobs.explain(
+        before, after, device, shapes=options.shapes(shape), variant=variant, calibration=calibration, options=asked
+    )
+    if isinstance(found, CountedPair):
+        _show_counted(found, format)
+    elif format is not Format.TABLE:
         output.write_rows(explaining.rows(found), format)
     elif found.findings:
-        _show_findings(found, a.name, b.name)
+        _show_findings(found)
     else:
         output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
     return 0
 
 
-def _show_findings(found: Explanation, before: str, after: str) -> None:
-    """What is lost, the small change left out; the sums of all kernels stand above."""
+def _show_findings(found: Explanation) -> None:
+    """The findings that cost most, below the sums of all kernels."""
     from hwprof.cli import output
 
     costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
-    title = f"what {after} loses against {before}"
+    title = f"what {found.after} loses against {found.before}"
     if found.before_ns is not None and found.after_ns is not None:
         title += f"; kernels, profiled: {found.before_ns / 1e3:.4g} us before, {found.after_ns / 1e3:.4g} us after"
     rows = [

@@ -44,17 +44,13 @@ def operators(
     if by not in ("kind", "kernel", "both"):
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
-    jobs.require_times(chosen)
-    with results.bench(store, options.settings(target, budget, fast), allow_unfit, fresh) as bench:
-        graph = results.varied(
-            jobs.resolve(model, options.shapes(shape), bench.folder), variant, bench.folder, calibration
+    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
+    with results.measuring(store, settings, allow_unfit, fresh) as (opened, asked):
+        timed = jobs.operators(
+            model, chosen, shapes=shapes, variant=variant, calibration=calibration, store=opened, options=asked
         )
-        m = jobs.profile(graph, chosen, store=bench.store, options=bench.options)
-        peaks = jobs.peaks(chosen)
-    found = breakdowns.of_measurement(m, graph, peaks)
-    if found is None:
-        raise InputError(f"device {chosen.name!r}: its runtime times no operators")
-    if found.inflation and found.inflation > breakdowns.INFLATION_LIMIT:
+    m, found = timed.measurement, timed.breakdown
+    if found.inflation > breakdowns.INFLATION_LIMIT:
         output.warn(f"profiling slowed the network {found.inflation:.2f} x: shares are a rough picture")
     results.tell_builds([m])
     if format is Format.JSON:

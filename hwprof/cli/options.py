@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """Of what goes to standard output."""
+    """The format of standard output."""
 
     TABLE = "table"
     JSON = "json"
@@ -76,7 +76,7 @@ def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
 
 
 def share(text: str, option: str) -> float:
-    """Reads 5% or 0.05 as 0.05. Raises InputError unless it lies between 0 and 1."""
+    """Reads 5% or 0.05 as 0.05. Raises InputError unless it is between 0 and 1."""
     try:
         value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:

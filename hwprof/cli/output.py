@@ -69,5 +69,5 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """What its reader should know before using the result."""
+    """A warning that the reader needs before using the result."""
     note(f"hwprof: warning: {text}")

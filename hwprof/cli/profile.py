@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
-
-if TYPE_CHECKING:
-    from hwprof.jobs import Outcome
 
 
 def profile(
@@ -45,19 +42,16 @@ def profile(
     from hwprof import jobs
     from hwprof.cli import results
     from hwprof.device import Device
+    from hwprof.jobs import Outcome
 
     chosen = Device.load(device)
-    settings = options.settings(target, budget, fast)
-    shapes = options.shapes(shape)
-    failures = results.Failures()
-    outcomes: list[Outcome] = []
-    with results.bench(store, settings, allow_unfit, fresh, operators) as bench:
-        graphs = []
-        for model in models:
-            with failures.caught(model, several=len(models) > 1):
-                graph = jobs.resolve(model, shapes, bench.folder)
-                graphs.append(results.varied(graph, variant, bench.folder, calibration))
-        for outcome in jobs.profile_many(graphs, chosen, bench.store, bench.options) if graphs else ():
+    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
+    failures, outcomes = results.Failures(), list[Outcome]()
+    with results.measuring(store, settings, allow_unfit, fresh, operators) as (opened, asked):
+        for outcome in jobs.profile_models(
+            models, chosen, shapes=shapes, variant=variant, calibration=calibration, store=opened, options=asked,
+            on_error=failures.tell if len(models) > 1 else None,
+        ):  # fmt: skip
             outcomes.append(outcome)
             failures.add(outcome)
         peaks = jobs.peaks(chosen) if html else None

@@ -19,43 +19,43 @@ from rich.progress import (
 )
 
 from hwprof.interfaces import TuningProgress
-from hwprof.measure.session import Group
+from hwprof.measure.rounds import Cohort
 from hwprof.measurement import ProtocolSettings
 
 
 @contextmanager
-def bars(settings: ProtocolSettings) -> Iterator[Callable[[Group], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is no terminal."""
+def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
+    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is not a terminal."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield lambda _group: None
+        yield lambda _cohort: None
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("of the target precision"),
         TextColumn("{task.fields[rounds]} processes"), TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[int, TaskID] = {}
+        tasks: dict[Cohort, TaskID] = {}
 
-        def show(group: Group) -> None:
-            if id(group) not in tasks:
-                name = " / ".join(g.name for g in group.graphs)
-                tasks[id(group)] = progress.add_task(name, total=1.0, rounds=0)
-            progress.update(tasks[id(group)], completed=group.progress(settings), rounds=group.rounds)
-            if group.ended:
-                progress.remove_task(tasks.pop(id(group)))
+        def show(cohort: Cohort) -> None:
+            if cohort not in tasks:
+                name = " / ".join(g.name for g in cohort.graphs)
+                tasks[cohort] = progress.add_task(name, total=1.0, rounds=0)
+            progress.update(tasks[cohort], completed=cohort.progress(settings), rounds=cohort.rounds)
+            if cohort.ended:
+                progress.remove_task(tasks.pop(cohort))
 
         yield show
 
 
 @contextmanager
-def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Group], None]]:
+def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
     """As `bars`, one bar for all of many networks."""
     reached: dict[str, float] = {}  # by digest
     with _bar(networks, "networks") as show:
 
-        def add(group: Group) -> None:
-            reached[group.graphs[0].digest] = group.progress(settings)
+        def add(cohort: Cohort) -> None:
+            reached[cohort.graphs[0].digest] = cohort.progress(settings)
             show(sum(reached.values()))
 
         yield add
@@ -63,14 +63,14 @@ def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Group
 
 @contextmanager
 def trials(name: str, total: int) -> Iterator[Callable[[TuningProgress], None]]:
-    """Yields the callback of `jobs.tuning.tune`."""
+    """Yields the callback of `jobs.tune`."""
     with _bar(total, f"trials of {name}") as show:
         yield lambda reached: show(reached.trials)
 
 
 @contextmanager
 def steps(total: int, unit: str) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called after each of `total` steps."""
+    """Yields the function to call after each of `total` steps."""
     done = count(1)
     with _bar(total, unit) as show:
         yield lambda: show(next(done))

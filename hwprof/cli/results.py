@@ -1,20 +1,18 @@
-"""What the measuring commands have in common once the measurements are there: failures, tables, pages."""
+"""Shared by the measuring commands: their options, failures, tables and pages."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hwprof import jobs
 from hwprof.cli import output, progress
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
-from hwprof.errors import HwprofError, InputError, NotConvergedError
+from hwprof.errors import HwprofError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
@@ -25,36 +23,17 @@ from hwprof.report import operators as breakdowns
 note = output.note
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """`folder` takes variants that nobody asked to keep."""
-
-    folder: Path
-    store: Store
-    options: jobs.Options
-
-
 class Failures:
     """Errors of single models: each is told in its line, the others go on, the gravest decides the exit status."""
 
     def __init__(self) -> None:
         self._statuses: list[int] = []
 
-    @contextmanager
-    def caught(self, model: str, several: bool) -> Iterator[None]:
-        """Tells the error of one of several models; that of a single one goes through."""
-        try:
-            yield
-        except HwprofError as error:
-            if not several:
-                raise
-            self._tell(model, error)
-
     def add(self, outcome: Outcome) -> None:
         if outcome.error:
-            self._tell(outcome.graph.name, outcome.error)
+            self.tell(outcome.graph.name, outcome.error)
 
-    def _tell(self, model: str, error: HwprofError) -> None:
+    def tell(self, model: str, error: HwprofError) -> None:
         output.note(f"hwprof: {error}" if model in str(error) else f"hwprof: {model}: {error}")
         self._statuses.append(error.exit_status)
 
@@ -66,38 +45,20 @@ class Failures:
 
 
 def status_of(m: Measurement) -> int:
-    """The exit status that a measurement stands for."""
+    """The exit status for a measurement."""
     return 0 if m.status is Status.CONVERGED else NotConvergedError.exit_status
 
 
 @contextmanager
-def bench(
+def measuring(
     store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool = False, with_operators: bool = True
-) -> Iterator[Bench]:
-    """What a measuring command works with, open for as long as it does."""
-    with (
-        TemporaryDirectory(prefix="hwprof-") as folder,
-        Store(store) as opened,
-        progress.bars(settings) as on_progress,
-    ):
-        asked = jobs.Options(
+) -> Iterator[tuple[Store, jobs.Options]]:
+    """The open store of a measuring command and the options of its job, which shows its progress."""
+    with Store(store) as opened, progress.bars(settings) as on_progress:
+        yield opened, jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
-            on_progress=on_progress, on_note=note,
+            on_progress=on_progress, on_note=note, on_warning=output.warn,
         )  # fmt: skip
-        yield Bench(Path(folder), opened, asked)
-
-
-def varied(graph: Graph, spec: str | None, folder: Path, calibration: Path | None) -> Graph:
-    """The variant of the graph, its warnings told; the graph itself without a spec. Raises InputError for data to
-    calibrate where nothing is quantized."""
-    if spec is None and calibration is not None:
-        raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
-    if spec is None:
-        return graph
-    changed, warnings = jobs.variant(graph, spec, folder, calibration)
-    for warning in warnings:
-        output.warn(f"{changed.name}: {warning}")
-    return changed
 
 
 def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa: A002 -- the option's name
@@ -147,7 +108,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
 
 
 def tell_builds(measurements: Iterable[Measurement]) -> None:
-    """What must be known of compiled networks, where the other warnings of a measurement are not shown."""
+    """Shows the warnings about compiled networks, where the other warnings of a measurement are not shown."""
     for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
         output.warn(warning)
 

@@ -44,17 +44,16 @@ def tune(
     from hwprof.cli import output, progress
     from hwprof.device import Device
     from hwprof.errors import InputError
-    from hwprof.jobs import tuning
 
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
     chosen = Device.load(device)
-    graphs = [jobs.resolve(model, options.shapes(shape)) for model in models]
+    graphs = [jobs.load_network(model, options.shapes(shape)) for model in models]
     rows = []
     for graph in graphs:
         for build in range(builds):
             with progress.trials(f"{graph.name} build {build}", trials) as show:
-                reached = tuning.tune(graph, chosen, trials, budget, build, show)
+                reached = jobs.tune(graph, chosen, trials, budget, build, show)
             rows.append({"model": graph.name, "device": chosen.name, "build": build, **_row(reached)})
             if reached.tuned < reached.kernels:
                 untuned = reached.kernels - reached.tuned

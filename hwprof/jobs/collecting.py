@@ -24,8 +24,10 @@ from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
-from hwprof.jobs.measuring import Options, Outcome, profile_many, require_times
-from hwprof.measure.session import Group
+from hwprof.jobs.profiling import profile_many
+from hwprof.measure.machine import require_times
+from hwprof.measure.recording import Options, Outcome
+from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Measurement, Status, at_one_speed
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.left_out import LeftOutError, left_out_error
@@ -163,9 +165,9 @@ class _Sweep:
         return dataset.write(out, replace(card, variant=self.plan.variant, description=" ".join(about)), entries)
 
     def _take(self, arch: Arch, outcome: Outcome) -> None:
-        if outcome.stored and outcome.measurement is not None:  # no session ran, so nobody was told
+        if outcome.stored and outcome.measurement is not None:  # no rounds ran, so nobody was told
             processes = [list(outcome.measurement.processes)]
-            self.options.on_progress(Group((outcome.graph,), processes, ended=True))
+            self.options.on_progress(Cohort((outcome.graph,), processes, ended=True))
         if outcome.error is not None:
             self.failed.append(outcome)
         if outcome.measurement is not None and outcome.measurement.status is not Status.INVALID:

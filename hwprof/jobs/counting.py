@@ -15,7 +15,8 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.jobs.measuring import Options, profile
+from hwprof.jobs.profiling import profile
+from hwprof.measure.recording import Options
 from hwprof.predictors.base import MIN_SAMPLES, LatencyPredictor
 from hwprof.spaces.varied import change
 

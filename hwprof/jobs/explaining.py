@@ -1,19 +1,32 @@
-"""What an emulated core executes of a quantized network and of its float original: which kernels ran, by the counts."""
+"""Explaining: where a quantized network loses against its float original, by the kernels that ran or, on an emulated
+core, by the instructions that it executed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hwprof import plugins
-from hwprof.data.store import Store
 from hwprof.device import Device
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
-from hwprof.jobs.measuring import Options, profile
-from hwprof.measurement import Measurement
+from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.profiling import profile
+from hwprof.measure.hold import held
+from hwprof.measure.machine import evidence_of
+from hwprof.measure.operator_pass import time_operators
+from hwprof.measure.recording import Options
+from hwprof.measure.transport import Transport
+from hwprof.measurement import Evidence, Measurement
 from hwprof.report import counted
+from hwprof.report import explanation as explaining
+from hwprof.report.explanation import Explanation
+from hwprof.workloads.loading import Shapes, load_network
+
+_EXPLAIN_RUNS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +69,37 @@ class CountedPair:
         return [*classes, ("all", counted.total(self.before), counted.total(self.after))]
 
 
-def is_counted(device: Device) -> bool:
-    """The device is an emulated core."""
-    return isinstance(plugins.load("backend", device.backend), CountingBackend)
+def explain(
+    before: object,
+    after: object = None,
+    device: Device | str = "cpu-1t",
+    *,
+    shapes: Shapes | None = None,
+    variant: str | None = None,
+    calibration: Path | None = None,
+    options: Options | None = None,
+) -> Explanation | CountedPair:
+    """Where `after`, a quantized `before` (or the `variant` of it), loses: from both graphs and the kernels that the
+    device runs; on an emulated core the instructions of both.
+
+    Raises InputError without one of `after` and `variant`, and for a device that runs nothing.
+    """
+    if (after is None) == (variant is None):
+        raise InputError("give a second model or --variant, and not both")
+    wanted = Wanted(shapes, variant, calibration)
+    with opened(None, options) as (folder, store, asked):
+        a = load_network(before, shapes)
+        b = wanted.varied(a if after is None else load_network(after, shapes), folder, asked.on_warning)
+        chosen = device_of(device)
+        if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
+            return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
+        return _explained(a, b, chosen, asked.transport)
 
 
-def explain_counts(before: Graph, after: Graph, device: Device) -> CountedPair:
-    """Counts both. Raises as `profile` does."""
-    with Store() as store:
-        found = [profile(graph, device, store=store, options=Options()) for graph in (before, after)]
-    return CountedPair(*found)
+def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> Explanation:
+    evidence = evidence_of(device)
+    if evidence is not Evidence.MEASURED:
+        raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
+    with held(transport, device) as alone:
+        slow, fast = (time_operators(graph, device, _EXPLAIN_RUNS, alone) for graph in (before, after))
+    return explaining.explain(before, after, slow.kernels, fast.kernels, fast.machine)

@@ -1,17 +1,23 @@
-"""Writing what the store holds as a page, Markdown, JSON or a trace."""
+"""Reports: what the store holds as a page, Markdown, JSON or a trace, beside the device's measured peaks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hwprof.data.store import Store
+from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_text
 from hwprof.graph import Graph
-from hwprof.jobs.measuring import peaks
+from hwprof.jobs.inputs import device_of
 from hwprof.measure import compare as comparing
+from hwprof.measure.hold import held
+from hwprof.measure.machine import evidence_of
+from hwprof.measure.peaks import measure_peaks
+from hwprof.measure.transport import Transport
+from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Comparison, Evidence, Measurement, Peaks
 from hwprof.report import (
     comparison_markdown,
@@ -24,6 +30,15 @@ from hwprof.report import (
 )
 
 _ENDINGS = (".html", ".md", ".json")
+
+
+def peaks(device: Device | str, transport: Transport = LOCAL) -> Peaks | None:
+    """The device's measured ceilings; None for an emulated core, which has no speed."""
+    chosen = device_of(device)
+    if evidence_of(chosen) is Evidence.EMULATED:
+        return None
+    with held(transport, chosen) as alone:
+        return measure_peaks(chosen, alone)
 
 
 def write_report(
@@ -44,7 +59,7 @@ def write_report(
             found = [m for m in opened.measurements() if _is_wanted(m, models, device)]
         if not found:
             raise InputError(f"the store {str(store)!r} holds no such measurement")
-        graphs = {m.digest: Graph.from_json(text) for m in found if (text := opened.graph(m.digest))}
+        graphs = stored_graphs(opened, found)
     known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
     if comparison:
         rows = comparing.compare_all(found[0], found[1:], margin)
@@ -56,6 +71,11 @@ def write_report(
     for path, text in pages.items():
         write_text(path, text)
     return list(pages)
+
+
+def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str, Graph]:
+    """The graphs of the measurements that the store holds, by digest."""
+    return {m.digest: Graph.from_json(text) for m in measurements if (text := store.graph(m.digest))}
 
 
 def _existing(path: Path) -> Store:

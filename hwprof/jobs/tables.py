@@ -12,15 +12,16 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data.store import Store
 from hwprof.device import Device
-from hwprof.errors import HwprofError, InputError, UnknownOperatorError
+from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
-from hwprof.jobs.measuring import Options, hardware, profile_many, require_times
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Attribute, Operator, distinct
 from hwprof.latency_table.sweep import at_channels
-from hwprof.measurement import Evidence, Measurement, Status, at_one_speed
+from hwprof.measure.machine import fingerprint, require_times
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, change, titled
@@ -169,7 +170,7 @@ def check(table: LatencyTable, networks: Sequence[Graph], bench: Workbench, arch
     """
     if len(networks) < _LEAST_NETWORKS:
         raise InputError(f"a check needs at least {_LEAST_NETWORKS} networks, {len(networks)} were given")
-    _require_same_place(table.metadata, bench.device)
+    _require_same_place(table.metadata, bench)
     summed: Sequence[Graph | Arch] = archs if table.holds_choices else networks
     if len(summed) != len(networks):
         raise InputError("the table holds the choices of a search space; give the space instead of models")
@@ -184,22 +185,21 @@ def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
 
 
 def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
-    """In the order of the graphs; two of one digest are measured once. Raises the error of the first that failed."""
+    """The measurements of the graphs, in their order; equal ones are measured once. Raises the error of the first that
+    failed."""
     require_times(bench.device)
-    found: dict[str, Measurement] = {}
-    for outcome in profile_many(graphs, bench.device, bench.store, bench.options):
-        if outcome.measurement is None:
-            raise outcome.error or HwprofError(f"{outcome.graph.name}: not measured")
-        found[outcome.graph.digest] = outcome.measurement
-    for doubt in dict.fromkeys(warning for m in found.values() for warning in m.build_warnings):
+    with recording(bench.device, bench.store, bench.options) as recorder:
+        measured = recorder.measure(graphs)
+    for doubt in dict.fromkeys(warning for m in measured for warning in m.build_warnings):
         bench.options.on_note(f"warning: {doubt}")
-    return at_one_speed([found[graph.digest] for graph in graphs])
+    return measured
 
 
-def _require_same_place(metadata: Metadata, device: Device) -> None:
+def _require_same_place(metadata: Metadata, bench: Workbench) -> None:
+    device = bench.device
     if metadata.device != device.name:
         raise InputError(f"the table holds for {metadata.device}, not for {device.name}; check it where it holds")
-    here = hardware(device) if metadata.hardware else ""
+    here = fingerprint(bench.options.transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
             f"the table holds for {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"

@@ -1,6 +1,7 @@
-"""The machine as it stands: what it is (fingerprint), and whether it is fit to measure (preflight).
+"""The machine that a worker runs on: what it is (fingerprint), and whether it is fit to measure (preflight).
 
-Nothing here identifies the machine's owner: no host name, address or serial number is read.
+Only workers look at their machine; jobs ask them. Nothing here identifies the machine's owner: no host name, address or
+serial number is read.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError, HwprofError
-from hwprof.measure import cores, disturbance, timing
-from hwprof.measure.worker_process import WorkerProcess
+from hwprof.errors import EnvironmentUnfitError
+from hwprof.measure import cores, timing
+from hwprof.measure.fitness import Check, Fitness
 
 _CPU = Path("/sys/devices/system/cpu")
 _MOST_PRESSURE = 10.0  # % of the last 10 s in which some task waited for a core
@@ -29,27 +28,8 @@ _HOT_C = 90.0
 _COARSE_TICK_NS = 1000
 
 
-class Fitness(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARNING = "warning"
-    UNFIT = "unfit"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of `hwprof doctor`: what was looked at, what was found, what to do about it."""
-
-    name: str
-    fitness: Fitness
-    found: str
-    advice: str = ""
-
-
 def hardware() -> dict[str, Any]:
-    """What decides a latency and does not change between runs; JSON-ready."""
+    """The properties of this machine that decide a latency and do not change between runs; JSON-ready."""
     info = _cpu_info()
     return {
         "machine": platform.machine(),
@@ -66,15 +46,13 @@ def hardware() -> dict[str, Any]:
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits of `hardware()`: two machines with the same digits may share figures."""
+    """12 hexadecimal digits over a `hardware()`: two machines with the same digits may share figures."""
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def snapshot(device: Device, runs_on: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Everything of the environment that is stored with a measurement; JSON-ready. `runs_on`: the device's hardware,
-    where that is more than this machine, or another."""
+def snapshot(device: Device) -> dict[str, Any]:
+    """Everything else of this machine that is stored with a measurement of the device; JSON-ready."""
     return {
-        "hardware": hardware() if runs_on is None else dict(runs_on),
         "system": {"kernel": platform.release(), "python": platform.python_version(), "hwprof": _version("hwprof")},
         "cores": list(cores.choose(device)),
         "timer_tick_ns": timing.clock_tick_ns(),
@@ -94,38 +72,6 @@ def preflight(device: Device) -> list[Check]:
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),
     ]  # fmt: skip
-
-
-def runtime_checks(device: Device) -> list[Check]:
-    """Whether the device's runtime starts in a process of its own, and how the accelerator behind it stands."""
-    try:
-        with WorkerProcess(cores.choose(device)) as worker:
-            (hello,) = worker.ask("hello", device=device.to_record())
-    except HwprofError as error:
-        return [Check("runtime", Fitness.UNFIT, str(error), "choose another device: hwprof devices")]
-    versions = ", ".join(f"{name} {version}" for name, version in hello["versions"].items()) or str(hello["evidence"])
-    return [Check("runtime", Fitness.OK, versions), *accelerator_checks(hello["state"])]
-
-
-def accelerator_checks(state: Mapping[str, Any] | None) -> list[Check]:
-    """state: a `DeviceState` as a record, None where the device is the host or shows nothing."""
-    if state is None:
-        return []
-    clock, degrees, power = (state[key] for key in ("clock_mhz", "temperature_c", "power_w"))
-    shown = ((clock, "MHz"), (degrees, "degrees C"), (power, "W"))
-    found = ", ".join(f"{value:.0f} {unit}" for value, unit in shown if value is not None) or "shows nothing"
-    causes = sorted(set(state["throttled"]) & disturbance.THROTTLING)
-    if causes:
-        return [Check("accelerator", Fitness.WARNING, f"{found}; held down: {', '.join(causes)}", "let it cool down")]
-    return [Check("accelerator", Fitness.OK, found)]
-
-
-def require_fit(checks: list[Check], allow_unfit: bool) -> list[str]:
-    """Warnings to show. Raises EnvironmentUnfitError for the first unfit check, unless allowed."""
-    unfit = [c for c in checks if c.fitness is Fitness.UNFIT]
-    if unfit and not allow_unfit:
-        raise EnvironmentUnfitError(f"{unfit[0].name}: {unfit[0].found}; {unfit[0].advice}")
-    return [f"{c.name}: {c.found}" for c in checks if c.fitness in (Fitness.WARNING, Fitness.UNFIT)]
 
 
 def _check_cores(device: Device) -> Check:
@@ -215,7 +161,7 @@ def _check_memory() -> Check:
 
 
 def available_memory_bytes() -> int:
-    """What can be allocated without swapping, within the control group's limit."""
+    """Memory that can be allocated without swapping, within the control group's limit."""
     text = _text(Path("/proc/meminfo")) or ""
     lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     free = int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else 2**63

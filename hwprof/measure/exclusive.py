@@ -1,4 +1,4 @@
-"""Keeps two measuring processes off one machine: side by side, both would be wrong."""
+"""Keeps two measuring processes off one machine: each would disturb the other."""
 
 from __future__ import annotations
 

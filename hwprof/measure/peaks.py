@@ -8,15 +8,15 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import BITS_PER_ELEMENT, Graph
-from hwprof.measure import cores
 from hwprof.measure.anchors import copy_graph, quantized_copy_graph
-from hwprof.measure.worker_process import WorkerProcess
+from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Peaks
 from hwprof.variants.for_device import computed_type
 from hwprof.variants.quantize import quantize
 
 _SIDES = (1024, 2048, 4096, 8192)  # of square matrices: larger ones until a product lasts long enough
-_LONG_ENOUGH_S = 2e-3  # beside which starting a kernel is nothing
+_LONG_ENOUGH_S = 2e-3  # starting a kernel takes a negligible part of it
 _COPY_KIB = (512, 4096, 32768, 262144)  # from the second-level cache to far beyond the last
 _CONVOLUTION_MACS = 256 * 256 * 9 * 32 * 32
 
@@ -38,14 +38,14 @@ def _convolution() -> Graph:
     return b.build(b.conv(b.input((1, 256, 32, 32)), 256, 3))
 
 
-def measure_peaks(device: Device) -> Peaks:
+def measure_peaks(device: Device, transport: Transport = LOCAL) -> Peaks:
     """The best of a few networks for each element type, by the type that the device computes in; one that the
     runtime refuses is left out.
 
     Bandwidths are those of one pass over a tensor, read and written; the memory's that of the largest.
     """
     floats = computed_type(device)
-    with WorkerProcess(cores.choose(device)) as worker:
+    with transport.open(device) as worker:
         products = {
             floats: _product_rates(worker, device, _product),
             "int8": [
@@ -62,7 +62,7 @@ def measure_peaks(device: Device) -> Peaks:
     return Peaks(macs_per_s, bandwidths[-1][1] if bandwidths else float("nan"), bandwidths)
 
 
-def _product_rates(worker: WorkerProcess, device: Device, build: Callable[[int], Graph]) -> list[float]:
+def _product_rates(worker: Worker, device: Device, build: Callable[[int], Graph]) -> list[float]:
     """Multiply-adds per second of products of growing size."""
     rates = []
     for side in _SIDES:
@@ -75,12 +75,12 @@ def _product_rates(worker: WorkerProcess, device: Device, build: Callable[[int],
     return rates
 
 
-def _copied_s(worker: WorkerProcess, device: Device, kib: int) -> float | None:
-    """A float copy, or where the runtime refuses floats one by way of integers."""
+def _copied_s(worker: Worker, device: Device, kib: int) -> float | None:
+    """Seconds of a float copy or, where the runtime refuses floats, of one through integers."""
     return _seconds(worker, device, copy_graph(kib)) or _seconds(worker, device, quantized_copy_graph(kib))
 
 
-def _seconds(worker: WorkerProcess, device: Device, graph: Graph) -> float | None:
+def _seconds(worker: Worker, device: Device, graph: Graph) -> float | None:
     try:
         (answer,) = worker.ask("peaks", device=device.to_record(with_address=True), graphs=[graph.to_json()])
     except HwprofError:

@@ -16,7 +16,7 @@ from hwprof.interfaces import FigureTimer, MonitoredTimer, NotedTimer, OutputTim
 from hwprof.measure import disturbance, steady
 from hwprof.measure.anchors import Anchor
 from hwprof.measure.energy import EnergyCounter
-from hwprof.measurement import Block, DeviceState, ProtocolSettings
+from hwprof.measurement import DeviceState, ProtocolSettings, TimedBlock
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
 _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are averaged over this long
@@ -52,7 +52,7 @@ class Subject:
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
     anchors: tuple[Anchor, ...] = ()
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[TimedBlock] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Subject:
         least = max(self.settings.block_ms * 1e6, self.settings.block_ticks * self.tick_ns)
         return max(least, self.latency_ns)
 
-    def block(self, started_ns: int) -> Block:
+    def block(self, started_ns: int) -> TimedBlock:
         """One block, its anchors before and after it; appended to `blocks` whether it counts or not."""
         before_anchors = self._time_anchors(self.anchors[::2])
         before, cpu, wall = disturbance.read(self.cores), _cpu_ns(self.cores), perf_counter_ns()
@@ -92,7 +92,7 @@ class Subject:
         used_cpu, elapsed = _cpu_ns(self.cores) - cpu, perf_counter_ns() - wall
         after = disturbance.read(self.cores)
         cause = disturbance.cause(before, after, elapsed)
-        block = Block(
+        block = TimedBlock(
             start_ns=wall - started_ns,
             samples_ns=tuple(samples),
             runs_per_sample=runs,
@@ -120,7 +120,7 @@ class Subject:
         return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None
 
     def measure_figures(self) -> None:
-        """What else the timer can measure, and the energy of an accelerator."""
+        """Measures the timer's other figures and the energy of an accelerator."""
         if isinstance(self.timer, FigureTimer):
             runs = round(_FIGURE_NS / self.latency_ns)
             self.figures = dict(self.timer.figures(min(max(3, runs), _MOST_FIGURE_RUNS)))

@@ -1,8 +1,9 @@
-"""The worker: a fresh process that opens networks on a device and measures them, one JSON line in, JSON lines out.
+"""The worker: a fresh process that opens networks on a device and measures them; JSON lines in, JSON lines out.
 
-Run as `python -m hwprof.measure.worker`. A request is {"do": NAME, ...}; the answers to it are
-records and then {"done": true}, or {"error": CLASS, "text": ONE LINE}. The protocol is the same
-whether the pipe leads to this machine, through SSH or to another node.
+Run as `python -m hwprof.measure.worker`. A request is {"do": NAME, "device": DEVICE, ...}; the answers to it are
+records and then {"done": true}, or {"error": CLASS, "text": ONE LINE}. The protocol is the same whether the pipe
+leads to this machine, through SSH or to another node, for the worker alone looks at its machine: it chooses the
+cores, checks whether the machine is fit, locks it and tells its hardware.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 import gc
 import json
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter_ns
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from hwprof import errors, plugins
 from hwprof.backends import host_resources
 from hwprof.backends.host_timer import HostTimer
-from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
@@ -37,8 +38,10 @@ from hwprof.interfaces import (
     Timer,
     TunableBackend,
 )
-from hwprof.measure import anchors, timing
+from hwprof.measure import environment, timing
+from hwprof.measure.anchors import OpenAnchors
 from hwprof.measure.steady import Warmup
+from hwprof.measure.worker_state import WorkerState, identity
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
 _COUNTED_RUNS = 2
@@ -47,59 +50,29 @@ _STARTED_NS = perf_counter_ns()
 Answers = Iterator[Mapping[str, Any]]
 
 
-class Bench:
-    """What one worker process keeps between requests: a runtime that has started, and anchors once they are open."""
+def measure(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """One process' worth of blocks of each graph of a cohort; the graphs' blocks alternate.
 
-    def __init__(self) -> None:
-        self._anchors: dict[str, anchors.OpenAnchors] = {}
-        self._started: set[str] = set()
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def start_runtime(self, backend: Backend, device: Device) -> None:
-        """Once per device: or the first network's memory would hold what the runtime takes to start."""
-        if device.digest not in self._started:
-            self._started.add(device.digest)
-            with suppress(InputError), backend.open(_identity(), replace(device, batch=1)) as timer:
-                timer(1)
-
-    def anchors(self, backend: Backend, device: Device) -> anchors.OpenAnchors:
-        if device.digest not in self._anchors:
-            self._anchors[device.digest] = self._stack.enter_context(
-                anchors.OpenAnchors(backend, replace(device, batch=1))
-            )
-        return self._anchors[device.digest]
-
-
-def measure(request: Mapping[str, Any], bench: Bench) -> Answers:
-    """One process' worth of blocks of each graph of a group; the graphs' blocks alternate.
-
-    Graphs that are compared stand in one group, so that both see the same seconds of the machine.
+    Graphs that are compared are in one cohort, so that both see the same seconds of the machine.
     """
-    device = Device.from_record(request["device"])
+    device, backend = state.pinned(request)
     settings = ProtocolSettings(**request["settings"])
-    backend: Backend = plugins.load("backend", device.backend)
     graphs = [Graph.from_json(text) for text in request["graphs"]]
     os.environ["HWPROF_PROCESS"] = str(request["round"])  # backends that play a machine vary by it
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if isinstance(backend, CountingBackend):
         yield from _counted(backend, device, graphs, request["round"], started)
         return
-    bench.start_runtime(backend, device)
+    state.start_runtime(backend, device)
     with ExitStack() as stack:
         memory, subjects = [], []
         for graph in graphs:
             opening = backend.open(graph, device)
             in_use = timing.reset_peak_memory()
-            subjects.append(_opened(stack, opening, backend, device, settings, request["cores"]))
+            subjects.append(_opened(stack, opening, backend, device, settings, state.cores))
             memory.append(0 if device.remote else timing.peak_memory_bytes() - in_use)
         if backend.evidence is Evidence.MEASURED:
-            _attach_anchors(bench.anchors(backend, device), subjects, request["anchors_for_ns"])
+            _attach_anchors(state.anchors(backend, device), subjects, request["anchors_for_ns"])
         _alternate(subjects, request["blocks"], request["round"])
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
@@ -142,8 +115,8 @@ def _opened(
     return subject
 
 
-def _attach_anchors(opened: anchors.OpenAnchors, subjects: Sequence[timing.Subject], latency_ns: float | None) -> None:
-    """The same anchors for all of a group, as long as its longest network (as it was in the first process)."""
+def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], latency_ns: float | None) -> None:
+    """The same anchors for all of a cohort, as long as its longest network (as it was in the first process)."""
     try:
         found = opened.for_latency(latency_ns or max(s.latency_ns for s in subjects))
     except InputError as error:  # a runtime that cannot run a float network, say
@@ -182,34 +155,29 @@ def _process(subject: timing.Subject, round_number: int, started: str, peak_memo
     )
 
 
-def operators(request: Mapping[str, Any], _: Bench) -> Answers:
+def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """A profiled pass of one graph: its kernels, and the latency of the profiled runs, ns per inference."""
-    device = Device.from_record(request["device"])
-    backend: Backend = plugins.load("backend", device.backend)
+    device, backend = state.pinned(request)
     with backend.open(Graph.from_json(request["graph"]), device) as timer:
         timer(int(request["runs"]))  # warm
         profiled = getattr(timer, "operators", None)
         kernels = profiled(int(request["runs"])) if profiled else []
-        yield {"operators": [asdict(k) for k in kernels], "profiled_ns": getattr(timer, "profiled_ns", None)}
+        profiled_ns = getattr(timer, "profiled_ns", None)
+        yield {
+            "operators": [asdict(k) for k in kernels], "profiled_ns": profiled_ns, "machine": platform.machine(),
+        }  # fmt: skip
 
 
-def overhead(request: Mapping[str, Any], _: Bench) -> Answers:
-    """What a stamp costs: a function that does nothing and a network that does nothing, each stamped and in a block."""
-    device = Device.from_record(request["device"])
-    backend: Backend = plugins.load("backend", device.backend)
+def overhead(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """The times of a function and of a network that do nothing, ns: a stamp for each run, and one for all of them."""
+    device, backend = state.pinned(request)
     empty = HostTimer(lambda: None, dict)
     yield {"empty_ns": _stamped_and_plain(empty)}
     try:
-        with backend.open(_identity(), replace(device, batch=1)) as timer:
+        with backend.open(identity(), replace(device, batch=1)) as timer:
             yield {"identity_ns": _stamped_and_plain(timer)}
     except InputError:
         yield {"identity_ns": None}
-
-
-def _identity() -> Graph:
-    """A network that does nothing."""
-    b = GraphBuilder("identity")
-    return b.build(b.unary("Identity", b.input((1,))))
 
 
 def _stamped_and_plain(timer: Callable[..., Sequence[int]], runs: int = 2000) -> list[float]:
@@ -219,20 +187,18 @@ def _stamped_and_plain(timer: Callable[..., Sequence[int]], runs: int = 2000) ->
     return [float(np.median(stamped)), float(np.median(plain))]
 
 
-def peaks(request: Mapping[str, Any], _: Bench) -> Answers:
+def peaks(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Median latency, ns, of each of the given graphs: the device's ceilings are read off networks of known work."""
-    device = Device.from_record(request["device"])
-    backend: Backend = plugins.load("backend", device.backend)
+    device, backend = state.pinned(request)
     for text in request["graphs"]:
         with backend.open(Graph.from_json(text), replace(device, batch=1)) as timer:
             timer(3)
             yield {"latency_ns": float(np.min(timer(15)))}
 
 
-def tune(request: Mapping[str, Any], _: Bench) -> Answers:
+def tune(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Searches for fast kernels of one graph; an answer for each step."""
-    device = Device.from_record(request["device"])
-    backend: Backend = plugins.load("backend", device.backend)
+    device, backend = state.pinned(request)
     if not isinstance(backend, TunableBackend):
         raise InputError(f"backend {device.backend!r} of device {device.name!r} has nothing to tune")
     graph = Graph.from_json(request["graph"])
@@ -240,43 +206,72 @@ def tune(request: Mapping[str, Any], _: Bench) -> Answers:
         yield asdict(progress)
 
 
-def hello(request: Mapping[str, Any], _: Bench) -> Answers:
-    """The runtime's versions, the worth of its times, a remote device's hardware, and the accelerator behind it."""
-    device = Device.from_record(request["device"])
-    backend: Backend = plugins.load("backend", device.backend)
-    remote_hardware = None
-    if device.remote:
-        if not isinstance(backend, RemoteBackend):
-            raise InputError(f"device {device.name!r} is remote; backend {device.backend!r} runs on this machine only")
-        remote_hardware = dict(backend.remote_hardware(device))
+def hello(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """The runtime's versions, what its times are worth, the hardware that the device's networks run on with its
+    fingerprint, and the state of its accelerator."""
+    device, backend = state.pinned(request)
     told: AcceleratorBackend | None = backend if isinstance(backend, AcceleratorBackend) else None
-    state = told.state(device) if told else None
+    its_own = _remote_hardware(backend, device) if device.remote else environment.hardware()
+    accelerator = dict(told.hardware(device)) if told else {}
+    seen = told.state(device) if told else None
     yield {
         "versions": dict(backend.versions()),
         "evidence": str(backend.evidence),
-        "remote_hardware": remote_hardware,
-        "accelerator_hardware": dict(told.hardware(device)) if told else {},
-        "state": asdict(state) if state else None,
+        "hardware": {**its_own, **accelerator},
+        "fingerprint": environment.fingerprint({**its_own, **accelerator}),
+        "accelerator_hardware": accelerator,
+        "state": asdict(seen) if seen else None,
         "pid": os.getpid(),
     }
 
 
-_REQUESTS: dict[str, Callable[[Mapping[str, Any], Bench], Answers]] = {
-    "hello": hello, "measure": measure, "operators": operators, "overhead": overhead, "peaks": peaks, "tune": tune,
-}  # fmt: skip
+def _remote_hardware(backend: Backend, device: Device) -> dict[str, Any]:
+    if not isinstance(backend, RemoteBackend):
+        raise InputError(f"device {device.name!r} is remote; backend {device.backend!r} runs on this machine only")
+    return dict(backend.remote_hardware(device))
+
+
+def hold(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Keeps other hwprof processes from measuring on this machine until the worker ends, where the device's times are
+    measured on it."""
+    device = Device.from_record(request["device"])
+    backend: Backend = plugins.load("backend", device.backend)
+    is_measured_here = backend.evidence is Evidence.MEASURED and not device.remote
+    if is_measured_here:
+        state.lock_machine()
+    yield {"is_held": is_measured_here}
+
+
+def preflight(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Whether this machine is fit to measure the device: an answer for each check."""
+    state.unpin()
+    for check in environment.preflight(Device.from_record(request["device"])):
+        yield asdict(check)
+
+
+def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """The environment that is stored with a measurement, without the hardware, which `hello` tells."""
+    state.unpin()
+    yield environment.snapshot(Device.from_record(request["device"]))
+
+
+_REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
+    request.__name__: request
+    for request in (hello, hold, preflight, snapshot, overhead, measure, operators, peaks, tune)
+}
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:
     """Answers every request on `lines` until it ends."""
-    with Bench() as bench:
+    with WorkerState() as state:
         for line in lines:
-            _answer(json.loads(line), bench, answers)
+            _answer(json.loads(line), state, answers)
             gc.collect()
 
 
-def _answer(request: Mapping[str, Any], bench: Bench, answers: TextIO) -> None:
+def _answer(request: Mapping[str, Any], state: WorkerState, answers: TextIO) -> None:
     try:
-        for answer in _REQUESTS[request["do"]](request, bench):
+        for answer in _REQUESTS[request["do"]](request, state):
             _send(answers, answer)
         _send(answers, {"done": True})
     except HwprofError as error:
@@ -294,11 +289,9 @@ def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Settles into its cores, keeps standard output for answers alone, and dies with its parent."""
+    """Serves standard input, keeps standard output for answers alone, and dies with its parent."""
     host_resources.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    if len(sys.argv) > 1:
-        os.sched_setaffinity(0, {int(c) for c in sys.argv[1].split(",")})
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not land among the answers
     gc.disable()

@@ -1,4 +1,4 @@
-"""The parent's side of a worker: starts it, asks it, notices when it dies."""
+"""Workers on this machine: each is a child process that talks through its standard input and output."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from hwprof import errors
-from hwprof.errors import DeviceLostError, HwprofError
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError
+from hwprof.measure.transport import Answer, Transport, read_answers
 
+_COMMAND = (sys.executable, "-m", "hwprof.measure.worker")
 # Libraries that would otherwise start threads of their own, or report home.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -28,13 +31,12 @@ _ENVIRONMENT = {
 
 
 class WorkerProcess:
-    """A context manager. `ask` raises DeviceLostError when the worker is gone, and what the worker raised otherwise."""
+    """A `Worker`: a context manager that starts the process at once and kills it at its end."""
 
-    def __init__(self, cores: Sequence[int] = (), command: Sequence[str] = ()) -> None:
-        arguments = [",".join(map(str, cores))] if cores else []
+    def __init__(self, command: Sequence[str] = _COMMAND) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 -- closed in __exit__
         self._process = subprocess.Popen(
-            [*(command or (sys.executable, "-m", "hwprof.measure.worker")), *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -47,25 +49,16 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, do: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Sends one request and yields its answers."""
+    def ask(self, do: str, **arguments: Any) -> Iterator[Answer]:
+        """Sends one request and yields its answers. Raises as `Worker.ask` does."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None  # noqa: PT018 -- both are pipes
         try:
             stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             stdin.flush()
-        except BrokenPipeError:
+            yield from read_answers(stdout)
+        except (BrokenPipeError, EOFError):
             raise self._lost() from None
-        for line in stdout:
-            if not line.endswith("\n"):
-                break  # killed in the middle of a line
-            answer = json.loads(line)
-            if "error" in answer:
-                raise _error(answer)
-            if "done" in answer:
-                return
-            yield answer
-        raise self._lost()
 
     def _lost(self) -> DeviceLostError:
         status = self._process.wait()
@@ -94,8 +87,14 @@ class WorkerProcess:
         self._errors.close()
 
 
-def _error(answer: dict[str, Any]) -> HwprofError:
-    kind = getattr(errors, answer["error"], HwprofError)
-    error = kind(answer["text"])
-    assert isinstance(error, HwprofError)
-    return error
+@dataclass(frozen=True, slots=True)
+class LocalTransport:
+    """Opens each worker as a child process of this one."""
+
+    command: tuple[str, ...] = _COMMAND
+
+    def open(self, device: Device) -> WorkerProcess:  # noqa: ARG002 -- every device is asked from this machine
+        return WorkerProcess(self.command)
+
+
+LOCAL: Transport = LocalTransport()

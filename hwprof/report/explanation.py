@@ -67,8 +67,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Findings, the costliest first; the sums of all kernels, ns, are None where nothing was measured."""
+    """Findings about the networks named `before` and `after`, the costliest first; the sums of all kernels, ns, are
+    None where nothing was measured."""
 
+    before: str
+    after: str
     findings: tuple[Finding, ...]
     before_ns: float | None = None
     after_ns: float | None = None
@@ -94,7 +97,7 @@ def explain(
         *_slower(before, old, new),
     ]
     found.sort(key=lambda finding: -(finding.ns or 0.0))
-    return Explanation(tuple(found), old.total_ns, new.total_ns)
+    return Explanation(before.name, after.name, tuple(found), old.total_ns, new.total_ns)
 
 
 def rows(explanation: Explanation) -> list[dict[str, str | float | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.measurement import Block, Comparison, Process
+from hwprof.measurement import Comparison, Process, TimedBlock
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
@@ -44,7 +44,7 @@ def _ratios(a: Process, b: Process) -> np.ndarray:
     return np.array([of_b / of_a])
 
 
-def _median_ns(block: Block) -> float:
+def _median_ns(block: TimedBlock) -> float:
     return float(np.median(block.latencies_ns))
 
 

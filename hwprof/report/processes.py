@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.measurement import Block, LatencyStatistics, Measurement, Process
+from hwprof.measurement import LatencyStatistics, Measurement, Process, TimedBlock
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
@@ -38,7 +38,7 @@ def _scale(m: Measurement) -> Scale:
     return Scale(float(low - margin), float(high + margin), _LEFT, WIDTH - _RIGHT)
 
 
-def _spread_ms(block: Block) -> np.ndarray:
+def _spread_ms(block: TimedBlock) -> np.ndarray:
     """The 10 %, 50 % and 90 % quantiles of one block."""
     return np.asarray(np.quantile(block.latencies_ns, [0.1, 0.5, 0.9])) / 1e6
 
@@ -69,7 +69,7 @@ def _strip(
     return join(marks)
 
 
-def _block(block: Block, i: int, j: int, y: float, x: Scale, shapes: dict[str, int]) -> Markup:
+def _block(block: TimedBlock, i: int, j: int, y: float, x: Scale, shapes: dict[str, int]) -> Markup:
     low, median, high = (float(v) for v in _spread_ms(block))
     tip = f"process {i + 1}, block {j + 1}: median {quantity.time(median)}"
     if block.rejected:

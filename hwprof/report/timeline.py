@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwprof.measurement import Block, Measurement, Process
+from hwprof.measurement import Measurement, Process, TimedBlock
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, drawing, left_axis, line, marker, rect, text
@@ -21,7 +21,7 @@ class _Lane:
     name: str
     shape: int
     class_: str
-    relative: Callable[[Block], float | None]
+    relative: Callable[[TimedBlock], float | None]
 
 
 def draw(m: Measurement) -> Markup:
@@ -58,7 +58,7 @@ def slowdowns(m: Measurement) -> dict[str, np.ndarray]:
     return found
 
 
-def _anchor(name: str, base: float) -> Callable[[Block], float | None]:
+def _anchor(name: str, base: float) -> Callable[[TimedBlock], float | None]:
     return lambda b: b.anchors_ns[name] / base if name in b.anchors_ns and base else None
 
 
@@ -83,7 +83,7 @@ def _draw_lane(m: Measurement, lane: _Lane, y: Scale) -> Markup:
     return join(marks)
 
 
-def _mark(lane: _Lane, block: Block, x: float, y: Scale, i: int) -> Markup:
+def _mark(lane: _Lane, block: TimedBlock, x: float, y: Scale, i: int) -> Markup:
     value = lane.relative(block)
     if value is None:
         return Markup()

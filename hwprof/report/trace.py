@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwprof.graph import Graph
-from hwprof.measurement import Block, Evidence, Measurement, Process
+from hwprof.measurement import Evidence, Measurement, Process, TimedBlock
 from hwprof.report import operators, verdict
 from hwprof.report.operators import Kernel
 
@@ -79,7 +79,7 @@ def _process(m: Measurement, process: Process, offset_us: float, pid: int, tid: 
         yield from _block(m, block, j, start_us + (block.start_ns - first_ns) / 1e3, pid, tid)
 
 
-def _block(m: Measurement, block: Block, j: int, start_us: float, pid: int, tid: int) -> Iterator[Event]:
+def _block(m: Measurement, block: TimedBlock, j: int, start_us: float, pid: int, tid: int) -> Iterator[Event]:
     name = f"block {j + 1}" + (f", rejected: {block.rejected}" if block.rejected else "")
     median_ms = float(np.median(block.latencies_ns)) / 1e6
     duration_us = sum(block.samples_ns) / 1e3

@@ -12,7 +12,7 @@ from hwprof import plugins
 from hwprof.__main__ import run
 from hwprof.device import Device
 from hwprof.measure import environment
-from hwprof.measure.worker_process import WorkerProcess
+from hwprof.measure.worker_process import LOCAL
 from hwprof.testing import check_backend, reference_graphs
 
 pytestmark = pytest.mark.skipif(platform.machine() != "aarch64", reason="for ARM; make test-arm emulates it")
@@ -37,10 +37,11 @@ def test_the_processor_is_told_by_its_part_and_features():
 
 
 def test_a_worker_process_times_a_network(tiny_graph, device_of):
-    with WorkerProcess() as worker:
-        (hello,) = worker.ask("hello", device=device_of("onnxruntime").to_record())
+    device = device_of("onnxruntime")
+    with LOCAL.open(device) as worker:
+        (hello,) = worker.ask("hello", device=device.to_record())
         graphs = [tiny_graph.to_json()]
-        (answer,) = worker.ask("peaks", device=device_of("onnxruntime").to_record(), graphs=graphs)
+        (answer,) = worker.ask("peaks", device=device.to_record(), graphs=graphs)
     assert hello["evidence"] == "measured"
     assert answer["latency_ns"] > 0
 

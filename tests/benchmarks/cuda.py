@@ -37,7 +37,7 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.jobs import Options, collecting
-from hwprof.measure.worker_process import WorkerProcess
+from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import FAST, ProtocolSettings
 from hwprof.spaces.varied import VariedSpace
 from hwprof.workloads.bert import bert
@@ -106,7 +106,7 @@ class Bench:
 def run(bench: Bench) -> None:
     """Each part until it is done or the time is up. Raises HwprofError at once where the device is not there."""
     device = bench.device()
-    with WorkerProcess() as worker:
+    with LOCAL.open(device) as worker:
         (hello,) = worker.ask("hello", device=device.to_record())
     bench.work.mkdir(parents=True, exist_ok=True)
     card = {"versions": hello["versions"], "hardware": hello["accelerator_hardware"], "state": hello["state"]}

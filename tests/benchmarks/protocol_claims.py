@@ -30,8 +30,8 @@ from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.jobs import Options
 from hwprof.measure import compare, cores, stop
-from hwprof.measure.session import Group, Session
-from hwprof.measure.worker_process import WorkerProcess
+from hwprof.measure.rounds import Cohort, Rounds
+from hwprof.measure.worker_process import LOCAL, LocalTransport
 from hwprof.measurement import Measurement, Process, ProtocolSettings, process_from_record
 from hwprof.metrics import bootstrap_interval, median_of_medians
 from hwprof.report import operators as breakdowns
@@ -60,7 +60,7 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.onnx" for name in MODELS}
         for name, file in files.items():
-            onnx_io.save(jobs.resolve(name), file)
+            onnx_io.save(jobs.load_network(name), file)
         overhead()
         with load_on_other_core():
             sessions(files, LOADED_MODELS, LOADED_SESSIONS, WORK / "loaded.jsonl")
@@ -70,7 +70,7 @@ def run() -> None:
 
 
 def overhead() -> None:
-    with WorkerProcess(cores.choose(DEVICE)) as worker:
+    with LOCAL.open(DEVICE) as worker:
         answers = list(worker.ask("overhead", device=DEVICE.to_record()))
     (WORK / "overhead.json").write_text(json.dumps({k: v for a in answers for k, v in a.items()}))
 
@@ -142,23 +142,22 @@ def load_on_other_core() -> Iterator[None]:
 def long_run(name: str) -> None:
     """Many processes of a network, the same again, and the same with an injected +5 %."""
     out = WORK / f"long-{name}.jsonl"
-    graph = jobs.resolve(name)
-    group = (graph, replace(graph, name=f"{name} again"), replace(graph, name=f"{name}+5%"))
+    graph = jobs.load_network(name)
+    graphs = (graph, replace(graph, name=f"{name} again"), replace(graph, name=f"{name}+5%"))
     kept: list[list[Process]] = [[], [], []]
     if out.exists():
         for i, process in map(json.loads, out.read_text().splitlines()):
             kept[i].append(process_from_record(process))
     settings = ProtocolSettings(max_processes=LONG_RUN_PROCESSES, budget_s=1e6)
-    index = {g.name: i for i, g in enumerate(group)}
 
-    def keep(measured: Graph, process: Process) -> None:
+    def keep(_cohort: Cohort, place: int, process: Process) -> None:
         with out.open("a") as stream:
-            stream.write(json.dumps([index[measured.name], asdict(process)]) + "\n")
+            stream.write(json.dumps([place, asdict(process)]) + "\n")
         sys.stderr.write(f"{name}: process {process.round + 1} of {LONG_RUN_PROCESSES}\n")
 
-    command = (sys.executable, str(HERE / "slowed_worker.py"))
-    long = Session(DEVICE, settings, keep, worker_command=command)
-    list(long.run([Group(group, kept, done=lambda _: False)]))
+    slowed = LocalTransport((sys.executable, str(HERE / "slowed_worker.py")))
+    long = Rounds(DEVICE, settings, keep, transport=slowed)
+    list(long.run([Cohort(graphs, kept, done=lambda _: False)]))
 
 
 # -- reporting -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from hwprof.device import Device
 from hwprof.interfaces import TuningProgress
 from hwprof.jobs import tuning
 from hwprof.measure.exclusive import machine_to_ourselves
-from hwprof.measure.session import Group, Session
+from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measurement import FAST, Process, ProtocolSettings
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def tune(name: str, trials: int, budget_s: float) -> TuningProgress:
         kernels = "not all yet" if reached.best_ms is None else f"{reached.best_ms:.1f} ms"
         print(f"{name}: {reached.trials} trials, {reached.seconds:.0f} s, kernels {kernels}")
 
-    return tuning.tune(jobs.resolve(name), device, trials, budget_s, on_progress=show)
+    return tuning.tune(jobs.load_network(name), device, trials, budget_s, on_progress=show)
 
 
 def measured(name: str, rounds: int) -> Mapping[str, Sequence[Process]]:
@@ -96,10 +96,10 @@ def process(name: str, runtime: str, number: int) -> Process:
     os.environ["HWPROF_TUNING"] = str(folder)
     settings: ProtocolSettings = replace(FAST, min_processes=1, max_processes=1, seed=number)
     processes: list[Process] = []
-    session = Session(Device.load(device), settings, lambda _graph, one: processes.append(one))
-    (group,) = session.run([Group((jobs.resolve(name),))])
-    if group.error:
-        raise group.error
+    rounds = Rounds(Device.load(device), settings, lambda _cohort, _place, one: processes.append(one))
+    (cohort,) = rounds.run([Cohort((jobs.load_network(name),))])
+    if cohort.error:
+        raise cohort.error
     return processes[0]
 
 

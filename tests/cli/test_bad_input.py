@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from hwprof.__main__ import run
-from hwprof.measure import exclusive
 from hwprof.measure.exclusive import machine_to_ourselves
 
 
@@ -141,8 +140,7 @@ def test_an_unknown_device_lists_the_known(status):
     assert "no device is named 'nope'; known: cpu-1t" in line
 
 
-def test_a_second_run_at_the_same_time(status, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(exclusive.machine_to_ourselves, "__defaults__", None, raising=False)
+def test_a_second_run_at_the_same_time(status):
     with machine_to_ourselves():
         code, line = status("profile", "bert_tiny")
     assert code == 3

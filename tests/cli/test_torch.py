@@ -36,7 +36,7 @@ def their_nets(tmp_path, monkeypatch):
 
 
 def test_a_factorys_module_is_a_network(their_nets):
-    graph = jobs.resolve("their_package:small", folder=their_nets)
+    graph = jobs.load_network("their_package:small", folder=their_nets)
     assert (graph.name, [n.op for n in graph.nodes]) == ("small", ["linear.default", "tanh.default"])
 
 

@@ -6,13 +6,13 @@ import pytest
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs import Options, measuring, tables
+from hwprof.jobs import Options, tables
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
-from hwprof.measure import environment
 from hwprof.measurement import FAST
 from hwprof.spaces.varied import VariedSpace
 from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, Space, choices
+from tests.measure.scripted import ScriptedTransport
 from tests.tiny_space import SPACE
 
 DEVICE = Device("roof", "roofline", kind="analytic").with_options(peak_macs_per_s=1e9, peak_bytes_per_s=1e9)
@@ -147,29 +147,12 @@ def test_a_table_of_another_machine_is_refused(bench):
         tables.check(table, [Space().graph((0, 0))] * 4, bench, [(0,)] * 4)
 
 
-class FarAway:
-    """A worker whose device is another machine with a processor of its own."""
-
-    def __init__(self, cores):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def ask(self, do, device):
-        assert (do, device["remote"]) == ("hello", "board:9190")
-        yield {"remote_hardware": {"cpu": "cortex-a72"}, "accelerator_hardware": {"npu": "big"}}
-
-
-def test_a_table_holds_where_the_device_is_not_where_it_is_asked_from(bench, monkeypatch):
-    monkeypatch.setattr(measuring, "WorkerProcess", FarAway)
-    far = replace(bench, device=replace(DEVICE, remote="board:9190"))
+def test_a_table_holds_where_the_device_is_not_where_it_is_asked_from(bench):
+    far_away = replace(bench.options, transport=ScriptedTransport())  # hardware 0123456789ab
+    far = replace(bench, device=replace(DEVICE, remote="board:9190"), options=far_away)
     graphs = [Space().graph((0, 0))] * 4
-    its_own = environment.fingerprint({"cpu": "cortex-a72", "npu": "big"})
-    for hardware, text in ((its_own, "give the space instead of models"), ("0123456789ab", f"; this is {its_own}: ")):
+    places = {"0123456789ab": "give the space instead of models", "ba9876543210": "; this is 0123456789ab: "}
+    for hardware, text in places.items():
         metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware=hardware)
         with pytest.raises(InputError, match=text):
             tables.check(LatencyTable(metadata, choices([[1.0]]).rows), graphs, far)

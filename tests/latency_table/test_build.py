@@ -12,7 +12,7 @@ from hwprof.latency_table.build import (
     fit_choices,
 )
 from hwprof.latency_table.operators import distinct
-from hwprof.measurement import Block
+from hwprof.measurement import TimedBlock
 from tests.latency_table.tables import METADATA, choices
 from tests.samples import make_measurement, make_process
 
@@ -35,7 +35,7 @@ def test_a_table_of_measurements_knows_where_they_are_from():
 
 
 def test_a_table_holds_latencies_at_the_undisturbed_speed_of_the_machine():
-    slow = tuple(Block(0, (3_000_000,), anchors_ns={"compute": 150.0}) for _ in range(3))
+    slow = tuple(TimedBlock(0, (3_000_000,), anchors_ns={"compute": 150.0}) for _ in range(3))
     m = make_measurement([make_process(0, [], blocks=slow)], anchor_baseline_ns={"compute": 100.0})
     assert build_from_measurements([("Conv", {}, m)]).lookup("Conv") == pytest.approx(2.0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwprof.measure import compare
-from hwprof.measurement import Block, ProtocolSettings
+from hwprof.measurement import ProtocolSettings, TimedBlock
 from tests.samples import make_measurement, make_process
 
 
@@ -40,7 +40,7 @@ def test_rounds_that_only_one_of_them_has_do_not_count():
 
 
 def test_a_disturbed_block_takes_its_partner_with_it():
-    calm, disturbed = Block(0, (100,)), Block(0, (900,), rejected="steal")
+    calm, disturbed = TimedBlock(0, (100,)), TimedBlock(0, (900,), rejected="steal")
     a = make_process(0, [], blocks=(calm, disturbed, calm))
     b = make_process(0, [], blocks=(calm, calm, calm))
     (logs,) = compare.log_ratios([a], [b])

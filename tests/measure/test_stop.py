@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwprof.measure import stop
-from hwprof.measurement import Block, ProtocolSettings, Status
+from hwprof.measurement import ProtocolSettings, Status, TimedBlock
 from tests.samples import counted_process, counts, make_process
 
 SETTINGS = ProtocolSettings()
@@ -60,7 +60,7 @@ def test_status_tells_how_a_measurement_ended():
 
 
 def test_a_fifth_of_disturbed_blocks_is_too_many():
-    calm, disturbed = Block(0, (10**6,)), Block(0, (10**6,), rejected="steal")
+    calm, disturbed = TimedBlock(0, (10**6,)), TimedBlock(0, (10**6,), rejected="steal")
     for count, expected in ((2, Status.CONVERGED), (3, Status.UNSTABLE)):
         blocks = (disturbed,) * count + (calm,) * (10 - count)
         assert stop.status([make_process(i, [], blocks=blocks) for i in range(5)], SETTINGS) is expected

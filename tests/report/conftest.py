@@ -11,7 +11,6 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.measurement import (
-    Block,
     Comparison,
     Evidence,
     Measurement,
@@ -20,6 +19,7 @@ from hwprof.measurement import (
     Process,
     ProtocolSettings,
     Status,
+    TimedBlock,
 )
 
 
@@ -47,11 +47,11 @@ MeasurementMaker = Callable[..., Measurement]
 BASELINE_NS = {"compute": 200_000.0, "copy-1024k": 250_000.0}
 
 
-def make_block(rng: np.random.Generator, ms: float, j: int, slow: float, rejected: str) -> Block:
+def make_block(rng: np.random.Generator, ms: float, j: int, slow: float, rejected: str) -> TimedBlock:
     samples = ms * 1e6 * slow * (1 + rng.gamma(1.5, 0.004, size=12))
     anchors = {name: ns * slow * (1 + rng.normal(0, 0.004)) for name, ns in BASELINE_NS.items()}
     ns = tuple(int(v) for v in samples)
-    return Block(2_000_000_000 + j * int(ms * 3e7), ns, 1, anchors, sum(ns), rejected)
+    return TimedBlock(2_000_000_000 + j * int(ms * 3e7), ns, 1, anchors, sum(ns), rejected)
 
 
 def make_process(rng: np.random.Generator, ms: float, i: int, slow_process: int = 2) -> Process:

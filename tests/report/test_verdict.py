@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Block, Evidence, Process, ProtocolSettings, Status
+from hwprof.measurement import Evidence, Process, ProtocolSettings, Status, TimedBlock
 from hwprof.report import verdict
 from hwprof.report.verdict import Tone
 
@@ -14,7 +14,7 @@ from hwprof.report.verdict import Tone
 def flat_process(i, ms, rejected=""):
     """Three blocks of two samples, all of exactly `ms`."""
     ns = int(ms * 1e6)
-    blocks = tuple(Block(j, (ns, ns), rejected=rejected) for j in range(3))
+    blocks = tuple(TimedBlock(j, (ns, ns), rejected=rejected) for j in range(3))
     return Process(i, "2026-11-20T10:00:00+00:00", 1, 3 * ns, (ns,), "flat", blocks, 1000)
 
 

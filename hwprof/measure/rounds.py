@@ -1,7 +1,7 @@
 """Measures graphs on a device, round by round: each round is one fresh worker that sees every graph once.
 
-A round visits the groups of graphs in a random order and the next round in the reverse of it, so that
-a drift of the machine hits all alike. A sweep thus costs one worker a round, not one a graph.
+A round visits the cohorts of graphs in a random order and the next round in the reverse of it, so that a drift of the
+machine affects all alike. A sweep thus costs one worker a round, not one a graph.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ import numpy as np
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError
 from hwprof.graph import Graph
-from hwprof.measure import cores, stop
-from hwprof.measure.worker_process import WorkerProcess
-from hwprof.measurement import OperatorTime, Process, ProtocolSettings, process_from_record
+from hwprof.measure import stop
+from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.worker_process import LOCAL
+from hwprof.measurement import Process, ProtocolSettings, process_from_record
 
 _LOSSES_UNTIL_GIVEN_UP = 2
 
 
-@dataclass(slots=True)
-class Group:
+@dataclass(slots=True, eq=False)
+class Cohort:
     """Graphs whose blocks alternate in one process, and what has been measured of each so far.
 
-    `done` decides by the processes of all graphs whether the group needs no further round; the
-    default is that each is precise enough.
+    `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
+    `done` decides by the processes of all graphs whether the cohort needs no further round; the default is that each
+    is precise enough.
     """
 
     graphs: tuple[Graph, ...]
     processes: list[list[Process]] = field(default_factory=list)
+    numbers: tuple[int, ...] = ()
     spent_s: float = 0.0
     error: HwprofError | None = None
     losses: int = 0
@@ -42,6 +45,8 @@ class Group:
     def __post_init__(self) -> None:
         if not self.processes:
             self.processes = [[] for _ in self.graphs]
+        if not self.numbers:
+            self.numbers = tuple(range(len(self.graphs)))
 
     @property
     def rounds(self) -> int:
@@ -74,55 +79,56 @@ class Group:
 
 
 @dataclass(slots=True)
-class Session:
-    """One job's rounds on one device.
+class Rounds:
+    """The rounds of one job on one device.
 
-    `on_process(graph, process)` is called as soon as a process' samples of a group are complete (to store
-    them; what it raises ends the session); `on_progress(group)` after every visit and when a group has ended.
-    `in_detail`: also what costs time beside the latency (`Subject.measure_figures`).
+    `on_process(cohort, place, process)` is called as soon as a process' samples of a cohort are complete (to store
+    them; what it raises ends the rounds), `place` being that of the graph in the cohort; `on_progress(cohort)` after
+    every visit and when a cohort has ended. `in_detail`: also what costs time beside the latency
+    (`Subject.measure_figures`).
     """
 
     device: Device
     settings: ProtocolSettings
-    on_process: Callable[[Graph, Process], None]
-    on_progress: Callable[[Group], None] = lambda _group: None
-    worker_command: Sequence[str] = ()
+    on_process: Callable[[Cohort, int, Process], None]
+    on_progress: Callable[[Cohort], None] = lambda _cohort: None
+    transport: Transport = LOCAL
     in_detail: bool = False
 
-    def run(self, groups: Sequence[Group]) -> Iterator[Group]:
-        """Measures until every group is done; yields each as it ends. A lost worker is started again;
-        a group that loses it twice ends with that error, and the others go on."""
+    def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+        """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
+        a cohort that loses it twice ends with that error, and the others go on."""
         rng = np.random.default_rng(self.settings.seed)
-        yield from self._end([g for g in groups if g.is_done(self.settings)])
-        active = [g for g in groups if not g.ended]
-        order: list[Group] = []
+        yield from self._end([c for c in cohorts if c.is_done(self.settings)])
+        active = [c for c in cohorts if not c.ended]
+        order: list[Cohort] = []
         while active:
             if order:
-                order, visit = [], [g for g in reversed(order) if g in active]
+                order, visit = [], [c for c in reversed(order) if c in active]
             else:
                 order = [active[i] for i in rng.permutation(len(active))]
                 visit = order
             yield from self._round(visit)
-            active = [g for g in active if not g.ended]
+            active = [c for c in active if not c.ended]
 
-    def _round(self, groups: Sequence[Group]) -> Iterator[Group]:
-        waiting = list(groups)
+    def _round(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+        waiting = list(cohorts)
         while waiting:
             start = monotonic()
-            with WorkerProcess(cores.choose(self.device), self.worker_command) as worker:
+            with self.transport.open(self.device) as worker:
                 self._greet(worker)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
                 while waiting and not lost:
-                    group = waiting.pop(0)
-                    lost = not self._visit(worker, group, start_s)
-                    if lost and group.error is None:
-                        waiting.insert(0, group)
-                    self.on_progress(group)
-                    if group.is_done(self.settings):
-                        yield from self._end([group])
+                    cohort = waiting.pop(0)
+                    lost = not self._visit(worker, cohort, start_s)
+                    if lost and cohort.error is None:
+                        waiting.insert(0, cohort)
+                    self.on_progress(cohort)
+                    if cohort.is_done(self.settings):
+                        yield from self._end([cohort])
 
-    def _greet(self, worker: WorkerProcess) -> None:
+    def _greet(self, worker: Worker) -> None:
         """Makes sure that the device is still there. What was there when the job began is lost, not unfit."""
         try:
             list(worker.ask("hello", device=self.device.to_record(with_address=True)))
@@ -134,43 +140,42 @@ class Session:
                 "the same command goes on when it is back"
             ) from None
 
-    def _visit(self, worker: WorkerProcess, group: Group, start_s: float) -> bool:
-        """One process' samples of the group. Returns False when the worker is gone."""
+    def _visit(self, worker: Worker, cohort: Cohort, start_s: float) -> bool:
+        """One process' samples of the cohort. Returns False when the worker is gone."""
         start = monotonic()
         try:
-            # All answers are read before any is used: what is left in the pipe would be taken for the next group's.
-            answers = list(worker.ask("measure", **self._request(group, start_s)))
+            # All answers are read before any is used: one left in the pipe would pass for the next cohort's.
+            answers = list(worker.ask("measure", **self._request(cohort, start_s)))
         except DeviceLostError as error:
-            group.losses += 1
-            group.error = error if group.losses >= _LOSSES_UNTIL_GIVEN_UP else None
+            cohort.losses += 1
+            cohort.error = error if cohort.losses >= _LOSSES_UNTIL_GIVEN_UP else None
             return False
         except HwprofError as error:
-            group.error = error
+            cohort.error = error
             return True
         finally:
-            group.spent_s += monotonic() - start + start_s
+            cohort.spent_s += monotonic() - start + start_s
         for answer in answers:
             process = process_from_record(answer["process"])
-            group.processes[answer["index"]].append(process)
-            self.on_process(group.graphs[answer["index"]], process)
+            cohort.processes[answer["index"]].append(process)
+            self.on_process(cohort, answer["index"], process)
         return True
 
-    def _request(self, group: Group, start_s: float) -> dict[str, Any]:
+    def _request(self, cohort: Cohort, start_s: float) -> dict[str, Any]:
         return {
             "device": self.device.to_record(with_address=True),
             "settings": asdict(self.settings),
-            "graphs": [g.to_json() for g in group.graphs],
-            "cores": list(cores.choose(self.device)),
-            "round": group.next_round,
-            "blocks": self._blocks(group, start_s),
-            "anchors_for_ns": _longest_ns(group),
+            "graphs": [g.to_json() for g in cohort.graphs],
+            "round": cohort.next_round,
+            "blocks": self._blocks(cohort, start_s),
+            "anchors_for_ns": _longest_ns(cohort),
             "in_detail": self.in_detail,
         }
 
-    def _blocks(self, group: Group, start_s: float) -> int:
+    def _blocks(self, cohort: Cohort, start_s: float) -> int:
         """Blocks for the next process: the largest number that one of the graphs asks for."""
         counts = []
-        for processes in group.processes:
+        for processes in cohort.processes:
             if not processes:
                 return self.settings.pilot_blocks
             latest = processes[-1]
@@ -180,26 +185,15 @@ class Session:
             counts.append(stop.blocks_per_process(processes, fixed_s, block_s, self.settings))
         return max(counts)
 
-    def _end(self, groups: Sequence[Group]) -> Iterator[Group]:
-        for group in groups:
-            group.ended = True
-            self.on_progress(group)
-            yield group
+    def _end(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+        for cohort in cohorts:
+            cohort.ended = True
+            self.on_progress(cohort)
+            yield cohort
 
 
-def _longest_ns(group: Group) -> float | None:
-    """Latency of the group's longest network in its first process, by which all its anchors are chosen."""
-    if not group.rounds or not all(ps[0].blocks for ps in group.processes):
+def _longest_ns(cohort: Cohort) -> float | None:
+    """Latency of the cohort's longest network in its first process, which decides its anchors; None before."""
+    if not cohort.rounds or not all(ps[0].blocks for ps in cohort.processes):
         return None
-    return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in group.processes)
-
-
-def operators(graph: Graph, device: Device, runs: int) -> tuple[tuple[OperatorTime, ...], float | None]:
-    """The kernels that the runtime executes, timed in a process of their own (none where it cannot tell), and
-    the latency of the profiled runs, ns (None where the runtime does not show it)."""
-    with WorkerProcess(cores.choose(device)) as worker:
-        (answer,) = worker.ask(
-            "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
-        )
-    kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
-    return kernels, answer["profiled_ns"]
+    return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in cohort.processes)

@@ -1,0 +1,63 @@
+"""Breaking a network's latency down: by kernel and by kind of operator, against the device's roofline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.profiling import profile
+from hwprof.jobs.reporting import peaks
+from hwprof.measure.machine import require_times
+from hwprof.measure.recording import Options
+from hwprof.measurement import Measurement
+from hwprof.report import operators as breakdowns
+from hwprof.report.operators import Breakdown, Kernel
+from hwprof.workloads.loading import Shapes
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorProfile:
+    """Where the time of a network goes: its measurement, and the breakdown by kernel and by kind of operator."""
+
+    measurement: Measurement
+    breakdown: Breakdown
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """In the order of execution."""
+        return self.breakdown.kernels
+
+    @property
+    def kinds(self) -> tuple[Kernel, ...]:
+        """One row per kind of operator, the longest first."""
+        return self.breakdown.kinds
+
+
+def operators(
+    model: object,
+    device: Device | str = "cpu-1t",
+    *,
+    shapes: Shapes | None = None,
+    variant: str | None = None,
+    calibration: Path | None = None,
+    example_inputs: object = None,
+    store: StoreLike = None,
+    options: Options | None = None,
+) -> OperatorProfile:
+    """Where the time of one network, given as to `profile`, goes: by operator, against the device's measured peaks.
+
+    Raises InputError for a device that has no times or whose runtime times no operators.
+    """
+    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    chosen = device_of(device)
+    require_times(chosen)
+    with opened(store, options) as (folder, kept, asked):
+        graph = wanted.open(model, folder, asked.on_warning)
+        m = profile(graph, chosen, store=kept, options=asked)
+        breakdown = breakdowns.of_measurement(m, graph, peaks(chosen, asked.transport))
+    if breakdown is None:
+        raise InputError(f"device {chosen.name!r}: its runtime times no operators")
+    return OperatorProfile(m, breakdown)

@@ -1,0 +1,78 @@
+"""Opens what a job is given: networks in the wanted variant, the device, the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from hwprof import plugins
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.measure.recording import Options
+from hwprof.variants.apply import VARIANTS, Job, apply_variant
+from hwprof.workloads.loading import Shapes, load_network
+
+StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a job opens its models: the shapes of dynamic inputs, the variant that is measured instead with its data to
+    calibrate, and a PyTorch module's `example_inputs`. Raises InputError for data to calibrate without a variant."""
+
+    shapes: Shapes | None = None
+    variant: str | None = None
+    calibration: Path | None = None
+    example_inputs: object = None
+
+    def __post_init__(self) -> None:
+        if self.variant is None and self.calibration is not None:
+            raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
+
+    def load(self, model: object, folder: Path) -> Graph:
+        """The model itself, as `load_network` finds it. A PyTorch module is traced into `folder`."""
+        return load_network(model, self.shapes, folder, self.example_inputs)
+
+    def open(self, model: object, folder: Path, on_warning: Callable[[str], None]) -> Graph:
+        """The model's graph in the variant, whose file is written to `folder` and whose warnings are told."""
+        return self.varied(self.load(model, folder), folder, on_warning)
+
+    def varied(self, graph: Graph, folder: Path, on_warning: Callable[[str], None]) -> Graph:
+        """The graph in the variant; the graph itself where none is wanted."""
+        if self.variant is None:
+            return graph
+        changed, warnings = variant(graph, self.variant, folder, self.calibration)
+        for warning in warnings:
+            on_warning(f"{changed.name}: {warning}")
+        return changed
+
+
+def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
+    """The graph of a quantized, pruned, ... variant written to `folder`, and warnings for its user."""
+    return apply_variant(graph, spec, folder, calibration, variants={**VARIANTS, "integer": _integer})
+
+
+def _integer(job: Job) -> list[str]:
+    with plugins.optional_library("variant 'integer'"):
+        from hwprof.variants.integer import variant
+    return variant.make(job)
+
+
+@contextmanager
+def opened(store: StoreLike, options: Options | None) -> Iterator[tuple[Path, Store, Options]]:
+    """A folder for files that nobody asked to keep, the store, and default options where none were given."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
+        kept = store if isinstance(store, Store) else stack.enter_context(Store(store or ":memory:"))
+        yield folder, kept, options or Options()
+
+
+def device_of(device: Device | str) -> Device:
+    """The device, which may be given by its name or .toml file. Raises InputError for an unknown one."""
+    return device if isinstance(device, Device) else Device.load(device)

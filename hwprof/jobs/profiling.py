@@ -1,0 +1,75 @@
+"""Profiling: how fast networks run on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import HwprofError
+from hwprof.graph import Graph
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.measure.recording import Options, Outcome, recording
+from hwprof.measurement import Measurement
+from hwprof.workloads.loading import Shapes
+
+
+def profile(
+    model: object,
+    device: Device | str = "cpu-1t",
+    *,
+    shapes: Shapes | None = None,
+    variant: str | None = None,
+    calibration: Path | None = None,
+    example_inputs: object = None,
+    store: StoreLike = None,
+    options: Options | None = None,
+) -> Measurement:
+    """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
+    with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
+
+    `variant` (int8, prune:0.5, ...) measures that variant of it, quantized with the data of `calibration`.
+    Raises HwprofError when it cannot; a measurement that did not converge says so in its status.
+    """
+    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    with opened(store, options) as (folder, kept, asked):
+        graph = wanted.open(model, folder, asked.on_warning)
+        (outcome,) = profile_many([graph], device_of(device), kept, asked)
+    return outcome.required()
+
+
+def profile_models(
+    models: Sequence[object],
+    device: Device | str = "cpu-1t",
+    *,
+    shapes: Shapes | None = None,
+    variant: str | None = None,
+    calibration: Path | None = None,
+    store: StoreLike = None,
+    options: Options | None = None,
+    on_error: Callable[[str, HwprofError], None] | None = None,
+) -> Iterator[Outcome]:
+    """Measures networks, given as to `profile`, in one sweep; yields each as soon as it is done.
+
+    A model that cannot be opened goes to `on_error(model, error)`, and the others go on; without it the error is
+    raised.
+    """
+    wanted = Wanted(shapes, variant, calibration)
+    with opened(store, options) as (folder, kept, asked):
+        graphs = []
+        for model in models:
+            try:
+                graphs.append(wanted.open(model, folder, asked.on_warning))
+            except HwprofError as error:
+                if on_error is None:
+                    raise
+                on_error(str(model), error)
+        if graphs:
+            yield from profile_many(graphs, device_of(device), kept, asked)
+
+
+def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options: Options) -> Iterator[Outcome]:
+    """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end."""
+    with recording(device, store, options) as recorder:
+        yield from recorder.profile_many(graphs)

@@ -1,0 +1,57 @@
+"""The caveats of a measurement: sentences that its reader must know beside its figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwprof.measure import stop
+from hwprof.measurement import Measurement, Process, Status, slowdown
+
+
+def caveats(m: Measurement) -> Iterator[str]:
+    """First those of the processes, each once, then those that follow from all samples."""
+    yield from dict.fromkeys(w for p in m.processes for w in p.warnings)
+    if m.is_counted:
+        yield from _of_counts(m)
+    else:
+        yield from _of_blocks(m)
+        yield from _of_status(m)
+
+
+def _of_counts(m: Measurement) -> Iterator[str]:
+    if m.status is Status.BUDGET:
+        yield f"counted in {len(m.processes)} processes; two must agree within {stop.COUNT_TOLERANCE:.1%}"
+
+
+def _of_blocks(m: Measurement) -> Iterator[str]:
+    if m.rejected_share > m.protocol.max_rejected_share:
+        causes = sorted({b.rejected for p in m.processes for b in p.blocks if b.rejected})
+        yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)})"
+    slow = [p.round for p in m.processes if _slowdown(m, p) > 1 + m.protocol.anchor_tolerance]
+    if slow:
+        worst = max(_slowdown(m, p) for p in m.processes)
+        yield (
+            f"in {len(slow)} of {len(m.processes)} processes the machine ran up to {worst - 1:.0%} slower "
+            "than undisturbed (see the normalized latency)"
+        )
+    averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
+    if averaged > 1:
+        yield f"too short for a stamp each: p90, p99 and min are those of averages of {averaged} inferences"
+
+
+def _of_status(m: Measurement) -> Iterator[str]:
+    if m.status is Status.NOT_STEADY:
+        yield "the latency never became steady during warm-up"
+    elif m.status is Status.BUDGET:
+        advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
+        width, target = m.statistics.relative_half_width, f"+-{m.protocol.target:.1%}"
+        reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
+        missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"
+        yield f"the interval is {reached} after {len(m.processes)} processes, {missed}: {advice}"
+
+
+def _slowdown(m: Measurement, process: Process) -> float:
+    return float(np.median([slowdown(b, m.anchor_baseline_ns) for b in process.blocks]))

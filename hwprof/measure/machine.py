@@ -1,0 +1,84 @@
+"""The machine that measures, as a job sees it: the job asks a worker and inspects nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwprof import plugins
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.interfaces import Backend
+from hwprof.measure.fitness import accelerator_checks, preflight, require_fit
+from hwprof.measure.transport import Transport, Worker
+from hwprof.measurement import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine that measures a device: its fingerprint (`hardware`), all that is stored of it with a measurement
+    (`snapshot`, JSON-ready), the runtime's versions, what its times are worth, and what a stamp costs there."""
+
+    hardware: str
+    snapshot: Mapping[str, Any]
+    versions: Mapping[str, str]
+    evidence: Evidence
+    overhead_ns: float
+    warnings: tuple[str, ...]
+
+
+def look(transport: Transport, device: Device, allow_unfit: bool = False) -> Machine:
+    """The machine of the device's workers. Raises EnvironmentUnfitError where it is not fit to measure, unless that is
+    allowed, and what the runtime raises where the device is not there."""
+    with transport.open(device) as worker:
+        warnings = require_fit(preflight(worker, device), allow_unfit)
+        hello = _hello(worker, device)
+        warnings += _evidence_warning(device, Evidence(hello["evidence"]))
+        warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
+        costs = worker.ask("overhead", device=device.to_record(with_address=True))
+        overhead = {name: value for answer in costs for name, value in answer.items()}
+        (seen,) = worker.ask("snapshot", device=device.to_record(with_address=True))
+    stamped, plain = overhead["empty_ns"]
+    return Machine(
+        hardware=hello["fingerprint"],
+        snapshot={"hardware": hello["hardware"], **seen, "overhead": overhead, "accelerator": hello["state"]},
+        versions=hello["versions"],
+        evidence=Evidence(hello["evidence"]),
+        overhead_ns=max(0.0, stamped - plain),
+        warnings=tuple(warnings),
+    )
+
+
+def fingerprint(transport: Transport, device: Device) -> str:
+    """The fingerprint of the hardware that runs the device's networks. Raises what the backend raises where it is not
+    there."""
+    with transport.open(device) as worker:
+        return str(_hello(worker, device)["fingerprint"])
+
+
+def evidence_of(device: Device) -> Evidence:
+    """The evidence that the device's figures are. Raises as `plugins.load` does."""
+    backend: Backend = plugins.load("backend", device.backend)
+    return backend.evidence
+
+
+def require_times(device: Device) -> None:
+    """Raises InputError for a device whose instructions are counted: nothing there is in ms."""
+    if evidence_of(device) is Evidence.EMULATED:
+        raise InputError(
+            f"a latency is wanted, and device {device.name!r} is emulated: it counts instructions "
+            "(hwprof profile, explain, collect; hwprof train --counts makes latencies of them)"
+        )
+
+
+def _hello(worker: Worker, device: Device) -> dict[str, Any]:
+    (answer,) = worker.ask("hello", device=device.to_record(with_address=True))
+    return answer
+
+
+def _evidence_warning(device: Device, evidence: Evidence) -> list[str]:
+    if evidence is Evidence.MEASURED:
+        return []
+    figures = "instructions counted" if evidence is Evidence.EMULATED else "times"
+    return [f"{evidence}: the {figures} for device {device.name!r} are not measured on it"]

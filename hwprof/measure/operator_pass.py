@@ -1,0 +1,41 @@
+"""Times the kernels of a network in a pass and a process of their own: profiling slows a network down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.device import Device
+from hwprof.graph import Graph
+from hwprof.measure.transport import Transport
+from hwprof.measure.worker_process import LOCAL
+from hwprof.measurement import OperatorTime
+
+_PASS_NS = 500_000_000
+_MOST_RUNS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorPass:
+    """The kernels that the runtime executed (none where it cannot tell), the latency of the profiled runs, ns (None
+    where the runtime does not show it), and the architecture of the worker's machine, such as x86_64."""
+
+    kernels: tuple[OperatorTime, ...]
+    profiled_ns: float | None
+    machine: str
+
+
+def time_operators(graph: Graph, device: Device, runs: int, transport: Transport = LOCAL) -> OperatorPass:
+    """Times each kernel over so many profiled runs. Raises what the runtime raises."""
+    with transport.open(device) as worker:
+        (answer,) = worker.ask(
+            "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
+        )
+    kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
+    return OperatorPass(kernels, answer["profiled_ns"], answer["machine"])
+
+
+def runs_for(latency_ms: float) -> int:
+    """How often to run a network of the given latency: for half a second, at least 5 times."""
+    return int(np.clip(_PASS_NS / (latency_ms * 1e6), 5, _MOST_RUNS))

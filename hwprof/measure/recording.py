@@ -1,0 +1,263 @@
+"""Measures graphs and keeps what it measures: what the store holds is not measured again, what was interrupted goes on.
+
+This is what jobs, searches and compression methods measure with:
+
+    with recording(device, store, options) as recorder:
+        ms = recorder.latency_ms(graphs)
+        rows = recorder.compare(graphs)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.data.store import Store, key_of
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError, HwprofError, InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Backend, TunableBackend
+from hwprof.measure import compare as comparing
+from hwprof.measure import stop
+from hwprof.measure.caveats import caveats
+from hwprof.measure.hold import held
+from hwprof.measure.machine import Machine, look, require_times
+from hwprof.measure.operator_pass import runs_for, time_operators
+from hwprof.measure.rounds import Cohort, Rounds
+from hwprof.measure.transport import Transport
+from hwprof.measure.weights_identity import weights_identity
+from hwprof.measure.worker_process import LOCAL
+from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
+
+_WITH_OPERATORS = (Evidence.MEASURED, Evidence.ANALYTIC)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a measuring job treats what it finds, and where its workers run (`transport`).
+
+    `with_operators`: also all else that costs time beside the latency (the accelerator's figures and energy). `fresh`
+    measures again what the store already holds; `keep_unconverged` does not even measure again what ended short of
+    its target (a sweep that goes on). `on_warning` gets what the user must know beside a result and no record holds.
+    """
+
+    settings: ProtocolSettings = field(default_factory=ProtocolSettings)
+    allow_unfit: bool = False
+    fresh: bool = False
+    with_operators: bool = True
+    on_progress: Callable[[Cohort], None] = lambda _cohort: None
+    on_note: Callable[[str], None] = lambda _text: None
+    keep_unconverged: bool = False
+    on_warning: Callable[[str], None] = _warn
+    transport: Transport = LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The measurement of a graph, or the error that ended it. `stored` is when it was measured, if not now."""
+
+    graph: Graph
+    measurement: Measurement | None
+    error: HwprofError | None = None
+    stored: str | None = None
+
+    def required(self) -> Measurement:
+        """Raises the error where there is no measurement."""
+        if self.measurement is None:
+            raise self.error or HwprofError(f"{self.graph.name}: not measured")
+        return self.measurement
+
+
+@contextmanager
+def recording(device: Device, store: Store, options: Options) -> Iterator[Recorder]:
+    """A recorder that has the device's machine to itself until the context ends.
+
+    Raises EnvironmentUnfitError where another hwprof measures there or the machine is not fit, and what the runtime
+    raises where the device is not there.
+    """
+    with held(options.transport, device) as transport:
+        machine = look(transport, device, options.allow_unfit)
+        yield Recorder(device, store, replace(options, transport=transport), machine)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Measures on one device into one store. `recording` opens it."""
+
+    device: Device
+    store: Store
+    options: Options
+    machine: Machine
+
+    def profile_many(self, graphs: Sequence[Graph]) -> Iterator[Outcome]:
+        """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end. Two that
+        are the same measurement are measured once."""
+        waiting: dict[str, Graph] = {}
+        for graph in graphs:
+            key = self.key(graph)
+            if (done := self._stored(graph, key)) is not None:
+                yield done
+            else:
+                waiting.setdefault(key, graph)
+        for cohort in self._rounds().run([self._cohort((g,), (key,)) for key, g in waiting.items()]):
+            yield from self._outcomes(cohort)
+
+    def measure(self, graphs: Sequence[Graph]) -> list[Measurement]:
+        """The measurements of the graphs, in their order, against one undisturbed machine. Raises the error of the
+        first graph that could not be measured."""
+        keys = [self.key(graph) for graph in graphs]
+        found = {self.key(outcome.graph): outcome.required() for outcome in self.profile_many(graphs)}
+        return at_one_speed([found[key] for key in keys])
+
+    def latency_ms(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """[n_graphs], ms: the measured latency of each at the machine's undisturbed speed. Raises as `measure`, and
+        InputError for an emulated device."""
+        require_times(self.device)
+        return np.array([m.normalized.median for m in self.measure(graphs)])
+
+    def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
+        """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
+
+        Raises InputError below two graphs and for an emulated device, and the error of the first graph that could not
+        be measured.
+        """
+        require_comparable(graphs, self.device)
+        context = ",".join(self.key(g) for g in graphs)
+        keys = tuple(self.key(graph, f"{context} {place}") for place, graph in enumerate(graphs))
+        cohort = self._cohort(tuple(graphs), keys, is_compared=True)
+        cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
+        (ended,) = self._rounds().run([cohort])
+        outcomes = list(self._outcomes(ended))
+        for outcome in outcomes:
+            if outcome.error:
+                raise outcome.error
+        first, *others = [outcome.required() for outcome in outcomes]
+        self.store.add_comparison(ended.numbers, margin)
+        return comparing.compare_all(first, others, margin)
+
+    def key(self, graph: Graph, context: str = "") -> str:
+        """Over everything that makes two measurements the same one."""
+        backend: Backend = plugins.load("backend", self.device.backend)
+        tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
+        return key_of(
+            {
+                "digest": graph.digest,
+                "weights": weights_identity(graph),
+                "device": self.device.digest,
+                "hardware": self.machine.hardware,
+                "versions": self.machine.versions,
+                "protocol": asdict(self.options.settings),
+                "context": context,
+                **({"tuning": tuned} if tuned else {}),
+            }
+        )
+
+    def _rounds(self) -> Rounds:
+        return Rounds(
+            self.device, self.options.settings, self._keep, self.options.on_progress,
+            self.options.transport, in_detail=self.options.with_operators,
+        )  # fmt: skip
+
+    def _keep(self, cohort: Cohort, place: int, process: Process) -> None:
+        self.store.add_process(cohort.numbers[place], process)
+
+    def _stored(self, graph: Graph, key: str) -> Outcome | None:
+        found = None if self.options.fresh else self.store.latest(key)
+        if found is None or not (self.options.keep_unconverged or found[1].status is Status.CONVERGED):
+            return None
+        return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
+
+    def _cohort(self, graphs: tuple[Graph, ...], keys: Sequence[str], is_compared: bool = False) -> Cohort:
+        """With the processes that an earlier, unfinished run of the same job left in the store."""
+        numbers = tuple(self._begin(g, key, is_compared) for g, key in zip(graphs, keys, strict=True))
+        kept = [self.store.processes(number) for number in numbers]
+        common = set.intersection(*({p.round for p in ps} for ps in kept))
+        if common:
+            self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
+        return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers)
+
+    def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
+        self.store.add_graph(graph.digest, graph.to_json())
+        return self.store.begin(
+            key, graph.name, graph.digest, self.device.name, self.machine.hardware,
+            is_compared=is_compared, fresh=self.options.fresh,
+        )  # fmt: skip
+
+    def _outcomes(self, cohort: Cohort) -> Iterator[Outcome]:
+        """The outcome of each graph. Processes that were measured before the device was lost count."""
+        for graph, processes, number in zip(cohort.graphs, cohort.processes, cohort.numbers, strict=True):
+            if cohort.error and not (processes and isinstance(cohort.error, DeviceLostError)):
+                yield Outcome(graph, None, cohort.error)
+                continue
+            measurement = self._measurement(graph, tuple(processes))
+            self.store.finish(number, measurement)
+            if self.options.with_operators and self.machine.evidence in _WITH_OPERATORS:
+                measurement = self._with_operators(graph, measurement)
+                self.store.finish(number, measurement)
+            yield Outcome(graph, measurement, cohort.error)
+
+    def _with_operators(self, graph: Graph, m: Measurement) -> Measurement:
+        """With the operators' times or, where their pass fails, a warning: the latency is measured all the same."""
+        try:
+            timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
+        except HwprofError as error:
+            return replace(m, warnings=(*m.warnings, f"operators not timed: {error}"))
+        return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns)
+
+    def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
+        measurement = Measurement(
+            model=graph.name,
+            digest=graph.digest,
+            device=self.device,
+            hardware=self.machine.hardware,
+            evidence=self.machine.evidence,
+            versions=self.machine.versions,
+            protocol=self.options.settings,
+            environment=self.machine.snapshot,
+            processes=processes,
+            status=stop.status(processes, self.options.settings),
+            anchor_baseline_ns=self._baseline_ns(processes),
+            overhead_ns=self.machine.overhead_ns,
+        )
+        return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
+
+    def _baseline_ns(self, processes: Sequence[Process]) -> dict[str, float]:
+        """The undisturbed time on this machine of each anchor beside the processes' blocks, these included."""
+        machine = key_of(
+            {"hardware": self.machine.hardware, "device": self.device.digest, "versions": self.machine.versions}
+        )
+        seen = undisturbed_ns(processes)
+        self.store.lower_baseline(machine, seen)
+        return {name: ns for name, ns in self.store.baseline_ns(machine).items() if name in seen}
+
+
+def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
+    """Raises InputError below two graphs, and for a device that has no times."""
+    if len(graphs) < 2:
+        raise InputError("compare needs at least two networks")
+    require_times(device)
+
+
+def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
+    """The first decile of each anchor's times, ns by name."""
+    times: dict[str, list[float]] = {}
+    for process in processes:
+        for block in process.blocks:
+            for name, ns in block.anchors_ns.items():
+                times.setdefault(name, []).append(ns)
+    return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
+
+
+def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    first, *others = processes
+    return all(comparing.is_decided(first, other, settings, margin) for other in others)

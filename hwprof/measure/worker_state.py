@@ -1,0 +1,78 @@
+"""The state that a worker process keeps between requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any, Self
+
+from hwprof import plugins
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Backend
+from hwprof.measure import cores
+from hwprof.measure.anchors import OpenAnchors
+from hwprof.measure.exclusive import machine_to_ourselves
+
+
+class WorkerState:
+    """A context manager over the cores that the process sits on, its lock on the machine, and the runtimes that have
+    started with their open anchors. `cores` are empty until a request needed them."""
+
+    def __init__(self) -> None:
+        self.cores: tuple[int, ...] = ()
+        self._granted = os.sched_getaffinity(0)
+        self._anchors: dict[str, OpenAnchors] = {}
+        self._started: set[str] = set()
+        self._has_lock = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        self.unpin()
+
+    def pinned(self, request: Mapping[str, Any]) -> tuple[Device, Backend]:
+        """The request's device and its runtime. From now on the process runs on the cores that the device means.
+
+        Raises EnvironmentUnfitError when the machine does not grant them, and as `plugins.load` does.
+        """
+        device = Device.from_record(request["device"])
+        self.unpin()
+        self.cores = cores.choose(device)
+        os.sched_setaffinity(0, self.cores)
+        return device, plugins.load("backend", device.backend)
+
+    def unpin(self) -> None:
+        """Lets the process run on all cores that it was started with: what is said of the machine is said of all."""
+        os.sched_setaffinity(0, self._granted)
+
+    def lock_machine(self) -> None:
+        """Until the process ends. Raises EnvironmentUnfitError when another hwprof is measuring on this machine."""
+        if not self._has_lock:
+            self._stack.enter_context(machine_to_ourselves())
+            self._has_lock = True
+
+    def start_runtime(self, backend: Backend, device: Device) -> None:
+        """Once per device: or the first network's memory would hold what the runtime takes to start."""
+        if device.digest not in self._started:
+            self._started.add(device.digest)
+            with suppress(InputError), backend.open(identity(), replace(device, batch=1)) as timer:
+                timer(1)
+
+    def anchors(self, backend: Backend, device: Device) -> OpenAnchors:
+        if device.digest not in self._anchors:
+            self._anchors[device.digest] = self._stack.enter_context(OpenAnchors(backend, replace(device, batch=1)))
+        return self._anchors[device.digest]
+
+
+def identity() -> Graph:
+    """A network that does nothing."""
+    b = GraphBuilder("identity")
+    return b.build(b.unary("Identity", b.input((1,))))

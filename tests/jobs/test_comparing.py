@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+import pytest
+
+import hwprof as hp
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.jobs import Options
+from hwprof.measurement import FAST
+
+EDGE = Device.load("roofline-edge-gpu")
+QUICK = Options(FAST, with_operators=False, on_warning=lambda _text: None)
+
+
+def test_models_are_given_as_on_the_command_line(tiny_graph: Graph):
+    rows = hp.compare([tiny_graph, "bert_tiny", "resnet18"], "roofline-edge-gpu", options=QUICK)
+    assert [(row.a.model, row.b.model) for row in rows] == [("tiny", "bert_tiny"), ("tiny", "resnet18")]
+    assert {row.verdict for row in rows} == {"slower"}
+
+
+def test_one_model_is_compared_to_its_variant():
+    (row,) = hp.compare(["mobilenet_v3_small"], EDGE, variant="prune:0.5", options=QUICK)
+    assert row.b.model == "mobilenet_v3_small-prune0.5"
+    assert row.verdict == "faster"
+
+
+def test_a_variant_is_compared_to_one_model_only(tiny_graph: Graph):
+    with pytest.raises(InputError, match="give one model"):
+        hp.compare([tiny_graph, tiny_graph], EDGE, variant="fp16")
+
+
+def test_one_network_is_compared_to_nothing(tiny_graph: Graph):
+    with pytest.raises(InputError, match="compare needs at least two networks"):
+        hp.compare([tiny_graph], EDGE, options=replace(QUICK))

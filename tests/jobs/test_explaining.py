@@ -1,0 +1,27 @@
+import pytest
+
+from hwprof import jobs
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.jobs import Options
+from tests.measure.scripted import ScriptedTransport
+
+
+def test_a_second_model_or_a_variant_is_wanted_and_not_both(tiny_graph: Graph):
+    for after, variant in ((None, None), (tiny_graph, "int8")):
+        with pytest.raises(InputError, match="give a second model or --variant, and not both"):
+            jobs.explain(tiny_graph, after, "cpu-1t", variant=variant)
+
+
+def test_a_device_that_runs_nothing_explains_nothing(tiny_graph: Graph):
+    with pytest.raises(InputError, match="'roofline-edge-gpu' is analytic"):
+        jobs.explain(tiny_graph, tiny_graph, "roofline-edge-gpu")
+
+
+def test_both_networks_are_profiled_while_the_machine_is_held(tiny_graph: Graph):
+    transport = ScriptedTransport()
+    options = Options(transport=transport)
+    found = jobs.explain(tiny_graph, tiny_graph, Device.load("cpu-1t"), options=options)
+    assert [r["do"] for r in transport.requests] == ["hold", "hold", "operators", "hold", "operators"]
+    assert (found.before, found.after, found.before_ns, found.after_ns) == ("tiny", "tiny", 9e5, 9e5)

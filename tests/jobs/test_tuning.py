@@ -1,0 +1,33 @@
+import pytest
+
+from hwprof import jobs
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import TuningProgress
+from tests.measure.scripted import ScriptedTransport
+
+ANY = Device("any", "tvm")
+
+
+def test_a_search_is_followed_step_by_step(tiny_graph: Graph):
+    steps = [{"trials": n, "seconds": 1.0, "kernels": 2, "tuned": n, "best_ms": None} for n in (0, 1)]
+    transport = ScriptedTransport(lambda request: steps if request["do"] == "tune" else None)
+    seen: list[TuningProgress] = []
+    reached = jobs.tune(tiny_graph, ANY, 7, 60.0, on_progress=seen.append, transport=transport)
+    assert [step.trials for step in seen] == [0, 1]
+    assert reached == seen[-1]
+    (request,) = transport.asked("tune")
+    assert (request["trials"], request["budget_s"], request["build"]) == (7, 60.0, 0)
+    assert transport.requests[0]["do"] == "hold"
+
+
+def test_a_backend_that_has_nothing_to_tune_says_so(tiny_graph: Graph):
+    with pytest.raises(InputError, match="backend 'roofline' of device 'roofline-edge-gpu' has nothing to tune"):
+        jobs.tune(tiny_graph, "roofline-edge-gpu")
+
+
+@pytest.mark.parametrize(("trials", "budget_s"), [(0, 1.0), (1, 0.0)])
+def test_a_search_without_trials_or_time_is_refused(tiny_graph: Graph, trials: int, budget_s: float):
+    with pytest.raises(InputError, match="give at least one trial and more than 0 s"):
+        jobs.tune(tiny_graph, ANY, trials, budget_s)

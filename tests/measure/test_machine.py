@@ -1,0 +1,52 @@
+import pytest
+
+from hwprof.device import Device
+from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.measure.machine import fingerprint, look, require_times
+from hwprof.measure.worker_process import LOCAL
+from hwprof.measurement import Evidence
+from tests.measure.scripted import HARDWARE, ScriptedTransport
+
+ANY = Device("any", "roofline")
+
+
+def test_a_machine_is_what_its_worker_tells():
+    machine = look(ScriptedTransport(), ANY)
+    assert machine.hardware == "0123456789ab"
+    assert machine.versions == {"runtime": "1.0"}
+    assert machine.evidence is Evidence.MEASURED
+    assert machine.overhead_ns == 50
+    assert machine.warnings == ("turbo: on",)
+    overhead = {"empty_ns": [70.0, 20.0], "identity_ns": None}
+    assert machine.snapshot == {"hardware": HARDWARE, "cores": [3], "overhead": overhead, "accelerator": None}
+
+
+def test_the_snapshot_of_this_machine_has_the_keys_that_stores_hold():
+    machine = look(LOCAL, Device.load("roofline-edge-gpu"))
+    keys = "hardware system cores timer_tick_ns load_average checks overhead accelerator"
+    assert list(machine.snapshot) == keys.split()
+    assert [check["name"] for check in machine.snapshot["checks"]][:2] == ["cores", "governor"]
+    assert machine.hardware == fingerprint(LOCAL, Device.load("roofline-edge-gpu"))
+
+
+def test_a_machine_that_is_not_fit_is_refused_before_the_runtime_starts():
+    def be_unfit(request):
+        if request["do"] == "preflight":
+            return [{"name": "timer", "fitness": "unfit", "found": "coarse", "advice": "buy one"}]
+        return None
+
+    transport = ScriptedTransport(be_unfit)
+    with pytest.raises(EnvironmentUnfitError, match="timer: coarse; buy one"):
+        look(transport, ANY)
+    assert not transport.asked("hello")
+    assert look(transport, ANY, allow_unfit=True).warnings == ("timer: coarse",)
+
+
+def test_times_that_are_not_measured_are_a_warning():
+    machine = look(ScriptedTransport(evidence=Evidence.ANALYTIC), ANY)
+    assert "analytic: the times for device 'any' are not measured on it" in machine.warnings
+
+
+def test_an_emulated_device_has_no_times():
+    with pytest.raises(InputError, match="is emulated: it counts instructions"):
+        require_times(Device.load("emulated-cortex-a72"))

@@ -1,0 +1,193 @@
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from hwprof import onnx_io
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError, InputError
+from hwprof.graph import Graph, Node
+from hwprof.measure.recording import Options, recording, undisturbed_ns
+from hwprof.measurement import FAST, OperatorTime, Status
+from tests.measure.scripted import ScriptedTransport
+from tests.samples import make_process
+
+ANY = Device("any", "roofline")
+
+
+def profiled(graphs: list[Graph], store: Store, transport: ScriptedTransport, device: Device = ANY, **changes: object):
+    """The outcomes of one sweep."""
+    options = replace(Options(FAST, transport=transport), **changes)
+    with recording(device, store, options) as recorder:
+        return list(recorder.profile_many(graphs))
+
+
+@pytest.fixture
+def store():
+    with Store() as opened:
+        yield opened
+
+
+def test_a_measurement_holds_its_processes_and_what_the_machine_told(tiny_graph: Graph, store: Store):
+    (outcome,) = profiled([tiny_graph], store, ScriptedTransport())
+    m = outcome.required()
+    assert m.status is Status.CONVERGED
+    assert m.latency_ms == 1.0
+    assert (m.hardware, m.versions, m.overhead_ns) == ("0123456789ab", {"runtime": "1.0"}, 50)
+    assert m.warnings[0] == "turbo: on"
+    assert m.operators == (OperatorTime("conv", "Conv", 9e5, ("conv",)),)
+    assert m.operators_total_ns == 1.1e6
+    assert store.measurements() == [m]
+
+
+def test_what_converged_is_not_measured_twice_unless_asked(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    profiled([tiny_graph], store, transport)
+    measured = len(transport.asked("measure"))
+    (again,) = profiled([tiny_graph], store, transport)
+    assert again.stored is not None
+    assert len(transport.asked("measure")) == measured
+    (fresh,) = profiled([tiny_graph], store, transport, fresh=True)
+    assert fresh.stored is None
+    assert len(transport.asked("measure")) == 2 * measured
+
+
+def test_a_job_that_lost_its_device_goes_on_after_the_stored_processes(tiny_graph: Graph, store: Store):
+    def lose_third(request):
+        if request["do"] == "measure" and request["round"] == 2:
+            raise RuntimeError("the parent died here")
+
+    with pytest.raises(RuntimeError):
+        profiled([tiny_graph], store, ScriptedTransport(lose_third))
+    notes: list[str] = []
+    transport = ScriptedTransport()
+    (outcome,) = profiled([tiny_graph], store, transport, on_note=notes.append)
+    assert notes == ["tiny: goes on after 2 stored processes"]
+    assert [request["round"] for request in transport.asked("measure")] == [2]
+    assert len(outcome.required().processes) == 3
+
+
+def test_a_sweep_measures_each_network_once_and_keeps_the_others_when_one_fails(tiny_graph: Graph, store: Store):
+    def refuse(request):
+        if request["do"] == "measure" and "strange" in request["graphs"][0]:
+            raise InputError("no such operator")
+
+    relu = Node("Relu", tiny_graph.outputs, ("y",))
+    strange = replace(tiny_graph, nodes=(*tiny_graph.nodes, relu), outputs=("y",), name="strange")
+    outcomes = profiled([tiny_graph, strange, tiny_graph], store, ScriptedTransport(refuse))
+    assert sorted(o.graph.name for o in outcomes) == ["strange", "tiny"]
+    failed = next(o for o in outcomes if o.graph.name == "strange")
+    with pytest.raises(InputError, match="no such operator"):
+        failed.required()
+
+
+def test_what_was_measured_before_the_device_was_lost_counts(tiny_graph: Graph, store: Store):
+    def lose_later(request):
+        if request["do"] == "measure" and request["round"] > 0:
+            raise DeviceLostError("killed")
+
+    (outcome,) = profiled([tiny_graph], store, ScriptedTransport(lose_later))
+    assert isinstance(outcome.error, DeviceLostError)
+    assert len(outcome.required().processes) == 1
+
+
+def test_another_protocol_device_or_weights_is_another_measurement(tiny_graph: Graph, store: Store, tmp_path: Path):
+    onnx_io.save(tiny_graph, tmp_path / "tiny.onnx")
+    from_file = onnx_io.load(tmp_path / "tiny.onnx")
+    assert from_file.digest == tiny_graph.digest
+    profiled([tiny_graph], store, ScriptedTransport())
+    others = [
+        (tiny_graph, ANY, {"settings": replace(FAST, target=0.02)}),
+        (tiny_graph, ANY.with_options(launch_ns=1000), {}),
+        (from_file, ANY, {}),
+    ]
+    for graph, device, changes in others:
+        (outcome,) = profiled([graph], store, ScriptedTransport(), device, **changes)
+        assert outcome.stored is None
+
+
+def test_a_renamed_device_is_the_same_measurement_under_its_name(tiny_graph: Graph, store: Store):
+    profiled([tiny_graph], store, ScriptedTransport())
+    (outcome,) = profiled([replace(tiny_graph, name="other")], store, ScriptedTransport(), replace(ANY, name="x"))
+    assert outcome.stored is not None
+    assert outcome.required().model == "other"
+
+
+def test_the_operators_that_cannot_be_timed_are_a_warning(tiny_graph: Graph, store: Store):
+    def refuse(request):
+        if request["do"] == "operators":
+            raise InputError("no profiler")
+
+    (outcome,) = profiled([tiny_graph], store, ScriptedTransport(refuse))
+    assert "operators not timed: no profiler" in outcome.required().warnings
+
+
+def test_latencies_come_in_the_order_of_the_graphs(tiny_graph: Graph, store: Store):
+    def slower(request):
+        if request["do"] != "measure" or "slow" not in request["graphs"][0]:
+            return None
+        process = make_process(request["round"], [3e6] * request["blocks"])
+        return [{"index": 0, "process": asdict(process)}]
+
+    relu = Node("Relu", tiny_graph.outputs, ("y",))
+    slow = replace(tiny_graph, nodes=(*tiny_graph.nodes, relu), outputs=("y",), name="slow")
+    transport = ScriptedTransport(slower)
+    with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+        assert recorder.latency_ms([slow, tiny_graph, slow]).tolist() == [3.0, 1.0, 3.0]
+
+
+def test_a_network_is_as_fast_as_itself(tiny_graph: Graph, store: Store):
+    with recording(ANY, store, Options(FAST, transport=ScriptedTransport())) as recorder:
+        (row,) = recorder.compare([tiny_graph, tiny_graph])
+    assert (row.verdict, row.ratio) == ("same", 1.0)
+    found, margin = store.last_comparison()
+    assert [m.digest for m in found] == [tiny_graph.digest] * 2
+    assert margin == 0.02
+    assert store.measurements() == []  # a side of a comparison is not a profile
+
+
+def test_an_interrupted_comparison_of_equal_networks_goes_on(tiny_graph: Graph, store: Store):
+    def die_at_third(request):
+        if request["do"] == "measure" and request["round"] == 2:
+            raise RuntimeError("the parent died here")
+
+    def compared(transport):
+        with recording(ANY, store, Options(FAST, transport=transport, on_note=notes.append)) as recorder:
+            return recorder.compare([tiny_graph, tiny_graph])
+
+    notes: list[str] = []
+    with pytest.raises(RuntimeError):
+        compared(ScriptedTransport(die_at_third))
+    transport = ScriptedTransport()
+    (row,) = compared(transport)
+    assert notes == ["tiny: goes on after 2 stored processes"]
+    assert [request["round"] for request in transport.asked("measure")] == [2]
+    assert row.verdict == "same"
+
+
+def test_one_network_cannot_be_compared(tiny_graph: Graph, store: Store):
+    with (
+        recording(ANY, store, Options(FAST, transport=ScriptedTransport())) as recorder,
+        pytest.raises(InputError, match="compare needs at least two networks"),
+    ):
+        recorder.compare([tiny_graph])
+
+
+def test_the_machine_is_held_from_the_first_look_to_the_last_round(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    profiled([tiny_graph], store, transport)
+    assert transport.requests[0]["do"] == "hold"
+    opened = transport.workers - 1  # all but the holder, which makes sure before each of them
+    assert len(transport.asked("hold")) == opened + 1
+
+
+def test_a_recorder_keeps_the_key_of_stores_written_before(tiny_graph: Graph, store: Store):
+    with recording(ANY, store, Options(transport=ScriptedTransport())) as recorder:
+        assert recorder.key(tiny_graph) == "0404c0e2dc4142f241b5504f8332828c"
+
+
+def test_the_undisturbed_time_of_an_anchor_is_its_first_decile():
+    process = make_process(0, [1e6] * 11)
+    blocks = tuple(replace(b, anchors_ns={"compute": 100.0 + i}) for i, b in enumerate(process.blocks))
+    assert undisturbed_ns([replace(process, blocks=blocks)]) == {"compute": pytest.approx(101)}

@@ -1,0 +1,185 @@
+from dataclasses import asdict, replace
+
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.device import Device
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
+from hwprof.graph import Graph, Node
+from hwprof.measure.rounds import Cohort, Rounds
+from hwprof.measure.transport import Transport
+from hwprof.measure.worker_process import LOCAL
+from hwprof.measurement import FAST, Process
+from tests.measure.scripted import ScriptedTransport
+from tests.samples import make_process, noisy_device
+
+QUICK = replace(FAST, pilot_blocks=3, min_blocks=3, max_blocks=6)
+ANY = Device("any", "roofline")
+
+
+def rounds(seen: list, transport: Transport, device: Device = ANY, most: int = QUICK.max_processes) -> Rounds:
+    """Rounds, at most so many, that append (name, process) to `seen`."""
+    settings = replace(QUICK, max_processes=most)
+    return Rounds(device, settings, lambda c, place, p: seen.append((c.graphs[place].name, p)), transport=transport)
+
+
+def other(graph: Graph, name: str) -> Graph:
+    relu = Node("Relu", graph.outputs, (f"{name}_out",))
+    return replace(graph, nodes=(*graph.nodes, relu), outputs=relu.outputs, name=name,
+                   values=(*graph.values, replace(graph.type_of(graph.outputs[0]), name=f"{name}_out")))  # fmt: skip
+
+
+def test_a_precise_device_converges_in_the_fewest_processes(tiny_graph: Graph):
+    seen: list[tuple[str, Process]] = []
+    (cohort,) = rounds(seen, ScriptedTransport()).run([Cohort((tiny_graph,))])
+    assert cohort.error is None
+    assert cohort.rounds == QUICK.min_processes == len(seen)
+    assert [p.round for _, p in seen] == [0, 1, 2]
+
+
+def test_processes_that_differ_cost_more_rounds_up_to_the_limit(tiny_graph: Graph):
+    def differ(request):
+        if request["do"] == "measure":
+            process = make_process(request["round"], [1e6 * (1 + request["round"])] * request["blocks"])
+            return [{"index": 0, "process": asdict(process)}]
+        return None
+
+    (cohort,) = rounds([], ScriptedTransport(differ)).run([Cohort((tiny_graph,))])
+    assert cohort.rounds == QUICK.max_processes
+
+
+def test_each_round_visits_the_graphs_in_the_reverse_order_of_the_one_before(tiny_graph: Graph):
+    seen: list[tuple[str, Process]] = []
+    graphs = [tiny_graph, other(tiny_graph, "second"), other(other(tiny_graph, "x"), "third")]
+    list(rounds(seen, ScriptedTransport()).run([Cohort((g,)) for g in graphs]))
+    order = [[name for name, p in seen if p.round == r] for r in range(2)]
+    assert sorted(order[0]) == ["second", "third", "tiny"]
+    assert order[1] == order[0][::-1]
+
+
+def test_a_round_is_one_worker_for_all_graphs(tiny_graph: Graph):
+    transport = ScriptedTransport()
+    list(rounds([], transport).run([Cohort((tiny_graph,)), Cohort((other(tiny_graph, "b"),))]))
+    assert transport.workers == QUICK.min_processes
+    assert len(transport.asked("measure")) == 2 * QUICK.min_processes
+
+
+def test_stored_processes_are_taken_into_account(tiny_graph: Graph):
+    again: list[tuple[str, Process]] = []
+    stored = [make_process(number, [1e6] * 3) for number in range(2)]
+    (ended,) = rounds(again, ScriptedTransport()).run([Cohort((tiny_graph,), [stored])])
+    assert [p.round for _, p in again] == [2]
+    assert ended.rounds == 3
+
+
+def test_a_graph_that_the_runtime_refuses_ends_with_its_error_and_the_others_go_on(tiny_graph: Graph):
+    strange = replace(tiny_graph, name="strange")
+
+    def refuse(request):
+        if request["do"] == "measure" and '"strange"' in request["graphs"][0]:
+            raise InputError("no such operator")
+
+    cohorts = [Cohort((strange,)), Cohort((tiny_graph,))]
+    list(rounds([], ScriptedTransport(refuse)).run(cohorts))
+    assert isinstance(cohorts[0].error, InputError)
+    assert cohorts[1].error is None
+    assert cohorts[1].rounds == QUICK.min_processes
+
+
+def test_a_lost_worker_is_started_again_once_and_nothing_measured_is_lost(tiny_graph: Graph):
+    lost = []
+
+    def lose_once(request):
+        if request["do"] == "measure" and request["round"] == 1 and not lost:
+            lost.append(request)
+            raise DeviceLostError("killed")
+
+    transport = ScriptedTransport(lose_once)
+    seen: list[tuple[str, Process]] = []
+    (cohort,) = rounds(seen, transport).run([Cohort((tiny_graph,))])
+    assert lost
+    assert cohort.error is None
+    assert [p.round for _, p in seen] == [0, 1, 2]
+    assert transport.workers == QUICK.min_processes + 1
+
+
+def test_a_worker_that_is_lost_twice_ends_its_graph_as_device_lost(tiny_graph: Graph):
+    def lose(request):
+        if request["do"] == "measure":
+            raise DeviceLostError("killed by SIGKILL")
+
+    (cohort,) = rounds([], ScriptedTransport(lose)).run([Cohort((tiny_graph,))])
+    assert isinstance(cohort.error, DeviceLostError)
+    assert "killed by SIGKILL" in str(cohort.error)
+
+
+def test_a_remote_device_that_does_not_greet_is_lost_and_a_machine_that_does_not_is_unfit(tiny_graph: Graph):
+    def be_silent(request):
+        raise EnvironmentUnfitError("no answer")
+
+    board = replace(ANY, remote="board:9190")
+    for device, error in ((board, DeviceLostError), (ANY, EnvironmentUnfitError)):
+        with pytest.raises(error, match="no answer"):
+            list(rounds([], ScriptedTransport(be_silent), device).run([Cohort((tiny_graph,))]))
+
+
+def test_equal_graphs_of_a_cohort_are_told_apart_by_their_place(tiny_graph: Graph):
+    places = []
+    cohort = Cohort((tiny_graph, tiny_graph), numbers=(7, 8))
+    two = Rounds(ANY, QUICK, lambda c, place, _: places.append(c.numbers[place]), transport=ScriptedTransport())
+    list(two.run([cohort]))
+    assert places == [7, 8] * QUICK.min_processes
+    assert [len(processes) for processes in cohort.processes] == [QUICK.min_processes] * 2
+
+
+def test_compared_graphs_alternate_within_one_process(tiny_graph: Graph):
+    seen: list[tuple[str, Process]] = []
+    cohort = Cohort((tiny_graph, other(tiny_graph, "b")))
+    list(rounds(seen, LOCAL, Device.load("cpu-1t"), most=1).run([cohort]))
+    (_, a), (_, b) = [(n, p) for n, p in seen if p.round == 0]
+    starts = sorted([(block.start_ns, "a") for block in a.blocks] + [(block.start_ns, "b") for block in b.blocks])
+    names = [name for _, name in starts]
+    assert names[:4] == ["a", "b", "b", "a"]
+
+
+def test_a_real_measurement_has_anchors_warm_up_and_memory(tiny_graph: Graph):
+    seen: list[tuple[str, Process]] = []
+    list(rounds(seen, LOCAL, Device.load("cpu-1t"), most=1).run([Cohort((tiny_graph,))]))
+    process = seen[0][1]
+    assert set(process.blocks[0].anchors_ns) == {"compute", "copy-64k"}
+    assert len(process.warmup_ns) >= 20
+    assert process.cold_ns > 0
+    assert process.peak_memory_bytes > 0
+    assert process.blocks[0].runs_per_sample > 1  # far below 50 us: averaged, not stamped one by one
+
+
+def test_a_noisy_device_is_measured_by_fresh_processes(tiny_graph: Graph):
+    seen: list[tuple[str, Process]] = []
+    (cohort,) = rounds(seen, LOCAL, noisy_device(noise=0.001)).run([Cohort((tiny_graph,))])
+    assert cohort.error is None
+    assert [p.round for _, p in seen] == [0, 1, 2]
+
+
+def test_a_store_that_fails_ends_the_rounds_and_mixes_up_no_samples(tiny_graph: Graph):
+    kept: list[str] = []
+
+    def keep(cohort: Cohort, place: int, process: Process) -> None:
+        if not kept:
+            kept.append("failed")
+            raise EnvironmentUnfitError("the disk is full")
+        kept.append(cohort.graphs[place].name)
+
+    graphs = [tiny_graph, other(tiny_graph, "second")]
+    with pytest.raises(EnvironmentUnfitError, match="the disk is full"):
+        list(Rounds(ANY, QUICK, keep, transport=ScriptedTransport()).run([Cohort((g,)) for g in graphs]))
+    assert kept == ["failed"]
+
+
+def test_the_memory_of_a_network_does_not_depend_on_its_place_in_the_sweep(tiny_graph: Graph):
+    b = GraphBuilder("large")
+    large = b.build(b.matmul(b.input((1, 2048)), b.weight((2048, 2048))))  # 16 MiB of weights
+    seen: list[tuple[str, Process]] = []
+    list(rounds(seen, LOCAL, Device.load("cpu-1t"), most=2).run([Cohort((large,)), Cohort((tiny_graph,))]))
+    peaks = {name: [p.peak_memory_bytes for n, p in seen if n == name] for name in ("large", "tiny")}
+    assert min(peaks["large"]) > 16 * 2**20
+    assert max(peaks["tiny"]) < 8 * 2**20
