@@ -284,6 +284,8 @@ class GraphBuilder:
 
 def broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
     """The shape of a NumPy broadcast. Raises InputError when the shapes do not match."""
+    if tuple(a) == tuple(b):
+        return tuple(a)
     n = max(len(a), len(b))
     left = (1,) * (n - len(a)) + tuple(a)
     right = (1,) * (n - len(b)) + tuple(b)

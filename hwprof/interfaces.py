@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # this file is imported where PyTorch is not installed
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
 Part: TypeAlias = Literal["train", "search", "test"]
-LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]  # ms, [n_graphs]
+Takes: TypeAlias = Literal["graph", "arch"]  # how a source of latencies wants networks: as graphs or architectures
+# [n] graphs to ms, [n]: a function or a table. One whose attribute `takes` is "arch" maps architectures instead; a
+# function without that attribute maps graphs.
+LatencyFunction: TypeAlias = Callable[[Sequence[Graph]], np.ndarray]
 
 
 class Timer(Protocol):
@@ -193,25 +196,30 @@ class SearchSpace(Protocol):
 class Encoder(Protocol):
     """A scikit-learn transformer from graphs or architectures to arrays [n, n_features]."""
 
-    def fit(self, X: Sequence[Any], y: Any = None) -> Encoder: ...
+    def fit(self, X: Sequence[Any], y: Any = None) -> Encoder:
+        """X: [n] networks."""
+        ...
+
     def transform(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n] graphs or architectures. Returns [n, n_features]."""
+        """X: [n] networks. Returns [n, n_features]."""
         ...
 
 
 class Predictor(Protocol):
-    """A scikit-learn regressor of latency. X: [n] graphs or architectures; y, ms: [n]."""
+    """A scikit-learn regressor of latency. Networks are graphs or architectures, as `takes` says."""
 
+    @property
+    def takes(self) -> Takes: ...
     def fit(self, X: Sequence[Any], y: np.ndarray) -> Predictor:
-        """X: [n] graphs or architectures; y: [n], ms. Returns itself."""
+        """X: [n] networks; y, ms: [n]."""
         ...
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """The latencies, [n], ms."""
+        """X: [n] networks. Returns ms, [n]."""
         ...
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bounds, ms, each [n]."""
+        """X: [n] networks. Returns lower and upper bounds, ms, each [n]."""
         ...
 
 

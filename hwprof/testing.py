@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from hwprof import cost, onnx_io, plugins
+from hwprof import cost, metrics, onnx_io, plugins
 from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -24,10 +25,12 @@ from hwprof.graph import Graph
 from hwprof.instructions import CLASSES, spread
 from hwprof.interfaces import Arch, Backend, CountingBackend, OutputTimer, Part, SearchSpace, Task, Timer
 from hwprof.measurement import Evidence
-from hwprof.spaces import NotatedSpace, sampling
+from hwprof.spaces import NotatedSpace, checked, sampling
 
 if TYPE_CHECKING:
     import torch
+
+    from hwprof.predictors.base import Regressor
 
 _RUNS = 5
 _SIDES = (768, 1536, 3072)  # of matrix products: larger ones where a device finishes too soon
@@ -36,6 +39,8 @@ _WAITING_NS = 100_000_000
 _FEWEST_ACCOUNTED = 0.5
 _COUNTS_AGREE = 0.01  # for tiny networks, whose call from Python takes about as many instructions
 _EXACT_CLASSES = ("simd", "fma", "dot")
+_LEARNED_RANK = 0.5  # Spearman's rho on the networks that a predictor learned from
+_ALONE = 1e-3  # relative, between a prediction in a batch and alone
 _TASK_MEMBERS = ("name", "metric_name", "examples", "loss", "metric")
 _BATCH_SIZE = 32
 _MOST_SHARED = 0.01  # of a part's examples that another part has, too: public sets have a few duplicates
@@ -219,15 +224,11 @@ def _check_refusals(open_: _Open, device: Device, graph: Graph) -> None:
 
 
 def _refuses(open_: _Open, graph: Graph, device: Device, what: str) -> None:
-    try:
+    def opened() -> None:
         with open_(graph, device):
             pass
-    except InputError as error:
-        _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")
-    except Exception as error:
-        raise AssertionError(f"{what} raised {type(error).__name__} instead of InputError: {error}") from error
-    else:
-        raise AssertionError(f"{what} was accepted")
+
+    _raises_input_error(opened, what)
 
 
 # -- search spaces -------------------------------------------------------------------------------------
@@ -279,6 +280,122 @@ def _refuses_arch(space: SearchSpace, arch: Arch) -> None:
     except Exception as error:
         raise AssertionError(f"{arch} raised {type(error).__name__} instead of InputError: {error}") from error
     raise AssertionError(f"{arch} does not fit `choices` {tuple(space.choices)}, but has a graph")
+
+
+# -- predictors ----------------------------------------------------------------------------------------
+
+
+def check_predictor(predictor: Regressor, space: SearchSpace | None = None, n: int = 36, seed: int = 0) -> None:
+    """Fits clones of an unfitted predictor to `n` networks of a space, given as its `takes` says (default: 36 chains of
+    convolutions), and gives it what it must refuse.
+
+    It learns and repeats itself. Its predictions do not depend on the other networks of a call, survive `encode`,
+    `state` and `restore`, and are inside their intervals, which widen with the coverage. A network of the other kind,
+    and values that cannot be learned from, are an InputError. A regressor of scores is checked with values of any sign.
+    """
+    with plugins.optional_library("check_predictor"):
+        from sklearn.base import clone
+    _require(predictor.takes in ("graph", "arch"), f"takes is {predictor.takes!r}, neither 'graph' nor 'arch'")
+    drawn: SearchSpace = _ChainSpace() if space is None else space
+    archs = sampling.stratified(drawn, min(n, sampling.size(drawn)), np.random.default_rng(seed))
+    graphs = [drawn.graph(arch) for arch in archs]
+    X: Sequence[Any] = archs if predictor.takes == "arch" else graphs
+    y = _targets(graphs, predictor.target.positive)
+    _check_unfitted(clone(predictor), X)
+    fitted = clone(predictor).fit(X, y.copy())
+    predicted = _check_predictions(fitted, X, y)
+    _check_interval(fitted, X, predicted)
+    again = clone(predictor).fit(X, y.copy())
+    _require(np.array_equal(again.predict(X), predicted), "fitted again, it predicts other values")
+    _require(np.allclose(fitted.predict(fitted.encode(X)), predicted), "encoded networks have other predictions")
+    restored = clone(predictor).restore(fitted.state())
+    _require(np.allclose(restored.predict(X), predicted), "restored from its state, it predicts other values")
+    _require(restored.takes == fitted.takes, f"restored, it takes {restored.takes!r}, not {fitted.takes!r}")
+    _check_unlearnable(clone(predictor), X, y)
+    if predictor.get_params(deep=False).get("space") is None:
+        other = graphs if fitted.takes == "arch" else archs
+        _raises_input_error(partial(fitted.predict, other), f"a network that is not given as {fitted.takes}")
+
+
+class _ChainSpace(SearchSpace):
+    """36 chains of one to three convolutions, of three widths and two kernels, on images of two sizes."""
+
+    choices = (3, 3, 2, 2)
+
+    def graph(self, arch: Arch) -> Graph:
+        depth, width, kernel, stride = checked("chains", self.choices, arch)
+        b = GraphBuilder("chain")
+        x = b.conv(b.input((1, 3, 16, 16)), 8, 3, stride=1 + stride)
+        for _ in range(depth + 1):
+            x = b.relu(b.conv(x, 8 * (width + 1), 3 if kernel else 1))
+        return b.build(b.global_average_pool(x))
+
+
+def _targets(graphs: Sequence[Graph], positive: bool) -> np.ndarray:
+    """Returns [n]: latencies, ms, of a device that is bound by launches and multiply-adds; or scores around zero that
+    grow with their logarithm."""
+    ms = np.array([0.05 * len(graph.nodes) + 1e-6 * cost.of(graph).macs for graph in graphs])
+    return ms if positive else np.log(ms) - float(np.log(ms).mean())
+
+
+def _check_unfitted(predictor: Regressor, X: Sequence[Any]) -> None:
+    from sklearn.exceptions import NotFittedError
+
+    try:
+        predictor.predict(X)
+    except NotFittedError:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"predict before fit raised {type(error).__name__}, not NotFittedError: {error}"
+        ) from error
+    raise AssertionError("it predicts before it has learned anything")
+
+
+def _check_predictions(fitted: Regressor, X: Sequence[Any], y: np.ndarray) -> np.ndarray:
+    """Returns [n], the predictions."""
+    predicted = fitted.predict(X)
+    _require(predicted.shape == y.shape, f"{len(y)} networks have predictions of shape {predicted.shape}")
+    _require(bool(np.isfinite(predicted).all()), "a prediction is not finite")
+    _require(not fitted.target.positive or predicted.min() > 0, f"a {fitted.target.name} of {predicted.min()}")
+    rank = metrics.spearman(y, predicted)
+    _require(rank > _LEARNED_RANK, f"Spearman's rho is {rank:.2f} on the networks that it learned from")
+    alone = np.concatenate([fitted.predict(X[:1]), fitted.predict(X[-1:])])
+    scale = np.abs(predicted).max()
+    _require(bool(np.abs(alone - predicted[[0, -1]]).max() < _ALONE * scale), "alone, a network is predicted otherwise")
+    _require(fitted.errors_.shape == y.shape, f"{len(y)} networks have errors_ of shape {fitted.errors_.shape}")
+    return predicted
+
+
+def _check_interval(fitted: Regressor, X: Sequence[Any], predicted: np.ndarray) -> None:
+    slack = 1e-9 * np.abs(predicted).max()
+    narrow, wide = fitted.predict_interval(X, 0.5), fitted.predict_interval(X, 0.95)
+    for low, high in (narrow, wide):
+        inside = (low <= predicted + slack) & (predicted <= high + slack)
+        _require(bool(inside.all()), "a prediction is outside its interval")
+    _require(bool((wide[0] < narrow[0]).all() and (narrow[1] < wide[1]).all()), "95 % intervals are not the wider ones")
+    for coverage in (0, 1, 90):
+        _raises_input_error(partial(fitted.predict_interval, X, coverage), f"a coverage of {coverage}")
+
+
+def _check_unlearnable(predictor: Regressor, X: Sequence[Any], y: np.ndarray) -> None:
+    name = predictor.target.name
+    _raises_input_error(partial(predictor.fit, X, y[:-1]), f"a network without a {name}")
+    _raises_input_error(partial(predictor.fit, X[:0], y[:0]), "no network")
+    _raises_input_error(partial(predictor.fit, X, np.full(len(y), 2.0)), f"one {name} for all networks")
+    for value in (math.nan, math.inf, *((0.0, -1.0) if predictor.target.positive else ())):
+        _raises_input_error(partial(predictor.fit, X, np.append(y[:-1], value)), f"a {name} of {value}")
+
+
+def _raises_input_error(call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except InputError as error:
+        _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")
+    except Exception as error:
+        raise AssertionError(f"{what} raised {type(error).__name__} instead of InputError: {error}") from error
+    else:
+        raise AssertionError(f"{what} was accepted")
 
 
 # -- tasks -----------------------------------------------------------------------------------------------

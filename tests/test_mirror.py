@@ -74,7 +74,6 @@ TESTED_BY = {
     "latency_table/bits.py": "latency_table/test_grouping.py",
     "latency_table/rows.py": "latency_table/test_table.py",
     "onnx_io/runtime_messages.py": "onnx_io/test_runtime.py",
-    "predictors/neural.py": "predictors/test_mlp.py",
     "compress/integer/cell.py": "compress/integer/test_recurrent.py",
     "torch_io/functions.py": "torch_io/test_operators.py",
     "torch_io/module.py": "torch_io/test_operators.py",

@@ -27,7 +27,6 @@ ALLOWED: dict[str, set[str]] = {}  # path in hwprof/: lines, stripped, in which 
 UNFINISHED = {
     "cli",
     "data",
-    "encoders",
     "jobs",
     "latency_table",
     "measure",

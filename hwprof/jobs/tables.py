@@ -12,7 +12,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data.store import Store
 from hwprof.device import Device
-from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
@@ -22,7 +22,7 @@ from hwprof.latency_table.sweep import at_channels
 from hwprof.measure.machine import fingerprint, require_times
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import Evidence, Measurement, Status
-from hwprof.objective.arch_latency import ArchLatency
+from hwprof.objective.arch_latency import ArchLatency, takes_of
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, change, titled
 
@@ -55,10 +55,10 @@ class Learned:
         EnvironmentUnfitError without its libraries.
         """
         with plugins.optional_library("a predictor"):
-            from hwprof.jobs import predicting
-        trained = predicting.load(path)
+            from hwprof.predictors.trained import Trained
+        trained = Trained.load(path)
         if trained.origin is not None:
-            predicting.require(trained.origin, space, device.name)
+            trained.require(space, device.name)
         where = (device.name, device.backend, device.threads, device.batch, device.precision)
         return cls(trained.predictor, Metadata(*where, protocol=f"predicted by {path.name}"))
 
@@ -81,24 +81,15 @@ def operator_table(found: Operators, source: Workbench | Learned, numeric: Seque
     """
     numeric = (*numeric, *bits.NUMERIC)
     if isinstance(source, Learned):
-        _require_of_graphs(source, found)
+        if takes_of(source.predictor) == "arch":
+            raise InputError(
+                f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical "
+                "or gcn, or --rows choices"
+            )
         return Built(build.build_from_predictions(found, source.predictor.predict, source.metadata, numeric))
     measured = measure([single for _, single in found], source)
     rows = [(o.op, o.attributes, m) for (o, _), m in zip(found, measured, strict=True)]
     return Built(build.build_from_measurements(rows, numeric), _unconverged(measured))
-
-
-def _require_of_graphs(source: Learned, found: Operators) -> None:
-    """Raises InputError for a predictor that takes nothing but architectures."""
-    try:
-        source.predictor.predict([single for _, single in found[:1]])
-    except UnknownOperatorError:
-        raise
-    except InputError:
-        raise InputError(
-            f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical or "
-            "gcn, or --rows choices"
-        ) from None
 
 
 def choice_table(

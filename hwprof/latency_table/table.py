@@ -23,7 +23,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch
+from hwprof.interfaces import Arch, Takes
 from hwprof.latency_table import formats, json_file, operators
 from hwprof.latency_table.bits import ACTIVATIONS, WEIGHTS
 from hwprof.latency_table.calibration import Calibration
@@ -175,6 +175,11 @@ class LatencyTable(Content):
     @property
     def holds_choices(self) -> bool:
         return CHOICE in self._groups
+
+    @property
+    def takes(self) -> Takes:
+        """How it wants networks: as architectures where it holds choices, as graphs where it holds operators."""
+        return "arch" if self.holds_choices else "graph"
 
     def with_calibration(self, calibration: Calibration | None) -> Self:
         return replace(self, calibration=calibration)

@@ -104,16 +104,19 @@ class ExpectedLatency(torch.nn.Module):
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> None:
-        """`inputs`: what the source takes; "auto" finds out. `most_archs`: that a multilinear form may ask of it;
-        `settings` are those of a distilled one. `on_progress(done, wanted)` hears of the
-        architectures that are predicted: a minute or two where a predictor needs all graphs of NAS-Bench-201.
-        Raises InputError when a table misses a choice, or a method that was asked for does not fit the source."""
+        """`inputs`: what the source takes; "auto" reads its attribute `takes`, or means graphs where it has none.
+        `most_archs`: the most architectures that a multilinear form may ask the source for. `settings`: of a distilled
+        form. `on_progress(done, wanted)`: called while architectures are predicted, which takes a minute or two where
+        a predictor needs all graphs of NAS-Bench-201.
+
+        Raises InputError when a table lacks a choice, or the given method does not fit the source.
+        """
         super().__init__()
         self.choices = tuple(space.choices)
         positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
         self.register_buffer("_position", positions, persistent=False)
         self._latency_ms = ArchLatency(source, space, inputs, on_progress)
-        if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
+        if isinstance(source, LatencyTable) and source.takes == "arch" and method in ("auto", "additive"):
             self.relaxed: Relaxed = _of_choices(source, self.choices)
         else:
             self.relaxed = self._relax(method, most_archs, settings or DistillSettings(seed=seed), seed)
@@ -153,7 +156,7 @@ class ExpectedLatency(torch.nn.Module):
             if method == "additive":
                 raise InputError("the latency is not additive over the positions of the space; use method 'auto'")
         size = math.prod(self.choices)
-        few = TABULATED_MOST if self._latency_ms.takes_archs else most_archs
+        few = TABULATED_MOST if self._latency_ms.source_takes == "arch" else most_archs
         if method == "tabulated" or (method == "auto" and size <= few):
             return self._tabulated()
         fitted = multilinear(self.choices, archs, self._latency_ms)

@@ -8,8 +8,10 @@ file's operators one by one, would have given one network two graphs, depending 
 """
 
 from hwprof.onnx_io.inference import infer_types
-from hwprof.onnx_io.random_values import random_inputs, to_model
+from hwprof.onnx_io.random_values import initial_weights, random_inputs, to_model
 from hwprof.onnx_io.reading import external_files, load, materialize
 from hwprof.onnx_io.writing import save
 
-__all__ = ["external_files", "infer_types", "load", "materialize", "random_inputs", "save", "to_model"]
+__all__ = [
+    "external_files", "infer_types", "initial_weights", "load", "materialize", "random_inputs", "save", "to_model",
+]  # fmt: skip

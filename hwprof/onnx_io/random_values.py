@@ -134,6 +134,32 @@ def _gain(uses: Uses, node: Node) -> float:
     return 1.0
 
 
+# -- weights to train from ---------------------------------------------------------------------------
+
+_START_DEVIATION = 0.02  # of tables and of what is used in no other way here (Devlin et al., arXiv 1810.04805, BERT)
+_START = {Role.GAIN: 1.0, Role.SHIFT: 0.0, Role.SLOPE: _SLOPE}
+
+
+def initial_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """The values of all weights by name, each of its shape [...] and type, for a training to start from.
+
+    Matrices as for a run (see the module), tables from a normal distribution of deviation 0.02, gains and variances 1,
+    shifts and means 0, slopes 0.25. Quantized weights, scales and indices are those of a run. The same for one seed.
+    """
+    rng = np.random.default_rng(seed)
+    uses = Uses(graph)
+    return {t.name: _initial(uses, t, rng) for t in graph.weights}
+
+
+def _initial(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
+    use = uses.of(tensor.name)
+    if is_float(tensor.dtype) and use.role in _START:
+        return np.full(tensor.shape, _START[use.role], numpy_dtype(tensor))
+    if is_float(tensor.dtype) and use.role in (Role.TABLE, Role.OTHER):
+        return (_START_DEVIATION * rng.standard_normal(tensor.shape, np.float32)).astype(numpy_dtype(tensor))
+    return _weight(uses, tensor, rng)
+
+
 # -- quantization ------------------------------------------------------------------------------------
 
 

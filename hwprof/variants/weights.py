@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from hwprof import plugins
 from hwprof.graph import Graph
-from hwprof.onnx_io import materialize, to_model
+from hwprof.onnx_io import materialize, save, to_model
 from hwprof.onnx_io.proto import numpy_dtype
+
+if TYPE_CHECKING:
+    from hwprof.torch_io import TrainableGraph
 
 Weights = Mapping[str, np.ndarray]
 
@@ -37,6 +44,17 @@ def model_with(graph: Graph, weights: Weights) -> ModelProto:
             array = weights[tensor.name].astype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return model
+
+
+def save_trained(network: TrainableGraph, path: str | os.PathLike[str]) -> Graph:
+    """Writes the network's graph with its present weights as an .onnx file and returns the graph, whose source it is.
+
+    Raises EnvironmentUnfitError when the file cannot be written.
+    """
+    with plugins.optional_library("writing a trained network"):
+        from hwprof.torch_io import weights_of
+    save(model_with(network.graph, weights_of(network)), path)
+    return network.graph.renamed(network.graph.name, str(Path(path).resolve()))
 
 
 def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -275,18 +275,19 @@ SHARES = ((modes, 0.45), (repeat, 0.15), (sweeps, 0.32), (encoders, 1.0))
 def learn(bench: Bench) -> None:
     """The error of the default predictor by its number of measurements, and a table of each space."""
     from hwprof.jobs import evaluating, predicting, tables
+    from hwprof.predictors.evaluation import FEWEST_TESTED
 
     (bench.work / "learned.jsonl").unlink(missing_ok=True)
     for folder in folders(bench):
         n = len(dataset.read(folder).entries)
-        sizes = [size for size in (20, 100) if size + evaluating.FEWEST_TESTED <= n]
+        sizes = [size for size in (20, 100) if size + FEWEST_TESTED <= n]
         if not sizes:
             print(f"{folder.name}: {n} networks are too few to learn from")
             continue
         found = evaluating.evaluate(folder, "physical", sizes)
         keep(bench, "learned", {"data": folder.name, "rows": n, "figures": [asdict(f) for f in found.figures]})
         card = dataset.read(folder).card
-        predicting.save(predicting.train(folder, "physical"), bench.work / f"{folder.name}.hwp")
+        predicting.train(folder).save(bench.work / f"{folder.name}.hwp")
         if card.space and card.device:
             source = tables.Learned.load(bench.work / f"{folder.name}.hwp", card.device)
             built = tables.choice_table(VariedSpace(card.space, card.variant), source, 200)

@@ -11,10 +11,10 @@ import pytest
 from hwprof import onnx_io, plugins
 from hwprof.__main__ import run
 from hwprof.builder import GraphBuilder
-from hwprof.jobs import predicting
 from hwprof.latency_table import LatencyTable
 from hwprof.latency_table.build import with_space
 from hwprof.predictors.lut import LutPredictor
+from hwprof.predictors.trained import Origin, Trained
 from hwprof.spaces import sampling
 from tests.latency_table.tables import choices, staircase
 
@@ -167,17 +167,17 @@ def trained(tmp_path: Path) -> None:
     space = plugins.load("space", "nasbench201")
     archs = sampling.random_archs(space, 40, np.random.default_rng(0))
     ms = np.array([1 + 0.1 * sum(arch) for arch in archs])
-    origin = predicting.Origin(
+    origin = Origin(
         "lut", "d", "", "roofline-edge-gpu", "nasbench201", "", "imported", 40, 1.0, 4.0, 1.0, 0.5, 2.0
     )  # fmt: skip
-    predicting.save(predicting.Trained(LutPredictor(space).fit(archs, ms), origin), tmp_path / "lut.hwp")
+    Trained(LutPredictor(space).fit(archs, ms), origin).save(tmp_path / "lut.hwp")
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("bert_tiny", "-d", "cpu-1t"), "the predictor is of device 'roofline-edge-gpu', not 'cpu-1t'"),
-        (("--space", "fbnet", "--rows", "choices", *DEVICE), "the predictor is of space 'nasbench201', not 'fbnet'"),
+        (("bert_tiny", "-d", "cpu-1t"), "the predictor has the device 'roofline-edge-gpu', not 'cpu-1t'"),
+        (("--space", "fbnet", "--rows", "choices", *DEVICE), "the predictor has the space 'nasbench201', not 'fbnet'"),
         (("bert_tiny", *DEVICE), "takes architectures, not single operators; take physical or gcn, or --rows choices"),
     ],
 )

@@ -31,6 +31,11 @@ def graph():
     return b.build(b.relu(b.input((1, 3, 4, 4))))
 
 
+def test_a_budget_takes_what_its_source_does():
+    assert Budget(TABLE, ms=1.0).takes == "arch"
+    assert Budget(Predictor(), ms=1.0).takes == "graph"  # it does not say
+
+
 def test_a_network_fits_when_its_quantile_fits_and_not_only_its_median():
     assert Budget(TABLE, ms=2.4, confidence=0.5)((1,)) is True
     assert Budget(TABLE, ms=2.4, confidence=0.95)((1,)) is False  # 2 ms * 1.25

@@ -6,7 +6,6 @@ import torch
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.graph import Graph
 from hwprof.latency_table import Calibration
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
@@ -145,11 +144,11 @@ def test_graphs_of_a_whole_space_are_built_only_where_some_of_them_do_not_tell(l
     assert lat.method == method
 
 
-def test_whether_a_predictor_takes_graphs_or_architectures_is_found_out():
+def test_a_predictor_that_takes_architectures_is_asked_with_them():
     class OfArchs(MacsPredictor):
+        takes = "arch"
+
         def predict(self, X):
-            if isinstance(X[0], Graph):
-                raise InputError("learned from architectures")
             return np.array([1.0 + a[0] * a[1] for a in X])
 
     assert ExpectedLatency(OfArchs(), Space())(torch.eye(3)[[1, 2]]).item() == pytest.approx(3.0)

@@ -131,10 +131,10 @@ def test_the_part_for_the_architecture_may_be_the_smaller_one():
 
 def test_warming_up_leaves_the_architecture_alone():
     supernet = Supernet(TINY, partial=2)
-    alphas, stem = supernet.alphas.detach().clone(), supernet.stem[0].weight.detach().clone()
+    alphas, stem = supernet.alphas.detach().clone(), supernet.weights()[0].detach().clone()
     warm_up(supernet, noise(), TrainSettings(epochs=1, batch_size=8))
     assert torch.equal(supernet.alphas, alphas)
-    assert not torch.equal(supernet.stem[0].weight, stem)
+    assert not torch.equal(supernet.weights()[0], stem)
 
 
 def test_a_search_without_examples_for_the_architecture_is_refused():

@@ -12,6 +12,7 @@ from hwprof.data import dataset
 from hwprof.data.dataset import Entry
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.jobs import predicting
+from hwprof.predictors.trained import Trained
 from tests.samples import counted_measurement, counted_process, counts
 
 
@@ -41,8 +42,8 @@ def test_a_predictor_that_is_given_instructions_learns_what_they_cost(collected,
 
 def test_it_keeps_them_in_its_file(collected, counted, tmp_path):
     trained = predicting.train(collected, "physical", counts=counted)
-    predicting.save(trained, tmp_path / "x.hwp")
-    again = predicting.load(tmp_path / "x.hwp")
+    trained.save(tmp_path / "x.hwp")
+    again = Trained.load(tmp_path / "x.hwp")
     assert again.origin == trained.origin
     rows = np.hstack([again.predictor.encode(dataset.read(collected).archs), dataset.read(counted).instructions])
     np.testing.assert_array_equal(again.predictor.predict(rows), trained.predictor.predict(rows))
@@ -57,6 +58,12 @@ def test_a_graph_alone_is_not_enough_for_it(collected, counted):
     trained = predicting.train(collected, "physical", counts=counted)
     with pytest.raises(InputError, match="learned from counted instructions: give rows that end with them"):
         trained.predictor.predict(dataset.read(collected).archs)
+
+
+def test_it_does_not_predict_without_counting(collected, counted):
+    trained = predicting.train(collected, "physical", counts=counted)
+    with pytest.raises(InputError, match=r"learned from counted instructions; hwprof\.predict counts those"):
+        trained.predict(["2,1,1,0"])
 
 
 def test_latencies_are_no_counts(collected, tiny_spaces):
@@ -77,12 +84,12 @@ def test_counts_of_another_space_are_refused(collected, tmp_path, tiny_spaces):
 
 def test_too_few_networks_in_common_are_refused(collected, tmp_path, tiny_spaces):
     few = write_counts(collected, tmp_path / "few", slice(3))
-    with pytest.raises(InputError, match="have 3 networks in common; 5 are the fewest"):
+    with pytest.raises(InputError, match="have 3 networks in common, fewer than 5"):
         predicting.train(collected, "physical", counts=few)
 
 
 def test_a_predictor_without_use_for_instructions_says_so(collected, counted):
-    with pytest.raises(InputError, match="'lut' learns nothing from instructions; --counts is for physical"):
+    with pytest.raises(InputError, match="'lut' cannot learn from instructions; --counts is for physical"):
         predicting.train(collected, "lut", counts=counted)
 
 
