@@ -29,7 +29,8 @@ from hwprof.graph import Graph, Node, Tensor
 
 @dataclass(frozen=True, slots=True)
 class OperatorCost:
-    """The work of one node. `parameters` counts the weights that it reads, including shared ones."""
+    """The work of one node. `parameters` counts the weights that it reads, including shared ones; scales and zero
+    points of quantized tensors are not parameters."""
 
     macs: int
     element_ops: int
@@ -53,23 +54,29 @@ def of(graph: Graph) -> GraphCost:
     shape."""
     counts = [_count(graph, node) for node in graph.nodes]
     macs, element_ops, read_bytes, written_bytes = (sum(column) for column in zip((0, 0, 0, 0), *counts, strict=True))
-    return GraphCost(macs, element_ops, sum(w.numel for w in graph.weights), read_bytes, written_bytes)
+    return GraphCost(macs, element_ops, sum(_parameters(graph, graph.nodes).values()), read_bytes, written_bytes)
 
 
 def of_nodes(graph: Graph) -> list[OperatorCost]:
     """The cost of each node, in the order of `graph.nodes`. Raises as `of` does."""
-    weights = {w.name: w.numel for w in graph.weights}
+    weights = _parameters(graph, graph.nodes)
     return [_cost(graph, node, weights) for node in graph.nodes]
 
 
 def of_node(graph: Graph, node: Node) -> OperatorCost:
     """The cost of one node of the graph. Raises as `of` does."""
-    return _cost(graph, node, {w.name: w.numel for w in graph.weights if w.name in node.inputs})
+    return _cost(graph, node, _parameters(graph, [node]))
 
 
 def unknown_operators(graph: Graph) -> tuple[str, ...]:
     """Sorted names of the graph's operators that have no rule."""
     return tuple(sorted({_key(node) for node in graph.nodes} - RULES.keys()))
+
+
+def _parameters(graph: Graph, nodes: Sequence[Node]) -> dict[str, int]:
+    """How many parameters each weight of the graph has that these nodes do not read as a scale or a zero point."""
+    grids = {name for node in nodes if node.op in ("QuantizeLinear", "DequantizeLinear") for name in node.inputs[1:]}
+    return {w.name: w.numel for w in graph.weights if w.name not in grids}
 
 
 def _cost(graph: Graph, node: Node, weights: Mapping[str, int]) -> OperatorCost:

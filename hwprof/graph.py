@@ -6,6 +6,11 @@ inputs. So neither names, nor the order of independent nodes, nor weight values 
 constants (a quantization scale) count with their type only, otherwise two calibrations of one network would be two
 networks. The alternative, a canonical form exact up to isomorphism, is costlier, and for DAGs with ordered inputs it
 separates nothing that matters to a latency.
+
+2026-11-29, zero points count with their type only, as scales do. Until then the zero points that
+`hwprof.variants.quantize` writes counted with their values, which no file of a calibrated network has, so
+that a network's int8 variant had another digest once it was written and loaded. `former_digest` is the
+digest of that time, which data sets of quantized networks hold.
 """
 
 from __future__ import annotations
@@ -126,6 +131,11 @@ class Graph:
             self._digest.append(_graph_hash(self, {}))
         return self._digest[0]
 
+    @property
+    def former_digest(self) -> str:
+        """The digest until 2026-11-29; another one where zero points are constants."""
+        return _graph_hash(self, {}, with_zero_points=True)
+
     def type_of(self, name: str) -> Tensor:
         """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
         try:
@@ -209,6 +219,11 @@ def captured(node: Node) -> frozenset[str]:
     return frozenset(names)
 
 
+def is_quantized(node: Node) -> bool:
+    """Whether the operator reads integers together with their scales."""
+    return "quantize" in node.op.lower() or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
+
+
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
     """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle."""
     nodes = list(nodes)
@@ -244,19 +259,22 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def _graph_hash(graph: Graph, outer: Mapping[str, str]) -> str:
+def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool = False) -> str:
     hashes = dict(outer)
     hashes[""] = "-"
     for i, t in enumerate(graph.inputs):
         hashes[t.name] = _hash("input", i, t.dtype, t.shape)
     for t in graph.weights:
         hashes[t.name] = _hash("weight", t.dtype, t.shape)
+    quantized = {name for n in graph.nodes if is_quantized(n) for name in n.inputs} if not with_zero_points else ()
     for c in graph.constants:
-        is_float = c.dtype.startswith(("float", "bfloat"))
-        hashes[c.name] = _hash("weight" if is_float else "constant", c.dtype, c.shape, *(() if is_float else c.values))
+        is_weight = c.dtype.startswith(("float", "bfloat")) or c.name in quantized
+        hashes[c.name] = _hash(
+            "weight" if is_weight else "constant", c.dtype, c.shape, *(() if is_weight else c.values)
+        )
     node_hashes = []
     for node in graph.nodes:
-        attributes = sorted((key, _attribute_hash(value, hashes)) for key, value in node.attributes)
+        attributes = sorted((key, _attribute_hash(value, hashes, with_zero_points)) for key, value in node.attributes)
         own = _hash(node.domain, node.op, attributes, [hashes[i] for i in node.inputs], len(node.outputs))
         node_hashes.append(own)
         for i, out in enumerate(node.outputs):
@@ -266,9 +284,9 @@ def _graph_hash(graph: Graph, outer: Mapping[str, str]) -> str:
     return _hash("graph", opset, sorted(node_hashes), [hashes[o] for o in graph.outputs])
 
 
-def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str]) -> str:
+def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str], with_zero_points: bool) -> str:
     if isinstance(value, Graph):
-        return _graph_hash(value, hashes)
+        return _graph_hash(value, hashes, with_zero_points)
     if isinstance(value, Constant):
         return _hash(value.dtype, value.shape, _as_stored(value.values))
     return repr(_as_stored(value))

@@ -30,7 +30,8 @@ TESTED_BY = {
     "cli/output.py": "cli/test_commands.py",
     "cli/progress.py": "cli/test_collect.py",
     "cli/results.py": "cli/test_profile.py",
-    "jobs/reporting.py": "cli/test_report.py",
+    "jobs/counting.py": "predictors/test_counted.py",
+    "jobs/emulating.py": "cli/test_emulated.py",
     # runtimes: by the networks that they open
     "backends/onnx_file.py": "backends/test_onnxruntime.py",
     "backends/emulator/guest.py": "backends/emulator/test_backend.py",
@@ -77,9 +78,9 @@ TESTED_BY = {
     "compress/integer/cell.py": "compress/integer/test_recurrent.py",
     "torch_io/functions.py": "torch_io/test_operators.py",
     "torch_io/module.py": "torch_io/test_operators.py",
-    "torch_io/onnx_export.py": "variants/integer/test_calibration.py",
+    "torch_io/onnx_export.py": "variants/test_calibration.py",
     "variants/for_device.py": "variants/test_batch.py",
-    "variants/integer/observed_ranges.py": "variants/integer/test_calibration.py",
+    "variants/observed_ranges.py": "variants/test_calibration.py",
 }
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in modules().values()}
 
@@ -92,7 +93,7 @@ def has_code(path: Path) -> bool:
         isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)
         or (
             isinstance(node, ast.Assign)
-            and (isinstance(node.value, ast.Name) or ast.unparse(node.targets[0]) == "__all__")
+            and (isinstance(node.value, ast.Name | ast.Tuple) or ast.unparse(node.targets[0]) == "__all__")
         )
         for node in statements
     )

@@ -33,7 +33,6 @@ UNFINISHED = {
     "objective",
     "predictors",
     "search",
-    "spaces",
     "torch_io",
     "variants",
 }

@@ -15,14 +15,13 @@ from hwprof.backends import fusion, host_resources, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, is_quantized
 from hwprof.integer.lowering import lowering
 from hwprof.integer.program import weight_formats
 from hwprof.integer.program.program import Program
 from hwprof.integer.run import library, reference
 from hwprof.integer.run.engine import Engine
 from hwprof.measurement import Evidence, OperatorTime
-from hwprof.onnx_io.tensor_uses import is_quantized
 from hwprof.variants.weights import load_weights
 
 _WEIGHT_COPIES = 3  # while it is loaded: the file's, the program's and the packed ones

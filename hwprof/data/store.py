@@ -1,7 +1,8 @@
-"""The working store: one SQLite file in which every finished process of every measurement is kept.
+"""The working store: one SQLite file that keeps every finished process of every measurement, and every result.
 
-A process' samples are committed as soon as they are complete, so that a job killed at any moment loses
-none of them, and the same job started again goes on from there.
+The samples of a process are committed as soon as they are complete. A job that is killed at any moment loses none of
+them, and the same job continues from there when it is started again. A search or compression that has its result in
+the store is not computed again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from hwprof.data.result import Result, ResultKey
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.measurement import Measurement, Process, process_from_record
 
 DEFAULT_PATH = Path("hwprof.db")
-_VERSION = 1
-_SCHEMA = """
+_MEASUREMENTS = """
 CREATE TABLE IF NOT EXISTS measurement (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
     hardware TEXT NOT NULL, is_compared INTEGER NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
@@ -35,10 +36,17 @@ CREATE TABLE IF NOT EXISTS baseline (
     machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
 CREATE TABLE IF NOT EXISTS graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
 """
+_RESULTS = """
+CREATE TABLE IF NOT EXISTS result (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, method TEXT NOT NULL, model TEXT NOT NULL, task TEXT NOT NULL,
+    seed INTEGER NOT NULL, device TEXT NOT NULL, target_ms REAL, met TEXT, digest TEXT NOT NULL,
+    created TEXT NOT NULL DEFAULT (datetime('now')), record TEXT NOT NULL) STRICT;
+"""
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS)  # the i-th turns a store of format i into one of format i + 1; 0 is empty
 
 
 class Store:
-    """A context manager over one file (":memory:" for none).
+    """A context manager over one file (":memory:" for none). A store of an older format is brought up to date.
 
     Every method raises EnvironmentUnfitError when the file cannot be written (full disk, no permission,
     locked by another program) and InputError when it is not a store.
@@ -49,12 +57,15 @@ class Store:
         with self._errors():
             self._db = sqlite3.connect(self.path, timeout=20, isolation_level=None)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION:
-                raise InputError(f"store {self.path!r} was written by a newer hwprof (format {version})")
+            if version > len(_MIGRATIONS):
+                raise InputError(
+                    f"store {self.path!r} was written by a newer hwprof (format {version}, this one reads up to "
+                    f"{len(_MIGRATIONS)}); upgrade hwprof or give another with --store"
+                )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+                self._db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +79,7 @@ class Store:
     ) -> int:  # fmt: skip
         """Opens a measurement or, unless `fresh`, the unfinished one of the same key. Returns its number.
 
-        `is_compared`: it belongs to a comparison, and is no profile of its own.
+        `is_compared`: it belongs to a comparison and is not a profile of its own.
         """
         with self._errors():
             row = self._db.execute(
@@ -90,7 +101,7 @@ class Store:
             )
 
     def processes(self, measurement: int) -> list[Process]:
-        """In the order of their rounds."""
+        """Those of a measurement, in the order of their rounds."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT record FROM process WHERE measurement = ? ORDER BY round", (measurement,)
@@ -98,8 +109,8 @@ class Store:
         return [process_from_record(json.loads(record)) for (record,) in rows]
 
     def finish(self, measurement: int, result: Measurement) -> None:
-        """Ends a measurement. A second call replaces the record (to add operator times, say). Processes that are
-        not part of it, left by a run that was killed between two graphs of a group, go."""
+        """Ends a measurement. A second call replaces the record (to add operator times, say). Deletes processes that
+        are not part of it, left by a run that was killed between two graphs of a group."""
         rounds = json.dumps([p.round for p in result.processes])
         with self._errors():
             self._db.execute(
@@ -130,7 +141,7 @@ class Store:
         return [self._loaded(int(number), record) for number, record in rows]
 
     def add_comparison(self, measurements: Sequence[int], margin: float) -> None:
-        """Finished measurements that were made against the first of them."""
+        """measurements: numbers of finished ones, made against the first of them."""
         with self._errors():
             self._db.execute(
                 "INSERT INTO comparison (measurements, margin) VALUES (?, ?)", (json.dumps([*measurements]), margin)
@@ -152,6 +163,33 @@ class Store:
     def _loaded(self, number: int, record: str) -> Measurement:
         return Measurement.from_record(json.loads(record)).with_processes(*self.processes(number))
 
+    def add_result(self, result: Result) -> None:
+        """Keeps the result, in place of an earlier one of the same key."""
+        target = result.target
+        row = (
+            _result_key(result.key), result.method, result.model, result.task, result.seed, target.device, target.ms,
+            result.met, result.digest, json.dumps(result.to_record(), allow_nan=False),
+        )  # fmt: skip
+        with self._errors():
+            self._db.execute(
+                "INSERT INTO result (key, method, model, task, seed, device, target_ms, met, digest, record) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET met = excluded.met, "
+                "digest = excluded.digest, created = datetime('now'), record = excluded.record",
+                row,
+            )
+
+    def result(self, key: ResultKey) -> Result | None:
+        """The finished result of the key, which need not be computed again; None where there is none."""
+        with self._errors():
+            row = self._db.execute("SELECT record FROM result WHERE key = ?", (_result_key(key),)).fetchone()
+        return Result.from_record(json.loads(row[0])) if row else None
+
+    def results(self) -> list[Result]:
+        """All results, in the order in which their keys were first added."""
+        with self._errors():
+            rows = self._db.execute("SELECT record FROM result ORDER BY id").fetchall()
+        return [Result.from_record(json.loads(record)) for (record,) in rows]
+
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():
             self._db.execute("INSERT OR REPLACE INTO graph VALUES (?, ?)", (digest, record))
@@ -162,13 +200,13 @@ class Store:
         return str(row[0]) if row else None
 
     def baseline_ns(self, machine: str) -> dict[str, float]:
-        """Undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
+        """The undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
         with self._errors():
             rows = self._db.execute("SELECT anchor, ns FROM baseline WHERE machine = ?", (machine,)).fetchall()
         return {str(anchor): float(ns) for anchor, ns in rows}
 
     def lower_baseline(self, machine: str, anchors_ns: Mapping[str, float]) -> None:
-        """Keeps the smaller of what is stored and what is given: nothing runs faster than undisturbed."""
+        """Keeps the smaller of the stored and the given times: nothing runs faster than undisturbed."""
         with self._errors():
             self._db.executemany(
                 "INSERT INTO baseline VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
@@ -186,6 +224,20 @@ class Store:
             raise EnvironmentUnfitError(
                 f"cannot use the store {self.path!r}: {text}; give another with --store"
             ) from None
+
+
+@contextmanager
+def opened(store: Store | Path | str) -> Iterator[Store]:
+    """The store itself, which stays open, or that of the file, which is closed at the end."""
+    if isinstance(store, Store):
+        yield store
+        return
+    with Store(store) as own:
+        yield own
+
+
+def _result_key(key: ResultKey) -> str:
+    return key_of(asdict(key))
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from hwprof.measure.recording import Options
 from hwprof.predictors import learning, trained
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.trained import Prediction, Trained
-from hwprof.spaces.varied import change
+from hwprof.variants.spec import change
 from hwprof.workloads.loading import Shapes, load_network
 
 

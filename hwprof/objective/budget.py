@@ -1,7 +1,7 @@
-"""`Budget`: which networks stay within a latency with a given confidence (floor 4).
+"""`Budget`: which networks stay within a latency with a given confidence.
 
-A budget on point estimates is broken by a quarter of the winners of a search: the search finds the networks
-whose latency is under-estimated. A budget on the 95 % quantile is broken by almost none.
+A quarter of the winners of a search break a budget on point estimates, because the search finds the networks whose
+latency is under-estimated. Almost none breaks a budget on the 95 % quantile.
 """
 
 from __future__ import annotations
@@ -64,6 +64,6 @@ class Budget:
             return self.source.network_quantile_ms(networks, self.confidence)
         if self.confidence == 0.5:
             return np.asarray(self.source.predict(networks))
-        # The upper end of a central interval leaves half of what it does not cover above it.
+        # Half of the probability outside of a central interval is above its upper end.
         _, high = self.source.predict_interval(networks, coverage=2 * self.confidence - 1)
         return np.asarray(high)

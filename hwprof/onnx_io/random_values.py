@@ -14,9 +14,9 @@ import numpy as np
 from onnx import ModelProto, checker
 
 from hwprof.errors import InputError
-from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor
+from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor, is_quantized
 from hwprof.onnx_io.proto import is_float, model_of, numpy_dtype, skeleton_of, value_info
-from hwprof.onnx_io.tensor_uses import MOVING, Role, Use, Uses, fan_in, is_quantized
+from hwprof.onnx_io.tensor_uses import MOVING, Role, Use, Uses, fan_in
 
 _ACTIVATIONS = frozenset({
     "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Gelu", "HardSwish", "HardSigmoid", "Sigmoid", "Mish",

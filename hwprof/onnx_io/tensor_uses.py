@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from hwprof.graph import Constant, Graph, Node, Tensor
+from hwprof.graph import Constant, Graph, Node, Tensor, is_quantized
 from hwprof.onnx_io.proto import bodies_of, is_float, with_bodies
 
 
@@ -138,19 +138,15 @@ class Uses:
         return position == 0 or not self._is_scale(node, position - 1)
 
 
-def is_quantized(node: Node) -> bool:
-    """Whether the operator reads integers together with their scales."""
-    return "quantize" in node.op.lower() or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
-
-
 # -- weight or constant ------------------------------------------------------------------------------
 
 
 def settle_weights(graph: Graph) -> Graph:
     """The graph with every constant that is a weight turned into one, in control-flow bodies too.
 
-    Integers and booleans that shape the network stay constants, as do float numbers that decide the computation
-    (bounds, exponents, divisors). 8-bit and narrower integers, scales and zero points are weights.
+    Integers and booleans that shape the network stay constants, as do float numbers that decide the
+    computation (bounds, exponents, divisors), quantized ones included. Scales, zero points and all other integers of
+    8 bits and fewer are weights.
     """
     uses = Uses(graph)
     stay = tuple(c for c in graph.constants if _is_constant(c, uses))
@@ -171,9 +167,13 @@ def _is_constant(tensor: Constant, uses: Uses) -> bool:
     use = uses.of(tensor.name)
     if use.role is Role.STRUCTURE:
         return True
-    if use.node is None or any(map(is_quantized, uses.readers[tensor.name])):
+    if use.node is None:
         return False
-    if not is_float(tensor.dtype):
+    readers = uses.readers[tensor.name]
+    is_stored_number = all(r.op == "DequantizeLinear" and r.inputs[0] == tensor.name for r in readers)
+    if any(map(is_quantized, readers)) and not is_stored_number:
+        return False
+    if not is_float(tensor.dtype) and not is_stored_number:
         return use.role is not Role.MATRIX and tensor.dtype in ("bool", "int16", "int32", "int64", "uint32", "uint64")
     if use.role in _ALWAYS_WEIGHTS:
         return False

@@ -194,7 +194,7 @@ def _plain_bytes(predictor: LatencyPredictor) -> bytes:
     space = predictor.get_params(deep=False).get("space")
     if not isinstance(space, VariedSpace):
         return files.to_bytes(predictor)
-    _tell(predictor, None if space.variant else space.space)
+    _tell(predictor, space.space if space.is_installed else None)
     try:
         return files.to_bytes(predictor)
     finally:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from hwprof.data.result import Result
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
-from hwprof.report import operators, quantity, tables, verdict
+from hwprof.report import operators, quantity, results, tables, verdict
 from hwprof.report.markup import comment
 from hwprof.report.tables import Fact, Table
 from hwprof.report.verdict import Verdict
@@ -41,6 +42,12 @@ def comparison_markdown(comparison: Comparison, graphs: Mapping[str, Graph], pea
     for m in sides:
         parts += [_verdict(verdict.of_profile(m), 2), *_profile(m, graphs.get(m.digest), peaks)]
     return "\n\n".join(parts) + "\n"
+
+
+def results_markdown(found: Sequence[Result], command: str, device: str | None = None) -> str:
+    """Results of searches and compressions; arguments and errors as of `render_results`."""
+    rows = results.found_in(found, device)
+    return "\n\n".join([comment(command), _verdict(results.verdict(rows), 1), _table(results.table(rows))]) + "\n"
 
 
 def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[str]:

@@ -15,7 +15,7 @@ from hwprof import cost
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.measurement import Measurement, Peaks
-from hwprof.variants.for_device import as_computed
+from hwprof.variants.for_device import for_device
 
 _ROUNDING = 1e-9
 INFLATION_LIMIT = 1.3  # above it the profiled run does not represent the plain one
@@ -148,7 +148,7 @@ def _works(m: Measurement, graph: Graph | None) -> list[Work | None]:
     """The work of each executed kernel; None where a member or its cost rule is unknown."""
     if graph is None:
         return [None] * len(m.operators)
-    graph = as_computed(graph, m.device)
+    graph = for_device(graph, m.device)
     nodes = {n.label: n for n in graph.nodes}
     readers = graph.consumers()
     return [_work(graph, nodes, o.members or (o.name,), readers) for o in m.operators]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from hwprof.data.result import Result
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
     distribution,
+    front,
     intervals,
     operators,
     pairs,
     processes,
     quantity,
+    results,
     roofline,
     tables,
     timeline,
@@ -23,6 +26,7 @@ from hwprof.report import (
 )
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
+from hwprof.report.results import Front
 from hwprof.report.svg import WIDTH
 from hwprof.report.tables import Cell, Fact, Table
 from hwprof.report.verdict import Tone, Verdict
@@ -49,6 +53,15 @@ def render_comparison(comparison: Comparison, graphs: Mapping[str, Graph], peaks
     body = [_compared(comparison, graphs, peaks)]
     body += [_profile(m, graphs.get(m.digest), peaks, i, alone=False) for i, m in enumerate(sides)]
     return _document(verdict.of_comparison(comparison), "comparison", body, command)
+
+
+def render_results(found: Sequence[Result], command: str, device: str | None = None) -> str:
+    """The page of searches' and compressions' results: the fronts of metric against measured latency, one for each
+    model, task and device, then all results in a table. Raises InputError without a result (on the device)."""
+    rows = results.found_in(found, device)
+    drawn = [_front(f, with_note=i == 0) for i, f in enumerate(results.fronts(rows))]
+    body = element("section", *drawn, element("div", _table(results.table(rows)), class_="figure full"))
+    return _document(results.verdict(rows), "results", [body], command)
 
 
 # -- the page ----------------------------------------------------------------------------------------
@@ -116,6 +129,19 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
+
+
+def _front(found: Front, with_note: bool) -> Markup:
+    note = (
+        "A mark is a network, numbered as in the table, its line the 95 % interval of the latency at the machine's "
+        "undisturbed speed. Filled: the whole interval is within the target; hollow: all of it is above; half filled: "
+        "it cannot be told; pale: there is no target here. The steps are the Pareto front. Networks without a measured "
+        "latency or a metric are only in the table."
+    )
+    heading = f"{found.model}, {found.task}, on {found.device}"
+    shown = note if with_note else ""
+    wide = _figure(heading, front.draw(found, 2 * WIDTH + 32, 440), shown, "full wide")
+    return join([wide, _figure(heading, front.draw(found, 400, 400), shown, "full narrow")])
 
 
 # -- one profile -------------------------------------------------------------------------------------

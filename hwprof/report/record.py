@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hwprof.data.result import Result
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
-from hwprof.report import operators, tables, verdict
+from hwprof.report import operators, results, tables, verdict
 from hwprof.report.operators import Breakdown, Kernel
 
 
@@ -62,6 +63,11 @@ def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks |
         "a": profile_record(c.a, graphs.get(c.a.digest), peaks),
         "b": profile_record(c.b, graphs.get(c.b.digest), peaks),
     }
+
+
+def results_records(found: Sequence[Result], device: str | None = None) -> list[dict[str, Any]]:
+    """A record for each result and device it was measured on, without raw samples, in the order of the table."""
+    return [results.record(f) for f in results.found_in(found, device)]
 
 
 def _kernels(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[dict[str, Any]]:

@@ -116,15 +116,26 @@ def left_axis(scale: Scale, x: float, write: Callable[[float], str], name: str, 
     return join(marks)
 
 
-def marker(shape: int, x: float, y: float, radius: float, class_: str, tip: str | None = None) -> Markup:
+def marker(number: int, x: float, y: float, radius: float, class_: str, tip: str | None = None) -> Markup:
     """One of eight shapes of about equal area, so that colour is never the only sign."""
-    points = _SHAPES[shape % len(_SHAPES)]
-    if not points:
+    if not _SHAPES[number % len(_SHAPES)]:
         return element("circle", title(tip), cx=x, cy=y, r=radius, class_=class_)
-    corners = " ".join(f"{x + px * radius:.1f},{y + py * radius:.1f}" for px, py in points)
-    return element("polygon", title(tip), points=corners, class_=class_)
+    return polygon(shape(number, x, y, radius), class_, tip)
 
 
+def polygon(corners: Sequence[tuple[float, float]], class_: str, tip: str | None = None) -> Markup:
+    """A closed outline, pixels."""
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return element("polygon", title(tip), points=points, class_=class_)
+
+
+def shape(number: int, x: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """The corners of a marker's outline, pixels; a circle is one of 32."""
+    points = _SHAPES[number % len(_SHAPES)] or _CIRCLE
+    return [(x + px * radius, y + py * radius) for px, py in points]
+
+
+_CIRCLE = [(math.cos(i * math.tau / 32), math.sin(i * math.tau / 32)) for i in range(32)]
 _CROSS = [(-1.1, -0.4), (-0.4, -0.4), (-0.4, -1.1), (0.4, -1.1), (0.4, -0.4), (1.1, -0.4),
           (1.1, 0.4), (0.4, 0.4), (0.4, 1.1), (-0.4, 1.1), (-0.4, 0.4), (-1.1, 0.4)]  # fmt: skip
 _SHAPES: tuple[list[tuple[float, float]], ...] = (

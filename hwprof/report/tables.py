@@ -17,7 +17,7 @@ from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
 from hwprof.report.operators import Breakdown, Kernel
 from hwprof.report.verdict import normalized, rejected_causes, statistics
-from hwprof.variants.for_device import as_computed
+from hwprof.variants.for_device import for_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _leaf(value: Any) -> str:
 
 def input_shapes(m: Measurement, graph: Graph | None) -> dict[str, tuple[int, ...]]:
     """By name, with the device's batch; empty where the graph is not available."""
-    return {t.name: t.shape for t in as_computed(graph, m.device).inputs} if graph else {}
+    return {t.name: t.shape for t in for_device(graph, m.device).inputs} if graph else {}
 
 
 def shape_words(m: Measurement, graph: Graph | None) -> str:
@@ -179,7 +179,7 @@ def total_cost(m: Measurement, graph: Graph | None) -> tuple[cost.GraphCost | No
     if unknown := cost.unknown_operators(graph):
         return None, f"there is no cost rule for {', '.join(unknown)}"
     try:
-        return cost.of(as_computed(graph, m.device)), ""
+        return cost.of(for_device(graph, m.device)), ""
     except InputError as error:
         return None, str(error)
 

@@ -21,6 +21,7 @@ from hwprof.onnx_io.proto import array_of
 from hwprof.onnx_io.tensor_uses import Role, Uses
 from hwprof.torch_io import functions
 from hwprof.torch_io.free_batch import FreeBatchTranslator
+from hwprof.torch_io.memory_format import breaks_in_channels_last
 from hwprof.torch_io.module import as_tensor
 from hwprof.torch_io.operators import (
     INTEGER_RANGES,
@@ -39,7 +40,6 @@ from hwprof.torch_io.operators import (
 _HIDES_BELOW = -1e4
 _FIXED_ROLES = {Role.STEP, Role.WEIGHT_STEP, Role.ZERO_POINT, Role.STRUCTURE, Role.INDEX}
 # What a float of 32 bits can hold below 2**31.
-_CHANNELS_OF_A_BLOCK = 16  # of oneDNN's convolutions with AVX-512
 _STORED_RANGES = {**INTEGER_RANGES, "int32": (-(2**31), 2**31 - 128)}
 
 
@@ -253,12 +253,11 @@ def _batch_norm(call: Call) -> TorchCall:
 
 
 def _convolution(call: Call) -> TorchCall:
-    """In contiguous memory where oneDNN 3.12 (torch 2.13) would compute the weights' gradient wrongly in channels last
-    and write past its memory: 1x1 with strides and fewer input channels than its kernel has in a block, 16 at most."""
+    """In contiguous memory where `hwprof.torch_io.memory_format` says that it must be."""
     made = RULES["Conv"](call)
     _, channels, *kernel = call.shape(1)
     strides, group = call.attribute("strides", (1,)), call.attribute("group", 1)
-    is_broken = set(kernel) == {1} and set(strides) != {1} and group == 1 and channels < _CHANNELS_OF_A_BLOCK
+    is_broken = breaks_in_channels_last(kernel, strides, group, channels)
     return TorchCall(functions.contiguous_convolution, made.args) if is_broken else made
 
 

@@ -232,7 +232,7 @@ def sweeps(bench: Bench, store: Store) -> None:
             continue
         start = time.monotonic()
         have = min(wanted, have + STEP)
-        collecting.collect(replace(plan, n=have), folder, store, Options(LEAN))
+        collecting.carry_out(replace(plan, n=have), folder, store, Options(LEAN))
         (folder / "tried.txt").write_text(str(have))
         took_s[plan.name] = time.monotonic() - start
         print(plan.name, have, f"{took_s[plan.name]:.0f} s", flush=True)
@@ -289,7 +289,7 @@ def learn(bench: Bench) -> None:
         card = dataset.read(folder).card
         predicting.train(folder).save(bench.work / f"{folder.name}.hwp")
         if card.space and card.device:
-            source = tables.Learned.load(bench.work / f"{folder.name}.hwp", card.device)
+            source = tables.ByPredictor.load(bench.work / f"{folder.name}.hwp", card.device)
             built = tables.choice_table(VariedSpace(card.space, card.variant), source, 200)
             built.table.save(bench.work / f"{folder.name}.json")
 

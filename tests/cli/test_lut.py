@@ -80,7 +80,7 @@ def test_a_table_is_built_swept_checked_and_drawn(lut, tmp_path: Path):
     (figures,) = json.loads(out)
     assert (code, figures["networks"]) == (0, 5)
     assert figures["raw_mape"] < 1
-    assert LatencyTable.load("c.json").calibration.networks == 5
+    assert LatencyTable.load("c.json").correction.networks == 5
 
     code, _, _ = lut("plot", "t.json", "cout", "cin=3", "-o", "steps.svg")
     assert code == 0
@@ -142,7 +142,7 @@ def test_a_unit_that_the_format_does_not_state_is_asked_for(refused):
 
 def test_a_foreign_file_without_its_format_lists_the_formats(refused):
     assert refused("convert", "t.txt", "t.json").startswith(
-        "hwprof: t.txt is no table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
+        "hwprof: t.txt is not a table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
     )
 
 
@@ -202,7 +202,9 @@ def test_a_key_that_the_table_lacks_is_named(refused):
 
 def test_an_attribute_without_steps_is_refused(refused):
     staircase().save("t.json")
-    assert "'kernel' is no numeric attribute of the table; those are: cin, cout" in refused("plot", "t.json", "kernel")
+    assert "'kernel' is not a numeric attribute of the table; those are: cin, cout" in refused(
+        "plot", "t.json", "kernel"
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_network_beyond_the_training_data_is_warned_of(predictor, capsys):
         ([], "nothing to predict; give models or --arch"),
         (["--arch", "2,9,1,0"], "space: position 1 is 9; choose an integer from 0 to 3"),
         (["--arch", "2,1"], "4 positions, 2 were given"),
-        (["--arch", "fast"], "'fast' is no architecture"),
+        (["--arch", "fast"], "'fast' is not an architecture"),
         (["nope"], "'nope' is neither an .onnx file nor a workload"),
         (["--arch", "2,1,1,0", "--coverage", "100%"], "--coverage '100%' must be a share"),
         (["--arch", "2,1,1,0", "--space", "darts"], "the predictor has the space 'space', not 'darts'"),

@@ -3,12 +3,12 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration
+from hwprof.latency_table import Correction
 from hwprof.objective.budget import Budget
 from tests.latency_table.tables import choices
 
-TABLE = choices([[1.0, 2.0, 4.0]]).with_calibration(
-    Calibration(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
+TABLE = choices([[1.0, 2.0, 4.0]]).with_correction(
+    Correction(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
 )
 
 
@@ -55,7 +55,7 @@ def test_at_even_odds_the_prediction_itself_counts():
 
 
 def test_a_confidence_beyond_what_the_table_knows_is_refused():
-    with pytest.raises(InputError, match="calibrate on more networks"):
+    with pytest.raises(InputError, match="fit the correction to more networks"):
         Budget(TABLE, ms=2.0, confidence=0.99)((0,))
 
 

@@ -6,7 +6,7 @@ import torch
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration
+from hwprof.latency_table import Correction
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.objective.relaxed import DistillSettings, random_probabilities
@@ -75,7 +75,7 @@ def test_one_hot_expected_latency_equals_the_lookup():
 
 
 def test_a_calibrated_table_is_expected_end_to_end():
-    table = choices(TIMES).with_calibration(Calibration(a_ms=0.5, b=2.0))
+    table = choices(TIMES).with_correction(Correction(a_ms=0.5, b=2.0))
     p = softmax(2, 3)
     assert ExpectedLatency(table, Space())(p).item() == pytest.approx(0.5 + 2 * (p * torch.tensor(TIMES)).sum().item())
 

@@ -67,12 +67,12 @@ def test_it_does_not_predict_without_counting(collected, counted):
 
 
 def test_latencies_are_no_counts(collected, tiny_spaces):
-    with pytest.raises(InputError, match="holds ms; instructions are wanted"):
+    with pytest.raises(InputError, match="holds ms, not instructions"):
         predicting.train(collected, "physical", counts=collected)
 
 
 def test_instructions_are_no_latencies(counted):
-    with pytest.raises(InputError, match="holds instructions; ms are wanted"):
+    with pytest.raises(InputError, match="holds instructions, not ms"):
         predicting.train(counted, "physical")
 
 

@@ -55,8 +55,15 @@ def test_abs_pulls_a_fast_supernet_up_to_its_target():
     assert run(100.0, "abs", target_ms=60.0).expected_ms > START_MS
 
 
-def test_the_same_seed_finds_the_same():
-    assert run(1.0) == run(1.0)
+@pytest.mark.processor(runtime="torch")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_seed_finds_the_same(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert run(1.0) == run(1.0)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_derived_network_is_timed_once_at_the_end():

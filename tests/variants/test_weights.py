@@ -71,6 +71,16 @@ def test_a_vanished_file_is_an_error(tmp_path, mobile_block):
         load_weights(mobile_block.renamed("net", source=str(tmp_path / "gone.onnx")))
 
 
+def test_a_file_whose_weights_have_no_values_is_refused(tmp_path, tiny_graph):
+    model = onnx_io.to_model(tiny_graph)
+    name = tiny_graph.weights[0].name
+    next(t for t in model.graph.initializer if t.name == name).ClearField("raw_data")
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    bare = tiny_graph.renamed("bare", source=str(tmp_path / "bare.onnx"))
+    with pytest.raises(InputError, match=f"the values of tensor '{name}' do not fill its shape"):
+        load_weights(bare)
+
+
 def test_the_file_of_a_trained_network_is_its_graph_with_its_weights(tmp_path):
     b = GraphBuilder("trained")
     network = trainable(b.build(b.gemm(b.input((1, 3)), 2)), seed=1)

@@ -27,7 +27,7 @@ def test_a_network_is_timed_and_tuned_where_it_lies_until_that_dies(nodes, produ
             np.testing.assert_allclose(timer.outputs()[name], value, rtol=1e-4, atol=1e-6)
 
         nodes.kill_last()
-        with pytest.raises(DeviceLostError, match=r"^device 'there' went away: "):
+        with pytest.raises(DeviceLostError, match=r"^device 'there' was lost: "):
             timer(1)
         impatient = nodes.device.with_options(wait_s=0.0)
         with pytest.raises(EnvironmentUnfitError, match=r"has no server with the key 'board'; no server is registered"):
@@ -48,7 +48,7 @@ def test_a_device_that_falls_silent_is_not_waited_for_without_end(nodes, product
     with TvmBackend().open(product, device) as timer:
         assert len(timer(3)) == 3
         nodes.stop_last()
-        with pytest.raises(DeviceLostError, match=r"went away: no answer within 2 s \(its option `answer_s`\)$"):
+        with pytest.raises(DeviceLostError, match=r"was lost: no answer within 2 s \(its option `answer_s`\)$"):
             timer(1)
 
 

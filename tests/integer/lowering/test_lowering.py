@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from hwprof import onnx_io
@@ -17,6 +16,7 @@ from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights
 from hwprof.workloads import build
 from tests.integer.programs import Quantized, small_network
+from tests.onnx_oracle import unoptimized
 
 
 def lowered(graph: Graph) -> ir.Program:
@@ -27,11 +27,8 @@ def both(graph: Graph) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], ir
     """The outputs of the reference and of ONNX Runtime, and the program."""
     inputs = onnx_io.random_inputs(graph, seed=3)
     program = lowered(graph)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it drops some Q/DQ pairs
-    model = onnx_io.materialize(graph).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return reference.run(program, inputs), dict(zip(graph.outputs, session.run(None, inputs), strict=True)), program
+    theirs = unoptimized(onnx_io.materialize(graph), inputs)
+    return reference.run(program, inputs), dict(zip(graph.outputs, theirs, strict=True)), program
 
 
 def steps_apart(graph: Graph) -> int:

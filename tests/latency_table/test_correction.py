@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, Pattern
-from hwprof.latency_table.calibration import fit
+from hwprof.latency_table import Correction, Pattern
+from hwprof.latency_table.correction import fit
 
 
 def test_a_straight_line_is_found_exactly():
@@ -21,8 +21,8 @@ def test_a_pair_of_operators_that_fuses_gets_its_residual():
 
 
 def test_patterns_count_in_the_end_to_end_latency():
-    calibration = Calibration(1.0, 2.0, (Pattern("Conv", "Relu", -0.5),))
-    assert calibration.end_to_end_ms(3.0, {("Conv", "Relu"): 2, ("Relu", "Conv"): 9}) == 6.0
+    correction = Correction(1.0, 2.0, (Pattern("Conv", "Relu", -0.5),))
+    assert correction.end_to_end_ms(3.0, {("Conv", "Relu"): 2, ("Relu", "Conv"): 9}) == 6.0
 
 
 def test_quantiles_cover_what_they_say_on_fresh_networks():
@@ -52,6 +52,6 @@ def test_a_measured_latency_that_is_not_positive_is_refused():
         fit([1, 2, 3, 4], [1, 2, float("nan"), 4])
 
 
-def test_a_calibration_far_from_its_networks_gives_no_negative_latency():
-    with pytest.raises(InputError, match="calibrate on such networks"):
-        Calibration(a_ms=-2.0, b=1.0).end_to_end_ms(1.0)
+def test_a_correction_far_from_its_networks_gives_no_negative_latency():
+    with pytest.raises(InputError, match="fit it to networks like this one"):
+        Correction(a_ms=-2.0, b=1.0).end_to_end_ms(1.0)

@@ -1,7 +1,7 @@
-"""Calibration: a trained float network becomes a Q/DQ model whose scales come from data.
+"""Calibration: the scales of a quantized network are chosen from data.
 
 Post-training static quantization (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", CVPR 2018): activations on the range that they have on the data, weights on that of
+Integer-Arithmetic-Only Inference", CVPR 2018): activations get the range that they have on the data, weights that of
 their rows.
 
 2026-11-21, why states have 8 bits unless 16 are asked for. 16 take the error of an LSTM of 650 units with layer
@@ -23,9 +23,9 @@ from hwprof import onnx_io, plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
-from hwprof.variants.integer import quantized_values
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import quantized_values
 from hwprof.variants.quantize_whole import quantize_whole, with_states
+from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, load_weights
 
 Batch = Mapping[str, np.ndarray]
@@ -66,17 +66,31 @@ def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def observed_ranges(graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
-    """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does."""
+    """Lowest and highest value, over the batches, of every tensor that gets a grid. Raises as `calibrate` does.
+
+    weights: those of the float network by name, each of its tensor's shape; batches: for each input an array of its
+    shape.
+    """
+    return ranges_for(quantize_whole(graph), with_states(graph), weights, batches)
+
+
+def ranges_for(quantized: Graph, graph: Graph, weights: Weights, batches: Iterable[Batch]) -> Ranges:
+    """Lowest and highest value, over the batches, of the tensors of the float network that have a grid in the quantized
+    one. weights, batches: as in `observed_ranges`. Raises as `calibrate` does."""
     with plugins.optional_library("calibration"):
-        from hwprof.variants.integer.observed_ranges import observed
-    return observed(with_states(graph), weights, quantized_values.activations(quantize_whole(graph)), batches)
+        from hwprof.variants.observed_ranges import observed
+    names = quantized_values.activations(quantized)
+    return observed(graph, weights, names, batches) if names else {}
 
 
 def write(
     graph: Graph, weights: Weights, ranges: Ranges, path: str | os.PathLike[str], state_bits: int = 8
 ) -> Graph:  # fmt: skip
-    """The Q/DQ model of a float network with these weights, on these ranges. Raises InputError where integers cannot
-    run it whole."""
+    """Writes the Q/DQ model of a float network and returns its graph.
+
+    weights: those of the network by name, each of its tensor's shape; ranges: those of `observed_ranges`. Raises
+    InputError where integers cannot run the network whole.
+    """
     quantized = quantize_whole(graph, state_bits)
     arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
     lowering.lower(quantized, arrays)

@@ -1,4 +1,5 @@
-"""Calibration of a table: end-to-end = a + b * sum + pattern residuals, with the quantiles of what is left.
+"""The correction from the sum of a table's rows to a whole network: end-to-end = a + b * sum + pattern residuals, with
+the quantiles of the error that is left.
 
 The sum of operators is a model of the whole network, not a fact: runtimes fuse, overlap and cache.
 """
@@ -28,10 +29,10 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Correction:
     """`quantiles`: (level, relative residual) pairs, ascending, from leaving each network out in turn:
-    with probability `level` the true latency is below calibrated * (1 + residual). The errors are shares.
-    `live`: the sum is over the operators that reach an output, as runtimes execute it that drop the others.
+    with probability `level` the true latency is below corrected * (1 + residual). The errors are shares.
+    `live`: the sum is over the operators that reach an output; runtimes that drop the others execute only these.
     """
 
     a_ms: float
@@ -45,27 +46,30 @@ class Calibration:
     live: bool = False
 
     def end_to_end_ms(self, sum_ms: float, pairs: Mapping[tuple[str, str], int] | None = None) -> float:
-        """sum_ms: of a network's rows; pairs: how often each pair of operators occurs.
+        """The latency, ms, of a whole network. sum_ms: of its rows; pairs: how often each pair of operators occurs.
 
-        Raises InputError when the result is no latency: the network is far from those calibrated on.
+        Raises InputError when the result is not positive: the network is too unlike those of the fit.
         """
         extra = sum(p.ms * (pairs or {}).get((p.first, p.second), 0) for p in self.patterns)
         ms = self.a_ms + self.b * sum_ms + extra
         if not ms > 0:
-            raise InputError(f"the calibration turns a sum of {sum_ms:g} ms into {ms:g} ms; calibrate on such networks")
+            raise InputError(
+                f"the table's correction turns a sum of {sum_ms:g} ms into {ms:g} ms; fit it to networks like this one "
+                "(hwprof lut check)"
+            )
         return ms
 
     def residual(self, confidence: float) -> float:
         """The relative residual that is not exceeded with this probability.
 
-        Raises InputError where too few networks were calibrated on to know.
+        Raises InputError where the correction was fitted to too few networks to know it.
         """
         levels = [level for level, _ in self.quantiles]
         if not levels or not levels[0] <= confidence <= levels[-1]:
             known = f"known from {levels[0]:g} to {levels[-1]:g}" if levels else "none is known"
             raise InputError(
                 f"the residual at confidence {confidence:g} is unknown ({self.networks} networks; {known}); "
-                "calibrate on more networks"
+                "fit the correction to more networks (hwprof lut check)"
             )
         return float(np.interp(confidence, levels, [r for _, r in self.quantiles]))
 
@@ -74,19 +78,20 @@ def fit(
     sums_ms: Sequence[float],
     measured_ms: Sequence[float],
     pairs: Sequence[Mapping[tuple[str, str], int]] | None = None,
-) -> Calibration:
-    """Least squares on relative error over n networks; with `pairs` also a residual for each pair of operators
-    that occurs in at least five networks in different numbers. Raises InputError below four networks."""
+) -> Correction:
+    """The correction with the least squared relative error. sums_ms, measured_ms: [n_networks]; pairs: for each network
+    how often each pair of operators occurs, to also fit a residual for each pair that occurs in at least five networks
+    in different numbers. Raises InputError below four networks."""
     sums, measured = np.asarray(sums_ms, float), np.asarray(measured_ms, float)
     if len(sums) != len(measured) or len(sums) < _MIN_NETWORKS:
-        raise InputError(f"a calibration needs at least {_MIN_NETWORKS} networks, {len(measured)} were given")
+        raise InputError(f"a correction needs at least {_MIN_NETWORKS} networks, {len(measured)} were given")
     if not (np.isfinite(measured).all() and (measured > 0).all()):
         raise InputError("a measured latency is not a positive number of milliseconds")
     chosen = _frequent(pairs) if pairs else []
     counts = np.array([[p.get(pair, 0) for pair in chosen] for p in pairs or []]).reshape(len(sums), -1)
     design = np.column_stack([np.ones(len(sums)), sums, counts])
     weights, left_out = _relative_fit(design, measured)
-    return Calibration(
+    return Correction(
         a_ms=float(weights[0]),
         b=float(weights[1]),
         patterns=tuple(Pattern(*pair, float(w)) for pair, w in zip(chosen, weights[2:], strict=True)),
@@ -98,11 +103,11 @@ def fit(
     )
 
 
-def of_end_to_end(residuals: np.ndarray, a_ms: float = 0.0) -> Calibration:
-    """Of a table whose sums, and `a_ms`, are whole networks already. residuals: [n], measured / estimated - 1 of
-    networks that the estimate did not see."""
+def of_end_to_end(residuals: np.ndarray, a_ms: float = 0.0) -> Correction:
+    """The correction of a table whose sums, with `a_ms`, already are the latencies of whole networks. residuals: [n],
+    measured / estimated - 1 of networks that the estimate did not see."""
     errors = np.abs(1 / (1 + residuals) - 1)
-    return Calibration(
+    return Correction(
         a_ms=a_ms,
         b=1.0,
         quantiles=_quantiles(residuals),
@@ -120,7 +125,7 @@ def _frequent(pairs: Sequence[Mapping[tuple[str, str], int]]) -> list[tuple[str,
 
 
 def _relative_fit(design: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """design: [n, k], measured: [n]. Returns weights [k] and each network's estimate [n] without itself."""
+    """design: [n, k]; measured: [n]. Returns weights [k] and the estimates [n] of each network, left out of the fit."""
     scaled = design / measured[:, None]
     norm = np.linalg.norm(scaled, axis=0)
     penalty = np.diag([0.0, 0.0, *[_RIDGE] * (design.shape[1] - 2)])  # columns have length 1
@@ -134,7 +139,8 @@ def _relative_fit(design: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray,
 
 
 def _quantiles(residuals: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """Conformal quantiles: a level that n residuals cannot vouch for is left out."""
+    """residuals: [n]. Conformal quantiles as (level, residual); a level for which n residuals are too few is left
+    out."""
     n, ordered = len(residuals), np.sort(residuals)
     known = []
     for level in LEVELS:

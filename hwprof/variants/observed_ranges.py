@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import ModelProto
 
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.onnx_io import save
 from hwprof.onnx_io.proto import value_info
 from hwprof.onnx_io.runtime import onnxruntime, plain_errors
-from hwprof.variants.integer import softmax_floors
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import softmax_floors
+from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, model_with
 
 _ERRORS_ONLY = 3
@@ -21,9 +24,10 @@ _ERRORS_ONLY = 3
 def observed(
     graph: Graph, weights: Weights, names: Sequence[str], batches: Iterable[Mapping[str, np.ndarray]]
 ) -> Ranges:
-    """graph: a float network; names: of its tensors; batches: values of its inputs, each of the input's shape.
+    """The range of each tensor in `names`.
 
-    What stands in front of a Softmax is cut as `floors` says, stored masks included.
+    graph: a float network; weights: its weights by name; batches: values of its inputs, each of the input's shape.
+    The ranges of the tensors that lead to a Softmax, stored masks included, are cut as `softmax_floors` describes.
 
     Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
     """
@@ -34,17 +38,19 @@ def observed(
     made = sorted(watched.intersection(graph.producers()))
     stored = {name: weights[name] for name in watched.difference(made, inputs)}
     model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
-    session = _session(graph, model)
+    with TemporaryDirectory(prefix="hwprof-") as folder:
+        session = _session(graph, model, Path(folder, "float.onnx"))
     found: dict[str, tuple[float, float]] = {}
     tops: dict[str, float] = {}
     rows = [node for node in graph.nodes if node.op == "Softmax"]
     for batch in batches:
         given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
         with plain_errors(graph):
-            held = {**stored, **given, **dict(zip(made, session.run(made, given), strict=True))}
+            results = session.run(made, given) if made else []  # ONNX Runtime takes an empty list for all outputs
+            held = {**stored, **given, **dict(zip(made, results, strict=True))}
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
-            # NumPy's, since Python's own pass over what is not a number
+            # NumPy's minimum and maximum keep NaN, Python's do not
             found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
         for node in rows:
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
@@ -57,12 +63,14 @@ def observed(
     return ranges
 
 
-def _session(graph: Graph, model: ModelProto) -> onnxruntime.InferenceSession:
+def _session(graph: Graph, model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
+    """By a file, because a model in memory ends at 2 GiB."""
+    save(model, path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = 1
     with plain_errors(graph):
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from hwprof.builder import GraphBuilder
-from hwprof.variants.integer import quantized_values
+from hwprof.variants import quantized_values
 from hwprof.variants.quantize_whole import quantize_whole
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprof.errors import InputError
-from hwprof.variants.integer import grids
+from hwprof.variants import grids
 
 reals = st.floats(-1e6, 1e6, width=32)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,8 @@ from hwprof.integer.run import reference
 from hwprof.integer.run.engine import Engine
 from hwprof.integer.run.library import INSTRUCTION_SETS, load
 from hwprof.variants.weights import load_weights
-from tests.variants.integer.test_calibration import relative_rms
+from tests.onnx_oracle import unoptimized
+from tests.variants.test_calibration import relative_rms
 
 TOKENS, WORDS, WIDTH = 16, 50, 32
 Batches = list[dict[str, np.ndarray]]
@@ -106,11 +106,8 @@ def vectors(**more: object) -> Batches:
 
 
 def by_onnx_runtime(graph: Graph, batches: Batches) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it drops some Q/DQ pairs
-    model = onnx_io.materialize(graph).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, batch)[0] for batch in batches])
+    model = onnx_io.materialize(graph)
+    return np.concatenate([unoptimized(model, batch)[0] for batch in batches])
 
 
 def error(module: nn.Module, batches: Batches, tmp_path) -> float:

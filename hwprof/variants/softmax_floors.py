@@ -1,19 +1,19 @@
-"""How far down the values in front of a Softmax matter, so that a mask takes no part of their range.
+"""How far down the values before a Softmax matter, so that a mask takes no part of their range.
 
-A mask adds -1e9 or -inf to what a Softmax reads. By the lowest value, 256 steps would reach that far, and one step
-would swallow all scores. But a Softmax gives an element that lies `d` below its row's largest no more than exp(-d), so
-nothing is lost where what lies further down is moved up to
+A mask adds -1e9 or -inf to the scores that a Softmax reads. A grid down to the lowest value would have 256 steps over
+that range, and one step would hold all scores. But a Softmax gives an element that is `d` below its row's largest at
+most exp(-d), so nothing is lost where all values below a floor are moved up to it:
 
     floor = (lowest maximum of a row) - reach
 
-Rows whose maximum is higher are served, too: for them the floor lies further down than they need. A row has `n`
+The floor is right for rows with a higher maximum, too; for them it is lower than necessary. A row has `n`
 elements. If each that was moved up weighs exp(-reach), all of them together weigh n * exp(-reach); that is half a step
 of the result, which no 8-bit result shows, for
 
     reach = log(2 * n / step)
 
-In front of the Softmax the floor goes back through what only moves values, and through sums: a term matters down to the
-floor of the sum less what the others add at most.
+Before the Softmax the floor passes back through operators that only move values, and through sums: a term matters down
+to the floor of the sum less the largest sum of the other terms.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 from hwprof.graph import Graph, Node
 from hwprof.integer.lowering import attention_rule
 from hwprof.onnx_io.tensor_uses import MOVING
-from hwprof.variants.integer import grids
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import grids
+from hwprof.variants.quantized_values import Ranges
 
 _CHOOSING = {"Max", "Where"}  # the result's elements are among those of the operands
 _LEAST_SHARE = 256 * attention_rule.FINEST  # of 255 steps: the largest result of a Softmax that has a grid of its own
@@ -35,13 +35,14 @@ _APART = 1000.0  # steps of a grid that holds rows so far apart are too coarse f
 
 
 def lowest_maximum(node: Node, array: np.ndarray) -> float:
-    """array: what the Softmax reads. Rows that a mask hides whole do not count: nothing reads their result."""
+    """The lowest of the maxima of all rows. array: the input of the Softmax, of its shape. Rows that a mask hides whole
+    do not count: nothing reads their result."""
     tops = array.max(axis=node.attribute("axis", -1))
     return float(tops[tops > tops.max() - _APART].min(initial=np.inf))
 
 
 def wanted(graph: Graph) -> set[str]:
-    """The tensors whose ranges `cut` needs: what every Softmax makes, reads, and what that is the sum of."""
+    """The tensors whose ranges `cut` needs: the result and the input of every Softmax, and the terms of that input."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
         if node.op == "Softmax":
@@ -52,11 +53,11 @@ def wanted(graph: Graph) -> set[str]:
 
 
 def cut(graph: Graph, ranges: Ranges, tops: Mapping[str, float]) -> Ranges:
-    """The ranges, of `wanted` at least, without what lies below a floor. tops: for what each Softmax reads the lowest
-    maximum of a row.
+    """The ranges, of `wanted` at least, without the part below a floor. tops: the lowest maximum of a row by the name
+    of the input of each Softmax.
 
-    What a Softmax makes has a range whose steps it can make. Scores have one range before and behind a mask, so that
-    what it does not hide is not rounded twice.
+    The result of a Softmax gets a range with steps that it can make. Scores have one range before and after a mask, so
+    that those that it does not hide are not rounded twice.
     """
     coarse_enough = {
         node.outputs[0]: (0.0, max(ranges[node.outputs[0]][1], _LEAST_SHARE))

@@ -16,12 +16,12 @@ from hwprof.integer.numerics.grid import Grid
 _STEPS, _WIDE_STEPS = 255, 2**15 - 1
 _LARGEST = 127  # of a weight's integers
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below it, float32 loses digits
-_LEAST_SHARE = 2.0**-10  # of the largest row's scale: what a row of zeros gets
+_LEAST_SHARE = 2.0**-10  # of the largest row's scale: the scale of a row of zeros
 _BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it beside the products
 
 
 def of_range(low: float, high: float) -> Grid:
-    """The grid of 256 steps that holds low, high and 0. Raises InputError for what is no range."""
+    """The grid of 256 steps that holds low, high and 0. Raises InputError where low to high is not a finite range."""
     _require_range(low, high)
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max(float(np.float32((high - low) / _STEPS)), _LEAST_SCALE) if low < high else 1.0
@@ -29,7 +29,7 @@ def of_range(low: float, high: float) -> Grid:
 
 
 def of_wide_range(low: float, high: float) -> Grid:
-    """The grid of 16 bits around 0 that holds low and high. Raises InputError for what is no range."""
+    """The 16-bit grid around 0 that holds low and high. Raises InputError where low to high is not a finite range."""
     _require_range(low, high)
     scale = max(float(np.float32(max(-low, high) / _WIDE_STEPS)), _LEAST_SCALE) if low or high else 1.0
     return Grid(scale, 0, dtype="int16")
@@ -41,10 +41,10 @@ def _require_range(low: float, high: float) -> None:
 
 
 def weight_scales(rows: np.ndarray, bias: np.ndarray | None = None, x_scale: float = 1.0) -> np.ndarray:
-    """rows: [n, k]; bias: [n], what is added to the sums of products with an operand of scale `x_scale`.
+    """rows: [n, k]; bias: [n], added to the sums of products with an operand of scale `x_scale`.
 
     Returns float32 [n], above 0: rows of zeros, and rows whose bias is much larger than they are, get a coarser
-    scale than their values ask for, on which the sum still fits. Raises InputError for values that are not finite.
+    scale than their values need, on which the sum still fits. Raises InputError for values that are not finite.
     """
     if not np.isfinite(rows).all() or (bias is not None and not np.isfinite(bias).all()):
         raise InputError("a weight or bias that is not finite cannot be quantized")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph, Node
 from hwprof.integer.lowering import attention_rule
-from hwprof.variants.integer import grids, softmax_floors
+from hwprof.variants import grids, softmax_floors
 
 ROW = 8
 SOFTMAX = Node("Softmax", ("s",), ("y",))

@@ -1,7 +1,6 @@
 """Calibrated models: what they store, and that the backend computes nearly what the float network computes."""
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.integer.run import reference
 from hwprof.variants.weights import load_weights
+from tests.onnx_oracle import unoptimized
 
 
 def convolutional(shared: bool = False) -> Graph:
@@ -44,8 +44,7 @@ def drawn(shape, n=12, seed=0):
 
 
 def by_onnx_runtime(graph, batch):
-    model = onnx_io.materialize(graph).SerializeToString()
-    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, batch)[0]
+    return unoptimized(onnx_io.materialize(graph), batch)[0]
 
 
 def by_integers(graph, batch):
@@ -57,6 +56,7 @@ def relative_rms(a, exact):
     return np.sqrt(np.mean((a - exact) ** 2) / np.mean(exact**2))
 
 
+@pytest.mark.processor(runtime="onnxruntime")
 @pytest.mark.parametrize("network", [convolutional, recurrent])
 def test_integers_compute_nearly_what_the_float_network_computes(network, tmp_path):
     check_calibrated(network(), tmp_path, drawn(network().inputs[0].shape))
