@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit sanitize test-arm reports clean
+.PHONY: demo test lint unit test-avx2 sanitize test-arm reports clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -21,8 +21,18 @@ lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+# A file's tests run in one process, one after the other; at most four processes, each with one thread for torch.
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+# What depends on the processor, as on one with AVX2 and nothing newer: torch and oneDNN by their own switches, ONNX
+# Runtime, which has none, on an emulated Haswell where qemu-x86_64 is installed (Debian: qemu-user).
+AVX2 = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+QEMU = qemu-x86_64
+test-avx2: $(VENV)/.test
+	$(AVX2) $(VENV)/bin/python -m pytest -m processor
+	if command -v $(QEMU); then $(AVX2) $(QEMU) -cpu Haswell $(VENV)/bin/python -m pytest -q -p no:cacheprovider \
+		-p no:xdist tests/variants/integer/test_calibration.py -k 'nearly and convolutional'; fi
 
 # The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation, and in
 # which others stand in for the instructions of AMX and AVX-VNNI. 6 minutes on one core.

@@ -1,12 +1,16 @@
 """A network without weights: ONNX operators, attributes and tensor types; frozen and hashable.
 
-2026-11-20, what the digest sees. It is a Merkle hash: a node is its operator, attributes and the
-hashes of its inputs, so that neither names, nor the order of independent nodes, nor weight values
-matter, and a dead branch still counts (eager runtimes execute it). Integer constants (a Reshape's
-target) shape the network and count with their values; float constants (a quantization scale) count
-with their type only, or two calibrations of one network would be two networks. An isomorphism-exact
-canonical form was the alternative: costlier, and for DAGs with ordered inputs it separates nothing
-that matters to a latency.
+2026-11-20, what the digest covers. It is a Merkle hash: a node is its operator, attributes and the hashes of its
+inputs. So neither names, nor the order of independent nodes, nor weight values matter, while a dead branch counts
+(eager runtimes execute it). Integer constants (a Reshape's target) shape the network and count with their values; float
+constants (a quantization scale) count with their type only, otherwise two calibrations of one network would be two
+networks. The alternative, a canonical form exact up to isomorphism, is costlier, and for DAGs with ordered inputs it
+separates nothing that matters to a latency.
+
+2026-11-29, zero points count with their type only, as scales do. Until then the zero points that
+`hwprof.variants.quantize` writes counted with their values, which no file of a calibrated network has, so
+that a network's int8 variant had another digest once it was written and loaded. `former_digest` is the
+digest of that time, which data sets of quantized networks hold.
 """
 
 from __future__ import annotations
@@ -63,7 +67,7 @@ AttributeValue: TypeAlias = Any  # int, float, str, tuples of one of these, Cons
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. An empty string in `inputs` or `outputs` is an optional one left out, as in ONNX.
+    """One operator. An empty string in `inputs` or `outputs` is an omitted optional one, as in ONNX.
 
     Attribute values are int, float, str, tuples of one of these, `Constant` (a tensor attribute) or
     `Graph` (the body of a control-flow operator).
@@ -78,7 +82,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The name, or that of the first output where the file gives none."""
+        """The name, or the first output's name where the file gives none."""
         return self.name or next(out for out in self.outputs if out)
 
     def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
@@ -92,9 +96,9 @@ class Node:
 class Graph:
     """A network. Equal to another when their digests are equal.
 
-    `nodes` stand in topological order. `values` holds the type of every node output that is known.
-    `weights` are tensors without values, `constants` small ones with values. `source` names the .onnx
-    file to run when real weights matter; neither it nor any name is compared.
+    `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
+    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter;
+    neither it nor any name is compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -127,8 +131,13 @@ class Graph:
             self._digest.append(_graph_hash(self, {}))
         return self._digest[0]
 
+    @property
+    def former_digest(self) -> str:
+        """The digest until 2026-11-29; another one where zero points are constants."""
+        return _graph_hash(self, {}, with_zero_points=True)
+
     def type_of(self, name: str) -> Tensor:
-        """Raises InputError when the type of the tensor is not known."""
+        """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
         try:
             return self._types[name]
         except KeyError:
@@ -156,7 +165,7 @@ class Graph:
         return {out: node for node in self.nodes for out in node.outputs if out}
 
     def consumers(self) -> dict[str, list[Node]]:
-        """For each tensor the nodes that read it, captures of control-flow bodies included."""
+        """For each tensor the nodes that read it, including captures of control-flow bodies."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in {*node.inputs, *captured(node)} - {""}:
@@ -164,7 +173,7 @@ class Graph:
         return readers
 
     def live(self) -> Graph:
-        """The graph without operators, weights and constants that no output depends on."""
+        """The graph without operators, weights and constants on which no output depends."""
         needed = set(self.outputs)
         kept: list[Node] = []
         for node in reversed(self.nodes):
@@ -199,7 +208,7 @@ class Graph:
 
 
 def captured(node: Node) -> frozenset[str]:
-    """Names that control-flow bodies of the node read from the graph around it."""
+    """Names that control-flow bodies of the node read from the surrounding graph."""
     names: set[str] = set()
     for _, value in node.attributes:
         if isinstance(value, Graph):
@@ -210,8 +219,13 @@ def captured(node: Node) -> frozenset[str]:
     return frozenset(names)
 
 
+def is_quantized(node: Node) -> bool:
+    """Whether the operator reads integers together with their scales."""
+    return "quantize" in node.op.lower() or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
+
+
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes in an order in which each reads only what stands before it. Raises InputError on a cycle."""
+    """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle."""
     nodes = list(nodes)
     known = {*available, ""}
     ordered: list[Node] = []
@@ -245,19 +259,22 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def _graph_hash(graph: Graph, outer: Mapping[str, str]) -> str:
+def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool = False) -> str:
     hashes = dict(outer)
     hashes[""] = "-"
     for i, t in enumerate(graph.inputs):
         hashes[t.name] = _hash("input", i, t.dtype, t.shape)
     for t in graph.weights:
         hashes[t.name] = _hash("weight", t.dtype, t.shape)
+    quantized = {name for n in graph.nodes if is_quantized(n) for name in n.inputs} if not with_zero_points else ()
     for c in graph.constants:
-        is_float = c.dtype.startswith(("float", "bfloat"))
-        hashes[c.name] = _hash("weight" if is_float else "constant", c.dtype, c.shape, *(() if is_float else c.values))
+        is_weight = c.dtype.startswith(("float", "bfloat")) or c.name in quantized
+        hashes[c.name] = _hash(
+            "weight" if is_weight else "constant", c.dtype, c.shape, *(() if is_weight else c.values)
+        )
     node_hashes = []
     for node in graph.nodes:
-        attributes = sorted((key, _attribute_hash(value, hashes)) for key, value in node.attributes)
+        attributes = sorted((key, _attribute_hash(value, hashes, with_zero_points)) for key, value in node.attributes)
         own = _hash(node.domain, node.op, attributes, [hashes[i] for i in node.inputs], len(node.outputs))
         node_hashes.append(own)
         for i, out in enumerate(node.outputs):
@@ -267,16 +284,16 @@ def _graph_hash(graph: Graph, outer: Mapping[str, str]) -> str:
     return _hash("graph", opset, sorted(node_hashes), [hashes[o] for o in graph.outputs])
 
 
-def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str]) -> str:
+def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str], with_zero_points: bool) -> str:
     if isinstance(value, Graph):
-        return _graph_hash(value, hashes)
+        return _graph_hash(value, hashes, with_zero_points)
     if isinstance(value, Constant):
         return _hash(value.dtype, value.shape, _as_stored(value.values))
     return repr(_as_stored(value))
 
 
 def _as_stored(value: AttributeValue) -> AttributeValue:
-    """Floats as an .onnx file holds them, in 32 bits, so that writing and reading one changes no digest."""
+    """Floats with the 32 bits of an .onnx file, so that writing and reading one does not change the digest."""
     if isinstance(value, tuple):
         return tuple(map(_as_stored, value))
     return ctypes.c_float(value).value if isinstance(value, float) else value

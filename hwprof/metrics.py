@@ -1,4 +1,4 @@
-"""Figures of merit: bootstrap intervals for latencies, errors and rank correlations for predictors."""
+"""Figures of merit: bootstrap intervals for latencies; errors and rank correlations for predictors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Z_975 = 1.960
 
 
 def median_of_medians(processes: Sequence[np.ndarray]) -> float:
-    """processes: one array of block values each, of any lengths. Returns the median of their medians."""
+    """processes: [n_blocks] each, any unit and any lengths. Returns the median of their medians."""
     return float(np.median([np.median(p) for p in processes]))
 
 
@@ -24,10 +24,10 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Two-level bootstrap (processes, then blocks within each) of `median_of_medians`.
 
-    processes: [n_blocks] each, any unit. Returns the lower and upper bound in the same unit. The
-    percentile interval of few processes is too narrow; its distance to the estimate is widened by
-    t / z * sqrt(n / (n - 1)) (Hesterberg, The American Statistician 69(4), 2015, section 4.4).
-    One process has no interval: (nan, nan). Raises InputError without any.
+    processes: [n_blocks] each, any unit. Returns the lower and upper bound in the same unit; (nan, nan) for a single
+    process. The percentile interval of few processes is too narrow, so its distance to the estimate is widened by
+    t / z * sqrt(n / (n - 1)) (Hesterberg, The American Statistician 69(4), 2015, section 4.4). Raises InputError
+    without any process, or for one without blocks.
     """
     n = len(processes)
     if n == 0 or any(len(p) == 0 for p in processes):
@@ -37,7 +37,7 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     medians = np.stack([_resampled_medians(np.asarray(p, float), resamples, rng) for p in processes])
     chosen = rng.integers(n, size=(resamples, n))
-    # Each pick of a process takes another of its resampled medians, so that picks are independent.
+    # Each pick of a process takes a different one of its resampled medians, so that picks are independent.
     pick = rng.integers(resamples, size=(resamples, n))
     estimates = np.median(medians[chosen, pick], axis=1)
     return _widened_interval(median_of_medians(processes), estimates, n, coverage)
@@ -52,9 +52,11 @@ def _widened_interval(centre: float, estimates: np.ndarray, n: int, coverage: fl
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The value at which half of the weight is reached, along the last axis (midway to the next where it is reached
-    exactly). Both [..., n]; returns [...]."""
-    order = np.argsort(values, axis=-1)  # numpy's quantile takes weights too, but 10 times as long
+    """values, weights: [..., n]. Returns [...]: along the last axis, the value where half of the weight is reached.
+
+    Where exactly half is reached, it is the middle between that value and the next one.
+    """
+    order = np.argsort(values, axis=-1)  # numpy's quantile takes weights too, but is 10 times as slow
     ordered = np.take_along_axis(values, order, axis=-1)
     reached = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)
     half = reached[..., -1:] / 2
@@ -69,7 +71,7 @@ def weighted_bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """As `bootstrap_interval`, of the weighted median of all blocks. weights: of the blocks, as `processes`."""
+    """`bootstrap_interval` for the weighted median of all blocks. processes, weights: [n_blocks] each."""
     n = len(processes)
     if n == 1:
         return float("nan"), float("nan")
@@ -97,22 +99,24 @@ def _resampled_medians(values: np.ndarray, resamples: int, rng: np.random.Genera
 
 
 def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """[n] each, same unit. Returns the mean absolute error relative to the measured values, in percent."""
+    """measured, predicted: [n], in one unit. Returns the mean absolute error relative to the measured values, percent.
+    Raises InputError for different lengths, no values, or measured values that are not positive."""
     return 100 * float(np.abs(_relative_errors(measured, predicted)).mean())
 
 
 def within(measured: np.ndarray, predicted: np.ndarray, percent: float = 10.0) -> float:
-    """The share, in percent, of networks that are predicted within plus or minus `percent`."""
+    """measured, predicted: [n], in one unit. Returns the share of networks, percent, whose relative error is at most
+    `percent`. Raises as `mape` does."""
     return 100 * float((np.abs(_relative_errors(measured, predicted)) <= percent / 100).mean())
 
 
 def coverage(measured: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
-    """[n] each. Returns the share, in percent, of measured values inside of their intervals."""
+    """measured, low, high: [n]. Returns the share, percent, of measured values inside their intervals."""
     return 100 * float(((low <= measured) & (measured <= high)).mean())
 
 
 def kendall(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's tau-b of two rankings of [n]: ties count neither for nor against. nan when one is constant."""
+    """a, b: [n]. Returns Kendall's tau-b: ties count neither for nor against. nan when one of them is constant."""
     x, y = np.asarray(a, float), np.asarray(b, float)
     balance = ties_x = ties_y = 0
     for i in range(len(x) - 1):  # row by row, not the whole n x n matrix: n may be 15,000
@@ -126,7 +130,8 @@ def kendall(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rho: the correlation of the ranks, ties sharing their mean rank. nan when one is constant."""
+    """a, b: [n]. Returns Spearman's rho, the correlation of the ranks; ties share their mean rank. nan when one of them
+    is constant."""
     ranks = [_ranks(np.asarray(values, float)) for values in (a, b)]
     if any(np.ptp(r) == 0 for r in ranks):
         return float("nan")
@@ -134,9 +139,10 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def noise_floor(measured: np.ndarray, groups: Sequence[object]) -> float:
-    """MAPE of an oracle that knows the mean of each group of networks that compute the same, in percent.
+    """measured: [n]; groups: [n] labels, equal for networks that compute the same.
 
-    measured: [n]; groups: [n] labels. Only groups of two or more count. nan without any.
+    Returns the MAPE, percent, of an oracle that knows the mean of each group. Only groups of two or more networks
+    count; nan if there are none.
     """
     values = np.asarray(measured, float)
     _, member, sizes = np.unique(np.asarray(groups, str), return_inverse=True, return_counts=True)
@@ -148,7 +154,7 @@ def noise_floor(measured: np.ndarray, groups: Sequence[object]) -> float:
 
 
 def _relative_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Raises InputError for different lengths, nothing, or measured values that are not positive."""
+    """Returns predicted / measured - 1, [n]. Raises InputError as `mape` does."""
     m, p = np.asarray(measured, float), np.asarray(predicted, float)
     if m.shape != p.shape or not m.size:
         raise InputError(f"an error needs as many predictions as measurements; {p.size} and {m.size} were given")

@@ -1,6 +1,6 @@
-"""Contracts that anyone can check on what they plug in: `check_backend(BACKEND, device)` in a test is enough.
+"""Contract checks for plug-ins: `check_backend(BACKEND, device)` in a test is enough.
 
-Each check raises AssertionError with a line that says what was broken.
+Each check raises AssertionError with one line about the broken rule.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from hwprof import cost, onnx_io, plugins
+from hwprof import cost, metrics, onnx_io, plugins
 from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -24,18 +25,22 @@ from hwprof.graph import Graph
 from hwprof.instructions import CLASSES, spread
 from hwprof.interfaces import Arch, Backend, CountingBackend, OutputTimer, Part, SearchSpace, Task, Timer
 from hwprof.measurement import Evidence
-from hwprof.spaces import NotatedSpace, sampling
+from hwprof.spaces import NotatedSpace, checked, sampling
 
 if TYPE_CHECKING:
     import torch
 
+    from hwprof.predictors.base import Regressor
+
 _RUNS = 5
-_SIDES = (768, 1536, 3072)  # of products: larger ones where a device is done too soon
-_LONG_ENOUGH_NS = 200_000  # beside which handing the work over and stamping it are little
+_SIDES = (768, 1536, 3072)  # of matrix products: larger ones where a device finishes too soon
+_LONG_ENOUGH_NS = 200_000  # compared with which launching the work and reading the clock are short
 _WAITING_NS = 100_000_000
 _FEWEST_ACCOUNTED = 0.5
-_COUNTS_AGREE = 0.01  # of tiny networks, around which a call from Python takes about as many instructions
+_COUNTS_AGREE = 0.01  # for tiny networks, whose call from Python takes about as many instructions
 _EXACT_CLASSES = ("simd", "fma", "dot")
+_LEARNED_RANK = 0.5  # Spearman's rho on the networks that a predictor learned from
+_ALONE = 1e-3  # relative, between a prediction in a batch and alone
 _TASK_MEMBERS = ("name", "metric_name", "examples", "loss", "metric")
 _BATCH_SIZE = 32
 _MOST_SHARED = 0.01  # of a part's examples that another part has, too: public sets have a few duplicates
@@ -51,10 +56,12 @@ def _require(condition: bool, text: str) -> None:
 
 
 def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
-    """Opens and times each graph (default: `reference_graphs`) and gives the backend what it must refuse."""
+    """Opens and times each graph (default: `reference_graphs`) and checks that the backend rejects bad input."""
     _require(isinstance(backend.evidence, Evidence), f"evidence is {backend.evidence!r}, not an Evidence")
     versions = backend.versions()
-    _require(all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is no text")
+    _require(
+        all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is not a non-empty string"
+    )
     opened = tuple(reference_graphs() if graphs is None else graphs)
     for graph in opened:
         digest = graph.digest
@@ -62,13 +69,16 @@ def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | No
         _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
     _check_refusals(backend.open, device, opened[0])
     if graphs is None and backend.evidence is Evidence.MEASURED:
-        check_waits(backend, device)  # with a network of its own, which not every backend can run
+        check_waits(backend, device)  # with its own network, which not every backend can run
 
 
 def check_counting_backend(backend: CountingBackend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
-    """Opens and counts each graph (default: `reference_graphs`), and gives the backend what it must refuse: anything
-    that wants a latency, above all."""
-    _require(backend.evidence is Evidence.EMULATED, f"evidence is {backend.evidence!r}, and no time is taken")
+    """Opens and counts each graph (default: `reference_graphs`), and checks that the backend rejects bad input,
+    above all requests for a latency."""
+    _require(
+        backend.evidence is Evidence.EMULATED,
+        f"evidence is {backend.evidence!r}, but this backend does not measure time",
+    )
     for graph in reference_graphs() if graphs is None else graphs:
         with backend.open_counter(graph, device) as counter, backend.open_counter(graph, device) as other:
             one, two = (list(opened.count(_RUNS))[-1] for opened in (counter, other))
@@ -113,7 +123,7 @@ def _check_graph(backend: Backend, device: Device, graph: Graph) -> None:
     with backend.open(graph, device) as timer:
         _check_latencies(timer, graph)
         _check_operators(timer, graph)
-        # Sweeps and comparisons hold several networks open, the same one among them.
+        # Sweeps and comparisons hold several networks open, sometimes the same one twice.
         with backend.open(graph, device) as other:
             _check_latencies(other, graph)
             _check_outputs(timer, other, graph)
@@ -137,7 +147,10 @@ def _check_operators(timer: Timer, graph: Graph) -> None:
     for kernel in kernels:
         _require(math.isfinite(kernel.ns) and kernel.ns >= 0, f"{graph.name}: {kernel.name} took {kernel.ns} ns")
         strangers = set(kernel.members) - known
-        _require(not strangers, f"{graph.name}: {kernel.name} has members that are no nodes: {sorted(strangers)}")
+        _require(
+            not strangers,
+            f"{graph.name}: {kernel.name} has members that are not nodes of the graph: {sorted(strangers)}",
+        )
     _require(not kernels or sum(k.ns for k in kernels) > 0, f"{graph.name}: the operators took no time at all")
 
 
@@ -160,8 +173,8 @@ def _check_same(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray], te
 def check_waits(backend: Backend, device: Device) -> None:
     """The latencies of n runs account for the time until the outputs of the last one can be read.
 
-    A timer that takes handing the work over for doing it (it forgot to synchronize) leaves most of that time to
-    the reading. A timer that shows no outputs cannot be checked.
+    A timer that measures only the launch of the work (it forgot to synchronize) leaves most of that time to the
+    reading. A timer without outputs cannot be checked.
     """
     for side in _SIDES:
         with backend.open(_waiting_graph(side), device) as timer:
@@ -179,13 +192,13 @@ def _check_accounts(timer: OutputTimer, n: int) -> None:
         told_ns, spent_ns = _until_read_ns(timer, n, each)
         _require(
             told_ns > _FEWEST_ACCOUNTED * spent_ns * n / (n + 1),
-            f"{n} runs and one more took {spent_ns / 1e6:.3g} ms until their outputs could be read, the timer "
-            f"(each={each}) tells {told_ns / 1e6:.3g} ms: it does not wait for the device",
+            f"{n} runs and one more took {spent_ns / 1e6:.3g} ms until their outputs could be read, but the "
+            f"timer (each={each}) reports {told_ns / 1e6:.3g} ms: it does not wait for the device",
         )
 
 
 def _waiting_graph(side: int) -> Graph:
-    """Products that last far longer than handing them over, with a small output."""
+    """Matrix products that take far longer than their launch, with a small output."""
     b = GraphBuilder("waiting")
     x = b.input((side, side))
     for features in (side, side, side, 8):
@@ -194,7 +207,7 @@ def _waiting_graph(side: int) -> Graph:
 
 
 def _until_read_ns(timer: OutputTimer, n: int, each: bool) -> tuple[int, int]:
-    """What the timer tells of n runs, and the time until the outputs of a further one are there."""
+    """The reported time of n runs, and the time until the outputs of one more run are available."""
     start = perf_counter_ns()
     told_ns = sum(timer(n, each)) if n else 0  # type: ignore[operator]  # an OutputTimer is a Timer
     timer.outputs()
@@ -211,25 +224,22 @@ def _check_refusals(open_: _Open, device: Device, graph: Graph) -> None:
 
 
 def _refuses(open_: _Open, graph: Graph, device: Device, what: str) -> None:
-    try:
+    def opened() -> None:
         with open_(graph, device):
             pass
-    except InputError as error:
-        _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")
-    except Exception as error:
-        raise AssertionError(f"{what} raised {type(error).__name__} instead of InputError: {error}") from error
-    else:
-        raise AssertionError(f"{what} was accepted")
+
+    _raises_input_error(opened, what)
 
 
 # -- search spaces -------------------------------------------------------------------------------------
 
 
 def check_space(space: SearchSpace, n: int = 5, seed: int = 0) -> None:
-    """Builds the first and the last point of `choices` and `n` architectures between them.
+    """Builds the first and the last architecture of `choices` and `n` others between them.
 
-    Each has one graph with the shapes that ONNX infers and operators of known cost; what does not fit `choices` is
-    an InputError; `repair` returns what it has repaired; `parse` reads what `format` writes.
+    Each must have one graph, with the shapes that ONNX infers and operators of known cost. An architecture outside of
+    `choices` must raise InputError, `repair` must not change its own result, and `parse` must read the text of
+    `format`.
     """
     _require(len(space.choices) > 0, "`choices` has no position")
     _require(min(space.choices) >= 1, f"a position in `choices` {tuple(space.choices)} has no option")
@@ -249,17 +259,17 @@ def check_space(space: SearchSpace, n: int = 5, seed: int = 0) -> None:
 
 def _check_arch(space: SearchSpace, arch: Arch) -> None:
     graph = space.graph(arch)
-    _require(space.graph(arch) == graph, f"{arch}, built again, has another graph")
+    _require(space.graph(arch) == graph, f"{arch} has another graph when it is built again")
     unknown = cost.unknown_operators(graph)
-    _require(not unknown, f"the graph of {arch} has operators without a rule of cost: {', '.join(unknown)}")
+    _require(not unknown, f"the graph of {arch} has operators without a cost rule: {', '.join(unknown)}")
     for inferred in onnx_io.infer_types(graph).values:
         stated = graph.type_of(inferred.name)
-        _require(stated == inferred, f"the graph of {arch} has {stated} where ONNX infers {inferred}")
+        _require(stated == inferred, f"the graph of {arch} has {stated}, but ONNX infers {inferred}")
 
 
 def _check_repair(space: SearchSpace, arch: Arch, rng: np.random.Generator) -> None:
     again = sampling.repaired(space, arch, rng)
-    _require(again == arch, f"`repair` returned {arch}, but makes {again} of it")
+    _require(again == arch, f"`repair` returned {arch}, but repairs that to {again}")
 
 
 def _refuses_arch(space: SearchSpace, arch: Arch) -> None:
@@ -270,6 +280,122 @@ def _refuses_arch(space: SearchSpace, arch: Arch) -> None:
     except Exception as error:
         raise AssertionError(f"{arch} raised {type(error).__name__} instead of InputError: {error}") from error
     raise AssertionError(f"{arch} does not fit `choices` {tuple(space.choices)}, but has a graph")
+
+
+# -- predictors ----------------------------------------------------------------------------------------
+
+
+def check_predictor(predictor: Regressor, space: SearchSpace | None = None, n: int = 36, seed: int = 0) -> None:
+    """Fits clones of an unfitted predictor to `n` networks of a space, given as its `takes` says (default: 36 chains of
+    convolutions), and gives it what it must refuse.
+
+    It learns and repeats itself. Its predictions do not depend on the other networks of a call, survive `encode`,
+    `state` and `restore`, and are inside their intervals, which widen with the coverage. A network of the other kind,
+    and values that cannot be learned from, are an InputError. A regressor of scores is checked with values of any sign.
+    """
+    with plugins.optional_library("check_predictor"):
+        from sklearn.base import clone
+    _require(predictor.takes in ("graph", "arch"), f"takes is {predictor.takes!r}, neither 'graph' nor 'arch'")
+    drawn: SearchSpace = _ChainSpace() if space is None else space
+    archs = sampling.stratified(drawn, min(n, sampling.size(drawn)), np.random.default_rng(seed))
+    graphs = [drawn.graph(arch) for arch in archs]
+    X: Sequence[Any] = archs if predictor.takes == "arch" else graphs
+    y = _targets(graphs, predictor.target.positive)
+    _check_unfitted(clone(predictor), X)
+    fitted = clone(predictor).fit(X, y.copy())
+    predicted = _check_predictions(fitted, X, y)
+    _check_interval(fitted, X, predicted)
+    again = clone(predictor).fit(X, y.copy())
+    _require(np.array_equal(again.predict(X), predicted), "fitted again, it predicts other values")
+    _require(np.allclose(fitted.predict(fitted.encode(X)), predicted), "encoded networks have other predictions")
+    restored = clone(predictor).restore(fitted.state())
+    _require(np.allclose(restored.predict(X), predicted), "restored from its state, it predicts other values")
+    _require(restored.takes == fitted.takes, f"restored, it takes {restored.takes!r}, not {fitted.takes!r}")
+    _check_unlearnable(clone(predictor), X, y)
+    if predictor.get_params(deep=False).get("space") is None:
+        other = graphs if fitted.takes == "arch" else archs
+        _raises_input_error(partial(fitted.predict, other), f"a network that is not given as {fitted.takes}")
+
+
+class _ChainSpace(SearchSpace):
+    """36 chains of one to three convolutions, of three widths and two kernels, on images of two sizes."""
+
+    choices = (3, 3, 2, 2)
+
+    def graph(self, arch: Arch) -> Graph:
+        depth, width, kernel, stride = checked("chains", self.choices, arch)
+        b = GraphBuilder("chain")
+        x = b.conv(b.input((1, 3, 16, 16)), 8, 3, stride=1 + stride)
+        for _ in range(depth + 1):
+            x = b.relu(b.conv(x, 8 * (width + 1), 3 if kernel else 1))
+        return b.build(b.global_average_pool(x))
+
+
+def _targets(graphs: Sequence[Graph], positive: bool) -> np.ndarray:
+    """Returns [n]: latencies, ms, of a device that is bound by launches and multiply-adds; or scores around zero that
+    grow with their logarithm."""
+    ms = np.array([0.05 * len(graph.nodes) + 1e-6 * cost.of(graph).macs for graph in graphs])
+    return ms if positive else np.log(ms) - float(np.log(ms).mean())
+
+
+def _check_unfitted(predictor: Regressor, X: Sequence[Any]) -> None:
+    from sklearn.exceptions import NotFittedError
+
+    try:
+        predictor.predict(X)
+    except NotFittedError:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"predict before fit raised {type(error).__name__}, not NotFittedError: {error}"
+        ) from error
+    raise AssertionError("it predicts before it has learned anything")
+
+
+def _check_predictions(fitted: Regressor, X: Sequence[Any], y: np.ndarray) -> np.ndarray:
+    """Returns [n], the predictions."""
+    predicted = fitted.predict(X)
+    _require(predicted.shape == y.shape, f"{len(y)} networks have predictions of shape {predicted.shape}")
+    _require(bool(np.isfinite(predicted).all()), "a prediction is not finite")
+    _require(not fitted.target.positive or predicted.min() > 0, f"a {fitted.target.name} of {predicted.min()}")
+    rank = metrics.spearman(y, predicted)
+    _require(rank > _LEARNED_RANK, f"Spearman's rho is {rank:.2f} on the networks that it learned from")
+    alone = np.concatenate([fitted.predict(X[:1]), fitted.predict(X[-1:])])
+    scale = np.abs(predicted).max()
+    _require(bool(np.abs(alone - predicted[[0, -1]]).max() < _ALONE * scale), "alone, a network is predicted otherwise")
+    _require(fitted.errors_.shape == y.shape, f"{len(y)} networks have errors_ of shape {fitted.errors_.shape}")
+    return predicted
+
+
+def _check_interval(fitted: Regressor, X: Sequence[Any], predicted: np.ndarray) -> None:
+    slack = 1e-9 * np.abs(predicted).max()
+    narrow, wide = fitted.predict_interval(X, 0.5), fitted.predict_interval(X, 0.95)
+    for low, high in (narrow, wide):
+        inside = (low <= predicted + slack) & (predicted <= high + slack)
+        _require(bool(inside.all()), "a prediction is outside its interval")
+    _require(bool((wide[0] < narrow[0]).all() and (narrow[1] < wide[1]).all()), "95 % intervals are not the wider ones")
+    for coverage in (0, 1, 90):
+        _raises_input_error(partial(fitted.predict_interval, X, coverage), f"a coverage of {coverage}")
+
+
+def _check_unlearnable(predictor: Regressor, X: Sequence[Any], y: np.ndarray) -> None:
+    name = predictor.target.name
+    _raises_input_error(partial(predictor.fit, X, y[:-1]), f"a network without a {name}")
+    _raises_input_error(partial(predictor.fit, X[:0], y[:0]), "no network")
+    _raises_input_error(partial(predictor.fit, X, np.full(len(y), 2.0)), f"one {name} for all networks")
+    for value in (math.nan, math.inf, *((0.0, -1.0) if predictor.target.positive else ())):
+        _raises_input_error(partial(predictor.fit, X, np.append(y[:-1], value)), f"a {name} of {value}")
+
+
+def _raises_input_error(call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except InputError as error:
+        _require("\n" not in str(error).strip(), f"the error about {what} has more than one line: {error}")
+    except Exception as error:
+        raise AssertionError(f"{what} raised {type(error).__name__} instead of InputError: {error}") from error
+    else:
+        raise AssertionError(f"{what} was accepted")
 
 
 # -- tasks -----------------------------------------------------------------------------------------------

@@ -1,9 +1,19 @@
 """Fixtures that tests share."""
 
 import os
+
+# Before any library reads them. One thread, because several test processes share the cores. Threads that a test asks
+# for sleep while they wait: on a busy machine, threads that spin keep the core from those that they wait for.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Each process of tests may measure beside others and beside a user's hwprof: no test asserts how long anything takes.
+os.environ["HWPROF_LOCK"] = f"hwprof-tests-{os.getpid()}"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
+
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from hwprof import plugins
@@ -14,10 +24,34 @@ from hwprof.integer.kernels.compile import FOLDER
 from hwprof.integer.run.library import INSTRUCTION_SETS, Library
 from hwprof.jobs import Options, collecting
 from hwprof.jobs.collecting import Plan
+from hwprof.measure import environment
 from hwprof.measurement import FAST
 from tests.samples import noisy_device
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that run it without hwprof's backend
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+FORCED = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+
+
+def pytest_report_header() -> list[str]:
+    """Which processor the answers come from, as some depend on it."""
+    hardware = environment.hardware()
+    forced = [f"{name}={os.environ[name]}" for name in FORCED if name in os.environ]
+    return [
+        f"processor: {hardware['cpu']}, {hardware['cores']} cores, load {os.getloadavg()[0]:.1f}",
+        f"instruction sets: {' '.join(f for f in hardware['features'] if not f.startswith('sse'))}",
+        f"torch: {capability()}; forced: {', '.join(forced) or 'nothing'}",
+    ]
+
+
+def capability() -> str:
+    """The instruction set that torch chose its own kernels for."""
+    try:
+        import torch
+    except ImportError:
+        return "not installed"
+    return f"{torch.backends.cpu.get_cpu_capability()}, oneDNN {torch.backends.mkldnn.is_available()}"
 
 
 @pytest.fixture
@@ -52,7 +86,7 @@ def collected(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch, Store() as store:
         install_tiny_spaces(monkeypatch)
         plan = Plan("space", noisy_device(0.01, 0.005), 32)
-        collecting.collect(plan, folder, store, Options(FAST))
+        collecting.carry_out(plan, folder, store, Options(FAST))
     return folder
 
 

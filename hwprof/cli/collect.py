@@ -14,21 +14,16 @@ from hwprof.errors import InputError, NotConvergedError
 if TYPE_CHECKING:
     from hwprof.jobs.collecting import Collected
 
-_MOST_UNTIL = 300
-
 
 def collect(
-    space: Annotated[str, typer.Option("--space", "-s", help="The search space whose networks are measured.")],
+    space: options.SpaceReference,
     n: Annotated[int | None, typer.Option("--n", "-n", help="How many networks; with --until, the most.")] = None,
     until: Annotated[
         str | None,
         typer.Option(metavar="mape=5%", help="Measure until a predictor's cross-validated error is below this."),
     ] = None,
     device: options.DeviceName = "cpu-1t",
-    variant: Annotated[
-        str | None,
-        typer.Option("--variant", help="Measure int8, integer, fp16, prune:0.5 or lowrank:0.25 of each instead."),
-    ] = None,
+    variant: options.WeightlessVariantSpec = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")
     ] = None,
@@ -50,33 +45,27 @@ def collect(
     hwprof collect --space darts --variant int8 --n 300
     hwprof collect --space ofa_mbv3 --until mape=5%
     """
-    from contextlib import ExitStack
-
     from hwprof import jobs, plugins
     from hwprof.cli import output, progress
-    from hwprof.data.store import Store
-    from hwprof.device import Device
 
     with plugins.optional_library("hwprof collect"):
         from hwprof.jobs import collecting
 
     if n is None and until is None:
         raise InputError("give --n, the number of networks, or --until mape=5%")
-    most = n if n is not None else _MOST_UNTIL
-    plan = collecting.Plan(space, Device.load(device), most, variant or "", seed, _target_mape(until))
-    settings, limit_s = options.fast_settings(target, budget), options.time_limit(time_limit)
-    with ExitStack() as stack:
-        opened = stack.enter_context(Store(store))
-        on_progress = stack.enter_context(progress.sweep(most, settings))
+    target_mape, settings = _target_mape(until), options.fast_settings(target, budget)
+    with progress.sweep(n or collecting.MOST_UNTIL, settings) as on_progress:
         asked = jobs.Options(
-            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note, limit_s=limit_s
-        )
-        found = collecting.collect(plan, out or Path("latency_data", plan.name), opened, asked)
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
+            limit_s=options.time_limit(time_limit),
+        )  # fmt: skip
+        found = collecting.collect(
+            space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed, store=store,
+            options=asked,
+        )  # fmt: skip
     _show(found, format)
-    for outcome in found.failed:
-        output.note(f"hwprof: {outcome.graph.name}: {outcome.error}")
-    if plan.target_mape is not None and (found.error is None or found.error.high > plan.target_mape):
-        raise NotConvergedError(_missed(found, plan.target_mape))
+    if target_mape is not None and (found.error is None or found.error.high > target_mape):
+        raise NotConvergedError(_missed(found, target_mape))
     return max((o.error.exit_status for o in found.failed if o.error), default=0)
 
 
@@ -97,11 +86,14 @@ def _missed(found: Collected, target_mape: float) -> str:
 
 def _show(found: Collected, format: Format) -> None:  # noqa: A002 -- the option's name
     from hwprof.cli import data, output
+    from hwprof.data.summary import summarize
 
     error = found.error
-    record = data.summary(found.dataset) | {
+    record = summarize(found.dataset) | {
         "failed": len(found.failed),
         "mape": None if error is None else error.mape,
         "mape_high": None if error is None else error.high,
     }
-    output.write_rows([record if format is Format.JSON else data.for_people(record)], format)
+    data.write_summaries([record], format)
+    for outcome in found.failed:
+        output.note(f"hwprof: {outcome.graph.name}: {outcome.error}")

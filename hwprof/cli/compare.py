@@ -22,7 +22,9 @@ def compare(
     shape: options.ShapeTexts = None,
     variant: Annotated[
         str | None,
-        typer.Option("--variant", help="With one model: compare it to this variant of it (int8, integer, ...)"),
+        typer.Option(
+            "--variant", callback=options.variant, help="With one model: compare it to this variant of it (int8, ...)."
+        ),
     ] = None,
     calibration: options.Calibration = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name

@@ -1,7 +1,8 @@
-"""`hwprof devices`: what can be measured on."""
+"""`hwprof devices`: lists the devices that networks can be measured on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import typer
@@ -14,33 +15,32 @@ def devices(
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     by: Annotated[Literal["device", "backend"], typer.Option(help="One row for each.")] = "device",
 ) -> None:
-    """List what can be measured on.
+    """List the devices that networks can be measured on.
 
-    The shipped devices, those in ./devices and in $HWPROF_DEVICES.
+    These are the shipped ones, those in ./devices and those in $HWPROF_DEVICES.
 
     \b
     hwprof devices --by backend
     hwprof devices --format json
     """
-    from hwprof import plugins
     from hwprof.cli import output
-    from hwprof.device import Device, available
+    from hwprof.jobs import listing
 
-    known = plugins.names("backend")
-    rows = []
-    for name in available():
-        d = Device.load(name)
-        rows.append(
-            {
-                "device": d.name,
-                "backend": d.backend if d.backend in known else f"{d.backend} (not installed)",
-                "threads": d.threads or "all",
-                "description": d.description,
-            }
-        )
-    if by == "backend":
-        backends = sorted({str(row["backend"]) for row in rows})
-        named = {b: ", ".join(str(row["device"]) for row in rows if row["backend"] == b) for b in backends}
-        output.write_rows([{"backend": b, "devices": names} for b, names in named.items()], format)
-    else:
-        output.write_rows(rows, format)
+    found = listing.list_devices()
+    rows = [
+        {
+            "device": d.name,
+            "backend": d.backend if listing.is_installed(d) else f"{d.backend} (not installed)",
+            "threads": d.threads or "all",
+            "description": d.description,
+        }
+        for d in found
+    ]
+    output.write_rows(_by_backend(rows) if by == "backend" else rows, format)
+
+
+def _by_backend(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(str(row["backend"]), []).append(str(row["device"]))
+    return [{"backend": backend, "devices": ", ".join(devices)} for backend, devices in sorted(names.items())]

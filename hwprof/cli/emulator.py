@@ -1,4 +1,4 @@
-"""`hwprof emulator`: makes what the devices emulated-* run on."""
+"""`hwprof emulator`: builds the emulator of the devices emulated-*."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from hwprof.cli import options
 from hwprof.cli.options import Format
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: make what they run on.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: build their emulator.")
 
 
 @app.callback()
@@ -19,21 +19,19 @@ def _group() -> None:
 
 @app.command()
 def build(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Make it again, though it is there.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Build everything again, even if it is there.")] = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
-    """Make qemu with its counting plugin, and the ARM files that run under it.
+    """Build qemu with its counting plugin, and unpack the ARM files that run under it.
 
-    Debian's source package of qemu is built for AArch64 in user mode; ONNX Runtime and its ARM libraries are
-    unpacked. Nothing is installed, no privilege is needed; all lies in ~/.cache/hwprof/emulator ($HWPROF_CACHE).
+    Builds Debian's source package of qemu for AArch64 in user mode, and unpacks ONNX Runtime with its ARM libraries.
+    Installs nothing and needs no privilege; everything is in ~/.cache/hwprof/emulator ($HWPROF_CACHE).
 
     \b
     hwprof emulator build
     hwprof profile mobilenet_v2 --device emulated-cortex-a72
     """
-    from hwprof.backends.emulator import location
-    from hwprof.backends.emulator.build import build as make
     from hwprof.cli import output
+    from hwprof.jobs import emulating
 
-    versions = make(output.note, fresh)
-    output.write_rows([{"folder": str(location.cache()), **versions}], format)
+    output.write_rows([emulating.build_emulator(fresh, output.note)], format)

@@ -1,4 +1,4 @@
-"""`hwprof evaluate`: how wrong a predictor is, by the number of networks that it learned from."""
+"""`hwprof evaluate`: the error of a predictor, by the number of networks that it learned from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError
 
 if TYPE_CHECKING:
-    from hwprof.jobs.evaluating import Evaluation
+    from hwprof.predictors.evaluation import Evaluation
 
 _DIGITS = {"fit_s": 3, "predict_us": 1, "kendall": 3, "spearman": 3}
 
@@ -20,9 +20,9 @@ _DIGITS = {"fit_s": 3, "predict_us": 1, "kendall": 3, "spearman": 3}
 def evaluate(
     folder: options.DataFolder,
     predictor: Annotated[
-        str, typer.Option("--predictor", "-p", help="A predictor's name, or a trained one's .hwp file.")
+        str, typer.Option("--predictor", "-p", help="The name of a predictor, or the .hwp file of a trained one.")
     ] = "physical",
-    train_sizes: Annotated[str, typer.Option(metavar="10,20,50", help="How many networks to learn from.")] = (
+    train_sizes: Annotated[str, typer.Option(metavar="10,20,50", help="The numbers of networks to learn from.")] = (
         "10,20,50,100"
     ),
     seeds: Annotated[int, typer.Option(help="Training sets of each size.")] = 5,
@@ -37,39 +37,33 @@ def evaluate(
     ] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
-    """Show how wrong a predictor is, by training size.
+    """Show the error of a predictor, by training size.
 
-    MAPE, share within 5 and 10 %, rank correlations, coverage of its 90 % intervals, against networks that it
-    did not see. The noise floor is what no predictor can beat.
+    Reports MAPE, the share within 5 and 10 %, rank correlations, and the coverage of the 90 % intervals, on networks
+    that it did not learn from. No predictor can have an error below the noise floor.
 
     \b
     hwprof evaluate latency_data/nasbench201-cpu-1t --train-sizes 10,20,50,100 --format json
     hwprof evaluate latency_data/darts-cpu-1t --predictor xgboost --plot curve.svg
     hwprof evaluate latency_data/nasbench201-cpu-1t --train-sizes 100 --max-mape 3%
     """
-    from contextlib import ExitStack
-
     from hwprof import plugins
     from hwprof.cli import output, progress
 
     with plugins.optional_library("hwprof evaluate"):
-        from hwprof.jobs import evaluating, predicting
+        from hwprof.jobs import evaluating
 
     limit = 100 * options.share(max_mape, "--max-mape") if max_mape else None
     sizes = _sizes(train_sizes)
     if plot:
         _require_figure(plot)
-    card = predicting.read_of(folder, space, device).card
-    if predictor.endswith(".hwp"):
-        found = evaluating.evaluate_trained(folder, predicting.load(Path(predictor)))
-    else:
-        sources = predicting.load_sources(source or [], card.space)
-        with ExitStack() as stack:
-            on_fit = stack.enter_context(progress.steps(len(sizes) * seeds, "fits"))
-            found = evaluating.evaluate(folder, predictor, sizes, seeds, sources=sources, on_fit=on_fit)
+    with progress.steps(len(sizes) * seeds, "fits") as on_fit:
+        found = evaluating.evaluate(
+            folder, predictor, sizes, seeds, sources=source or (), space=space, device=device, on_fit=on_fit
+        )
     output.write_rows(_rows(found, format), format)
     if found.constant:
-        output.note(f"left out {found.constant} networks whose output does not depend on their input")
+        output.note(f"{found.constant} networks were left out: their output does not depend on their input")
     if plot:
         _draw(found, plot)
     last = found.figures[-1]
@@ -101,7 +95,7 @@ def _rows(found: Evaluation, format: Format) -> list[dict[str, object]]:  # noqa
 
 
 def _require_figure(path: Path) -> None:
-    """Raises before the work is done that which would come behind it."""
+    """Rejects an unsupported figure format, or a missing library, before the evaluation starts."""
     from hwprof import plugins
 
     with plugins.optional_library("--plot"):

@@ -1,10 +1,10 @@
-"""`hwprof lut`: latency tables, built, checked against whole networks, converted, drawn."""
+"""`hwprof lut`: builds latency tables, checks them against whole networks, converts and draws them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +15,9 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
-    from hwprof.device import Device
-    from hwprof.jobs.tables import Workbench
-    from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
+    from hwprof.jobs import Options
+    from hwprof.latency_table import LatencyTable, NumericAttribute
+    from hwprof.latency_table.build import TableCheck
     from hwprof.latency_table.operators import Attribute
     from hwprof.measurement import ProtocolSettings
 
@@ -26,9 +26,11 @@ app = typer.Typer(
 )
 
 Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A table of hwprof's: a .json or .parquet file.")]
-SpaceName = Annotated[str | None, typer.Option("--space", "-s", help="A search space instead of models.")]
-Variant = Annotated[
-    str | None, typer.Option("--variant", help="Of each network instead: int8, integer, fp16, prune:0.5 ...")
+SpaceName = Annotated[
+    str | None,
+    typer.Option(
+        "--space", "-s", help="A search space instead of models: a name, package.module:OBJECT or file.py:OBJECT."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
 
@@ -49,7 +51,7 @@ def build(
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
     ] = None,
-    variant: Variant = None,
+    variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
     ] = None,
@@ -74,39 +76,17 @@ def build(
     hwprof lut build mobilenet_v2 --sweep cout=16:128:16 -o staircase.json
     hwprof lut build --space fbnet --rows choices --predictor fbnet.hwp -o fbnet.json
     """
-    from hwprof import jobs, plugins
     from hwprof.cli import output
-    from hwprof.device import Device
-    from hwprof.jobs import tables
-    from hwprof.spaces.varied import VariedSpace
+    from hwprof.jobs import converting, tables
 
-    if (space is None) == (not models):
-        raise InputError("give models or --space, and not both")
-    if rows == "choices" and (space is None or sweep):
-        raise InputError("--rows choices needs --space and takes no --sweep")
-    if not tables.is_own(out):
+    if not converting.is_own(out):
         raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; hwprof lut convert writes others")
-    chosen = Device.load(device)
-    points, numeric = _sweeps(sweep)
-    with ExitStack() as stack:
-        source: tables.Workbench | tables.Learned
-        if predictor:
-            source = tables.Learned.load(predictor, chosen, space if rows == "choices" else None)
-        else:
-            asked = options.settings(target, budget, fast)
-            source = stack.enter_context(
-                _bench(chosen, store, asked, allow_unfit, fresh, options.time_limit(time_limit))
-            )
-        if rows == "choices" and space:
-            built = tables.choice_table(VariedSpace(space, variant or ""), source, networks, seed)
-        else:
-            shapes = options.shapes(shape)
-            graphs = (
-                tables.covering_graphs(plugins.load("space", space), networks, seed)
-                if space
-                else [jobs.resolve(model, shapes) for model in models or []]
-            )
-            built = tables.operator_table(tables.operators_of(graphs, points, variant or ""), source, numeric)
+    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
+        built = tables.build_table(
+            models or [], device, space=space, rows=rows, networks=networks, sweep=_sweeps(sweep),
+            variant=variant or "", predictor=predictor, shapes=options.shapes(shape), store=store, options=asked,
+            seed=seed,
+        )  # fmt: skip
     built.table.save(out)
     output.write_rows([_summary(out, built.table)], format)
     if built.unconverged:
@@ -125,13 +105,16 @@ def check(
     ] = None,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
-    variant: Variant = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the calibrated table here.")] = None,
+    variant: options.WeightlessVariantSpec = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Save the table with the new correction here.")
+    ] = None,
     max_mape: Annotated[
-        str | None, typer.Option(help="Exit with status 1 when the mean error of the calibrated sums is larger.")
+        str | None, typer.Option(help="Exit with status 1 when the mean error of the corrected sums is larger.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", "-d", help="The .toml file of the table's device, where not on the path.")
+        str | None,
+        typer.Option("--device", "-d", help="The .toml file of the table's device, if hwprof does not find it."),
     ] = None,
     shape: options.ShapeTexts = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
@@ -144,50 +127,31 @@ def check(
     allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
-    """Set a table's sums against whole networks, measured fresh.
+    """Compare a table's sums with whole networks, measured now.
 
-    The sum of operators is a model of a network, not a measurement: the errors are shown raw, and calibrated
-    on the other networks. --max-mape judges the calibration in the table, or the new one where it has none.
+    The sum of operators is a model of a network, not a measurement. The errors are shown raw, and after a
+    correction that is fitted to the other networks. --max-mape judges the correction in the table, or the new
+    one where it has none.
 
     \b
     hwprof lut check fbnet.json --space fbnet --networks 30 -o fbnet.json
     hwprof lut check mine.json a.onnx b.onnx c.onnx d.onnx --max-mape 10%
     """
-    from hwprof import jobs
     from hwprof.cli import output
-    from hwprof.device import Device
     from hwprof.jobs import tables
     from hwprof.latency_table import LatencyTable
-    from hwprof.spaces.varied import VariedSpace, change, titled
 
-    if (space is None) == (not models):
-        raise InputError("give models or --space, and not both")
     limit = options.share(max_mape, "--max-mape") if max_mape else None
-    held = LatencyTable.load(table)
-    chosen = Device.load(device or held.metadata.device)
-    if space:
-        searched = VariedSpace(space, variant or "")
-        tables.require_space(held, titled(space, variant or ""))
-        archs = tables.fresh_archs(searched.space, networks, seed)
-        graphs = [searched.graph(arch) for arch in archs]
-    else:
-        archs, shapes, changed = [], options.shapes(shape), change(variant or "")
-        graphs = [changed(jobs.resolve(model, shapes)) for model in models or []]
-    settings, limit_s = options.settings(target, budget, fast), options.time_limit(time_limit)
-    with _bench(chosen, store, settings, allow_unfit, fresh, limit_s) as bench:
-        found = tables.check(held, graphs, bench, archs)
-    judged = found.calibrated_mape if found.stored_mape is None else found.stored_mape
-    figures = {"table": str(table), "networks": found.networks, "raw_mape": round(found.raw_mape, 3),
-               "calibrated_mape": round(found.calibrated_mape, 3), "within_10": round(found.within_10, 3),
-               "stored_mape": None if found.stored_mape is None else round(found.stored_mape, 3)}  # fmt: skip
-    output.write_rows([figures], format)
+    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
+        found = tables.check_table(
+            LatencyTable.load(table), models or [], space=space, networks=networks, variant=variant or "",
+            device=device, shapes=options.shapes(shape), store=store, options=asked, seed=seed,
+        )  # fmt: skip
+    output.write_rows([_errors(table, found)], format)
     if out:
         found.table.save(out)
         output.note(f"wrote {out}")
-    if limit is not None and judged > 100 * limit:
-        output.note(f"hwprof: the sums are off by {judged:.1f} % on average, more than {limit:.1%}")
-        return 1
-    return 0
+    return _gate(found, limit)
 
 
 @app.command()
@@ -200,7 +164,7 @@ def convert(
     to_format: Annotated[
         str | None, typer.Option("--to", help="The target's format, where it is not hwprof's own.")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", "-d", help="What the source's latencies hold for.")] = None,
+    device: Annotated[str | None, typer.Option("--device", "-d", help="The device of the source's latencies.")] = None,
     runtime: Annotated[str | None, typer.Option(help="The runtime; of a known device by default.")] = None,
     threads: Annotated[int | None, typer.Option(help="0: all. Of a known device by default.")] = None,
     batch: Annotated[int | None, typer.Option(help="Of a known device by default.")] = None,
@@ -221,7 +185,7 @@ def convert(
 ) -> None:
     """Convert a table from or to another tool's format.
 
-    What the target cannot hold is told; what the source does not say is asked for. Formats: csv, fbnet-json,
+    Warns of what the target cannot hold, and asks for what the source does not say. Formats: csv, fbnet-json,
     halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
 
     \b
@@ -230,22 +194,11 @@ def convert(
       --batch 1 --dtype float32
     """
     from hwprof.cli import output
-    from hwprof.jobs import tables
-    from hwprof.latency_table import formats
+    from hwprof.jobs import converting
 
-    for path, named in ((source, from_format), (target, to_format)):
-        if named is None and not tables.is_own(path):
-            option = "--from" if path is source else "--to"
-            raise InputError(
-                f"{path} is no table of hwprof's (.json, .parquet); give {option} {'|'.join(formats.names())}"
-            )
-    if from_format is None:
-        table = tables.read(source)
-    else:
-        metadata = _stated(from_format, device, runtime, threads, batch, dtype)
-        attributes = tuple(_numeric(text) for text in numeric or [])
-        table = tables.read(source, tables.Foreign(from_format, metadata, unit, attributes, allow_pickle))
-    for lost in tables.write(table, target, to_format):
+    attributes = tuple(_numeric(text) for text in numeric or [])
+    stated = converting.Stated(device, runtime, threads, batch, dtype, unit, attributes, allow_pickle)
+    for lost in converting.convert_table(source, target, from_format, to_format, stated):
         output.warn(lost)
     output.note(f"wrote {target}")
 
@@ -266,25 +219,24 @@ def plot(
     hwprof lut plot staircase.json cout kernel=3 stride=2 cin=3 -o staircase.svg
     """
     from hwprof.cli import output
-    from hwprof.jobs import tables
+    from hwprof.jobs import converting
+    from hwprof.latency_table import LatencyTable
 
-    tables.plot(tables.read(table), out, over, op, dict(_pair(text) for text in key or []))
+    converting.plot_table(LatencyTable.load(table), out, over, op, dict(_pair(text) for text in key or []))
     output.note(f"wrote {out}")
 
 
 @contextmanager
-def _bench(
-    device: Device, store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit_s: float | None
-) -> Iterator[Workbench]:
-    """Where the command measures, with its progress on standard error."""
+def _measuring(settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit_s: float | None) -> Iterator[Options]:
+    """How the command measures, with its progress on standard error."""
     from hwprof import jobs
     from hwprof.cli import output, progress
-    from hwprof.data.store import Store
-    from hwprof.jobs import tables
 
-    with Store(store) as opened, progress.bars(settings) as on_progress:
-        asked = jobs.Options(settings, allow_unfit, fresh, False, on_progress, output.note, limit_s=limit_s)
-        yield tables.Workbench(device, opened, asked)
+    with progress.bars(settings) as on_progress:
+        yield jobs.Options(
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
+            limit_s=options.time_limit(limit_s),
+        )  # fmt: skip
 
 
 def _summary(out: Path, table: LatencyTable) -> dict[str, object]:
@@ -297,10 +249,31 @@ def _summary(out: Path, table: LatencyTable) -> dict[str, object]:
     }
 
 
-def _sweeps(texts: list[str] | None) -> tuple[dict[str, range], tuple[NumericAttribute, ...]]:
-    """The points of each NAME=FIRST:LAST:STEP, and the numeric attributes that they make."""
-    from hwprof.latency_table import NumericAttribute
+def _errors(table: Path, found: TableCheck) -> dict[str, object]:
+    """Percent, but `within_10`, a share."""
+    return {
+        "table": str(table),
+        "networks": found.networks,
+        "raw_mape": round(found.raw_mape, 3),
+        "calibrated_mape": round(found.corrected_mape, 3),
+        "within_10": round(found.within_10, 3),
+        "stored_mape": None if found.stored_mape is None else round(found.stored_mape, 3),
+    }
 
+
+def _gate(found: TableCheck, limit: float | None) -> int:
+    """The exit status. limit: the largest mean error that passes, a share."""
+    from hwprof.cli import output
+
+    judged = found.corrected_mape if found.stored_mape is None else found.stored_mape
+    if limit is None or judged <= 100 * limit:
+        return 0
+    output.note(f"hwprof: the sums are off by {judged:.1f} % on average, more than {limit:.1%}")
+    return 1
+
+
+def _sweeps(texts: list[str] | None) -> Mapping[str, range]:
+    """The points of each NAME=FIRST:LAST:STEP."""
     points = {}
     for text in texts or []:
         match = re.fullmatch(r"(\w+)=(\d+):(\d+):(\d+)", text)
@@ -308,25 +281,7 @@ def _sweeps(texts: list[str] | None) -> tuple[dict[str, range], tuple[NumericAtt
         if match is None or step < 1 or first % step or last < first:
             raise InputError(f"--sweep {text!r} is not of the form cout=8:64:8, whose first is a multiple of its step")
         points[match[1]] = range(first, last + 1, step)
-    return points, tuple(NumericAttribute(name, p.step) for name, p in points.items())
-
-
-def _stated(
-    name: str, device: str | None, runtime: str | None, threads: int | None, batch: int | None, dtype: str | None
-) -> Metadata:
-    """What the user says of a foreign table; a device that is known here says the rest itself."""
-    from hwprof.device import Device, available
-    from hwprof.latency_table import Metadata
-
-    if device in available():
-        known = Device.load(device)
-        runtime, threads = runtime or known.backend, known.threads if threads is None else threads
-        batch, dtype = batch or known.batch, dtype or known.precision
-    asked = {"device": device, "runtime": runtime, "threads": threads, "batch": batch, "dtype": dtype}
-    if device is None or runtime is None or threads is None or batch is None or dtype is None:
-        missing = " ".join(f"--{option}" for option, value in asked.items() if value is None)
-        raise InputError(f"a table in {name} does not say all that its latencies hold for; give {missing}")
-    return Metadata(device, runtime, threads, batch, dtype)
+    return points
 
 
 def _numeric(text: str) -> NumericAttribute:

@@ -46,10 +46,38 @@ TimeLimitS = Annotated[
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Fewer processes and a target of 3 %; the record says so.")]
 AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure although the preflight check says no.")]
+_VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
+
+
+def variant(text: str | None) -> str | None:
+    """The text itself. Raises InputError, before the command starts, where it names no variant."""
+    from hwprof.variants import spec
+
+    return spec.parse(text).text if text else None
+
+
+def _weightless_variant(text: str | None) -> str | None:
+    """The text itself. Raises InputError, before the command starts, where networks without weights have no such
+    variant."""
+    from hwprof.variants import spec
+
+    if text:
+        spec.change(text)
+    return text or None
+
+
 VariantSpec = Annotated[
     str | None,
     typer.Option(
-        "--variant", help="Measure int8, integer, fp16, prune:0.5, sparse:0.9 or lowrank:0.25 of each model instead."
+        "--variant",
+        callback=variant,
+        help=f"Take this variant of each model instead: {_VARIANTS}, or sparse:0.9.",
+    ),
+]
+WeightlessVariantSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--variant", callback=_weightless_variant, help=f"Take this variant of each network instead: {_VARIANTS}."
     ),
 ]
 Calibration = Annotated[
@@ -57,6 +85,9 @@ Calibration = Annotated[
     typer.Option(
         "--calibration", help="Inputs to calibrate int8 or integer with, by name: an .npz file or folder of .npy."
     ),
+]
+SpaceReference = Annotated[
+    str, typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT.")
 ]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]

@@ -70,7 +70,7 @@ def trials(name: str, total: int) -> Iterator[Callable[[TuningProgress], None]]:
 
 @contextmanager
 def steps(total: int, unit: str) -> Iterator[Callable[[], None]]:
-    """Yields the function to call after each of `total` steps."""
+    """Yields a function to call after each of `total` steps."""
     done = count(1)
     with _bar(total, unit) as show:
         yield lambda: show(next(done))

@@ -1,4 +1,4 @@
-"""`hwprof report`: one page for what the store holds."""
+"""`hwprof report`: writes a page of the measurements or results in a store."""
 
 from __future__ import annotations
 
@@ -18,23 +18,29 @@ def report(
     store: options.StorePath = Path("hwprof.db"),
     device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
     comparison: Annotated[bool, typer.Option("--comparison", help="The last comparison, not the profiles.")] = False,
+    results: Annotated[
+        bool, typer.Option("--results", help="The results of searches and compressions, not the profiles.")
+    ] = False,
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
     peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
 ) -> None:
-    """Write a page of what was measured.
+    """Write a page of the measurements or results in the store.
 
-    Self-contained: verdict, distribution, operators, roofline, anchors, environment.
+    The page is self-contained. Of profiles it shows the verdict, distribution, operators, roofline, anchors and
+    environment; of results the front of metric against measured latency, and a table.
 
     \b
     hwprof report -o report.html
     hwprof report mobilenet_v2 -o mobilenet.md --trace mobilenet.trace.json
+    hwprof report --results -o results.html
     """
     from hwprof import jobs
-    from hwprof.cli import output, results
+    from hwprof.cli import output
+    from hwprof.cli.results import command
 
-    written = jobs.write_report(
-        store, out, models or [], device, comparison=comparison, trace_file=trace, with_peaks=peaks,
-        command=results.command(),
+    written = jobs.report(
+        models or [], out, store, device, comparison=comparison, results=results, trace=trace, peaks=peaks,
+        command=command(),
     )  # fmt: skip
     for path in written:
         output.note(f"wrote {path}")

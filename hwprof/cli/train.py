@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.predictors.trained import Origin
 
 
 def train(
@@ -19,16 +22,16 @@ def train(
     source: options.Sources = None,
     counts: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Learn from these instructions of an emulated core, too."),
+        typer.Option(metavar="DATA", help="Also learn from the instructions that an emulated core executes."),
     ] = None,
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
-    seed: Annotated[int, typer.Option(help="Decides which networks are learned from, and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the networks to learn from, and the folds.")] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Train a predictor on measured networks.
 
-    The error is that on networks left out; it says how wide the predictor's intervals are.
+    The reported error is the one on networks left out; it also sets the width of the predictor's intervals.
 
     \b
     hwprof train latency_data/nasbench201-cpu-1t -o nb201.hwp
@@ -41,30 +44,31 @@ def train(
     from hwprof.cli import output
 
     with plugins.optional_library("hwprof train"):
+        from hwprof.data import dataset
         from hwprof.jobs import predicting
 
-    card = predicting.read_of(folder, space, device).card
-    sources = predicting.load_sources(source or [], card.space)
-    trained = predicting.train(folder, predictor, n=n, seed=seed, sources=sources, counts=counts)
-    predicting.save(trained, out)
+    data = dataset.read(folder)
+    trained = predicting.train(
+        data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed
+    )
+    trained.save(out)
     origin = trained.origin
-    assert origin is not None  # of what was trained just now
-    if n is None and origin.n < card.rows:
-        output.note(f"learned from {origin.n} of {card.rows} networks, drawn at random; --n takes another number")
+    assert origin is not None  # the predictor was trained just now
+    if n is None and origin.n < data.card.rows:
+        output.note(f"learned from {origin.n} of {data.card.rows} networks, drawn at random; --n changes the number")
     if format is Format.JSON:
         output.write_json({"file": str(out), **asdict(origin)})
     else:
-        output.write_rows(
-            [
-                {
-                    "file": str(out),
-                    "predictor": origin.predictor,
-                    "device": origin.device,
-                    "space": f"{origin.space} {origin.variant}".strip(),
-                    "networks": origin.n,
-                    "left-out MAPE %": f"{origin.mape:.2f}",
-                    "90 % interval": f"{origin.mape_low:.2f} .. {origin.mape_high:.2f}",
-                }
-            ],
-            format,
-        )
+        output.write_rows([_row(out, origin)], format)
+
+
+def _row(file: Path, origin: Origin) -> dict[str, object]:
+    return {
+        "file": str(file),
+        "predictor": origin.predictor,
+        "device": origin.device,
+        "space": f"{origin.space} {origin.variant}".strip(),
+        "networks": origin.n,
+        "left-out MAPE %": f"{origin.mape:.2f}",
+        "90 % interval": f"{origin.mape_low:.2f} .. {origin.mape_high:.2f}",
+    }

@@ -1,1 +1,1 @@
-"""What hwprof keeps on disk: the store of measurements, data sets, and results of searches and compressions."""
+"""The data that hwprof keeps on disk: the store of measurements and results, and data sets."""

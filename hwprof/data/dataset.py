@@ -1,8 +1,8 @@
 """A data set: the folder of a card (dataset.toml), networks (graphs.jsonl) and measurements (measurements.parquet).
 
-Raw samples are kept. Row i of both files is the same network. A network is its architecture and digest where
-the card names a search space, and a whole Graph besides where the writer says so or there is no space: the
-space rebuilds the graph, the digest proves that it is still the same one, and 600 cells stay a few kB.
+Raw samples are kept. Row i of both files is the same network. Where the card names a search space, a network is its
+architecture and digest: the space rebuilds the graph, the digest proves that it is still the same one, and 600 cells
+take a few kB. Without a space, or if the writer asks for it, the whole Graph is in the file as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hwprof.files import write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
-SCHEMA = "hwprof.data.dataset/1"
+SCHEMA = "hwprof.dataset/1"
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 _REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later
@@ -70,7 +70,7 @@ _COLUMNS = pa.schema(
 
 
 class _Space(Protocol):
-    """What a data set needs of a search space."""
+    """The part of a search space that a data set needs."""
 
     choices: Sequence[int]
 
@@ -81,10 +81,11 @@ class _Space(Protocol):
 class Card:
     """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
 
-    `unit` is that of the figures: "ms", or "instructions" for an emulated core, of which there are no latencies.
+    `unit` is the unit of the figures: "ms", or "instructions" for an emulated core, which has no latencies.
 
-    `hardware` identifies the machine, `machine` describes it. `variant` (int8, ...) is what the space's networks
-    were turned into before they were measured.
+    `space`: the search space by its installed name, or as the user named it (package.module:OBJECT, file.py:OBJECT).
+    `variant`: the change (int8, ...) to the space's networks before they were measured. `hardware` identifies the
+    machine, `machine` describes it.
 
     `rows` and the two sums are filled in by `write`.
     """
@@ -116,9 +117,9 @@ class Entry:
     """One network with its latency, ms, and the bounds of its 95 % interval. `normalized_ms` is the latency at the
     machine's undisturbed speed.
 
-    `arch` is None outside of a search space, `graph` where the space rebuilds it, `digest` empty where neither
-    hwprof nor the source knows the graph. `instructions` of one inference, by class, stand in place of a latency
-    (nan) where the core is emulated.
+    `arch` is None outside of a search space, `graph` is None where the space rebuilds it, `digest` is empty where
+    neither hwprof nor the source knows the graph. On an emulated core there are `instructions` of one inference, by
+    class, and no latency (nan).
     """
 
     latency_ms: float
@@ -136,6 +137,7 @@ class Entry:
 
     @classmethod
     def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
+        """The entry of a measured network."""
         if measurement.is_counted:
             return cls(
                 math.nan, arch, measurement.digest, status=measurement.status.value, graph=graph,
@@ -166,7 +168,7 @@ class Dataset:
 
     @property
     def archs(self) -> list[Arch]:
-        """Raises InputError when an entry has none."""
+        """One choice per position for each network. Raises InputError when an entry has no architecture."""
         found = [e.arch for e in self.entries if e.arch is not None]
         if len(found) < len(self.entries):
             raise InputError(
@@ -176,32 +178,33 @@ class Dataset:
 
     @property
     def latency_ms(self) -> np.ndarray:
-        """[n], ms. Raises InputError for counted instructions."""
+        """Latencies as the clock ran, [n], ms. Raises InputError for counted instructions."""
         self._require(MS)
         return np.array([e.latency_ms for e in self.entries])
 
     @property
     def normalized_ms(self) -> np.ndarray:
-        """[n], ms: at the machine's undisturbed speed, or the plain latency where that is not known. Raises InputError
-        for counted instructions."""
+        """Latencies at the machine's undisturbed speed, or plain ones where these are not known, [n], ms. Raises
+        InputError for counted instructions."""
         self._require(MS)
         return np.array([e.label[0] for e in self.entries])
 
     @property
     def instructions(self) -> np.ndarray:
-        """[n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises InputError for latencies."""
+        """Instructions of one inference, [n, n_classes], in the order of `hwprof.instructions.CLASSES`. Raises
+        InputError for latencies."""
         self._require(INSTRUCTIONS)
         return np.array([counting.vector(e.instructions or {}) for e in self.entries])
 
     def graphs(self, space: _Space | None = None) -> list[Graph]:
-        """The networks, as they stand in the file or rebuilt by the space that the card names.
+        """The networks, from the file or rebuilt by the space that the card names.
 
         Raises InputError without the space, or when it no longer builds the network that was measured.
         """
         return list(self.each_graph(space))
 
     def each_graph(self, space: _Space | None = None) -> Iterator[Graph]:
-        """As `graphs`, one at a time: those of a large data set do not fit into memory together."""
+        """As `graphs`, one at a time, since the graphs of a large data set do not fit in memory together."""
         return (self._graph(entry, space) for entry in self.entries)
 
     def measurements(self) -> Iterator[Measurement]:
@@ -214,8 +217,8 @@ class Dataset:
     def _require(self, unit: str) -> None:
         if self.card.unit != unit:
             raise InputError(
-                f"data set {self.card.name} ({self.card.evidence or 'of unknown evidence'}) holds {self.card.unit}; "
-                f"{unit} are wanted"
+                f"data set {self.card.name} ({self.card.evidence or 'of unknown evidence'}) holds {self.card.unit}, "
+                f"not {unit}; give another data set"
             )
 
     def _graph(self, entry: Entry, space: _Space | None) -> Graph:
@@ -226,7 +229,7 @@ class Dataset:
                 f"data set {self.card.name} holds no graphs; give its space, {self.card.space or 'unknown'}"
             )
         graph = space.graph(entry.arch)
-        if entry.digest and graph.digest != entry.digest:
+        if entry.digest and entry.digest not in (graph.digest, graph.former_digest):
             raise InputError(
                 f"data set {self.card.name}: space {self.card.space} builds another network for {entry.arch} "
                 "than the one that was measured"
@@ -235,7 +238,7 @@ class Dataset:
 
 
 def card_of(name: str, measurements: Sequence[Measurement], space: str = "", licence: str = "Apache-2.0") -> Card:
-    """The card of what hwprof timed. Raises InputError when it is not of one device and machine."""
+    """The card of measurements by hwprof. Raises InputError when they are not of one device and machine."""
     if not measurements:
         raise InputError(f"data set {name} would be empty; measure something first")
     first = measurements[0]
@@ -254,10 +257,10 @@ def card_of(name: str, measurements: Sequence[Measurement], space: str = "", lic
 
 
 def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool = False) -> Dataset:
-    """Writes the folder and reads it back. The card goes last: a folder without one was not finished.
+    """Writes the folder and reads it back. The card is written last: a folder without one was not finished.
 
-    Raises InputError for a latency that is not positive, a network that is there twice, or one that nothing
-    could rebuild.
+    Raises InputError for a latency that is not positive, a network that occurs twice, or one that has neither a graph
+    nor a space that rebuilds it.
     """
     _check(card, entries, with_graphs)
     graphs = "".join(_graph_line(e, with_graphs or not card.space) + "\n" for e in entries).encode()
@@ -275,7 +278,8 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
 
 
 def read(folder: str | Path) -> Dataset:
-    """Raises InputError when a file is missing, changed since it was written, or of a newer format."""
+    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or is of a
+    newer format."""
     folder = Path(folder)
     try:
         card = _card(tomllib.loads((folder / CARD).read_text(encoding="utf-8")))
@@ -303,11 +307,11 @@ def read(folder: str | Path) -> Dataset:
 
 
 def validate(dataset: Dataset, space: _Space | None = None) -> None:
-    """Reads everything: every graph against its digest, every measurement against its row. Raises InputError."""
+    """Compares every graph with its digest and every measurement with its row. Raises InputError where they differ."""
     if dataset.card.space and space is not None:
         for arch in dataset.archs:
             if len(arch) != len(space.choices) or not all(0 <= c < n for c, n in zip(arch, space.choices, strict=True)):
-                raise InputError(f"data set {dataset.card.name}: {arch} is no architecture of {dataset.card.space}")
+                raise InputError(f"data set {dataset.card.name}: {arch} is not an architecture of {dataset.card.space}")
     if space is not None or not dataset.card.space:
         for _ in dataset.each_graph(space):
             pass

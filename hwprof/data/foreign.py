@@ -1,4 +1,4 @@
-"""Makes a data set of other people's measurements: CSV, Parquet or JSON Lines, one network per row (floor 1)."""
+"""Makes a data set of other people's measurements: CSV, Parquet or JSON Lines, one network per row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """`repeated` rows gave a network again with the same latency; the first one stands."""
+    """`repeated`: how many rows gave a network again with the same latency; only the first one counts."""
 
     dataset: Dataset
     refused: tuple[Refusal, ...]
@@ -47,9 +47,11 @@ def import_file(
     latency_column: str,
     unit: str,
 ) -> Import:
-    """parse: called with the cells of `arch_columns` (one text, as a space's `parse`, or several structured ones);
-    it raises InputError for what is no architecture. Refused are also a latency that is 0, negative, NaN or
-    missing, and every row of a network that is given two latencies.
+    """The data set, with the rows that were refused.
+
+    parse: called with the cells of `arch_columns` (one text, as a space's `parse`, or several structured ones);
+    it raises InputError for cells that are not an architecture. Rows are also refused for a latency that is 0,
+    negative, NaN or missing; and all rows of a network that has two different latencies.
 
     Raises InputError for an unknown column or unit, a card without source or licence, or when no row is left.
     """
@@ -104,7 +106,7 @@ def _parsed(
     latency = record.get(latency_column)
     ms = _number(latency) * scale
     if not (ms > 0 and math.isfinite(ms)):
-        raise InputError(f"latency {latency!r} is no positive number")
+        raise InputError(f"latency {latency!r} is not a positive number")
     cells = [record.get(c) for c in arch_columns]
     if None in cells:
         raise InputError(f"column {arch_columns[cells.index(None)]!r} is empty")
@@ -112,7 +114,7 @@ def _parsed(
 
 
 def _number(cell: Cell) -> float:
-    """Nan for what is no number."""
+    """The number in a cell; nan where there is none."""
     try:
         return float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
     except ValueError:
@@ -122,7 +124,7 @@ def _number(cell: Cell) -> float:
 def _records(path: Path) -> Iterator[Mapping[str, Cell]]:
     readers = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines}
     if path.suffix not in readers:
-        raise InputError(f"{path} is none of {', '.join(readers)}")
+        raise InputError(f"{path} is not a {', '.join(readers)} file; convert it to one of these")
     try:
         yield from readers[path.suffix](path)
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:

@@ -1,7 +1,8 @@
-"""The working store: one SQLite file in which every finished process of every measurement is kept.
+"""The working store: one SQLite file that keeps every finished process of every measurement, and every result.
 
-A process' samples are committed as soon as they are complete, so that a job killed at any moment loses
-none of them, and the same job started again goes on from there.
+The samples of a process are committed as soon as they are complete. A job that is killed at any moment loses none of
+them, and the same job continues from there when it is started again. A search or compression that has its result in
+the store is not computed again.
 
 Several runs may share a store. Each has a name of its own, which is that of a file beside the store that the kernel
 keeps locked as long as the run lives (`hwprof.files.lock`); a measurement holds the name of the run that works on it
@@ -24,6 +25,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Self, TypeVar
 
+from hwprof.data.result import Result, ResultKey
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.files import new_locked_file, remove_unlocked
 from hwprof.measurement import Measurement, Process, process_from_record
@@ -31,28 +33,40 @@ from hwprof.measurement import Measurement, Process, process_from_record
 T = TypeVar("T")
 
 DEFAULT_PATH = Path("hwprof.db")
-_VERSION = 2
 _APPLICATION_ID = 0x68777066  # "hwpf", in bytes 68 to 71 of the file
 _LOCKED_S = 20  # to wait for another run's commit
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS measurement (
+_MEASUREMENTS = """
+CREATE TABLE IF NOT EXISTS measurement (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
     hardware TEXT NOT NULL, is_compared INTEGER NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
-    status TEXT, record TEXT) STRICT""",
-    "CREATE INDEX IF NOT EXISTS measurement_key ON measurement (key)",
-    """CREATE TABLE IF NOT EXISTS process (
+    status TEXT, record TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS measurement_key ON measurement (key);
+CREATE TABLE IF NOT EXISTS process (
     measurement INTEGER NOT NULL REFERENCES measurement (id) ON DELETE CASCADE,
-    round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT""",
-    """CREATE TABLE IF NOT EXISTS comparison (
-    id INTEGER PRIMARY KEY, measurements TEXT NOT NULL, margin REAL NOT NULL) STRICT""",
-    """CREATE TABLE IF NOT EXISTS baseline (
-    machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT""",
-    "CREATE TABLE IF NOT EXISTS graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT",
-)
-_TABLES = {"measurement", "process", "comparison", "baseline", "graph"}
+    round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT;
+CREATE TABLE IF NOT EXISTS comparison (
+    id INTEGER PRIMARY KEY, measurements TEXT NOT NULL, margin REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS baseline (
+    machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
+CREATE TABLE IF NOT EXISTS graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+"""
+_RESULTS = """
+CREATE TABLE IF NOT EXISTS result (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, method TEXT NOT NULL, model TEXT NOT NULL, task TEXT NOT NULL,
+    seed INTEGER NOT NULL, device TEXT NOT NULL, target_ms REAL, met TEXT, digest TEXT NOT NULL,
+    created TEXT NOT NULL DEFAULT (datetime('now')), record TEXT NOT NULL) STRICT;
+"""
+# The run that works on a measurement, and the checksum of each record (none of an older one).
+_RUNS = f"""
+ALTER TABLE measurement ADD COLUMN run TEXT;
+ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
+ALTER TABLE process ADD COLUMN crc32 INTEGER;
+PRAGMA application_id = {_APPLICATION_ID};
+"""
+# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 3 there is no application_id.
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _RUNS)
+_TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
-# Since format 2: the run that works on a measurement, and the checksum of each record (none of what is older).
-_ADDED = {"measurement": {"run": "TEXT", "crc32": "INTEGER"}, "process": {"crc32": "INTEGER"}}
 
 
 class DamagedStoreError(InputError):
@@ -66,7 +80,7 @@ class DamagedStoreError(InputError):
 
 
 class Store:
-    """A context manager over one file (":memory:" for none).
+    """A context manager over one file (":memory:" for none). A store of an older format is brought up to date.
 
     Every method raises EnvironmentUnfitError when the file cannot be written (full disk, no permission,
     locked by another program) and InputError when it is not a store, or damaged.
@@ -104,7 +118,7 @@ class Store:
         """Opens a measurement or, unless `fresh`, the one of the same key on which a run worked that has ended before
         its job was done. Returns its number. No other run works on it until it is released.
 
-        `is_compared`: it belongs to a comparison, and is no profile of its own.
+        `is_compared`: it belongs to a comparison and is not a profile of its own.
         """
         run = self._my_run()
         with self.transaction():
@@ -150,7 +164,7 @@ class Store:
             )
 
     def processes(self, measurement: int) -> list[Process]:
-        """In the order of their rounds."""
+        """Those of a measurement, in the order of their rounds."""
         return [
             self._read(f"round {number} of measurement {measurement}", record, checksum, process_from_record)
             for number, record, checksum in self.process_rows(measurement)
@@ -198,7 +212,7 @@ class Store:
         raise self._damaged(f"measurement {number} is missing")
 
     def add_comparison(self, measurements: Sequence[int], margin: float) -> None:
-        """Finished measurements that were made against the first of them."""
+        """measurements: numbers of finished ones, made against the first of them."""
         with self._errors():
             self._db.execute(
                 "INSERT INTO comparison (measurements, margin) VALUES (?, ?)", (json.dumps([*measurements]), margin)
@@ -215,6 +229,35 @@ class Store:
         """The numbers of the measurements that the text of a comparison holds."""
         return self._read(f"comparison {comparison}", text, None, lambda numbers: [int(n) for n in numbers])
 
+    def add_result(self, result: Result) -> None:
+        """Keeps the result, in place of an earlier one of the same key."""
+        target = result.target
+        row = (
+            _result_key(result.key), result.method, result.model, result.task, result.seed, target.device, target.ms,
+            result.met, result.digest, json.dumps(result.to_record(), allow_nan=False),
+        )  # fmt: skip
+        with self._errors():
+            self._db.execute(
+                "INSERT INTO result (key, method, model, task, seed, device, target_ms, met, digest, record) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET met = excluded.met, "
+                "digest = excluded.digest, created = datetime('now'), record = excluded.record",
+                row,
+            )
+
+    def result(self, key: ResultKey) -> Result | None:
+        """The finished result of the key, which need not be computed again; None where there is none."""
+        rows = self.query("SELECT id, record FROM result WHERE key = ?", _result_key(key))
+        return next((self.read_result(number, record) for number, record in rows), None)
+
+    def results(self) -> list[Result]:
+        """All results, in the order in which their keys were first added."""
+        rows = self.query("SELECT id, record FROM result ORDER BY id")
+        return [self.read_result(number, record) for number, record in rows]
+
+    def read_result(self, number: int, record: str) -> Result:
+        """The result that the record holds; `number` is for errors."""
+        return self._read(f"result {number}", record, None, Result.from_record)
+
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():
             self._db.execute("INSERT OR REPLACE INTO graph VALUES (?, ?)", (digest, record))
@@ -224,12 +267,12 @@ class Store:
         return next((str(record) for (record,) in rows), None)
 
     def baseline_ns(self, machine: str) -> dict[str, float]:
-        """Undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
+        """The undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
         rows = self.query("SELECT anchor, ns FROM baseline WHERE machine = ?", machine)
         return {str(anchor): float(ns) for anchor, ns in rows}
 
     def lower_baseline(self, machine: str, anchors_ns: Mapping[str, float]) -> None:
-        """Keeps the smaller of what is stored and what is given: nothing runs faster than undisturbed."""
+        """Keeps the smaller of the stored and the given times: nothing runs faster than undisturbed."""
         with self._errors():
             self._db.executemany(
                 "INSERT INTO baseline VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
@@ -284,39 +327,35 @@ class Store:
 
     def _prepare(self) -> None:
         """Nothing is written into a file before it is known to be ours."""
-        if self._format() < _VERSION:
+        if self._format() < len(_MIGRATIONS):
             with self.transaction():
-                self._upgrade()
+                for number, script in enumerate(_MIGRATIONS[self._format() :], self._format() + 1):
+                    for statement in f"{script} PRAGMA user_version = {number}".split(";"):
+                        self._db.execute(statement)
         self._log_ahead()
         self._db.execute("PRAGMA foreign_keys = ON")
 
     def _format(self) -> int:
         """0 for a new file. Raises InputError for another program's database and for a newer format."""
         ((application,),), ((version,),) = self.query("PRAGMA application_id"), self.query("PRAGMA user_version")
-        tables = {name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        tables = {name for name in tables if not name.startswith("sqlite_")}
-        # Format 1 has no application_id.
-        is_first = (
-            application == 0 and tables <= _TABLES and (not tables or self._columns("measurement") == _FIRST_COLUMNS)
-        )
-        if application != _APPLICATION_ID and not is_first:
+        if application != _APPLICATION_ID and not (application == 0 and self._has_only_our_tables()):
             raise InputError(
                 f"{self.path!r} is another program's database, not a hwprof store; nothing was changed in it: "
                 "give another file with --store"
             )
-        if version > _VERSION:
-            raise InputError(f"store {self.path!r} was written by a newer hwprof (format {version})")
+        if version > len(_MIGRATIONS):
+            raise InputError(
+                f"store {self.path!r} was written by a newer hwprof (format {version}, this one reads up to "
+                f"{len(_MIGRATIONS)}); upgrade hwprof or give another with --store"
+            )
         return int(version)
 
-    def _upgrade(self) -> None:
-        for statement in _SCHEMA:
-            self._db.execute(statement)
-        for table, columns in _ADDED.items():
-            for name, kind in columns.items():
-                if name not in self._columns(table):
-                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-        self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {_VERSION}")
+    def _has_only_our_tables(self) -> bool:
+        """Also where it has none yet."""
+        names = [str(name) for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = {name for name in names if not name.startswith("sqlite_")}
+        columns = {str(name) for _, name, *_ in self.query("PRAGMA table_info(measurement)")}
+        return not tables or (tables <= _TABLES and columns == _FIRST_COLUMNS)
 
     def _log_ahead(self) -> None:
         """Readers and a writer do not wait for each other. SQLite itself does not wait when two switch at once."""
@@ -329,9 +368,6 @@ class Store:
                     raise
             sleep(0.1)
         raise EnvironmentUnfitError(f"cannot use the store {self.path!r}: another program holds it")
-
-    def _columns(self, table: str) -> set[str]:
-        return {str(name) for _, name, *_ in self.query(f"PRAGMA table_info({table})")}
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -398,6 +434,20 @@ class Store:
 def crc32(record: str) -> int:
     """The checksum that is kept with a record."""
     return zlib.crc32(record.encode("utf-8", "surrogatepass"))
+
+
+@contextmanager
+def opened(store: Store | Path | str) -> Iterator[Store]:
+    """The store itself, which stays open, or that of the file, which is closed at the end."""
+    if isinstance(store, Store):
+        yield store
+        return
+    with Store(store) as own:
+        yield own
+
+
+def _result_key(key: ResultKey) -> str:
+    return key_of(asdict(key))
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

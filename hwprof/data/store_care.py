@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ class Contents:
     unfinished: int
     processes: int
     comparisons: int
+    results: int
     graphs: int
     damage: tuple[str, ...]
 
@@ -38,6 +40,8 @@ def check(path: Path) -> Contents:
             damage.of(_require_sound, store, number)
         for number, text in damage.of(store.query, "SELECT id, measurements FROM comparison") or ():
             damage.of(_require_compared, store, number, text)
+        for number, record in damage.of(store.query, "SELECT id, record FROM result") or ():
+            damage.of(store.read_result, number, record)
         for digest, record in damage.of(store.query, "SELECT digest, record FROM graph") or ():
             damage.of(_require_digest, store, digest, record)
     return Contents(**counts, damage=tuple(dict.fromkeys(damage.lines)))
@@ -82,6 +86,7 @@ _COUNTED = {
     "unfinished": "SELECT count(*) FROM measurement WHERE status IS NULL",
     "processes": "SELECT count(*) FROM process",
     "comparisons": "SELECT count(*) FROM comparison",
+    "results": "SELECT count(*) FROM result",
     "graphs": "SELECT count(*) FROM graph",
 }
 
@@ -155,6 +160,9 @@ class _Merging:
                 self.damage.of(self._copy, place, number)
             for _, numbers, margin in sorted(self._comparisons()):
                 self.target.add_comparison(numbers, margin)
+            for _, store, number, record in sorted(self._results(), key=itemgetter(0)):
+                if (result := self.damage.of(store.read_result, number, record)) is not None:
+                    self.target.add_result(result)
             for store in self.stores:
                 for digest, record in self.damage.of(store.query, "SELECT digest, record FROM graph") or ():
                     self.damage.of(self._copy_graph, store, digest, record)
@@ -184,6 +192,12 @@ class _Merging:
     def _copy_graph(self, store: Store, digest: str, record: str) -> None:
         _require_digest(store, digest, record)
         self.target.add_graph(digest, record)
+
+    def _results(self) -> Iterator[tuple[str, Store, int, str]]:
+        """When it was made, its store, its number and its record. Of one key the latest replaces the others."""
+        for store in self.stores:
+            rows = self.damage.of(store.query, "SELECT created, id, record FROM result ORDER BY id") or ()
+            yield from ((created, store, number, record) for created, number, record in rows)
 
     def _comparisons(self) -> set[tuple[int, tuple[int, ...], float]]:
         """The last of its measurements, all of them, and the margin of each comparison that is there whole."""

@@ -1,20 +1,20 @@
 """Which operators of a graph a runtime executes: one mask over the nodes per execution hypothesis.
 
-Nothing in a graph says what a runtime does with it, so the hypotheses stand side by side and the
-measurements choose (`hwprof.predictors.physical`):
+A graph does not say how a runtime executes it, so all hypotheses are kept, and the measurements choose
+(`hwprof.predictors.physical`):
 
-- every: each operator, as eager frameworks run them, dead branches too;
+- every: all operators, as eager frameworks run them, dead branches too;
 - live: those that an output depends on, where a multiplication by zero depends on nothing;
-- folded: live ones that compute more than a constant: what comes only out of multiplications by zero
-  is evaluated beforehand;
-- zeros: live ones, and dead ones computed from a multiplication by zero: a network may leave their
-  results out of a sum that the runtime keeps;
-- fused: live ones, where a convolution or matrix product takes the batch normalization and the
-  activation behind it along;
-- path: the fused ones on the critical path, for runtimes that overlap branches;
-- compiled: each operator once where several compute the same, and a convolution or matrix product takes along
+- folded: live operators whose result is not constant: the runtime evaluates beforehand whatever depends only on
+  multiplications by zero;
+- zeros: live operators, and dead ones computed from a multiplication by zero: a network may leave their results out of
+  a sum that the runtime keeps;
+- fused: live operators, where the kernel of a convolution or matrix product includes the batch normalization and the
+  activation that follow it;
+- path: the fused operators on the critical path, for runtimes that overlap branches;
+- compiled: one of several operators that compute the same, where the kernel of a convolution or matrix product includes
   scalings by constants, one addition and one activation;
-- compiled live: the live ones of these.
+- compiled live: the compiled operators that are live.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hwprof.graph import Graph, Node, captured
 
 HYPOTHESES = ("every", "live", "folded", "zeros", "fused", "path", "compiled", "compiled live")
 
-# Matrix-like operators into whose kernel runtimes fold what follows.
+# Matrix-like operators whose kernels include the operators that follow.
 FUSING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "QLinearConv", "QLinearMatMul"})
 # Element-wise operators of one tensor that runtimes fold into such a kernel.
 ACTIVATIONS = frozenset(
@@ -38,13 +38,13 @@ ACTIVATIONS = frozenset(
 )  # fmt: skip
 _ABSORBED = ACTIVATIONS | {"BatchNormalization"}
 _LAYOUT_FREE = _ABSORBED | {"Add", "Sum", "Concat"}
-# What a compiled kernel of a matrix-like operator does besides, in this order: scalings by constants, an addition,
+# The further steps of a compiled kernel of a matrix-like operator, in this order: scalings by constants, an addition,
 # an activation.
 _EPILOGUE = {"BatchNormalization": 0, "Mul": 0, "Add": 1, **dict.fromkeys(ACTIVATIONS, 2)}
 
 
 def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
-    """weights: [n_nodes], a rough time of each node, by which the critical path is the longest one.
+    """weights: [n_nodes], a rough time of each node, which decides the critical path.
 
     Returns [n_hypotheses, n_nodes] of bool, rows in the order of `HYPOTHESES`.
     """
@@ -61,10 +61,10 @@ def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
 
 
 def reorders(graph: Graph, executed: np.ndarray, blocking: Container[str]) -> np.ndarray:
-    """Where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for CPUs
+    """Finds where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for CPUs
     convolve and pool. Element-wise operators and concatenations run on either.
 
-    executed: [n_hypotheses, n_nodes] of bool, as of `masks`; blocking: the operators that want blocks.
+    executed: [n_hypotheses, n_nodes] of bool, as `masks` returns it; blocking: the operators that want blocks.
     Returns [n_hypotheses, n_nodes] of bool: an operator that wants the other layout reads the node's result.
     """
     n_hypotheses = len(executed)
@@ -79,16 +79,16 @@ def reorders(graph: Graph, executed: np.ndarray, blocking: Container[str]) -> np
             blocked[i] = everywhere
         elif images:
             as_read = reduce(and_, (blocked[source] for source in images))
-            # What does not run is part of a kernel or a constant, and hands on the layout of what it reads.
+            # An operator that does not run is part of a kernel or a constant: its result has the layout of its input.
             blocked[i] = as_read if node.op in _LAYOUT_FREE else as_read & ~runs[i]
         for source in images:
             reordered[source] |= (blocked[source] ^ blocked[i]) & runs[i]
-        number.update((name, i) for name in node.outputs if name)
+        number.update(dict.fromkeys(filter(None, node.outputs), i))
     return np.asarray((np.array(reordered, int) & bits[:, None]) > 0)
 
 
 def after_last_input(graph: Graph) -> np.ndarray:
-    """[n_nodes] of bool: the node depends on the last input of the graph."""
+    """Returns [n_nodes] of bool: the node depends on the last input of the graph."""
     reached = {graph.inputs[-1].name} if graph.inputs else set()
     after = np.zeros(len(graph.nodes), bool)
     for i, node in enumerate(graph.nodes):
@@ -99,29 +99,31 @@ def after_last_input(graph: Graph) -> np.ndarray:
 
 
 def _sources(graph: Graph) -> list[list[int]]:
-    """For each node the numbers of the nodes that it reads."""
+    """Returns, for each node, the numbers of the nodes that it reads."""
     number: dict[str, int] = {}
     sources: list[list[int]] = []
     for i, node in enumerate(graph.nodes):
         sources.append([number[name] for name in _read(node) if name in number])
-        number.update((name, i) for name in node.outputs if name)
+        number.update(dict.fromkeys(filter(None, node.outputs), i))
     return sources
 
 
 def _read(node: Node) -> Sequence[str]:
-    """The tensors that the node reads, captures of control-flow bodies included."""
-    outer = captured(node) if any(isinstance(value, Graph) for _, value in node.attributes) else ()
-    return (*node.inputs, *outer)
+    """Returns the tensors that the node reads, including those that its control-flow bodies capture."""
+    for _, value in node.attributes:  # a loop, because a generator takes three times as long, and this runs often
+        if isinstance(value, Graph):
+            return (*node.inputs, *captured(node))
+    return node.inputs
 
 
 def _multiplied_by_zero(graph: Graph) -> np.ndarray:
-    """[n_nodes] of bool: the node multiplies by a constant that is zero."""
+    """Returns [n_nodes] of bool: the node multiplies by a constant that is zero."""
     zeros = {c.name for c in graph.constants if c.values and not any(c.values)}
     return np.array([n.op == "Mul" and not zeros.isdisjoint(n.inputs) for n in graph.nodes], bool)
 
 
 def _live(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
-    """[n_nodes] of bool: an output depends on the node, other than through a multiplication by zero."""
+    """Returns [n_nodes] of bool: an output depends on the node, not only through a multiplication by zero."""
     live = np.zeros(len(graph.nodes), bool)
     needed = set(graph.outputs)
     for i in range(len(graph.nodes) - 1, -1, -1):
@@ -134,7 +136,7 @@ def _live(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
 
 
 def _constant(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
-    """[n_nodes] of bool: a multiplication by zero, or all that the node reads is constant."""
+    """Returns [n_nodes] of bool: the node multiplies by zero, or reads only constants."""
     known = {"", *graph.weight_names, *(c.name for c in graph.constants)}
     constant = zeroed.copy()
     for i, node in enumerate(graph.nodes):
@@ -145,7 +147,7 @@ def _constant(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
 
 
 def _absorbed(graph: Graph, sources: list[list[int]]) -> np.ndarray:
-    """[n_nodes] of bool: the node runs inside of the kernel of the matrix-like operator before it."""
+    """Returns [n_nodes] of bool: the node runs inside the kernel of the matrix-like operator before it."""
     readers = np.zeros(len(graph.nodes), int)
     for found in sources:
         for s in found:
@@ -159,7 +161,7 @@ def _absorbed(graph: Graph, sources: list[list[int]]) -> np.ndarray:
 
 
 def _merged(graph: Graph, sources: list[list[int]]) -> list[list[int] | None]:
-    """`sources`, with the first of those that compute the same in the place of all; None for the others."""
+    """Returns `sources` with the first of several nodes that compute the same in place of all; None for the others."""
     first: dict[Hashable, int] = {}
     stands_for: list[int] = []
     name_of: dict[str, str] = {}
@@ -175,8 +177,11 @@ def _merged(graph: Graph, sources: list[list[int]]) -> list[list[int] | None]:
 
 
 def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[bool]) -> np.ndarray:
-    """merged: as of `_merged`; considered: [n_nodes]. Returns [n_nodes] of bool: the considered nodes that launch a
-    kernel of their own when matrix-like operators take along what follows them."""
+    """merged: as `_merged` returns it; considered: [n_nodes].
+
+    Returns [n_nodes] of bool: the considered nodes that launch a kernel of their own when the kernels of matrix-like
+    operators include the operators that follow.
+    """
     launched = [own and sources is not None for own, sources in zip(considered, merged, strict=True)]
     readers = [0] * len(merged)
     for own, sources in zip(launched, merged, strict=True):
@@ -201,7 +206,7 @@ def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[boo
 
 
 def _longest_path(sources: list[list[int]], weights: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """[n_nodes] of bool: the live nodes on the path of the greatest sum of weights."""
+    """Returns [n_nodes] of bool: the live nodes on the path with the largest sum of weights."""
     ends = np.zeros(len(weights))
     before = np.full(len(weights), -1)
     for i in np.flatnonzero(live).tolist():

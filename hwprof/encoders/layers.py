@@ -1,4 +1,4 @@
-"""A graph as a sequence of operators and the edges between them, for graph and sequence networks."""
+"""Graphs as sequences of operators with the edges between them, for graph and sequence networks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.operators import kind
-from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.encoders.operators import checked_graph, kind
+from hwprof.errors import UnknownOperatorError
 from hwprof.graph import Graph
 
 
@@ -22,8 +22,8 @@ class Layers:
 
 
 class LayerEncoder:
-    """The features of a node: one-hot kind of operator, log(1 + MACs), log(1 + bytes), and how far back its
-    nearest and farthest input stand (ESNAC's relative links), as log(1 + distance)."""
+    """Encodes an operator as its one-hot kind, log(1 + MACs), log(1 + bytes), and the distances to its nearest and
+    farthest input in the sequence (ESNAC's relative links), as log(1 + distance)."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.kinds = tuple(kinds)
@@ -31,19 +31,19 @@ class LayerEncoder:
 
     @classmethod
     def learned(cls, graphs: Sequence[Graph]) -> LayerEncoder:
-        """Knows the kinds of operators in these graphs. Raises InputError for something that is no graph."""
-        for graph in graphs:
-            if not isinstance(graph, Graph):
-                raise InputError(f"a graph was wanted, not {type(graph).__name__} {graph!r:.60}")
-        return cls(sorted({kind(node) for graph in graphs for node in graph.nodes}))
+        """Returns the encoder that knows the kinds of operators in these graphs. Raises InputError for anything that is
+        not a graph."""
+        return cls(sorted({kind(node) for graph in graphs for node in checked_graph(graph).nodes}))
 
     @property
     def n_features(self) -> int:
+        """Columns of `Layers.features`."""
         return len(self.kinds) + 4
 
     def __call__(self, graph: Graph) -> Layers:
-        """Raises UnknownOperatorError for an operator that no training graph had, or without a rule of cost."""
-        features = np.zeros((len(graph.nodes), self.n_features), np.float32)
+        """Returns features [n_nodes, n_features] and edges [2, n_edges]. Raises UnknownOperatorError for an operator
+        that no training graph had, or that has no cost rule, InputError for anything that is not a graph."""
+        features = np.zeros((len(checked_graph(graph).nodes), self.n_features), np.float32)
         number: dict[str, int] = {}
         edges: list[tuple[int, int]] = []
         for i, (node, work) in enumerate(zip(graph.nodes, cost.of_nodes(graph), strict=True)):

@@ -11,27 +11,29 @@ from hwprof.errors import InputError
 
 
 class OneHotEncoder(TransformerMixin, BaseEstimator):
-    """Architectures to [n, sum(choices)] of 0 and 1.
+    """Encodes architectures as [n, sum(choices)] of 0 and 1.
 
-    choices: options at each position, as `SearchSpace.choices`; None takes one more than the largest seen.
+    choices: the number of options at each position, as `SearchSpace.choices`; None takes one more than the largest
+    choice that `fit` sees.
     """
 
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices
 
     def fit(self, X: Sequence[Sequence[int]], y: object = None) -> OneHotEncoder:
-        """Raises InputError when the architectures differ in length or there is none."""
+        """X: [n] architectures or [n, n_positions]. Raises InputError when they differ in length or there are none."""
         del y
         if self.choices is not None:
             self.choices_ = tuple(self.choices)
             return self
         if len({len(arch) for arch in X}) != 1:
-            raise InputError("architectures of one space have one length; none, or several lengths, were given")
+            raise InputError("architectures of a space have one length; none, or several lengths, were given")
         self.choices_ = tuple(int(most) + 1 for most in np.max(np.asarray(X), axis=0))
         return self
 
     def transform(self, X: Sequence[Sequence[int]]) -> np.ndarray:
-        """Raises InputError naming the row and position of a choice that the space does not have."""
+        """X: [n] architectures or [n, n_positions]. Returns [n, sum(choices)]. Raises InputError for a choice that the
+        space does not have, and names its row and position."""
         starts = np.cumsum([0, *self.choices_[:-1]])
         codes = np.zeros((len(X), sum(self.choices_)))
         for row, arch in enumerate(X):
@@ -40,6 +42,7 @@ class OneHotEncoder(TransformerMixin, BaseEstimator):
         return codes
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Returns [sum(choices)] texts."""
         del input_features
         return np.array([f"position {i}: {c}" for i, n in enumerate(self.choices_) for c in range(n)])
 

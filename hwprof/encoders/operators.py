@@ -13,16 +13,16 @@ from hwprof.graph import Graph, Node
 
 
 class OperatorCounts(TransformerMixin, BaseEstimator):
-    """Graphs to [n_graphs, n_kinds]. `fit` learns the kinds; a graph with another one is refused.
+    """Encodes graphs as [n_graphs, n_kinds]. `fit` learns the kinds; `transform` rejects a graph with any other kind.
 
-    live_only: count what an output depends on, not dead branches.
+    live_only: count only the operators that an output depends on.
     """
 
     def __init__(self, live_only: bool = False) -> None:
         self.live_only = live_only
 
     def fit(self, X: Sequence[Graph], y: object = None) -> OperatorCounts:
-        """Raises InputError without any graph."""
+        """X: [n_graphs]. Raises InputError without any graph."""
         del y
         if not len(X):
             raise InputError("operator counts need at least one graph to learn the kinds of operators from")
@@ -30,7 +30,8 @@ class OperatorCounts(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Sequence[Graph]) -> np.ndarray:
-        """Raises UnknownOperatorError for a kind of operator that no graph in `fit` had."""
+        """X: [n_graphs]. Returns [n_graphs, n_kinds]. Raises UnknownOperatorError for a kind of operator that no graph
+        in `fit` had."""
         known = set(self.kinds_)
         rows = np.zeros((len(X), len(self.kinds_)))
         for row, graph in enumerate(X):
@@ -41,6 +42,7 @@ class OperatorCounts(TransformerMixin, BaseEstimator):
         return rows
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Returns the kinds of operators, [n_kinds]."""
         del input_features
         return np.array(self.kinds_)
 
@@ -48,8 +50,15 @@ class OperatorCounts(TransformerMixin, BaseEstimator):
         return Counter(kind(node) for node in (graph.live() if self.live_only else graph).nodes)
 
 
+def checked_graph(value: object) -> Graph:
+    """Returns the value. Raises InputError for anything that is not a graph."""
+    if not isinstance(value, Graph):
+        raise InputError(f"a graph is needed; {type(value).__name__} {value!r:.60} was given")
+    return value
+
+
 def kind(node: Node) -> str:
-    """The operator with its kernel, stride and whether it has groups: 'Conv 3x3', 'Conv 3x3 grouped, stride 2'."""
+    """Returns the operator with its kernel, stride and groups: 'Conv 3x3', 'Conv 3x3 grouped, stride 2'."""
     kernel, strides = node.attribute("kernel_shape"), node.attribute("strides")
     text = f"{node.op} {'x'.join(map(str, kernel))}" if kernel else node.op
     if node.attribute("group", 1) > 1:

@@ -10,15 +10,15 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
 from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, after_last_input, masks, reorders
-from hwprof.errors import InputError
+from hwprof.encoders.operators import checked_graph
 from hwprof.graph import Graph, Node, Tensor
 
 # Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
 MATRIX_KINDS = ("convolution", "pointwise", "depthwise", "linear", "product", "recurrence")
 # All others: launches and bytes.
 OTHER_KINDS = ("pool", "normalization", "activation", "addition", "movement", "reorder")
-# Of all kinds together: in the whole graph, before its last input comes in (an encoder, whose decoder runs
-# once per token), and on the critical path.
+# Sums over all kinds: in the whole graph, before its last input is read (an encoder, whose decoder runs once per
+# token), and on the critical path.
 MEASURES = ("launches", "macs", "bytes")
 TOTALS, EARLY, PATH = (tuple(f"{part} {what}" for what in MEASURES) for part in ("total", "early", "path"))
 QUANTITIES = (
@@ -30,8 +30,8 @@ QUANTITIES = (
 )
 _COLUMN = {name: i for i, name in enumerate(QUANTITIES)}
 
-# The balance by which the critical path is found: a launch costs as much as moving 20 kB, and a byte as
-# much as 10 multiply-adds (a phone core, an edge GPU and a server all lie within a factor of 5).
+# The weights that decide the critical path: a launch costs as much as moving 20 kB, and a byte as much as 10
+# multiply-adds (within a factor of 5 for a phone core, an edge GPU and a server).
 LAUNCH_BYTES = 20_000
 MACS_PER_BYTE = 10
 
@@ -40,7 +40,7 @@ _PRODUCTS = frozenset(
     {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Einsum", "FusedGemm", "FusedMatMul", "QGemm",
      "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 )  # fmt: skip
-# Image kernels that runtimes for CPUs run on blocks of channels; what that takes beside them.
+# Image kernels that runtimes for CPUs run on blocks of channels, and the quantities of the reorders that this needs.
 _BLOCKING = _CONVOLUTIONS | {"AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"}
 _REORDERS = ("reorder launches", "reorder bytes")
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
@@ -55,25 +55,27 @@ _MOVEMENTS = frozenset(
 
 
 class PhysicalEncoder(TransformerMixin, BaseEstimator):
-    """Graphs to [n_graphs, n_hypotheses * n_quantities]: for each hypothesis of
-    `hwprof.encoders.execution` the `QUANTITIES`, as counts, multiply-adds and bytes.
+    """Encodes graphs as [n_graphs, n_hypotheses * n_quantities]: the `QUANTITIES`, which are counts, multiply-adds and
+    bytes, under each hypothesis of `hwprof.encoders.execution`.
 
-    The path quantities are the same under every hypothesis. Nothing is learned from data.
+    The path quantities are equal under all hypotheses. Nothing is learned from data.
     """
 
     def fit(self, X: Sequence[Graph], y: object = None) -> PhysicalEncoder:
+        """X: [n_graphs]. Learns nothing."""
         del X, y
         return self
 
     def transform(self, X: Sequence[Graph]) -> np.ndarray:
-        """Raises UnknownOperatorError for an operator without a rule of cost, InputError for one
-        whose shapes are unknown or for something that is no graph."""
+        """X: [n_graphs]. Returns [n_graphs, n_hypotheses * n_quantities]. Raises UnknownOperatorError for an operator
+        without a cost rule, InputError for one whose shapes are unknown and for anything that is not a graph."""
         rows: dict[Hashable, np.ndarray] = {}
         if not len(X):
             return np.empty((0, len(HYPOTHESES) * len(QUANTITIES)))
         return np.stack([_encoded(graph, rows) for graph in X])
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Returns [n_hypotheses * n_quantities] texts."""
         del input_features
         return np.array([f"{hypothesis}: {quantity}" for hypothesis in HYPOTHESES for quantity in QUANTITIES])
 
@@ -87,10 +89,8 @@ def by_hypothesis(encoded: np.ndarray) -> np.ndarray:
 
 
 def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
-    """[n_hypotheses * n_quantities]. `rows` remembers the quantities of operators seen before."""
-    if not isinstance(graph, Graph):
-        raise InputError(f"a graph was wanted, not {type(graph).__name__} {graph!r:.60}")
-    kernels = np.zeros((len(graph.nodes), len(QUANTITIES)))
+    """Returns [n_hypotheses * n_quantities]. `rows` keeps the quantities of operators seen before."""
+    kernels = np.zeros((len(checked_graph(graph).nodes), len(QUANTITIES)))
     weights = graph.weight_names
     for i, node in enumerate(graph.nodes):
         key = _signature(graph, node, weights)
@@ -109,9 +109,9 @@ def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
 
 
 def _passes(graph: Graph) -> np.ndarray:
-    """[n_nodes, 2]: launch and bytes of reading and writing the node's first result once."""
-    results = (_first(graph, node.outputs) for node in graph.nodes)
-    return np.array([(1, 2 * t.size_bytes) for t in results], float).reshape(-1, 2)
+    """Returns [n_nodes, 2]: one launch, and the bytes of reading and writing the node's first result once."""
+    size_bytes = [_first(graph, node.outputs).size_bytes for node in graph.nodes]
+    return np.column_stack([np.ones(len(size_bytes)), 2.0 * np.array(size_bytes, float)])
 
 
 def _columns(names: Sequence[str]) -> list[int]:
@@ -119,14 +119,14 @@ def _columns(names: Sequence[str]) -> list[int]:
 
 
 def _signature(graph: Graph, node: Node, weights: Container[str]) -> Hashable:
-    """Equal for operators of one kind and cost."""
+    """Returns a key that is equal for operators of the same kind and cost."""
     types = [graph.type_of(name) if name else None for name in (*node.inputs, *node.outputs)]
     shapes = tuple((t.dtype, t.shape) if t else None for t in types)
     return node.op, node.domain, node.attributes, shapes, tuple(name in weights for name in node.inputs)
 
 
 def _quantities(graph: Graph, node: Node, weights: Container[str]) -> np.ndarray:
-    """[n_quantities] of the node alone; all zeros for a view, which launches nothing."""
+    """Returns [n_quantities] of the node alone; zeros for a view, which launches nothing."""
     work = cost.of_node(graph, node)
     row = np.zeros(len(QUANTITIES))
     if not work.moved_bytes:
@@ -164,10 +164,10 @@ def _kind_of_convolution(graph: Graph, node: Node) -> str:
 
 
 def _large_operands(graph: Graph, node: Node) -> int:
-    """How many operands have as many elements as the result: one means an element-wise function of one tensor."""
+    """Returns how many operands have as many elements as the result; one means an element-wise function of a tensor."""
     result = _first(graph, node.outputs)
     return sum(graph.type_of(name).numel >= result.numel for name in node.inputs if name)
 
 
 def _first(graph: Graph, names: Sequence[str]) -> Tensor:
-    return next(graph.type_of(name) for name in names if name)
+    return graph.type_of(names[0] or next(filter(None, names)))

@@ -1,12 +1,13 @@
-"""Collecting: architectures of a space are drawn, measured in one sweep and written as a data set.
+"""Draws architectures of a space, measures them in one sweep and writes them as a data set.
 
-The sweep goes through the networks in parts, each measured round by round: only one part's graphs are in
-memory (300 quantized networks are gigabytes), and each is built once. What a slow hour does to one part and
-not to another is what the anchors correct.
+The sweep goes through the networks in parts, each measured round by round: only the graphs of one part are in
+memory (300 quantized networks take gigabytes), and each graph is built once. The anchors correct for a slow hour that
+hits one part and not another.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
@@ -17,7 +18,7 @@ import numpy as np
 
 from hwprof.data import dataset
 from hwprof.data.dataset import CARD, Dataset, Entry
-from hwprof.data.store import Store
+from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
@@ -28,7 +29,7 @@ from hwprof.jobs.profiling import profile_many
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
 from hwprof.measure.rounds import Cohort
-from hwprof.measurement import Measurement, Status, at_one_speed
+from hwprof.measurement import FAST, Measurement, Status, at_one_speed
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.left_out import LeftOutError, left_out_error
 from hwprof.predictors.physical import PhysicalPredictor
@@ -39,16 +40,19 @@ PART = 50  # networks in memory at once; a part's rounds still last minutes, lon
 BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
+MOST_UNTIL = 300  # networks, unless told, that are measured until an error is small enough
+FOLDER = Path("latency_data")
 _COUNTED = (
-    "The figures are instructions of one inference on an emulated core, by class: no latency, not measured on it."
+    "The figures are the instructions of one inference, by class, counted on an emulated core: they are not latencies."
 )
 _LABEL = "The label is normalized_ms, the latency at the machine's undisturbed speed; latency_ms is as the clock ran."
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to collect: `n` networks with different graphs, at most `n` with a `target_mape` (percent), at which
-    the cross-validated error of the default predictor ends the sweep."""
+    """Which networks to collect: `n` with different graphs of the space of this reference (see `VariedSpace`). With a
+    `target_mape` (percent) at most `n`: the sweep ends when the cross-validated error of the default predictor is
+    below it."""
 
     space: str
     device: Device
@@ -59,24 +63,52 @@ class Plan:
 
     @property
     def name(self) -> str:
-        return "-".join(filter(None, (self.space, self.variant.replace(":", ""), self.device.name)))
+        """Of the data set and its folder: SPACE-VARIANT-DEVICE."""
+        space = re.sub(r"(\.py)?:", "-", self.space.rpartition("/")[2])
+        return "-".join(filter(None, (space, self.variant.replace(":", ""), self.device.name)))
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`failed` could not be measured; `error` is that of the default predictor, known with a target only."""
+    """`failed`: networks that could not be measured. `error`: of the default predictor, known with a target only."""
 
     dataset: Dataset
     failed: tuple[Outcome, ...] = ()
     error: LeftOutError | None = None
 
 
-def collect(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
-    """Measures and writes the data set. The same call after an interruption goes on from the store.
+def collect(
+    space: str | VariedSpace,
+    device: Device | str = "cpu-1t",
+    n: int | None = None,
+    *,
+    until_mape: float | None = None,
+    variant: str = "",
+    out: Path | str | None = None,
+    seed: int = 0,
+    store: Store | Path | str = DEFAULT_PATH,
+    options: Options | None = None,
+) -> Collected:
+    """Measures `n` networks of a search space and writes them as a data set into `out` (latency_data/SPACE-DEVICE by
+    default). The same call continues from the store after an interruption.
 
-    Raises InputError for a plan that does not fit the data set that stands in `out`, and the error of a
-    network when none could be measured.
+    until_mape: percent; measure until the cross-validated error of a predictor is below it, at most `n` networks (300
+    by default). `options`: the fast protocol by default.
+
+    Raises InputError without `n` and `until_mape`, or where `out` holds another data set, and the error of a network
+    when none could be measured.
     """
+    if n is None and until_mape is None:
+        raise InputError("give n, the number of networks, or the error (until mape) at which to end")
+    name, variant = (space.name, variant or space.variant) if isinstance(space, VariedSpace) else (space, variant)
+    chosen = device if isinstance(device, Device) else Device.load(device)
+    plan = Plan(name, chosen, MOST_UNTIL if n is None else n, variant, seed, until_mape)
+    with opened(store) as kept:
+        return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, options or Options(FAST))
+
+
+def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
+    """Measures and writes the data set of a plan; continues and raises as `collect` does."""
     _check(plan, out)
     asked = replace(options, with_operators=False, keep_unconverged=True)
     sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
@@ -108,7 +140,7 @@ def _check(plan: Plan, out: Path) -> None:
 
 @dataclass(slots=True)
 class _Sweep:
-    """What was measured so far, by architecture, and the digests of all graphs that were seen."""
+    """`measured`: the networks measured so far, by architecture. `digests`: of all graphs that were seen."""
 
     plan: Plan
     space: VariedSpace
@@ -120,8 +152,8 @@ class _Sweep:
     tried: int = 0
 
     def fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
-        """Those whose graph was not seen yet. Ends after as many repetitions in a row as sampling takes for the
-        end of a space."""
+        """The architectures whose graph was not seen yet. Ends when sampling would take the space for exhausted: after
+        `sampling.ATTEMPTS` repetitions in a row."""
         repeated = 0
         for arch in archs:
             graph = self.space.graph(arch)
@@ -133,7 +165,7 @@ class _Sweep:
                 return
 
     def measure(self, networks: Iterator[tuple[Arch, Graph]], n: int) -> None:
-        """The first `n`, or as many as there are."""
+        """Measures the first `n` networks, or as many as there are."""
         while part := dict(islice(networks, min(PART, n))):
             n -= len(part)
             self.tried += len(part)
@@ -142,7 +174,7 @@ class _Sweep:
                 self._take(by_digest[outcome.graph.digest], outcome)
 
     def latencies_ms(self) -> np.ndarray:
-        """[n_measured], ms, normalized."""
+        """Returns [n_measured], ms, normalized."""
         return np.array([m.normalized.median for m in self._at_one_speed().values()])
 
     def write(self, out: Path) -> Dataset:
@@ -178,7 +210,8 @@ class _Sweep:
 
 
 def drawn_archs(space: SearchSpace, seed: int) -> Iterator[Arch]:
-    """Architectures at random; the first n are the same however many are taken. Ends where all are listed."""
+    """Architectures at random; the first n are the same however many are taken. Ends after the last one of a space
+    that can be listed."""
     rng = np.random.default_rng(seed)
     if sampling.size(space) <= sampling.ENUMERABLE:
         archs = list(sampling.enumerate_archs(space))
@@ -192,9 +225,9 @@ def drawn_archs(space: SearchSpace, seed: int) -> Iterator[Arch]:
 
 
 def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
-    """Measures batches: the most informative for a linear model, then random ones (the error is theirs, too),
-    then those on which predictors disagree; until the upper bound of the cross-validated error is on
-    target. None when too few networks could be measured to know it."""
+    """Measures batches until the upper bound of the cross-validated error is on target: the most informative networks
+    for a linear model, then random ones (so that the error holds for these, too), then those on which predictors
+    disagree. None when too few networks could be measured to know the error."""
     pool = _Pool(sweep, sweep.fresh(drawn_archs(sweep.space.space, sweep.plan.seed)))
     choose = chain((_most_informative, _last_drawn), repeat(_most_disputed))
     error: LeftOutError | None = None
@@ -213,7 +246,7 @@ def _until(sweep: _Sweep, target_mape: float) -> LeftOutError | None:
 @dataclass(slots=True)
 class _Pool:
     """Drawn architectures with their encoded graphs: `candidates` wait to be measured, in the order of drawing.
-    known_ms: [n_measured], the latencies of those that were, in the order of the sweep."""
+    known_ms: [n_measured], the latencies of the measured ones, in the order of the sweep."""
 
     sweep: _Sweep
     drawn: Iterator[tuple[Arch, Graph]]
@@ -232,11 +265,11 @@ class _Pool:
         self.known_ms = self.sweep.latencies_ms()
 
     def rows(self, archs: Iterable[Arch]) -> Any:
-        """[n, n_features]."""
+        """Returns [n, n_features]."""
         return np.stack([self.encoded[arch] for arch in archs])
 
     def fitted(self, predictor: PhysicalPredictor) -> PhysicalPredictor:
-        """On all that was measured."""
+        """The predictor, fitted to all measured networks."""
         return predictor.fit(self.rows(self.sweep.measured), self.known_ms)
 
 
@@ -247,12 +280,13 @@ def _most_informative(pool: _Pool, size: int) -> list[Arch]:
 
 
 def _last_drawn(pool: _Pool, size: int) -> list[Arch]:
-    """Random ones, since no earlier batch passed them over."""
+    """Random architectures, since no earlier batch passed them over."""
     return pool.candidates[-size:]
 
 
 def _most_disputed(pool: _Pool, size: int) -> list[Arch]:
-    """By predictors each of which believes in another execution of the graph; any, as long as there are none."""
+    """The architectures on which predictors disagree most, each of which assumes another execution of the graph; the
+    first ones while there are too few measurements to fit them."""
     if len(pool.known_ms) < MIN_SAMPLES:
         return pool.candidates[:size]
     members = [pool.fitted(PhysicalPredictor(hypotheses=(h,), process="never")) for h in HYPOTHESES]

@@ -18,7 +18,7 @@ from hwprof.graph import Graph
 from hwprof.jobs.profiling import profile
 from hwprof.measure.recording import Options
 from hwprof.predictors.base import MIN_SAMPLES, LatencyPredictor
-from hwprof.spaces.varied import change
+from hwprof.variants.spec import change
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,200 +1,41 @@
-"""Evaluating a predictor: its error on networks that it did not learn from, by the number that it did."""
+"""The evaluation job: the error of a predictor on networks that it did not learn from."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
-import numpy as np
-from sklearn.base import clone
-
-from hwprof import metrics
-from hwprof.data import dataset
 from hwprof.data.dataset import Dataset
-from hwprof.encoders.execution import HYPOTHESES, masks
-from hwprof.errors import InputError
-from hwprof.graph import Graph
-from hwprof.jobs.predicting import Trained, drawn, inputs, make, parts, space_of, stacked
+from hwprof.predictors import evaluation, learning, trained
 from hwprof.predictors.base import LatencyPredictor
-from hwprof.spaces.varied import VariedSpace
+from hwprof.predictors.evaluation import Evaluation
+from hwprof.predictors.trained import Trained
 
-MOST_TESTED = 1000  # networks: their error is known to a few hundredths of itself
-FEWEST_TESTED = 10
-FEWEST_REPEATED = 20  # networks that compute the same as another one, for a noise floor
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Means over the seeds. Percent: mape, within_5, within_10, coverage_90, noise_floor. None is not known.
-
-    fit_s and predict_us (of one network) begin with a graph, or an architecture if that is what it takes.
-    noise_floor: MAPE of an oracle, from networks of equal graphs that were measured apart.
-    """
-
-    n: int
-    tested: int
-    mape: float
-    within_5: float
-    within_10: float
-    kendall: float | None
-    spearman: float | None
-    coverage_90: float
-    fit_s: float | None
-    predict_us: float
-    noise_floor: float | None
-    mape_by_seed: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """`constant`: networks left out because their output does not depend on their input."""
-
-    predictor: str
-    data: str
-    device: str
-    evidence: str
-    figures: tuple[Figures, ...]
-    constant: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Networks:
-    """What predictors are set against. X: [n]; y, ms: [n]; encode_s: of one network."""
-
-    X: Any
-    y: np.ndarray
-    noise_floor: float | None
-    encode_s: float
-    constant: int
-
-    def rows(self, chosen: np.ndarray) -> Any:
-        return self.X[chosen] if isinstance(self.X, np.ndarray) else [self.X[i] for i in chosen]
+TRAIN_SIZES = (10, 20, 50, 100)
 
 
 def evaluate(
-    folder: Path, name: str, sizes: Sequence[int], seeds: int = 5, *, sources: Sequence[LatencyPredictor] = (),
+    data: Dataset | str | Path,
+    predictor: str | Path | Trained = "physical",
+    train_sizes: Sequence[int] = TRAIN_SIZES,
+    seeds: int = 5,
+    *,
+    sources: Sequence[str | Path | Trained | LatencyPredictor] = (),
+    space: str | None = None,
+    device: str | None = None,
     on_fit: Callable[[], None] = lambda: None,
-) -> Evaluation:  # fmt: skip
-    """One row a size: `seeds` random training sets, nested from size to size, each tested on networks that
-    none of its sizes saw. Raises InputError for an unknown predictor or a data set that is too small."""
-    if not sizes or min(sizes) < 1 or seeds < 1:
-        raise InputError(f"training sizes and seeds are positive, not {list(sizes)} and {seeds}")
-    data = drawn(dataset.read(folder), None, max(sizes) + MOST_TESTED, seed=0)
-    space = space_of(data.card)
-    prototype = make(name, space, sources=sources)
-    networks = _networks(data, space, prototype)
-    _require_tested(data, len(networks.y), max(sizes))
-    orders = [np.random.default_rng(seed).permutation(len(networks.y)) for seed in range(seeds)]
-    figures = []
-    for n in sizes:
-        runs = []
-        for seed, order in enumerate(orders):
-            runs.append(_run(prototype, networks, order[:n], order[max(sizes) :], seed))
-            on_fit()
-        figures.append(_means(n, len(networks.y) - max(sizes), np.array(runs), networks.noise_floor))
-    card = data.card
-    return Evaluation(name, card.name, card.device_name, card.evidence, tuple(figures), networks.constant)
+) -> Evaluation:
+    """Tests a predictor on networks that it did not learn from, as `hwprof evaluate` does.
 
-
-def _require_tested(data: Dataset, networks: int, most: int) -> None:
-    if networks < most + FEWEST_TESTED:
-        raise InputError(
-            f"data set {data.card.name} has {networks} networks; training on {most} leaves fewer than "
-            f"{FEWEST_TESTED} to test on: give smaller --train-sizes"
-        )
-
-
-def _run(
-    prototype: LatencyPredictor, networks: _Networks, train: np.ndarray, test: np.ndarray, seed: int
-) -> tuple[float, ...]:
-    """train, test: row numbers. What `_tested` returns, with fit_s behind."""
-    predictor = clone(prototype)
-    if "seed" in predictor.get_params(deep=False):
-        predictor.set_params(seed=seed)
-    start = perf_counter()
-    predictor.fit(networks.rows(train), networks.y[train])
-    fit_s = perf_counter() - start + len(train) * networks.encode_s
-    return (*_tested(predictor, networks, test), fit_s)
-
-
-def evaluate_trained(folder: Path, trained: Trained) -> Evaluation:
-    """A predictor from its file on a data set of other networks. Raises InputError when it learned from another
-    space, or from this very data set."""
-    data = drawn(dataset.read(folder), None, MOST_TESTED, seed=0)
-    card, origin = data.card, trained.origin
-    if origin is None:
-        raise InputError("the predictor file does not say what it learned from; write one with hwprof train")
-    if (origin.space, origin.variant) != (card.space, card.variant):
-        learned, given = f"{origin.space} {origin.variant}".strip(), f"{card.space} {card.variant}".strip()
-        raise InputError(f"the predictor learned from {learned or 'no space'}; data set {card.name} is of {given}")
-    if origin.data_sha256 == card.measurements_sha256:
-        raise InputError(
-            f"the predictor learned from data set {card.name} itself; --predictor {origin.predictor} tests it "
-            "on networks left out"
-        )
-    networks = _networks(data, space_of(card), trained.predictor)
-    run = _tested(trained.predictor, networks, np.arange(len(networks.y)))
-    row = _means(origin.n, len(networks.y), np.array([(*run, math.nan)]), networks.noise_floor)
-    return Evaluation(origin.predictor, card.name, card.device_name, card.evidence, (row,), networks.constant)
-
-
-def _networks(data: Dataset, space: VariedSpace | None, predictor: LatencyPredictor) -> _Networks:
-    """Each graph is built once, and only a part of them is in memory unless the predictor takes graphs."""
-    X: list[Any] = []
-    digests: list[str] = []
-    kept: list[bool] = []
-    encode_s = 0.0
-    for part in parts(data):
-        graphs = part.graphs(space)
-        digests += [graph.digest for graph in graphs]
-        kept += [not _is_constant(graph) for graph in graphs]
-        start = perf_counter()
-        X += inputs(part, space, predictor, graphs)
-        encode_s += perf_counter() - start
-    chosen = np.flatnonzero(kept)
-    y, groups = data.normalized_ms[chosen], [digests[i] for i in chosen]
-    if not len(chosen):
-        raise InputError(f"data set {data.card.name} has no network whose output depends on its input")
-    rows = stacked([X[i] for i in chosen])
-    return _Networks(rows, y, _noise_floor(y, groups), encode_s / len(X), len(X) - len(rows))
-
-
-def _noise_floor(y: np.ndarray, groups: Sequence[str]) -> float | None:
-    counts = np.unique(groups, return_counts=True)[1]
-    return metrics.noise_floor(y, groups) if counts[counts > 1].sum() >= FEWEST_REPEATED else None
-
-
-def _is_constant(graph: Graph) -> bool:
-    """All that leads to an output was multiplied by zero before."""
-    return not masks(graph, np.ones(len(graph.nodes)))[HYPOTHESES.index("folded")].any()
-
-
-def _tested(predictor: LatencyPredictor, networks: _Networks, test: np.ndarray) -> tuple[float, ...]:
-    X, y = networks.rows(test), networks.y[test]
-    start = perf_counter()
-    predicted = predictor.predict(X)
-    predict_us = ((perf_counter() - start) / len(test) + networks.encode_s) * 1e6
-    low, high = predictor.predict_interval(X, 0.9)
-    return (
-        metrics.mape(y, predicted), metrics.within(y, predicted, 5), metrics.within(y, predicted, 10),
-        metrics.kendall(y, predicted), metrics.spearman(y, predicted), metrics.coverage(y, low, high), predict_us,
-    )  # fmt: skip
-
-
-def _means(n: int, tested: int, runs: np.ndarray, noise_floor: float | None) -> Figures:
-    """runs: [n_seeds, 8], as `_tested` returns them, with fit_s behind."""
-    mape, within_5, within_10, kendall, spearman, coverage, predict_us, fit_s = map(_known, runs.mean(axis=0))
-    if mape is None or within_5 is None or within_10 is None or coverage is None or predict_us is None:
-        raise InputError("the predictor gave no number for a network")
-    by_seed = tuple(float(value) for value in runs[:, 0])
-    return Figures(
-        n, tested, mape, within_5, within_10, kendall, spearman, coverage, fit_s, predict_us, noise_floor, by_seed
-    )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    predictor: a name, which is trained on `seeds` random sets of each of the `train_sizes`; or a trained one, or its
+    .hwp file, which is tested on the whole data set. sources: for transfer, predictors of other devices or their files.
+    on_fit is called after each training. Raises InputError for an unknown predictor, a data set that is too small or of
+    another space or device than the given one, and for a trained predictor that learned from it.
+    """
+    found = learning.opened(data, space, device)
+    if isinstance(predictor, Trained):
+        return evaluation.evaluate_trained(found, predictor)
+    if str(predictor).endswith(".hwp"):
+        return evaluation.evaluate_trained(found, Trained.load(predictor))
+    others = trained.load_sources(sources, found.card.space)
+    return evaluation.evaluate(found, str(predictor), train_sizes, seeds, others, on_fit)

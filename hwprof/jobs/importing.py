@@ -1,4 +1,4 @@
-"""Importing other people's latencies as a data set, and checking data sets."""
+"""Imports other people's latencies as a data set, and checks data sets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from hwprof.spaces.varied import VariedSpace
 def import_data(
     path: Path, out: Path, card: Card, arch_columns: Sequence[str], latency_column: str, unit: str
 ) -> Import:
-    """One column holds an architecture in the space's notation (or as its choices); several are what the
-    space's `from_columns` reads. Raises InputError for an unknown space, column or unit, and without a good row."""
+    """Makes a data set in `out` of a .csv, .parquet or .jsonl file. `card` names the space, device, source and licence.
+
+    arch_columns: one column holds architectures in the space's notation, or as their choices; several columns hold the
+    values that the space's `from_columns` reads. unit: s, ms, us, ns or cycles@200MHz. Raises InputError for an unknown
+    space, column or unit, and when no row can be imported."""
     return import_file(path, out, card, _parser(card.space, arch_columns), arch_columns, latency_column, unit)
 
 
 def validate(folder: Path) -> Dataset:
-    """The data set, after everything in it was read. Raises InputError for what does not fit."""
+    """Reads everything in the data set and returns it. Raises InputError where its files do not fit each other."""
     data = dataset.read(folder)
     dataset.validate(data, VariedSpace(data.card.space, data.card.variant) if data.card.space else None)
     return data

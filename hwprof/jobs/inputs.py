@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from hwprof import plugins
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.measure.recording import Options
-from hwprof.variants.apply import VARIANTS, Job, apply_variant
+from hwprof.variants.apply import apply_variant
+from hwprof.variants.spec import Variant, parse
 from hwprof.workloads.loading import Shapes, load_network
 
 StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
@@ -24,7 +24,8 @@ StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its fil
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """How a job opens its models: the shapes of dynamic inputs, the variant that is measured instead with its data to
-    calibrate, and a PyTorch module's `example_inputs`. Raises InputError for data to calibrate without a variant."""
+    calibrate, and a PyTorch module's `example_inputs`. Raises InputError for a text that names no variant, and for
+    calibration data that the variant does not use."""
 
     shapes: Shapes | None = None
     variant: str | None = None
@@ -32,7 +33,8 @@ class Wanted:
     example_inputs: object = None
 
     def __post_init__(self) -> None:
-        if self.variant is None and self.calibration is not None:
+        wanted = parse(self.variant) if self.variant else None
+        if self.calibration is not None and not (wanted and wanted.is_calibrated):
             raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
 
     def load(self, model: object, folder: Path) -> Graph:
@@ -45,7 +47,7 @@ class Wanted:
 
     def varied(self, graph: Graph, folder: Path, on_warning: Callable[[str], None]) -> Graph:
         """The graph in the variant; the graph itself where none is wanted."""
-        if self.variant is None:
+        if not self.variant:
             return graph
         changed, warnings = variant(graph, self.variant, folder, self.calibration)
         for warning in warnings:
@@ -53,15 +55,11 @@ class Wanted:
         return changed
 
 
-def variant(graph: Graph, spec: str, folder: Path, calibration: Path | None = None) -> tuple[Graph, list[str]]:
+def variant(
+    graph: Graph, spec: str | Variant, folder: Path, calibration: Path | None = None
+) -> tuple[Graph, list[str]]:  # fmt: skip
     """The graph of a quantized, pruned, ... variant written to `folder`, and warnings for its user."""
-    return apply_variant(graph, spec, folder, calibration, variants={**VARIANTS, "integer": _integer})
-
-
-def _integer(job: Job) -> list[str]:
-    with plugins.optional_library("variant 'integer'"):
-        from hwprof.variants.integer import variant
-    return variant.make(job)
+    return apply_variant(graph, spec, folder, calibration)
 
 
 @contextmanager

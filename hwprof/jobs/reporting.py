@@ -1,4 +1,4 @@
-"""Reports: what the store holds as a page, Markdown, JSON or a trace, beside the device's measured peaks."""
+"""Writes reports of the measurements and results in a store: a page, Markdown, JSON or a trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hwprof.data.store import Store
+from hwprof.data.result import Result
+from hwprof.data.store import DEFAULT_PATH, Store
 from hwprof.data.store_care import existing
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -27,7 +28,10 @@ from hwprof.report import (
     profile_record,
     render_comparison,
     render_profile,
+    render_results,
     render_trace,
+    results_markdown,
+    results_records,
 )
 
 _ENDINGS = (".html", ".md", ".json")
@@ -42,36 +46,88 @@ def peaks(device: Device | str, transport: Transport = LOCAL) -> Peaks | None:
         return measure_peaks(chosen, alone)
 
 
-def write_report(
-    store: Path, out: Path, models: Sequence[str], device: str | None = None, *, comparison: bool = False,
-    trace_file: Path | None = None, with_peaks: bool = True, command: str = "",
-) -> list[Path]:  # fmt: skip
-    """Writes the page (.html), Markdown (.md) or JSON (.json) of what the store holds. Returns the files written.
+def report(
+    models: Sequence[str] = (),
+    out: Path | str = "hwprof.html",
+    store: Path | str = DEFAULT_PATH,
+    device: str | None = None,
+    *,
+    comparison: bool = False,
+    results: bool = False,
+    trace: Path | str | None = None,
+    peaks: bool = True,
+    command: str = "hwprof.report",
+) -> list[Path]:
+    """Writes a page (.html), Markdown (.md) or JSON (.json) of the profiles that the store holds, or of its last
+    comparison, or of the results of searches and compressions. Returns the files written.
+
+    models, device: only measurements of these, by name. trace: also writes the profiles for Perfetto or Chrome.
+    peaks: measures the device's peaks for the roofline. command: the page says that this made it.
 
     Raises InputError when nothing in the store fits, or the file's ending is another.
     """
+    out = Path(out)
     if out.suffix not in _ENDINGS:
         raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
-    if comparison and models:
-        raise InputError("--comparison is of the networks compared last; name no models")
-    with existing(store) as opened:
-        found, margin = (opened.last_comparison() if comparison else None) or ([], 0.0)
-        if not comparison:
-            found = [m for m in opened.measurements() if _is_wanted(m, models, device)]
-        if not found:
-            raise InputError(f"the store {str(store)!r} holds no such measurement")
-        graphs = stored_graphs(opened, found)
-    known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
-    if comparison:
-        rows = comparing.compare_all(found[0], found[1:], margin)
-        pages = _comparison_pages(rows, graphs, known, out, command)
-    else:
-        pages = {out: _profile_text(found, graphs, known, out, command)}
-    if trace_file is not None:
-        pages[trace_file] = render_trace(found, graphs)
+    if comparison and (models or results):
+        raise InputError("--comparison is of the networks compared last; name no models and leave out --results")
+    with existing(Path(store)) as opened:
+        if results:
+            pages = {out: _results_text(_results(opened, models), device, out, command)}
+        else:
+            margin, found = _last_comparison(opened) if comparison else (None, _profiles(opened, models, device))
+            pages = _measured_pages(opened, found, margin, out, Path(trace) if trace else None, peaks, command)
     for path, text in pages.items():
         write_text(path, text)
     return list(pages)
+
+
+def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:
+    found, margin = store.last_comparison() or ([], 0.0)
+    return margin, found
+
+
+def _profiles(store: Store, models: Sequence[str], device: str | None) -> list[Measurement]:
+    return [m for m in store.measurements() if _is_wanted(m, models, device)]
+
+
+def _measured_pages(
+    store: Store,
+    found: list[Measurement],
+    margin: float | None,
+    out: Path,
+    trace: Path | None,
+    with_peaks: bool,
+    command: str,
+) -> dict[Path, str]:
+    """margin: of a comparison, in which the others were measured against the first; None for profiles."""
+    if not found:
+        raise InputError(f"the store {store.path!r} holds no such measurement")
+    graphs = stored_graphs(store, found)
+    known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
+    if margin is None:
+        pages = {out: _profile_text(found, graphs, known, out, command)}
+    else:
+        rows = comparing.compare_all(found[0], found[1:], margin)
+        pages = _comparison_pages(rows, graphs, known, out, command)
+    return pages | ({trace: render_trace(found, graphs)} if trace else {})
+
+
+def _results(store: Store, models: Sequence[str]) -> list[Result]:
+    found = [r for r in store.results() if not models or r.model in models]
+    if not found:
+        raise InputError(f"the store {store.path!r} holds no such result of a search or compression")
+    return found
+
+
+def _results_text(found: Sequence[Result], device: str | None, out: Path, command: str) -> str:
+    if device is not None and not any(device in (*r.measured, r.target.device) for r in found):
+        known = ", ".join(sorted({name for r in found for name in (*r.measured, r.target.device)}))
+        raise InputError(f"no result is of device {device!r}; known: {known}")
+    if out.suffix == ".json":
+        return json.dumps(results_records(found, device), indent=2, allow_nan=False)
+    render = render_results if out.suffix == ".html" else results_markdown
+    return render(found, command, device)
 
 
 def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str, Graph]:

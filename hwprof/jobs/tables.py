@@ -1,39 +1,43 @@
-"""Latency-table jobs: measure or predict the rows, check the sums against whole networks, convert, draw."""
+"""Latency tables: measures or predicts their rows, and checks their sums against whole networks."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from hwprof import plugins
-from hwprof.data.store import Store
+from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
-from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
-from hwprof.latency_table.operators import Attribute, Operator, distinct
+from hwprof.latency_table.operators import Operator, distinct
 from hwprof.latency_table.sweep import at_channels
 from hwprof.measure.machine import fingerprint, require_times
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import Evidence, Measurement, Status
-from hwprof.objective.arch_latency import ArchLatency
+from hwprof.objective.arch_latency import ArchLatency, takes_of
 from hwprof.spaces import sampling
-from hwprof.spaces.varied import VariedSpace, change, titled
+from hwprof.spaces.varied import VariedSpace, titled
+from hwprof.variants.spec import change
+from hwprof.workloads.loading import Shapes, load_network
 
 Operators = Sequence[tuple[Operator, Graph]]
-_OWN_SUFFIXES = (".json", ".parquet")
-_LEAST_NETWORKS = 4
+Rows: TypeAlias = Literal["operators", "choices"]
+NO_SWEEP: Mapping[str, range] = MappingProxyType({})
+_FEWEST_NETWORKS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Workbench:
-    """Where a job measures: the device, the store that keeps the samples, and how."""
+class OnDevice:
+    """Latencies are measured on the device, kept in the store, and taken as the options say."""
 
     device: Device
     store: Store
@@ -41,24 +45,24 @@ class Workbench:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """A predictor, and the metadata of the tables that it fills."""
+class ByPredictor:
+    """Latencies are predicted; `metadata` is that of the tables that the predictor fills."""
 
     predictor: Predictor
     metadata: Metadata
 
     @classmethod
-    def load(cls, path: Path, device: Device, space: str | None = None) -> Learned:
+    def load(cls, path: Path, device: Device, space: str | None = None) -> ByPredictor:
         """space: whose choices it will predict.
 
-        Raises InputError for a file that is no predictor, or one that learned from another device or space,
+        Raises InputError for a file that is not a predictor, or one that learned from another device or space,
         EnvironmentUnfitError without its libraries.
         """
         with plugins.optional_library("a predictor"):
-            from hwprof.jobs import predicting
-        trained = predicting.load(path)
+            from hwprof.predictors.trained import Trained
+        trained = Trained.load(path)
         if trained.origin is not None:
-            predicting.require(trained.origin, space, device.name)
+            trained.require(space, device.name)
         where = (device.name, device.backend, device.threads, device.batch, device.precision)
         return cls(trained.predictor, Metadata(*where, protocol=f"predicted by {path.name}"))
 
@@ -74,40 +78,90 @@ class Built:
 # -- build -------------------------------------------------------------------------------------------
 
 
-def operator_table(found: Operators, source: Workbench | Learned, numeric: Sequence[NumericAttribute] = ()) -> Built:
-    """Each operator measured, or predicted, as a network of its own. Raises the error of the first that cannot be.
+def build_table(
+    models: object = (),
+    device: Device | str = "cpu-1t",
+    *,
+    space: str | VariedSpace | None = None,
+    rows: Rows = "operators",
+    networks: int | None = None,
+    sweep: Mapping[str, range] = NO_SWEEP,
+    variant: str = "",
+    predictor: Path | str | None = None,
+    shapes: Shapes | None = None,
+    store: Store | Path | str = DEFAULT_PATH,
+    options: Options | None = None,
+    seed: int = 0,
+) -> Built:
+    """The table of the operators of `models` (one, or a sequence) or of a search space, or with rows="choices" of what
+    each choice of the space adds. A `VariedSpace` may take the place of the models.
 
-    numeric: attributes beside the bit widths, which are numeric in every table of operators.
+    networks: how many networks of the space are taken, `seed` decides which. sweep: also times convolutions and
+    products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file that predicts the rows;
+    without one they are measured. variant: of each network.
+
+    Raises InputError for models and a space at once (or neither), or choices without a space, and the error of the
+    first operator or network that could not be measured.
+    """
+    given = [] if isinstance(models, VariedSpace) else _listed(models)
+    searched = _varied(models if isinstance(models, VariedSpace) else space, variant)
+    if (searched is None) == (not given):
+        raise InputError("give models or --space, and not both")
+    if rows == "choices" and (searched is None or sweep):
+        raise InputError("--rows choices needs --space and takes no --sweep")
+    chosen = device if isinstance(device, Device) else Device.load(device)
+    numeric = [NumericAttribute(name, points.step) for name, points in sweep.items()]
+    with opened(store if predictor is None else ":memory:") as kept:
+        source: OnDevice | ByPredictor = OnDevice(chosen, kept, replace(options or Options(), with_operators=False))
+        if predictor is not None:
+            of_space = searched.name if searched and rows == "choices" else None
+            source = ByPredictor.load(Path(predictor), chosen, of_space)
+        if searched and rows == "choices":
+            return choice_table(searched, source, networks, seed)
+        if searched:
+            graphs, variant = covering_graphs(searched.space, networks, seed), searched.variant
+        else:
+            graphs = [load_network(model, shapes) for model in given]
+        return operator_table(operators_of(graphs, sweep, variant), source, numeric)
+
+
+def _listed(models: object) -> list[object]:
+    return list(models) if isinstance(models, list | tuple) else [models]
+
+
+def _varied(space: str | VariedSpace | None, variant: str) -> VariedSpace | None:
+    if space is None or (isinstance(space, VariedSpace) and not variant):
+        return space
+    return VariedSpace(space.name if isinstance(space, VariedSpace) else space, variant)
+
+
+def operator_table(found: Operators, source: OnDevice | ByPredictor, numeric: Sequence[NumericAttribute] = ()) -> Built:
+    """The table of operators, each measured or predicted as a network of its own.
+
+    numeric: attributes beside the bit widths, which are numeric in every table of operators. Raises the error of the
+    first operator that cannot be measured or predicted.
     """
     numeric = (*numeric, *bits.NUMERIC)
-    if isinstance(source, Learned):
-        _require_of_graphs(source, found)
+    if isinstance(source, ByPredictor):
+        if takes_of(source.predictor) == "arch":
+            raise InputError(
+                f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical "
+                "or gcn, or --rows choices"
+            )
         return Built(build.build_from_predictions(found, source.predictor.predict, source.metadata, numeric))
     measured = measure([single for _, single in found], source)
     rows = [(o.op, o.attributes, m) for (o, _), m in zip(found, measured, strict=True)]
     return Built(build.build_from_measurements(rows, numeric), _unconverged(measured))
 
 
-def _require_of_graphs(source: Learned, found: Operators) -> None:
-    """Raises InputError for a predictor that takes nothing but architectures."""
-    try:
-        source.predictor.predict([single for _, single in found[:1]])
-    except UnknownOperatorError:
-        raise
-    except InputError:
-        raise InputError(
-            f"the predictor ({source.metadata.protocol}) takes architectures, not single operators; take physical or "
-            "gcn, or --rows choices"
-        ) from None
-
-
 def choice_table(
-    space: VariedSpace, source: Workbench | Learned, networks: int | None = None, seed: int = 0
+    space: VariedSpace, source: OnDevice | ByPredictor, networks: int | None = None, seed: int = 0
 ) -> Built:  # fmt: skip
-    """What each choice at each position adds, fitted to whole networks of the space, measured or predicted."""
+    """The table of what each choice at each position adds, fitted to whole networks of the space, measured or
+    predicted."""
     archs = fitting_archs(space.space, networks, seed)
     regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space.space)
-    if isinstance(source, Learned):
+    if isinstance(source, ByPredictor):
         ms, metadata, unconverged = ArchLatency(source.predictor, space)(np.array(archs)), source.metadata, 0
     else:
         measured = measure([space.graph(arch) for arch in archs], source)
@@ -119,7 +173,8 @@ def choice_table(
 
 
 def fitting_archs(space: SearchSpace, networks: int | None, seed: int) -> list[Arch]:
-    """Architectures that a table of choices is fitted on: by default twice as many as it has free entries."""
+    """The architectures that a table of choices is fitted on: by default twice as many as it has free entries. Raises
+    InputError for fewer than these."""
     free = sum(options - 1 for options in space.choices) + 1
     wanted = networks or min(2 * free, sampling.size(space))
     if wanted < free:
@@ -134,8 +189,8 @@ def covering_graphs(space: SearchSpace, networks: int | None, seed: int) -> list
 
 
 def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]], variant: str = "") -> Operators:
-    """The different operators of the graphs in the variant, each with its network, and the same at the `points` of
-    their channels (`cin`, `cout`) where those are free.
+    """The different operators of the graphs in the variant, each with a network of its own; also at the `points` of
+    their channels (`cin`, `cout`) where these are free.
 
     Raises InputError for an unknown variant, and where points are given but no operator's channels are free.
     """
@@ -156,103 +211,92 @@ def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]], v
 # -- check -------------------------------------------------------------------------------------------
 
 
+def check_table(
+    table: LatencyTable,
+    models: object = (),
+    *,
+    space: str | VariedSpace | None = None,
+    networks: int = 20,
+    variant: str = "",
+    device: Device | str | None = None,
+    shapes: Shapes | None = None,
+    store: Store | Path | str = DEFAULT_PATH,
+    options: Options | None = None,
+    seed: int = 0,
+) -> TableCheck:
+    """Compares the table's sums with whole networks, measured now: `models`, or this many networks of the space.
+
+    device: the table's own by default. Raises InputError for models and a space at once (or neither), fewer than four
+    networks, one that the table does not hold, or a table of another space, device or machine.
+    """
+    searched, given = _varied(space, variant), _listed(models)
+    if (searched is None) == (not given):
+        raise InputError("give models or --space, and not both")
+    asked = table.metadata.device if device is None else device
+    chosen = asked if isinstance(asked, Device) else Device.load(asked)
+    if searched:
+        require_space(table, titled(searched.name, searched.variant))
+        archs = fresh_archs(searched.space, networks, seed)
+        graphs = [searched.graph(arch) for arch in archs]
+    else:
+        changed, archs = change(variant), []
+        graphs = [changed(load_network(model, shapes)) for model in given]
+    with opened(store) as kept:
+        return check(table, graphs, OnDevice(chosen, kept, replace(options or Options(), with_operators=False)), archs)
+
+
 def require_space(table: LatencyTable, name: str) -> None:
     """Raises InputError when the table holds the choices of another space."""
     if table.holds_choices and table.metadata.space not in ("", name):
         raise InputError(f"the table holds choices of the space {table.metadata.space}, not of {name}")
 
 
-def check(table: LatencyTable, networks: Sequence[Graph], bench: Workbench, archs: Sequence[Arch] = ()) -> TableCheck:
-    """Measures whole networks and sets the table's sums against them; `archs` where the table holds choices.
+def check(table: LatencyTable, networks: Sequence[Graph], place: OnDevice, archs: Sequence[Arch] = ()) -> TableCheck:
+    """Measures whole networks and compares the table's sums with them; `archs` where the table holds choices.
 
     Raises InputError, before anything is measured, for fewer than four networks, one that the table does not
     hold, or a table of another device or machine.
     """
-    if len(networks) < _LEAST_NETWORKS:
-        raise InputError(f"a check needs at least {_LEAST_NETWORKS} networks, {len(networks)} were given")
-    _require_same_place(table.metadata, bench)
+    if len(networks) < _FEWEST_NETWORKS:
+        raise InputError(f"a check needs at least {_FEWEST_NETWORKS} networks, {len(networks)} were given")
+    _require_same_place(table.metadata, place)
     summed: Sequence[Graph | Arch] = archs if table.holds_choices else networks
     if len(summed) != len(networks):
         raise InputError("the table holds the choices of a search space; give the space instead of models")
     for network in summed:
         table.sum_ms(network)
-    return build.check(table, summed, [m.normalized.median for m in measure(networks, bench)])
+    return build.check(table, summed, [m.normalized.median for m in measure(networks, place)])
 
 
 def fresh_archs(space: SearchSpace, networks: int, seed: int) -> list[Arch]:
-    """Other networks than those that a table of the same seed was built from, where the space is large."""
+    """Architectures that, where the space is large, a table of the same seed was not built from."""
     return sampling.random_archs(space, networks, np.random.default_rng([seed, 1]))
 
 
-def measure(graphs: Sequence[Graph], bench: Workbench) -> list[Measurement]:
+def measure(graphs: Sequence[Graph], place: OnDevice) -> list[Measurement]:
     """The measurements of the graphs, in their order; equal ones are measured once. Raises the error of the first that
     failed."""
-    require_times(bench.device)
-    with recording(bench.device, bench.store, bench.options) as recorder:
+    require_times(place.device)
+    with recording(place.device, place.store, place.options) as recorder:
         measured = recorder.measure(graphs)
     for doubt in dict.fromkeys(warning for m in measured for warning in m.build_warnings):
-        bench.options.on_note(f"warning: {doubt}")
+        place.options.on_note(f"warning: {doubt}")
     return measured
 
 
-def _require_same_place(metadata: Metadata, bench: Workbench) -> None:
-    device = bench.device
+def _require_same_place(metadata: Metadata, place: OnDevice) -> None:
+    device = place.device
     if metadata.device != device.name:
-        raise InputError(f"the table holds for {metadata.device}, not for {device.name}; check it where it holds")
-    here = fingerprint(bench.options.limited_transport, device) if metadata.hardware else ""
+        raise InputError(
+            f"the table is of device {metadata.device}, not of {device.name}; check it on {metadata.device}"
+        )
+    here = fingerprint(place.options.limited_transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
-            f"the table holds for {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
+            f"the table is of {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
         )
 
 
 def _unconverged(measured: Sequence[Measurement]) -> int:
-    # Whatever disturbs this machine, the times of a device that is not measured stand.
+    # A disturbance of this machine does not change the times of a device that is not measured.
     return sum(m.evidence is Evidence.MEASURED and m.status is not Status.CONVERGED for m in measured)
-
-
-# -- convert, draw -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """What the user says of a table in another tool's format."""
-
-    format: str
-    metadata: Metadata
-    unit: str | None = None
-    numeric: tuple[NumericAttribute, ...] = ()
-    allow_pickle: bool = False
-
-
-def read(path: Path, foreign: Foreign | None = None) -> LatencyTable:
-    """A table of our own (.json, .parquet), or of the format that `foreign` names."""
-    if foreign is None:
-        return LatencyTable.load(path)
-    return LatencyTable.read(
-        foreign.format, path, foreign.metadata,
-        unit=foreign.unit, numeric=foreign.numeric, allow_pickle=foreign.allow_pickle,
-    )  # fmt: skip
-
-
-def write(table: LatencyTable, path: Path, format: str | None = None) -> list[str]:  # noqa: A002 -- the option's name
-    """In our own format (.json, .parquet), or the one named. Returns what that cannot hold."""
-    if format is None:
-        table.save(path)
-        return []
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        table.to(format, path)
-    return [str(w.message) for w in told]
-
-
-def is_own(path: Path) -> bool:
-    """The file is in one of hwprof's own formats, by its name."""
-    return path.suffix in _OWN_SUFFIXES
-
-
-def plot(table: LatencyTable, path: Path, attribute: str, op: str, key: Mapping[str, Attribute]) -> None:
-    """The staircase over one numeric attribute. Raises EnvironmentUnfitError without matplotlib."""
-    with plugins.optional_library("a figure of a table"):
-        from hwprof.latency_table.plot import plot_steps
-    plot_steps(table, path, attribute, op, **key)

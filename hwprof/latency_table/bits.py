@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwprof.graph import BITS_PER_ELEMENT, Graph
-from hwprof.latency_table.grouping import Group, groups
+from hwprof.latency_table.grouping import OperatorNodes, operator_nodes
 from hwprof.latency_table.staircase import NumericAttribute
 
 WEIGHTS, ACTIVATIONS = "w_bits", "a_bits"
@@ -11,24 +11,25 @@ NUMERIC = (NumericAttribute(WEIGHTS), NumericAttribute(ACTIVATIONS))
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
-def of(graph: Graph, group: Group) -> dict[str, int]:
-    """8 for int8, 32 for float32. `w_bits` is that of the largest stored tensor, absent where the operator reads none
-    but single numbers; `a_bits` that of the widest activation, absent for an operator on indices alone."""
-    behind = {node.outputs[0]: node.inputs[0] for node in group.before}
-    inside = {out for node in group.nodes for out in node.outputs}
+def of(graph: Graph, operator: OperatorNodes) -> dict[str, int]:
+    """The bit widths of one operator: 8 for int8, 32 for float32. `w_bits` is the width of its largest stored tensor,
+    absent where it reads at most single numbers; `a_bits` that of its widest activation, absent for an operator on
+    indices alone."""
+    dequantized = {node.outputs[0]: node.inputs[0] for node in operator.before}
+    inside = {out for node in operator.nodes for out in node.outputs}
     static = {t.name for t in (*graph.weights, *graph.constants)}
     weights: list[tuple[int, int]] = []  # elements and bits
     activations: list[int] = []
-    for name in dict.fromkeys(n for node in group.nodes for n in node.inputs if n and n not in inside):
-        tensor = graph.type_of(behind.get(name, name))
-        if name not in behind and tensor.dtype not in _FLOATS and tensor.name in static:
+    for name in dict.fromkeys(n for node in operator.nodes for n in node.inputs if n and n not in inside):
+        tensor = graph.type_of(dequantized.get(name, name))
+        if name not in dequantized and tensor.dtype not in _FLOATS and tensor.name in static:
             continue  # a shape, an axis, a zero point
         if tensor.name in static:
             weights.append((tensor.numel, BITS_PER_ELEMENT[tensor.dtype]))
-        elif name in behind or tensor.dtype in _FLOATS:
+        elif name in dequantized or tensor.dtype in _FLOATS:
             activations.append(BITS_PER_ELEMENT[tensor.dtype])
-    if group.nodes[0].op in ("QuantizeLinear", "DequantizeLinear"):
-        ends = (*group.nodes[0].inputs[:1], *group.nodes[0].outputs)
+    if operator.nodes[0].op in ("QuantizeLinear", "DequantizeLinear"):
+        ends = (*operator.nodes[0].inputs[:1], *operator.nodes[0].outputs)
         return {ACTIVATIONS: min(BITS_PER_ELEMENT[graph.type_of(name).dtype] for name in ends)}
     found = {ACTIVATIONS: max(activations)} if activations else {}
     largest, bits = max(weights, default=(0, 0))
@@ -36,7 +37,7 @@ def of(graph: Graph, group: Group) -> dict[str, int]:
 
 
 def of_network(graph: Graph) -> dict[str, int]:
-    """The one pair that all operators with weights share; empty where they differ, or where there is none."""
-    pairs = [of(graph, group) for group in groups(graph)]
+    """The widths that all operators with weights share; empty where these differ, or where no operator has any."""
+    pairs = [of(graph, operator) for operator in operator_nodes(graph)]
     shared = {(p[WEIGHTS], p[ACTIVATIONS]) for p in pairs if WEIGHTS in p and ACTIVATIONS in p}
     return dict(zip((WEIGHTS, ACTIVATIONS), shared.pop(), strict=True)) if len(shared) == 1 else {}

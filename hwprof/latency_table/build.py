@@ -13,8 +13,8 @@ from hwprof import metrics
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, LatencyFunction
-from hwprof.latency_table import bits, calibration, operators
-from hwprof.latency_table.calibration import Calibration
+from hwprof.latency_table import bits, correction, operators
+from hwprof.latency_table.correction import Correction
 from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.rows import CHOICE, Metadata, Row
 from hwprof.latency_table.staircase import NumericAttribute
@@ -27,16 +27,17 @@ _LEAST_SHARE = 0.01  # of the mean network's latency that the rows of the fastes
 
 @dataclass(frozen=True, slots=True)
 class TableCheck:
-    """Sums against whole networks. MAPE in percent; `within_10` is the share within 10 %, calibrated.
+    """The errors of a table's sums against whole networks. MAPE in percent; `within_10` is the share of corrected sums
+    within 10 %.
 
-    The calibrated figures leave each network out of the calibration that judges it; `stored_mape` is that of
-    the calibration that the table came with, None without one. `table` holds the new calibration.
+    Each network is left out of the correction that judges it. `stored_mape` is the MAPE of the correction that the
+    table came with, None without one. `table` holds the new correction.
     """
 
     table: LatencyTable
     networks: int
     raw_mape: float
-    calibrated_mape: float
+    corrected_mape: float
     within_10: float
     stored_mape: float | None = None
 
@@ -44,10 +45,10 @@ class TableCheck:
 def build_from_measurements(
     rows: Iterable[tuple[str, Mapping[str, Attribute], Measurement]], numeric: Sequence[NumericAttribute] = ()
 ) -> LatencyTable:
-    """rows: operator, attributes and the measurement of each, all from one device and one machine. The latency
-    taken is the normalized one: the machine's speed may have changed between them.
+    """rows: operator, attributes and the measurement of each, all from one device and one machine. The table takes
+    normalized latencies, since the machine's speed may have changed between the measurements.
 
-    Raises InputError when they are not.
+    Raises InputError for measurements of several devices or machines.
     """
     rows = list(rows)
     if not rows:
@@ -70,8 +71,8 @@ def build_from_predictions(
     metadata: Metadata,
     numeric: Sequence[NumericAttribute] = (),
 ) -> LatencyTable:
-    """found: operators, each with the network of its own that is predicted. `metadata.protocol` should name
-    the predictor."""
+    """found: operators, each with a network of its own, whose latency is predicted. `metadata.protocol` should name the
+    predictor."""
     ms = latency_ms([single for _, single in found])
     rows = tuple(Row.of(o.op, o.attributes, float(t)) for (o, _), t in zip(found, ms, strict=True))
     return LatencyTable(metadata, rows, tuple(numeric))
@@ -80,12 +81,11 @@ def build_from_predictions(
 def build_from_choices(
     choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata, widths: Mapping[str, int] = NO_WIDTHS
 ) -> LatencyTable:
-    """choice_ms: for each position what each choice adds; constant_ms: what every network of the space costs;
-    widths: `w_bits` and `a_bits` of a variant's networks.
+    """choice_ms: for each position the times, [n_choices], that its choices add; constant_ms: the time that every
+    network of the space takes besides; widths: `w_bits` and `a_bits` of a variant's networks.
 
-    An added time may be zero or negative; a row may not. So the latency of the fastest network is spread
-    evenly over the positions: sums over networks stay as they were. Raises InputError when that is not
-    positive.
+    An added time may be zero or negative, a row may not. So the latency of the fastest network is spread evenly over
+    the positions, which does not change the sums over networks. Raises InputError when that latency is not positive.
     """
     fastest = constant_ms + sum(float(ms.min()) for ms in choice_ms)
     if not fastest > 0:
@@ -100,8 +100,8 @@ def build_from_choices(
 
 
 class ChoiceRegression(Protocol):
-    """A fitted sum of what choices add, as the predictor `lut` is one. errors_: [n], log(measured / predicted)
-    of networks left out."""
+    """A regression of latency on choices, such as the predictor `lut`. errors_: [n], log(measured / predicted) of
+    networks left out of the fit; costs_ms_: for each position [n_choices]."""
 
     base_ms_: float
     errors_: np.ndarray
@@ -118,10 +118,11 @@ def fit_choices(
     metadata: Metadata,
     widths: Mapping[str, int] = NO_WIDTHS,
 ) -> LatencyTable:
-    """The table of choices that fits whole networks best, calibrated by its errors on networks left out.
+    """The table of choices that fits whole networks best, with the quantiles of its errors on networks left out.
+    latency_ms: [n_archs].
 
-    The fastest network is often none that was seen, and the sum that fits the others falls below zero there.
-    Rows stay positive all the same: the calibration takes off what was added to them.
+    The fastest network is often not among those of the fit, and the sum that fits the others can be negative there.
+    Rows are positive all the same: the correction subtracts what was added to them.
 
     Raises InputError when there are fewer networks than free entries.
     """
@@ -129,48 +130,48 @@ def fit_choices(
     fastest_ms = fitted.base_ms_ + sum(float(ms.min()) for ms in fitted.costs_ms_)
     added_ms = max(0.0, _LEAST_SHARE * fitted.base_ms_ - fastest_ms)
     table = build_from_choices(fitted.costs_ms_, fitted.base_ms_ + added_ms, metadata, widths)
-    return table.with_calibration(calibration.of_end_to_end(np.expm1(fitted.errors_), a_ms=-added_ms))
+    return table.with_correction(correction.of_end_to_end(np.expm1(fitted.errors_), a_ms=-added_ms))
 
 
 def check(table: LatencyTable, networks: Sequence[Graph | Arch], measured_ms: Sequence[float]) -> TableCheck:
-    """Calibrates the table on networks that were measured whole.
+    """Fits the table's correction to whole networks. measured_ms: [n_networks].
 
     Raises InputError for fewer than four, or for one with an operator that the table does not hold.
     """
     raw_ms = [table.sum_ms(network) for network in networks]
     graphs = [network for network in networks if isinstance(network, Graph)]
     are_graphs = len(graphs) == len(networks)
-    found = _of_graphs(table, graphs, measured_ms) if are_graphs else [calibration.fit(raw_ms, measured_ms)]
+    found = _of_graphs(table, graphs, measured_ms) if are_graphs else [correction.fit(raw_ms, measured_ms)]
     best = min(found, key=lambda c: c.mape)
     return TableCheck(
-        table=table.with_calibration(best),
+        table=table.with_correction(best),
         networks=len(networks),
         raw_mape=metrics.mape(np.asarray(measured_ms), np.asarray(raw_ms)),
-        calibrated_mape=100 * best.mape,
+        corrected_mape=100 * best.mape,
         within_10=best.within_10,
-        stored_mape=metrics.mape(np.asarray(measured_ms), table.network_ms(networks)) if table.calibration else None,
+        stored_mape=metrics.mape(np.asarray(measured_ms), table.network_ms(networks)) if table.correction else None,
     )
 
 
-def _of_graphs(table: LatencyTable, graphs: Sequence[Graph], measured_ms: Sequence[float]) -> Iterator[Calibration]:
-    """Calibrations that must earn their place: residuals per pair of operators, which on few networks only fit
-    noise, and sums over live operators, which are right where the runtime drops the others."""
+def _of_graphs(table: LatencyTable, graphs: Sequence[Graph], measured_ms: Sequence[float]) -> Iterator[Correction]:
+    """Candidate corrections: with and without residuals per pair of operators, which on few networks only fit noise;
+    and of sums over all or only over live operators, which is right where the runtime drops the others."""
     live = [graph.live() for graph in graphs]
     for executed, drops_dead in ((graphs, False), (live, True)):
         sums = [table.sum_ms(graph) for graph in executed]
         pairs = [operators.pairs(graph) for graph in executed]
         for patterns in (None, pairs):
-            yield replace(calibration.fit(sums, measured_ms, patterns), live=drops_dead)
+            yield replace(correction.fit(sums, measured_ms, patterns), live=drops_dead)
 
 
 def metadata_of(measurements: Sequence[Measurement]) -> Metadata:
-    """What the measurements share. Raises InputError when they are of several devices or machines."""
+    """The metadata of a table of these measurements. Raises InputError when they are of several devices or machines."""
     first = measurements[0]
     for m in measurements:
         if (m.device.digest, m.hardware) != (first.device.digest, first.hardware):
             raise InputError(
                 f"measurements of {first.device.name} on {first.hardware} and of {m.device.name} on {m.hardware} "
-                "do not belong into one table"
+                "do not belong in one table; build a table of each"
             )
     device, p = first.device, first.protocol
     protocol = f"{first.evidence}; target ±{p.target:.1%}, {p.min_processes} to {p.max_processes} processes"

@@ -1,7 +1,7 @@
-"""Which nodes of a network are one operator of a latency table: each by itself, or with the Q/DQ pairs around it.
+"""Finds the nodes that make one operator of a latency table: a node alone, or with the Q/DQ pairs around it.
 
-What stands between DequantizeLinears and QuantizeLinears is one operation for a runtime that computes with integers,
-and cannot be timed without them.
+To a runtime that computes with integers, the nodes between DequantizeLinears and QuantizeLinears are one operation,
+which cannot be timed without them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _LEADING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """nodes: what computes, in order; before, behind: the DequantizeLinears and QuantizeLinears that belong to it."""
+class OperatorNodes:
+    """nodes: those that compute, in order; before, after: the DequantizeLinears and QuantizeLinears around them."""
 
     nodes: tuple[Node, ...]
     before: tuple[Node, ...] = ()
-    behind: tuple[Node, ...] = ()
+    after: tuple[Node, ...] = ()
 
     @property
     def leading(self) -> Node:
@@ -30,13 +30,14 @@ class Group:
 
     @property
     def is_quantized(self) -> bool:
-        return bool(self.before or self.behind) or self.nodes[0].op in (_QUANTIZE, _DEQUANTIZE)
+        return bool(self.before or self.after) or self.nodes[0].op in (_QUANTIZE, _DEQUANTIZE)
 
 
-def groups(graph: Graph) -> list[Group]:
-    """Every node of the graph in one of them, or, a DequantizeLinear, in each that reads it."""
+def operator_nodes(graph: Graph) -> list[OperatorNodes]:
+    """All operators of the graph, in order. Every node belongs to one of them; a DequantizeLinear belongs to each that
+    reads its result."""
     return _Grouping(graph).all() if any(n.op == _DEQUANTIZE for n in graph.nodes) else [
-        Group((node,)) for node in graph.nodes
+        OperatorNodes((node,)) for node in graph.nodes
     ]  # fmt: skip
 
 
@@ -48,26 +49,26 @@ class _Grouping:
         self._producers, self._readers = graph.producers(), graph.consumers()
         self._static = {t.name for t in (*graph.weights, *graph.constants)}
 
-    def all(self) -> list[Group]:
-        found: list[Group] = []
-        absorbed: set[str] = set()  # outputs of QuantizeLinears that are in a group
+    def all(self) -> list[OperatorNodes]:
+        found: list[OperatorNodes] = []
+        absorbed: set[str] = set()  # outputs of QuantizeLinears that an operator holds
         seen: set[str] = set()
         for node in self._graph.nodes:
             if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen:
                 continue
             region = self._region(node)
             for nodes in [region] if self._is_closed(region) else [(node,)]:
-                found.append(self._group(nodes))
+                found.append(self._operator(nodes))
                 seen.update(map(_name, nodes))
-                absorbed.update(n.outputs[0] for n in found[-1].behind)
+                absorbed.update(n.outputs[0] for n in found[-1].after)
         found += [
-            Group((node,), self._before((node,)))
+            OperatorNodes((node,), self._before((node,)))
             for node in self._graph.nodes
             if node.op == _QUANTIZE and node.outputs[0] not in absorbed
         ]
-        found += [Group((node,)) for node in self._graph.nodes if node.op == _DEQUANTIZE and self._is_end(node)]
+        found += [OperatorNodes((node,)) for node in self._graph.nodes if node.op == _DEQUANTIZE and self._is_end(node)]
         place = {_name(node): i for i, node in enumerate(self._graph.nodes)}
-        return sorted(found, key=lambda group: place[_name(group.nodes[0])])
+        return sorted(found, key=lambda operator: place[_name(operator.nodes[0])])
 
     def _region(self, start: Node) -> tuple[Node, ...]:
         """The float nodes that are joined to this one by float tensors, in order."""
@@ -91,20 +92,20 @@ class _Grouping:
         leaving = {out for out in made if out in self._graph.outputs or not self._readers.get(out)}
         return not leaving and all(self._made_by(name) == _DEQUANTIZE for name in entering)
 
-    def _group(self, nodes: tuple[Node, ...]) -> Group:
+    def _operator(self, nodes: tuple[Node, ...]) -> OperatorNodes:
         made = {out for node in nodes for out in node.outputs if out}
-        behind = []
+        after = []
         for out in made - set(self._graph.outputs):
             outside = [reader for reader in self._readers.get(out, ()) if made.isdisjoint(reader.outputs)]
-            behind += outside if all(reader.op == _QUANTIZE for reader in outside) else []
-        return Group(nodes, self._before(nodes), tuple(behind))
+            after += outside if all(reader.op == _QUANTIZE for reader in outside) else []
+        return OperatorNodes(nodes, self._before(nodes), tuple(after))
 
     def _before(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
         read = dict.fromkeys(name for node in nodes for name in node.inputs)
         return tuple(self._producers[name] for name in read if self._made_by(name) == _DEQUANTIZE)
 
     def _is_end(self, node: Node) -> bool:
-        """Whether the DequantizeLinear is no part of an operator that reads it."""
+        """Whether no operator that reads the result of the DequantizeLinear holds it."""
         return node.outputs[0] in self._graph.outputs or not self._readers.get(node.outputs[0])
 
     def _made_by(self, name: str) -> str:
@@ -112,5 +113,5 @@ class _Grouping:
 
 
 def _name(node: Node) -> str:
-    """Unlike its own name its first result has one of its own."""
+    """The name of the node's first result, which is unique; that of a node need not be."""
     return next(out for out in node.outputs if out)

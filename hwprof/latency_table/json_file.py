@@ -1,4 +1,4 @@
-"""hwprof's own table file, `hwprof.lut/1`: one JSON object with metadata, numeric attributes, calibration and rows."""
+"""hwprof's own table file, `hwprof.lut/1`: one JSON object with metadata, numeric attributes, correction and rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from hwprof.errors import InputError
 from hwprof.files import write_bytes
-from hwprof.latency_table.calibration import Calibration, Pattern
+from hwprof.latency_table.correction import Correction, Pattern
 from hwprof.latency_table.rows import Content, Metadata, Row
 from hwprof.latency_table.staircase import NumericAttribute
 
@@ -18,13 +18,13 @@ SCHEMA = "hwprof.lut/1"
 
 
 def read(path: Path) -> Content:
-    """Raises InputError for a file that is no table, is newer, or names no device."""
+    """Raises InputError for a file that is not a table, is newer, or names no device."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"latency table {path}: {error}") from None
     if not isinstance(record, dict) or "rows" not in record:
-        raise InputError(f"latency table {path}: no table in the format {SCHEMA}")
+        raise InputError(f"latency table {path}: it does not hold a table in the format {SCHEMA}")
     return with_header(path, record, [_row(path, i, r) for i, r in enumerate(record["rows"])])
 
 
@@ -40,7 +40,7 @@ def header(table: Content) -> dict[str, Any]:
         "schema": SCHEMA,
         "metadata": asdict(table.metadata),
         "numeric": [asdict(a) for a in table.numeric],
-        "calibration": asdict(table.calibration) if table.calibration else None,
+        "calibration": asdict(table.correction) if table.correction else None,  # the name of the format
     }
 
 
@@ -53,7 +53,7 @@ def with_header(path: Path, record: Mapping[str, Any], rows: list[Row]) -> Conte
         raise InputError(f"latency table {path}: it names no device; a table without its device cannot be used")
     try:
         numeric = tuple(NumericAttribute(**a) for a in record["numeric"])
-        return Content(Metadata(**metadata), tuple(rows), numeric, _calibration(record["calibration"]))
+        return Content(Metadata(**metadata), tuple(rows), numeric, _correction(record["calibration"]))
     except (KeyError, TypeError) as error:
         raise InputError(f"latency table {path}: the header is not in the format {SCHEMA}: {error}") from None
     except InputError as error:
@@ -78,9 +78,9 @@ def _row(path: Path, number: int, record: Any) -> Row:
         raise InputError(f"latency table {path}: row {number} cannot be read: {error}") from None
 
 
-def _calibration(record: Mapping[str, Any] | None) -> Calibration | None:
+def _correction(record: Mapping[str, Any] | None) -> Correction | None:
     if record is None:
         return None
     patterns = tuple(Pattern(**p) for p in record["patterns"])
     quantiles = tuple((float(level), float(r)) for level, r in record["quantiles"])
-    return Calibration(**{**record, "patterns": patterns, "quantiles": quantiles})
+    return Correction(**{**record, "patterns": patterns, "quantiles": quantiles})

@@ -11,21 +11,21 @@ from typing import TypeAlias
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, captured
 from hwprof.latency_table import bits
-from hwprof.latency_table.grouping import Group, groups
+from hwprof.latency_table.grouping import OperatorNodes, operator_nodes
 
 Attribute: TypeAlias = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """What a network does in one step under the key of its table row. Names and weights do not matter to the key.
+    """One step of a network, under the key of its table row. Names and weights do not matter to the key.
 
-    In a quantized network the step takes quantized tensors and gives such: its Q/DQ nodes belong to it.
+    In a quantized network the step takes and gives quantized tensors: its Q/DQ nodes belong to it.
     """
 
     op: str
     attributes: dict[str, Attribute]
-    group: Group
+    nodes: OperatorNodes
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Attribute], ...]]:
@@ -34,7 +34,7 @@ class Operator:
 
 def of(graph: Graph) -> tuple[Operator, ...]:
     """Every operator of the graph, in order. Raises InputError when a tensor's type is not known."""
-    return tuple(_operator(graph, group) for group in groups(graph))
+    return tuple(_operator(graph, nodes) for nodes in operator_nodes(graph))
 
 
 def pairs(graph: Graph) -> Counter[tuple[str, str]]:
@@ -46,25 +46,25 @@ def pairs(graph: Graph) -> Counter[tuple[str, str]]:
 
 
 def distinct(graphs: Sequence[Graph]) -> list[tuple[Operator, Graph]]:
-    """The operators with different keys in all the graphs, each with the network that holds only it."""
+    """The operators of all graphs with different keys, each with the network that holds only it."""
     found: dict[tuple[str, tuple[tuple[str, Attribute], ...]], tuple[Operator, Graph]] = {}
     for graph in graphs:
         for operator in of(graph):
             if operator.key not in found:
-                found[operator.key] = (operator, standalone(graph, operator.group))
+                found[operator.key] = (operator, standalone(graph, operator.nodes))
     return list(found.values())
 
 
-def standalone(graph: Graph, group: Group) -> Graph:
-    """The network of this operator only: what it reads from other operators becomes an input."""
-    nodes = (*group.before, *group.nodes, *group.behind)
+def standalone(graph: Graph, operator: OperatorNodes) -> Graph:
+    """The network of this operator alone: the tensors that it reads from other operators become inputs."""
+    nodes = (*operator.before, *operator.nodes, *operator.after)
     made = {out for node in nodes for out in node.outputs}
     read = dict.fromkeys(name for node in nodes for name in (*node.inputs, *sorted(captured(node))) if name)
     weights = tuple(t for t in graph.weights if t.name in read)
     constants = tuple(t for t in graph.constants if t.name in read)
     given = {t.name for t in (*weights, *constants)} | made
     results = [out for node in nodes for out in node.outputs if out and graph.has_type(out)]
-    last = [out for node in group.behind or group.nodes for out in node.outputs]
+    last = [out for node in operator.after or operator.nodes for out in node.outputs]
     return Graph(
         inputs=tuple(graph.type_of(name) for name in read if name not in given),
         outputs=tuple(out for out in results if out in last),
@@ -73,22 +73,22 @@ def standalone(graph: Graph, group: Group) -> Graph:
         constants=constants,
         values=tuple(graph.type_of(out) for out in results),
         opsets=graph.opsets,
-        name=_title(group),
+        name=_title(operator),
     )
 
 
-def _title(group: Group) -> str:
-    return "+".join(f"{node.domain}::{node.op}" if node.domain else node.op for node in group.nodes)
+def _title(operator: OperatorNodes) -> str:
+    return "+".join(f"{node.domain}::{node.op}" if node.domain else node.op for node in operator.nodes)
 
 
-def _operator(graph: Graph, group: Group) -> Operator:
-    leading = group.leading
-    key = _attributes(graph, leading, {node.outputs[0] for node in group.before if _is_stored(graph, node)})
-    for place, node in enumerate(group.nodes):
+def _operator(graph: Graph, operator: OperatorNodes) -> Operator:
+    leading = operator.leading
+    key = _attributes(graph, leading, {node.outputs[0] for node in operator.before if _is_stored(graph, node)})
+    for place, node in enumerate(operator.nodes):
         if node is not leading:
             general = ",".join(f"{name}={value}" for name, value in sorted(_general(graph, node).items()))
             key[f"with{place}"] = f"{node.op}({general})"
-    return Operator(_title(group), key | bits.of(graph, group), group)
+    return Operator(_title(operator), key | bits.of(graph, operator), operator)
 
 
 def _attributes(graph: Graph, node: Node, dequantized: Set[str]) -> dict[str, Attribute]:

@@ -22,12 +22,12 @@ _PREFIX = "key."  # keeps an attribute named "n" apart from the number of sample
 
 
 def read(path: Path) -> Content:
-    """Raises InputError for a file that is no table, is newer, or names no device."""
+    """Raises InputError for a file that is not a table, is newer, or names no device."""
     try:
         table = pq.read_table(path)
         record = json.loads((table.schema.metadata or {})[_HEADER])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise InputError(f"latency table {path}: no table written by hwprof: {error}") from None
+        raise InputError(f"latency table {path}: hwprof did not write it: {error}") from None
     return with_header(path, record, [_row(values) for values in table.to_pylist()])
 
 

@@ -1,4 +1,4 @@
-"""What a latency table holds, as its files have it: metadata, rows, numeric attributes and a calibration."""
+"""The content of a latency table's file: metadata, rows, numeric attributes and a correction."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwprof.errors import InputError
-from hwprof.latency_table.calibration import Calibration
+from hwprof.latency_table.correction import Correction
 from hwprof.latency_table.operators import Attribute
 from hwprof.latency_table.staircase import NumericAttribute
 
-CHOICE = "choice"  # operator name of the rows that stand for one choice at one position of a search space
+CHOICE = "choice"  # operator name of the rows of one choice at one position of a search space
 _SHOWN = 5  # rows or values that an error lists before it only counts
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the latencies hold for. Empty text is "not known"; device, runtime and dtype must be known.
+    """The device and settings that the latencies hold for. Empty text is "not known"; device, runtime and dtype must be
+    known.
 
     `space` names the search space of a table of choices. `date` is UTC.
     """
@@ -63,6 +64,7 @@ class Row:
         interval_ms: tuple[float, float] | None = None,
         n: int | None = None,
     ) -> Row:
+        """The row with its attributes sorted, and without an interval that is not finite."""
         low, high = interval_ms if interval_ms and all(map(math.isfinite, interval_ms)) else (None, None)
         return cls(op, tuple(sorted(attributes.items())), ms, low, high, n)
 
@@ -72,7 +74,7 @@ class Row:
 
 
 def title(op: str, attributes: Mapping[str, object]) -> str:
-    """A key as an error shows it: Conv(kernel=3, cin=16)."""
+    """A key in the words of an error: Conv(kernel=3, cin=16)."""
     return f"{op}({', '.join(f'{k}={v}' for k, v in attributes.items())})"
 
 
@@ -83,7 +85,7 @@ class Content:
     metadata: Metadata
     rows: tuple[Row, ...]
     numeric: tuple[NumericAttribute, ...] = ()
-    calibration: Calibration | None = None
+    correction: Correction | None = None
 
 
 def refuse(reason: str, titles: Sequence[str]) -> None:

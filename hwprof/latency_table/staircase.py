@@ -25,9 +25,9 @@ _SNAP = 1e-3
 class NumericAttribute:
     """An attribute that a network can vary: channels, bits, rank, sparsity, groups.
 
-    With a `granule` its multiples are the grid, and one that was not measured is a missing key; without,
-    the measured values are the grid. `rounds` is the direction that never under-estimates: "up" where
-    latency grows with the attribute, "down" where it falls (sparsity, groups).
+    With a `granule` the steps end at its multiples, and a multiple that was not measured is a missing key; without one
+    they end at the measured values. `rounds` is the direction that never under-estimates: "up" where latency grows with
+    the attribute, "down" where it falls (sparsity, groups).
     """
 
     name: str
@@ -43,7 +43,7 @@ class Axis:
     points: tuple[float, ...]
 
     def grid_point(self, value: float) -> float:
-        """The grid point whose latency stands for `value`. Raises InputError outside of the measured range."""
+        """The grid point whose latency `value` has. Raises InputError outside of the measured range."""
         name, rounds = self.attribute.name, self.attribute.rounds
         low, high = self.points[0], self.points[-1]
         below, above = self._reach()
@@ -68,7 +68,7 @@ class Axis:
             )
         index = self.points.index(point)
         other = index - 1 if self.attribute.rounds == "up" else index + 1
-        if not 0 <= other < len(self.points):  # the first step is not in the table: the next one stands for it
+        if not 0 <= other < len(self.points):  # the first step is not in the table: take the next one instead
             other = 2 * index - other
         return self.points[other]
 
@@ -96,7 +96,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class Staircase:
     """Rows of one operator that differ in numeric attributes only. `ms`: latency by a value for each axis."""
 
     title: str
@@ -104,13 +104,12 @@ class Grid:
     ms: Mapping[tuple[float, ...], float]
 
     def step_ms(self, values: Sequence[float]) -> float:
-        """values: one per axis. Latency, ms, of the step they stand on. Raises InputError off the table."""
+        """values: one per axis. The latency, ms, of the step that they are on. Raises InputError off the table."""
         return self._at(self._points(values))
 
     def secants(self, values: Sequence[float]) -> tuple[float, ...]:
-        """For each axis the slope of the step, ms per unit of the attribute, the others held at their steps.
-
-        nan where that slope is unknown: one value on the axis, or the other end of the step not measured.
+        """values: one per axis. For each axis the slope of the step, ms per unit of the attribute, while the others
+        keep their steps; nan where it is unknown: one value on the axis, or the other end of the step not measured.
         """
         points = self._points(values)
         return tuple(self._secant(points, i) for i in range(len(self.axes)))

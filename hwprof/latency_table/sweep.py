@@ -1,4 +1,4 @@
-"""An operator at other numbers of channels: the networks behind the staircase of a latency table."""
+"""An operator at other numbers of channels: the networks of which the staircases of a latency table are measured."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SWEPT = ("cin", "cout")
 
 
 def at_channels(single: Graph, points: Mapping[str, Sequence[int]]) -> list[tuple[Operator, Graph]]:
-    """The one operator of `single` at every combination of the points of `cin` and `cout` (its own where one is
-    not given), each with its network. None for an operator whose channels are not free: one that is no
-    convolution or matrix product with weights of its own, or a grouped one; and none for a quantized one, of which
-    the float operator is swept and then quantized.
+    """The one operator of `single` at every combination of the points of `cin` and `cout` (its own number where one is
+    not given), each with its network. Empty for an operator whose channels are not free: a grouped one, or one that is
+    not a convolution or matrix product with weights of its own. Empty for a quantized one, too: sweep the float
+    operator, then quantize.
 
     Raises InputError for another attribute or a point below 1.
     """

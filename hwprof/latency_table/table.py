@@ -3,8 +3,8 @@
 2026-11-20, why `__call__` never imports torch by itself. A table must load and answer where torch is not
 installed, and must be differentiable where it is. Arguments that are numbers or arrays take the NumPy
 path; anything else is a tensor, so torch is loaded already, and `_differentiable` imports
-`latency_table.differentiable`, the one module here that names torch. A table class with a torch subclass
-was the alternative: every loader would have to be told which one to build.
+`latency_table.differentiable`, the one module here that names torch. The alternative was a table class with a
+torch subclass: every loader would have to be told which one to build.
 """
 
 from __future__ import annotations
@@ -23,38 +23,40 @@ import numpy as np
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch
+from hwprof.interfaces import Arch, Takes
 from hwprof.latency_table import formats, json_file, operators
 from hwprof.latency_table.bits import ACTIVATIONS, WEIGHTS
-from hwprof.latency_table.calibration import Calibration
+from hwprof.latency_table.correction import Correction
 from hwprof.latency_table.operators import Attribute, Operator
 from hwprof.latency_table.rows import CHOICE, Content, Metadata, Row, refuse, title
-from hwprof.latency_table.staircase import Axis, Grid, NumericAttribute
+from hwprof.latency_table.staircase import Axis, NumericAttribute, Staircase
 
 
 @dataclass(frozen=True)
 class LatencyTable(Content):
-    """A table that answers: rows of one device, whose `numeric` attributes latency is a staircase along.
+    """The rows of one device, and the latencies of operators and networks that follow from them. Latency is a staircase
+    along the `numeric` attributes.
 
     Raises InputError for a latency that is not positive, two rows of one key, or an attribute of `numeric`
-    that is no number. A key that is missing or out of range raises too; nothing is extrapolated.
+    that is not a number. A key that is missing or out of range raises too; nothing is extrapolated.
     """
 
-    _groups: dict[str, list[tuple[dict[str, Attribute], Grid]]] = field(init=False, repr=False, compare=False)
+    _staircases: dict[str, list[tuple[dict[str, Attribute], Staircase]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.rows, {a.name for a in self.numeric})
-        object.__setattr__(self, "_groups", _grouped(self.rows, {a.name: a for a in self.numeric}))
+        object.__setattr__(self, "_staircases", _by_operator(self.rows, {a.name: a for a in self.numeric}))
 
     # -- files ---------------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
-        """From a file that `save` wrote: JSON, or Parquet where the name ends so. Raises InputError."""
+        """Reads a file that `save` wrote: .json or .parquet. Raises InputError."""
         held = _own_format(path).read(Path(path))
-        return cls(held.metadata, held.rows, held.numeric, held.calibration)
+        return cls(held.metadata, held.rows, held.numeric, held.correction)
 
     def save(self, path: str | Path) -> None:
+        """Writes a .json or .parquet file. Raises InputError for another ending."""
         _own_format(path).write(self, Path(path))
 
     def to(self, name: str, path: str | Path) -> None:
@@ -75,8 +77,8 @@ class LatencyTable(Content):
         numeric: Sequence[NumericAttribute] = (),
         allow_pickle: bool = False,
     ) -> LatencyTable:
-        """From another tool's format. `metadata` says what the file does not; `unit` is asked for by formats
-        that state none. Raises InputError, naming the keys, for latencies that are not positive."""
+        """Reads another tool's format. `metadata` says what the file does not; formats that state no unit of time need
+        `unit`. Raises InputError, naming the keys, for latencies that are not positive."""
         rows = formats.load(name).read(Path(path), formats.Source(metadata, unit, allow_pickle))
         return cls(metadata, tuple(rows), tuple(numeric))
 
@@ -87,30 +89,31 @@ class LatencyTable(Content):
         single value in the table. Raises InputError for a key that is missing or not unique."""
         if (ms := self._by_key.get((op, tuple(sorted(key.items()))))) is not None:
             return ms
-        grid, values = self._resolve(op, key)
+        staircase, values = self._resolve(op, key)
         point = tuple(float(v) for v in values)
-        if point not in grid.ms:
+        if point not in staircase.ms:
             raise InputError(f"the table of {self.metadata.device} holds no {title(op, key)}")
-        return grid.ms[point]
+        return staircase.ms[point]
 
     @overload
     def __call__(self, networks: Sequence[Graph | Arch], /) -> np.ndarray: ...
     @overload
     def __call__(self, networks: None = None, /, *, op: str, **key: Any) -> Any: ...
     def __call__(self, networks: Sequence[Graph | Arch] | None = None, /, **key: Any) -> Any:
-        """Of networks: their end-to-end latency, ms, [n] (see `network_ms`).
+        """Given networks: their end-to-end latency, ms, [n_networks] (see `network_ms`).
 
-        Of `op=..., **attributes`: ms of the step that the numeric attributes stand on. Numbers give a float,
-        arrays an array, tensors a tensor, which is differentiable: its gradient is the secant of the step.
+        Given `op=..., **attributes`: the time, ms, of the step on which the numeric attributes are, in the shape of
+        these, broadcast together. Numbers give a float, arrays an array, and tensors a tensor, which is differentiable:
+        its gradient is the secant of the step.
         Raises InputError for a key that is missing, out of range or not unique.
         """
         if networks is not None:
             return self.network_ms(networks)
-        grid, values = self._resolve(key.pop("op"), key)
+        staircase, values = self._resolve(key.pop("op"), key)
         if all(isinstance(v, int | float | np.ndarray | np.number) for v in values):
-            ms = grid.evaluate([np.asarray(v, float) for v in values])
+            ms = staircase.evaluate([np.asarray(v, float) for v in values])
             return ms if ms.ndim else float(ms)
-        return _differentiable().step_ms(grid, values)
+        return _differentiable().step_ms(staircase, values)
 
     def expected(self, probs: Any, keys: Sequence[Mapping[str, Attribute]]) -> Any:
         """probs: [..., n_keys], an array or a tensor; keys: one mapping (with `op`) per choice.
@@ -128,21 +131,21 @@ class LatencyTable(Content):
         numeric = [a.name for a in self.numeric]
         if attribute not in numeric:
             raise InputError(
-                f"{attribute!r} is no numeric attribute of the table; those are: {', '.join(numeric) or 'none'}"
+                f"{attribute!r} is not a numeric attribute of the table; those are: {', '.join(numeric) or 'none'}"
             )
-        grid, values = self._resolve(op, {**key, attribute: math.nan})
-        names = [a.attribute.name for a in grid.axes]
+        staircase, values = self._resolve(op, {**key, attribute: math.nan})
+        names = [a.attribute.name for a in staircase.axes]
         i = names.index(attribute)
         held = [float(v) for v in values]
-        measured = sorted(p for p in grid.ms if all(p[j] == held[j] for j in range(len(p)) if j != i))
+        measured = sorted(p for p in staircase.ms if all(p[j] == held[j] for j in range(len(p)) if j != i))
         if not measured:
             raise InputError(f"the table of {self.metadata.device} holds no {title(op, key)}")
-        return np.array([p[i] for p in measured]), np.array([grid.ms[p] for p in measured])
+        return np.array([p[i] for p in measured]), np.array([staircase.ms[p] for p in measured])
 
     # -- whole networks ------------------------------------------------------------------------------
 
     def sum_ms(self, network: Graph | Arch) -> float:
-        """The sum of a network's rows, uncalibrated: of its operators, or of its choices for an architecture.
+        """The plain sum, ms, of a network's rows: of its operators, or of its choices for an architecture.
 
         Raises InputError for a row that is missing, or an architecture of another length.
         """
@@ -153,20 +156,21 @@ class LatencyTable(Content):
         return sum(self.lookup(CHOICE, position=i, choice=int(c)) for i, c in enumerate(network))
 
     def network_ms(self, networks: Sequence[Graph | Arch]) -> np.ndarray:
-        """End-to-end latency, ms, [n]: calibrated where the table holds a calibration, else the plain sum."""
+        """End-to-end latency, ms, [n_networks]: corrected where the table holds a correction, else the plain sum."""
         return np.array([self._end_to_end_ms(network) for network in networks], float)
 
     def network_quantile_ms(self, networks: Sequence[Graph | Arch], confidence: float) -> np.ndarray:
-        """Latencies, ms, [n], that each network stays below with this probability.
+        """The latencies, ms, [n_networks], that each network stays below with this probability.
 
-        Raises InputError without a calibration, or beyond what it knows.
+        Raises InputError without a correction, or beyond the probabilities that it knows.
         """
-        if self.calibration is None:
-            raise InputError("the table holds no residual quantiles; calibrate it against measured networks first")
-        return self.network_ms(networks) * (1 + self.calibration.residual(confidence))
+        if self.correction is None:
+            raise InputError("the table holds no residual quantiles; run hwprof lut check on measured networks first")
+        return self.network_ms(networks) * (1 + self.correction.residual(confidence))
 
     def choice_ms(self, choices: Sequence[int]) -> list[np.ndarray]:
-        """For each position of a space the ms of its choices. Raises InputError when one is missing."""
+        """For each position of a space the times, ms, [n_choices], of its choices. Raises InputError when one is
+        missing."""
         return [
             np.array([self.lookup(CHOICE, position=i, choice=c) for c in range(options)])
             for i, options in enumerate(choices)
@@ -174,10 +178,22 @@ class LatencyTable(Content):
 
     @property
     def holds_choices(self) -> bool:
-        return CHOICE in self._groups
+        return CHOICE in self._staircases
 
-    def with_calibration(self, calibration: Calibration | None) -> Self:
-        return replace(self, calibration=calibration)
+    @property
+    def takes(self) -> Takes:
+        """How it wants networks: as architectures where it holds choices, as graphs where it holds operators."""
+        return "arch" if self.holds_choices else "graph"
+
+    def with_correction(self, correction: Correction | None) -> Self:
+        return replace(self, correction=correction)
+
+    @property
+    def calibration(self) -> Correction | None:
+        """The name of `correction` until 0.1."""
+        return self.correction
+
+    with_calibration = with_correction  # its name until 0.1
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -186,8 +202,8 @@ class LatencyTable(Content):
         return {(row.op, row.attributes): row.ms for row in self.rows}
 
     def _attributes(self, operator: Operator) -> dict[str, Attribute]:
-        """The operator's attributes, without bit widths for a table that was written before rows had them."""
-        if self._has_bits or operator.group.is_quantized:
+        """The operator's attributes; without bit widths where the table was written before rows had them."""
+        if self._has_bits or operator.nodes.is_quantized:
             return operator.attributes
         return {name: value for name, value in operator.attributes.items() if name not in (WEIGHTS, ACTIVATIONS)}
 
@@ -200,37 +216,39 @@ class LatencyTable(Content):
         return len({dict(row.attributes)["position"] for row in self.rows if row.op == CHOICE})
 
     def _end_to_end_ms(self, network: Graph | Arch) -> float:
-        if self.calibration is None:
+        if self.correction is None:
             return self.sum_ms(network)
-        if self.calibration.live and isinstance(network, Graph):
+        if self.correction.live and isinstance(network, Graph):
             network = network.live()
         total = self.sum_ms(network)
-        pairs = operators.pairs(network) if self.calibration.patterns and isinstance(network, Graph) else None
-        return self.calibration.end_to_end_ms(total, pairs)
+        pairs = operators.pairs(network) if self.correction.patterns and isinstance(network, Graph) else None
+        return self.correction.end_to_end_ms(total, pairs)
 
-    def _resolve(self, op: str, key: Mapping[str, Any]) -> tuple[Grid, list[Any]]:
-        """The grid that the key names, and the key's value on each of its axes."""
-        groups = self._groups.get(op)
-        if groups is None:
-            raise InputError(f"the table of {self.metadata.device} holds no operator {op!r}; {_known(self._groups)}")
+    def _resolve(self, op: str, key: Mapping[str, Any]) -> tuple[Staircase, list[Any]]:
+        """The staircase that the key names, and the key's value on each of its axes."""
+        found = self._staircases.get(op)
+        if found is None:
+            raise InputError(
+                f"the table of {self.metadata.device} holds no operator {op!r}; {_known(self._staircases)}"
+            )
         numeric = {a.name for a in self.numeric}
         for name, value in key.items():
             if name not in numeric and not isinstance(value, str | int | float | np.number):
-                raise InputError(f"{name} is no numeric attribute of the table: pass a number, not {_kind(value)}")
-        fitting = [grid for exact, grid in groups if _fits(exact, grid, key)]
+                raise InputError(f"{name} is not a numeric attribute of the table: pass a number, not {_kind(value)}")
+        fitting = [staircase for exact, staircase in found if _fits(exact, staircase, key)]
         if not fitting:
             raise InputError(self._missing(op, key))
         if len(fitting) > 1:
-            telling = _telling_apart([exact for exact, grid in groups if grid in fitting])
+            telling = _telling_apart([exact for exact, staircase in found if staircase in fitting])
             raise InputError(f"{_asked(op, key)} fits {len(fitting)} rows; give also: {', '.join(telling)}")
-        (grid,) = fitting
-        return grid, [_value(axis, key, op) for axis in grid.axes]
+        (staircase,) = fitting
+        return staircase, [_value(axis, key, op) for axis in staircase.axes]
 
     def _missing(self, op: str, key: Mapping[str, Any]) -> str:
         missing = f"the table of {self.metadata.device} holds no {_asked(op, key)}"
         for name, value in key.items():
-            known = {exact[name] for exact, _ in self._groups[op] if name in exact}
-            axes = any(a.attribute.name == name for _, grid in self._groups[op] for a in grid.axes)
+            known = {exact[name] for exact, _ in self._staircases[op] if name in exact}
+            axes = any(a.attribute.name == name for _, staircase in self._staircases[op] for a in staircase.axes)
             if value not in known and not axes:
                 return f"{missing}; {name}: {_known(known)}"
         return f"{missing}; this combination was not measured"
@@ -293,24 +311,24 @@ def _known(values: Iterable[Attribute]) -> str:
     return f"known: {', '.join(texts[:20]) or 'none'}{', ...' if len(texts) > 20 else ''}"
 
 
-def _grouped(
+def _by_operator(
     rows: Iterable[Row], numeric: Mapping[str, NumericAttribute]
-) -> dict[str, list[tuple[dict[str, Attribute], Grid]]]:
+) -> dict[str, list[tuple[dict[str, Attribute], Staircase]]]:
     members: dict[tuple[str, tuple[tuple[str, Attribute], ...], tuple[str, ...]], dict[tuple[float, ...], float]] = {}
     for row in rows:
         exact = tuple((k, v) for k, v in row.attributes if k not in numeric)
         varying = [(k, float(v)) for k, v in row.attributes if k in numeric]
         names, values = tuple(k for k, _ in varying), tuple(v for _, v in varying)
         members.setdefault((row.op, exact, names), {})[values] = row.ms
-    groups: dict[str, list[tuple[dict[str, Attribute], Grid]]] = {}
+    found: dict[str, list[tuple[dict[str, Attribute], Staircase]]] = {}
     for (op, exact, names), ms in members.items():
         axes = tuple(Axis(numeric[name], tuple(sorted({v[i] for v in ms}))) for i, name in enumerate(names))
-        groups.setdefault(op, []).append((dict(exact), Grid(title(op, dict(exact)), axes, ms)))
-    return groups
+        found.setdefault(op, []).append((dict(exact), Staircase(title(op, dict(exact)), axes, ms)))
+    return found
 
 
-def _fits(exact: Mapping[str, Attribute], grid: Grid, key: Mapping[str, Any]) -> bool:
-    axes = {a.attribute.name for a in grid.axes}
+def _fits(exact: Mapping[str, Attribute], staircase: Staircase, key: Mapping[str, Any]) -> bool:
+    axes = {a.attribute.name for a in staircase.axes}
     return all(name in axes or (name in exact and exact[name] == value) for name, value in key.items())
 
 

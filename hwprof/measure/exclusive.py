@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hwprof.errors import EnvironmentUnfitError
 
+_LOCK = "HWPROF_LOCK"  # environment: another name for the lock, for tests that do not care what they measure
+
 
 @contextmanager
-def machine_to_ourselves(name: str = "hwprof-measuring") -> Iterator[None]:
+def machine_to_ourselves(name: str = "") -> Iterator[None]:
     """Raises EnvironmentUnfitError when another hwprof is measuring on this machine.
 
-    The lock is a name in the kernel's abstract socket space: nothing is written, nothing can be
-    connected to (it never listens), and it vanishes with its process, however that ends.
+    name: of the lock; by default $HWPROF_LOCK, or else one for the whole machine. It is a name in the kernel's
+    abstract socket space: nothing is written, nothing can be connected to (it never listens), and it vanishes with its
+    process, however that ends.
     """
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        lock.bind(f"\0{name}")
+        lock.bind(f"\0{name or os.environ.get(_LOCK) or 'hwprof-measuring'}")
     except OSError:
         lock.close()
         raise EnvironmentUnfitError(

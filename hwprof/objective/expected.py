@@ -1,14 +1,11 @@
-"""`ExpectedLatency`: the expected latency of a supernet, differentiable in its choice probabilities (floor 4).
+"""`ExpectedLatency`: the expected latency of a supernet, differentiable in its choice probabilities.
 
-It stands on floor 4: over tables, predictors and spaces (3), under the searches (5) that use it.
-
-Feeding softmax(alpha) to a predictor that was trained on architectures is wrong by 12 to 16 % without a sign
-of it, because the expectation of a function is not the function of the expectation. So the form is chosen by
-what the source is: a table of choices or a source that turns out additive is linear and exact; a small space
-is tabulated whole and exact (where graphs must be built for it, a smaller one, or one that resists the next
-form); for anything else a multilinear surrogate is fitted, whose own expectation is exact. "distilled", an MLP
-with a soft-consistency term, is there for comparison. After fitting, the error against Monte Carlo stands in
-`expected_error_`.
+Feeding softmax(alpha) to a predictor that was trained on architectures is silently wrong by 12 to 16 %, because the
+expectation of a function is not the function of the expectation. So the source decides the form. A table of choices, or
+a source that turns out to be additive, gives a linear form, which is exact. A small space is tabulated whole, which is
+exact, too (where graphs must be built for that, only a smaller space, or one that the next form does not fit). For
+anything else a multilinear surrogate is fitted, whose own expectation is exact. "distilled", an MLP with a
+soft-consistency term, is there for comparison. After fitting, `expected_error_` is the error against Monte Carlo.
 """
 
 from __future__ import annotations
@@ -36,8 +33,8 @@ from hwprof.objective.relaxed import (
     distill,
     draw,
     one_hot,
-    random_archs,
     random_probabilities,
+    uniform_archs,
 )
 
 Relaxed: TypeAlias = Additive | Tabulated | Multilinear | Distilled
@@ -56,7 +53,7 @@ _REPORT_DRAWS = 512
 class RelaxedError:
     """Relative error of the relaxed latency against Monte Carlo over random probabilities at mixed sharpness.
 
-    `monte_carlo` is the mean standard error of the reference itself: an error below it cannot be seen.
+    `monte_carlo` is the mean standard error of the reference itself: a smaller error cannot be detected.
     """
 
     mean: float
@@ -67,8 +64,8 @@ class RelaxedError:
 
 @dataclass(frozen=True, slots=True)
 class LatencyReport:
-    """ms. `argmax`: of the most probable architecture, asked of the source. `gap`: argmax - expected.
-    `p95`: the quantile over architectures drawn from the probabilities."""
+    """Latencies, ms. `argmax`: of the most probable architecture, by the source. `gap`: argmax - expected.
+    `p95`: the 95 % quantile over architectures drawn from the probabilities."""
 
     expected: float
     argmax: float
@@ -78,8 +75,8 @@ class LatencyReport:
 
 
 class ExpectedLatency(torch.nn.Module):
-    """`method` says which form was taken: "additive" and "tabulated" are exact, "multilinear" is as good as its
-    fit to single architectures, "distilled" is learned.
+    """A torch module from choice probabilities to ms. `method` is the form that was taken: "additive" and "tabulated"
+    are exact, "multilinear" is as good as its fit to single architectures, "distilled" is learned.
 
     from hwprof.spaces.nasbench201 import SPACE
     expected = ExpectedLatency(hwprof.load_predictor("nb201.hwp"), SPACE)  # or hwprof.LatencyTable.load("table.json")
@@ -104,16 +101,19 @@ class ExpectedLatency(torch.nn.Module):
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> None:
-        """`inputs`: what the source takes; "auto" finds out. `most_archs`: that a multilinear form may ask of it;
-        `settings` are those of a distilled one. `on_progress(done, wanted)` hears of the
-        architectures that are predicted: a minute or two where a predictor needs all graphs of NAS-Bench-201.
-        Raises InputError when a table misses a choice, or a method that was asked for does not fit the source."""
+        """`inputs`: what the source takes; "auto" reads its attribute `takes`, or means graphs where it has none.
+        `most_archs`: the most architectures that a multilinear form may ask the source for. `settings`: of a distilled
+        form. `on_progress(done, wanted)`: called while architectures are predicted, which takes a minute or two where
+        a predictor needs all graphs of NAS-Bench-201.
+
+        Raises InputError when a table lacks a choice, or the given method does not fit the source.
+        """
         super().__init__()
         self.choices = tuple(space.choices)
         positions = torch.arange(len(self.choices)).repeat_interleave(torch.tensor(self.choices))
         self.register_buffer("_position", positions, persistent=False)
         self._latency_ms = ArchLatency(source, space, inputs, on_progress)
-        if isinstance(source, LatencyTable) and source.holds_choices and method in ("auto", "additive"):
+        if isinstance(source, LatencyTable) and source.takes == "arch" and method in ("auto", "additive"):
             self.relaxed: Relaxed = _of_choices(source, self.choices)
         else:
             self.relaxed = self._relax(method, most_archs, settings or DistillSettings(seed=seed), seed)
@@ -124,12 +124,14 @@ class ExpectedLatency(torch.nn.Module):
         return type(self.relaxed).__name__.lower()
 
     def forward(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-        """Returns a scalar, ms. Raises InputError for the wrong number of probabilities, or logits."""
+        """probs: as of the class. Returns a scalar, ms. Raises InputError for the wrong number of probabilities, or for
+        logits."""
         ms: torch.Tensor = self.relaxed(self._flat(probs))
         return ms.squeeze(0)
 
     def report(self, probs: torch.Tensor | Sequence[torch.Tensor], seed: int = 0) -> LatencyReport:
-        """What the relaxation hides: the network that would be derived, and how far the drawn ones spread."""
+        """The figures that the expectation hides: the latency of the network that would be derived, and the spread of
+        the networks that the probabilities draw. probs: as of the class."""
         with torch.no_grad():
             flat = self._flat(probs)
             expected = float(self.relaxed(flat))
@@ -145,7 +147,7 @@ class ExpectedLatency(torch.nn.Module):
         if method == "distilled":
             return distill(self.choices, self._latency_ms, settings)
         first = first_archs(self.choices)
-        archs = random_archs(self.choices, max(most_archs, first), np.random.default_rng(seed))
+        archs = uniform_archs(self.choices, max(most_archs, first), np.random.default_rng(seed))
         if method in ("auto", "additive"):
             found = additive(self.choices, archs[:first], self._latency_ms(archs[:first]))
             if found is not None:
@@ -153,7 +155,7 @@ class ExpectedLatency(torch.nn.Module):
             if method == "additive":
                 raise InputError("the latency is not additive over the positions of the space; use method 'auto'")
         size = math.prod(self.choices)
-        few = TABULATED_MOST if self._latency_ms.takes_archs else most_archs
+        few = TABULATED_MOST if self._latency_ms.source_takes == "arch" else most_archs
         if method == "tabulated" or (method == "auto" and size <= few):
             return self._tabulated()
         fitted = multilinear(self.choices, archs, self._latency_ms)
@@ -176,8 +178,8 @@ class ExpectedLatency(torch.nn.Module):
     def _monte_carlo(self, p: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """p: [n, sum(choices)]. Returns the expected latency by the source, and its standard error, ms, [n].
 
-        Only what the relaxed form gets wrong on architectures is asked of the source; the expectation of the
-        form's own architectures is known, or drawn in much larger numbers at no cost.
+        The source is asked only for the error of the relaxed form on architectures; the expectation of the form itself
+        is known, or drawn in much larger numbers at no cost.
         """
         archs = draw(self.choices, p, _ERROR_DRAWS, rng).reshape(-1, len(self.choices))
         rest = (self._latency_ms(archs) - self._at(archs)).reshape(len(p), -1)
@@ -218,6 +220,6 @@ class ExpectedLatency(torch.nn.Module):
 
 
 def _of_choices(table: LatencyTable, choices: Sequence[int]) -> Additive:
-    calibration = table.calibration
-    a_ms, b = (calibration.a_ms, calibration.b) if calibration else (0.0, 1.0)
+    correction = table.correction
+    a_ms, b = (correction.a_ms, correction.b) if correction else (0.0, 1.0)
     return Additive(a_ms, [b * ms for ms in table.choice_ms(choices)])

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from hwprof.errors import InputError
-from hwprof.objective.relaxed import Additive, ArchLatency, free_entries, least_squares, one_hot
+from hwprof.objective.relaxed import Additive, LatencyOfArchs, free_entries, least_squares, one_hot
 
 _FIRST_ARCHS = 300
 TARGET_ERROR = 0.01  # on architectures left out; the worst relaxed latency is two to three times as far off
@@ -61,6 +61,7 @@ class Multilinear(torch.nn.Module):
         self.register_buffer("weights_ms", torch.from_numpy(weights_ms))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         factors = torch.log1p(p @ self.alike.to(p.dtype))
         kernel = torch.expm1(factors @ self.known.to(p.dtype))  # less one: 32 bits keep the small rest
         ms: torch.Tensor = self.linear(p) + kernel @ self.weights_ms.to(p.dtype)
@@ -89,9 +90,9 @@ class _Solution:
     weights_ms: np.ndarray
 
 
-def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: ArchLatency) -> Multilinear:
-    """archs: [n, n_positions], uniformly random. Asks the source for the first ones, and for twice as many until
-    the error on those left out is small enough.
+def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: LatencyOfArchs) -> Multilinear:
+    """archs: [n, n_positions], uniformly random. Asks the source for the latencies of the first ones, and then of
+    twice as many, until the error on architectures left out is small enough.
 
     Raises InputError for a latency that is not positive and finite.
     """
@@ -107,13 +108,13 @@ def multilinear(choices: Sequence[int], archs: np.ndarray, latency_ms: ArchLaten
 
 
 def first_archs(choices: Sequence[int]) -> int:
-    """How many architectures are asked for at first."""
+    """The number of architectures that the source is asked for at first."""
     return max(_FIRST_ARCHS, 3 * free_entries(choices) // 2)
 
 
 def fit(choices: Sequence[int], archs: np.ndarray, ms: np.ndarray) -> Multilinear:
     """archs: [n, n_positions]; ms: [n]. The kernel and ridge with the smallest leave-one-out error."""
-    archs, first = np.unique(archs, axis=0, return_index=True)  # a second copy would tell what is left out
+    archs, first = np.unique(archs, axis=0, return_index=True)  # a copy would give away the one that is left out
     order = np.random.default_rng(0).permutation(len(archs))
     known, ms = one_hot(choices, archs[order]), ms[first][order]
     mean = float(ms.mean())

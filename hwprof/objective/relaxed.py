@@ -1,6 +1,6 @@
 """Latency as a differentiable function of choice probabilities: torch modules over flat probabilities.
 
-Pure torch and NumPy, on floor 0 beside `latency_loss`. Each module takes `p`: [batch, sum(choices)], the
+Pure torch and NumPy. Each module takes `p`: [batch, sum(choices)], the
 probabilities of all positions one after the other, and returns the expected latency, ms, [batch], when every
 position draws its choice independently. `Additive` and `Tabulated` are exact; `Distilled` is learned, with
 the exact part split off.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from hwprof.errors import InputError
 _ADDITIVE_CHECKS = 64  # architectures beyond the free entries, on which an additive form must hold
 _ADDITIVE_TOLERANCE = 1e-6
 _POOL = 8192  # random probabilities that the soft-consistency term is trained on
-ArchLatency = Callable[[np.ndarray], np.ndarray]  # archs [n, n_positions] -> ms [n]
+LatencyOfArchs: TypeAlias = Callable[[np.ndarray], np.ndarray]  # archs [n, n_positions] -> ms [n]
 
 
 class Additive(torch.nn.Module):
@@ -29,11 +30,13 @@ class Additive(torch.nn.Module):
     choice_ms: torch.Tensor
 
     def __init__(self, constant_ms: float, choice_ms: Sequence[np.ndarray]) -> None:
+        """choice_ms: for each position the times, [n_choices], of its choices."""
         super().__init__()
         self.constant_ms = float(constant_ms)
         self.register_buffer("choice_ms", torch.from_numpy(np.concatenate(choice_ms)))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         return p @ self.choice_ms.to(p.dtype) + self.constant_ms
 
 
@@ -49,6 +52,7 @@ class Tabulated(torch.nn.Module):
         self.register_buffer("table_ms", torch.from_numpy(np.asarray(table_ms, float)))
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         remaining = self.table_ms.to(p.dtype).reshape(1, self.choices[0], -1)
         first, *rest = torch.split(p, self.choices, dim=-1)
         remaining = torch.einsum("bc,bcr->br", first, remaining.expand(len(p), -1, -1))
@@ -59,8 +63,8 @@ class Tabulated(torch.nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class DistillSettings:
-    """`archs` latencies are asked of the source. The soft-consistency term starts after `warmup` steps and
-    regresses MLP(p) on the mean of MLP over `draws` architectures; PREDICTING's figures behind the defaults."""
+    """`archs`: how many latencies the source is asked for. The soft-consistency term starts after `warmup` steps and
+    regresses MLP(p) on the mean of MLP over `draws` architectures."""
 
     archs: int = 4000
     hidden: int = 128
@@ -77,13 +81,14 @@ class Distilled(torch.nn.Module):
     """An additive part, which is exact in expectation, and an MLP for what choices do to each other."""
 
     def __init__(self, additive: Additive, mlp: torch.nn.Module, scale_ms: float) -> None:
-        """scale_ms: of one unit of the MLP's output."""
+        """mlp: from [batch, sum(choices)] to [batch, 1]; scale_ms: of one unit of its output."""
         super().__init__()
         self.additive = additive
         self.mlp = mlp
         self.scale_ms = scale_ms
 
     def forward(self, p: torch.Tensor) -> torch.Tensor:
+        """p: [batch, sum(choices)]. Returns the expected latency, ms, [batch]."""
         own = next(self.mlp.parameters()).dtype
         interaction: torch.Tensor = self.mlp(p.to(own)).squeeze(-1)
         total: torch.Tensor = self.additive(p) + self.scale_ms * interaction.to(p.dtype)
@@ -120,13 +125,13 @@ def draw(choices: Sequence[int], p: np.ndarray, n: int, rng: np.random.Generator
     return np.stack(drawn, axis=-1)
 
 
-def random_archs(choices: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform in every position. Returns [n, n_positions]."""
+def uniform_archs(choices: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Architectures drawn uniformly in every position, with repetitions. Returns [n, n_positions]."""
     return np.stack([rng.integers(options, size=n) for options in choices], axis=1)
 
 
 def free_entries(choices: Sequence[int]) -> int:
-    """How many numbers an additive latency over these choices has: its constant, and all choices but one a position."""
+    """The number of free entries of an additive latency: its constant, and all but one choice at each position."""
     return sum(options - 1 for options in choices) + 1
 
 
@@ -157,13 +162,13 @@ def least_squares(choices: Sequence[int], encoded: np.ndarray, ms: np.ndarray, r
     return Additive(float(mean - centre @ weights), np.split(weights, np.cumsum(choices)[:-1]))
 
 
-def distill(choices: Sequence[int], latency_ms: ArchLatency, settings: DistillSettings) -> Distilled:
+def distill(choices: Sequence[int], latency_ms: LatencyOfArchs, settings: DistillSettings) -> Distilled:
     """Learns the relaxation of any latency from `settings.archs` architectures (a few seconds).
 
     Raises InputError when the source gives a latency that is not finite.
     """
     rng = np.random.default_rng(settings.seed)
-    archs = random_archs(choices, settings.archs, rng)
+    archs = uniform_archs(choices, settings.archs, rng)
     ms = latency_ms(archs)
     if not np.isfinite(ms).all():
         raise InputError("the latency source gives a latency that is not finite; it cannot be distilled")

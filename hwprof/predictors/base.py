@@ -1,10 +1,15 @@
-"""What every predictor shares: checks of the data, and intervals from errors on networks left out."""
+"""The base classes of all predictors, checks of training data, and intervals from errors on networks left out.
+
+A `Regressor` learns a number per network: an accuracy, or any other score. A `LatencyPredictor` is a regressor whose
+numbers are latencies in ms, which are positive and whose errors are relative. A model that can learn both is written
+once, as a `Regressor`; its latency predictor is `class XPredictor(LatencyPredictor, XRegressor)`.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -16,7 +21,7 @@ from hwprof.encoders.one_hot import OneHotEncoder
 from hwprof.encoders.physical import PhysicalEncoder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch, SearchSpace
+from hwprof.interfaces import Arch, SearchSpace, Takes
 
 MIN_SAMPLES = 5
 FOLDS = 10
@@ -26,7 +31,7 @@ Settings: TypeAlias = Mapping[str, Any]  # numbers, strings, lists and tables, a
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a fitted predictor has learned, ready for a file: `hwprof.predictors.files` reads and writes it.
+    """Everything that a fitted predictor has learned, ready for a file: `hwprof.predictors.files` reads and writes it.
 
     `files` are in the portable formats of the libraries (XGBoost JSON, safetensors), by file name.
     """
@@ -36,52 +41,97 @@ class State:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class LatencyPredictor(RegressorMixin, BaseEstimator):
-    """A regressor of latency, ms, with conformal intervals.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The kind of number that a regressor learns. Models are fitted, and errors taken, on the scale that `to_scale`
+    maps to and `from_scale` maps back from, both elementwise: [n] to [n]."""
 
-    A subclass sets `errors_` in `fit`: log(measured / predicted) of each training network, predicted
-    without it.
+    name: str
+    plural: str
+    unit: str
+    positive: bool
+    to_scale: Callable[[np.ndarray], np.ndarray]
+    from_scale: Callable[[np.ndarray], np.ndarray]
+
+
+LATENCY = Target("latency", "latencies", " ms", True, np.log, np.exp)
+SCORE = Target("score", "scores", "", False, np.asarray, np.asarray)
+
+
+class Regressor(RegressorMixin, BaseEstimator):
+    """A number per network, with conformal intervals. Scores of any sign, unless a subclass sets `target`.
+
+    A subclass states in `takes` whether it wants networks as graphs or as architectures, and sets `errors_` in `fit`:
+    measured minus predicted value of each training network, [n], on the target's scale, predicted without that
+    network.
     """
 
+    target: Target = SCORE
     errors_: np.ndarray
 
+    @property
+    def takes(self) -> Takes:
+        """How `fit` and `predict` want networks: "graph" or "arch". Raises InputError where a class does not say."""
+        raise InputError(
+            f"{type(self).__name__} does not say what it takes; give the class an attribute takes = 'graph' or 'arch'"
+        )
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n] networks, as `takes` says, or what `encode` returns; y: [n]. Raises InputError for data that cannot
+        be learned from."""
+        raise NotImplementedError
+
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n]. Returns [n], ms. Raises NotFittedError before `fit`."""
+        """X: [n] networks, or what `encode` returns. Returns [n]. Raises NotFittedError before `fit`."""
         raise NotImplementedError
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bounds, ms, each [n]: the prediction times and divided by the quantile of the
-        errors on left-out networks. Raises InputError when `coverage` is not inside (0, 1)."""
-        predicted_ms = self.predict(X)
-        factor = math.exp(conformal_quantile(np.abs(self.errors_), coverage))
-        return predicted_ms / factor, predicted_ms * factor
+        """X: [n]. Returns lower and upper bounds, each [n]: the prediction, on the target's scale, minus and plus the
+        quantile of the errors on networks left out. Raises InputError when `coverage` is not inside (0, 1)."""
+        predicted = self.target.to_scale(self.predict(X))
+        margin = conformal_quantile(np.abs(self.errors_), coverage)
+        return self.target.from_scale(predicted - margin), self.target.from_scale(predicted + margin)
+
+    def encode(self, X: Sequence[Any]) -> Any:
+        """X: [n] networks. Returns [n] of anything that `fit` and `predict` take as well: where encoding costs time or
+        memory, rows of an array that are computed once for many calls; here X itself."""
+        return X
 
     def state(self) -> State:
-        """All that `restore` needs, but for the parameters of the constructor."""
+        """Everything that `restore` needs, except the parameters of the constructor."""
         raise NotImplementedError
 
     def restore(self, state: State) -> Self:
-        """Takes over what `state` of an equal predictor gave. Raises KeyError or ValueError on a foreign one."""
+        """Takes over the `state` of a predictor with the same parameters. Raises KeyError or ValueError when the state
+        does not fit."""
         raise NotImplementedError
 
     def saved_parameters(self) -> dict[str, Any]:
-        """The parameters of the constructor that go into a file as they are."""
+        """The parameters of the constructor that go into a file unchanged."""
         parameters: dict[str, Any] = self.get_params(deep=False)
         return parameters
 
     def require_fitted(self) -> None:
+        """Raises NotFittedError before `fit`."""
         if not hasattr(self, "errors_"):
-            raise NotFittedError(f"this {type(self).__name__} has learned nothing yet; call fit first")
+            raise NotFittedError(f"this {type(self).__name__} has not learned anything yet; call fit first")
+
+
+class LatencyPredictor(Regressor):
+    """A regressor of latency, ms. `errors_` are log(measured / predicted)."""
+
+    target = LATENCY
 
 
 def conformal_quantile(errors: np.ndarray, coverage: float) -> float:
-    """errors: [n], absolute. Returns the value that a new one stays below with probability `coverage`.
+    """errors: [n], absolute. Returns the value that the error of a new network stays below with probability
+    `coverage`. Raises InputError when `coverage` is not inside (0, 1).
 
-    Split-conformal, with interpolation between order statistics; above the largest of them the tail is
-    taken as exponential, or 90 % intervals would need nine samples and 99 % intervals a hundred.
+    Split-conformal, interpolated between order statistics. Beyond the largest error the tail is assumed to be
+    exponential; otherwise 90 % intervals would need nine samples and 99 % intervals a hundred.
     """
     if not 0 < coverage < 1:
-        raise InputError(f"coverage is a share between 0 and 1, not {coverage}")
+        raise InputError(f"coverage must be a share between 0 and 1, not {coverage}")
     n = len(errors)
     level = coverage * (n + 1) / n
     if level <= 1:
@@ -91,48 +141,77 @@ def conformal_quantile(errors: np.ndarray, coverage: float) -> float:
     return float(errors.max() - tail * max(errors.max() - median, median) / math.log(n))
 
 
-def checked_latencies(X: Sequence[Any], y: Sequence[float] | np.ndarray, at_least: int = MIN_SAMPLES) -> np.ndarray:
-    """y, ms: [n] as floats.
+def checked_targets(
+    X: Sequence[Any], y: Sequence[float] | np.ndarray, target: Target, at_least: int = MIN_SAMPLES
+) -> np.ndarray:
+    """X: [n] networks; y: [n]. Returns y as floats, [n].
 
-    Raises InputError when lengths differ, there are fewer than `at_least`, one is not a positive finite
-    number (its row is named), or all are the same.
+    Raises InputError when the lengths differ, there are fewer than `at_least`, a value is not finite (or not positive,
+    where the target is; the error names its row), or all values are equal.
     """
-    latencies_ms = np.asarray(y, float)
-    if latencies_ms.ndim != 1 or len(latencies_ms) != len(X):
-        raise InputError(f"{len(X)} networks need as many latencies; an array of {latencies_ms.shape} was given")
-    if not len(latencies_ms):
-        raise InputError("there is nothing to learn from: no network and no latency was given")
-    bad = np.flatnonzero(~(np.isfinite(latencies_ms) & (latencies_ms > 0)))
+    values = np.asarray(y, float)
+    if values.ndim != 1 or len(values) != len(X):
+        raise InputError(f"{len(X)} networks need as many {target.plural}; an array of {values.shape} was given")
+    if not len(values):
+        raise InputError(f"there is nothing to learn from: no network and no {target.name} was given")
+    bad = np.flatnonzero(~(np.isfinite(values) & ((values > 0) | (not target.positive))))
     if len(bad):
-        raise InputError(f"latency {latencies_ms[bad[0]]} of row {bad[0]} is no positive number of ms; leave it out")
-    if len(latencies_ms) < at_least:
-        raise InputError(f"{len(latencies_ms)} samples are too few for this predictor; it needs at least {at_least}")
-    if np.ptp(latencies_ms) == 0:
-        raise InputError(f"all {len(latencies_ms)} latencies are {latencies_ms[0]} ms; there is nothing to learn")
-    return latencies_ms
+        wanted = f"a {'positive' if target.positive else 'finite'} number{target.unit and f' of{target.unit}'}"
+        raise InputError(f"{target.name} {values[bad[0]]} of row {bad[0]} is not {wanted}; leave the network out")
+    if len(values) < at_least:
+        raise InputError(f"{len(values)} samples are too few for this predictor; it needs at least {at_least}")
+    if np.ptp(values) == 0:
+        raise InputError(f"all {len(values)} {target.plural} are {values[0]}{target.unit}; there is nothing to learn")
+    return values
+
+
+def checked_latencies(X: Sequence[Any], y: Sequence[float] | np.ndarray, at_least: int = MIN_SAMPLES) -> np.ndarray:
+    """X: [n] networks; y, ms: [n]. Returns y as floats, [n]. Raises InputError as `checked_targets` does."""
+    return checked_targets(X, y, LATENCY, at_least)
 
 
 def fold_numbers(n: int, seed: int, folds: int = FOLDS) -> np.ndarray:
-    """[n]: the fold of each sample, at random, in sizes that differ by at most one."""
+    """Returns the fold of each sample, [n], at random; the sizes of the folds differ by at most one."""
     return np.random.default_rng(seed).permutation(n) % min(folds, n)
 
 
+def left_out_errors(
+    fit_and_predict: Callable[[np.ndarray, np.ndarray], np.ndarray], scaled: np.ndarray, folds: np.ndarray
+) -> np.ndarray:
+    """scaled: [n], on the target's scale; folds: [n], numbers from 0.
+
+    fit_and_predict(train, test), both [n] of bool, returns the predictions of the test rows on that scale, [n_test].
+    Returns [n]: the values minus their predictions by models that did not see the row.
+    """
+    errors = np.empty(len(scaled))
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        errors[out] = scaled[out] - fit_and_predict(~out, out)
+    return errors
+
+
 def is_encoded(X: Sequence[Any]) -> bool:
-    """X is an array of floats [n, n_features], not a sequence of graphs or architectures."""
+    """Returns whether X is an array of floats [n, n_features], not a sequence of graphs or architectures."""
     return isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f"
 
 
 def checked_rows(X: np.ndarray, n_features: int) -> np.ndarray:
-    """X unchanged. Raises InputError for another number of columns or a value that is not finite."""
+    """X: [n, n_features]. Returns X. Raises InputError for another number of columns or a value that is not finite."""
     if X.shape[1] != n_features:
-        raise InputError(f"encoded networks have {n_features} columns here; {X.shape[1]} were given")
+        raise InputError(f"this predictor needs encoded networks of {n_features} columns; {X.shape[1]} were given")
     if not np.isfinite(X).all():
         raise InputError(f"row {int(np.argmin(np.isfinite(X).all(axis=1)))} of the encoded networks is not finite")
     return X
 
 
+def stacked(rows: Sequence[Any]) -> Any:
+    """rows: [n], what `Regressor.encode` returned. Returns them as one array [n, n_features] if they are arrays."""
+    return np.stack(rows) if isinstance(rows[0], np.ndarray) else rows
+
+
 def architectures(X: Sequence[Any]) -> list[Arch]:
-    """Each row as a tuple of ints. Raises InputError for a row that is none."""
+    """X: [n] sequences of ints, or an array [n, n_positions]. Returns [n] tuples of ints. Raises InputError for
+    anything else."""
     try:
         return [tuple(operator.index(choice) for choice in arch) for arch in X]
     except TypeError:
@@ -140,21 +219,26 @@ def architectures(X: Sequence[Any]) -> list[Arch]:
 
 
 class FeatureEncoder:
-    """Whatever networks are given as, to rows of features: graphs by `PhysicalEncoder`, architectures as
-    one-hot codes, arrays of floats as they are. `choices` is None but for architectures."""
+    """Encodes networks however they are given: graphs by `PhysicalEncoder`, architectures as one-hot codes; arrays of
+    floats stay as they are. `choices` is None unless it encodes architectures."""
 
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices
 
     @classmethod
     def learned(cls, X: Sequence[Any], space: SearchSpace | None = None) -> FeatureEncoder:
-        """The encoder for networks given like X."""
+        """X: [n]. Returns the encoder for networks that are given like X."""
         if is_encoded(X) or (len(X) and isinstance(X[0], Graph)):
             return cls()
         return cls(space.choices if space is not None else OneHotEncoder().fit(architectures(X)).choices_)
 
+    @property
+    def takes(self) -> Takes:
+        """The kind of networks that it encodes."""
+        return "graph" if self.choices is None else "arch"
+
     def __call__(self, X: Sequence[Any]) -> np.ndarray:
-        """[n, n_features]. Raises InputError when X is of another sort than what was learned from."""
+        """X: [n]. Returns [n, n_features]. Raises InputError when X is not of the kind that was learned from."""
         if is_encoded(X):
             return np.asarray(X)
         if len(X) and isinstance(X[0], Graph):

@@ -1,8 +1,8 @@
 """A Gaussian process over learned embeddings of layer sequences: ESNAC (Cao et al., arXiv 1902.00383).
 
-A bidirectional LSTM reads a network layer by layer; the mean of its outputs, scaled to length 1, is the
-embedding, and exp(-|h - h'|^2 / 0.02) the kernel. Trained by the leave-one-out likelihood, here in closed
-form (Rasmussen and Williams, 2006, section 5.4.2) instead of n inversions per step.
+A bidirectional LSTM reads a network layer by layer. The mean of its outputs, scaled to length 1, is the embedding h;
+the kernel is exp(-|h - h'|^2 / 0.02). Training maximizes the leave-one-out likelihood, here in closed form (Rasmussen
+and Williams, 2006, section 5.4.2) instead of n inversions per step.
 """
 
 from __future__ import annotations
@@ -18,15 +18,24 @@ from torch import nn
 from hwprof.encoders.layers import LayerEncoder
 from hwprof.encoders.one_hot import OneHotEncoder
 from hwprof.graph import Graph
+from hwprof.interfaces import Takes
 from hwprof.predictors import neural
-from hwprof.predictors.base import LatencyPredictor, State, architectures, checked_latencies
+from hwprof.predictors.base import (
+    LatencyPredictor,
+    Regressor,
+    State,
+    architectures,
+    checked_targets,
+    fold_numbers,
+    left_out_errors,
+)
 
 LENGTH_SQUARED = 0.01
-NOISE = 0.05  # variance, of standardized log latencies
+NOISE = 0.05  # variance, of standardized targets on their scale
 
 
 class Embedding(nn.Module):
-    """[n, n_layers, n_features] and their lengths [n] to [n, 2 * hidden] on the unit sphere."""
+    """Maps sequences of layers to the unit sphere."""
 
     def __init__(self, n_features: int, hidden: int) -> None:
         super().__init__()
@@ -34,6 +43,7 @@ class Embedding(nn.Module):
         self.lstm = nn.LSTM(n_features, hidden, bidirectional=True, batch_first=True)
 
     def forward(self, sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """sequences: [n, longest, n_features]; lengths: [n]. Returns [n, 2 * hidden], rows of length 1."""
         packed = nn.utils.rnn.pack_padded_sequence(sequences, lengths, batch_first=True, enforce_sorted=False)
         outputs, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         return nn.functional.normalize(outputs.sum(dim=1) / lengths[:, None], dim=1)
@@ -41,8 +51,8 @@ class Embedding(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingProcess:
-    """A trained process. points: [n, 2 * hidden] and solved: [n], of the training networks; `centre` and
-    `spread` of their log ms."""
+    """A trained process. points: [n, 2 * hidden] and solved: [n], of the training networks; `centre` and `spread` of
+    their targets, on the target's scale."""
 
     embedding: Embedding
     centre: float
@@ -51,14 +61,14 @@ class EmbeddingProcess:
     solved: torch.Tensor
 
     def predict(self, sequences: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
-        """[n], ms."""
+        """sequences: [n, longest, n_features]; lengths: [n]. Returns [n], on the target's scale."""
         with torch.no_grad():
             standardized = _kernel(self.embedding(sequences, lengths), self.points) @ self.solved
-        return np.asarray(np.exp(self.centre + self.spread * standardized.numpy().astype(float)))
+        return np.asarray(self.centre + self.spread * standardized.numpy().astype(float))
 
 
-class EmbeddingPredictor(LatencyPredictor):
-    """X: architectures (a layer per position) or graphs (those operators that multiply matrices)."""
+class EmbeddingRegressor(Regressor):
+    """X: [n] architectures (a layer per position) or graphs (those operators that multiply matrices)."""
 
     def __init__(self, hidden: int = 24, steps: int = 100, learning_rate: float = 1e-2, seed: int = 0) -> None:
         self.hidden = hidden
@@ -66,9 +76,14 @@ class EmbeddingPredictor(LatencyPredictor):
         self.learning_rate = learning_rate
         self.seed = seed
 
-    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> EmbeddingPredictor:
-        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
-        latencies_ms = checked_latencies(X, y)
+    @property
+    def takes(self) -> Takes:
+        """After `fit`, what it learned from; before, graphs, though `fit` takes either."""
+        return "arch" if getattr(self, "choices_", None) is not None else "graph"
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
+        scaled = self.target.to_scale(checked_targets(X, y, self.target))
         self.kinds_, self.choices_ = None, None
         if isinstance(X[0], Graph):
             self.kinds_ = LayerEncoder.learned(X).kinds
@@ -77,17 +92,17 @@ class EmbeddingPredictor(LatencyPredictor):
         sequences, lengths = self._sequences(X)
 
         def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-            process = self._trained(sequences[train], lengths[train], latencies_ms[train])
+            process = self._trained(sequences[train], lengths[train], scaled[train])
             return process.predict(sequences[test], lengths[test])
 
-        self.errors_ = neural.left_out_errors(fit_and_predict, latencies_ms, self.seed)
-        self.process_ = self._trained(sequences, lengths, latencies_ms)
+        self.errors_ = left_out_errors(fit_and_predict, scaled, fold_numbers(len(scaled), self.seed, neural.FOLDS))
+        self.process_ = self._trained(sequences, lengths, scaled)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n]. Returns [n], ms."""
+        """X: [n]. Returns [n], in the units of the target."""
         self.require_fitted()
-        return self.process_.predict(*self._sequences(X))
+        return self.target.from_scale(self.process_.predict(*self._sequences(X)))
 
     def state(self) -> State:
         self.require_fitted()
@@ -111,10 +126,9 @@ class EmbeddingPredictor(LatencyPredictor):
         self.errors_ = state.arrays["errors"]
         return self
 
-    def _trained(self, sequences: torch.Tensor, lengths: torch.Tensor, latencies_ms: np.ndarray) -> EmbeddingProcess:
-        log_ms = np.log(latencies_ms)
-        centre, spread = float(log_ms.mean()), float(log_ms.std())
-        target = neural.as_tensor((log_ms - centre) / max(spread, 1e-6))
+    def _trained(self, sequences: torch.Tensor, lengths: torch.Tensor, scaled: np.ndarray) -> EmbeddingProcess:
+        centre, spread = float(scaled.mean()), float(scaled.std())
+        target = neural.as_tensor((scaled - centre) / max(spread, 1e-6))
         embedding = neural.seeded(self.seed, lambda: Embedding(sequences.shape[2], self.hidden))
 
         def loss(_step: int) -> torch.Tensor:
@@ -127,11 +141,12 @@ class EmbeddingPredictor(LatencyPredictor):
             return EmbeddingProcess(embedding, centre, spread, points, torch.linalg.solve(_noisy(points), target))
 
     def _sequences(self, X: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """[n, longest, n_features], filled up with zeros, and the lengths [n]."""
+        """Returns [n, longest, n_features], padded with zeros, and the lengths [n]."""
         layers = [torch.from_numpy(rows) for rows in self._layers(X)]
         return nn.utils.rnn.pad_sequence(layers, batch_first=True), torch.tensor([len(rows) for rows in layers])
 
     def _layers(self, X: Sequence[Any]) -> list[np.ndarray]:
+        """Returns [n] arrays of [n_layers, n_features]."""
         if self.kinds_ is not None:
             encoder = LayerEncoder(self.kinds_)
             every = [encoder(graph).features for graph in X]
@@ -144,8 +159,13 @@ class EmbeddingPredictor(LatencyPredictor):
         return [(owner == np.arange(len(choices))[:, None]) * code.astype(np.float32) for code in codes]
 
 
+class EmbeddingPredictor(LatencyPredictor, EmbeddingRegressor):
+    """Latencies, ms, by `EmbeddingRegressor`."""
+
+
 def left_out(points: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """points: [n, k]; target: [n]. Returns the error and the variance of each, predicted from all the others."""
+    """points: [n, k]; target: [n]. Returns the error and the variance of each when it is predicted from all the others,
+    both [n]."""
     inverse = torch.linalg.inv(_noisy(points))
     return inverse @ target / inverse.diagonal(), 1 / inverse.diagonal()
 

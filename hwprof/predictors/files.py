@@ -1,4 +1,4 @@
-"""Predictor files: a zip of JSON, npz and the libraries' portable formats. Nothing in it is code or pickle."""
+"""Predictor files: a zip of JSON, npz and the portable formats of the libraries. They hold neither code nor pickles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
 
 
 def save(predictor: LatencyPredictor, path: str | Path) -> None:
-    """Writes a fitted predictor. Raises InputError for a class or a space that is no installed plug-in."""
+    """Writes a fitted predictor. Raises InputError for a class or a space that is not an installed plug-in."""
     path = Path(path)
     content = to_bytes(predictor)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -34,19 +34,22 @@ def save(predictor: LatencyPredictor, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> LatencyPredictor:
-    """The predictor of a file. Raises InputError when the file is missing, truncated, newer than this
-    version or not a predictor, EnvironmentUnfitError when a library that it needs is not installed."""
+    """Returns the predictor of a file.
+
+    Raises InputError when the file is missing, truncated, newer than this version or not a predictor,
+    EnvironmentUnfitError when a library that it needs is not installed.
+    """
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"no predictor file {str(path)!r}") from None
+        raise InputError(f"there is no predictor file {str(path)!r}") from None
     except OSError as error:
         raise InputError(f"predictor file {path}: {error.strerror}") from None
     return from_bytes(content, str(path))
 
 
 def to_bytes(predictor: LatencyPredictor) -> bytes:
-    """The content of a predictor file. Raises as `save` does."""
+    """Returns the content of a predictor file. Raises as `save` does."""
     state = predictor.state()
     head = {
         "schema": SCHEMA, "format": FORMAT, "predictor": _name_of_class(type(predictor)),
@@ -64,11 +67,11 @@ def to_bytes(predictor: LatencyPredictor) -> bytes:
 
 
 def from_bytes(content: bytes, name: str) -> LatencyPredictor:
-    """The predictor of a file's content; `name` is for errors. Raises as `load` does."""
+    """Returns the predictor of a file's content; `name` is for errors. Raises as `load` does."""
     try:
         head, state = _read(content)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{name} is no predictor file, or only a part of one: {error}") from None
+        raise InputError(f"{name} is not a predictor file, or only a part of one: {error}") from None
     if head.get("schema") != SCHEMA:
         raise InputError(f"{name} holds {head.get('schema')!r}, not a predictor")
     if head.get("format") != FORMAT:
@@ -91,7 +94,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], State]:
         names = [name for name in archive.namelist() if name.startswith(_FILES)]
         files = {name.removeprefix(_FILES): archive.read(name) for name in names}
     if not isinstance(head, dict):
-        raise ValueError("its head is no table")
+        raise ValueError("its head is not a table")
     return head, State(head.get("settings", {}), arrays, files)
 
 
@@ -114,16 +117,18 @@ def _revived(value: Any) -> Any:
 
 
 def _name_of_class(predictor_class: type) -> str:
-    """By the text of the entry points: importing each predictor would import each of their libraries."""
+    """Compares the text of the entry points: importing every predictor would import all of their libraries."""
     value = f"{predictor_class.__module__}:{predictor_class.__qualname__}"
     for point in entry_points(group=plugins.GROUPS["predictor"]):
         if point.value == value:
             return point.name
-    raise InputError(f"{value} is no installed predictor, so its file could not be loaded; declare an entry point")
+    raise InputError(f"{value} is not an installed predictor, so its file could not be loaded; declare an entry point")
 
 
 def _name_of_space(space: SearchSpace) -> str:
     for name in plugins.names("space"):
         if plugins.load("space", name) is space:
             return name
-    raise InputError(f"{space!r:.80} is no installed space, so the file could not be loaded; declare an entry point")
+    raise InputError(
+        f"{space!r:.80} is not an installed space, so the file could not be loaded; declare an entry point"
+    )

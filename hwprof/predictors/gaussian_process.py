@@ -1,29 +1,33 @@
-"""A Gaussian process on what a linear model leaves over, log(measured / predicted).
+"""A Gaussian process over features: on the residuals of a linear model, log(measured / predicted), or on scores.
 
-The kernel is a mixture of an additive one (a smooth function of each quantity alone) and a joint RBF, over
-standardized logarithms of the quantities. Length scale, mixture and signal-to-noise ratio are the best of a
-grid by marginal likelihood times a prior; the noise is then known in closed form, and so are the
-leave-one-out errors (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.2).
+The kernel is a mixture of an additive one (a smooth function of each feature alone) and a joint RBF, over standardized
+logarithms of the features. A grid search by marginal likelihood times a prior chooses length scale, mixture and
+signal-to-noise ratio; the noise and the leave-one-out errors then have a closed form (Rasmussen and Williams, Gaussian
+Processes for Machine Learning, 2006, section 5.4.2).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of a quantity
+from hwprof.interfaces import SearchSpace, Takes
+from hwprof.predictors.base import FeatureEncoder, Regressor, State, checked_rows, checked_targets
+
+LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of a feature
 ADDITIVE_SHARES = (0.0, 0.5, 1.0)
 SIGNAL_TO_NOISE = np.geomspace(0.03, 30, 10)
-# A process costs the cube of its points: more of them only judge it, and fewer tune the kernel.
+# A process costs the cube of its points: further ones only test it, and fewer tune the kernel.
 MOST_POINTS, MOST_TUNED = 2000, 400
 # Residuals of a physical model are mostly noise: log(signal / noise) has the prior N(log 0.3, 1.5^2).
 _PRIOR_MEAN, _PRIOR_SIGMA = np.log(0.3), 1.5
 
 
 class ResidualProcess:
-    """`fit`, then `predict`: [n] log ratios; `left_out_residuals` of the training data are exact, not refits."""
+    """Predicts residuals from features. `left_out_residuals` are exact, without refits."""
 
     columns_: np.ndarray
     centre_: np.ndarray
@@ -33,7 +37,7 @@ class ResidualProcess:
     left_out_: np.ndarray
 
     def fit(self, features: np.ndarray, residuals: np.ndarray) -> ResidualProcess:
-        """features: [n, n_features] >= 0; residuals: [n]."""
+        """features: [n, n_features] >= 0; residuals: [n], with mean zero or nearly so."""
         logs = np.log1p(features)
         self.columns_ = _distinct(logs)
         self.centre_ = logs[:, self.columns_].mean(axis=0)
@@ -52,16 +56,17 @@ class ResidualProcess:
         return self
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """[n]: the expected log ratio."""
+        """features: [n, n_features]. Returns the expected residuals, [n]."""
         kernel = _kernel(self._points(features), self.points_, self.length_, self.additive_)
         return np.asarray(self.ratio_ * kernel @ self.solved_)
 
     def left_out_residuals(self) -> np.ndarray:
-        """[n]: each training residual minus its prediction from all the others."""
+        """Returns [n]: each training residual minus its prediction from all the others."""
         return self.left_out_
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `from_arrays` needs to predict again."""
+        """Returns everything that `from_arrays` needs to predict again: points [n, k], columns, centre and spread [k],
+        solved and left_out [n], kernel [3]."""
         return {
             "process_columns": self.columns_, "process_centre": self.centre_, "process_spread": self.spread_,
             "process_points": self.points_, "process_solved": self.solved_, "process_left_out": self.left_out_,
@@ -70,6 +75,7 @@ class ResidualProcess:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ResidualProcess:
+        """The inverse of `arrays`, with its shapes ([n, k], ...). Raises KeyError where one is missing."""
         process = cls()
         process.columns_, process.centre_ = arrays["process_columns"], arrays["process_centre"]
         process.spread_, process.points_ = arrays["process_spread"], arrays["process_points"]
@@ -82,8 +88,54 @@ class ResidualProcess:
         return np.asarray((logs - self.centre_) / self.spread_)
 
 
+class ProcessRegressor(Regressor):
+    """X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of floats >= 0. For scores: latencies
+    are better learned by the same process on the residuals of a physical model."""
+
+    def __init__(self, space: SearchSpace | None = None) -> None:
+        self.space = space
+
+    @property
+    def takes(self) -> Takes:
+        """After `fit`, what it learned from; before, architectures if it knows their space."""
+        if hasattr(self, "encoder_"):
+            return self.encoder_.takes
+        return "graph" if self.space is None else "arch"
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
+        scaled = self.target.to_scale(checked_targets(X, y, self.target))
+        self.encoder_ = FeatureEncoder.learned(X, self.space)
+        features = self.encoder_(X)
+        self.n_features_in_ = features.shape[1]
+        self.mean_ = float(scaled.mean())
+        self.process_ = ResidualProcess().fit(checked_rows(features, self.n_features_in_), scaled - self.mean_)
+        self.errors_ = self.process_.left_out_residuals()
+        return self
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns [n], in the units of the target."""
+        self.require_fitted()
+        features = checked_rows(self.encoder_(X), self.n_features_in_)
+        return self.target.from_scale(self.mean_ + self.process_.predict(features))
+
+    def state(self) -> State:
+        self.require_fitted()
+        choices = None if self.encoder_.choices is None else list(self.encoder_.choices)
+        settings = {"choices": choices, "features": self.n_features_in_, "mean": self.mean_}
+        return State(settings, self.process_.arrays())
+
+    def restore(self, state: State) -> Self:
+        self.encoder_ = FeatureEncoder(state.settings["choices"])
+        self.n_features_in_, self.mean_ = int(state.settings["features"]), float(state.settings["mean"])
+        self.process_ = ResidualProcess.from_arrays(state.arrays)
+        self.errors_ = self.process_.left_out_residuals()
+        return self
+
+
 def _best(points: np.ndarray, residuals: np.ndarray) -> tuple[float, float, float]:
-    """The point of the grid (length, additive share, signal to noise) of the highest posterior."""
+    """points: [n, k]; residuals: [n]. Returns the point of the grid (length, additive share, signal to noise) with the
+    highest posterior."""
     best = (-np.inf, LENGTHS[0], ADDITIVE_SHARES[0], float(SIGNAL_TO_NOISE[0]))
     for length, additive in itertools.product(LENGTHS, ADDITIVE_SHARES):
         values, vectors = np.linalg.eigh(_kernel(points, points, length, additive))
@@ -98,7 +150,7 @@ def _best(points: np.ndarray, residuals: np.ndarray) -> tuple[float, float, floa
 
 
 def _distinct(logs: np.ndarray, most_alike: float = 0.999) -> np.ndarray:
-    """Numbers of the columns that vary, but for those that say the same as an earlier one."""
+    """logs: [n, n_features]. Returns the numbers of the columns that vary, without those that repeat an earlier one."""
     varying = np.flatnonzero(np.ptp(logs, axis=0) > 1e-9)
     standardized = (logs[:, varying] - logs[:, varying].mean(axis=0)) / logs[:, varying].std(axis=0)
     alike = np.abs(standardized.T @ standardized) / len(logs) > most_alike

@@ -1,4 +1,4 @@
-"""How wrong a fitted predictor was on the networks it was made without."""
+"""The error of a fitted predictor on networks that it did not learn from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LeftOutError:
 
 
 def left_out_error(errors: np.ndarray) -> LeftOutError:
-    """errors: [n], log(measured / predicted) of left-out networks, as predictors keep them in `errors_`."""
+    """errors: [n], log(measured / predicted) of networks left out, as latency predictors keep them in `errors_`."""
     percent = 100 * np.abs(np.expm1(-np.asarray(errors, float)))
     rng = np.random.default_rng(0)
     means = percent[rng.integers(len(percent), size=(_RESAMPLES, len(percent)))].mean(axis=1)

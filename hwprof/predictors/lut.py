@@ -1,7 +1,7 @@
 """A fitted look-up table: the latency as a sum of one cost per position and choice.
 
-Multilinear, so its expected latency under independent probabilities is exact; on devices whose operators
-add up it is hard to beat, and any neural predictor is shown beside it.
+The sum is multilinear, so its expected latency under independent probabilities is exact. It is hard to beat on devices
+whose operators add up; show any neural predictor beside it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from typing import Self
 import numpy as np
 
 from hwprof.encoders.one_hot import OneHotEncoder
-from hwprof.interfaces import Arch, SearchSpace
+from hwprof.interfaces import Arch, SearchSpace, Takes
 from hwprof.predictors.base import LatencyPredictor, State, architectures, checked_latencies
 
 RIDGES = np.geomspace(1e-6, 1.0, 13)
 
 
 class LutPredictor(LatencyPredictor):
-    """X: architectures. Ridge regression on relative error; the ridge is chosen by exact leave-one-out.
+    """X: [n] architectures. Ridge regression on relative error; exact leave-one-out chooses the ridge.
 
-    After `fit`, `base_ms_` is the latency of an average network and `costs_ms_` [n_positions][n_choices]
-    what each choice adds to it.
+    After `fit`, `base_ms_` is the latency of an average network, and each choice adds `costs_ms_`
+    [n_positions][n_choices] to it.
     """
+
+    takes: Takes = "arch"
 
     def __init__(self, space: SearchSpace | None = None) -> None:
         self.space = space
 
     def fit(self, X: Sequence[Arch], y: Sequence[float] | np.ndarray) -> LutPredictor:
-        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from, and for fewer
-        networks than the table has free entries."""
+        """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, and for fewer networks than the
+        table has free entries."""
         archs = architectures(X)
         encoder = OneHotEncoder(self.space.choices if self.space is not None else None)
         latencies_ms = checked_latencies(X, y)
@@ -51,7 +53,8 @@ class LutPredictor(LatencyPredictor):
 
     @property
     def costs_ms_(self) -> list[np.ndarray]:
-        """[n_positions] arrays of [n_choices]: what a choice adds to the mean over the training networks."""
+        """Returns [n_positions] arrays of [n_choices], ms: the cost that each choice adds to the mean over the training
+        networks."""
         self.require_fitted()
         centred = np.split(self.flat_costs_ms_, np.cumsum(self.choices_)[:-1])
         means = np.split(self.centre_, np.cumsum(self.choices_)[:-1])
@@ -74,7 +77,10 @@ class LutPredictor(LatencyPredictor):
 
 
 def _ridge(codes: np.ndarray, latencies_ms: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """codes: [n, k]. Returns the intercept, the costs [k] and the predictions [n] of each left-out network, ms."""
+    """codes: [n, k]; latencies_ms: [n].
+
+    Returns, in ms, the intercept, the costs [k], and the prediction of each network by a fit without it, [n].
+    """
     relative = np.column_stack([np.ones(len(codes)), codes]) / latencies_ms[:, None]
     scale = float(relative[:, 0].mean())
     penalized = np.append(0.0, np.full(codes.shape[1], scale))

@@ -1,9 +1,9 @@
-"""A multi-layer perceptron on one-hot architectures, consistent at soft ones: the latency prediction module
-of LA-DARTS (Xu et al., arXiv 2001.06392) with one more loss term.
+"""A multi-layer perceptron on one-hot architectures that also holds at probabilities: the latency prediction module of
+LA-DARTS (Xu et al., arXiv 2001.06392) with one more loss term.
 
-A differentiable search feeds it probabilities, where plain training leaves it 12 to 16 % wrong without a
-sign. So for random probabilities p its output is also held to the mean of its outputs at architectures
-drawn from p.
+A differentiable search feeds it probabilities; after plain training it is then wrong by 12 to 16 %, and nothing shows
+it. So for random probabilities p its output is also trained towards the mean of its outputs at architectures drawn
+from p.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import torch
 from torch import nn
 
 from hwprof.encoders.one_hot import OneHotEncoder
-from hwprof.interfaces import Arch, SearchSpace
+from hwprof.interfaces import Arch, SearchSpace, Takes
 from hwprof.predictors import neural
-from hwprof.predictors.base import LatencyPredictor, State, architectures, checked_latencies
+from hwprof.predictors.base import LatencyPredictor, Regressor, State, architectures, checked_targets
 
 WARMUP_STEPS = 500  # before the soft term; with it from the start one device of four diverged
 DRAWS = 16
 SOFT_BATCH = 32
 
 
-class MlpPredictor(LatencyPredictor):
-    """X: architectures. soft_weight: of the consistency at probabilities; 0 trains as LA-DARTS does.
+class MlpRegressor(Regressor):
+    """X: [n] architectures. soft_weight: of the consistency at probabilities; 0 trains as LA-DARTS does.
 
-    `module_` takes [..., sum(choices)] and returns [...] latencies in units of `scale_ms_`.
+    `module_` maps [..., sum(choices)] to [..., 1] in `units_`.
     """
+
+    takes: Takes = "arch"
 
     def __init__(
         self,
@@ -48,43 +50,44 @@ class MlpPredictor(LatencyPredictor):
         self.soft_weight = soft_weight
         self.seed = seed
 
-    def fit(self, X: Sequence[Arch], y: Sequence[float] | np.ndarray) -> MlpPredictor:
-        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
-        latencies_ms = checked_latencies(X, y)
+    def fit(self, X: Sequence[Arch], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
+        values = checked_targets(X, y, self.target)
         archs = architectures(X)
         encoder = OneHotEncoder(self.space.choices if self.space is not None else None).fit(archs)
         self.choices_ = encoder.choices_
         codes = neural.as_tensor(encoder.transform(archs))
-        self.scale_ms_ = float(latencies_ms.mean())
+        self.units_ = neural.Units.of(values, self.target)
 
         def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-            module = self._trained(codes[train], latencies_ms[train], soft_weight=0.0)  # moves no error at vertices
+            module = self._trained(codes[train], values[train], soft_weight=0.0)  # does not change errors at vertices
             return self._predicted(module, codes[test])
 
-        self.errors_ = neural.left_out_errors(fit_and_predict, latencies_ms, self.seed)
-        self.module_ = self._trained(codes, latencies_ms, self.soft_weight)
+        self.errors_ = neural.left_out_errors(fit_and_predict, values, self.target, self.seed)
+        self.module_ = self._trained(codes, values, self.soft_weight)
         return self
 
     def predict(self, X: Sequence[Arch]) -> np.ndarray:
-        """X: [n]. Returns [n], ms."""
+        """X: [n]. Returns [n], in the units of the target."""
         self.require_fitted()
         codes = OneHotEncoder(self.choices_).fit(X).transform(architectures(X))
         return self._predicted(self.module_, neural.as_tensor(codes))
 
-    def expected_ms(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """probabilities: [..., sum(choices)], one distribution per position. Returns [...], ms, differentiable."""
+    def expected(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """probabilities: [..., sum(choices)], one distribution per position. Returns [...], in the units of the
+        target, differentiable."""
         self.require_fitted()
-        latencies: torch.Tensor = self.module_(probabilities)[..., 0] * self.scale_ms_
-        return latencies
+        output: torch.Tensor = self.module_(probabilities)[..., 0]
+        return self.units_.centre + self.units_.spread * output
 
     def state(self) -> State:
         self.require_fitted()
-        settings = {"choices": list(self.choices_), "scale_ms": self.scale_ms_}
+        settings = {"choices": list(self.choices_), **self.units_.settings()}
         return State(settings, {"errors": self.errors_}, {"mlp.safetensors": neural.weights_of(self.module_)})
 
     def restore(self, state: State) -> Self:
         self.choices_ = tuple(state.settings["choices"])
-        self.scale_ms_ = float(state.settings["scale_ms"])
+        self.units_ = neural.Units.from_settings(state.settings)
         self.module_ = self._module()
         neural.restore_weights(self.module_, state.files["mlp.safetensors"])
         self.errors_ = state.arrays["errors"]
@@ -93,16 +96,16 @@ class MlpPredictor(LatencyPredictor):
     def _module(self) -> nn.Module:
         widths = [sum(self.choices_), *self.hidden]
         layers = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.SiLU())]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], 1), nn.Softplus())
+        last = [nn.Softplus()] if self.target.positive else []
+        return nn.Sequential(*layers, nn.Linear(widths[-1], 1), *last)
 
-    def _trained(self, codes: torch.Tensor, latencies_ms: np.ndarray, soft_weight: float) -> nn.Module:
+    def _trained(self, codes: torch.Tensor, values: np.ndarray, soft_weight: float) -> nn.Module:
         module = neural.seeded(self.seed, self._module)
-        target = neural.as_tensor(latencies_ms / self.scale_ms_)
+        target = self.units_.to_units(values)
         generator = torch.Generator().manual_seed(self.seed)
 
         def loss(step: int) -> torch.Tensor:
-            relative = module(codes)[:, 0] / target
-            total = nn.functional.smooth_l1_loss(relative, torch.ones_like(relative), beta=0.05)
+            total = self.units_.loss(module(codes)[:, 0], target)
             if soft_weight and step >= WARMUP_STEPS:
                 total = total + soft_weight * self._inconsistency(module, generator)
             return total
@@ -111,7 +114,8 @@ class MlpPredictor(LatencyPredictor):
         return module
 
     def _inconsistency(self, module: nn.Module, generator: torch.Generator) -> torch.Tensor:
-        """How far the output at random probabilities is from the mean over architectures drawn from them."""
+        """Returns a scalar: how far the output at random probabilities is from the mean over architectures drawn from
+        them."""
         soft, drawn = [], []
         temperature = torch.exp(torch.randn(SOFT_BATCH, 1, generator=generator))
         for options in self.choices_:
@@ -125,5 +129,12 @@ class MlpPredictor(LatencyPredictor):
 
     def _predicted(self, module: nn.Module, codes: torch.Tensor) -> np.ndarray:
         with torch.no_grad():
-            relative = module(codes)[:, 0].numpy().astype(float)
-        return np.asarray(np.maximum(relative, 1e-3) * self.scale_ms_)
+            return self.units_.from_units(module(codes)[:, 0])
+
+
+class MlpPredictor(LatencyPredictor, MlpRegressor):
+    """Latencies, ms, by `MlpRegressor`."""
+
+    def expected_ms(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """probabilities: [..., sum(choices)], one distribution per position. Returns [...], ms, differentiable."""
+        return self.expected(probabilities)

@@ -1,8 +1,9 @@
-"""What the neural predictors share: cross-validated errors, repeatable training, weights as safetensors."""
+"""Shared by the neural regressors: cross-validated errors, units, repeatable training, weights as safetensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,27 +12,76 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
-from hwprof.predictors.base import fold_numbers
+from hwprof.predictors import base
+from hwprof.predictors.base import Target, fold_numbers
 
 FOLDS = 3
+_LEAST = 1e-3  # of a positive target, in units of its mean
+_PRECISION = 0.05  # relative error up to which the loss of a positive target is quadratic
 M = TypeVar("M", bound=nn.Module)
 
 
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units in which a network sees its target: a positive one in units of its mean, another one standardized."""
+
+    centre: float
+    spread: float
+    positive: bool
+
+    @classmethod
+    def of(cls, values: np.ndarray, target: Target) -> Units:
+        """values: [n], of the training networks."""
+        if target.positive:
+            return cls(0.0, float(values.mean()), True)
+        return cls(float(values.mean()), float(values.std()), False)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Units:
+        """The inverse of `settings`. Raises KeyError or ValueError for others."""
+        if "scale_ms" in settings:
+            return cls(0.0, float(settings["scale_ms"]), True)
+        return cls(float(settings["centre"]), float(settings["spread"]), False)
+
+    def settings(self) -> dict[str, float]:
+        """The units for a file, JSON-ready."""
+        return {"scale_ms": self.spread} if self.positive else {"centre": self.centre, "spread": self.spread}
+
+    def to_units(self, values: np.ndarray) -> torch.Tensor:
+        """values: [n]. Returns [n], float32."""
+        return as_tensor((values - self.centre) / self.spread)
+
+    def from_units(self, output: torch.Tensor) -> np.ndarray:
+        """output: [n], of a network. Returns [n], in the units of the target, and positive where that is."""
+        values = output.numpy().astype(float)
+        return np.asarray(self.centre + self.spread * (np.maximum(values, _LEAST) if self.positive else values))
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """output, target: [n], in these units. Returns a scalar: smooth L1, of the relative error where the target is
+        positive."""
+        if not self.positive:
+            return nn.functional.smooth_l1_loss(output, target)
+        relative = output / target
+        return nn.functional.smooth_l1_loss(relative, torch.ones_like(relative), beta=_PRECISION)
+
+
 def left_out_errors(
-    fit_and_predict: Callable[[np.ndarray, np.ndarray], np.ndarray], latencies_ms: np.ndarray, seed: int
+    fit_and_predict: Callable[[np.ndarray, np.ndarray], np.ndarray], values: np.ndarray, target: Target, seed: int
 ) -> np.ndarray:
-    """fit_and_predict(train, test), both [n] of bool, gives ms for the test rows. Returns [n]:
-    log(measured / predicted) by networks that did not see the row."""
-    folds = fold_numbers(len(latencies_ms), seed, FOLDS)
-    errors = np.empty(len(latencies_ms))
-    for fold in range(folds.max() + 1):
-        out = folds == fold
-        errors[out] = np.log(latencies_ms[out] / fit_and_predict(~out, out))
-    return errors
+    """values: [n], in the units of the target.
+
+    fit_and_predict(train, test), both [n] of bool, returns the predictions of the test rows in these units, [n_test].
+    Returns [n]: value minus prediction on the target's scale, by networks that did not see the row.
+    """
+
+    def scaled(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return target.to_scale(fit_and_predict(train, test))
+
+    return base.left_out_errors(scaled, target.to_scale(values), fold_numbers(len(values), seed, FOLDS))
 
 
 def train(module: nn.Module, loss: Callable[[int], torch.Tensor], steps: int, learning_rate: float) -> None:
-    """`steps` of Adam with a cosine schedule on loss(step); the norm of the gradient is clipped to 1."""
+    """Takes `steps` of Adam with a cosine schedule on loss(step), a scalar, with gradients clipped to norm 1."""
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
@@ -43,19 +93,19 @@ def train(module: nn.Module, loss: Callable[[int], torch.Tensor], steps: int, le
 
 
 def seeded(seed: int, build: Callable[[], M]) -> M:
-    """The module, initialized from the seed; the caller's random state stays untouched."""
+    """Returns the module, initialized from the seed; the caller's random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def weights_of(module: nn.Module) -> bytes:
-    """In the safetensors format."""
+    """Returns the weights in the safetensors format."""
     return bytes(tensors_to_bytes({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
 
 
 def restore_weights(module: nn.Module, stored: bytes) -> None:
-    """Raises ValueError for weights of another network."""
+    """Raises ValueError for the weights of another network."""
     try:
         module.load_state_dict(tensors_from_bytes(stored))
     except RuntimeError as error:
@@ -63,5 +113,5 @@ def restore_weights(module: nn.Module, stored: bytes) -> None:
 
 
 def as_tensor(values: np.ndarray | Sequence[Any]) -> torch.Tensor:
-    """Of float32."""
+    """values: [...]. Returns [...], float32."""
     return torch.as_tensor(np.asarray(values, np.float32))

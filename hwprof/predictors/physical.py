@@ -1,10 +1,10 @@
-"""The default predictor: few analytic quantities of the graph as the runtime executes it, then a Gaussian
-process on what they leave over. It needs tens of measurements, and takes any `Graph`.
+"""The default predictor: a few analytic quantities of the graph as the runtime executes it, then a Gaussian process on
+the residuals. It needs tens of measurements and takes any `Graph`.
 
-What the runtime executes (dead branches too, live operators, fused kernels, ...) is a hypothesis; the
-evidence of the measurements weighs all of them (`hwprof.predictors.shares`), and the predictions are their
-average on a logarithmic scale. Where the instructions that an emulated core of the device's kind executes are
-known, they are one hypothesis more: each class of them costs some time on the real core.
+How the runtime executes a graph (dead branches too, live operators, fused kernels, ...) is a hypothesis. The evidence
+of the measurements weighs all hypotheses (`hwprof.predictors.shares`), and the prediction is their average on a
+logarithmic scale. Where the instructions are known that an emulated core of the device's kind executes, they are one
+more hypothesis: each class of instructions costs some time on the real core.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hwprof.encoders.physical import EARLY, PATH, QUANTITIES, TOTALS, PhysicalEn
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.instructions import CLASSES
-from hwprof.interfaces import SearchSpace
+from hwprof.interfaces import SearchSpace, Takes
 from hwprof.predictors import shares
 from hwprof.predictors.base import (
     LatencyPredictor,
@@ -30,10 +30,11 @@ from hwprof.predictors.base import (
     checked_rows,
     fold_numbers,
     is_encoded,
+    left_out_errors,
 )
 from hwprof.predictors.gaussian_process import ResidualProcess
 
-# Without data a runtime is as likely to execute a graph as it stands as to optimize it in some way.
+# Without data a runtime is as likely to execute a graph unchanged as to optimize it in some way.
 _PRIOR = {"every": 0.5}
 # The fewest samples from which a process on the residual is tried.
 PROCESS_FROM = 16
@@ -47,12 +48,14 @@ _TOTALS, _EARLY, _PATH = ([QUANTITIES.index(name) for name in names] for names i
 
 
 class PhysicalPredictor(LatencyPredictor):
-    """X: graphs; or architectures of `space`; or rows of `PhysicalEncoder`, encoded once for many calls.
+    """X: [n] graphs; or architectures of `space`; or rows of `encode`, for many calls.
 
     counted: each row ends with the instructions of the network, by class in the order of `CLASSES`; then X must be
-    rows. hypotheses: which executions of a graph are considered. process: "auto" corrects the linear model by a
-    Gaussian process where that has the smaller leave-one-out error; "never" does not.
+    rows. hypotheses: the executions of a graph to consider. process: "auto" corrects the linear model by a Gaussian
+    process where that has the smaller leave-one-out error; "never" does not.
     """
+
+    takes: Takes = "graph"
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class PhysicalPredictor(LatencyPredictor):
         self.counted = counted
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
-        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
+        """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
         self._check_parameters()
         latencies_ms = checked_latencies(X, y)
         encoded = self._complete(X)
@@ -95,19 +98,21 @@ class PhysicalPredictor(LatencyPredictor):
         return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """[n, n_hypotheses * n_quantities] of graphs and architectures; rows as they are. Raises InputError for
-        anything else."""
+        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities]; rows stay as they are. Raises
+        InputError for anything else."""
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + (len(CLASSES) if self.counted else 0))
         if len(X) and not isinstance(X[0], Graph):
             if self.space is None:
-                raise InputError(f"{X[0]!r:.60} is no graph; to predict architectures give the predictor their space")
+                raise InputError(
+                    f"{X[0]!r:.60} is not a graph; to predict architectures give the predictor their space"
+                )
             X = [self.space.graph(arch) for arch in architectures(X)]
         return PhysicalEncoder().transform(X)
 
     @property
     def hypothesis_(self) -> str:
-        """The execution of the graph that the measurements speak for most."""
+        """The execution of the graph that the measurements support most."""
         self.require_fitted()
         considered = (*self.hypotheses, INSTRUCTIONS)
         weights = {h: sum(t.weight for t in self.terms_ if t.candidate == h) for h in considered}
@@ -131,7 +136,7 @@ class PhysicalPredictor(LatencyPredictor):
         return self
 
     def _complete(self, X: Sequence[Any]) -> np.ndarray:
-        """[n, n_columns] as it was learned from. Raises InputError where the instructions are missing."""
+        """Returns [n, n_columns], as in `fit`. Raises InputError where the instructions are missing."""
         encoded = self.encode(X)
         if self.counted and encoded.shape[1] == _PHYSICAL:
             raise InputError(
@@ -146,36 +151,36 @@ class PhysicalPredictor(LatencyPredictor):
     def _check_parameters(self) -> None:
         unknown = [h for h in self.hypotheses if h not in HYPOTHESES]
         if unknown or not self.hypotheses:
-            raise InputError(f"hypotheses are some of {', '.join(HYPOTHESES)}, not {list(self.hypotheses)}")
+            raise InputError(f"hypotheses must be some of {', '.join(HYPOTHESES)}, not {list(self.hypotheses)}")
         if self.process not in ("auto", "never"):
-            raise InputError(f"process is 'auto' or 'never', not {self.process!r}")
+            raise InputError(f"process must be 'auto' or 'never', not {self.process!r}")
 
     def _left_out_residuals(self, encoded: np.ndarray, latencies_ms: np.ndarray) -> np.ndarray:
-        """[n]: log(measured / predicted) by linear models that did not see the network."""
-        folds = fold_numbers(len(latencies_ms), self.seed)
-        residuals = np.empty(len(latencies_ms))
-        for fold in range(folds.max() + 1):
-            out = folds == fold
-            terms = shares.mixture(candidates(encoded[~out], self.hypotheses), latencies_ms[~out])
-            residuals[out] = np.log(latencies_ms[out]) - self._log_average(terms, encoded[out])
-        return residuals
+        """Returns [n]: log(measured / predicted) by linear models that did not see the network."""
+
+        def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            terms = shares.mixture(candidates(encoded[train], self.hypotheses), latencies_ms[train])
+            return self._log_average(terms, encoded[test])
+
+        return left_out_errors(fit_and_predict, np.log(latencies_ms), fold_numbers(len(latencies_ms), self.seed))
 
 
 def columns() -> dict[str, list[str]]:
-    """What the columns of an encoded row mean, for a file."""
+    """Returns the meaning of the columns of an encoded row, for a file."""
     return {"executions": list(HYPOTHESES), "quantities": list(QUANTITIES)}
 
 
 def require_columns(settings: Settings) -> None:
-    """Raises ValueError when they were made by a version whose rows have other columns."""
+    """Raises ValueError for the settings of a version whose rows have other columns."""
     if any(settings.get(name) != names for name, names in columns().items()):
         raise ValueError("its quantities are those of another version of hwprof; train it again")
 
 
 def candidates(encoded: np.ndarray, hypotheses: Sequence[str]) -> dict[str, shares.Candidate]:
-    """What each hypothesis says the latency is a sum of, and how likely it is before any measurement.
+    """encoded: [n, n_hypotheses * n_quantities], or with n_classes further columns of counted instructions.
 
-    encoded: [n, n_hypotheses * n_quantities], or with n_classes columns of counted instructions behind."""
+    Returns, for each hypothesis, the quantities that the latency is a sum of, and its probability before any
+    measurement."""
     physical, instructions = encoded[:, :_PHYSICAL], encoded[:, _PHYSICAL:]
     scale = 1 - _PRIOR_OF_COUNTS if instructions.shape[1] else 1
     found = {
@@ -190,7 +195,7 @@ def candidates(encoded: np.ndarray, hypotheses: Sequence[str]) -> dict[str, shar
 
 
 def _candidate_of_counts(instructions: np.ndarray) -> shares.Candidate:
-    """All instructions cost the same, as far as the measurements do not tell the classes apart."""
+    """instructions: [n, n_classes]. All instructions cost the same unless the measurements tell the classes apart."""
     quantities = np.hstack([instructions.sum(axis=1, keepdims=True), instructions])
     return shares.Candidate(quantities, np.arange(quantities.shape[1]) == 0, _PRIOR_OF_COUNTS)
 
@@ -201,9 +206,9 @@ def _prior(hypothesis: str, considered: Sequence[str]) -> float:
 
 
 def _quantities(encoded: np.ndarray, hypothesis: str) -> np.ndarray:
-    """[n, n_columns]: the quantities that the latency is a sum of, if this is what the runtime executes.
+    """Returns [n, n_columns]: the quantities that the latency is a sum of under the hypothesis.
 
-    First the totals of all kinds, before and after the last input; costs of single kinds come on top.
+    The totals of all kinds come first, before and after the last input; the quantities of single kinds follow.
     """
     quantities = by_hypothesis(encoded)[:, HYPOTHESES.index(hypothesis)]
     early = quantities[:, _EARLY]
@@ -212,6 +217,6 @@ def _quantities(encoded: np.ndarray, hypothesis: str) -> np.ndarray:
 
 
 def _free(hypothesis: str) -> np.ndarray:
-    """[n_columns] of bool: the totals, whose share of the latency is not held down by a prior."""
+    """Returns [n_columns] of bool: the totals, whose share of the latency no prior limits."""
     n_columns = len(QUANTITIES) - (0 if hypothesis == "path" else len(PATH))
     return np.arange(n_columns) < len(EARLY) + len(TOTALS)

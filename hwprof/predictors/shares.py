@@ -1,12 +1,12 @@
 """Bayesian non-negative least squares on relative error: latency as a sum of costs of analytic quantities.
 
-A latency is modelled as `design @ coefficients`, with errors in proportion to it. A quantity's share of the
-mean latency has the prior N(0, prior_share^2); both that and the noise are integrated over a grid, so that
-the data decide how many quantities they can tell apart. The marginal likelihood ("evidence") compares
-designs; heavy tails are met by Huber weights, found in a few rounds.
+A latency is modelled as `design @ coefficients`, with errors in proportion to it. A quantity's share of the mean
+latency has the prior N(0, prior_share^2); prior_share and the noise are integrated over a grid, so that the data decide
+how many quantities they can tell apart. The marginal likelihood ("evidence") compares designs. Huber weights, found in
+a few rounds, handle heavy tails.
 
-2026-11-20, evidence, not leave-one-out, ranks the designs: over 12 devices at N = 10 it chose the right one
-more often (5.9 % error against 6.4 %), and from N = 20 on the two agree.
+2026-11-20, why the evidence and not leave-one-out ranks the designs: over 12 devices at N = 10 it chose the right one
+more often (5.9 % error against 6.4 %); from N = 20 on the two agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 NOISES = np.geomspace(1e-3, 0.3, 9)
 PRIOR_SHARES = (0.1, 0.3, 1.0)
-LEAST_WEIGHT = 0.02  # models with less of the posterior (in a mixture: of the best one's) are left out
+LEAST_WEIGHT = 0.02  # models with a smaller share of the posterior (in a mixture: of the best one's) are left out
 HUBER_ROUNDS = 2
 HUBER_WIDTH = 1.0  # in robust standard deviations of the residual
 _MAD_TO_SIGMA = 1.4826
@@ -41,8 +41,11 @@ class ShareFit:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One idea of what the latency is a sum of. quantities: [n, n_columns] >= 0; free: [n_columns] of bool,
-    the columns whose share no prior holds down; probability: before any measurement."""
+    """A hypothesis about the quantities that the latency is a sum of.
+
+    quantities: [n, n_columns] >= 0; free: [n_columns] of bool, the columns whose share no prior limits; probability:
+    before any measurement.
+    """
 
     quantities: np.ndarray
     free: np.ndarray
@@ -61,8 +64,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class _Design:
-    """relative: [n, n_kept], the intercept (with both signs) and the columns that vary, each row divided by
-    its latency and each column by `scale`. `free` columns have the prior share 1, whatever the grid says.
+    """relative: [n, n_kept], the intercept (with both signs) and the columns that vary, each row divided by its latency
+    and each column by `scale`, [n_kept]; free, kept: of bool, [n_kept] and [n_columns]; weights: [n].
+
+    `free` columns have the prior share 1 at every point of the grid.
     """
 
     relative: np.ndarray
@@ -76,7 +81,10 @@ class _Design:
 
 
 def mixture(candidates: Mapping[str, Candidate], latencies_ms: np.ndarray) -> tuple[Term, ...]:
-    """latencies_ms: [n]. Returns the models of all candidates whose posterior weight counts; weights sum to 1."""
+    """candidates: quantities [n, n_columns] each; latencies_ms: [n].
+
+    Returns the models of all candidates with a posterior weight that is not negligible; the weights sum to 1.
+    """
     found = [
         (name, fitted, fitted.log_evidence + np.log(candidate.probability))
         for name, candidate in candidates.items()
@@ -94,7 +102,10 @@ def mixture(candidates: Mapping[str, Candidate], latencies_ms: np.ndarray) -> tu
 
 
 def log_average(terms: Sequence[Term], candidates: Mapping[str, Candidate], least_ms: float) -> np.ndarray:
-    """[n]: log ms. A sum of costs below `least_ms`, which is possible far from the data, counts as that."""
+    """candidates: quantities [n, n_columns] each.
+
+    Returns log ms, [n]. A sum of costs below `least_ms`, which is possible far from the data, counts as `least_ms`.
+    """
     log_ms = np.zeros(len(next(iter(candidates.values())).quantities))
     for term in terms:
         ms = term.intercept_ms + candidates[term.candidate].quantities @ term.coefficients
@@ -103,17 +114,18 @@ def log_average(terms: Sequence[Term], candidates: Mapping[str, Candidate], leas
 
 
 def terms_to_record(terms: Sequence[Term]) -> list[list[str | float]]:
-    """JSON-ready, but for the coefficients, which `terms_to_arrays` gives."""
+    """Returns the terms JSON-ready, without their coefficients, which `terms_to_arrays` returns."""
     return [[term.candidate, term.weight, term.intercept_ms] for term in terms]
 
 
 def terms_to_arrays(terms: Sequence[Term]) -> dict[str, np.ndarray]:
-    """The coefficients, by the number of the term."""
+    """Returns the coefficients, [n_columns] each, by the number of the term."""
     return {f"coefficients{i}": term.coefficients for i, term in enumerate(terms)}
 
 
 def terms_from(record: Sequence[Sequence[Any]], arrays: Mapping[str, np.ndarray]) -> tuple[Term, ...]:
-    """The inverse of both. Raises KeyError, TypeError or ValueError on a foreign record."""
+    """The inverse of `terms_to_record` and `terms_to_arrays`, whose arrays are [n_columns]. Raises KeyError, TypeError
+    or ValueError where they do not fit."""
     return tuple(
         Term(str(name), float(weight), float(intercept_ms), arrays[f"coefficients{i}"])
         for i, (name, weight, intercept_ms) in enumerate(record)
@@ -125,7 +137,7 @@ def fit(
 ) -> list[ShareFit]:
     """quantities: [n, n_columns] >= 0; free: [n_columns] of bool; latencies_ms: [n].
 
-    Returns the fits of the grid, but for those with less than `least_weight` of the posterior.
+    Returns the fits of the grid, without those that have less than `least_weight` of the posterior.
     """
     design = _design(quantities, free, latencies_ms)
     for _ in range(HUBER_ROUNDS):
@@ -143,7 +155,7 @@ def fit(
 
 
 def _design(quantities: np.ndarray, free: np.ndarray, latencies_ms: np.ndarray) -> _Design:
-    """Columns that are the same for all networks are left out: the intercept holds them."""
+    """Leaves out the columns that are equal for all networks: the intercept covers them."""
     kept = np.ptp(quantities, axis=0) > 1e-9 * np.abs(quantities).max(axis=0)
     one = np.ones((len(quantities), 1))
     relative = np.hstack([one, -one, quantities[:, kept]]) / latencies_ms[:, None]
@@ -160,7 +172,7 @@ def _share_fit(design: _Design, share: float, noise: float, log_evidence: float)
 
 
 def _solve(design: _Design, share: float, noise: float) -> np.ndarray:
-    """[n_kept] >= 0: the shares of the greatest posterior probability."""
+    """Returns [n_kept] >= 0: the shares with the highest posterior probability."""
     n = len(design.weights)
     ridge = np.diag(noise / design.prior(share))
     rows = np.vstack([design.relative * design.weights[:, None], ridge])
@@ -169,7 +181,7 @@ def _solve(design: _Design, share: float, noise: float) -> np.ndarray:
 
 
 def _evidences(design: _Design) -> list[tuple[float, float, float]]:
-    """(prior share, noise, log evidence) of each point of the grid; signs of the coefficients are ignored."""
+    """Returns (prior share, noise, log evidence) of each point of the grid, as if coefficients could be negative."""
     n, target = len(design.weights), design.weights
     terms = []
     for share in PRIOR_SHARES:

@@ -1,13 +1,13 @@
 """A prior from other devices and a few measurements here: the latency as a mixture of theirs.
 
-Devices resemble each other: the latency here is a sum of the latencies that predictors of other devices
-foresee, with costs >= 0 per ms there, fitted like analytic quantities (`hwprof.predictors.shares`). That
-model and each single device stand beside the physical models of the same measurements, and the evidence weighs
-them: with five measurements the other devices decide, with fifty hardly.
+Devices resemble each other: the latency here is a sum of the latencies that the predictors of other devices return,
+with costs >= 0 per ms there, fitted like analytic quantities (`hwprof.predictors.shares`). That model, each other
+device alone, and the physical models of the same measurements compete, and the evidence weighs them: with five
+measurements the other devices decide, with fifty they hardly matter.
 
-2026-11-21, beside the physical models, not one sum of devices and quantities. Each of 12 nasbench201 and 6 fbnet
-devices left out in turn, 5 measurements, means of the errors over 8 and 3 seeds. The choice was made on these
-seeds, among 15 variants, and with two hypotheses fewer than there are now, so expect a little worse:
+2026-11-21, why beside the physical models and not in one sum of devices and quantities. Each of 12 nasbench201 and 6
+fbnet devices was left out in turn; 5 measurements; mean errors over 8 and 3 seeds. The choice was made on these seeds,
+among 15 variants and with two hypotheses fewer than today, so expect slightly larger errors:
                                                   nasbench201   fbnet
     10 random ones without other devices              6.0 %     6.8 %
     beside, chosen by `informative`                   6.2       7.9
@@ -15,8 +15,8 @@ seeds, among 15 variants, and with two hypotheses fewer than there are now, so e
     one sum, D-optimal in the analytic quantities     7.2       7.2
     beside, random                                    7.5       8.6
     one sum, random                                   8.5       9.2
-So 5 measurements come near 10 without other devices, and do not reach them. One sum is better for
-accelerators, which resemble no other device; the other devices gain more from this.
+So 5 measurements come close to 10 without other devices, but do not reach them. One sum is better for accelerators,
+which resemble no other device; all others gain more from this model.
 """
 
 from __future__ import annotations
@@ -30,21 +30,31 @@ import numpy as np
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import QUANTITIES
 from hwprof.errors import InputError
-from hwprof.interfaces import SearchSpace
+from hwprof.graph import Graph
+from hwprof.interfaces import SearchSpace, Takes
 from hwprof.predictors import files, shares
-from hwprof.predictors.base import LatencyPredictor, State, checked_latencies, checked_rows, fold_numbers, is_encoded
+from hwprof.predictors.base import (
+    LatencyPredictor,
+    State,
+    architectures,
+    checked_latencies,
+    checked_rows,
+    fold_numbers,
+    is_encoded,
+    left_out_errors,
+)
 from hwprof.predictors.physical import PhysicalPredictor, candidates, columns, require_columns
 from hwprof.spaces import sampling
 
 MIN_SAMPLES = 3
-# Before any measurement: how much the other devices are believed against the physical models.
+# The probability, before any measurement, that the other devices are right and not the physical models.
 _PRIOR = 0.5
 _PHYSICAL = len(HYPOTHESES) * len(QUANTITIES)
 
 
 class TransferPredictor(LatencyPredictor):
-    """sources: fitted predictors of other devices for the same sort of networks. X: as for `PhysicalPredictor`,
-    but rows are those of `encode`."""
+    """sources: fitted predictors of other devices for networks of the same kind. X: [n] graphs or architectures, as for
+    `PhysicalPredictor`, or rows of `encode`. Architectures are needed where a source takes them."""
 
     def __init__(
         self, sources: Sequence[LatencyPredictor] = (), space: SearchSpace | None = None, seed: int = 0
@@ -53,25 +63,30 @@ class TransferPredictor(LatencyPredictor):
         self.space = space
         self.seed = seed
 
+    @property
+    def takes(self) -> Takes:
+        """Architectures if one of its sources takes them, else graphs."""
+        return "arch" if any(source.takes == "arch" for source in self.sources) else "graph"
+
     def __sklearn_clone__(self) -> TransferPredictor:
-        """The sources stay fitted: they are this predictor's prior knowledge, not its parts."""
+        """The sources stay fitted: they are the prior knowledge of this predictor, not parts of it."""
         return TransferPredictor(self.sources, self.space, self.seed)
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> TransferPredictor:
-        """X: [n], y, ms: [n], n >= 3. Raises InputError for data that cannot be learned from, or without sources."""
+        """X: [n]; y, ms: [n], n >= 3. Raises InputError for data that cannot be learned from, or without sources."""
         if not self.sources:
             raise InputError("transfer needs predictors of other devices as its sources; none was given")
         latencies_ms = checked_latencies(X, y, MIN_SAMPLES)
         known = self._candidates(self.encode(X))
         self.least_ms_ = float(latencies_ms.min()) / 10
+
+        def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            terms = shares.mixture(_rows(known, train), latencies_ms[train])
+            return shares.log_average(terms, _rows(known, test), self.least_ms_)
+
         folds = fold_numbers(len(latencies_ms), self.seed)
-        errors = np.empty(len(latencies_ms))
-        for fold in range(folds.max() + 1):
-            out = folds == fold
-            terms = shares.mixture(_rows(known, ~out), latencies_ms[~out])
-            errors[out] = np.log(latencies_ms[out]) - shares.log_average(terms, _rows(known, out), self.least_ms_)
+        self.errors_ = left_out_errors(fit_and_predict, np.log(latencies_ms), folds)
         self.terms_ = shares.mixture(known, latencies_ms)
-        self.errors_ = errors
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
@@ -103,25 +118,35 @@ class TransferPredictor(LatencyPredictor):
         return {"space": self.space, "seed": self.seed}
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """[n, n_features + n_sources]: the rows of `PhysicalPredictor.encode`, then the sources' ms."""
+        """X: [n] graphs or architectures. Returns [n, n_features + n_sources]: the rows of `PhysicalPredictor.encode`,
+        then the latencies by each source, ms; rows stay as they are. Raises InputError for anything else, and for
+        graphs where a source takes architectures."""
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + len(self.sources))
-        encoded = PhysicalPredictor(self.space).encode(X)
-        rows: Any = encoded  # spares physical sources to build the graphs again
-        elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else X) for s in self.sources]
+        given: dict[Takes, Sequence[Any]] = {"graph": X, "arch": X}
+        if self.space is not None and len(X) and not isinstance(X[0], Graph):
+            given["graph"] = [self.space.graph(arch) for arch in architectures(X)]
+        encoded = PhysicalPredictor().encode(given["graph"])
+        rows: Any = encoded  # so that physical sources do not encode the graphs again
+        elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else given[s.takes]) for s in self.sources]
         return np.column_stack([encoded, *elsewhere_ms])
 
     def informative(self, X: Sequence[Any], n: int) -> np.ndarray:
-        """[n] row numbers: the networks to measure here first, D-optimal for a mixture of the sources with errors
-        relative to the latency, which their geometric mean stands for. Needs no `fit`. Raises InputError for
-        n > len(X)."""
+        """X: networks, as for `fit`. Returns [n] row numbers: the networks to measure here first.
+
+        D-optimal for a mixture of the sources with errors relative to the latency, which their geometric mean
+        approximates. It does not need `fit`. Raises InputError for n > len(X).
+        """
         elsewhere_ms = self.encode(X)[:, _PHYSICAL:]
         shares_of = elsewhere_ms / elsewhere_ms.mean(axis=0)
         expected = np.exp(np.log(shares_of).mean(axis=1, keepdims=True))
         return sampling.d_optimal(shares_of / expected, n, np.random.default_rng(self.seed))
 
     def _candidates(self, encoded: np.ndarray) -> dict[str, shares.Candidate]:
-        """The physical models, each source alone, and a sum of all sources whose shares are held down."""
+        """encoded: [n, n_features + n_sources].
+
+        Returns the physical models, each source alone, and a sum of all sources whose shares a prior limits.
+        """
         elsewhere_ms = encoded[:, _PHYSICAL:]
         physical = {
             name: replace(candidate, probability=(1 - _PRIOR) * candidate.probability)

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees on the logarithm of the latency (Chen and Guestrin, arXiv 1603.02754).
+"""Gradient-boosted trees on the target's scale, for latencies the logarithm (Chen and Guestrin, arXiv 1603.02754).
 
 The usual baseline: it needs hundreds of measurements where the physical predictor needs tens.
 """
@@ -11,19 +11,23 @@ from typing import Any, Self
 import numpy as np
 import xgboost
 
-from hwprof.interfaces import SearchSpace
+from hwprof.interfaces import SearchSpace, Takes
 from hwprof.predictors.base import (
     FeatureEncoder,
     LatencyPredictor,
+    Regressor,
     State,
-    checked_latencies,
     checked_rows,
+    checked_targets,
     fold_numbers,
+    left_out_errors,
 )
 
+FOLDS = 5
 
-class XGBoostPredictor(LatencyPredictor):
-    """X: architectures (one-hot codes), graphs (physical quantities) or rows of floats."""
+
+class XGBoostRegressor(Regressor):
+    """X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of floats."""
 
     def __init__(
         self,
@@ -41,27 +45,33 @@ class XGBoostPredictor(LatencyPredictor):
         self.subsample = subsample
         self.seed = seed
 
-    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> XGBoostPredictor:
-        """X: [n], y, ms: [n]. Raises InputError for data that cannot be learned from."""
-        log_ms = np.log(checked_latencies(X, y))
+    @property
+    def takes(self) -> Takes:
+        """After `fit`, what it learned from; before, architectures if it knows their space."""
+        if hasattr(self, "encoder_"):
+            return self.encoder_.takes
+        return "graph" if self.space is None else "arch"
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
+        scaled = self.target.to_scale(checked_targets(X, y, self.target))
         self.encoder_ = FeatureEncoder.learned(X, self.space)
         features = self.encoder_(X)
         self.n_features_in_ = features.shape[1]
-        folds = fold_numbers(len(log_ms), self.seed, folds=5)
-        errors = np.empty(len(log_ms))
-        for fold in range(folds.max() + 1):
-            out = folds == fold
-            booster = self._trained(features[~out], log_ms[~out])
-            errors[out] = log_ms[out] - booster.predict(xgboost.DMatrix(features[out]))
-        self.booster_ = self._trained(features, log_ms)
-        self.errors_ = errors
+
+        def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            booster = self._trained(features[train], scaled[train])
+            return np.asarray(booster.predict(xgboost.DMatrix(features[test])))
+
+        self.errors_ = left_out_errors(fit_and_predict, scaled, fold_numbers(len(scaled), self.seed, FOLDS))
+        self.booster_ = self._trained(features, scaled)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n]. Returns [n], ms."""
+        """X: [n]. Returns [n], in the units of the target."""
         self.require_fitted()
         features = checked_rows(self.encoder_(X), self.n_features_in_)
-        return np.asarray(np.exp(self.booster_.predict(xgboost.DMatrix(features)).astype(float)))
+        return self.target.from_scale(self.booster_.predict(xgboost.DMatrix(features)).astype(float))
 
     def state(self) -> State:
         self.require_fitted()
@@ -79,9 +89,13 @@ class XGBoostPredictor(LatencyPredictor):
         self.errors_ = state.arrays["errors"]
         return self
 
-    def _trained(self, features: np.ndarray, log_ms: np.ndarray) -> xgboost.Booster:
+    def _trained(self, features: np.ndarray, scaled: np.ndarray) -> xgboost.Booster:
         settings = {
             "max_depth": self.depth, "eta": self.learning_rate, "subsample": self.subsample, "seed": self.seed,
-            "nthread": 1, "base_score": float(log_ms.mean()),
+            "nthread": 1, "base_score": float(scaled.mean()),
         }  # fmt: skip
-        return xgboost.train(settings, xgboost.DMatrix(features, label=log_ms), num_boost_round=self.trees)
+        return xgboost.train(settings, xgboost.DMatrix(features, label=scaled), num_boost_round=self.trees)
+
+
+class XGBoostPredictor(LatencyPredictor, XGBoostRegressor):
+    """Latencies, ms, by `XGBoostRegressor`."""

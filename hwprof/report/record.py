@@ -1,20 +1,21 @@
-"""The report as JSON-ready records: what `--format json` prints and other programs read."""
+"""The report as JSON-ready records: the output of `--format json`, for other programs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hwprof.data.result import Result
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
-from hwprof.report import operators, tables, verdict
+from hwprof.report import operators, results, tables, verdict
 from hwprof.report.operators import Breakdown, Kernel
 
 
 def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
-    """One profile. What is not known is null; `macs` and `parameters` are null for an unknown operator too."""
+    """One profile. Unknown values are null; `macs` and `parameters` are also null for an unknown operator."""
     s = verdict.statistics(m)
     total, reason = tables.total_cost(m, graph)
     return {
@@ -64,6 +65,11 @@ def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks |
     }
 
 
+def results_records(found: Sequence[Result], device: str | None = None) -> list[dict[str, Any]]:
+    """A record for each result and device it was measured on, without raw samples, in the order of the table."""
+    return [results.record(f) for f in results.found_in(found, device)]
+
+
 def _kernels(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[dict[str, Any]]:
     breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
     return [_kernel(k) for k in breakdown.kernels] if breakdown else []
@@ -102,5 +108,5 @@ def _kernel(k: Kernel) -> dict[str, Any]:
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """NaN has no place in JSON: it becomes null."""
+    """NaN does not exist in JSON: it becomes null."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}

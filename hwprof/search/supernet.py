@@ -8,98 +8,131 @@ probability in proportion to m; `probabilities` holds how likely each edge then 
 with `none` when it is not drawn. Two inputs per node are expected at any alpha, as in every derived network,
 `none` among the alphas only weakens its edge, and when the alphas and betas harden the probabilities become
 the derived architecture. Softmax of the alphas alone would count all 14 edges as if they stayed.
+
+2026-11-29: the supernet is a Graph, too, that of the space with a weighted sum on every edge; the weights of the sums
+are inputs. So no operation is written twice, and the search trains the operators that the derived Graph consists of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
+from hwprof import onnx_io
+from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
+from hwprof.graph import Graph
 from hwprof.interfaces import Arch
-from hwprof.search.network import Network, operation
-from hwprof.spaces.darts import EDGES, INPUTS_PER_NODE, NODES, NONE, OPERATIONS, Darts
+from hwprof.spaces.blocks import channel_shuffle, total
+from hwprof.spaces.darts import EDGES, INPUTS_PER_NODE, NODES, NONE, OPERATIONS, Darts, Edge, add_operation
+from hwprof.torch_io.trainable import TrainableGraph
 
 _INITIAL_SCALE = 1e-3
-_INPUTS = [node + 2 for node in range(NODES)]  # edges into each node; they lie side by side in EDGES
+_INPUTS = [node + 2 for node in range(NODES)]  # edges into each node; they are side by side in EDGES
 _REAL = slice(NONE + 1, None)  # of the operations; `none` is the first
+_IMAGES, _ALPHAS, _BETAS = "images", "alphas", "betas"  # inputs of the graph
 
 
-class PartialMixedOperation(nn.Module):
-    """All operations, mixed, on the first of `partial` equal parts of the channels; the others pass by."""
+@dataclass(frozen=True, slots=True)
+class Mixtures:
+    """What each edge of a supernet runs: all operations, mixed, on the first of `partial` equal parts of the channels;
+    the other channels pass by.
 
-    def __init__(self, channels: int, stride: int, partial: int) -> None:
-        super().__init__()
-        self.partial = partial
-        self.worked = channels // partial
-        self.operations = nn.ModuleList(_searchable(name, self.worked, stride) for name in OPERATIONS[_REAL])
-        self.bypass = nn.MaxPool2d(2, 2) if stride == 2 else nn.Identity()
+    alphas: for each edge, those of the normal cell first, the names of the weights, [1], of all operations but `none`,
+    which contributes zeros and needs no computing. betas: the name of the weight, [1], of each edge; empty without any.
+    """
 
-    def forward(self, x: torch.Tensor, alphas: torch.Tensor, beta: torch.Tensor | None = None) -> torch.Tensor:
-        """x: [batch, channels, height, width]; alphas: [n_operations], which add up to one; beta: a scalar.
+    partial: int
+    alphas: Sequence[Sequence[str]]
+    betas: Sequence[str] = ()
 
-        `none` contributes zeros, which need no computing.
-        """
-        worked = x[:, : self.worked]
-        weighted = [w * run(worked) for w, run in zip(alphas[_REAL], self.operations, strict=True)]
-        mixed: torch.Tensor = sum(weighted[1:], start=weighted[0])
+    def add(self, b: GraphBuilder, edge: Edge, x: str) -> str:
+        """x: [1, channels, height, width]. Returns the output, with as many channels."""
+        place = len(EDGES) * edge.reduces + edge.number
+        channels = b.shape(x)[1]
+        worked = b.slice(x, 1, 0, channels // self.partial) if self.partial > 1 else x
+        operations = zip(OPERATIONS[_REAL], self.alphas[place], strict=True)
+        mixed = total(b, [b.mul(_add_searchable(b, name, worked, edge.stride), alpha) for name, alpha in operations])
         if self.partial > 1:
-            mixed = _shuffled(torch.cat([mixed, self.bypass(x[:, self.worked :])], dim=1), self.partial)
-        return mixed if beta is None else beta * mixed
+            passed = b.slice(x, 1, channels // self.partial, channels)
+            passed = b.pool("MaxPool", passed, 2, 2) if edge.stride == 2 else passed
+            mixed = channel_shuffle(b, b.concat([mixed, passed]), self.partial)  # so that the next works on others
+        return b.mul(mixed, self.betas[place]) if self.betas else mixed
 
 
-def _searchable(name: str, channels: int, stride: int) -> nn.Module:
+def _add_searchable(b: GraphBuilder, name: str, x: str, stride: int) -> str:
     """Pools get a batch norm in a supernet, or their larger outputs would win."""
-    run = operation(name, channels, stride, affine=False)
-    return nn.Sequential(run, nn.BatchNorm2d(channels, affine=False)) if "pool" in name else run
+    y = add_operation(b, name, x, stride)
+    return b.batch_norm(y) if "pool" in name else y
 
 
-def _shuffled(x: torch.Tensor, groups: int) -> torch.Tensor:
-    """The channels of the groups in turns, so that the next operation works on others; channels stay last in memory."""
-    n, c, h, w = x.shape
-    turns = x.permute(0, 2, 3, 1).reshape(n, h, w, groups, c // groups).transpose(3, 4)
-    return turns.reshape(n, h, w, c).permute(0, 3, 1, 2)
+def supernet_graph(space: Darts, partial: int, edge_normalization: bool) -> Graph:
+    """Images [1, 3, resolution, resolution], the weights of all operations but `none` [2 * n_edges * n_operations]
+    and, with edge normalization, those of the edges [2 * n_edges], to logits [1, classes].
+
+    Raises InputError when the channels cannot be split into `partial` parts.
+    """
+    if partial < 1 or space.channels % partial:
+        raise InputError(f"{space.channels} channels cannot be split into {partial} equal parts")
+    b = GraphBuilder("darts_supernet")
+    images = b.input((1, 3, space.resolution, space.resolution), name=_IMAGES)
+    edges, operations = 2 * len(EDGES), len(OPERATIONS[_REAL])
+    alphas = b.split(b.input((edges * operations,), name=_ALPHAS), [1] * edges * operations, axis=0)
+    betas = b.split(b.input((edges,), name=_BETAS), [1] * edges, axis=0) if edge_normalization else []
+    of_edges = [alphas[operations * edge : operations * (edge + 1)] for edge in range(edges)]
+    return b.build(space.add_network(b, images, Mixtures(partial, of_edges, betas).add))
 
 
-class Supernet(Network):
-    """Every network of the space at once. partial: K of the paper, 1 runs the operations on all channels.
+class Supernet(TrainableGraph):
+    """Every network of the space at once: images [batch, 3, resolution, resolution] to logits [batch, classes].
 
-    `alphas`: [2, n_edges, n_operations] and, with edge normalization, `betas`: [2, n_edges], both logits, of the
-    normal and of the reduction cells. With partial=1 and without edge normalization this is DARTS's supernet.
+    partial: K of the paper, 1 runs the operations on all channels. `alphas`: [2, n_edges, n_operations] and, with edge
+    normalization, `betas`: [2, n_edges], both logits, of the normal and of the reduction cells. With partial=1 and
+    without edge normalization this is DARTS's supernet. Batch norms of cells learn no scale and no shift, which would
+    rescale the alphas.
     """
 
     betas: nn.Parameter | None
 
     def __init__(self, space: Darts, partial: int = 4, edge_normalization: bool = True, seed: int = 0) -> None:
         """Raises InputError when the channels cannot be split into `partial` parts."""
-        if partial < 1 or space.channels % partial:
-            raise InputError(f"{space.channels} channels cannot be split into {partial} equal parts")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            super().__init__(space, lambda _r, _e, c, stride: PartialMixedOperation(c, stride, partial), affine=False)
-            self.alphas = nn.Parameter(_INITIAL_SCALE * torch.randn(2, len(EDGES), len(OPERATIONS)))
-            self.betas = nn.Parameter(_INITIAL_SCALE * torch.randn(2, len(EDGES))) if edge_normalization else None
+        graph = supernet_graph(space, partial, edge_normalization)
+        super().__init__(graph, onnx_io.initial_weights(graph, seed), {t.name: None for t in graph.inputs[1:]})
         self.space = space
+        generator = torch.Generator().manual_seed(seed)
+        self.alphas = nn.Parameter(_INITIAL_SCALE * torch.randn(2, len(EDGES), len(OPERATIONS), generator=generator))
+        betas = nn.Parameter(_INITIAL_SCALE * torch.randn(2, len(EDGES), generator=generator))
+        self.betas = betas if edge_normalization else None
+        _stem, *norms = (node for node in graph.nodes if node.op == "BatchNormalization")
+        for name in (name for norm in norms for name in norm.inputs[1:3]):
+            self.tensor(name).requires_grad_(False)
 
-    def edge_weights(self, reduces: bool) -> tuple[torch.Tensor, ...]:
-        alphas = self.alphas[int(reduces)].softmax(-1)
-        return (alphas,) if self.betas is None else (alphas, _log_shares(self.betas[int(reduces)]).exp())
+    def forward(self, images: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # the rest it has itself
+        alphas = self.alphas.softmax(-1)[..., _REAL].flatten()
+        weights = (alphas,) if self.betas is None else (alphas, _log_shares(self.betas).exp().flatten())
+        logits = super().forward(images, *weights)
+        assert isinstance(logits, torch.Tensor)
+        return logits
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         return [self.alphas] if self.betas is None else [self.alphas, self.betas]
 
     def weights(self) -> list[nn.Parameter]:
+        """The parameters that training changes, without those of the architecture."""
         open_ones = {id(parameter) for parameter in self.architecture_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in open_ones]
+        return [parameter for parameter in super().weights() if id(parameter) not in open_ones]
 
     def probabilities(self) -> torch.Tensor:
-        """[2, n_edges, n_operations]: what each edge becomes when an architecture is drawn (see the module);
-        in the order of the space's positions, for an expected latency."""
+        """The probabilities of each edge's operations when an architecture is drawn (see the module), in the order of
+        the space's positions, for an expected latency: [2, n_edges, n_operations]."""
         nodes = torch.split(self._log_mixing(), _INPUTS, dim=1)
         return torch.cat([_drawn(log_mixing) for log_mixing in nodes], dim=1)
 
     def derive(self) -> Arch:
-        """The architecture that the search has arrived at, two inputs per node."""
+        """The architecture of the largest alphas and betas, with two inputs per node."""
         strengths, best = self._log_mixing().detach()[..., _REAL].max(dim=-1)
         kept = torch.cat([_strongest(of_node) for of_node in torch.split(strengths, _INPUTS, dim=1)], dim=1)
         return tuple(torch.where(kept, best + _REAL.start, NONE).flatten().tolist())

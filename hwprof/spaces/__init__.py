@@ -1,12 +1,12 @@
 """Search spaces, one per file: `choices` (options per position) and `graph(arch)`, with a text notation where the
 field has one.
 
-A space knows no device and no sampling: everything that follows from `choices` alone stands in
+A space knows neither devices nor sampling: everything that follows from `choices` alone is in
 `hwprof.spaces.sampling`. Every point of the product of `choices` has a graph, but not every point is worth
 measuring: a position may be unused (the kernel of a block that a shorter stage leaves out), and a derived
-DARTS cell has exactly two inputs per node. Such a space has a method `repair(arch, rng)`, which returns the
-architecture itself where it is one to be measured, and one close to it where it is not. Sampling and
-mutation repair what they draw, so the rule is stated once, in the space.
+DARTS cell has exactly two inputs per node. Such a space has a method `repair(arch, rng)`, which returns an
+architecture that is worth measuring unchanged, and otherwise one close to it that is. Sampling and mutation repair the
+architectures that they draw, so the rule is stated once, in the space.
 
 Where the field has a notation, `parse(text)` and `format(arch)` read and write it (`NotatedSpace`), and
 `from_columns(record)` reads an architecture that a table holds in several columns.

@@ -105,6 +105,6 @@ def _heads(b: GraphBuilder, x: str, heads: int, order: Sequence[int]) -> str:
 
 
 def causal_mask(b: GraphBuilder, time: int) -> str:
-    """[time, time]: 0 where a position may look, a large negative number where it lies ahead."""
+    """[time, time]: 0 where a position may look, a large negative number where it is ahead."""
     rows = [0.0 if memory <= now else -1e9 for now in range(time) for memory in range(time)]
     return b.constant(rows, "float32", shape=(time, time))

@@ -13,8 +13,8 @@ multiplication of the cell's input by 0.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,17 @@ EDGES = tuple((source, node) for node in range(NODES) for source in range(node +
 _EXAMPLE = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=...)"
 
 
+class Edge(NamedTuple):
+    """Where an operation is added: number, an index into EDGES, of a normal or a reduction cell."""
+
+    reduces: bool
+    number: int
+    stride: int
+
+
+EdgeRule = Callable[[GraphBuilder, Edge, str], str | None]  # (builder, edge, input) -> output; None for no operator
+
+
 class Darts:
     """The space at the published size for CIFAR-10, without the auxiliary head, which only training runs."""
 
@@ -50,17 +61,27 @@ class Darts:
 
     def graph(self, arch: Arch) -> Graph:
         """Raises InputError for an architecture outside of the space."""
-        normal, reduction = _cells(arch)
+        cells = _cells(arch)
+
+        def chosen(b: GraphBuilder, edge: Edge, x: str) -> str | None:
+            choice = cells[edge.reduces][edge.number]
+            return None if choice == NONE else add_operation(b, OPERATIONS[choice], x, edge.stride)
+
         b = GraphBuilder(NAME)
-        x = b.input((1, 3, self.resolution, self.resolution))
-        before = last = conv_bn(b, x, 3 * self.channels, 3)
+        return b.build(self.add_network(b, b.input((1, 3, self.resolution, self.resolution)), chosen))
+
+    def add_network(self, b: GraphBuilder, images: str, add_edge: EdgeRule) -> str:
+        """Adds stem, cells and classifier to images [1, 3, resolution, resolution] and returns the logits
+        [1, classes]. Raises InputError when the two reduction cells cannot halve the resolution."""
+        if self.resolution % 4:
+            raise InputError(f"two reduction cells need a resolution that 4 divides, not {self.resolution}")
+        before = last = conv_bn(b, images, 3 * self.channels, 3)
         channels = self.channels
         for number in range(self.cells):
             reduces = number in (self.cells // 3, 2 * self.cells // 3)
             channels = 2 * channels if reduces else channels
-            cell = _cell(b, before, last, reduction if reduces else normal, channels, 2 if reduces else 1)
-            before, last = last, cell
-        return b.build(classify(b, last, self.classes))
+            before, last = last, _cell(b, before, last, channels, reduces, add_edge)
+        return classify(b, last, self.classes)
 
     def repair(self, arch: Arch, rng: np.random.Generator | None = None) -> Arch:
         """The architecture with exactly two inputs per node: edges are dropped or added at random.
@@ -117,22 +138,25 @@ def _repair_node(arch: list[int], edges: Sequence[int], rng: np.random.Generator
 # -- the network -------------------------------------------------------------------------------------
 
 
-def _cell(b: GraphBuilder, before: str, last: str, choices: Arch, channels: int, stride: int) -> str:
+def _cell(b: GraphBuilder, before: str, last: str, channels: int, reduces: bool, add_edge: EdgeRule) -> str:
     """`before` and `last` are the outputs of the two cells before this one."""
     shrinks = b.shape(before)[2] != b.shape(last)[2]
     first = _factorized_reduction(b, before, channels) if shrinks else relu_conv_bn(b, before, channels)
     nodes = [first, relu_conv_bn(b, last, channels)]
     for node in range(NODES):
         arriving = [
-            _operation(b, OPERATIONS[choice], nodes[source], stride if source < 2 else 1)
-            for choice, (source, target) in zip(choices, EDGES, strict=True)
-            if target == node and choice != NONE
+            add_edge(b, Edge(reduces, number, 2 if reduces and source < 2 else 1), nodes[source])
+            for number, (source, target) in enumerate(EDGES)
+            if target == node
         ]
-        nodes.append(total(b, arriving) if arriving else _zeros(b, nodes[0], stride))
+        real = [tensor for tensor in arriving if tensor is not None]
+        nodes.append(total(b, real) if real else _zeros(b, nodes[0], 2 if reduces else 1))
     return b.concat(nodes[2:])
 
 
-def _operation(b: GraphBuilder, name: str, x: str, stride: int) -> str:
+def add_operation(b: GraphBuilder, name: str, x: str, stride: int) -> str:
+    """Adds one of OPERATIONS except `none`; x: [1, channels, height, width]. Returns the output, with as many
+    channels and a resolution divided by the stride."""
     channels = b.shape(x)[1]
     if name == "skip_connect":
         return x if stride == 1 else _factorized_reduction(b, x, channels)

@@ -3,10 +3,10 @@
 A node is the sum of its edges; position i of an architecture is edge i in the order of the benchmark's
 strings, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
-2026-11-20, edges that carry nothing. The graph is what the benchmark's code computes: `skip_connect` is no
-operator, `none` is a multiplication by 0, and all edges enter the sum, those from a zero node too (a
+2026-11-20, edges that carry nothing. The graph is what the benchmark's code computes: `skip_connect` is not
+an operator, `none` is a multiplication by 0, and all edges enter the sum, those from a zero node too (a
 convolution of zeros still runs, and its batch norm adds a bias). So nothing is dead by its wiring, and
-`Graph.live()` is the whole graph. What a runtime leaves out is not the space's affair: the execution
+`Graph.live()` is the whole graph. The space does not say what a runtime leaves out: the execution
 hypotheses of `hwprof.encoders.execution` stop at a multiplication by zero ("live") or drop what comes only
 out of zeros ("folded"). The alternative, sums without zero terms, predicted 12 devices that others measured
 no better (mean errors of 6.28 / 4.02 / 3.67 % at N = 10 / 20 / 50 against 6.18 / 3.99 / 3.63 % here; 1,500

@@ -1,4 +1,5 @@
-"""What ESNAC may turn a ResNet into: layers removed, channels shrunk, skips added (Cao et al., arXiv 1902.00383).
+"""The networks that ESNAC may make of a ResNet: layers removed, channels shrunk, skips added (Cao et al., arXiv
+1902.00383).
 
 The teacher is a ResNet of basic blocks for CIFAR. An architecture is the width of the 4 stages, then for each
 block what is removed of it, the width between its two convolutions, and whether a skip is added around the

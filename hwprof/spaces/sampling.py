@@ -1,7 +1,7 @@
-"""Draws, changes and lists architectures of any search space; picks the ones worth measuring.
+"""Draws, changes and lists architectures of any search space; picks those that are worth measuring.
 
-Everything here follows from `choices` alone. A space in which not every point is to be measured says so with
-a method `repair(arch, rng)` (see `hwprof.spaces`); all functions here return repaired architectures.
+Everything here follows from `choices` alone. A space in which some points are not worth measuring has a method
+`repair(arch, rng)` (see `hwprof.spaces`); all functions here return repaired architectures.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ ATTEMPTS = 1_000  # blind draws in a row without anything new before giving up
 
 @runtime_checkable
 class RepairingSpace(Protocol):
-    """A search space in which not every point is to be measured."""
+    """A search space in which some points are not worth measuring."""
 
     def repair(self, arch: Arch, rng: np.random.Generator | None = None, /) -> Arch:
-        """The architecture itself if it is to be measured, else one close to it. Without `rng` always the same."""
+        """The architecture itself if it is worth measuring, else one close to it. Deterministic without `rng`."""
         ...
 
 
 def size(space: SearchSpace) -> int:
-    """How many points the product of the choices has, repaired or not."""
+    """The number of points in the product of the choices, repaired or not."""
     return math.prod(space.choices)
 
 
 def repaired(space: SearchSpace, arch: Arch, rng: np.random.Generator | None = None) -> Arch:
-    """The architecture, or what the space makes of it where it is not to be measured."""
+    """The architecture, repaired where the space has a `repair`."""
     return space.repair(arch, rng) if isinstance(space, RepairingSpace) else arch
 
 
@@ -61,14 +61,14 @@ def stratified(space: SearchSpace, n: int, rng: np.random.Generator) -> list[Arc
 
 
 def enumerate_archs(space: SearchSpace) -> Iterator[Arch]:
-    """Every architecture that is to be measured, in lexicographic order."""
+    """Every architecture that is worth measuring, in lexicographic order."""
     for arch in itertools.product(*map(range, space.choices)):
         if repaired(space, arch) == arch:
             yield arch
 
 
 def neighbours(space: SearchSpace, arch: Arch) -> list[Arch]:
-    """The architectures to be measured that differ from `arch` in one position."""
+    """The architectures worth measuring that differ from `arch` in one position."""
     changed = (
         (*arch[:position], choice, *arch[position + 1 :])
         for position, options in enumerate(space.choices)
@@ -105,14 +105,14 @@ def crossover(space: SearchSpace, a: Arch, b: Arch, rng: np.random.Generator) ->
 def d_optimal(
     features: np.ndarray, n: int, rng: np.random.Generator, given: np.ndarray | None = None
 ) -> np.ndarray:  # fmt: skip
-    """features: [n_candidates, n_features]; given: rows that are measured already, [n_given, n_features].
+    """features: [n_candidates, n_features]; given: rows that are already measured, [n_given, n_features].
 
-    Returns [n] different row numbers, in the order of choice: each one is the row that most enlarges the
-    determinant of the information matrix of a linear fit, ties broken at random. Raises InputError when there
-    are fewer candidates or a feature is not finite.
+    Returns [n] different row numbers, in the order in which they were chosen: each row is the one that most enlarges
+    the determinant of the information matrix of a linear fit, ties broken at random. Raises InputError when there
+    are fewer candidates than `n` or a feature is not finite.
     """
     if n > len(features):
-        raise InputError(f"{n} of {len(features)} candidates cannot be chosen; draw more candidates")
+        raise InputError(f"{n} networks cannot be chosen from {len(features)} candidates; draw more candidates")
     if not np.isfinite(features).all():
         raise InputError("a feature of a candidate is not finite; D-optimal selection needs finite features")
     order = rng.permutation(len(features))

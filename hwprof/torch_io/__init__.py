@@ -2,7 +2,9 @@
 
 from hwprof.torch_io.module import as_tensor, place_of, to_module
 from hwprof.torch_io.program import content_digest, export, from_factory, is_program, load_program
+from hwprof.torch_io.trainable import TrainableGraph, trainable, weights_of
 
 __all__ = [
-    "as_tensor", "content_digest", "export", "from_factory", "is_program", "load_program", "place_of", "to_module",
+    "TrainableGraph", "as_tensor", "content_digest", "export", "from_factory", "is_program", "load_program", "place_of",
+    "to_module", "trainable", "weights_of",
 ]  # fmt: skip

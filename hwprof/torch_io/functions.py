@@ -1,6 +1,6 @@
 """ONNX operators that are more than one call of PyTorch; each takes tensors first, then plain numbers.
 
-x is [batch, channels, *space] where a function speaks of space.
+Functions that mention space take x: [batch, channels, *space]. Shapes of elementwise functions broadcast as in NumPy.
 """
 
 from __future__ import annotations
@@ -32,43 +32,53 @@ Sizes = Sequence[int]
 
 
 def pad_space(x: Tensor, pads: Sizes, value: float = 0.0) -> Tensor:
-    """pads: the starts of all axes of space, then their ends, as ONNX writes them."""
+    """The input with `value` around it, [batch, channels, *larger space]. pads: the starts of all axes of space, then
+    their ends, as ONNX writes them."""
     rank = len(pads) // 2
     pairs = [p for axis in reversed(range(rank)) for p in (pads[axis], pads[axis + rank])]
     return functional.pad(x, pairs, value=value)
 
 
 def is_symmetric(pads: Sizes) -> bool:
-    """Whether each axis has as much before it as behind it."""
+    """Whether each axis has as much padding at its start as at its end."""
     return list(pads[: len(pads) // 2]) == list(pads[len(pads) // 2 :])
 
 
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sizes, pads: Sizes, dilations: Sizes, groups: int
 ) -> Tensor:
-    """weight: [out, in / groups, *kernel]."""
+    """x: [batch, in, *space]; weight: [out, in / groups, *kernel]; bias: [out]. Returns [batch, out, *space]."""
     if not is_symmetric(pads):
         x, pads = pad_space(x, pads), [0] * len(pads)
     rank = len(strides)
     return _CONVOLUTIONS[rank](x, weight, bias, strides, list(pads[:rank]), dilations, groups)
 
 
+def contiguous_convolution(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+    """`convolution` of copies in contiguous memory (NCHW), where there are none."""
+    # For 1x1 kernels in channels last, `contiguous` returns the weights as they are.
+    return convolution(x.contiguous(), weight.clone(memory_format=torch.contiguous_format), *rest)
+
+
 def transposed_convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sizes, pads: Sizes, extra: Sizes, dilations: Sizes,
     groups: int,
 ) -> Tensor:  # fmt: skip
-    """weight: [in, out / groups, *kernel]; pads are symmetric; extra: what `output_padding` adds at the end."""
+    """x: [batch, in, *space]; weight: [in, out / groups, *kernel]; bias: [out]. Returns [batch, out, *space].
+
+    pads are symmetric; extra: ONNX's `output_padding`, which is added at the end of each axis.
+    """
     rank = len(strides)
     return _TRANSPOSED[rank](x, weight, bias, strides, list(pads[:rank]), extra, groups, dilations)
 
 
 def pads_inside(pads: Sizes, kernel: Sizes) -> bool:
-    """Whether PyTorch's pooling takes the pads itself: equal on both sides and at most half of the window."""
+    """Whether PyTorch's pooling supports the pads: equal on both sides and at most half of the window."""
     return is_symmetric(pads) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
 
 
 def max_pool(x: Tensor, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: Sizes, ceil: bool) -> Tensor:
-    """The largest of each window."""
+    """The largest element of each window, [batch, channels, *space]."""
     rank = len(kernel)
     if not pads_inside(pads, kernel):
         x, pads = pad_space(x, pads, float("-inf")), [0] * len(pads)
@@ -78,8 +88,8 @@ def max_pool(x: Tensor, kernel: Sizes, strides: Sizes, pads: Sizes, dilations: S
 def average_pool(
     x: Tensor, counted: Tensor | None, kernel: Sizes, strides: Sizes, pads: Sizes, ceil: bool, with_padding: bool
 ) -> Tensor:
-    """The mean of each window. counted: the share of each window that is no padding, where padding does not count
-    and PyTorch's pooling cannot take the pads itself."""
+    """The mean of each window, [batch, channels, *space]. counted: the share of each window that is not padding,
+    [1, 1, *space], where padding does not count and PyTorch's pooling does not support the pads."""
     rank = len(kernel)
     pool = _AVERAGE_POOLS[rank]
     if pads_inside(pads, kernel):
@@ -89,19 +99,20 @@ def average_pool(
 
 
 def global_average_pool(x: Tensor) -> Tensor:
-    """[batch, channels, 1, ...]."""
+    """The mean over space, [batch, channels, 1, ...]."""
     return x.mean(tuple(range(2, x.dim())), keepdim=True)
 
 
 def global_max_pool(x: Tensor) -> Tensor:
-    """[batch, channels, 1, ...]."""
+    """The maximum over space, [batch, channels, 1, ...]."""
     return x.amax(tuple(range(2, x.dim())), keepdim=True)
 
 
 def affine(
     a: Tensor, b: Tensor, c: Tensor | None, alpha: float, beta: float, transposed_a: bool, transposed_b: bool
 ) -> Tensor:
-    """Gemm: alpha * a b + beta * c, [m, n]."""
+    """Gemm: alpha * a b + beta * c, [m, n], for a: [m, k] and b: [k, n], each the other way round where `transposed`;
+    c broadcasts to [m, n]."""
     a, b = (a.t() if transposed_a else a), (b.t() if transposed_b else b)
     if c is None:
         product = torch.mm(a, b)
@@ -110,33 +121,33 @@ def affine(
 
 
 def flat_softmax(x: Tensor, axis: int, log: bool) -> Tensor:
-    """Before opset 13 softmax ran over all axes from the given one on."""
+    """Softmax over all axes from the given one on, as before opset 13, in the shape of x."""
     rows = x.reshape(x.shape[:axis].numel(), -1)
     return (torch.log_softmax if log else torch.softmax)(rows, 1).reshape(x.shape)
 
 
 def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """max(0, min(1, alpha x + beta))."""
+    """max(0, min(1, alpha x + beta)), in the shape of x."""
     return torch.clamp(x * alpha + beta, 0.0, 1.0)
 
 
 def clip(x: Tensor, low: Any, high: Any) -> Tensor:
-    """X within the bounds that are given: numbers, tensors of one element or None."""
+    """Limits x to the bounds, in its shape; a bound is a number, a tensor of one element, or None."""
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 
 def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
-    """PyTorch's own has no parameters."""
+    """SELU with parameters, which PyTorch's own lacks, in the shape of x."""
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """ONNX broadcasts the slope from the right."""
+    """The slope times x where x is negative, else x, in its shape; ONNX broadcasts the slope from the right."""
     return torch.where(x < 0, x * slope, x)
 
 
 def variadic_sum(*terms: Tensor) -> Tensor:
-    """Of one tensor or more."""
+    """The elementwise sum of one or more tensors."""
     total = terms[0]
     for term in terms[1:]:
         total = total + term
@@ -144,12 +155,12 @@ def variadic_sum(*terms: Tensor) -> Tensor:
 
 
 def mean_of(*terms: Tensor) -> Tensor:
-    """The mean of one tensor or more, elementwise."""
+    """The elementwise mean of one or more tensors."""
     return variadic_sum(*terms) / len(terms)
 
 
 def extreme(*terms: Tensor, largest: bool) -> Tensor:
-    """The largest or smallest of one tensor or more, elementwise."""
+    """The elementwise maximum or minimum of one or more tensors."""
     result = terms[0]
     for term in terms[1:]:
         result = torch.maximum(result, term) if largest else torch.minimum(result, term)
@@ -157,7 +168,7 @@ def extreme(*terms: Tensor, largest: bool) -> Tensor:
 
 
 def reduced(x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
-    """how: sum, mean, max, min, l1, l2, square."""
+    """Reduces x over the axes, which stay with length 1 with `keep`. how: sum, mean, max, min, l1, l2, square."""
     dims = tuple(axes)
     if how == "max":
         return torch.amax(x, dims, keep)
@@ -171,7 +182,7 @@ def reduced(x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
 
 
 def sliced(x: Tensor, axes: Sizes, starts: Sizes, stops: Sizes, steps: Sizes) -> Tensor:
-    """Steps below 0 run backwards."""
+    """The part of x that ONNX's Slice cuts out; a negative step runs backwards."""
     for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
         picked = range(*slice(start, _open_end(stop, step), step).indices(x.shape[axis]))
         length = abs(picked[-1] - picked[0]) + 1 if picked else 0
@@ -184,12 +195,13 @@ def sliced(x: Tensor, axes: Sizes, starts: Sizes, stops: Sizes, steps: Sizes) ->
 
 
 def _open_end(stop: int, step: int) -> int | None:
-    """ONNX writes a very negative stop for "through the first element"."""
+    """None where ONNX writes a very negative stop, which means "through the first element"."""
     return None if step < 0 and stop < -(2**31) + 1 else stop
 
 
 def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """Rows of the table along the axis; indices below 0 count from the end."""
+    """The table's rows along the axis, [*table axes before, *indices, *table axes after]; negative indices count from
+    the end."""
     if axis == 0 and table.dim() == 2 and indices.dim() > 0:
         return functional.embedding(indices, table)
     index = indices.reshape(-1)
@@ -199,17 +211,17 @@ def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
 
 
 def gathered_elements(x: Tensor, axis: int, indices: Tensor) -> Tensor:
-    """Indices below 0 count from the end."""
+    """Elements of x along the axis, in the shape of the indices; negative indices count from the end."""
     return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
 
 
 def squeezed(x: Tensor, axes: Sizes) -> Tensor:
-    """Without the axes, each of length 1."""
+    """Removes the axes, each of length 1; all axes of length 1 if none is given."""
     return torch.squeeze(x, tuple(axes)) if axes else torch.squeeze(x)
 
 
 def unsqueezed(x: Tensor, axes: Sizes) -> Tensor:
-    """With axes of length 1 at these places of the result."""
+    """Inserts axes of length 1 at these places of the result."""
     rank = x.dim() + len(axes)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
@@ -217,7 +229,8 @@ def unsqueezed(x: Tensor, axes: Sizes) -> Tensor:
 
 
 def depth_to_space(x: Tensor, block: int, columns_first: bool) -> Tensor:
-    """columns_first: ONNX's mode CRD, which is PyTorch's pixel shuffle; else DCR."""
+    """[n, c, h, w] to [n, c / block^2, h * block, w * block]. columns_first: ONNX's mode CRD, which is PyTorch's pixel
+    shuffle; else DCR."""
     if columns_first:
         return functional.pixel_shuffle(x, block)
     n, c, h, w = x.shape
@@ -226,11 +239,10 @@ def depth_to_space(x: Tensor, block: int, columns_first: bool) -> Tensor:
 
 
 class Lstm(nn.Module):
-    """ONNX's LSTM on PyTorch's own module, which keeps its weights in the one piece that cuDNN wants.
+    """ONNX's LSTM on PyTorch's own module, which keeps its weights in the single block of memory that cuDNN wants.
 
-    weights: for each direction W [4 size, in], R [4 size, size] and, or not, both biases [4 size], in PyTorch's order
-    of gates. x: [time, batch, in]. Returns [time, directions, batch, size] and both last states
-    [directions, batch, size].
+    weights: those of `lstm_weights`. x: [time, batch, in]; hidden, cell: [directions, batch or 1, size]. Returns
+    [time, directions, batch, size] and both last states, [directions, batch, size].
     """
 
     def __init__(self, weights: Sequence[Sequence[Tensor]], size: int) -> None:
@@ -251,19 +263,98 @@ class Lstm(nn.Module):
         return y.reshape(*y.shape[:2], self._directions, -1).transpose(1, 2), last_hidden, last_cell
 
 
+def lstm(
+    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor | None, hidden: Tensor | None, cell: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`Lstm` with weights that may change between two calls, in ONNX's layout: weight [directions, 4 size, in],
+    recurrent [directions, 4 size, size], bias [directions, 8 size]. Shapes of the rest and of the results as there."""
+    directions, size = recurrent.shape[0], recurrent.shape[2]
+    state = (directions, x.shape[1], size)
+    given = [x.new_zeros(state) if s is None else s.expand(state).contiguous() for s in (hidden, cell)]
+    flat = [w for way in lstm_weights(weight, recurrent, bias) for w in way]
+    y, last_hidden, last_cell = torch.lstm(
+        x, given, flat, bias is not None, 1, 0.0, torch.is_grad_enabled(), directions == 2, False
+    )
+    return y.reshape(*y.shape[:2], directions, -1).transpose(1, 2), last_hidden, last_cell
+
+
+def lstm_weights(weight: Tensor, recurrent: Tensor, bias: Tensor | None) -> list[list[Tensor]]:
+    """ONNX's weights (shapes as in `lstm`) as PyTorch wants them: for each direction W [4 size, in], R [4 size, size]
+    and, where there is a bias, both halves of it [4 size], the gates in the order i, f, c, o instead of i, o, f, c."""
+
+    def ordered(value: Tensor) -> Tensor:
+        i, o, f, c = value.chunk(4)
+        return torch.cat((i, f, c, o))
+
+    ways = [[ordered(w), ordered(r)] for w, r in zip(weight, recurrent, strict=True)]
+    for way, both in zip(ways, () if bias is None else bias, strict=bias is not None):
+        way.extend(map(ordered, both.chunk(2)))
+    return ways
+
+
+def joined(tensors: Sequence[Tensor], axis: int, batch_axis: int) -> Tensor:
+    """The concatenation along the axis, of tensors some of which are of length 1 along the batch axis and repeat."""
+    batch = max(t.shape[batch_axis] for t in tensors)
+    sizes = [[batch if i == batch_axis else n for i, n in enumerate(t.shape)] for t in tensors]
+    return torch.cat([t.expand(size) for t, size in zip(tensors, sizes, strict=True)], axis)
+
+
+class BatchNorm(nn.Module):
+    """Normalizes by the batch's own statistics in training mode, and moves the running ones; else by the running ones.
+
+    momentum: the share of the batch in the new running statistics, PyTorch's meaning; ONNX gives the old ones' share.
+    x: [batch, channels, *space]; all others: [channels].
+    """
+
+    def __init__(self, momentum: float, epsilon: float) -> None:
+        super().__init__()
+        self._momentum = momentum
+        self._epsilon = epsilon
+
+    def forward(self, x: Tensor, mean: Tensor, variance: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return functional.batch_norm(x, mean, variance, scale, shift, self.training, self._momentum, self._epsilon)
+
+
 def quantize(
     x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int, kind: torch.dtype
 ) -> Tensor:
-    """round(x / scale) + zero, within [low, high]; scale and zero are scalars or one number per channel."""
+    """round(x / scale) + zero, within [low, high], in the shape of x; scale and zero are scalars or [channels]."""
+    return _steps(x, scale, zero, axis, low, high, torch.round).to(kind)
+
+
+def quantized_steps(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
+    """`quantize` with the result in floats and with a gradient, which passes the rounding straight (Bengio et al.,
+    arXiv 1308.3432, section 4) and is 0 for an x outside of the range."""
+    return _steps(x, scale, zero, axis, low, high, _RoundStraightThrough.apply)
+
+
+def fake_quantized(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
+    """The result of `quantize` and `dequantize`, in the shape of x, with the gradient of `quantized_steps`."""
+    return dequantize(quantized_steps(x, scale, zero, axis, low, high), scale, zero, axis)
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def _steps(
+    x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int, rounded: Callable[[Tensor], Tensor]
+) -> Tensor:
     shape = _channel_shape(x, scale, axis)
-    steps = torch.round(x / scale.reshape(shape))
+    steps = rounded(x / scale.reshape(shape))
     if zero is not None:
         steps = steps + zero.reshape(shape)
-    return torch.clamp(steps, low, high).to(kind)
+    return torch.clamp(steps, low, high)
 
 
 def dequantize(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int) -> Tensor:
-    """(x - zero) * scale."""
+    """(x - zero) * scale, in the shape of x; scale and zero are scalars or [channels] along the axis."""
     shape = _channel_shape(x, scale, axis)
     steps = x.to(scale.dtype)
     if zero is not None:

@@ -22,13 +22,14 @@ _OPSET = 21  # the first with integers of 16 bits
 
 def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph:
     """Traces the module in evaluation mode with a batch, whose arrays are its arguments in their order, and writes
-    PATH. Raises InputError for what is no module, and for one that PyTorch cannot export.
+    PATH. batch: [n, ...] by argument. Raises InputError for an object that is not a module, and for a module that
+    PyTorch cannot export.
 
     2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
-    of a transformer is exported by its parts: ONNX has no word for the one operator that PyTorch makes of it.
+    of a transformer is exported by its parts: ONNX has no operator for the single one that PyTorch makes of it.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(f"calibration wants a Graph or a torch.nn.Module, not of type {type(module).__name__}")
+        raise InputError(f"calibration needs a Graph or a torch.nn.Module, not of type {type(module).__name__}")
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
     was_training, before = module.training, logging.root.manager.disable
     was_fused = torch.backends.mha.get_fastpath_enabled()
@@ -53,7 +54,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
 
 def _share_weights(path: Path) -> None:
     """Keeps one of equal weights, and one name of each: where a loop uses a weight at every step, the exporter stores
-    copies of it or puts an Identity behind it."""
+    copies of it or puts an Identity after it."""
     model = onnx.load(path)
     first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     names: dict[str, str] = {}
@@ -77,7 +78,7 @@ def _share_weights(path: Path) -> None:
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
-    """What the operators read, those in the bodies of others included; names are unique in the whole file."""
+    """Renames the inputs of all operators, in the bodies of others too; names are unique in the whole file."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""The table of operators: which call of PyTorch each ONNX operator becomes. An operator without a rule is an error."""
+"""The table of operators: the PyTorch call that each ONNX operator becomes. An operator without a rule is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from hwprof.errors import UnknownOperatorError
-from hwprof.graph import Graph, Node
+from hwprof.graph import Constant, Graph, Node
 from hwprof.torch_io import functions
 
 # onnx.TensorProto.DataType
@@ -22,7 +22,7 @@ TYPE_CODES = {
     16: "bfloat16",
 }  # fmt: skip
 TORCH_TYPES = {name: getattr(torch, name) for name in TYPE_CODES.values()}
-_INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 Value = Tensor | fx.Node
 
@@ -37,9 +37,9 @@ class TorchCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operator of a graph, its inputs and the types of the module that it becomes a part of.
+    """One operator of a graph, its inputs, and the type of floats in the module that it becomes a part of.
 
-    `values` are the inputs, None where one is left out. `floats` is what float32 becomes.
+    `values` are the inputs, None where one is left out. `floats` replaces float32.
     """
 
     node: Node
@@ -64,8 +64,9 @@ class Call:
     def scalar(self, place: int) -> Value | float | None:
         """A number where the input is a constant of rank 0, else the tensor, or None."""
         name = self.node.inputs[place] if place < len(self.node.inputs) else ""
-        if name in self.graph.constant_values and self.graph.shape(name) == ():
-            return self.graph.constant_values[name][0]
+        constant = self.graph.type_of(name) if self.graph.has_type(name) else None
+        if isinstance(constant, Constant) and constant.shape == ():
+            return constant.values[0]
         return self.optional(place)
 
     def shape(self, place: int = 0) -> tuple[int, ...]:
@@ -88,10 +89,10 @@ class Call:
             return tuple(value)
         if place is None or place >= len(self.node.inputs) or not self.node.inputs[place]:
             return None
-        name = self.node.inputs[place]
-        if name not in self.graph.constant_values:
+        constant = self.graph.type_of(self.node.inputs[place])
+        if not isinstance(constant, Constant):
             raise self.error(f"needs {attribute} that are known ahead, not computed")
-        return self.graph.constant_values[name]
+        return constant.values
 
     def dtype(self, code: int) -> torch.dtype:
         """PyTorch's type for ONNX's code. Raises UnknownOperatorError."""
@@ -107,14 +108,14 @@ Rule = Callable[[Call], TorchCall]
 
 
 def title(node: Node) -> str:
-    """For messages."""
+    """The operator's type and label, for messages."""
     domain = f"{node.domain}." if node.domain else ""
     return f"{domain}{node.op} {node.label!r}"
 
 
-def translate(call: Call) -> TorchCall:
-    """Raises UnknownOperatorError, naming the operator, where the table has no rule or not for this form of it."""
-    rule = RULES.get(call.node.op) if call.node.domain in ("", "ai.onnx") else None
+def translate(call: Call, rules: Mapping[str, Rule]) -> TorchCall:
+    """Raises UnknownOperatorError, naming the operator, where the table has no rule for it or for this form of it."""
+    rule = rules.get(call.node.op) if call.node.domain in ("", "ai.onnx") else None
     if rule is None:
         raise call.error("has no counterpart in PyTorch here (hwprof.torch_io.operators.RULES)")
     return rule(call)
@@ -168,7 +169,7 @@ def _division(call: Call) -> TorchCall:
 
 
 def _window(call: Call, kernel: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Strides, pads and dilations over the axes of space."""
+    """Strides, pads and dilations along the axes of space."""
     rank = len(kernel)
     strides = tuple(call.attribute("strides", (1,) * rank))
     dilations = tuple(call.attribute("dilations", (1,) * rank))
@@ -228,7 +229,7 @@ def _average_pool(call: Call) -> TorchCall:
 
 
 def _resize(call: Call) -> TorchCall:
-    """Images enlarged by whole factors, in the two ways that PyTorch has."""
+    """Enlarges images by whole factors, in the two ways that PyTorch supports."""
     mode = call.attribute("mode", "nearest")
     how = call.attribute("coordinate_transformation_mode", "half_pixel")
     old, new = call.shape()[2:], call.graph.shape(call.node.outputs[0])[2:]
@@ -264,7 +265,7 @@ def _batch_norm(call: Call) -> TorchCall:
 
 
 def _layer_norm(call: Call) -> TorchCall:
-    _only_first_output(call)
+    require_first_output(call)
     axis = call.attribute("axis", -1) % call.rank()
     epsilon = call.attribute("epsilon", 1e-5)
     return TorchCall(
@@ -317,12 +318,12 @@ def _same(x: Any) -> Any:
 
 def _dropout(call: Call) -> TorchCall:
     if call.scalar(2) not in (None, False):
-        raise call.error("in training mode is not what runs on a device")
+        raise call.error("is in training mode; export the network in evaluation mode")
     return TorchCall(_same, (call.tensor(0),))
 
 
 def _to_output_shape(function: Callable[..., Any]) -> Rule:
-    """For operators that are known by the shape of their result."""
+    """The rule of an operator whose second argument is the shape of its result."""
 
     def rule(call: Call) -> TorchCall:
         return TorchCall(function, (call.tensor(0), call.graph.shape(call.node.outputs[0])))
@@ -391,47 +392,44 @@ def _tile(call: Call) -> TorchCall:
 
 # -- recurrence --------------------------------------------------------------------------------------
 
-_ONNX_TO_TORCH_GATES = (0, 2, 3, 1)  # of i, o, f, c: PyTorch wants i, f, c, o
-
 
 def _lstm(call: Call) -> TorchCall:
-    """Weights are put into PyTorch's order of gates here, once."""
-    direction = call.attribute("direction", "forward")
-    usual = [call.attribute(name) for name in ("activations", "clip", "input_forget", "layout")]
-    lengths = call.node.inputs[4] if len(call.node.inputs) > 4 else ""
-    if direction == "reverse" or any(usual) or lengths or call.optional(7) is not None:
-        raise call.error("backwards only, with peepholes, lengths or activations of its own has no counterpart here")
-    if not all(isinstance(call.tensor(i), Tensor) for i in (1, 2)):
+    """The weights are put into PyTorch's order of gates here, once."""
+    require_usual_lstm(call)
+    weight, recurrent, bias = call.tensor(1), call.tensor(2), call.optional(3)
+    if not isinstance(weight, Tensor) or not isinstance(recurrent, Tensor) or isinstance(bias, fx.Node):
         raise call.error("needs weights that are stored")
-    size = call.attribute("hidden_size")
-    ways = [_lstm_weights(call, way, size) for way in range(2 if direction == "bidirectional" else 1)]
+    module = functions.Lstm(functions.lstm_weights(weight, recurrent, bias), call.attribute("hidden_size"))
     if call.optional(5) is None or call.optional(6) is None:
-        return TorchCall(functions.Lstm(ways, size), (call.tensor(0),))
-    return TorchCall(functions.Lstm(ways, size), (call.tensor(0), call.tensor(5), call.tensor(6)))
+        return TorchCall(module, (call.tensor(0),))
+    return TorchCall(module, (call.tensor(0), call.tensor(5), call.tensor(6)))
 
 
-def _lstm_weights(call: Call, way: int, size: int) -> list[Tensor]:
-    """Of one direction: W, R and, where there are any, the biases of both, [4 size, ...]."""
-
-    def ordered(place: int) -> Tensor:
-        value = call.tensor(place)
-        assert isinstance(value, Tensor)
-        gates = value[way].reshape(-1, 4, size, *value.shape[2:])[:, _ONNX_TO_TORCH_GATES]
-        return gates.reshape(-1, 4 * size, *value.shape[2:])
-
-    biases = ordered(3) if call.optional(3) is not None else ()
-    return [ordered(1)[0], ordered(2)[0], *biases]
+def require_usual_lstm(call: Call) -> None:
+    """Raises UnknownOperatorError for a form that PyTorch's LSTM cannot take."""
+    unusual = [call.attribute(name) for name in ("activations", "clip", "input_forget", "layout")]
+    lengths = call.node.inputs[4] if len(call.node.inputs) > 4 else ""
+    is_reverse = call.attribute("direction", "forward") == "reverse"
+    if is_reverse or any(unusual) or lengths or call.optional(7) is not None:
+        raise call.error("backwards only, with peepholes, lengths or activations of its own has no counterpart here")
 
 
 # -- quantization ------------------------------------------------------------------------------------
 
 
 def _quantize(call: Call) -> TorchCall:
+    low, high = integer_range(call, call.node.outputs[0])
     kind = call.graph.type_of(call.node.outputs[0]).dtype
-    if kind not in _INTEGER_RANGES or call.attribute("block_size", 0):
-        raise call.error(f"to {kind} or in blocks has no counterpart in PyTorch here")
     args = call.tensor(0), call.tensor(1), call.optional(2), call.attribute("axis", 1)
-    return TorchCall(functions.quantize, (*args, *_INTEGER_RANGES[kind], TORCH_TYPES[kind]))
+    return TorchCall(functions.quantize, (*args, low, high, TORCH_TYPES[kind]))
+
+
+def integer_range(call: Call, name: str) -> tuple[int, int]:
+    """The least and the largest value of a quantized tensor. Raises UnknownOperatorError for other types, in blocks."""
+    kind = call.graph.type_of(name).dtype
+    if kind not in INTEGER_RANGES or call.attribute("block_size", 0):
+        raise call.error(f"to {kind} or in blocks has no counterpart in PyTorch here")
+    return INTEGER_RANGES[kind]
 
 
 def _dequantize(call: Call) -> TorchCall:
@@ -442,17 +440,18 @@ def _dequantize(call: Call) -> TorchCall:
     )
 
 
-def _only_first_output(call: Call) -> None:
+def require_first_output(call: Call) -> None:
+    """Raises UnknownOperatorError where one of the operator's optional further outputs is read."""
     further = set(call.node.outputs[1:]) - {""}
     if further and not further.isdisjoint((*call.graph.consumers(), *call.graph.outputs)):
         raise call.error("with more than one output has no counterpart in PyTorch here")
 
 
 def _first_of(rule: Rule) -> Rule:
-    """Refuses the optional further outputs."""
+    """The rule, with an error where an optional further output is read."""
 
     def checked(call: Call) -> TorchCall:
-        _only_first_output(call)
+        require_first_output(call)
         return rule(call)
 
     return checked
@@ -462,7 +461,7 @@ _REDUCTIONS = {
     "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceL1": "l1",
     "ReduceL2": "l2", "ReduceSumSquare": "square",
 }  # fmt: skip
-_UNARY: dict[str, Callable[..., Any]] = {
+UNARY: Mapping[str, Callable[..., Any]] = {
     "Abs": torch.abs, "Ceil": torch.ceil, "Cos": torch.cos, "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor,
     "HardSwish": functional.hardswish, "Identity": _same, "IsNaN": torch.isnan, "Log": torch.log,
     "Mish": functional.mish, "Neg": torch.neg, "Not": torch.logical_not, "Reciprocal": torch.reciprocal,
@@ -477,7 +476,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 RULES: Mapping[str, Rule] = {
-    **{op: _plain(function) for op, function in _UNARY.items()},
+    **{op: _plain(function) for op, function in UNARY.items()},
     **{op: _binary(function) for op, function in _BINARY.items()},
     **{op: partial(_reduction, how=how) for op, how in _REDUCTIONS.items()},
     "ArgMax": partial(_arg_extreme, function=torch.argmax),

@@ -1,11 +1,11 @@
-"""A user's own PyTorch module as something that travels: traced by torch.export into a .pt2 file and a Graph of it.
+"""A user's own PyTorch module in a form that other processes can run: a .pt2 file by torch.export, and its Graph.
 
-2026-11-21, what travels. A measurement runs in processes of its own, perhaps on another machine, so a module in
-memory is no input for it. torch.export writes down the operators with their shapes and the weights; the Graph
+2026-11-21, why a file. A measurement runs in processes of its own, perhaps on another machine, so it cannot take a
+module in memory. torch.export writes down the operators with their shapes and the weights; the Graph
 made of it (operators of the domain "aten") has a digest, so that a measurement is found again and data sets can
-hold it. The other way, the import path of a factory, would travel only where the user's code lies, and
-nobody could tell whether it still is the same network. What is timed is the traced program: the operators without
-the Python around them. A module that torch.export cannot trace is refused with its reason.
+hold it. The alternative, the import path of a factory, would work only where the user's code is installed, and nobody
+could tell whether it is still the same network. The traced program is timed: the operators without the Python around
+them. A module that torch.export cannot trace is refused with its reason.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _OTHERWISE_EQUAL = ("sample_inputs", "serialization_id")  # parts of a .pt2 that
 def export(module: object, example_inputs: ExampleInputs | None, path: Path, name: str = "") -> Graph:
     """Traces the module in evaluation mode, writes PATH and returns its graph, whose source is that file.
 
-    example_inputs: a tensor, a sequence of arguments, or a mapping of keyword arguments. Raises InputError for
-    what is no module, without inputs, and for a module that torch.export cannot trace.
+    example_inputs: a tensor, a sequence of arguments, or a mapping of keyword arguments. Raises InputError
+    for an object that is not a module, without inputs, and for a module that torch.export cannot trace.
     """
     if not isinstance(module, nn.Module):
         raise InputError(
@@ -71,14 +71,14 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
 
 
 def is_program(graph: Graph) -> bool:
-    """Whether the graph was made of a PyTorch module."""
+    """Whether the graph was made from a PyTorch module."""
     return graph.source is not None and graph.source.endswith(SUFFIX)
 
 
 def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:
     """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs.
 
-    Both lie on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or is another network.
+    Both are on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or holds another network.
     """
     assert graph.source is not None
     path = Path(graph.source)
@@ -97,7 +97,8 @@ def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tupl
 
 
 def content_digest(path: Path) -> str:
-    """Of operators and weights in a .pt2 file; two traces of one module agree. Raises InputError for another file."""
+    """A digest of operators and weights in a .pt2 file, the same for two traces of one module. Raises InputError for
+    another kind of file."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = sorted(
@@ -106,7 +107,7 @@ def content_digest(path: Path) -> str:
                 if not any(word in i.filename for word in _OTHERWISE_EQUAL)
             )
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no traced PyTorch program: {error}") from None
+        raise InputError(f"{path} is not a traced PyTorch program: {error}") from None
     return sha256(repr(parts).encode()).hexdigest()
 
 
@@ -135,7 +136,9 @@ def _calls(program: ExportedProgram, name: str) -> list[fx.Node]:
     calls = [n for n in program.graph.nodes if n.op not in ("placeholder", "output")]
     for call in calls:
         if call.op != "call_function":
-            raise InputError(f"{name!r} has control flow ({call.name}), which is not timed here")
+            raise InputError(
+                f"{name!r} has control flow ({call.name}), which cannot be timed; export a module without it"
+            )
     return calls
 
 
@@ -194,10 +197,10 @@ def _attribute(value: Any) -> AttributeValue:
 
 
 def _flat_module(program: ExportedProgram, floats: torch.dtype, place: torch.device) -> fx.GraphModule:
-    """Plain code: what `ExportedProgram.module` adds, checks and nested arguments, would be timed with it.
+    """Plain code, without the checks and nested arguments that `ExportedProgram.module` adds, which would be timed too.
 
-    Where the traced code makes a tensor it names the device and the type of the trace: `place` and `floats` take
-    their places, or the masks and positions of a model would stay on the host.
+    Where the traced code makes a tensor, it names the device and the type of the trace: `place` and `floats` replace
+    them, or the masks and positions of a model would stay on the host.
     """
 
     def there(value: Any) -> Any:
@@ -230,7 +233,7 @@ def _flat_module(program: ExportedProgram, floats: torch.dtype, place: torch.dev
 def _stored(program: ExportedProgram, target: str | None) -> torch.Tensor:
     value = program.state_dict.get(target, program.constants.get(target))
     if not isinstance(value, torch.Tensor):
-        raise InputError(f"the traced program holds {target!r}, which is no tensor")
+        raise InputError(f"the traced program holds {target!r}, which is not a tensor")
     return value.detach()
 
 
@@ -238,10 +241,10 @@ def _stored(program: ExportedProgram, target: str | None) -> torch.Tensor:
 
 
 def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple[object, ExampleInputs | None]:
-    """What package.module:factory returns when it is called: a module, or a module with example inputs.
+    """The result of package.module:factory: a module, or a module with example inputs.
 
-    shapes: of float32 inputs drawn at random, in the order of the arguments, where the factory gives none. Raises
-    InputError for a path that leads to nothing and for a factory that fails.
+    shapes: those of float32 inputs that are drawn at random, in the order of the arguments, where the factory gives
+    none. Raises InputError for a path that leads to nothing and for a factory that fails.
     """
     found = plugins.user_object(spec)
     try:
@@ -266,8 +269,8 @@ def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the warnings and log lines of PyTorch's parts about one another, and the code that it prints where it
-    fails: the reason is in the exception."""
+    """Silences warnings and log lines of PyTorch's parts about one another, and the code that it prints when it fails:
+    the reason is in the exception."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

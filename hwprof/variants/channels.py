@@ -64,7 +64,7 @@ class ChannelLayout:
         for name in graph.outputs:
             self._freeze(*self.axes(name))
 
-    # -- what it found -------------------------------------------------------------------------------
+    # -- the result ---------------------------------------------------------------------------------
 
     def axes(self, name: str) -> list[Axis]:
         """One axis for each dimension; those of a weight that nothing claimed so far are fixed from now on."""
@@ -75,7 +75,7 @@ class ChannelLayout:
         return fixed
 
     def root(self, group: int) -> int:
-        """The group that stands for all that are tied to it."""
+        """The group that represents all groups tied to it."""
         while self._parents[group] != group:
             group = self._parents[group]
         return group
@@ -298,7 +298,7 @@ class ChannelLayout:
         self._write(node, [*axes[:axis], *self.axes(indices), *axes[axis + 1 :]])
 
     def reduce(self, node: Node) -> None:
-        """Axes that stay keep their segments; which ones those are, the attributes or the second input say."""
+        """Axes that stay keep their segments; the attributes or the second input name the others."""
         axes = self.axes(node.inputs[0])
         given = node.attribute("axes")
         if given is None and len(node.inputs) > 1 and node.inputs[1]:
@@ -313,7 +313,7 @@ class ChannelLayout:
         return self._write(node, left)
 
     def reshape(self, node: Node) -> None:
-        """Flatten, Reshape, Squeeze, Unsqueeze: an axis passes alone, or merged with fixed axes behind it."""
+        """Flatten, Reshape, Squeeze, Unsqueeze: an axis passes alone, or merged with fixed axes after it."""
         if node.op == "Reshape" and node.inputs[1] not in self.graph.constant_values:
             return self.whole(node)
         axes = self.axes(node.inputs[0])

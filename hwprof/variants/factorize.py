@@ -1,7 +1,7 @@
 """Low-rank factorization: a convolution or matrix product becomes two smaller ones.
 
 Schemes of Trained Rank Pruning (Xu et al., arXiv 1812.02402): "channel" unfolds a filter n x c x k x k to
-n x (c k k), a k x k convolution to `rank` channels and a 1 x 1 one behind it; "spatial" unfolds it to
+n x (c k k), a k x k convolution to `rank` channels and a 1 x 1 one after it; "spatial" unfolds it to
 (c k) x (n k), a k x 1 convolution and a 1 x k one. A matrix has one unfolding.
 """
 
@@ -18,7 +18,7 @@ from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
 Scheme = Literal["channel", "spatial"]
-_GEMM_WITHOUT_BIAS = 11  # the opset from which a Gemm may do without
+_GEMM_WITHOUT_BIAS = 11  # the first opset whose Gemm needs no bias
 Rank = int | float | Mapping[str, int | float]
 
 
@@ -35,8 +35,11 @@ def factorize(graph: Graph, rank: Rank, scheme: Scheme = "channel") -> Graph:
 def factorize_weights(
     graph: Graph, weights: Mapping[str, np.ndarray], rank: Rank, scheme: Scheme = "channel"
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `factorize`, with the weights of the graph: the two factors are the truncated singular value
-    decomposition, the nearest of that rank; at full rank the network computes what it did."""
+    """Like `factorize`, with the weights of the new graph by name, each of its tensor's shape.
+
+    weights: those of the graph by name. The two factors are the truncated singular value decomposition, the nearest
+    matrix of that rank; at full rank the network computes the same.
+    """
     splits = _splits(graph, rank, scheme)
     smaller = _rewritten(graph, splits)
     factors: dict[str, np.ndarray] = {}
@@ -64,14 +67,15 @@ class _Unfolding:
         raise NotImplementedError
 
     def shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of the first and of the second weight."""
+        """The shapes of the first and of the second weight."""
         raise NotImplementedError
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
+        """weight: of the weight's shape. Returns [outputs, inputs]."""
         raise NotImplementedError
 
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first and the second weight, of `shapes`."""
+        """left: [outputs, rank]; right: [rank, inputs]. Returns the first and the second weight, of `shapes`."""
         raise NotImplementedError
 
 
@@ -194,7 +198,8 @@ class _Split:
         return self.first.numel + self.second.numel < self.weight.numel
 
     def factors(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Arrays of `first` and `second`, the singular values shared evenly between them."""
+        """weight: of its tensor's shape. Returns the values of `first` and `second`, each of its shape, the
+        singular values shared evenly between them."""
         u, s, vt = np.linalg.svd(self.unfolding.matrix(weight).astype(np.float64), full_matrices=False)
         root = np.sqrt(s[: self.rank])
         pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])

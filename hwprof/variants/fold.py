@@ -1,9 +1,9 @@
-"""Leaves out what is multiplied by zero, as runtimes do that optimize a graph when it is converted.
+"""Leaves out operators whose result is multiplied by zero, as runtimes do that optimize a graph when it is converted.
 
-A search cell writes "no connection" as a multiplication by zero, which a runtime that keeps to the rules of floating
-point (0 * inf is no zero) executes, and everything around it. `cut` stops computing what is multiplied by zero.
-`folded` also stops computing with the zeros: zero terms leave the sums, and what is computed from constants alone
-becomes a constant, that is, a weight.
+A search cell writes "no connection" as a multiplication by zero. A runtime that keeps to the rules of floating point
+(0 * inf is not 0) executes it, and everything around it. `cut` stops computing what is multiplied by zero. `folded`
+also stops computing with the zeros: zero terms leave the sums, and what is computed from constants alone becomes a
+constant, that is, a weight.
 
 2026-11-21, two of them. On cells of NAS-Bench-201 with dead edges the latencies of TensorFlow Lite on a Raspberry
 Pi 4 come closest to those of `cut`: cells with a convolution of zeros are 1.5 to 4.4 times as slow as `folded` says.
@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.variants.weights import Weights, evaluated
 
 # Zero where their first input is zero and they have no bias.
 _KEEP_ZERO = frozenset(
@@ -37,8 +40,8 @@ class _Known:
 
 
 def cut(graph: Graph) -> Graph:
-    """The graph without what only multiplications by zero depend on; they read an input of their own instead, of which
-    there is one per shape. The graph itself where nothing multiplies by zero."""
+    """The graph without operators on which only multiplications by zero depend; these read a new input instead, one for
+    each shape. The graph itself where nothing multiplies by zero."""
     zeros = _zeros(graph)
     free: dict[tuple[str, tuple[int, ...]], Tensor] = {}
     nodes = []
@@ -59,8 +62,11 @@ def cut(graph: Graph) -> Graph:
 
 
 def folded(graph: Graph) -> Graph:
-    """The graph itself where nothing multiplies by zero. Raises InputError when an output does not depend on any
-    input: nothing would be left to run."""
+    """The graph without multiplications by zero and everything that is computed from constants alone. The graph itself
+    where nothing multiplies by zero.
+
+    Raises InputError when an output does not depend on any input: nothing would be left to run.
+    """
     known = _Known(_zeros(graph))
     given = {"", *graph.weight_names, *(c.name for c in graph.constants)}
     kept = []
@@ -76,13 +82,22 @@ def folded(graph: Graph) -> Graph:
     return _without(graph, kept, outputs, known)
 
 
+def kept_weights(graph: Graph, changed: Graph, weights: Weights) -> dict[str, np.ndarray]:
+    """The weights of `changed`, which is `cut(graph)` or `folded(graph)`, by name, each of its tensor's shape.
+
+    weights: those of `graph` by name.
+    """
+    names = changed.weight_names
+    return {n: weights[n] for n in names & weights.keys()} | evaluated(graph, weights, names - weights.keys())
+
+
 def _zeros(graph: Graph) -> set[str]:
     """The constants that are zero."""
     return {c.name for c in graph.constants if c.values and not any(c.values)}
 
 
 def _is_folded(graph: Graph, node: Node, known: _Known, given: set[str]) -> bool:
-    """Whether the node is left out; what is known of its output is noted."""
+    """Whether the node is left out. Notes in `known` whether its output is zero, constant, or equal to another."""
     (*_, out) = node.outputs
     inputs = [name for name in node.inputs if name]
     if len(node.outputs) != 1 or known.folded.isdisjoint(inputs):

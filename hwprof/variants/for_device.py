@@ -1,4 +1,4 @@
-"""A network as a device computes it: with the device's batch, in the device's types. What costs are counted on."""
+"""A network as a device computes it, with the device's batch and types. Costs are counted on it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _NARROW = ("float16", "bfloat16")
 T = TypeVar("T", bound=Tensor)
 
 
-def as_computed(graph: Graph, device: Device) -> Graph:
-    """The graph itself for batch 1 and float32. Its operators and names stay. Raises InputError as `with_batch`."""
+def for_device(graph: Graph, device: Device) -> Graph:
+    """The graph with the device's batch and element types; itself for batch 1 and float32.
+
+    Operators and names stay; each input is [batch, ...]. Raises InputError as `with_batch`.
+    """
     if device.batch == 1 and device.precision not in _NARROW:
         return graph
     batched = with_batch(graph, device.batch)
@@ -29,7 +32,7 @@ def as_computed(graph: Graph, device: Device) -> Graph:
 
 
 def computed_type(device: Device) -> str:
-    """The element type that takes the place of float32 on the device."""
+    """The element type that replaces float32 on the device."""
     return device.precision if device.precision in _NARROW else "float32"
 
 

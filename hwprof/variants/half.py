@@ -17,7 +17,7 @@ _TYPE_ATTRIBUTES = {"to", "dtype"}
 
 
 def half(graph: Graph, keep_io: bool = True) -> Graph:
-    """The graph in float16; its inputs and outputs stay float32 behind Casts unless `keep_io` is False.
+    """The graph in float16; its inputs and outputs stay float32, with Casts, unless `keep_io` is False.
 
     Raises InputError for a quantized graph, UnknownOperatorError for an operator with a body.
     """

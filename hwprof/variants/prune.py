@@ -58,7 +58,8 @@ def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int
 def prune_weights(
     graph: Graph, weights: Mapping[str, np.ndarray], keep: float | Mapping[str, float], granule: int = 8
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `prune_channels`, with the weights of the graph: the channels of the smallest L1 norm go."""
+    """Like `prune_channels`, with the weights of the new graph by name, each of its tensor's shape; the channels with
+    the smallest L1 norm go. weights: those of the graph by name."""
     layout = ChannelLayout(graph)
     counts = _kept(layout, keep, granule)
     chosen = {root: _strongest(layout, root, count, weights) for root, count in counts.items()}

@@ -1,10 +1,13 @@
 """Static int8 quantization of a Graph: the Q/DQ structure that ONNX Runtime's `quantize_static` writes.
 
-The result has the shape, not the accuracy, of a quantized network: scales are plausible constants,
-calibrated ones need trained weights (`hwprof.variants.apply`). Operators that ONNX Runtime's quantizer
-leaves in float (LSTM, Div, Erf, ...) are left in float here too, because they cost time. Convolutional
-networks come out operator for operator as from ONNX Runtime 1.31; its pre-processing also makes a Gemm of
-some MatMul + Add, which stay as they are here.
+Scales and zero points are plausible constants here; `hwprof.variants.calibration` replaces them by those of trained
+weights and data. Operators that ONNX Runtime's quantizer leaves in float (LSTM, Div, Erf, ...) stay in float here
+too, because they cost time. Convolutional networks come out operator for operator as from ONNX Runtime 1.31.
+
+2026-11-29, why files are written from this graph and not by ONNX Runtime's quantizer. The two gave one network two
+digests and two sets of operators: that quantizer first runs ONNX Runtime's graph optimizations, which make a Gemm of
+some MatMul + Add. In a rough trial with bert_tiny (best of 60 alternating runs, one thread of a busy Zen 3) the
+operators of this file were not slower than those; no other network was timed.
 """
 
 from __future__ import annotations
@@ -19,11 +22,11 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
 
-SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # behind the name of a tensor
-NARROW = "_narrow"  # behind the name of a tensor of 16 bits: of its twin of 8
+SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # suffixes of the name of a tensor
+NARROW = "_narrow"  # suffix of the 8-bit twin of a 16-bit tensor
 _RANGE = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 _BYTES, _WIDE = ("uint8", "int8"), "int16"
-_ACTIVATION_SPAN = 8.0  # activations are taken to lie in [-4, 4], or in [0, 6] behind a Relu
+_ACTIVATION_SPAN = 8.0  # activations are taken to be in [-4, 4], or in [0, 6] after a Relu
 _RELU_SPAN = 6.0
 _UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
 
@@ -38,7 +41,7 @@ def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_
         if dtype not in _BYTES:
             raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_BYTES)}")
     require_quantizable(graph)
-    marks = Marks(_with_hard_swish_inlined(fold_batch_norm(graph)), per_channel)
+    marks = Marks(inline_hard_swish(fold_batch_norm(graph)), per_channel)
     return Rewriter(marks.visited(), activation, weight).graph()
 
 
@@ -84,8 +87,8 @@ def batch_norms(graph: Graph) -> dict[str, Node]:
     return folded
 
 
-def _with_hard_swish_inlined(graph: Graph) -> Graph:
-    """HardSwish as HardSigmoid and Mul, which is how ONNX Runtime runs it and of which the quantizer knows the Mul."""
+def inline_hard_swish(graph: Graph) -> Graph:
+    """The graph with each HardSwish as HardSigmoid and Mul: ONNX Runtime runs it so, and quantizes the Mul."""
     nodes: list[Node] = []
     gates: list[Tensor] = []
     for node in graph.nodes:
@@ -158,9 +161,11 @@ class Marks:
             rule(self, node)
 
     def _mark(self, *names: str) -> None:
-        for name in names:
-            if name and self.graph.has_type(name) and self.graph.type_of(name).dtype == "float32":
-                self.activations.setdefault(name, name)
+        for name in filter(self._is_float32, names):
+            self.activations.setdefault(name, name)
+
+    def _is_float32(self, name: str) -> bool:
+        return self.graph.has_type(name) and self.graph.type_of(name).dtype == "float32"
 
     def _same_as_input(self, node: Node) -> None:
         if node.op.startswith("Gather") and node.inputs[0] in self._static:
@@ -190,11 +195,15 @@ class Marks:
             self.biases.setdefault(bias[0], (x, w))
 
     def convolution(self, node: Node) -> None:
+        if not self._is_float32(node.inputs[0]):
+            return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.op == "Conv" else 1)
         self._bias(node)
 
     def gemm(self, node: Node) -> None:
+        if not self._is_float32(node.inputs[0]):
+            return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.attribute("transB", 0) else 1)
         self._bias(node)
@@ -205,7 +214,7 @@ class Marks:
         self._mark(node.outputs[0])
 
     def bound(self, node: Node) -> None:
-        """A Relu or Clip behind a quantized operator is what the clipping of its output does anyway."""
+        """Drops a Relu or Clip that alone reads a quantized operator: the range of the output's grid clips as well."""
         x, y = node.inputs[0], node.outputs[0]
         if x not in self.activations:
             return
@@ -216,6 +225,8 @@ class Marks:
 
     def normalization(self, node: Node) -> None:
         x, scale, *bias = node.inputs
+        if not self._is_float32(x):
+            return
         self._mark(x, *node.outputs)
         self._weight(scale, 1)
         if bias and bias[0] in self._static:
@@ -305,12 +316,12 @@ class Rewriter:
                 self._pair(name, raw)
 
     def _input(self, name: str, result: str) -> str:
-        """What the operator that makes `result` reads in place of `name`."""
+        """The tensor that the operator that makes `result` reads in place of `name`."""
         as_read = self._read_as.get(name, name)
         return self._narrow(name, as_read) if (name, result) in self._marks.narrow_inputs else as_read
 
     def _narrow(self, name: str, wide: str) -> str:
-        """The twin of 8 bits of a tensor of 16."""
+        """The 8-bit twin of a 16-bit tensor."""
         twin = f"{name}{NARROW}"
         if twin not in self._read_as:
             grid = f"{self._root(name)}{NARROW}"
@@ -325,18 +336,19 @@ class Rewriter:
         return name in self._old.outputs and name in self._marks.activations
 
     def _static(self, tensor: Tensor) -> None:
-        """A weight or constant: kept, or stored as integers that a DequantizeLinear reads."""
+        """Adds a weight or constant, and the integers of a quantized one that a DequantizeLinear reads. Unread
+        tensors are dropped later."""
         marks = self._marks
+        if isinstance(tensor, Constant):
+            self._constants.append(tensor)
+        else:
+            self._weights.append(tensor)
         if tensor.name in marks.biases:
             self._bias(tensor)
         elif tensor.name in marks.weights:
             self._stored(tensor, self._weight, marks.weights[tensor.name])
         elif tensor.name in marks.activations:
             self._stored(tensor, self._activation, None)
-        elif isinstance(tensor, Constant):
-            self._constants.append(tensor)
-        else:
-            self._weights.append(tensor)
 
     def _stored(self, tensor: Tensor, dtype: str, axis: int | None) -> None:
         if isinstance(tensor, Constant) and tensor.numel == 1:
@@ -369,7 +381,7 @@ class Rewriter:
         return (_RELU_SPAN if root in self._clipped else _ACTIVATION_SPAN) / 255
 
     def _pair(self, name: str, raw: str) -> None:
-        """Q and DQ behind the activation `raw`; readers of `name` read the DQ's output."""
+        """Adds Q and DQ after the activation `raw`; readers of `name` read the DQ's output."""
         root = self._root(name)
         dtype = _WIDE if root in self._marks.wide else self._activation
         if root == name:
@@ -379,7 +391,7 @@ class Rewriter:
         self._quantize(name, raw, root, dtype)
 
     def _quantize(self, name: str, raw: str, grid: str, dtype: str) -> None:
-        """Q and DQ on a grid that is there."""
+        """Adds Q and DQ on an existing grid."""
         quantized = f"{name}_QuantizeLinear_Output"
         self._nodes.append(
             Node("QuantizeLinear", (raw, *grid_names(grid)), (quantized,), name=f"{name}_QuantizeLinear")
@@ -411,13 +423,13 @@ class Rewriter:
 
 
 def _weight_scale(shape: tuple[int, ...], axis: int) -> float:
-    """With which evenly drawn int8 weights keep the size of the activations, `axis` being that of the outputs."""
+    """The scale at which evenly drawn int8 weights keep the size of the activations; `axis` is that of the outputs."""
     fan_in = math.prod(shape) // shape[axis] if shape else 1
     return math.sqrt(2 / max(fan_in, 1)) / _UNIFORM_INT8_DEVIATION
 
 
 def grid_names(tensor: str) -> tuple[str, str]:
-    """Of the constants that hold a quantized tensor's scale and zero point."""
+    """The names of a quantized tensor's scale and zero point."""
     return f"{tensor}{SCALE}", f"{tensor}{ZERO}"
 
 

@@ -1,9 +1,9 @@
 """Static int8 quantization of every operator of a Graph, so that a runtime of integers can run it whole.
 
-`hwprof.variants.quantize` leaves in float what ONNX Runtime's quantizer leaves: recurrent layers, functions of one
-variable, what a network ends with. Here every result has a grid, but where one integer operation does the work of
-several operators: a product and the stored row behind it are quantized together, and so is a function of one tensor
-that is written as several operators (a GELU as Div, Erf, Add and Mul).
+`hwprof.variants.quantize` leaves the same operators in float as ONNX Runtime's quantizer: recurrent layers, functions
+of one variable, the last operators of a network. Here every result has a grid, except where one integer operation does
+the work of several operators: a product and the stored row that is added to it are quantized together, and so is a
+function of one tensor that is written as several operators (a GELU as Div, Erf, Add and Mul).
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _ROWS = 1  # of a recurrent weight [directions, gates * units, depth]
 def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
     """The graph with Q/DQ pairs everywhere: uint8 activations, int8 weights with a scale for each row.
 
-    The result of a recurrent layer lies on the grid on which its state is fed back. Biases of recurrent layers stay
-    float, as they are added to sums of two grids. state_bits: 16 makes int16 of what such operators as read it can take
-    so: results of sums, products of elements, functions and normalizations that an operator of these kinds reads; one
-    that others read, too, has a twin of 8 bits for them.
+    The result of a recurrent layer is on the grid on which its state is fed back. Biases of recurrent layers stay
+    float, because they are added to sums of two grids. state_bits: with 16, the results of element-wise sums and
+    products, functions and normalizations are int16 where an operator of these kinds reads them; other readers of such
+    a result read its 8-bit twin.
 
     Raises InputError as `quantize` does, for other bits, and where the opset is too old for 16.
     """
     require_quantizable(graph)
     if state_bits not in (8, 16):
-        raise InputError(f"states are of 8 or 16 bits, not of {state_bits}")
+        raise InputError(f"states have 8 or 16 bits, not {state_bits}")
     marks = _WholeMarks(fold_batch_norm(with_states(graph)), per_channel=True).visited()
     if state_bits == 16:
         if dict(graph.opsets)[""] < _WIDE_OPSET:
             raise InputError(
-                f"graph {graph.name!r} has an opset before {_WIDE_OPSET}, whose QuantizeLinear knows no 16 bits; "
+                f"graph {graph.name!r} has an opset before {_WIDE_OPSET}, whose QuantizeLinear has no 16-bit types; "
                 "raise it by onnx.version_converter"
             )
         marks.widen()
@@ -56,8 +56,8 @@ def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
 
 
 def with_states(graph: Graph) -> Graph:
-    """The graph, in which the states of all steps have a name where a recurrent layer is read for the last only: it
-    feeds back all of them, so that their range is that of the grid."""
+    """The graph with a name for the states of all steps, [steps, directions, batch, units], where only the last state
+    of a recurrent layer is read: the layer feeds back all of them, so their range is that of the grid."""
     nodes, named = [], []
     for node in graph.nodes:
         if node.op in _RECURRENT and not node.outputs[0] and len(node.outputs) > 1 and node.outputs[1]:
@@ -71,7 +71,7 @@ def with_states(graph: Graph) -> Graph:
 
 
 class _WholeMarks(Marks):
-    """Marks what the other quantizer leaves in float, too."""
+    """Marks also the tensors that the other quantizer leaves in float."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,7 +179,7 @@ class _WholeMarks(Marks):
             with_grid |= read_otherwise
 
     def _operands(self, node: Node) -> list[str]:
-        """Of a function all inputs but stored numbers; none where it is no function of single elements."""
+        """The inputs of a function without stored numbers; none where the node is not a function of single elements."""
         running = [name for name in node.inputs if name and not self._is_scalar(name)]
         return running if node.op in _FUNCTIONS and not self._static.intersection(running) else []
 

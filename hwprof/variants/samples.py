@@ -1,4 +1,4 @@
-"""Inputs on which a quantizer watches the ranges of the activations: the user's own, else random ones."""
+"""Inputs to calibrate a network with: the user's own, else random ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Samples = dict[str, np.ndarray]  # input -> [n_samples, *shape]
 
 
 def random_samples(graph: Graph, count: int, seed: int = 0) -> Samples:
-    """`count` draws of `hwprof.onnx_io.random_inputs`; they calibrate ranges that mean nothing."""
+    """`count` draws of `hwprof.onnx_io.random_inputs`, [count, *shape] for each input; their ranges mean nothing."""
     draws = [random_inputs(graph, seed + i) for i in range(count)]
     return {t.name: np.stack([draw[t.name] for draw in draws]) for t in graph.inputs}
 
 
 def read_samples(graph: Graph, path: Path) -> Samples:
-    """Samples from an .npz file (an array for each input of the network), or from a folder of .npy files
-    (for a network with one input) or .npz files, one sample or batch in each, in the order of their names.
+    """Samples, [n_samples, *shape] for each input, from an .npz file (an array for each input of the network), or from
+    a folder of .npy files (for a network with one input) or .npz files, one sample or batch in each, by name.
 
     An array holds one sample, [*shape], or many along a new or along the batch axis. Raises InputError when
     a file cannot be read, an input is missing, a shape does not fit, or the inputs differ in samples.
@@ -34,7 +34,7 @@ def read_samples(graph: Graph, path: Path) -> Samples:
     samples = {t.name: np.concatenate([part[t.name] for part in parts]) for t in graph.inputs}
     counts = {name: len(array) for name, array in samples.items()}
     if len(set(counts.values())) > 1 or not min(counts.values()):
-        raise InputError(f"calibration data {path} has no equal number of samples for the inputs: {counts}")
+        raise InputError(f"calibration data {path} has different numbers of samples for the inputs: {counts}")
     return samples
 
 

@@ -1,9 +1,9 @@
 """Unstructured sparsity: the smallest weights of a trained network become zero.
 
-2026-11-20, what a sparse variant is. A Graph holds no weights, so the sparse network is the same Graph,
-with the same digest, and dense kernels take the same time for it: a zero costs as much as any number.
-There is therefore no Graph -> Graph function here. What can be measured is a model file whose weights are
-really zero, and that is what `hwprof.variants.apply` writes, so that anyone can see for themselves.
+2026-11-20, why there is no Graph -> Graph function here. A Graph holds no weights, so the sparse network is the same
+Graph, with the same digest, and dense kernels take the same time for it: a zero costs as much as any number. A model
+file whose weights are really zero can be measured; `hwprof.variants.apply` writes it. Without weights the variant is
+refused, because a record of a dense network would carry the name of a sparse one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _WEIGHT_INPUTS = {
 
 
 def sparsify_weights(graph: Graph, weights: Mapping[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """The weights with a share `sparsity` in [0, 1) of each matrix or filter set to zero, the smallest first.
+    """The weights by name, each of its tensor's shape, with a share `sparsity` in [0, 1) of each matrix or filter set
+    to zero, the smallest first.
 
     Biases, normalization and embeddings stay. Raises InputError for another share.
     """

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from hwprof import plugins
+from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.onnx_io import materialize, to_model
+from hwprof.onnx_io import materialize, save, to_model
 from hwprof.onnx_io.proto import numpy_dtype
+
+if TYPE_CHECKING:
+    from hwprof.torch_io import TrainableGraph
 
 Weights = Mapping[str, np.ndarray]
 
 
 def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """The values of all weights and constants by name: those of `graph.source`, else seeded random ones.
+    """The values of all weights and constants by name, each of its tensor's shape: those of `graph.source`, else seeded
+    random ones.
 
-    Raises InputError when the source is gone.
+    Raises InputError when the source is gone, or holds a weight without values.
     """
     model = materialize(graph, seed)
-    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    weights = {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
-    weights |= {t.name: stored[t.name] for t in graph.weights if t.name in stored}
+    stored = {t.name: _array(t) for t in model.graph.initializer}
+    weights = constant_arrays(graph) | {t.name: stored[t.name] for t in graph.weights if t.name in stored}
     folded = [t.name for t in graph.weights if t.name not in weights]
     return weights | (_evaluated(model, graph, folded) if folded else {})
 
 
+def constant_arrays(graph: Graph) -> dict[str, np.ndarray]:
+    """The values of the constants by name, each of its tensor's shape."""
+    return {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
+
+
+def evaluated(graph: Graph, weights: Weights, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The values of tensors that depend on weights and constants only, by name, each of its tensor's shape.
+
+    weights: those of the graph by name.
+    """
+    return _evaluated(model_with(graph, weights), graph, names) if names else {}
+
+
 def model_with(graph: Graph, weights: Weights) -> ModelProto:
-    """The model of the graph with these weights, which are cast to its types; constants keep the graph's values."""
+    """The model of the graph with these weights, each of its tensor's shape, which are cast to the graph's types;
+    constants keep the graph's values."""
     model = to_model(graph)
     own = graph.weight_names
     for tensor in model.graph.initializer:
@@ -37,6 +59,25 @@ def model_with(graph: Graph, weights: Weights) -> ModelProto:
             array = weights[tensor.name].astype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return model
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        shape = tuple(tensor.dims)
+        raise InputError(f"the values of tensor {tensor.name!r} do not fill its shape {shape}: {error}") from None
+
+
+def save_trained(network: TrainableGraph, path: str | os.PathLike[str]) -> Graph:
+    """Writes the network's graph with its present weights as an .onnx file and returns the graph, whose source it is.
+
+    Raises EnvironmentUnfitError when the file cannot be written.
+    """
+    with plugins.optional_library("writing a trained network"):
+        from hwprof.torch_io import weights_of
+    save(model_with(network.graph, weights_of(network)), path)
+    return network.graph.renamed(network.graph.name, str(Path(path).resolve()))
 
 
 def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -49,7 +90,7 @@ def _evaluated(model: ModelProto, graph: Graph, names: Iterable[str]) -> dict[st
         if needed.intersection(node.output):
             nodes.insert(0, node)
             needed.update(node.input)
-    # Of an input nothing but the shape can matter, or the tensor would not have been folded.
+    # Only the shape of an input can matter, or the tensor would not have been folded.
     given = {t.name: np.zeros(t.shape, numpy_dtype(t)) for t in graph.inputs if t.name in needed}
     folded = helper.make_graph(
         nodes, "folded", [ValueInfoProto(name=n) for n in given], [ValueInfoProto(name=n) for n in names],

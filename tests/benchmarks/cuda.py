@@ -232,7 +232,7 @@ def sweeps(bench: Bench, store: Store) -> None:
             continue
         start = time.monotonic()
         have = min(wanted, have + STEP)
-        collecting.collect(replace(plan, n=have), folder, store, Options(LEAN))
+        collecting.carry_out(replace(plan, n=have), folder, store, Options(LEAN))
         (folder / "tried.txt").write_text(str(have))
         took_s[plan.name] = time.monotonic() - start
         print(plan.name, have, f"{took_s[plan.name]:.0f} s", flush=True)
@@ -275,20 +275,21 @@ SHARES = ((modes, 0.45), (repeat, 0.15), (sweeps, 0.32), (encoders, 1.0))
 def learn(bench: Bench) -> None:
     """The error of the default predictor by its number of measurements, and a table of each space."""
     from hwprof.jobs import evaluating, predicting, tables
+    from hwprof.predictors.evaluation import FEWEST_TESTED
 
     (bench.work / "learned.jsonl").unlink(missing_ok=True)
     for folder in folders(bench):
         n = len(dataset.read(folder).entries)
-        sizes = [size for size in (20, 100) if size + evaluating.FEWEST_TESTED <= n]
+        sizes = [size for size in (20, 100) if size + FEWEST_TESTED <= n]
         if not sizes:
             print(f"{folder.name}: {n} networks are too few to learn from")
             continue
         found = evaluating.evaluate(folder, "physical", sizes)
         keep(bench, "learned", {"data": folder.name, "rows": n, "figures": [asdict(f) for f in found.figures]})
         card = dataset.read(folder).card
-        predicting.save(predicting.train(folder, "physical"), bench.work / f"{folder.name}.hwp")
+        predicting.train(folder).save(bench.work / f"{folder.name}.hwp")
         if card.space and card.device:
-            source = tables.Learned.load(bench.work / f"{folder.name}.hwp", card.device)
+            source = tables.ByPredictor.load(bench.work / f"{folder.name}.hwp", card.device)
             built = tables.choice_table(VariedSpace(card.space, card.variant), source, 200)
             built.table.save(bench.work / f"{folder.name}.json")
 

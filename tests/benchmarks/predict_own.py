@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hwprof.data import dataset
-from hwprof.jobs.evaluating import Evaluation, Figures, evaluate
+from hwprof.jobs.evaluating import evaluate
+from hwprof.predictors.evaluation import Evaluation, Figures
 from hwprof.report import learning_curve
 
 ROOT = Path(__file__).parents[2]

@@ -37,13 +37,13 @@ from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.search.differentiable import DARTS_WEIGHTS, Epoch, Found, SearchSettings, search, warm_up
-from hwprof.search.network import derived_network
 from hwprof.search.supernet import Supernet
 from hwprof.spaces import sampling
 from hwprof.spaces.darts import Darts
 from hwprof.tasks import Classification, TensorExamples, idx
 from hwprof.tasks.examples import from_arrays
 from hwprof.tasks.examples import split as divide
+from hwprof.torch_io import trainable
 from hwprof.training import TrainSettings, evaluate, fit
 
 ROOT = Path(__file__).parents[2]
@@ -245,7 +245,7 @@ def retrained(arch: Arch, task: Classification, plan: Plan) -> list[float]:
     """Percent of the test digits that the derived network gets right, trained alone, by seed."""
     found = []
     for seed in range(plan.retrainings):
-        network = derived_network(SPACE, arch, seed)
+        network = trainable(SPACE.graph(arch), seed=seed)
         fit(network, task, replace(plan.retrain, seed=seed))
         found.append(evaluate(network, task))
         say(f"{SPACE.format(arch)}: {found[-1]:.2f} %")

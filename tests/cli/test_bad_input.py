@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from hwprof.__main__ import run
 from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.variants import spec
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], shape: list[int | str] | None = None, **graph: object) -> Path:
@@ -52,6 +53,36 @@ def test_calibration_without_anything_to_quantize(status, command):
     code, line = status(*command, "--calibration", "data.npz")
     assert code == 2
     assert line == "hwprof: --calibration is for a variant that is quantized; give --variant int8, too"
+
+
+WITH_VARIANT = [
+    ("profile", "missing.onnx"),
+    ("compare", "missing.onnx"),
+    ("operators", "missing.onnx"),
+    ("explain", "missing.onnx"),
+    ("collect", "--space", "missing", "-n", "3"),
+    ("lut", "build", "missing.onnx", "-o", "t.json"),
+    ("lut", "check", "missing.json", "missing.onnx"),
+]
+
+
+@pytest.mark.parametrize("command", WITH_VARIANT, ids=lambda command: " ".join(command[:2]))
+def test_every_command_refuses_an_unknown_variant_alike_before_anything_else(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run([*command, "--variant", "int7"]) == 2
+    assert capsys.readouterr().err == f"hwprof: no variant is named 'int7'; examples: {spec.EXAMPLES}\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", WITH_VARIANT[4:], ids=lambda command: " ".join(command[:2]))
+def test_networks_without_weights_are_not_made_sparse(command, capsys):
+    assert run([*command, "--variant", "sparse:0.9"]) == 2
+    assert "'sparse:0.9' changes weights only" in capsys.readouterr().err
+
+
+def test_calibration_for_a_variant_that_is_not_quantized(status):
+    code, line = status("profile", "bert_tiny", "--variant", "fp16", "--calibration", "data.npz")
+    assert (code, line) == (2, "hwprof: --calibration is for a variant that is quantized; give --variant int8, too")
 
 
 def test_an_unknown_workload_lists_the_known(status):

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_an_error_that_is_not_reached_is_told_and_the_data_stay(collect, tmp_pat
         (["--space", "space", "--until", "mape=much"], "--until mape 'much' must be a share such as 5% or 0.05"),
         (["--space", "space", "-n", "0"], "--n must be at least 1, not 0"),
         (["--space", "space", "-n", "2", "--budget", "0"], "--budget must be a positive number of seconds, not 0"),
-        (["--space", "space", "-n", "2", "--variant", "int7"], "no variant of a space's networks is 'int7'"),
+        (["--space", "space", "-n", "2", "--variant", "int7"], "no variant is named 'int7'"),
         (["--space", "nope", "-n", "2"], "no space is named 'nope'; known: blockqnn"),
     ],
 )
@@ -65,6 +66,15 @@ def test_bad_input_is_one_line(collect, arguments, reason):
     code, out, told = collect(*arguments)
     assert (code, out, len(told)) == (2, "", 1)
     assert reason in told[0]
+
+
+def test_a_space_of_the_user_s_is_named_by_its_file(collect, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "cells_of_mine.py").write_text("from tests.tiny_space import SPACE as CELLS\n")
+    code, _, _ = collect("--space", "cells_of_mine.py:CELLS", "-n", "2")
+    assert code == 0
+    (card,) = tmp_path.glob("latency_data/cells_of_mine-CELLS-*/dataset.toml")
+    assert 'space = "cells_of_mine.py:CELLS"' in card.read_text()
 
 
 def test_a_device_without_its_library_is_an_unfit_environment(collect, tmp_path: Path):

@@ -22,13 +22,13 @@ def test_imported_rows_are_counted_and_refused_ones_told(tmp_path: Path, capsys:
     record = json.loads(capsys.readouterr().out)
     assert (record["networks"], record["least_ms"], record["most_ms"]) == (2, 0.0025, 0.005)
     assert (record["evidence"], record["converged"], record["licence"]) == ("imported", None, "MIT")
-    assert record["refused"] == [{"row": 2, "reason": "latency '0' is no positive number"}]
+    assert record["refused"] == [{"row": 2, "reason": "latency '0' is not a positive number"}]
 
 
 def test_only_the_first_of_many_refused_rows_are_told_to_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert imported(tmp_path, rows="1-0-1-0,1\n" + "1-0-0-0,-1\n" * 25) == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "row 2: latency '-1' is no positive number"
+    assert told[0] == "row 2: latency '-1' is not a positive number"
     assert told[20:] == ["... and 5 more rows; --format json lists them all"]
 
 

@@ -51,7 +51,7 @@ def test_a_predictor_file_is_not_tested_on_what_it_learned_from(
         (["--predictor", "gone.hwp"], "no predictor file 'gone.hwp'"),
         (["--max-mape", "much"], "--max-mape 'much' must be a share"),
         (["--plot", "curve.jpg"], "a figure is a .png, .svg or .pdf file, not 'curve.jpg'"),
-        (["--space", "darts"], "is of space 'space', not 'darts'"),
+        (["--space", "darts"], "has the space 'space', not 'darts'"),
     ],
 )
 def test_bad_input_is_one_line(collected: Path, capsys: pytest.CaptureFixture[str], arguments, reason):

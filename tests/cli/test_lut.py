@@ -11,10 +11,10 @@ import pytest
 from hwprof import onnx_io, plugins
 from hwprof.__main__ import run
 from hwprof.builder import GraphBuilder
-from hwprof.jobs import predicting
 from hwprof.latency_table import LatencyTable
 from hwprof.latency_table.build import with_space
 from hwprof.predictors.lut import LutPredictor
+from hwprof.predictors.trained import Origin, Trained
 from hwprof.spaces import sampling
 from tests.latency_table.tables import choices, staircase
 
@@ -80,7 +80,7 @@ def test_a_table_is_built_swept_checked_and_drawn(lut, tmp_path: Path):
     (figures,) = json.loads(out)
     assert (code, figures["networks"]) == (0, 5)
     assert figures["raw_mape"] < 1
-    assert LatencyTable.load("c.json").calibration.networks == 5
+    assert LatencyTable.load("c.json").correction.networks == 5
 
     code, _, _ = lut("plot", "t.json", "cout", "cin=3", "-o", "steps.svg")
     assert code == 0
@@ -142,7 +142,7 @@ def test_a_unit_that_the_format_does_not_state_is_asked_for(refused):
 
 def test_a_foreign_file_without_its_format_lists_the_formats(refused):
     assert refused("convert", "t.txt", "t.json").startswith(
-        "hwprof: t.txt is no table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
+        "hwprof: t.txt is not a table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
     )
 
 
@@ -167,17 +167,17 @@ def trained(tmp_path: Path) -> None:
     space = plugins.load("space", "nasbench201")
     archs = sampling.random_archs(space, 40, np.random.default_rng(0))
     ms = np.array([1 + 0.1 * sum(arch) for arch in archs])
-    origin = predicting.Origin(
+    origin = Origin(
         "lut", "d", "", "roofline-edge-gpu", "nasbench201", "", "imported", 40, 1.0, 4.0, 1.0, 0.5, 2.0
     )  # fmt: skip
-    predicting.save(predicting.Trained(LutPredictor(space).fit(archs, ms), origin), tmp_path / "lut.hwp")
+    Trained(LutPredictor(space).fit(archs, ms), origin).save(tmp_path / "lut.hwp")
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("bert_tiny", "-d", "cpu-1t"), "the predictor is of device 'roofline-edge-gpu', not 'cpu-1t'"),
-        (("--space", "fbnet", "--rows", "choices", *DEVICE), "the predictor is of space 'nasbench201', not 'fbnet'"),
+        (("bert_tiny", "-d", "cpu-1t"), "the predictor has the device 'roofline-edge-gpu', not 'cpu-1t'"),
+        (("--space", "fbnet", "--rows", "choices", *DEVICE), "the predictor has the space 'nasbench201', not 'fbnet'"),
         (("bert_tiny", *DEVICE), "takes architectures, not single operators; take physical or gcn, or --rows choices"),
     ],
 )
@@ -202,7 +202,9 @@ def test_a_key_that_the_table_lacks_is_named(refused):
 
 def test_an_attribute_without_steps_is_refused(refused):
     staircase().save("t.json")
-    assert "'kernel' is no numeric attribute of the table; those are: cin, cout" in refused("plot", "t.json", "kernel")
+    assert "'kernel' is not a numeric attribute of the table; those are: cin, cout" in refused(
+        "plot", "t.json", "kernel"
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def test_a_network_beyond_the_training_data_is_warned_of(predictor, capsys):
         ([], "nothing to predict; give models or --arch"),
         (["--arch", "2,9,1,0"], "space: position 1 is 9; choose an integer from 0 to 3"),
         (["--arch", "2,1"], "4 positions, 2 were given"),
-        (["--arch", "fast"], "'fast' is no architecture"),
+        (["--arch", "fast"], "'fast' is not an architecture"),
         (["nope"], "'nope' is neither an .onnx file nor a workload"),
         (["--arch", "2,1,1,0", "--coverage", "100%"], "--coverage '100%' must be a share"),
-        (["--arch", "2,1,1,0", "--space", "darts"], "the predictor is of space 'space', not 'darts'"),
-        (["--arch", "2,1,1,0", "--device", "pixel"], "the predictor is of device 'noisy', not 'pixel'"),
+        (["--arch", "2,1,1,0", "--space", "darts"], "the predictor has the space 'space', not 'darts'"),
+        (["--arch", "2,1,1,0", "--device", "pixel"], "the predictor has the device 'noisy', not 'pixel'"),
     ],
 )
 def test_bad_input_is_one_line(predictor, capsys, arguments, reason):
@@ -62,4 +62,4 @@ def test_bad_input_is_one_line(predictor, capsys, arguments, reason):
 def test_a_truncated_file_is_refused(predictor, tmp_path, capsys):
     (tmp_path / "part.hwp").write_bytes(predictor.read_bytes()[:1000])
     assert run(["predict", str(tmp_path / "part.hwp"), "--arch", "2,1,1,0"]) == 2
-    assert "part.hwp is no predictor file, or only a part of one" in capsys.readouterr().err
+    assert "part.hwp is not a predictor file, or only a part of one" in capsys.readouterr().err

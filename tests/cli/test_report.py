@@ -1,22 +1,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from hwprof.__main__ import run
+from hwprof.data.store import Store
+from tests.results import make_result
 
 
-@pytest.fixture
-def store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds two profiles and a comparison on the analytic device."""
-    path = tmp_path / "s.db"
+    path = tmp_path_factory.mktemp("measured") / "s.db"
     common = ("--device", "roofline-edge-gpu", "--fast", "--store", str(path))
     assert run(["profile", "bert_tiny", "resnet18", *common]) == 0
     assert run(["compare", "bert_tiny", "resnet18", *common]) == 0
-    capsys.readouterr()
     return path
+
+
+@pytest.fixture
+def store(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A copy of the test's own."""
+    capsys.readouterr()
+    return Path(shutil.copy(measured, tmp_path / "s.db"))
 
 
 def report(store: Path, *arguments: object) -> int:
@@ -88,3 +97,37 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.Ca
     assert report(tmp_path / "missing.db") == 2
     assert "there is no store" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def with_results(tmp_path: Path) -> Path:
+    path = tmp_path / "r.db"
+    with Store(path) as opened:
+        opened.add_result(make_result(5.0, 6.0))
+        opened.add_result(make_result(7.0, 6.0, model="other"))
+    return path
+
+
+def test_results_have_a_page_of_their_own(with_results: Path, tmp_path: Path):
+    assert report(with_results, "--results", "-o", tmp_path / "r.html") == 0
+    assert "1 of 2 networks meets its latency target" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert report(with_results, "--results", "-o", tmp_path / "r.md") == 0
+    assert "| prune" in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+def test_results_of_a_model_can_be_asked_for(with_results: Path, tmp_path: Path):
+    assert report(with_results, "other", "--results", "-o", tmp_path / "r.json") == 0
+    assert [(r["model"], r["met"]) for r in json.loads((tmp_path / "r.json").read_text())] == [("other", "no")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing", "--results"], "holds no such result"),
+        (["--results", "-d", "phone"], "no result is of device 'phone'; known: d"),
+        (["--results", "--comparison"], "leave out --results"),
+    ],
+)
+def test_results_that_are_not_there_are_one_line(with_results: Path, capsys, arguments, told):
+    assert report(with_results, *arguments) == 2
+    assert told in capsys.readouterr().err

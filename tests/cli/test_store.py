@@ -14,7 +14,15 @@ def test_a_sound_store_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = filled(tmp_path / "s.db", "a", "b")
     assert run(["store", "check", str(path), "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    counts = {"measurements": 2, "unfinished": 0, "processes": 2, "comparisons": 0, "graphs": 0, "damage": 0}
+    counts = {
+        "measurements": 2,
+        "unfinished": 0,
+        "processes": 2,
+        "comparisons": 0,
+        "results": 0,
+        "graphs": 0,
+        "damage": 0,
+    }
     assert row == {"store": str(path)} | counts
 
 

@@ -30,8 +30,8 @@ def test_a_predictor_of_another_device_is_a_source_for_transfer(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["--space", "darts"], 2, "data set tiny-noisy is of space 'space', not 'darts'"),
-        (["--device", "cpu-1t"], 2, "data set tiny-noisy is of device 'noisy', not 'cpu-1t'"),
+        (["--space", "darts"], 2, "data set tiny-noisy has the space 'space', not 'darts'"),
+        (["--device", "cpu-1t"], 2, "data set tiny-noisy has the device 'noisy', not 'cpu-1t'"),
         (["--predictor", "magic"], 2, "no predictor is named 'magic'; known: "),
         (["-n", "4"], 2, "4 samples are too few"),
         (["--source", "gone.hwp"], 2, "no predictor file 'gone.hwp'"),

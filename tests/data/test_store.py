@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hwprof.data.store import Store, key_of
+from hwprof.data.store import Store, key_of, opened
 from hwprof.errors import EnvironmentUnfitError, InputError
+from tests.results import make_result
 from tests.samples import make_measurement, make_process
 
 
@@ -141,6 +142,69 @@ def test_finishing_drops_processes_that_are_not_part_of_the_result():
         assert [p.round for p in store.processes(number)] == [0, 1]
 
 
+FORMAT_1 = """
+CREATE TABLE measurement (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
+    hardware TEXT NOT NULL, is_compared INTEGER NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
+    status TEXT, record TEXT) STRICT;
+CREATE TABLE process (
+    measurement INTEGER NOT NULL REFERENCES measurement (id) ON DELETE CASCADE,
+    round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT;
+CREATE TABLE comparison (id INTEGER PRIMARY KEY, measurements TEXT NOT NULL, margin REAL NOT NULL) STRICT;
+CREATE TABLE baseline (
+    machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
+CREATE TABLE graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_store_of_the_first_format_keeps_what_it_holds_and_takes_results(tmp_path: Path):
+    db = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    db.executescript(FORMAT_1)
+    db.execute("INSERT INTO baseline VALUES ('machine', 'compute', 100.0)")
+    db.close()
+    with Store(tmp_path / "s.db") as store:
+        assert store.baseline_ns("machine") == {"compute": 100.0}
+        assert store.results() == []
+        store.add_result(make_result())
+    with Store(tmp_path / "s.db") as store:
+        assert store.results() == [make_result()]
+
+
+def test_a_finished_result_is_found_by_its_key(tmp_path: Path):
+    result = make_result()
+    with Store(tmp_path / "s.db") as store:
+        assert store.result(result.key) is None
+        store.add_result(result)
+    with Store(tmp_path / "s.db") as store:
+        assert store.result(result.key) == result
+        assert store.result(make_result(seed=1).key) is None
+
+
+def test_a_result_replaces_the_one_of_its_key_and_keeps_its_place():
+    with Store() as store:
+        for result in (make_result(5.0), make_result(seed=1), make_result(7.0)):
+            store.add_result(result)
+        assert store.results() == [make_result(7.0), make_result(seed=1)]
+
+
+def test_the_order_of_settings_does_not_make_another_key():
+    with Store() as store:
+        store.add_result(make_result(settings={"keep": 0.5, "epochs": 3}))
+        assert store.result(make_result(settings={"epochs": 3, "keep": 0.5}).key) is not None
+
+
+def test_a_store_that_was_opened_elsewhere_stays_open(tmp_path: Path):
+    with Store() as store:
+        with opened(store) as same:
+            assert same is store
+        assert store.results() == []
+    with opened(tmp_path / "s.db") as own:
+        own.add_result(make_result())
+    with pytest.raises(EnvironmentUnfitError, match="closed database"):
+        own.results()
+
+
 # -- several runs on one store ---------------------------------------------------------------------------
 
 BEGIN = ("key", "m", "digest", "d", "hw")
@@ -249,24 +313,7 @@ def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path, ta
     assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
 
 
-FORMAT_1 = """
-CREATE TABLE measurement (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL, device TEXT NOT NULL,
-    hardware TEXT NOT NULL, is_compared INTEGER NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
-    status TEXT, record TEXT) STRICT;
-CREATE INDEX measurement_key ON measurement (key);
-CREATE TABLE process (
-    measurement INTEGER NOT NULL REFERENCES measurement (id) ON DELETE CASCADE,
-    round INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (measurement, round)) STRICT;
-CREATE TABLE comparison (id INTEGER PRIMARY KEY, measurements TEXT NOT NULL, margin REAL NOT NULL) STRICT;
-CREATE TABLE baseline (
-    machine TEXT NOT NULL, anchor TEXT NOT NULL, ns REAL NOT NULL, PRIMARY KEY (machine, anchor)) STRICT;
-CREATE TABLE graph (digest TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
-PRAGMA user_version = 1;
-"""
-
-
-def test_a_store_of_format_1_goes_on(tmp_path: Path):
+def test_an_interrupted_measurement_of_the_first_format_goes_on(tmp_path: Path):
     process, done = make_process(0, [1e6]), make_measurement([make_process(0, [1e6])])
     with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as db:
         db.executescript(FORMAT_1)

@@ -8,6 +8,7 @@ from hwprof.data.store import Store
 from hwprof.data.store_care import check, merge
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from tests.results import make_result
 from tests.samples import make_measurement, make_process
 
 
@@ -50,12 +51,16 @@ def test_a_sound_store_has_no_damage(tmp_path: Path, tiny_graph: Graph):
         ("DELETE FROM measurement WHERE id = 1", "1 rows of the table 'process' belong to no measurement"),
         ("INSERT INTO comparison (measurements, margin) VALUES ('[1, 9]', 0.1)", "measurement 9 is missing"),
         ("INSERT INTO comparison (measurements, margin) VALUES ('x', 0.1)", "comparison 1: Expecting value"),
+        ("UPDATE result SET record = '{}'", "result 1: "),
         ("UPDATE graph SET record = replace(record, 'Relu', 'Tanh')", "is not as it was written"),
         ("UPDATE graph SET record = 'x'", "graph "),
     ],
 )
 def test_whatever_cannot_be_read_is_a_line(tmp_path: Path, tiny_graph: Graph, statement: str, told: str):
-    path = changed(filled(tmp_path / "s.db", "a", "b", graph=tiny_graph), statement)
+    path = filled(tmp_path / "s.db", "a", "b", graph=tiny_graph)
+    with Store(path) as store:
+        store.add_result(make_result())
+    changed(path, statement)
     (line,) = check(path).damage
     assert told in line
     assert "\n" not in line
@@ -75,6 +80,7 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
     with Store(b) as store:
         store.lower_baseline("machine", {"compute": 7.0})
         store.add_comparison([2, 3], 0.05)
+        store.add_result(make_result())
     merged = merge([a, b], tmp_path / "out.db")
     assert (merged.measurements, merged.repeated, merged.damage) == (3, 2, ())
     assert check(tmp_path / "out.db").damage == ()
@@ -83,6 +89,7 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
         assert all(len(m.processes) == 1 for m in store.measurements())
         found, margin = store.last_comparison()
         assert ([m.model for m in found], margin) == (["both", "y"], 0.05)
+        assert store.results() == [make_result()]
         assert store.baseline_ns("machine") == {"compute": 7.0}
         assert store.graph(tiny_graph.digest) == tiny_graph.to_json()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.db", "b.db", "out.db"]

@@ -32,5 +32,5 @@ def test_an_operator_that_no_training_graph_has_is_refused(tiny_graph):
 
 
 def test_something_that_is_no_graph_is_refused():
-    with pytest.raises(InputError, match="a graph was wanted"):
+    with pytest.raises(InputError, match="a graph is needed; tuple"):
         LayerEncoder.learned([(0, 1)])

@@ -73,5 +73,5 @@ def test_an_operator_without_a_rule_of_cost_is_refused():
 
 
 def test_something_that_is_no_graph_is_refused():
-    with pytest.raises(InputError, match="a graph was wanted, not tuple"):
+    with pytest.raises(InputError, match="a graph is needed; tuple"):
         PhysicalEncoder().transform([(0, 1, 2)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from hwprof.torch_io import onnx_export
 from hwprof.variants.weights import load_weights
 from tests.benchmarks.cells import AttentionLstm, NormGru, NormLstm
 from tests.integer.programs import run_kernels
+from tests.onnx_oracle import unoptimized
 
 STEPS, UNITS = 12, 40
 CELLS = {cell.__name__: cell for cell in (NormLstm, NormGru, AttentionLstm)}
@@ -48,12 +48,10 @@ def relative_rms(a: np.ndarray, exact: np.ndarray) -> float:
 
 def test_a_cell_computes_nearly_what_the_module_computes(cell, calibrated, state_bits):
     program = lowering.lower(calibrated, load_weights(calibrated))
-    session = onnxruntime.InferenceSession(
-        onnx_io.materialize(calibrated).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    model = onnx_io.materialize(calibrated)
     real = np.stack([cell(torch.from_numpy(x)).detach().numpy() for x in X])
     ours = np.stack([next(iter(reference.run(program, {"x": x}).values())) for x in X])
-    theirs = np.stack([session.run(None, {"x": x})[0] for x in X])
+    theirs = np.stack([unoptimized(model, {"x": x})[0] for x in X])
     assert relative_rms(ours, real) < {8: 0.08, 16: 0.06}[state_bits]
     assert relative_rms(ours, real) < 1.15 * relative_rms(theirs, real)
 
@@ -89,7 +87,7 @@ def test_the_file_of_a_quantized_loop_holds_each_weight_once(cell, calibrated):
 def test_the_file_of_a_float_loop_holds_each_weight_once(cell, tmp_path):
     graph = onnx_export.export(cell, {"x": X[0]}, tmp_path / "float.onnx")
     assert len(matrices_of(graph)) == sum(p.ndim == 2 for p in cell.parameters())
-    (theirs,) = onnxruntime.InferenceSession(graph.source, providers=["CPUExecutionProvider"]).run(None, {"x": X[0]})
+    (theirs,) = unoptimized(graph.source, {"x": X[0]})
     np.testing.assert_allclose(theirs, cell(torch.from_numpy(X[0])).detach().numpy(), atol=1e-5)
 
 

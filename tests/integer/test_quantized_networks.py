@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from hwprof import onnx_io
@@ -22,8 +21,10 @@ from hwprof.variants.apply import apply_variant
 from hwprof.variants.weights import Weights, load_weights, model_with
 from hwprof.workloads import build
 from tests.integer.programs import Quantized, run_kernels
+from tests.onnx_oracle import unoptimized
 
 Arrays = dict[str, np.ndarray]
+pytestmark = pytest.mark.processor(runtime="onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def compared(quantized: Graph, weights: Weights, exact: Graph, exact_weights: We
     program = lowering.lower(quantized, weights)
 
     def run(graph: Graph, arrays: Weights) -> list[np.ndarray]:
-        model = model_with(graph, arrays).SerializeToString()
-        return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, inputs)
+        return unoptimized(model_with(graph, arrays), inputs)
 
     ours = reference.run(program, inputs)
     return Compared(program, inputs, run(exact, exact_weights), run(quantized, weights), ours)

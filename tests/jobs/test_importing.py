@@ -52,5 +52,5 @@ def test_a_sound_data_set_is_valid_and_one_of_another_space_is_not(collected, tm
     data = dataset.read(collected)
     entries = [dataset.Entry(1.0 + i, arch) for i, arch in enumerate(data.archs)]
     dataset.write(tmp_path / "other", Card("other", "d", space="nasbench201"), entries)
-    with pytest.raises(InputError, match="is no architecture of nasbench201"):
+    with pytest.raises(InputError, match="is not an architecture of nasbench201"):
         importing.validate(tmp_path / "other")

@@ -11,7 +11,7 @@ from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute
 from hwprof.measurement import FAST
 from hwprof.spaces.varied import VariedSpace
 from hwprof.variants.quantize import quantize
-from tests.latency_table.tables import METADATA, Space, choices
+from tests.latency_table.tables import Space, choices
 from tests.measure.scripted import ScriptedTransport
 from tests.tiny_space import SPACE
 
@@ -41,12 +41,12 @@ class Additive(Learned):
 @pytest.fixture
 def bench():
     with Store() as store:
-        yield tables.Workbench(DEVICE, store, Options(FAST, with_operators=False))
+        yield tables.OnDevice(DEVICE, store, Options(FAST, with_operators=False))
 
 
 @pytest.fixture
 def learned():
-    return tables.Learned(Learned(), Metadata("roof", "roofline", 1, 1, "float32"))
+    return tables.ByPredictor(Learned(), Metadata("roof", "roofline", 1, 1, "float32"))
 
 
 def test_the_operators_of_an_analytic_device_add_up_to_its_networks(bench):
@@ -108,7 +108,7 @@ def test_choices_of_a_variant_are_named_after_it(learned):
 @pytest.mark.usefixtures("tiny_spaces")
 def test_choices_of_a_space_are_fitted_to_whole_networks():
     additive = Additive()
-    learned = tables.Learned(additive, Metadata("roof", "roofline", 1, 1, "float32"))
+    learned = tables.ByPredictor(additive, Metadata("roof", "roofline", 1, 1, "float32"))
     table = tables.choice_table(VariedSpace("space"), learned).table
     assert table.metadata.space == "space"
     archs = [(0, 0, 0, 0), (3, 1, 1, 0), (2, 3, 0, 1)]
@@ -136,7 +136,7 @@ def test_a_network_that_the_table_lacks_is_refused_before_anything_is_measured(b
 
 def test_a_table_of_another_device_is_refused(bench):
     graph = Space().graph((0, 0))
-    with pytest.raises(InputError, match="the table holds for pixel, not for roof"):
+    with pytest.raises(InputError, match="the table is of device pixel, not of roof"):
         tables.check(choices([[1.0]]), [graph] * 4, bench, [(0,)] * 4)
 
 
@@ -165,13 +165,31 @@ def test_models_cannot_be_set_against_a_table_of_choices(bench):
         tables.check(table, [Space().graph((0, 0))] * 4, bench)
 
 
-def test_what_a_format_cannot_hold_is_returned(tmp_path):
-    lost = tables.write(choices([[1.0, 2.0]]), tmp_path / "t.csv", "csv")
-    assert lost == ["csv cannot hold: device pixel, runtime tflite, threads 1, batch 1, dtype float32"]
-    back = tables.read(tmp_path / "t.csv", tables.Foreign("csv", METADATA))
-    assert back == choices([[1.0, 2.0]])
+def test_python_builds_a_table_as_the_command_line_does():
+    graphs = [Space().graph(arch) for arch in ((0, 1), (2, 1), (1, 1), (2, 2))]
+    with Store() as store:
+        built = tables.build_table(graphs, DEVICE, sweep={"cout": range(8, 17, 8)}, store=store, options=Options(FAST))
+        found = tables.check_table(built.table, graphs, device=DEVICE, store=store, options=Options(FAST))
+        assert all(not m.operators for m in store.measurements())
+    assert {8.0, 16.0} <= set(built.table.steps("cout", "Conv", cin=3)[0])
+    assert found.raw_mape == pytest.approx(0.0, abs=0.1)
 
 
-def test_nothing_is_lost_in_our_own_format(tmp_path):
-    assert tables.write(choices([[1.0, 2.0]]), tmp_path / "t.json") == []
-    assert tables.read(tmp_path / "t.json") == choices([[1.0, 2.0]])
+@pytest.mark.usefixtures("tiny_spaces")
+def test_a_space_takes_the_place_of_models():
+    space = VariedSpace("space")
+    with Store() as store:
+        asked = {"store": store, "options": Options(FAST), "rows": "choices", "networks": 10}
+        built = tables.build_table(space, DEVICE, **asked)
+        assert built.table == tables.build_table(space="space", device=DEVICE, **asked).table
+        found = tables.check_table(
+            built.table, space=space, networks=6, device=DEVICE, store=store, options=Options(FAST)
+        )
+    assert built.table.metadata.space == "space"
+    assert found.networks == 6
+
+
+@pytest.mark.parametrize("arguments", [{}, {"models": Space().graph((0, 0)), "space": "fbnet"}])
+def test_a_table_is_of_models_or_of_a_space(arguments):
+    with pytest.raises(InputError, match="give models or --space, and not both"):
+        tables.build_table(**arguments, device=DEVICE, store=":memory:")

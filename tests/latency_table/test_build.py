@@ -3,7 +3,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, NumericAttribute
+from hwprof.latency_table import Correction, NumericAttribute
 from hwprof.latency_table.build import (
     build_from_choices,
     build_from_measurements,
@@ -41,7 +41,7 @@ def test_a_table_holds_latencies_at_the_undisturbed_speed_of_the_machine():
 
 
 def test_measurements_of_two_machines_do_not_make_one_table():
-    with pytest.raises(InputError, match="do not belong into one table"):
+    with pytest.raises(InputError, match="do not belong in one table"):
         build_from_measurements([("A", {}, measurement(1.0)), ("B", {}, measurement(1.0, hardware="other"))])
 
 
@@ -65,13 +65,13 @@ def test_choices_of_a_network_without_latency_are_refused():
         build_from_choices([np.array([0.0, 1.0])], 0.0, METADATA)
 
 
-def test_a_check_reports_raw_and_calibrated_error_and_stores_the_calibration():
+def test_a_check_reports_raw_and_corrected_error_and_stores_the_correction():
     table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]])
     networks = [(i, j) for i in range(3) for j in range(3)]
     measured = [1.0 + 0.5 * table.sum_ms(n) for n in networks]
     found = check(table, networks, measured)
     assert found.networks == 9
-    assert found.calibrated_mape == pytest.approx(0.0, abs=1e-6)
+    assert found.corrected_mape == pytest.approx(0.0, abs=1e-6)
     assert found.within_10 == 1.0
     assert found.raw_mape > 10
     np.testing.assert_allclose(found.table(networks), measured)
@@ -92,12 +92,12 @@ def test_a_check_finds_out_whether_the_runtime_drops_dead_operators(drops_dead):
     table = build_from_predictions(distinct(graphs), lambda singles: np.array([5.0, 1.0])[: len(singles)], METADATA)
     measured = [(table.sum_ms(g.live() if drops_dead else g)) * (1 + 0.001 * i) for i, g in enumerate(graphs)]
     found = check(table, graphs, measured)
-    assert found.table.calibration.live == drops_dead
-    assert found.calibrated_mape < 1
+    assert found.table.correction.live == drops_dead
+    assert found.corrected_mape < 1
 
 
-def test_a_check_reports_the_error_of_the_calibration_that_the_table_came_with():
-    table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]]).with_calibration(Calibration(a_ms=0.0, b=1.1))
+def test_a_check_reports_the_error_of_the_correction_that_the_table_came_with():
+    table = choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]]).with_correction(Correction(a_ms=0.0, b=1.1))
     networks = [(i, j) for i in range(3) for j in range(3)]
     found = check(table, networks, [table.sum_ms(n) for n in networks])
     assert found.stored_mape == pytest.approx(10.0)
@@ -118,8 +118,8 @@ class Regression:
 def test_fitted_choices_bring_the_errors_on_networks_left_out():
     table = fit_choices(Regression(), [(0, 0)], [1.0], METADATA)
     np.testing.assert_allclose(table([(0, 0), (1, 1)]), [4.0, 8.0])
-    assert table.calibration.mape == pytest.approx(np.mean([0, 1 / 11, 1 / 9, 0]))
-    assert table.calibration.residual(0.75) == pytest.approx(0.1)
+    assert table.correction.mape == pytest.approx(np.mean([0, 1 / 11, 1 / 9, 0]))
+    assert table.correction.residual(0.75) == pytest.approx(0.1)
 
 
 def test_fitted_choices_whose_fastest_network_falls_below_zero_keep_the_others():
@@ -129,5 +129,5 @@ def test_fitted_choices_whose_fastest_network_falls_below_zero_keep_the_others()
     table = fit_choices(Steep(), [(0, 0)], [1.0], METADATA)
     assert all(row.ms > 0 for row in table.rows)
     np.testing.assert_allclose(table([(0, 1), (1, 0), (1, 1)]), [6.0, 4.0, 12.0])
-    with pytest.raises(InputError, match="calibrate on such networks"):
+    with pytest.raises(InputError, match="fit it to networks like this one"):
         table([(0, 0)])

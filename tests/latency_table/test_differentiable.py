@@ -55,7 +55,7 @@ def test_an_unknown_slope_is_an_error_and_not_zero():
 
 
 def test_a_tensor_for_an_exact_attribute_is_refused_because_its_gradient_would_vanish():
-    with pytest.raises(InputError, match="kernel is no numeric attribute"):
+    with pytest.raises(InputError, match="kernel is not a numeric attribute"):
         staircase()(op="Conv", kernel=torch.tensor(3.0), cin=4, cout=8)
 
 

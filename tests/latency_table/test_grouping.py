@@ -4,7 +4,7 @@ from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.integer.lowering import lowering
 from hwprof.latency_table import bits, operators
-from hwprof.latency_table.grouping import groups
+from hwprof.latency_table.grouping import operator_nodes
 from hwprof.variants.half import half
 from hwprof.variants.quantize import quantize
 from hwprof.variants.quantize_whole import quantize_whole
@@ -29,7 +29,7 @@ def ops(graph):
 
 
 def test_each_node_of_a_float_network_stands_by_itself():
-    assert [[n.op for n in g.nodes] for g in groups(small())] == [
+    assert [[n.op for n in g.nodes] for g in operator_nodes(small())] == [
         ["Conv"],
         ["Relu"],
         ["Conv"],
@@ -51,7 +51,7 @@ def test_float_nodes_between_pairs_are_one_operator():
 
 
 def test_float_nodes_that_meet_floats_stay_by_themselves():
-    """ONNX Runtime's quantizer leaves an LSTM in float, and the Squeeze behind it; Div and Erf stand between pairs."""
+    """ONNX Runtime's quantizer leaves an LSTM in float, and the Squeeze after it; Div and Erf stand between pairs."""
     found = {o.op: o for o in operators.of(quantize(language()))}
     assert found["LSTM"].attributes["a_bits"] == found["LSTM"].attributes["w_bits"] == 32
     assert found["MatMul"].attributes["a_bits"] == found["MatMul"].attributes["w_bits"] == 8
@@ -80,11 +80,11 @@ def test_bits_are_those_of_what_runs():
     b = GraphBuilder("mixed")
     indices = b.input((5,), "int64")
     graph = b.build(b.relu(b.embedding(indices, 10, 4)))
-    gather, relu = groups(graph)
+    gather, relu = operator_nodes(graph)
     assert bits.of(graph, gather) == {"w_bits": 32}  # its activations are indices
     assert bits.of(graph, relu) == {"a_bits": 32}  # it has no weight
     narrow = half(small())
-    assert all(bits.of(narrow, g)["w_bits"] == 16 for g in groups(narrow) if g.leading.op == "Conv")
+    assert all(bits.of(narrow, g)["w_bits"] == 16 for g in operator_nodes(narrow) if g.leading.op == "Conv")
 
 
 def test_a_network_has_the_bits_that_its_weights_share():

@@ -3,14 +3,14 @@ import json
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, LatencyTable, Pattern
+from hwprof.latency_table import Correction, LatencyTable, Pattern
 from tests.latency_table.tables import staircase
 
 
 @pytest.mark.parametrize("name", ["lut.json", "lut.parquet"])
 def test_a_table_survives_its_file(tmp_path, name):
-    calibration = Calibration(0.1, 0.9, (Pattern("Conv", "Relu", -0.1),), ((0.5, 0.0), (0.9, 0.1)), 30, 0.02, 0.2, 1.0)
-    table = staircase().with_calibration(calibration)
+    correction = Correction(0.1, 0.9, (Pattern("Conv", "Relu", -0.1),), ((0.5, 0.0), (0.9, 0.1)), 30, 0.02, 0.2, 1.0)
+    table = staircase().with_correction(correction)
     table.save(tmp_path / name)
     assert LatencyTable.load(tmp_path / name) == table
 

@@ -22,7 +22,7 @@ def test_an_attribute_named_like_a_column_keeps_apart(tmp_path):
 
 def test_a_foreign_parquet_file_is_refused(tmp_path):
     pq.write_table(pa.table({"ms": [1.0]}), tmp_path / "lut.parquet")
-    with pytest.raises(InputError, match="no table written by hwprof"):
+    with pytest.raises(InputError, match="hwprof did not write it"):
         LatencyTable.load(tmp_path / "lut.parquet")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.latency_table import Axis, Grid, NumericAttribute
+from hwprof.latency_table import Axis, NumericAttribute, Staircase
 
 COUT = NumericAttribute("cout", 8)
 POINTS = Axis(COUT, (8.0, 16.0, 24.0))
@@ -55,7 +55,7 @@ def grid():
     """ms = cin * step, steps 1, 3 and 4 ms, but for the point (8, 24)."""
     steps = {8.0: 1.0, 16.0: 3.0, 24.0: 4.0}
     ms = {(cin, cout): cin * step for cin in (4.0, 8.0) for cout, step in steps.items() if (cin, cout) != (8.0, 24.0)}
-    return Grid("Conv(kernel=3)", (Axis(NumericAttribute("cin"), (4.0, 8.0)), POINTS), ms)
+    return Staircase("Conv(kernel=3)", (Axis(NumericAttribute("cin"), (4.0, 8.0)), POINTS), ms)
 
 
 def test_the_forward_takes_the_step_on_every_axis():

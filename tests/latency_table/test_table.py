@@ -6,7 +6,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, LatencyTable, Metadata, NumericAttribute, Row, bits, operators
+from hwprof.latency_table import Correction, LatencyTable, Metadata, NumericAttribute, Row, bits, operators
 from hwprof.variants.quantize import quantize
 from tests.latency_table.tables import METADATA, choices, staircase
 
@@ -97,7 +97,7 @@ def test_steps_are_the_grid_points_along_one_attribute():
 
 
 def test_steps_along_an_exact_attribute_are_refused():
-    with pytest.raises(InputError, match="is no numeric attribute of the table; those are: cin, cout"):
+    with pytest.raises(InputError, match="is not a numeric attribute of the table; those are: cin, cout"):
         staircase().steps("kernel", "Conv", cin=4)
 
 
@@ -140,8 +140,8 @@ def test_a_network_of_choices_is_their_sum():
     np.testing.assert_array_equal(table([(0, 0), (1, 0), (1, 1)]), [11.0, 12.0, 22.0])
 
 
-def test_the_latency_of_a_network_is_calibrated():
-    table = choices([[1.0, 2.0]]).with_calibration(Calibration(a_ms=0.5, b=2.0))
+def test_the_latency_of_a_network_is_corrected():
+    table = choices([[1.0, 2.0]]).with_correction(Correction(a_ms=0.5, b=2.0))
     assert table([(1,)]).tolist() == [4.5]
 
 
@@ -186,7 +186,7 @@ def test_a_graph_with_an_operator_that_is_not_in_the_table_is_refused():
         staircase()([graph])
 
 
-def test_quantiles_need_a_calibration():
+def test_quantiles_need_a_correction():
     with pytest.raises(InputError, match="no residual quantiles"):
         choices([[1.0]]).network_quantile_ms([(0,)], 0.95)
 

@@ -2,22 +2,21 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.graph import Graph
 from hwprof.objective.arch_latency import ArchLatency
-from tests.latency_table.tables import Space, choices
+from tests.latency_table.tables import Space, choices, staircase
 
 ARCHS = np.array([[0, 1], [2, 1], [0, 1]])
 
 
 class OfArchs:
-    """A predictor that was fitted on architectures."""
+    """A predictor of architectures."""
+
+    takes = "arch"
 
     def fit(self, X, y):
         return self
 
     def predict(self, X):
-        if isinstance(X[0], Graph):
-            raise InputError("this predictor learned from architectures; graphs were given")
         return np.array([1.0 + sum(arch) for arch in X])
 
     def predict_interval(self, X, coverage=0.9):
@@ -39,17 +38,34 @@ def weights(graphs):
 
 def test_a_function_is_asked_with_graphs():
     found = ArchLatency(weights, Space())
-    assert not found.takes_archs
+    assert found.source_takes == "graph"
     assert found(ARCHS).tolist() == weights([Space().graph(tuple(a)) for a in ARCHS]).tolist()
 
 
-def test_a_predictor_of_architectures_is_found_out():
-    found = ArchLatency(OfArchs(), Space())
-    assert found.takes_archs
+def test_a_predictor_says_what_it_takes_and_is_not_asked_to_find_out():
+    asked = []
+
+    class Watched(OfArchs):
+        def predict(self, X):
+            asked.extend(X)
+            return super().predict(X)
+
+    found = ArchLatency(Watched(), Space())
+    assert (found.source_takes, asked) == ("arch", [])
     assert found(ARCHS).tolist() == [2.0, 4.0, 2.0]
 
 
-def test_a_table_says_itself_what_it_takes():
+def test_a_function_may_say_that_it_takes_architectures():
+    def latency_ms(archs):
+        return np.array([float(arch[0]) for arch in archs])
+
+    latency_ms.takes = "arch"
+    assert ArchLatency(latency_ms, Space())(ARCHS).tolist() == [0, 2, 0]
+
+
+def test_a_table_says_what_it_takes():
+    assert choices([[1.0]]).takes == "arch"
+    assert staircase().takes == "graph"
     assert ArchLatency(choices([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]]), Space())(ARCHS).tolist() == [4.0, 7.0, 4.0]
 
 

@@ -3,12 +3,12 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration
+from hwprof.latency_table import Correction
 from hwprof.objective.budget import Budget
 from tests.latency_table.tables import choices
 
-TABLE = choices([[1.0, 2.0, 4.0]]).with_calibration(
-    Calibration(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
+TABLE = choices([[1.0, 2.0, 4.0]]).with_correction(
+    Correction(0.0, 1.0, quantiles=((0.5, 0.0), (0.95, 0.25)), networks=100)
 )
 
 
@@ -31,6 +31,11 @@ def graph():
     return b.build(b.relu(b.input((1, 3, 4, 4))))
 
 
+def test_a_budget_takes_what_its_source_does():
+    assert Budget(TABLE, ms=1.0).takes == "arch"
+    assert Budget(Predictor(), ms=1.0).takes == "graph"  # it does not say
+
+
 def test_a_network_fits_when_its_quantile_fits_and_not_only_its_median():
     assert Budget(TABLE, ms=2.4, confidence=0.5)((1,)) is True
     assert Budget(TABLE, ms=2.4, confidence=0.95)((1,)) is False  # 2 ms * 1.25
@@ -50,7 +55,7 @@ def test_at_even_odds_the_prediction_itself_counts():
 
 
 def test_a_confidence_beyond_what_the_table_knows_is_refused():
-    with pytest.raises(InputError, match="calibrate on more networks"):
+    with pytest.raises(InputError, match="fit the correction to more networks"):
         Budget(TABLE, ms=2.0, confidence=0.99)((0,))
 
 

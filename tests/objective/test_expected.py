@@ -6,8 +6,7 @@ import torch
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.graph import Graph
-from hwprof.latency_table import Calibration
+from hwprof.latency_table import Correction
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.objective.relaxed import DistillSettings, random_probabilities
@@ -76,7 +75,7 @@ def test_one_hot_expected_latency_equals_the_lookup():
 
 
 def test_a_calibrated_table_is_expected_end_to_end():
-    table = choices(TIMES).with_calibration(Calibration(a_ms=0.5, b=2.0))
+    table = choices(TIMES).with_correction(Correction(a_ms=0.5, b=2.0))
     p = softmax(2, 3)
     assert ExpectedLatency(table, Space())(p).item() == pytest.approx(0.5 + 2 * (p * torch.tensor(TIMES)).sum().item())
 
@@ -145,11 +144,11 @@ def test_graphs_of_a_whole_space_are_built_only_where_some_of_them_do_not_tell(l
     assert lat.method == method
 
 
-def test_whether_a_predictor_takes_graphs_or_architectures_is_found_out():
+def test_a_predictor_that_takes_architectures_is_asked_with_them():
     class OfArchs(MacsPredictor):
+        takes = "arch"
+
         def predict(self, X):
-            if isinstance(X[0], Graph):
-                raise InputError("learned from architectures")
             return np.array([1.0 + a[0] * a[1] for a in X])
 
     assert ExpectedLatency(OfArchs(), Space())(torch.eye(3)[[1, 2]]).item() == pytest.approx(3.0)

@@ -6,7 +6,7 @@ import torch
 
 from hwprof.errors import InputError
 from hwprof.objective.multilinear import first_archs, fit, multilinear
-from hwprof.objective.relaxed import draw, one_hot, random_archs, random_probabilities
+from hwprof.objective.relaxed import draw, one_hot, random_probabilities, uniform_archs
 
 CHOICES = (3, 2, 4, 3)
 EVERY = np.array(list(itertools.product(*map(range, CHOICES))))
@@ -25,7 +25,7 @@ def of_every_arch(p):
 
 @pytest.fixture(scope="module")
 def fitted():
-    archs = random_archs(CHOICES, 60, np.random.default_rng(0))
+    archs = uniform_archs(CHOICES, 60, np.random.default_rng(0))
     return fit(CHOICES, archs, pairwise_ms(archs))
 
 
@@ -42,7 +42,7 @@ def test_it_learns_interactions_from_some_of_the_architectures(fitted):
 
 def test_the_error_left_out_is_that_on_fresh_architectures():
     rng = np.random.default_rng(1)
-    archs, fresh = random_archs((6,) * 6, 150, rng), random_archs((6,) * 6, 500, rng)
+    archs, fresh = uniform_archs((6,) * 6, 150, rng), uniform_archs((6,) * 6, 500, rng)
 
     def latency_ms(a):
         return 20 + a.sum(axis=1) + 3 * np.sin(a[:, 0] * a[:, 1]) * np.cos(a[:, 2] * a[:, 3])
@@ -60,7 +60,7 @@ def test_choices_that_cost_alike_are_known_to_do_alike():
         return 8 + np.maximum(cost[archs[:, :6]].sum(axis=1), cost[archs[:, 6:]].sum(axis=1))
 
     rng = np.random.default_rng(0)
-    archs, fresh = random_archs(choices, 300, rng), random_archs(choices, 500, rng)
+    archs, fresh = uniform_archs(choices, 300, rng), uniform_archs(choices, 500, rng)
     errors = fit(choices, archs, longer_ms(archs))(torch.from_numpy(one_hot(choices, fresh))).numpy()
     assert np.abs(errors / longer_ms(fresh) - 1).mean() < 0.035
 
@@ -82,7 +82,7 @@ def test_no_more_is_asked_than_the_error_needs():
         asked.append(len(archs))
         return 30.0 + archs[:, 0] * archs[:, 1]
 
-    archs = random_archs((4,) * 8, 1200, np.random.default_rng(0))
+    archs = uniform_archs((4,) * 8, 1200, np.random.default_rng(0))
     assert multilinear((4,) * 8, archs, latency_ms).left_out_error < 0.01
     assert asked == [first_archs((4,) * 8)]
 
@@ -95,7 +95,7 @@ def test_twice_as_many_are_asked_until_there_are_no_more():
         asked.append(len(archs))
         return rng.uniform(1, 2, len(archs))
 
-    multilinear((4,) * 8, random_archs((4,) * 8, 700, rng), noise_ms)
+    multilinear((4,) * 8, uniform_archs((4,) * 8, 700, rng), noise_ms)
     assert asked == [300, 600, 700]
 
 

@@ -13,8 +13,8 @@ from hwprof.objective.relaxed import (
     distill,
     draw,
     one_hot,
-    random_archs,
     random_probabilities,
+    uniform_archs,
 )
 
 CHOICES = (2, 3)
@@ -46,18 +46,18 @@ def test_one_hot_codes_stand_at_the_offset_of_their_position():
 
 def test_an_additive_source_is_recognized_from_its_latencies():
     times = [np.array([0.0, -0.5]), np.array([1.0, 2.0, 4.0])]
-    archs = random_archs(CHOICES, 70, np.random.default_rng(0))
+    archs = uniform_archs(CHOICES, 70, np.random.default_rng(0))
     found = additive(CHOICES, archs, 3 + times[0][archs[:, 0]] + times[1][archs[:, 1]])
     assert found(P).item() == pytest.approx(3 - 0.375 + 0.5 + 0.6 + 0.8)
 
 
 def test_a_source_with_interactions_is_not_taken_for_additive():
-    archs = random_archs(CHOICES, 70, np.random.default_rng(0))
+    archs = uniform_archs(CHOICES, 70, np.random.default_rng(0))
     assert additive(CHOICES, archs, TABLE_MS[archs[:, 0], archs[:, 1]]) is None
 
 
 def test_too_few_architectures_cannot_tell_that_a_source_is_additive():
-    archs = random_archs(CHOICES, 20, np.random.default_rng(0))
+    archs = uniform_archs(CHOICES, 20, np.random.default_rng(0))
     with pytest.raises(InputError, match="20 architectures cannot tell"):
         additive(CHOICES, archs, np.ones(20))
 

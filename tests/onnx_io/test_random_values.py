@@ -149,7 +149,7 @@ def test_double_precision_runs():
 def test_a_weight_without_random_values_is_named():
     b = GraphBuilder("text")
     graph = b.build(b.node("Equal", [b.input((2,), "string"), b.weight((2,), "string", "words")], (2,), "bool"))
-    with pytest.raises(InputError, match="'words' is of type 'string'"):
+    with pytest.raises(InputError, match="'words' has type 'string'"):
         onnx_io.to_model(graph)
 
 
@@ -166,7 +166,7 @@ def test_a_custom_operator_s_unknown_output_type_is_left_to_the_runtime():
 
 def test_a_graph_that_is_no_valid_onnx_is_refused_in_one_line():
     graph = Graph((Tensor("x", "float32", (1,)),), ("y",), (Node("Relu", ("x", "x"), ("y",)),), name="odd")
-    with pytest.raises(InputError, match="'odd' is no valid ONNX") as caught:
+    with pytest.raises(InputError, match="'odd' is not valid ONNX") as caught:
         onnx_io.to_model(graph)
     assert "\n" not in str(caught.value)
 
@@ -322,3 +322,23 @@ def test_floats_come_in_their_own_type_with_unit_deviation():
 def test_every_model_names_an_ir_version_that_the_oldest_supported_runtime_reads(tiny_graph):
     assert onnx_io.to_model(tiny_graph).ir_version == 10
     onnx.checker.check_model(onnx_io.to_model(tiny_graph), full_check=True)
+
+
+def test_a_training_starts_from_the_deviations_of_its_operators():
+    b = GraphBuilder("start")
+    x = b.relu(b.batch_norm(b.conv(b.input((1, 64, 4, 4)), 64, 3)))
+    words = b.embedding(b.input((1, 4), "int64"), 500, 64)
+    graph = b.build(b.gemm(b.flatten(b.global_average_pool(x)), 500), b.layer_norm(words))
+    drawn = onnx_io.initial_weights(graph)
+    deviations = {name: float(drawn[name].std()) for name in ("w0", "w5", "w6")}
+    assert deviations["w0"] == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # He et al. before a ReLU
+    assert deviations["w5"] == pytest.approx(0.02, rel=0.05)  # rows of a table
+    assert deviations["w6"] == pytest.approx(64**-0.5, rel=0.05)  # LeCun without one
+    levels = {name: set(array.tolist()) for name, array in drawn.items() if array.ndim == 1}
+    assert levels == {"w1": {1}, "w2": {0}, "w3": {0}, "w4": {1}, "w7": {0}, "w8": {1}, "w9": {0}}
+
+
+def test_a_training_starts_from_the_same_weights_for_one_seed(tiny_graph):
+    first, again, other = (onnx_io.initial_weights(tiny_graph, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not all(np.array_equal(first[name], other[name]) for name in first)

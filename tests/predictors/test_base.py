@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.predictors.base import checked_latencies, conformal_quantile, fold_numbers
+from hwprof.predictors.base import (
+    SCORE,
+    LatencyPredictor,
+    Regressor,
+    checked_latencies,
+    checked_targets,
+    conformal_quantile,
+    fold_numbers,
+    left_out_errors,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +28,41 @@ from hwprof.predictors.base import checked_latencies, conformal_quantile, fold_n
 def test_latencies_that_cannot_be_learned_from_are_refused(latencies, reason):
     with pytest.raises(InputError, match=reason):
         checked_latencies([None] * len(latencies), latencies)
+
+
+def test_scores_may_be_zero_or_negative_but_are_finite():
+    assert checked_targets([None] * 5, [0.0, -1.0, 2.0, 3.0, 4.0], SCORE).min() == -1
+    with pytest.raises(InputError, match="score inf of row 1 is not a finite number; leave the network out"):
+        checked_targets([None] * 5, [0.0, float("inf"), 2.0, 3.0, 4.0], SCORE)
+
+
+class Halves:
+    """Predicts 8 for each network; its errors on the target's scale are 0.5, with either sign."""
+
+    takes = "arch"
+    errors_ = np.array([0.5, -0.5] * 10)
+
+    def predict(self, X):
+        return np.full(len(X), 8.0)
+
+
+class OfScores(Halves, Regressor):
+    pass
+
+
+class OfLatencies(Halves, LatencyPredictor):
+    pass
+
+
+def test_the_interval_of_a_score_is_a_difference_and_that_of_a_latency_a_ratio():
+    assert np.ravel(OfScores().predict_interval([()])).tolist() == [7.5, 8.5]
+    assert np.ravel(OfLatencies().predict_interval([()])) == pytest.approx([8 / np.exp(0.5), 8 * np.exp(0.5)])
+
+
+def test_errors_left_out_come_from_fits_without_the_row():
+    scaled = np.array([1.0, 2.0, 6.0])
+    errors = left_out_errors(lambda train, test: np.full(test.sum(), scaled[train].mean()), scaled, np.arange(3))
+    assert errors.tolist() == [-3.0, -1.5, 4.5]
 
 
 def test_as_many_latencies_as_networks_are_wanted():

@@ -49,14 +49,14 @@ def test_the_space_is_saved_by_its_name(tmp_path):
 def test_a_space_that_is_no_plug_in_cannot_be_saved(tmp_path):
     archs = [tuple(map(int, arch)) for arch in np.random.default_rng(0).integers(0, 5, (40, 6))]
     predictor = LutPredictor(NasBench201(channels=4)).fit(archs, [1.0 + sum(arch) for arch in archs])
-    with pytest.raises(InputError, match="no installed space"):
+    with pytest.raises(InputError, match="not an installed space"):
         files.save(predictor, tmp_path / "x.hwp")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_truncated_file_is_refused(saved):
     saved.write_bytes(saved.read_bytes()[:-100])
-    with pytest.raises(InputError, match="no predictor file, or only a part of one"):
+    with pytest.raises(InputError, match="not a predictor file, or only a part of one"):
         files.load(saved)
 
 
@@ -93,5 +93,5 @@ def test_a_file_of_another_version_or_make_is_refused(saved, changes, reason):
 def test_pickled_arrays_are_not_read(saved):
     with zipfile.ZipFile(saved, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("arrays.npz", b"\x80\x04N.")
-    with pytest.raises(InputError, match="no predictor file"):
+    with pytest.raises(InputError, match="not a predictor file"):
         files.load(saved)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwprof.predictors.gaussian_process import ResidualProcess
+from hwprof.predictors.gaussian_process import ProcessRegressor, ResidualProcess
 
 
 def points(n=40, seed=0):
@@ -39,3 +39,11 @@ def test_arrays_bring_the_same_process_back():
     process = ResidualProcess().fit(points(), wave(points()))
     again = ResidualProcess.from_arrays(process.arrays())
     assert np.array_equal(again.predict(points(seed=2)), process.predict(points(seed=2)))
+
+
+def test_scores_below_zero_are_learned_from_architectures(architectures):
+    scores = np.array([-4.0 + arch[0] + 0.5 * arch[1] * arch[2] for arch in architectures])
+    fitted = ProcessRegressor().fit(architectures[:60], scores[:60])
+    assert np.abs(fitted.predict(architectures[60:]) - scores[60:]).mean() < 0.2 * scores.std()
+    low, high = fitted.predict_interval(architectures[60:], 0.9)
+    assert ((low <= scores[60:]) & (scores[60:] <= high)).mean() > 0.8

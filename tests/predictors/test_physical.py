@@ -80,9 +80,9 @@ def test_predicting_before_fitting_is_refused(graphs):
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"hypotheses": ("every", "some")}, "hypotheses are some of every, live"),
-        ({"hypotheses": ()}, "hypotheses are some of every, live"),
-        ({"process": "always"}, "process is 'auto' or 'never'"),
+        ({"hypotheses": ("every", "some")}, "hypotheses must be some of every, live"),
+        ({"hypotheses": ()}, "hypotheses must be some of every, live"),
+        ({"process": "always"}, "process must be 'auto' or 'never'"),
     ],
 )
 def test_a_parameter_out_of_range_is_refused(graphs, parameters, reason):
@@ -97,5 +97,5 @@ def test_architectures_without_a_space_are_refused():
 
 def test_rows_of_another_encoder_are_refused(graphs):
     predictor = PhysicalPredictor().fit(graphs, latencies(graphs, 0))
-    with pytest.raises(InputError, match="columns here; 3 were given"):
+    with pytest.raises(InputError, match="of 312 columns; 3 were given"):
         predictor.predict(np.ones((2, 3)))

@@ -8,8 +8,11 @@ from hwprof import metrics
 from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.predictors import files
+from hwprof.predictors.gcn import GraphPredictor
+from hwprof.predictors.lut import LutPredictor
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.predictors.transfer import TransferPredictor
+from tests.tiny_space import SPACE
 
 
 def latencies(graphs, launch_ms, mac_ms):
@@ -78,3 +81,22 @@ def test_a_state_whose_rows_had_other_columns_is_refused(graphs, sources, name):
 def test_transfer_from_nowhere_is_refused(graphs):
     with pytest.raises(InputError, match="needs predictors of other devices"):
         TransferPredictor().fit(graphs, latencies(graphs, 0.1, 2e-6))
+
+
+def test_each_source_is_given_what_it_takes(tiny_space_sources):
+    archs, ms, sources = tiny_space_sources
+    predictor = TransferPredictor(sources, SPACE).fit(archs[::4], ms[::4])
+    assert predictor.takes == "arch"
+    assert metrics.mape(ms, predictor.predict(archs)) < 2
+    with pytest.raises(InputError, match="architectures are sequences of ints"):
+        predictor.predict([SPACE.graph(archs[0])])
+
+
+@pytest.fixture
+def tiny_space_sources():
+    """All architectures, their latencies on a new device, and predictors of two other devices."""
+    archs = [tuple(map(int, arch)) for arch in np.ndindex(*SPACE.choices)]
+    ms = np.array([1.0 + 2 * arch[0] + arch[1] for arch in archs])
+    graphs = [SPACE.graph(arch) for arch in archs]
+    gcn = GraphPredictor(hidden=4, depth=1, epochs=2).fit(graphs, ms)
+    return archs, ms, [LutPredictor().fit(archs, 3 * ms), gcn]

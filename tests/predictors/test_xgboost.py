@@ -4,6 +4,7 @@ import pytest
 from hwprof import metrics
 from hwprof.errors import InputError
 from hwprof.predictors.xgboost import XGBoostPredictor
+from tests.tiny_space import SPACE
 
 
 def latency_ms(arch):
@@ -26,3 +27,9 @@ def test_a_predictor_of_graphs_refuses_architectures(graphs, architectures):
     predictor = XGBoostPredictor(trees=5).fit(graphs, [1.0 + len(graph.nodes) for graph in graphs])
     with pytest.raises(InputError, match="learned from graphs"):
         predictor.predict(architectures)
+
+
+def test_it_says_what_it_takes_before_and_after_it_has_learned(architectures, graphs):
+    assert (XGBoostPredictor().takes, XGBoostPredictor(SPACE).takes) == ("graph", "arch")
+    assert XGBoostPredictor(trees=2).fit(architectures, np.arange(1.0, 81.0)).takes == "arch"
+    assert XGBoostPredictor(SPACE, trees=2).fit(graphs, np.arange(1.0, 61.0)).takes == "graph"

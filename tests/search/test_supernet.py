@@ -4,11 +4,14 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.objective.expected import ExpectedLatency
-from hwprof.search.supernet import PartialMixedOperation, Supernet
-from hwprof.spaces.darts import EDGES, OPERATIONS, Darts
+from hwprof.search.supernet import Mixtures, Supernet
+from hwprof.spaces.darts import EDGES, OPERATIONS, Darts, Edge
+from hwprof.torch_io import trainable
 from tests.latency_table.tables import choices
+from tests.search import darts_by_hand
 
 TINY = Darts(channels=4, cells=3, resolution=8)
 NODES = [[i for i, (_, target) in enumerate(EDGES) if target == node] for node in range(4)]
@@ -26,49 +29,49 @@ def with_logits(supernet, scale=2.0, seed=0):
     return supernet
 
 
-def plain_darts(supernet, x):
-    """DARTS's forward as its paper writes it: every edge is the softmax-weighted sum of all operations."""
-    before = last = supernet.stem(x.contiguous(memory_format=torch.channels_last))
-    for cell, reduces in zip(supernet.cells, supernet.reducing, strict=True):
-        nodes = [cell.first(before), cell.second(last)]
-        for node in range(4):
-            total = 0
-            for i, (source, target) in enumerate(EDGES):
-                if target == node:
-                    weights = supernet.alphas[int(reduces)][i].softmax(-1)
-                    input_ = nodes[source]
-                    stride = 2 if reduces and source < 2 else 1
-                    mixed = weights[0] * (0.0 * input_[:, :, ::stride, ::stride])
-                    for weight, operation in zip(weights[1:], cell.edges[str(i)].operations, strict=True):
-                        mixed = mixed + weight * operation(input_)
-                    total = total + mixed
-            nodes.append(total)
-        before, last = last, torch.cat(nodes[2:], dim=1)
-    return supernet.classifier(last.mean(dim=(2, 3)))
-
-
 def test_with_all_channels_and_without_betas_it_computes_what_darts_computes():
+    """DARTS's forward as its paper writes it: every edge is the softmax-weighted sum of all operations."""
     supernet = with_logits(Supernet(TINY, partial=1, edge_normalization=False))
+
+    def mixed(weights, reduces, edge, x, stride):
+        alphas = supernet.alphas[int(reduces)][edge].softmax(-1)
+        total = alphas[0] * (0.0 * x[:, :, ::stride, ::stride])
+        for alpha, name in zip(alphas[1:], OPERATIONS[1:], strict=True):
+            y = darts_by_hand.operation(weights, name, x, stride)
+            total = total + alpha * (darts_by_hand.norm(weights, y) if "pool" in name else y)
+        return total
+
+    weights = iter([supernet.tensor(t.name) for t in supernet.graph.weights])
     with torch.no_grad():
-        assert torch.equal(supernet(images()), plain_darts(supernet, images()))
+        torch.testing.assert_close(supernet(images()), darts_by_hand.network(TINY, weights, images(), mixed))
+    assert next(weights, None) is None
+
+
+def mixture(stride, operation, with_beta=False):
+    """One edge of 8 channels, a quarter of which works, with a weight of 1 for the operation; None: for `none`."""
+    b = GraphBuilder("edge")
+    x = b.input((1, 8, 4, 4))
+    alphas = b.split(b.input((7,), name="alphas"), [1] * 7, axis=0)
+    betas = [b.input((1,), name="beta")] if with_beta else []
+    graph = b.build(Mixtures(4, [alphas], betas).add(b, Edge(False, 0, stride), x))
+    module = trainable(graph, batch_axes={t.name: None for t in graph.inputs[1:]})
+    weights = torch.tensor([float(name == operation) for name in OPERATIONS[1:]])
+    return lambda *inputs: module(inputs[0], weights, *inputs[1:])
 
 
 def test_a_quarter_of_the_channels_works_and_the_others_pass_by_shuffled():
-    mixed = PartialMixedOperation(8, stride=1, partial=4)
-    skips = torch.eye(len(OPERATIONS))[OPERATIONS.index("skip_connect")]
     x = torch.arange(8.0).view(1, 8, 1, 1).expand(1, 8, 4, 4)
     # worked: channels 0 1, passed: 2 to 7; groups of two, in turns: 0 2 4 6, 1 3 5 7
-    assert mixed(x, skips)[0, :, 0, 0].tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
-    doubled = mixed(x, skips, torch.tensor(2.0))
+    assert mixture(1, "skip_connect")(x)[0, :, 0, 0].tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    doubled = mixture(1, "skip_connect", with_beta=True)(x, torch.tensor([2.0]))
     assert doubled[0, :, 0, 0].tolist() == [0, 4, 8, 12, 2, 6, 10, 14]
 
 
 def test_the_channels_that_pass_a_reduction_are_pooled():
-    mixed = PartialMixedOperation(8, stride=2, partial=4)
-    nothing = torch.eye(len(OPERATIONS))[0]
+    mixed = mixture(2, None)
     x = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 8, 4, 4)
-    assert mixed(x, nothing)[0, 1].tolist() == [[5, 7], [13, 15]]
-    assert mixed(x, nothing)[0, 0].tolist() == [[0, 0], [0, 0]]
+    assert mixed(x)[0, 1].tolist() == [[5, 7], [13, 15]]
+    assert mixed(x)[0, 0].tolist() == [[0, 0], [0, 0]]
 
 
 def saved_bytes(supernet, x):
@@ -165,8 +168,14 @@ def test_the_expected_latency_has_a_gradient_for_alphas_and_betas():
 def test_weights_and_architecture_are_apart_and_together_everything():
     supernet = Supernet(TINY)
     parts = [id(p) for p in [*supernet.weights(), *supernet.architecture_parameters()]]
-    assert sorted(parts) == sorted(id(p) for p in supernet.parameters())
+    assert sorted(parts) == sorted(id(p) for p in supernet.parameters() if p.requires_grad)
     assert len(supernet.architecture_parameters()) == 2
+
+
+def test_only_the_batch_norm_of_the_stem_learns_a_scale():
+    supernet = Supernet(TINY)
+    gains = [node.inputs[1] for node in supernet.graph.nodes if node.op == "BatchNormalization"]
+    assert [supernet.tensor(name).requires_grad for name in gains] == [True] + [False] * (len(gains) - 1)
 
 
 def test_channels_that_do_not_divide_are_refused():

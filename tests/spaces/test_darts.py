@@ -84,3 +84,8 @@ def test_repair_drops_every_edge_equally_often():
     kept = np.mean([np.array(SPACE.repair((4,) * 28, rng)) != 0 for _ in range(500)], axis=0)
     expected = [2 / (node + 2) for _, node in EDGES] * 2
     np.testing.assert_allclose(kept, expected, atol=0.09)  # four standard deviations of 500 draws
+
+
+def test_a_resolution_that_cannot_be_halved_twice_is_refused():
+    with pytest.raises(InputError, match="resolution that 4 divides, not 10"):
+        Darts(channels=4, cells=3, resolution=10).graph((3,) * 28)

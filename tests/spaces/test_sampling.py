@@ -158,7 +158,7 @@ def test_the_unit_of_a_feature_does_not_matter():
 
 
 def test_too_few_candidates_and_undefined_features_are_refused(rng):
-    with pytest.raises(InputError, match="4 of 3 candidates cannot be chosen"):
+    with pytest.raises(InputError, match="4 networks cannot be chosen from 3 candidates"):
         sampling.d_optimal(np.eye(3), 4, rng)
     with pytest.raises(InputError, match="not finite"):
         sampling.d_optimal(np.array([[np.nan]]), 1, rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,9 +11,7 @@ import pytest
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
+from tests.onnx_oracle import unoptimized
 
 Outputs = list[np.ndarray]
 Run = Callable[..., Outputs]
@@ -22,14 +19,12 @@ Run = Callable[..., Outputs]
 
 @pytest.fixture
 def run() -> Run:
-    """Outputs of a Graph (seeded weights) or a model on the seeded random inputs of a graph, in ONNX Runtime."""
+    """Outputs of a Graph (seeded weights) or a model on the seeded random inputs of a graph, by ONNX Runtime."""
 
     def outputs(network: Graph | onnx.ModelProto, like: Graph | None = None, seed: int = 0) -> Outputs:
         model = onnx_io.to_model(network) if isinstance(network, Graph) else network
         onnx.checker.check_model(model, full_check=True)
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        inputs = onnx_io.random_inputs(like or network, seed)
-        return session.run(None, inputs)
+        return unoptimized(model, onnx_io.random_inputs(like or network, seed))
 
     return outputs
 

@@ -1,6 +1,6 @@
 """Variants by name, with real weights, as files."""
 
-from collections import Counter
+import sys
 
 import numpy as np
 import onnx
@@ -9,7 +9,6 @@ import pytest
 from hwprof import onnx_io, workloads
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
-from hwprof.variants import apply
 from hwprof.variants.apply import apply_variant
 from hwprof.variants.factorize import factorize
 from hwprof.variants.half import half
@@ -47,9 +46,9 @@ def test_the_file_holds_the_network_that_the_graph_function_gives(tmp_path, save
     assert variant.source == str(tmp_path / f"{variant.name}.onnx")
 
 
-def test_int8_has_the_operators_that_quantize_gives(tmp_path, saved):
+def test_int8_without_data_is_calibrated_on_random_inputs_and_says_so(tmp_path, saved):
     variant, warnings = apply_variant(saved, "int8", tmp_path)
-    assert Counter(n.op for n in variant.nodes) == Counter(n.op for n in quantize(saved).nodes)
+    assert variant == quantize(saved)
     assert len(warnings) == 1
     assert "8 random inputs" in warnings[0]
 
@@ -117,22 +116,9 @@ def test_the_same_seed_gives_the_same_file(tmp_path, mobile_block):
     assert files[0].graph == files[1].graph
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("int4", "no variant is named 'int4'; known: int8, fp16, prune:0.5, sparse:0.9, lowrank:0.25"),
-        ("int8:s4s4", "known: u8s8, s8s8, u8u8"),
-        ("fp16:fast", "takes no argument, not 'fast'"),
-        ("prune", "wants a number, not ''"),
-        ("prune:nan", "above 0 and at most 1"),
-        ("sparse:half", "wants a number, not 'half'"),
-        ("sparse:1", "below 1"),
-        ("lowrank:0.5:diagonal", "no scheme of factorization is named 'diagonal'"),
-    ],
-)
-def test_a_spec_that_does_not_fit_is_an_error(tmp_path, mobile_block, spec, message):
-    with pytest.raises(InputError, match=message):
-        apply_variant(mobile_block, spec, tmp_path)
+def test_a_text_that_names_no_variant_leaves_no_file(tmp_path, mobile_block):
+    with pytest.raises(InputError, match="no variant is named 'int4'"):
+        apply_variant(mobile_block, "int4", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -141,19 +127,9 @@ def test_a_quantized_network_is_not_quantized_again(tmp_path, mobile_block):
         apply_variant(quantize(mobile_block), "int8", tmp_path)
 
 
-def test_what_the_quantizer_says_is_one_line(tmp_path, mobile_block):
-    source = tmp_path / "broken.onnx"
-    onnx_io.save(mobile_block, source)
-    data = tmp_path / "data.npz"
-    np.savez(data, another_name=np.ones((1, 3, 32, 32)))
-    job = apply.Job(mobile_block, "", tmp_path / "out.onnx", None, 0)
-    with pytest.raises(InputError, match="ONNX Runtime cannot quantize 'mobile': ValueError") as error:
-        apply._run_quantizer(job, source, data, tmp_path / "out.onnx", "u8s8", tmp_path)
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 300
-
-
 def test_without_onnxruntime_the_error_says_what_to_install(tmp_path, mobile_block, monkeypatch):
-    monkeypatch.setattr(apply, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "hwprof.onnx_io.runtime", raising=False)
+    monkeypatch.delitem(sys.modules, "hwprof.variants.observed_ranges", raising=False)
     with pytest.raises(EnvironmentUnfitError, match=r"pip install 'hwprof\[onnxruntime\]'"):
         apply_variant(mobile_block, "int8", tmp_path)

@@ -5,7 +5,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.variants.batch import with_batch
-from hwprof.variants.for_device import as_computed
+from hwprof.variants.for_device import for_device
 
 
 @pytest.mark.parametrize("name", ["bert_tiny", "mobilenet_v3_small"])
@@ -36,7 +36,7 @@ def test_a_batch_that_gets_lost_on_the_way_is_refused():
 
 
 def test_what_a_device_computes_has_its_batch_and_its_types(tiny_graph):
-    found = as_computed(tiny_graph, Device("d", "torch", batch=2, precision="bfloat16"))
+    found = for_device(tiny_graph, Device("d", "torch", batch=2, precision="bfloat16"))
     assert {t.dtype for t in (*found.inputs, *found.weights, *found.values)} == {"bfloat16"}
     assert found.inputs[0].shape == (2, 3, 8, 8)
-    assert as_computed(tiny_graph, Device("d", "torch", precision="tf32")) is tiny_graph
+    assert for_device(tiny_graph, Device("d", "torch", precision="tf32")) is tiny_graph

@@ -135,10 +135,10 @@ def test_a_network_of_products_is_the_same_with_16_bits():
 
 
 def test_states_of_other_bits_are_refused():
-    with pytest.raises(InputError, match="of 8 or 16 bits, not of 12"):
+    with pytest.raises(InputError, match="have 8 or 16 bits, not 12"):
         quantize_whole(wide_residual(), state_bits=12)
 
 
 def test_16_bits_need_an_opset_that_knows_them():
-    with pytest.raises(InputError, match="opset before 21, whose QuantizeLinear knows no 16 bits"):
+    with pytest.raises(InputError, match="opset before 21, whose QuantizeLinear has no 16-bit types"):
         quantize_whole(wide_residual(opset=17), state_bits=16)

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.variants.weights import load_weights, model_with
+from hwprof.torch_io import trainable, weights_of
+from hwprof.variants.weights import load_weights, model_with, save_trained
 
 
 def save(path, nodes, initializers, inputs=((1, 80),)):
@@ -68,3 +69,22 @@ def test_a_model_made_of_a_graph_and_its_weights_computes_what_the_file_does(tmp
 def test_a_vanished_file_is_an_error(tmp_path, mobile_block):
     with pytest.raises(InputError, match=r"gone\.onnx"):
         load_weights(mobile_block.renamed("net", source=str(tmp_path / "gone.onnx")))
+
+
+def test_a_file_whose_weights_have_no_values_is_refused(tmp_path, tiny_graph):
+    model = onnx_io.to_model(tiny_graph)
+    name = tiny_graph.weights[0].name
+    next(t for t in model.graph.initializer if t.name == name).ClearField("raw_data")
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    bare = tiny_graph.renamed("bare", source=str(tmp_path / "bare.onnx"))
+    with pytest.raises(InputError, match=f"the values of tensor '{name}' do not fill its shape"):
+        load_weights(bare)
+
+
+def test_the_file_of_a_trained_network_is_its_graph_with_its_weights(tmp_path):
+    b = GraphBuilder("trained")
+    network = trainable(b.build(b.gemm(b.input((1, 3)), 2)), seed=1)
+    graph = save_trained(network, tmp_path / "trained.onnx")
+    assert graph == network.graph == onnx_io.load(graph.source)
+    stored = load_weights(graph)
+    assert all(np.array_equal(array, stored[name]) for name, array in weights_of(network).items())

@@ -6,6 +6,6 @@
 the method of iRNN (arXiv 2109.09828) is shown.
 """
 
-from hwprof.variants.integer.calibration import calibrate
+from hwprof.variants.calibration import calibrate
 
 __all__ = ["calibrate"]

@@ -32,10 +32,10 @@ from hwprof.integer.program.program import (
 )
 from hwprof.integer.run import border
 from hwprof.onnx_io.proto import array_of
-from hwprof.variants.integer import calibration, quantized_values
-from hwprof.variants.integer.quantized_values import Ranges
+from hwprof.variants import calibration, quantized_values
 from hwprof.variants.quantize import STORED
 from hwprof.variants.quantize_whole import quantize_whole
+from hwprof.variants.quantized_values import Ranges
 
 
 class Trainable(Protocol):

@@ -52,7 +52,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise InputError(f"latency table {path}: {error}") from None
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise InputError(f"latency table {path}: no JSON list of operator records")
+        raise InputError(f"latency table {path}: it is not a JSON list of operator records")
     return records
 
 

@@ -20,7 +20,7 @@ def read(path: Path, source: Source) -> list[Row]:
     scale = source.stated_unit_ms("ms", "HALP's tables")
     content = pickle_file.read(path, source)
     if not isinstance(content, dict):
-        raise InputError(f"latency table {path}: no dict of HALP's keys")
+        raise InputError(f"latency table {path}: it is not a dict of HALP's keys")
     return [_row(path, str(key), float(ms) * scale) for key, ms in content.items()]
 
 

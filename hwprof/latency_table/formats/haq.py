@@ -23,7 +23,7 @@ _CYCLES_PER_MS = 1e6  # written as cycles of a 1 GHz clock: one cycle is one ns
 
 
 def read(path: Path, source: Source) -> list[Row]:
-    """Raises InputError for a file that is no such table."""
+    """Raises InputError for a file that does not hold such a table."""
     scale = source.asked_unit_ms("HAQ's table")
     try:
         values = np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What a plain format has no place for, in words, and the rows that it has a place for."""
+"""Tells in words what a plain format cannot hold of a table, and finds the rows that it can hold."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def of(table: Content, holds: Collection[str] = ()) -> list[str]:
         lost.append("intervals")
     if "n" not in holds and any(r.n is not None for r in table.rows):
         lost.append("sample counts")
-    if table.calibration:
-        lost.append("calibration")
+    if table.correction:
+        lost.append("correction")
     if table.numeric:
         lost.append(f"numeric attributes and granules ({', '.join(a.name for a in table.numeric)})")
     return lost

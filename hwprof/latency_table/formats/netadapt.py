@@ -28,7 +28,7 @@ def read(path: Path, source: Source) -> list[Row]:
     try:
         return [row for name, layer in content.items() for row in _rows(name, layer, scale)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"latency table {path}: no table of NetAdapt: {error}") from None
+        raise InputError(f"latency table {path}: it is not a table of NetAdapt: {error}") from None
 
 
 def write(table: Content, path: Path) -> list[str]:
@@ -55,7 +55,7 @@ def _rows(name: str, layer: Mapping[str, Any], scale: float) -> list[Row]:
 
 
 def _value(attribute: Attribute) -> Any:
-    """The property behind its text; text that is no literal stays text."""
+    """The property that the text writes as a literal, or else the text itself."""
     try:
         return ast.literal_eval(str(attribute))
     except (ValueError, SyntaxError):

@@ -20,7 +20,7 @@ _SHAPE = ("w", "h", "cin", "cout", "stride")
 
 
 def read(path: Path, source: Source) -> list[Row]:
-    """Raises InputError, naming the line, for one that is no such record."""
+    """Raises InputError, naming the line, for one that is not such a record."""
     scale = source.asked_unit_ms("NNI's table")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -45,7 +45,7 @@ def _row(path: Path, number: int, line: str, scale: float) -> Row:
         shape: dict[str, Attribute] = dict(zip(_SHAPE, record["op_data_shape"], strict=True))
         return Row.of(record["op_name"], {**shape, "dtype": record["op_dtype"]}, record["op_latency"] * scale)
     except (ValueError, SyntaxError, KeyError, TypeError):
-        raise InputError(f"latency table {path}: line {number} is no record of NNI's table") from None
+        raise InputError(f"latency table {path}: line {number} is not a record of NNI's table") from None
 
 
 def _typed(row: Row, dtype: str) -> tuple[tuple[str, Attribute], ...]:

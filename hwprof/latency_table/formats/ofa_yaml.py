@@ -1,7 +1,7 @@
 """Once-for-all's table (mit-han-lab/once-for-all): YAML for one image size, count, mean and variance in ms by dash key.
 
 The 95 % interval of a row and the variance of its samples are two forms of one fact, given the count:
-interval = mean ± 1.96 sqrt(variance / count). An interval that does not lie so is named as lost.
+interval = mean ± 1.96 sqrt(variance / count). Another interval is named as lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Z_975 = 1.959964
 
 
 def read(path: Path, source: Source) -> list[Row]:
-    """Raises InputError for a file that is no such table."""
+    """Raises InputError for a file that does not hold such a table."""
     scale = source.stated_unit_ms("ms", "Once-for-all's tables")
     return [_row(key, entry, scale) for key, entry in yaml_file.entries(path).items()]
 

@@ -10,7 +10,7 @@ from hwprof.latency_table.rows import Content, Row
 
 
 def read(path: Path, source: Source) -> list[Row]:
-    """Raises InputError for a file that is no such table."""
+    """Raises InputError for a file that does not hold such a table."""
     scale = source.stated_unit_ms("ms", "ProxylessNAS's tables")
     return [Row.of(*dash_key.parse(key), entry["mean"] * scale) for key, entry in yaml_file.entries(path).items()]
 

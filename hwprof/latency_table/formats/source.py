@@ -1,4 +1,4 @@
-"""What the user says about a foreign table beside the file itself."""
+"""The facts about a foreign table that the user states beside its file."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def read(path: Path, source: Source) -> list[Row]:
     try:
         found = list(_entries(content))
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"latency table {path}: no table of TF-NAS: {error}") from None
+        raise InputError(f"latency table {path}: it is not a table of TF-NAS: {error}") from None
     refuse(f"latency table {path}: latencies that are not positive", [
         f"{name}[{channels}]={ms:g} ms" for name, channels, ms in found if not ms > 0
     ])  # fmt: skip

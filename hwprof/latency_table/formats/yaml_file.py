@@ -13,7 +13,7 @@ from hwprof.files import write_bytes
 
 
 def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
-    """The entries by key. Raises InputError when the file is no such table."""
+    """The entries by key. Raises InputError when the file does not hold such a table."""
     yaml = _yaml()
     # libyaml's loader reads the 1 MB tables ten times faster, but is not built everywhere.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -22,7 +22,7 @@ def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not content:
-        raise InputError(f"latency table {path}: no mapping from operator keys to latencies")
+        raise InputError(f"latency table {path}: it is not a mapping from operator keys to latencies")
     for key, value in content.items():
         if not isinstance(value, dict) or not isinstance(value.get("mean"), int | float):
             raise InputError(f"latency table {path}: entry {key!r} has no number as its mean")

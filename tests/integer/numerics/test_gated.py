@@ -1,5 +1,4 @@
 import numpy as np
-import onnxruntime
 import pytest
 
 from hwprof import onnx_io
@@ -7,6 +6,7 @@ from hwprof.integer.lowering import lowering
 from hwprof.integer.run import reference
 from hwprof.variants.weights import load_weights, model_with
 from tests.integer.programs import Quantized, run_kernels
+from tests.onnx_oracle import unoptimized
 
 
 def gru(resets_behind: int, units: int = 24, depth: int = 10, steps: int = 9, batch: int = 2):
@@ -29,10 +29,7 @@ def test_the_reference_is_near_onnx_runtime_s_float_gru(resets_behind):
     name = next(t.name for t in graph.weights if t.shape == (1, 6 * 24))
     weights[name] = np.random.default_rng(0).normal(0, 0.7, (1, 6 * 24)).astype(np.float32)  # which half counts
     inputs = onnx_io.random_inputs(graph, seed=1)
-    session = onnxruntime.InferenceSession(
-        model_with(graph, weights).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (real,) = session.run(None, inputs)
+    (real,) = unoptimized(model_with(graph, weights), inputs)
     (ours,) = reference.run(lowering.lower(graph, weights), inputs).values()
     assert np.abs(real).max() > 0.5
     assert np.abs(ours - real).max() < 0.04

@@ -3,7 +3,7 @@ import warnings
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.latency_table import Calibration, LatencyTable, NumericAttribute, Row, formats
+from hwprof.latency_table import Correction, LatencyTable, NumericAttribute, Row, formats
 from tests.latency_table.tables import METADATA
 
 BLOCK = {
@@ -60,8 +60,8 @@ def test_every_format_but_the_one_that_is_only_read_is_converted_above():
 
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_a_format_warns_of_everything_that_it_cannot_hold(name, tmp_path):
-    table = LatencyTable(METADATA, tuple(ROWS[name]), (NumericAttribute("cout", 8),), Calibration(0, 1))
-    with pytest.warns(UserWarning, match=rf"{name} cannot hold: .*runtime tflite, threads 1.*calibration.*granules"):
+    table = LatencyTable(METADATA, tuple(ROWS[name]), (NumericAttribute("cout", 8),), Correction(0, 1))
+    with pytest.warns(UserWarning, match=rf"{name} cannot hold: .*runtime tflite, threads 1.*correction.*granules"):
         table.to(name, tmp_path / "table")
 
 

@@ -14,5 +14,5 @@ def test_a_line_as_in_the_documentation_is_read(tmp_path):
 
 def test_a_line_that_calls_something_is_refused_with_its_number(tmp_path):
     (tmp_path / "lut.txt").write_text("\n__import__('os').getcwd()\n")
-    with pytest.raises(InputError, match="line 2 is no record"):
+    with pytest.raises(InputError, match="line 2 is not a record"):
         LatencyTable.read("nni", tmp_path / "lut.txt", METADATA, unit="ms")

@@ -25,7 +25,7 @@ def test_entries_are_written_in_their_order_and_on_one_line_each(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
 def test_a_file_without_entries_is_refused(tmp_path, text):
-    with pytest.raises(InputError, match="no mapping from operator keys to latencies"):
+    with pytest.raises(InputError, match="not a mapping from operator keys to latencies"):
         entries(tmp_path, text)
 
 

@@ -1,0 +1,41 @@
+"""The content of a data set as one JSON-ready record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwprof.data.dataset import MS, Dataset
+
+
+def summarize(found: Dataset) -> dict[str, Any]:
+    """Range and median of the figures (ms, or millions of instructions), precision, dates, machine and source.
+
+    `half_width`: median of the relative half-widths of the 95 % intervals. What is not known is None.
+    """
+    card = found.card
+    is_latency = card.unit == MS
+    figures = found.normalized_ms if is_latency else found.instructions.sum(axis=1) / 1e6
+    unit = "ms" if is_latency else f"m_{card.unit}"  # millions
+    statuses = [e.status == "converged" for e in found.entries if e.status]  # imported data have none
+    half_widths = [(high - low) / 2 / ms for ms, low, high in (e.label for e in found.entries) if high >= low]
+    return {
+        "data": str(found.folder),
+        "space": card.space,
+        "variant": card.variant,
+        "device": card.device_name,
+        "evidence": card.evidence,
+        "networks": card.rows,
+        "converged": sum(statuses) if statuses else None,
+        f"least_{unit}": float(figures.min()),
+        f"median_{unit}": float(np.median(figures)),
+        f"most_{unit}": float(figures.max()),
+        "half_width": float(np.median(half_widths)) if half_widths else None,
+        "first_date": card.first_date,
+        "last_date": card.last_date,
+        "machine": dict(card.machine),
+        "licence": card.licence,
+        "source": card.source,
+        "description": card.description,
+    }

@@ -1,0 +1,119 @@
+"""Learning from a data set: the predictor by its name, the networks as it takes them, the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.data import dataset
+from hwprof.data.dataset import Card, Dataset
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.predictors.base import LatencyPredictor, stacked
+from hwprof.predictors.counted import CountedNetworks, require_counting
+from hwprof.predictors.left_out import left_out_error
+from hwprof.predictors.trained import Origin, Trained, require_same
+from hwprof.spaces.varied import VariedSpace
+
+MOST_TRAINED = 1000  # networks, unless asked for more: a Gaussian process takes their third power
+_PART = 50  # graphs in memory at once
+
+
+def opened(data: Dataset | str | Path, space: str | None = None, device: str | None = None) -> Dataset:
+    """Returns the data set, read from its folder if that is given. Raises InputError when it is of another space or
+    device than the given one."""
+    found = data if isinstance(data, Dataset) else dataset.read(data)
+    require_same(f"data set {found.card.name}", (found.card.space, found.card.device_name), (space, device))
+    return found
+
+
+def learn(
+    data: Dataset, name: str, *, n: int | None = None, seed: int = 0, sources: Sequence[LatencyPredictor] = (),
+    counts: Dataset | None = None,
+) -> Trained:  # fmt: skip
+    """Fits the predictor `name` to the normalized latencies of `n` of the networks, drawn at random where there are
+    more; to at most `MOST_TRAINED` unless told.
+
+    counts: a data set of the instructions that the same networks execute on an emulated core, to learn from as well.
+    Raises InputError for an unknown predictor or data that cannot be learned from.
+    """
+    counted = CountedNetworks.of(counts, data) if counts else None
+    data = drawn(counted.among(data) if counted else data, n, MOST_TRAINED, seed)
+    space = space_of(data.card)
+    predictor = make(name, space, seed, sources)
+    y = data.normalized_ms
+    X = stacked([row for part in parts(data) for row in encoded(part, space, predictor)])
+    if counted:
+        require_counting(predictor, name)
+        predictor.set_params(counted=True)
+        X = np.hstack([X, counted.rows(data)])
+    predictor.fit(X, y)
+    error, card = left_out_error(predictor.errors_), data.card
+    origin = Origin(
+        name, card.name, card.measurements_sha256, card.device_name, card.space, card.variant, card.evidence,
+        len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
+        counted.device.to_record() if counted else None, counted.variant if counted else "",
+    )  # fmt: skip
+    return Trained(predictor, origin)
+
+
+def make(
+    name: str, space: VariedSpace | None, seed: int = 0, sources: Sequence[LatencyPredictor] = ()
+) -> LatencyPredictor:
+    """Returns an unfitted predictor that knows the space, the seed and the predictors of other devices, as far as it
+    has parameters for them.
+
+    Raises InputError for an unknown name, an installed class that is not a LatencyPredictor, and for sources that it
+    cannot use.
+    """
+    predictor = plugins.load("predictor", name)()
+    if not isinstance(predictor, LatencyPredictor):
+        wanted = f"{LatencyPredictor.__module__}.{LatencyPredictor.__name__}"
+        raise InputError(f"predictor {name!r} is a {type(predictor).__name__}; derive it from {wanted}")
+    known = predictor.get_params(deep=False)
+    if sources and "sources" not in known:
+        raise InputError(f"predictor {name!r} cannot learn from other devices; --source is for transfer")
+    given = {"space": space, "seed": seed, "sources": list(sources)}
+    predictor.set_params(**{key: value for key, value in given.items() if key in known})
+    return predictor
+
+
+def drawn(data: Dataset, n: int | None, most: int, seed: int) -> Dataset:
+    """Returns the data set with `n` of its networks at random, or at most `most`. Raises InputError when it has fewer
+    than `n`."""
+    rows = len(data.entries)
+    if n is not None and not 1 <= n <= rows:
+        raise InputError(f"data set {data.card.name} has {rows} networks, not {n}")
+    chosen = np.random.default_rng(seed).permutation(rows)[: n or most]
+    return replace(data, entries=tuple(data.entries[i] for i in chosen)) if len(chosen) < rows else data
+
+
+def space_of(card: Card) -> VariedSpace | None:
+    """Returns the space of the data set's networks, or None. Raises InputError for a space that is not installed."""
+    return VariedSpace(card.space, card.variant) if card.space else None
+
+
+def parts(data: Dataset) -> Iterator[Dataset]:
+    """Yields the data set in slices whose graphs fit into memory."""
+    for start in range(0, len(data.entries), _PART):
+        yield replace(data, entries=data.entries[start : start + _PART])
+
+
+def encoded(
+    data: Dataset, space: VariedSpace | None, predictor: LatencyPredictor, graphs: Sequence[Graph] | None = None
+) -> Any:
+    """graphs: [n], those of the data set, if they are built already. Returns [n]: the networks as the predictor takes
+    them, encoded. Raises InputError where it takes architectures and the networks have none."""
+    if predictor.takes == "graph":
+        return predictor.encode(data.graphs(space) if graphs is None else graphs)
+    if space is None:
+        raise InputError(
+            f"{type(predictor).__name__} takes architectures; the networks of data set {data.card.name} are not of a "
+            "search space: take physical or gcn"
+        )
+    return predictor.encode(data.archs)

@@ -1,1 +1,0 @@
-"""The variant `integer`: a float network quantized everywhere, on ranges observed on data."""

@@ -1,0 +1,84 @@
+"""The lowest and highest value of activations over data, as ONNX Runtime computes them in float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto
+
+from hwprof.errors import InputError
+from hwprof.files import temporary_folder
+from hwprof.graph import Graph
+from hwprof.onnx_io import save
+from hwprof.onnx_io.proto import value_info
+from hwprof.onnx_io.runtime import onnxruntime, plain_errors
+from hwprof.variants import softmax_floors
+from hwprof.variants.quantized_values import Ranges
+from hwprof.variants.weights import Weights, model_with
+
+_ERRORS_ONLY = 3
+
+
+def observed(
+    graph: Graph, weights: Weights, names: Sequence[str], batches: Iterable[Mapping[str, np.ndarray]]
+) -> Ranges:
+    """The range of each tensor in `names`.
+
+    graph: a float network; weights: its weights by name; batches: values of its inputs, each of the input's shape.
+    The ranges of the tensors that lead to a Softmax, stored masks included, are cut as `softmax_floors` describes.
+
+    Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
+    """
+    model = model_with(graph, weights)
+    watched = {*names, *softmax_floors.wanted(graph)}
+    known = {output.name for output in model.graph.output}
+    inputs = {t.name for t in graph.inputs}
+    made = sorted(watched.intersection(graph.producers()))
+    stored = {name: weights[name] for name in watched.difference(made, inputs)}
+    model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
+    with temporary_folder() as folder:
+        session = _session(graph, model, folder / "float.onnx")
+    found: dict[str, tuple[float, float]] = {}
+    tops: dict[str, float] = {}
+    rows = [node for node in graph.nodes if node.op == "Softmax"]
+    for batch in batches:
+        given = {t.name: _fitting(graph, t.name, batch) for t in graph.inputs}
+        with plain_errors(graph):
+            results = session.run(made, given) if made else []  # ONNX Runtime takes an empty list for all outputs
+            held = {**stored, **given, **dict(zip(made, results, strict=True))}
+        for name in watched:
+            low, high = found.get(name, (np.inf, -np.inf))
+            # NumPy's minimum and maximum keep NaN, Python's do not
+            found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
+        for node in rows:
+            top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
+            tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
+    if not found:
+        raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
+    ranges = softmax_floors.cut(graph, found, tops)
+    if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
+        raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
+    return ranges
+
+
+def _session(graph: Graph, model: ModelProto, path: Path) -> onnxruntime.InferenceSession:
+    """By a file, because a model in memory ends at 2 GiB."""
+    save(model, path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1
+    with plain_errors(graph):
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Raises InputError for an array that is missing or of another shape."""
+    tensor = graph.type_of(name)
+    if name not in batch:
+        raise InputError(f"a batch holds no input {name!r}; it holds {', '.join(batch) or 'nothing'}")
+    array = np.asarray(batch[name])
+    if array.shape != tensor.shape:
+        raise InputError(f"input {name!r} is of shape {tensor.shape}, a batch has {array.shape}")
+    return np.ascontiguousarray(array, tensor.dtype)

@@ -1,0 +1,129 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from hwprof.data.result import Met, Result, Target
+from hwprof.errors import InputError
+from hwprof.measurement import Status
+from tests.results import compared, make_result, measured
+from tests.samples import counted_measurement, counted_process, counts
+
+
+def with_network(measurement) -> Result:
+    comparison = dataclasses.replace(compared(5.0), b=measurement)
+    return make_result(measured={"d": comparison})
+
+
+def test_a_result_comes_back_from_json_as_it_was():
+    result = make_result()
+    assert Result.from_record(json.loads(json.dumps(result.to_record(), allow_nan=False))) == result
+
+
+@pytest.mark.parametrize("name", ["metric", "baseline_metric", "table_ms", "seconds"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_figure_that_is_not_finite_is_null_in_json_and_nan_in_python(name, value):
+    record = json.loads(json.dumps(make_result(**{name: value}).to_record(), allow_nan=False))
+    assert record[name] is None
+    assert math.isnan(getattr(Result.from_record(record), name))
+
+
+def test_a_comparison_without_an_interval_comes_back():
+    comparison = dataclasses.replace(compared(5.0), low=math.nan, high=math.nan)
+    result = make_result(measured={"d": comparison})
+    back = Result.from_record(json.loads(json.dumps(result.to_record(), allow_nan=False)))
+    assert math.isnan(back.measured["d"].low)
+    assert back.measured["d"].b == comparison.b
+
+
+def test_an_unknown_field_is_refused_in_one_line():
+    record = make_result().to_record() | {"colour": "red"}
+    with pytest.raises(InputError, match="unknown field 'colour'; a newer hwprof wrote it: upgrade"):
+        Result.from_record(record)
+
+
+def test_a_newer_schema_is_refused():
+    with pytest.raises(InputError, match=r"schema 'hwprof\.result/2'; this version of hwprof reads"):
+        Result.from_record(make_result().to_record() | {"schema": "hwprof.result/2"})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda r: r.pop("digest"), "has no 'digest'"),
+        (lambda r: r.update(target={"place": "d"}), "the result record is damaged"),
+        (lambda r: r["measured"]["d"].pop("ratio"), "the result record is damaged: 'ratio'"),
+        (lambda r: r["measured"]["d"]["a"].pop("status"), "not a measurement record"),
+        (lambda r: r.update(measured=[1]), "the result record is damaged"),
+    ],
+)
+def test_a_damaged_record_is_refused(change, told):
+    record = json.loads(json.dumps(make_result().to_record()))
+    change(record)
+    with pytest.raises(InputError, match=told):
+        Result.from_record(record)
+
+
+@pytest.mark.parametrize(("target_ms", "met"), [(6.0, Met.YES), (4.0, Met.NO), (5.0, Met.CANNOT_TELL), (None, None)])
+def test_the_target_is_met_where_the_whole_interval_is_within_it(target_ms, met):
+    assert make_result(5.0, target_ms).met is met
+
+
+def test_an_interval_that_ends_at_the_target_is_within_it():
+    latency = make_result().latency("d")
+    assert latency is not None
+    assert make_result(target_ms=latency.high).met is Met.YES
+    assert make_result(target_ms=latency.low).met is Met.CANNOT_TELL
+
+
+def test_the_table_s_latency_does_not_decide():
+    assert make_result(5.0, 6.0, table_ms=100.0).met is Met.YES
+    assert make_result(5.0, 4.0, table_ms=0.1).met is Met.NO
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        measured(5.0, processes=1),
+        measured(5.0, status=Status.INVALID),
+        measured(5.0, processes=0),
+        counted_measurement(counted_process(0, counts(10))),
+    ],
+    ids=["one process", "invalid", "no process", "instructions only"],
+)
+def test_without_an_interval_it_cannot_be_told(measurement):
+    assert with_network(measurement).met is Met.CANNOT_TELL
+
+
+def test_a_measurement_on_another_device_says_nothing_about_the_target():
+    assert make_result(target=Target("phone", 100.0)).met is Met.CANNOT_TELL
+
+
+def test_the_key_is_what_decides_a_result_before_it_is_computed():
+    assert make_result(5.0, metric=1.0).key == make_result(7.0).key
+    assert make_result(settings={"keep": 0.25}).key != make_result().key
+    assert make_result(target_ms=7.0).key != make_result().key
+
+
+def test_settings_that_json_cannot_hold_are_refused():
+    with pytest.raises(InputError, match="settings must be JSON-ready"):
+        make_result(settings={"keep": object()})
+    with pytest.raises(InputError, match="choices must be JSON-ready"):
+        make_result(choices={"conv": math.nan})
+
+
+def test_a_tuple_in_the_choices_equals_the_list_that_comes_back():
+    result = make_result(choices={"arch": (0, 1)})
+    assert Result.from_record(json.loads(json.dumps(result.to_record()))) == result
+
+
+@pytest.mark.parametrize("ms", [0.0, -1.0, math.nan, math.inf])
+def test_a_target_is_a_positive_number(ms):
+    with pytest.raises(InputError, match="must be a positive number of ms"):
+        Target("d", ms)
+
+
+def test_the_loss_of_the_metric_is_counted_from_the_baseline():
+    assert make_result(metric=97.0, baseline_metric=98.5).metric_loss == pytest.approx(1.5)
+    assert math.isnan(make_result(metric=math.nan).metric_loss)

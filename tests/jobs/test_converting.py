@@ -1,0 +1,37 @@
+import pytest
+
+from hwprof.errors import InputError
+from hwprof.jobs import converting
+from hwprof.jobs.converting import Stated
+from hwprof.latency_table import LatencyTable
+from tests.latency_table.tables import choices
+
+STATED = Stated("pixel", "tflite", 1, 1, "float32")
+
+
+def test_a_table_goes_to_another_format_and_back(tmp_path):
+    choices([[1.0, 2.0]]).save(tmp_path / "t.json")
+    lost = converting.convert_table(tmp_path / "t.json", tmp_path / "t.csv", to_format="csv")
+    assert lost == ["csv cannot hold: device pixel, runtime tflite, threads 1, batch 1, dtype float32"]
+    assert converting.convert_table(tmp_path / "t.csv", tmp_path / "back.json", "csv", stated=STATED) == []
+    assert LatencyTable.load(tmp_path / "back.json") == choices([[1.0, 2.0]])
+
+
+def test_what_the_format_does_not_say_is_asked_for(tmp_path):
+    choices([[1.0, 2.0]]).save(tmp_path / "t.json")
+    converting.convert_table(tmp_path / "t.json", tmp_path / "t.csv", to_format="csv")
+    with pytest.raises(InputError, match=r"give --runtime --threads --batch --dtype$"):
+        converting.convert_table(tmp_path / "t.csv", tmp_path / "u.json", "csv", stated=Stated("phone"))
+
+
+def test_a_known_device_says_the_rest(tmp_path):
+    choices([[1.0, 2.0]]).save(tmp_path / "t.json")
+    converting.convert_table(tmp_path / "t.json", tmp_path / "t.csv", to_format="csv")
+    converting.convert_table(tmp_path / "t.csv", tmp_path / "u.json", "csv", stated=Stated("cpu-1t"))
+    assert LatencyTable.load(tmp_path / "u.json").metadata.runtime == "onnxruntime"
+
+
+@pytest.mark.parametrize(("source", "target", "option"), [("t.txt", "t.json", "--from"), ("t.json", "t.txt", "--to")])
+def test_another_tool_s_file_needs_its_format(tmp_path, source, target, option):
+    with pytest.raises(InputError, match=f"is not a table of hwprof's .*give {option} csv"):
+        converting.convert_table(tmp_path / source, tmp_path / target)
