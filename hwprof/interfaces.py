@@ -154,6 +154,13 @@ class TunableBackend(Protocol):
 
 
 @runtime_checkable
+class OneVariantBackend(Protocol):
+    """A backend that runs networks in one variant only, named as in `hwprof.variants.spec`."""
+
+    variant: str
+
+
+@runtime_checkable
 class RemoteBackend(Protocol):
     """A backend that also reaches devices that are not this machine (`Device.remote`)."""
 

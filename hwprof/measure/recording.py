@@ -125,15 +125,21 @@ class Recorder:
         require_times(self.device)
         return np.array([m.normalized.median for m in self.measure(graphs)])
 
-    def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
+    def compare(
+        self, graphs: Sequence[Graph], margin: float = comparing.MARGIN, *, again: bool = True
+    ) -> list[Comparison]:
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
+        again: False takes a finished comparison of the same graphs from the store, unless the options ask for fresh
+        measurements.
         Raises InputError below two graphs and for an emulated device, and the error of the first graph that could not
         be measured.
         """
         require_comparable(graphs, self.device)
         context = ",".join(self.key(g) for g in graphs)
         keys = tuple(self.key(graph, f"{context} {place}") for place, graph in enumerate(graphs))
+        if not again and (kept := self._compared(graphs, keys)):
+            return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
         cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
         (ended,) = self._rounds().run([cohort])
@@ -176,6 +182,12 @@ class Recorder:
         if found is None or not (self.options.keep_unconverged or found[1].status is Status.CONVERGED):
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
+
+    def _compared(self, graphs: Sequence[Graph], keys: Sequence[str]) -> list[Measurement]:
+        """The measurements of a comparison that ended; empty where one of them is missing or is asked for afresh."""
+        found = [] if self.options.fresh else [self.store.latest(key) for key in keys]
+        ended = [replace(kept[1], model=graph.name) for graph, kept in zip(graphs, found, strict=False) if kept]
+        return ended if len(ended) == len(graphs) else []
 
     def _cohort(self, graphs: tuple[Graph, ...], keys: Sequence[str], is_compared: bool = False) -> Cohort:
         """With the processes that an earlier, unfinished run of the same job left in the store."""
