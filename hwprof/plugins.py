@@ -1,4 +1,4 @@
-"""Finds what is installed as an entry point (backends, spaces, predictors, tasks, methods) and imports it when asked."""
+"""Finds backends, spaces, predictors, tasks and methods among the installed entry points; imports each when asked."""
 
 from __future__ import annotations
 

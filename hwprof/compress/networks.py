@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from hwprof import onnx_io, plugins, workloads
@@ -36,7 +37,7 @@ def open_network(
     InputError for everything else, and for a network that does not take the task's inputs.
     """
     inputs = _inputs(task)
-    graph = _graph(model, inputs, folder, shapes)
+    graph = _graph(model, inputs, folder, shapes, seed)
     if _is_quantized(graph):
         raise InputError(f"{graph.name!r} is quantized; compression starts from the float network")
     return Network(trainable(graph, load_weights(graph, seed)), _examples(graph, task, inputs), int8_variant(device))
@@ -69,7 +70,7 @@ def _is_quantized(graph: Graph) -> bool:
 
 
 def _graph(
-    model: object, inputs: Sequence[np.ndarray], folder: Path, shapes: Mapping[str, Sequence[int]] | None
+    model: object, inputs: Sequence[np.ndarray], folder: Path, shapes: Mapping[str, Sequence[int]] | None, seed: int
 ) -> Graph:
     if isinstance(model, str | Path):
         path = Path(model)
@@ -82,7 +83,9 @@ def _graph(
                 f"{str(model)!r} is neither an .onnx file, a workload nor file.py:factory; workloads: "
                 f"{', '.join(workloads.names())}"
             )
-        model, _ = from_factory(str(model), None)
+        with torch.random.fork_rng(devices=[]):  # a network that is yet to be trained is the same one in each run
+            torch.manual_seed(seed)
+            model, _ = from_factory(str(model), None)
     if isinstance(model, Graph):
         return model
     if not isinstance(model, nn.Module):

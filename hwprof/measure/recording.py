@@ -87,7 +87,8 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
     """
     with held(options.transport, device) as transport:
         machine = look(transport, device, options.allow_unfit)
-        yield Recorder(device, store, replace(options, transport=transport), machine)
+        backend: Backend = plugins.load("backend", device.backend)
+        yield Recorder(device, store, replace(options, transport=transport), machine, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Recorder:
     store: Store
     options: Options
     machine: Machine
+    backend: Backend
 
     def profile_many(self, graphs: Sequence[Graph]) -> Iterator[Outcome]:
         """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end. Two that
@@ -153,7 +155,7 @@ class Recorder:
 
     def key(self, graph: Graph, context: str = "") -> str:
         """Over everything that makes two measurements the same one."""
-        backend: Backend = plugins.load("backend", self.device.backend)
+        backend = self.backend
         tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
         return key_of(
             {

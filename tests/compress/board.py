@@ -75,6 +75,6 @@ def job(folder: Path, board: Board | None = None, *, graph: Graph | None = None,
     options = Options(FAST, transport=board or Board(), on_note=told.append)
     settings = replace(Settings(tuning=SHORT, training=SHORT), **changes)
     folder.mkdir(exist_ok=True)
-    opened = open_network(graph or network(), task(), DEVICE, folder)
+    opened = open_network(graph or network(16), task(), DEVICE, folder)
     made = prepare(opened, task(), DEVICE, Store(folder / "s.db"), folder, settings=settings, options=options)
     return replace(made, tell=told.append)

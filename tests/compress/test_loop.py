@@ -12,7 +12,7 @@ from hwprof.errors import InputError
 from hwprof.training import TrainSettings
 from tests.compress.board import SHORT, Board, job, latency_ns, network, task
 
-WHOLE_MS = latency_ns(network()) / 1e6
+WHOLE_MS = latency_ns(network(16)) / 1e6
 FIRST = TrainSettings(epochs=4, batch_size=16, rate=0.05)
 
 
