@@ -218,19 +218,19 @@ class _Run:
         options = self.method.options(self.job.network.graph)
         table = self._checked_table(options)
         self._attach(table)
-        within_ms, best = self.wanted_ms, None
-        for number in range(1, self.job.settings.rounds + 1):
-            choices, table_ms = self._projected(options, table, within_ms)
-            if best is not None and choices == best[0]:
-                break  # there is nothing smaller
-            best = choices, table_ms, self._measured(choices, number)
-            measured = measured_latency(best[2].b)
-            if measured is None or measured.high <= self.wanted_ms or table is None:
+        within_ms = self.wanted_ms
+        choices, table_ms = self._projected(options, table, within_ms)
+        compared = self._measured(choices, 1)
+        for number in range(2, self.job.settings.rounds + 1):
+            measured = measured_latency(compared.b)
+            if table is None or measured is None or not measured.high > self.wanted_ms:
                 break
             within_ms = min(within_ms, table_ms) * self.wanted_ms / measured.high
-        if best is None:
-            raise AssertionError("a compression has at least one round")
-        return best
+            smaller, smaller_ms = self._projected(options, table, within_ms)
+            if smaller == choices:
+                break  # the method has nothing smaller
+            choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
+        return choices, table_ms, compared
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         if not options:

@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import nn
 
 from hwprof import onnx_io
 from hwprof.compress.networks import deployed, export, open_network
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.integer.lowering import lowering
+from hwprof.integer.run import reference
 from hwprof.training import evaluate
 from hwprof.variants.spec import change
+from hwprof.variants.weights import load_weights
 from tests.compress.board import DEVICE, network, task
 
 
@@ -39,6 +43,21 @@ def test_an_exported_network_is_read_back_the_same(tmp_path):
     assert evaluate(again.module, task()) == evaluate(opened.module, task())
 
 
+@pytest.mark.parametrize("variant", ["", "int8", "integer"])
+def test_an_exported_network_computes_what_is_evaluated(variant, tmp_path):
+    opened = open_network(network(), task(), DEVICE, tmp_path)
+    made = opened.rewritten(variant) if variant else opened
+    export(made, tmp_path / "out.onnx")
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # fused, int8 is not exact
+    session = InferenceSession(tmp_path / "out.onnx", options)
+    (batch,) = task().examples("test").batches(32)
+    name = made.graph.inputs[0].name
+    computed = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in batch.inputs])
+    with torch.no_grad():
+        np.testing.assert_allclose(computed, made.module.eval()(batch.inputs).numpy(), atol=1e-5)
+
+
 def test_a_device_of_integers_gets_integers(tmp_path):
     integers = Device.load("integer-numpy")
     opened = open_network(network(), task(), integers, tmp_path)
@@ -47,6 +66,19 @@ def test_a_device_of_integers_gets_integers(tmp_path):
     assert runs.graph.digest == change("integer")(opened.graph).digest
     assert deployed(runs, integers) is runs
     assert deployed(opened, DEVICE) is opened
+
+
+def test_the_integers_of_the_file_are_those_that_were_evaluated(tmp_path):
+    opened = open_network(network(), task(), Device.load("integer-numpy"), tmp_path)
+    made = opened.rewritten(opened.int8)
+    export(made, tmp_path / "out.onnx")
+    graph = onnx_io.load(tmp_path / "out.onnx")
+    program = lowering.lower(graph, load_weights(graph))
+    (batch,) = task().examples("test").batches(32)
+    name, image = graph.inputs[0].name, batch.inputs[:1]
+    (computed,) = reference.run(program, {name: image.numpy()}).values()
+    with torch.no_grad():
+        np.testing.assert_array_equal(computed, made.module.eval()(image).numpy())
 
 
 def test_examples_are_as_many_as_the_batch_of_the_graph_takes(tmp_path):
