@@ -553,7 +553,7 @@ def _check_finished(method: Any, network: Any, smallest: Mapping[str, Any]) -> N
 
 
 def _outputs(network: Any, given: Any) -> np.ndarray:
-    """Those of the first example, by the network in evaluation mode."""
+    """The network's outputs for the first example, in evaluation mode, [1, ...]."""
     with plugins.optional_library("check_method"):
         import torch
     with torch.no_grad():

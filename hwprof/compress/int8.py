@@ -9,7 +9,7 @@ from hwprof.training import Hooks
 
 
 class Int8:
-    """A baseline beside which every other method is shown."""
+    """A baseline with which every other method is compared."""
 
     name = "int8"
     paper = "Jacob et al., Quantization and Training of Neural Networks, CVPR 2018"

@@ -46,7 +46,7 @@ class LayerTable:
 
     def check(self, options: Options, seed: int) -> str:
         """Corrects the sums by whole networks with random choices, and says how well they fit; with fewer than four
-        different networks the sums stay as they are.
+        different networks the sums are not corrected.
 
         Raises NotConvergedError where the corrected sums are too far off to choose by.
         """

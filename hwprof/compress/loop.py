@@ -5,7 +5,7 @@
     print(made.result.met, made.path)
 
 The baseline is measured; the method learns, where it has to; its choices are projected by the table of the network's
-layers onto what the device rewards; the network is exported and measured beside the baseline; where it is not yet
+layers onto what the device rewards; the network is exported and compared with the baseline; where it is not yet
 fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times; the small network
 is tuned, exported and measured again. Only that last paired measurement decides whether the target is met.
 
@@ -100,7 +100,7 @@ class Job:
             return recorder.measure(graphs)
 
     def compare(self, graph: Graph) -> Comparison:
-        """The network beside the baseline."""
+        """The paired measurement of the baseline (a) and the network (b)."""
         with recording.recording(self.device, self.store, self.options) as recorder:
             return recorder.compare([self.baseline, graph], again=False)[0]
 
@@ -275,7 +275,7 @@ class _Run:
     # -- the small network ---------------------------------------------------------------------------
 
     def _tuned(self, choices: Choices, compared: Comparison) -> tuple[Network, Comparison]:
-        """The trained small network as it runs on the device, and its measurement beside the baseline."""
+        """The trained small network as it runs on the device, and its comparison with the baseline."""
         network = self.method.finish(choices)
         if "tuning" not in self.method.needs or not choices:
             return networks.deployed(network, self.job.device), compared

@@ -15,7 +15,7 @@ from hwprof.variants.prune import channel_norms, prunable_groups, prune_weights
 
 
 class Magnitude:
-    """A baseline beside which every other method is shown."""
+    """A baseline with which every other method is compared."""
 
     name = "magnitude"
     paper = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017"

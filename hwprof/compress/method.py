@@ -1,4 +1,4 @@
-"""What a compression method is: choices, layer by layer, a way to learn them, and the smaller network that they make.
+"""The interface of compression methods: choices, layer by layer, a way to learn them, and the network that they make.
 
 A method knows neither the device nor the loop. It says which choices it can make (`options`) and how much each harms
 the network (`harm`); `hwprof.compress.loop` decides by the measured table which of them reach the target, and then
@@ -28,7 +28,7 @@ Need: TypeAlias = Literal["training", "tuning", "examples"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is done to one layer; None leaves it as before.
+    """The changes of one layer; None leaves it as before.
 
     kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
     that replace one (`hwprof.variants.factorize`). bits: of weights and activations.
@@ -105,7 +105,7 @@ class Method(Protocol):
         ...
 
     def choices(self) -> Choices:
-        """Those that the method has made itself, by learning or because it has no other."""
+        """The choices that the method made itself, by learning or because there is only one."""
         ...
 
     def harm(self, layer: str, choice: Choice) -> float:
