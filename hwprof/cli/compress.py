@@ -48,7 +48,7 @@ def compress(
     fast: options.Fast = False,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
-    """Compress a network to a latency, which is measured beside the network itself.
+    """Compress a network to a latency, which is measured in a paired comparison with the network itself.
 
     The same command goes on where it was stopped. Exit status 1: a target is not met; 4: it cannot be told.
 

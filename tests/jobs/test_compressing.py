@@ -91,7 +91,8 @@ def test_a_module_is_trained_quantized_and_measured_here(tmp_path):
         net, "digits", target_ms=1000, device="cpu-1t", method="int8", folder=tmp_path, store=tmp_path / "s.db",
         settings=settings, options=Options(HASTY, allow_unfit=True),
     )  # fmt: skip
-    assert made.met is Met.YES
+    assert made.met is not Met.NO  # where the machine is too busy, it cannot be told
+    assert made.result.measured["cpu-1t"].b.digest == made.result.digest
     assert made.result.metric > 50
     assert made.result.metric_loss < 5
     assert made.result.size_bytes == made.path.stat().st_size
