@@ -50,7 +50,7 @@ def follow(page: Path, folder: Path) -> None:
             (folder / file).write_text(content)
         elif language == "python":
             with warnings.catch_warnings():
-                warnings.simplefilter("default")  # as for a reader: a warning of hwprof is not an error
+                warnings.simplefilter("ignore")  # what hwprof warns a reader of is not an error
                 exec(compile(content, str(page), "exec"), names)
         elif language == "sh":
             for line in filter(None, content.replace("\\\n", " ").splitlines()):
