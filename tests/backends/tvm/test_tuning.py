@@ -43,7 +43,7 @@ def test_a_search_is_kept_goes_on_and_is_used(product, monkeypatch):
 
     with BACKEND.open(product, DEVICE) as timer:
         (warning,) = timer.warnings
-        assert warning.startswith("one tuned build, frozen")
+        assert warning.startswith("only one tuned build")
         assert timer.build.startswith(f"tuned build 0: 4 trials, {last.seconds:.0f} s, database ")
 
     # A second search: the processes of a measurement run both in turn.
