@@ -21,8 +21,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_words import FORBIDDEN
+
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted(p for p in (ROOT / "docs").glob("*.md") if p.name != "ARCHITECTURE.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STATUS = re.compile(r"\s*# exit (\d+)$")
 
@@ -74,13 +77,27 @@ def test_a_guide_works_as_it_is_written(page, empty_folder):
     follow(page, empty_folder)
 
 
+@pytest.mark.parametrize("page", GUIDES, ids=lambda p: p.stem)
+def test_a_guide_names_each_file_where_a_reader_sees_it(page):
+    """The name in a fence's first line does not show on a rendered page."""
+    prose = _BLOCK.sub("", page.read_text())
+    assert [file for _, file, _ in blocks(page) if file and f"`{file}`" not in prose] == []
+
+
 def test_every_guide_runs_something():
     assert len(GUIDES) >= 5
     for page in GUIDES:
         assert any(language in ("python", "sh") for language, _, _ in blocks(page)), page
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_the_documentation_is_written_in_plain_english(page):
+    prose = _BLOCK.sub("", page.read_text())
+    found = [phrase for phrase in FORBIDDEN if re.search(phrase, prose, re.IGNORECASE)]
+    assert found == []
+
+
 def test_every_link_of_the_documentation_leads_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
