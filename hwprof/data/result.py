@@ -1,8 +1,8 @@
 """The result of one search or compression: the choices, their cost, and whether the network meets its latency target.
 
 Every method writes the same JSON-ready record, so that one store and one page hold the results of all methods. Only the
-measurement beside the baseline decides whether the target is met. The method optimized the sum of a latency table, so
-that sum cannot judge it.
+measurement, paired with the baseline's, decides whether the target is met. The method optimized the sum of a latency
+table, so that sum cannot judge it.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Result:
     def met(self) -> Met | None:
         """Whether the network meets its target on the target's device; None where the target has no ms.
 
-        By the 95 % interval of the measured latency at the machine's undisturbed speed: yes where all of it is at or
-        below the target, no where all of it is above, else it cannot be told.
+        The 95 % interval of the measured latency at the machine's undisturbed speed decides: yes where all of it is at
+        or below the target, no where all of it is above, otherwise cannot tell.
         """
         if self.target.ms is None:
             return None
