@@ -28,7 +28,7 @@ def compare(
             help="With one model: compare it with this variant of it (int8, ...).",
         ),
     ] = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     target: options.Target = "1%",

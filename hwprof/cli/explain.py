@@ -22,7 +22,7 @@ def explain(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find where a quantized model loses time.

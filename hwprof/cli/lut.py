@@ -47,7 +47,8 @@ def build(
     rows: Annotated[
         Literal["operators", "choices"],
         typer.Option(
-            help="operators: one row per operator, timed alone; choices: one per choice of the space, the ms that it adds."
+            help="operators: one row per operator, timed alone; choices: one row per choice of the space, "
+            "the time that it adds."
         ),
     ] = "operators",
     networks: Annotated[int | None, typer.Option(help="Number of networks of the space to use.")] = None,
@@ -94,8 +95,8 @@ def build(
     output.write_rows([_summary(out, built.table)], format)
     if built.unconverged:
         raise NotConvergedError(
-            f"{out}: {built.unconverged} measurements did not reach the target precision (see the intervals of the rows); "
-            "raise --budget"
+            f"{out}: {built.unconverged} measurements did not reach the target precision (see the intervals of the "
+            "rows); raise --budget"
         )
     return 0
 

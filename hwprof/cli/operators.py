@@ -16,7 +16,7 @@ def operators(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,

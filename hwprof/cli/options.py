@@ -80,7 +80,7 @@ WeightlessVariantSpec = Annotated[
         "--variant", callback=_weightless_variant, help=f"Use this variant of each network instead: {_VARIANTS}."
     ),
 ]
-Calibration = Annotated[
+CalibrationFile = Annotated[
     Path | None,
     typer.Option(
         "--calibration",

@@ -92,8 +92,8 @@ def _warnings(predictions: Sequence[Prediction], origin: Origin | None) -> list[
     if origin is None:
         return []
     return [
-        f"{p.network}: the predictor learned from {origin.least_ms:.4g} to {origin.most_ms:.4g} ms and extrapolates here; "
-        "its interval may not hold"
+        f"{p.network}: the predictor learned from {origin.least_ms:.4g} to {origin.most_ms:.4g} ms and extrapolates "
+        "here; its interval may not hold"
         for p in predictions
         if p.outside
     ]

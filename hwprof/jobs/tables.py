@@ -107,7 +107,7 @@ def build_table(
     given = [] if isinstance(models, VariedSpace) else _listed(models)
     searched = _varied(models if isinstance(models, VariedSpace) else space, variant)
     if (searched is None) == (not given):
-        raise InputError("give models or --space, and not both")
+        raise InputError("give either models or --space")
     if rows == "choices" and (searched is None or sweep):
         raise InputError("--rows choices needs --space and takes no --sweep")
     chosen = device if isinstance(device, Device) else Device.load(device)
@@ -180,7 +180,8 @@ def fitting_archs(space: SearchSpace, networks: int | None, seed: int) -> list[A
     wanted = networks or min(2 * free, sampling.size(space))
     if wanted < free:
         raise InputError(
-            f"a table of this space's choices has {free} free entries; {wanted} networks are too few: give at least {free}"
+            f"a table of this space's choices has {free} free entries; {wanted} networks are too few: "
+            f"give at least {free}"
         )
     return sampling.stratified(space, wanted, np.random.default_rng(seed))
 
@@ -204,8 +205,8 @@ def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]], v
     swept = [network for _, single in distinct(graphs) for _, network in at_channels(single, points)]
     if not swept:
         raise InputError(
-            f"no operator has channels that can be changed ({', '.join(points)}); to sweep a quantized network, give the "
-            "float one and --variant"
+            f"no operator has channels that can be changed ({', '.join(points)}); to sweep a quantized network, "
+            "give the float one and --variant"
         )
     more = distinct([changed(network) for network in swept])
     return list({operator.key: (operator, single) for operator, single in [*found, *more]}.values())
@@ -234,7 +235,7 @@ def check_table(
     """
     searched, given = _varied(space, variant), _listed(models)
     if (searched is None) == (not given):
-        raise InputError("give models or --space, and not both")
+        raise InputError("give either models or --space")
     asked = table.metadata.device if device is None else device
     chosen = asked if isinstance(asked, Device) else Device.load(asked)
     if searched:

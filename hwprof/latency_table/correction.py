@@ -30,9 +30,10 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """`quantiles`: (level, relative residual) pairs, ascending, from leaving each network out in turn:
-    with probability `level` the true latency is below corrected * (1 + residual). The errors are shares.
-    `live`: the sum is over the operators that reach an output; runtimes that drop the others execute only these.
+    """The coefficients of a correction. `quantiles`: (level, relative residual) pairs, ascending, from leaving each
+    network out in turn: with probability `level` the true latency is below corrected * (1 + residual). The errors are
+    shares. `live`: the sum is over the operators that reach an output; runtimes that drop the others execute only
+    these.
     """
 
     a_ms: float

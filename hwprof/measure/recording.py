@@ -1,4 +1,4 @@
-"""Measures graphs and keeps what it measures: what the store holds is not measured again, what was interrupted goes on.
+"""Measures graphs and keeps the results: stored measurements are not repeated, and interrupted ones continue.
 
 This is what jobs, searches and compression methods measure with:
 
@@ -46,9 +46,10 @@ def _warn(text: str) -> None:
 class Options:
     """How a measuring job treats what it finds, and where its workers run (`transport`).
 
-    `with_operators`: also all else that costs time beside the latency (the accelerator's figures and energy). `fresh`
-    measures again what the store already holds; `keep_unconverged` does not even measure again what ended short of
-    its target (a sweep that goes on). `on_warning` gets what the user must know beside a result and no record holds.
+    `with_operators`: also everything else that takes time in addition to the latency (the accelerator's figures and
+    energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even measure again what
+    ended short of its target (a sweep that goes on). `on_warning` gets the facts about a result that the user must know
+    and no record holds.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -183,7 +184,7 @@ class Recorder:
         kept = [self.store.processes(number) for number in numbers]
         common = set.intersection(*({p.round for p in ps} for ps in kept))
         if common:
-            self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
+            self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
         return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers)
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
@@ -232,7 +233,7 @@ class Recorder:
         return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
 
     def _baseline_ns(self, processes: Sequence[Process]) -> dict[str, float]:
-        """The undisturbed time on this machine of each anchor beside the processes' blocks, these included."""
+        """The undisturbed time on this machine of each anchor of the processes' blocks, these processes included."""
         machine = key_of(
             {"hardware": self.machine.hardware, "device": self.device.digest, "versions": self.machine.versions}
         )

@@ -42,7 +42,7 @@ class LatencyLoss(torch.nn.Module):
         self.exponent = float(exponent)
 
     def forward(self, latency_ms: torch.Tensor) -> torch.Tensor:
-        """latency_ms: any shape. Returns the loss of each, in the same shape."""
+        """latency_ms: [...]. Returns the loss of each, [...]."""
         return self.weight * _SHAPES[self.shape](latency_ms / self.target_ms, self.exponent)
 
     def extra_repr(self) -> str:

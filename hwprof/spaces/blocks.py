@@ -10,12 +10,12 @@ Activation = Callable[[GraphBuilder, str], str]
 
 
 def relu(b: GraphBuilder, x: str) -> str:
-    """`Activation` of most networks."""
+    """The `Activation` of most networks."""
     return b.relu(x)
 
 
 def hard_swish(b: GraphBuilder, x: str) -> str:
-    """`Activation` of MobileNetV3, as the single operator that today's exporters write."""
+    """The `Activation` of MobileNetV3, as the single operator that today's exporters write."""
     return b.unary("HardSwish", x)
 
 

@@ -110,7 +110,7 @@ class FreeBatchTranslator(Translator):
     # -- a run with twice the batch ------------------------------------------------------------------
 
     def _graph_batch(self) -> int:
-        """The batch of the graph as it is. Raises InputError when inputs disagree, and for an unknown input."""
+        """The batch size of the graph. Raises InputError when inputs disagree, and for an unknown input."""
         unknown = sorted(set(self._batch_axes) - {t.name for t in self.graph.inputs})
         if unknown:
             known = ", ".join(t.name for t in self.graph.inputs)
@@ -130,7 +130,7 @@ class FreeBatchTranslator(Translator):
         return torch.empty(shape, dtype=TORCH_TYPES[tensor.dtype], device="meta")
 
     def _trial(self, node: fx.Node) -> Any:
-        """What the node is with twice the batch: a tensor without memory, or a tuple of them."""
+        """The value of the node with twice the batch: a tensor without memory, or a tuple of them."""
         if node not in self._trials:
             self._trials[node] = self._run(node)
         return self._trials[node]
@@ -167,7 +167,7 @@ class FreeBatchTranslator(Translator):
         return Batch(axis, 1 if shape[axis] == self._size else self._outside(made))
 
     def _outside(self, made: fx.Node) -> int:
-        """As in the first input that has a batch."""
+        """The number of elements outside of the batch, taken from the first input that has a batch."""
         found = map(self._batch, made.all_input_nodes)
         return next((batch.outside for batch in found if batch is not None), 1)
 
@@ -203,7 +203,7 @@ class FreeBatchTranslator(Translator):
         return tuple(-1 if axis == landed.axis else size for axis, size in enumerate(target))
 
     def _concat(self, call: Call) -> TorchCall:
-        """What has no batch of its own (a class token) is repeated for each example."""
+        """Repeats an input without a batch of its own (a class token) for each example."""
         axis = call.attribute("axis") % call.rank()
         batches = [self._batch(value) for value in call.tensors]
         known = {batch.axis for batch in batches if batch is not None}

@@ -13,7 +13,7 @@ from hwprof.variants.spec import Variant, Weighted
 from hwprof.variants.weights import load_weights, model_with
 
 RANDOM_SAMPLES = 8
-_RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency means something, its accuracy does not"
+_RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency is meaningful, its accuracy is not"
 
 
 def apply_variant(

@@ -44,6 +44,6 @@ def _enlarged(target: Constant, batch: int) -> Constant:
 
 def _unfit(graph: Graph, batch: int, reason: str) -> InputError:
     return InputError(
-        f"{graph.name!r} cannot run with the device's batch of {batch}: {reason}; take a device of batch 1 and give "
-        "the batch by --shape"
+        f"{graph.name!r} cannot run with the device's batch of {batch}: {reason}; use a device of batch 1 and set "
+        "the batch with --shape"
     )

@@ -83,7 +83,7 @@ def folded(graph: Graph) -> Graph:
 
 
 def kept_weights(graph: Graph, changed: Graph, weights: Weights) -> dict[str, np.ndarray]:
-    """The weights of `changed`, which is `cut(graph)` or `folded(graph)`, by name, each of its tensor's shape.
+    """The weights of `changed`, which is `cut(graph)` or `folded(graph)`, by name, each [*shape] of its tensor.
 
     weights: those of `graph` by name.
     """

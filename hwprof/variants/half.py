@@ -23,7 +23,7 @@ def half(graph: Graph, keep_io: bool = True) -> Graph:
     """
     for node in graph.nodes:
         if node.op in _QUANTIZED:
-            raise InputError(f"graph {graph.name!r} is quantized; make float16 of the float32 one")
+            raise InputError(f"graph {graph.name!r} is quantized; convert the float32 one to float16")
         if any(isinstance(value, Graph) for _, value in node.attributes):
             raise UnknownOperatorError(f"no rule makes float16 of the body of operator {node.op!r} ({node.name!r})")
     return _Rewriter(graph, keep_io).graph()

@@ -34,7 +34,7 @@ def test_explain_leaves_small_change_out_of_its_table_and_says_so(capsys: pytest
 
 def test_explain_wants_one_other_model(capsys: pytest.CaptureFixture[str]):
     assert run(["explain", "bert_tiny"]) == 2
-    assert "give a second model or --variant" in capsys.readouterr().err
+    assert "give either a second model or --variant" in capsys.readouterr().err
 
 
 def test_doctor_shows_every_check(capsys: pytest.CaptureFixture[str]):

@@ -96,7 +96,7 @@ def test_a_table_that_is_off_fails_its_gate(lut, tmp_path: Path):
     Path("t.json").write_text(json.dumps(record))
     code, _, err = lut("check", "t.json", *models, "--fast", "--max-mape", "0.01%")
     assert code == 1
-    assert err.splitlines()[-1].startswith("hwprof: the sums are off by")
+    assert err.splitlines()[-1].startswith("hwprof: the mean error of the sums is")
 
 
 def test_a_foreign_table_goes_there_and_back(lut):
@@ -137,7 +137,7 @@ def test_a_unit_that_the_format_does_not_state_is_asked_for(refused):
         "{'op_name': 'conv', 'op_data_shape': (1, 1, 1, 1, 1), 'op_dtype': 'f', 'op_latency': 1}\n"
     )
     line = refused("convert", "t.txt", "t.json", "--from", "nni", "-d", "cpu-1t")
-    assert "does not say its unit of time" in line
+    assert "does not state its unit of time" in line
 
 
 def test_a_foreign_file_without_its_format_lists_the_formats(refused):
@@ -210,11 +210,11 @@ def test_an_attribute_without_steps_is_refused(refused):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("build", "-o", "t.json"), "give models or --space, and not both"),
-        (("build", "bert_tiny", "-o", "t.csv"), "hwprof lut convert writes others"),
+        (("build", "-o", "t.json"), "give either models or --space"),
+        (("build", "bert_tiny", "-o", "t.csv"), "other formats: hwprof lut convert"),
         (("build", "bert_tiny", "--rows", "choices", "-o", "t.json"), "--rows choices needs --space"),
         (("build", "bert_tiny", "--sweep", "cout=4", "-o", "t.json"), "not of the form cout=8:64:8"),
-        (("build", "bert_tiny", "--sweep", "cout=5:9:2", "-o", "t.json"), "first is a multiple of its step"),
+        (("build", "bert_tiny", "--sweep", "cout=5:9:2", "-o", "t.json"), "which starts at a multiple of its step"),
         (("build", "bert_tiny", "--predictor", "none.hwp", "-o", "t.json"), "no predictor file 'none.hwp'"),
         (("build", "--space", "nope", "-o", "t.json"), "no space is named 'nope'; known: blockqnn"),
         (("build", "bert_tiny", "-d", "nope", "-o", "t.json"), "no device is named 'nope'"),

@@ -140,7 +140,7 @@ def test_a_network_without_anything_to_quantize_stays_as_it_was(tmp_path):
     graph = b.build(b.relu(b.input((1, 4), name="x")))
     variant, warnings = apply_variant(graph, "int8", tmp_path)
     assert variant == graph
-    assert warnings[-1] == "no operator could be quantized: this is the network as it was"
+    assert warnings[-1] == "no operator could be quantized: this is the unchanged network"
 
 
 def test_weights_that_are_quantized_already_keep_their_values(tmp_path):

@@ -42,7 +42,8 @@ class Trainable(Protocol):
     """A float network in PyTorch that knows its Graph and the weights in it, such as `recurrent.SequenceClassifier`."""
 
     def graph(self, batch: int) -> Graph: ...
-    def tensors(self) -> dict[str, Tensor]: ...
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of `graph` by name, each [*shape] of its tensor."""
 
 
 class Simulation(nn.Module):
@@ -93,7 +94,7 @@ def observe(network: Trainable, batches: list[Tensor]) -> Ranges:
     Raises InputError without a batch, and as `calibrate`.
     """
     if not batches:
-        raise InputError("no batch of data is given to calibrate with")
+        raise InputError("calibration needs at least one batch of data; none was given")
     graph = network.graph(len(batches[0]))
     (given,) = graph.inputs
     feeds = ({given.name: batch.numpy()} for batch in batches)

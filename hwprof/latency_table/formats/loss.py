@@ -1,4 +1,4 @@
-"""Tells in words what a plain format cannot hold of a table, and finds the rows that it can hold."""
+"""Describes the content of a table that a plain format cannot hold, and finds the rows that it can hold."""
 
 from __future__ import annotations
 
