@@ -164,7 +164,7 @@ def _time_and_work(k: breakdowns.Kernel) -> dict[str, str]:
 
 
 def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | None, trace_file: Path | None) -> None:
-    """The report page and the trace of what was measured."""
+    """Writes the report page and the trace of the measurements."""
     measured = [o.measurement for o in outcomes if o.measurement]
     if html:
         write_text(html, render_profile(measured, graphs_of(outcomes), peaks, command()))

@@ -129,7 +129,7 @@ class Result:
         return measured_latency(found.b) if found else None
 
     def to_record(self) -> dict[str, Any]:
-        """JSON-ready, with all raw samples. `met` is there for other readers; `from_record` works it out anew."""
+        """JSON-ready, with all raw samples. `met` is there for other readers; `from_record` computes it again."""
         record = {f.name: getattr(self, f.name) for f in fields(self)}
         record |= {name: _or_null(record[name]) for name in _MAYBE_UNKNOWN}
         measured = {device: _comparison_record(c) for device, c in self.measured.items()}

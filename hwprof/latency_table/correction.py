@@ -82,7 +82,7 @@ def fit(
 ) -> Correction:
     """The correction with the least squared relative error. sums_ms, measured_ms: [n_networks]; pairs: for each network
     how often each pair of operators occurs, to also fit a residual for each pair that occurs in at least five networks
-    in different numbers. Raises InputError below four networks."""
+    in different numbers. Raises InputError for fewer than four networks."""
     sums, measured = np.asarray(sums_ms, float), np.asarray(measured_ms, float)
     if len(sums) != len(measured) or len(sums) < _MIN_NETWORKS:
         raise InputError(f"a correction needs at least {_MIN_NETWORKS} networks, {len(measured)} were given")

@@ -14,7 +14,7 @@ from hwprof.latency_table.staircase import Staircase
 
 
 class _Step(torch.autograd.Function):
-    """Forward the step, backward its secant. values: one tensor per axis, of one shape."""
+    """Forward the step, backward its secant. values: one tensor per axis, all of the same shape."""
 
     @staticmethod
     def forward(ctx: Any, staircase: Staircase, *values: torch.Tensor) -> torch.Tensor:

@@ -48,7 +48,7 @@ def verdict(low: float, high: float, margin: float) -> str:
 
 
 def ratio_interval(a: Sequence[Process], b: Sequence[Process], coverage: float = 0.95) -> tuple[float, float, float]:
-    """B / A with its interval; (nan, nan) bounds below two common rounds."""
+    """B / A with its interval, whose bounds are nan with fewer than two common rounds."""
     logs = log_ratios(a, b)
     if not logs:
         return math.nan, math.nan, math.nan

@@ -47,9 +47,9 @@ class Options:
     """How a measuring job treats what it finds, and where its workers run (`transport`).
 
     `with_operators`: also everything else that takes time in addition to the latency (the accelerator's figures and
-    energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even measure again what
-    ended short of its target (a sweep that goes on). `on_warning` gets the facts about a result that the user must know
-    and no record holds.
+    energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat measurements
+    that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result that the user
+    must know and no record holds.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -129,8 +129,8 @@ class Recorder:
     def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
-        Raises InputError below two graphs and for an emulated device, and the error of the first graph that could not
-        be measured.
+        Raises InputError for fewer than two graphs and for an emulated device, and the error of the first graph that
+        could not be measured.
         """
         require_comparable(graphs, self.device)
         context = ",".join(self.key(g) for g in graphs)
@@ -208,7 +208,7 @@ class Recorder:
             yield Outcome(graph, measurement, cohort.error)
 
     def _with_operators(self, graph: Graph, m: Measurement) -> Measurement:
-        """With the operators' times or, where their pass fails, a warning: the latency is measured all the same."""
+        """With the operators' times or, where their pass fails, a warning: the latency is valid nevertheless."""
         try:
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
         except HwprofError as error:
@@ -243,7 +243,7 @@ class Recorder:
 
 
 def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
-    """Raises InputError below two graphs, and for a device that has no times."""
+    """Raises InputError for fewer than two graphs, and for a device that has no times."""
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
     require_times(device)

@@ -97,7 +97,7 @@ class Rounds:
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
         """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
-        a cohort that loses it twice ends with that error, and the others go on."""
+        a cohort that loses it twice ends with that error, and the others continue."""
         rng = np.random.default_rng(self.settings.seed)
         yield from self._end([c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]

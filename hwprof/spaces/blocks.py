@@ -30,7 +30,7 @@ def relu_conv_bn(b: GraphBuilder, x: str, channels: int, kernel: int = 1, stride
 
 
 def total(b: GraphBuilder, tensors: Sequence[str]) -> str:
-    """The sum of one or more tensors of one shape."""
+    """The sum of one or more tensors of the same shape."""
     result = tensors[0]
     for tensor in tensors[1:]:
         result = b.add(result, tensor)

@@ -118,7 +118,7 @@ class FreeBatchTranslator(Translator):
         sizes = {t.shape[axis] for t in self.graph.inputs if (axis := self._batch_axes[t.name]) is not None}
         if len(sizes) != 1:
             raise InputError(
-                f"the inputs of {self.graph.name!r} have batches of {sorted(sizes) or 'no size'}, not of one size; "
+                f"the inputs of {self.graph.name!r} have batches of {sorted(sizes) or 'no size'}, which must be equal; "
                 "name the axis of each input's batch (batch_axes)"
             )
         return sizes.pop()

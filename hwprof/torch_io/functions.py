@@ -213,7 +213,7 @@ def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
 
 
 def gathered_elements(x: Tensor, axis: int, indices: Tensor) -> Tensor:
-    """x, indices: [...], of one rank. Returns elements of x along the axis, in the shape of the indices; negative
+    """x, indices: [...], of the same rank. Returns elements of x along the axis, in the shape of the indices; negative
     indices count from the end."""
     return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
 

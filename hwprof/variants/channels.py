@@ -32,7 +32,7 @@ Axis = tuple[Segment, ...]
 @dataclass(slots=True)
 class _Group:
     channels: int
-    granule: int = 1  # channels are removed in blocks of so many
+    granule: int = 1  # channels are removed in blocks of this many
     whole: bool = False  # something needs all of them
 
 

@@ -24,7 +24,7 @@ _TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the
 class ChannelGroup:
     """Channels that go together, named by the first operator that makes them.
 
-    `granule`: they go in blocks of so many (a group of a grouped convolution). `producers`: the operators
+    `granule`: they are removed in blocks of this many (a group of a grouped convolution). `producers`: the operators
     whose weights make these channels.
     """
 

@@ -9,8 +9,8 @@ lowrank:0.25      two factors of a quarter of the full rank; `lowrank:16` of ran
 cut, folded       without multiplications by zero, as runtimes leave them out (`hwprof.variants.fold`)
 prune:0.5+int8    one after the other
 
-A variant of a network is a Graph again. `Variant.change` makes it of a graph without weights, `Variant.rewrite` of a
-graph with weights; both give the same graph, with one digest.
+A variant of a network is a Graph again. `Variant.change` makes it from a graph without weights, `Variant.rewrite` from
+a graph with weights; both give the same graph, with one digest.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Simulation(nn.Module):
 
 
 def observe(network: Trainable, batches: list[Tensor]) -> Ranges:
-    """The ranges of the float network's activations. batches: its inputs, each [batch, ...], all of one size.
+    """The ranges of the float network's activations. batches: its inputs, each [batch, ...], all of the same size.
 
     Raises InputError without a batch, and as `calibrate`.
     """
@@ -186,7 +186,8 @@ class _Walk:
         return float(self._arrays[last.inputs[1]]), int(self._arrays[last.inputs[2]])
 
     def _weight(self, name: str) -> tuple[Tensor, Tensor]:
-        """name: the result of a DequantizeLinear. Returns the dequantized weight and the float one, of one shape."""
+        """name: the result of a DequantizeLinear. Returns the dequantized weight and the float one, both of the same
+        shape."""
         node = self._producers[name]
         scale, values = self._arrays[node.inputs[1]], self._arrays[node.inputs[0]]
         shape = [1] * values.ndim

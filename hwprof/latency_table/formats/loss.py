@@ -30,7 +30,7 @@ def placed(
 ) -> tuple[dict[tuple[Attribute, ...], Row], list[str]]:
     """The rows by operator and `fields`, and phrases for the rows and attributes that are lost.
 
-    Raises InputError when no row has the fields, or two rows differ only in what is lost.
+    Raises InputError when no row has the fields, or two rows differ only in content that is lost.
     """
     found: dict[tuple[Attribute, ...], Row] = {}
     for row in rows:

@@ -146,7 +146,7 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
 
 
 class _Machine:
-    """Pickle's stack machine, without the opcodes that look up or call anything else than `_CALLS`."""
+    """Pickle's stack machine, without the opcodes that look up or call anything other than `_CALLS`."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
