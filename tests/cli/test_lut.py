@@ -128,7 +128,7 @@ def test_a_staircase_in_csv_keeps_its_steps_when_they_are_named(lut):
 def test_what_the_source_does_not_say_is_asked_for(refused):
     Path("t.csv").write_text("op,ms\nConv,1.0\n")
     assert refused("convert", "t.csv", "t.json", "--from", "csv", "-d", "phone", "--threads", "4") == (
-        "hwprof: a table in csv does not say all that its latencies hold for; give --runtime --batch --dtype"
+        "hwprof: a table in csv does not state where its latencies were measured; give --runtime --batch --dtype"
     )
 
 
@@ -142,7 +142,7 @@ def test_a_unit_that_the_format_does_not_state_is_asked_for(refused):
 
 def test_a_foreign_file_without_its_format_lists_the_formats(refused):
     assert refused("convert", "t.txt", "t.json").startswith(
-        "hwprof: t.txt is not a table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
+        "hwprof: t.txt is not hwprof's own format (.json, .parquet); give --from csv|fbnet-json"
     )
 
 

@@ -124,7 +124,7 @@ def test_results_of_a_model_can_be_asked_for(with_results: Path, tmp_path: Path)
     ("arguments", "told"),
     [
         (["nothing", "--results"], "holds no matching result"),
-        (["--results", "-d", "phone"], "no result is of device 'phone'; known: d"),
+        (["--results", "-d", "phone"], "there is no result for device 'phone'; known: d"),
         (["--results", "--comparison"], "leave out the models and --results"),
     ],
 )

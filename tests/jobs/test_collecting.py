@@ -133,7 +133,7 @@ def test_a_folder_with_other_data_is_not_overwritten(collected):
         with pytest.raises(InputError, match="holds another data set"):
             collecting.carry_out(Plan("nasbench201", EDGE, 40), collected, store, asked())
         device = dataset.read(collected).card.device
-        with pytest.raises(InputError, match="holds 32 networks, 5 would be fewer"):
+        with pytest.raises(InputError, match="holds 32 networks, more than --n 5"):
             collecting.carry_out(Plan("space", device, 5), collected, store, asked())
 
 

@@ -136,7 +136,7 @@ def test_a_network_that_the_table_lacks_is_refused_before_anything_is_measured(b
 
 def test_a_table_of_another_device_is_refused(bench):
     graph = Space().graph((0, 0))
-    with pytest.raises(InputError, match="the table is of device pixel, not of roof"):
+    with pytest.raises(InputError, match="the table is for device pixel, not for roof"):
         tables.check(choices([[1.0]]), [graph] * 4, bench, [(0,)] * 4)
 
 

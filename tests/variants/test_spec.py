@@ -90,7 +90,7 @@ def test_a_sparse_network_is_the_same_network(tmp_path):
 
 @pytest.mark.parametrize("text", ["sparse:0.9", "sparse:0.9+int8"])
 def test_without_weights_there_is_no_sparse_network(text):
-    with pytest.raises(InputError, match=r"'sparse:0\.9' changes weights only, so without weights it is the dense"):
+    with pytest.raises(InputError, match=r"'sparse:0\.9' only changes weights, so without weights it is the dense"):
         spec.change(text)
 
 
