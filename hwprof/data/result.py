@@ -65,10 +65,10 @@ class Result:
     """One network that was searched or compressed.
 
     choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready.
-    metric, baseline_metric: of the network and of the baseline on the task's test part, larger is better.
+    metric, baseline_metric: those of the network and the baseline on the task's test part; larger is better.
     table_ms: the latency by the table or predictor that the method used.
-    measured: by device, the network (b) paired with the baseline (a).
-    digest: of the network's graph. seconds: the time that the method took.
+    measured: for each device, the network (b) paired with the baseline (a).
+    digest: that of the network's graph. seconds: the time that the method took.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.

@@ -31,7 +31,7 @@ _EXPLAIN_RUNS = 50
 
 @dataclass(frozen=True, slots=True)
 class CountedPair:
-    """Both networks on one emulated core. The figures are not times: fewer instructions only suggest a shorter one."""
+    """Both networks on one emulated core. The figures are not times: fewer instructions only suggest a shorter time."""
 
     before: Measurement
     after: Measurement

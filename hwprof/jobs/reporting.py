@@ -101,7 +101,7 @@ def _measured_pages(
     with_peaks: bool,
     command: str,
 ) -> dict[Path, str]:
-    """margin: of a comparison, in which the others were measured against the first; None for profiles."""
+    """margin: that of a comparison, in which the others were measured against the first; None for profiles."""
     if not found:
         raise InputError(f"the store {store.path!r} holds no matching measurement")
     graphs = stored_graphs(store, found)

@@ -47,7 +47,8 @@ class Correction:
     live: bool = False
 
     def end_to_end_ms(self, sum_ms: float, pairs: Mapping[tuple[str, str], int] | None = None) -> float:
-        """The latency, ms, of a whole network. sum_ms: of its rows; pairs: how often each pair of operators occurs.
+        """The latency, ms, of a whole network. sum_ms: the sum of its rows; pairs: how often each pair of operators
+        occurs.
 
         Raises InputError when the result is not positive: the network is too unlike those of the fit.
         """

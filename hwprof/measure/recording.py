@@ -147,7 +147,7 @@ class Recorder:
         return comparing.compare_all(first, others, margin)
 
     def key(self, graph: Graph, context: str = "") -> str:
-        """Over everything that makes two measurements the same one."""
+        """The key of everything that makes two measurements the same one."""
         backend: Backend = plugins.load("backend", self.device.backend)
         tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
         return key_of(
@@ -212,7 +212,7 @@ class Recorder:
         try:
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
         except HwprofError as error:
-            return replace(m, warnings=(*m.warnings, f"operators not timed: {error}"))
+            return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns)
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:

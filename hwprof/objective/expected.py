@@ -64,7 +64,7 @@ class RelaxedError:
 
 @dataclass(frozen=True, slots=True)
 class LatencyReport:
-    """Latencies, ms. `argmax`: of the most probable architecture, by the source. `gap`: argmax - expected.
+    """Latencies, ms. `argmax`: that of the most probable architecture, by the source. `gap`: argmax - expected.
     `p95`: the 95 % quantile over architectures drawn from the probabilities."""
 
     expected: float

@@ -42,8 +42,8 @@ class Batch(NamedTuple):
 
 
 class FreeBatchTranslator(Translator):
-    """Writes code that takes any batch size. batch_axes: by input, None for an input without a batch; an input that is
-    not named has it in front, or second where a recurrent network reads [time, 1, ...].
+    """Writes code that takes any batch size. batch_axes: the axis for each input, None for an input without a batch; an
+    input that is not named has it in front, or second where a recurrent network reads [time, 1, ...].
 
     Raises InputError where the batch cannot be followed through the network, and for an axis of an unknown input.
     """
@@ -175,7 +175,7 @@ class FreeBatchTranslator(Translator):
         return self._batches.get(value) if isinstance(value, fx.Node) else None
 
     def _lost(self, name: str, reason: str) -> InputError:
-        return InputError(f"{self.graph.name!r} cannot take other batches than {self._size}: at {name!r}, {reason}")
+        return InputError(f"{self.graph.name!r} cannot take batches other than {self._size}: at {name!r}, {reason}")
 
     # -- rules ---------------------------------------------------------------------------------------
 

@@ -26,5 +26,6 @@ _CHANNELS_OF_A_BLOCK = 16  # of AVX-512, which has the widest
 
 
 def breaks_in_channels_last(kernel: Sequence[int], strides: Sequence[int], groups: int, channels: int) -> bool:
-    """Whether the weights' gradient of a convolution needs contiguous inputs and weights. channels: of the input."""
+    """Whether the weights' gradient of a convolution needs contiguous inputs and weights. channels: those of the
+    input."""
     return set(kernel) == {1} and set(strides) != {1} and groups == 1 and channels < _CHANNELS_OF_A_BLOCK

@@ -25,7 +25,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     PATH. batch: [n, ...] by argument. Raises InputError for an object that is not a module, and for a module that
     PyTorch cannot export.
 
-    2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
+    2026-11-21: uses PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
     of a transformer is exported by its parts: ONNX has no operator for the single one that PyTorch makes of it.
     """
     if not isinstance(module, nn.Module):

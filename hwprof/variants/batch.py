@@ -34,7 +34,7 @@ def with_batch(graph: Graph, batch: int) -> Graph:
         raise _unfit(graph, batch, str(error)) from None
     for name in graph.outputs:
         if not inferred.has_type(name) or inferred.shape(name) != (batch, *graph.shape(name)[1:]):
-            raise _unfit(graph, batch, f"output {name!r} would not follow")
+            raise _unfit(graph, batch, f"output {name!r} would keep its batch")
     return inferred
 
 

@@ -120,7 +120,7 @@ def test_the_operators_that_cannot_be_timed_are_a_warning(tiny_graph: Graph, sto
             raise InputError("no profiler")
 
     (outcome,) = profiled([tiny_graph], store, ScriptedTransport(refuse))
-    assert "operators not timed: no profiler" in outcome.required().warnings
+    assert "the operators were not timed: no profiler" in outcome.required().warnings
 
 
 def test_latencies_come_in_the_order_of_the_graphs(tiny_graph: Graph, store: Store):

@@ -54,7 +54,7 @@ class Simulation(nn.Module):
     """
 
     def __init__(self, network: Trainable, ranges: Ranges) -> None:
-        """ranges: of the activations, from `observe`; training does not change them."""
+        """ranges: those of the activations, from `observe`; training does not change them."""
         super().__init__()
         self.network = network
         self.ranges = ranges
