@@ -35,7 +35,7 @@ def factorize(graph: Graph, rank: Rank, scheme: Scheme = "channel") -> Graph:
 def factorize_weights(
     graph: Graph, weights: Mapping[str, np.ndarray], rank: Rank, scheme: Scheme = "channel"
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `factorize`, with the weights of the new graph by name, each of its tensor's shape.
+    """Like `factorize`, with the weights of the new graph by name, each [*shape] of its tensor.
 
     weights: those of the graph by name. The two factors are the truncated singular value decomposition, the nearest
     matrix of that rank; at full rank the network computes the same.
@@ -254,7 +254,7 @@ def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
 def _split(unfolding: _Unfolding, rank: int | float) -> _Split:
     full = min(unfolding.sides)
     if not 0 < rank <= (1 if isinstance(rank, float) else math.inf):
-        raise InputError(f"cannot factorize to rank {rank}; it is an int from 1, or a share above 0 and at most 1")
+        raise InputError(f"cannot factorize to rank {rank}; give an int from 1, or a share above 0 and at most 1")
     wanted = max(round(full * rank), 1) if isinstance(rank, float) else rank
     return _Split(unfolding, min(wanted, full))
 

@@ -24,7 +24,7 @@ _TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the
 class ChannelGroup:
     """Channels that go together, named by the first operator that makes them.
 
-    `granule`: they go in blocks of so many (a group of a grouped convolution). `producers`: the operators
+    `granule`: they are removed in blocks of this many (a group of a grouped convolution). `producers`: the operators
     whose weights make these channels.
     """
 
@@ -58,7 +58,7 @@ def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int
 def prune_weights(
     graph: Graph, weights: Mapping[str, np.ndarray], keep: float | Mapping[str, float], granule: int = 8
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `prune_channels`, with the weights of the new graph by name, each of its tensor's shape; the channels with
+    """Like `prune_channels`, with the weights of the new graph by name, each [*shape] of its tensor; the channels with
     the smallest L1 norm go. weights: those of the graph by name."""
     layout = ChannelLayout(graph)
     counts = _kept(layout, keep, granule)
@@ -89,14 +89,14 @@ def _producers(layout: ChannelLayout, root: int) -> list[Producer]:
 
 def _kept(layout: ChannelLayout, keep: float | Mapping[str, float], granule: int) -> dict[int, int]:
     if granule < 1:
-        raise InputError(f"channels cannot be kept in multiples of {granule}; the granule is at least 1")
+        raise InputError(f"channels cannot be kept in multiples of {granule}; give a granule of at least 1")
     groups = {_describe(layout, root).name: root for root in layout.prunable()}
     shares = keep if isinstance(keep, Mapping) else dict.fromkeys(groups, keep)
     for name, share in shares.items():
         if name not in groups:
             raise InputError(f"no prunable group is named {name!r}; known: {', '.join(groups) or 'none'}")
         if not 0 < share <= 1:
-            raise InputError(f"cannot keep a share of {share} of the channels; it is above 0 and at most 1")
+            raise InputError(f"cannot keep a share of {share} of the channels; give a share above 0 and at most 1")
     return {groups[name]: _rounded(layout, groups[name], share, granule) for name, share in shares.items()}
 
 
