@@ -164,7 +164,7 @@ class Store:
             )
 
     def processes(self, measurement: int) -> list[Process]:
-        """Those of a measurement, in the order of their rounds."""
+        """The processes of a measurement, in the order of their rounds."""
         return [
             self._read(f"round {number} of measurement {measurement}", record, checksum, process_from_record)
             for number, record, checksum in self.process_rows(measurement)

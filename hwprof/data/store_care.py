@@ -77,7 +77,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
 def existing(path: Path) -> Store:
     """Raises InputError where there is none: it is not made."""
     if not path.exists():
-        raise InputError(f"there is no store {str(path)!r}; hwprof profile makes one")
+        raise InputError(f"there is no store {str(path)!r}; hwprof profile creates one")
     return Store(path)
 
 
