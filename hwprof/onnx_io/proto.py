@@ -182,8 +182,10 @@ def _domain(name: str) -> str:
 
 
 def node_from_proto(proto: NodeProto, opsets: Opsets) -> Node:
-    """Raises InputError for an attribute that a Graph cannot hold."""
+    """Raises InputError for an attribute that a Graph cannot hold, and for one that occurs twice."""
     attributes = tuple((a.name, _attribute(a, proto, opsets)) for a in proto.attribute)
+    if len({name for name, _ in attributes}) < len(attributes):
+        raise InputError(f"operator {proto.op_type} {proto.name!r} has an attribute twice; ONNX allows each once")
     return Node(
         proto.op_type, tuple(proto.input), tuple(proto.output), attributes, _domain(proto.domain), proto.name
     )  # fmt: skip

@@ -260,6 +260,12 @@ def test_a_tensor_that_is_produced_twice_is_named(tmp_path):
     assert error_of(path).endswith("tensor 'y' is produced twice")
 
 
+def test_an_attribute_that_occurs_twice_is_refused(tmp_path):
+    text = model("net (float[1, 3] x) => (float[1, 3] y) { y = Elu <alpha = 1.0, alpha = 2.0> (x) }")
+    with pytest.raises(InputError, match=r"net\.onnx: operator Elu '' has an attribute twice"):
+        onnx_io.load(write(tmp_path, text))
+
+
 def test_an_old_operator_set_is_refused_with_the_way_out(tmp_path):
     path = write(
         tmp_path, model("net (float[1] x) => (float[1] y) { y = Relu(x) }", 'ir_version: 3, opset_import: ["" : 6]')
