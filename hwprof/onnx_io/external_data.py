@@ -4,7 +4,7 @@
 file that a link there leads to; otherwise a model could take any file of its reader's machine for weights. One kind of
 link leads out and is common: the Hugging Face cache keeps each file of a model as a link `snapshots/REVISION/NAME` to
 `blobs/HASH` of the same repository. Such links are followed, since a model cannot choose its own place in that cache.
-ONNX Runtime refuses them, so whoever gives a runtime a file asks `leads_out` first.
+Runtimes refuse them, so models with such links are given to a runtime in memory (`hwprof.backends.onnx_file`).
 """
 
 from __future__ import annotations
@@ -35,11 +35,6 @@ def place_of(tensor: TensorProto, folder: Path) -> Place:
     return Place(_file(tensor.name, stated.get("location", ""), folder), offset, length)
 
 
-def leads_out(file: Path, folder: Path) -> bool:
-    """Whether the file is, by a link, outside of the folder."""
-    return not file.resolve().is_relative_to(folder.resolve())
-
-
 def _number(tensor: str, key: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _MOST_BYTES):
         raise InputError(f"the external data of tensor {tensor!r} has the {key} {text[:40]!r}, which is not a size")
@@ -54,7 +49,8 @@ def _file(tensor: str, location: str, folder: Path) -> Path:
     try:
         if not file.is_file():
             raise InputError(f"the weights of tensor {tensor!r} are in {file}, which is missing; put it there")
-        if leads_out(file, folder) and not _is_in_same_cache(file, folder):
+        target = file.resolve()
+        if not target.is_relative_to(folder.resolve()) and not _is_in_same_cache(target, folder):
             raise InputError(f"the weights of tensor {tensor!r} are in {file}, a link that leads out of its folder; "
                              "put the file itself there")  # fmt: skip
     except (OSError, RuntimeError) as error:  # a name that is too long, links in a circle
@@ -63,8 +59,8 @@ def _file(tensor: str, location: str, folder: Path) -> Path:
     return file
 
 
-def _is_in_same_cache(file: Path, folder: Path) -> bool:
-    """Whether file and folder belong to one repository of a Hugging Face cache: blobs/HASH, snapshots/REVISION/..."""
+def _is_in_same_cache(target: Path, folder: Path) -> bool:
+    """Whether target and folder belong to one repository of a Hugging Face cache: blobs/HASH, snapshots/REVISION/..."""
     parts = folder.resolve().parts
     repositories = [Path(*parts[:i]) for i, part in enumerate(parts) if part == "snapshots"]
-    return any(file.resolve().parent == repository / "blobs" for repository in repositories)
+    return any(target.parent == repository / "blobs" for repository in repositories)
