@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import toml_table
 
 SCHEMA = "hwprof.device/1"
 Option = str | int | float | bool
@@ -99,10 +99,7 @@ def available() -> list[str]:
 
 
 def _read(path: Path) -> Device:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"device file {path}: {error}") from None
+    table = toml_table(path, f"device file {path}")
     schema = table.pop("schema", None)
     if schema is None:
         raise InputError(f'device file {path}: the schema is missing; add the first line schema = "{SCHEMA}"')
