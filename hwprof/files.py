@@ -18,7 +18,7 @@ from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, EOFError)
 _MOST_BYTES = 1 << 28
 _MOST_TOML_BYTES = 1 << 20  # the reader is Python, and takes quadratic time for nested tables
-_LONGEST_REASON = 300
+_LONGEST_REASON = 1000
 
 
 @contextmanager
@@ -30,7 +30,8 @@ def reading(subject: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise error if subject in str(error) else InputError(f"{subject}: {error}") from None
+        text = _one_line(error)
+        raise InputError(text if subject in text else f"{subject}: {text}") from None
     except HwprofError:
         raise
     except RecursionError:
@@ -38,10 +39,15 @@ def reading(subject: str) -> Iterator[None]:
     except MemoryError:
         raise EnvironmentUnfitError(f"{subject}: there is not enough memory to read it") from None
     except OSError as error:
-        raise InputError(f"{subject}: {error.strerror or error}") from None
+        raise InputError(f"{subject}: {error.strerror or _one_line(error)}") from None
     except _MALFORMED as error:
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise InputError(f"{subject}: it is damaged: {reason or type(error).__name__}") from None
+        raise InputError(f"{subject}: it is damaged: {_one_line(error) or type(error).__name__}") from None
+
+
+def _one_line(error: Exception) -> str:
+    """Its text, which may quote a name or value of any length from the file."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 def read_bytes(path: Path, subject: str, most_bytes: int = _MOST_BYTES) -> bytes:

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -213,10 +214,11 @@ class Dataset:
         """The measurements with their raw samples, in the order of the entries that have one."""
         subject = f"data set {self.folder}: {MEASUREMENTS}"
         for row in _records(self.folder / MEASUREMENTS, subject):
-            if row["record"] is not None:
-                with reading(subject):
-                    measurement = Measurement.from_record({**json.loads(row["record"]), "processes": row["processes"]})
-                yield measurement
+            with reading(subject):
+                record, processes = row["record"], row["processes"]
+                found = Measurement.from_record({**json.loads(record), "processes": processes}) if record else None
+            if found is not None:
+                yield found
 
     def _require(self, unit: str) -> None:
         if self.card.unit != unit:
@@ -342,7 +344,9 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
         for _ in dataset.each_graph(space):
             pass
     measured = [e for e in dataset.entries if e.status]
-    for entry, measurement in zip(measured, dataset.measurements(), strict=True):
+    for entry, measurement in zip_longest(measured, dataset.measurements()):
+        if entry is None or measurement is None:
+            raise InputError(f"data set {dataset.card.name}: not every measured row has its samples")
         figure = measurement.instructions if measurement.is_counted else measurement.latency_ms
         held = entry.instructions if measurement.is_counted else entry.latency_ms
         if (measurement.digest, figure) != (entry.digest, held):

@@ -93,7 +93,8 @@ def _written(out: Path, card: Card, good: Mapping[Arch, Mapping[int, float]], re
 def _check_columns(path: Path, record: Mapping[str, Cell], columns: Sequence[str]) -> None:
     missing = [c for c in columns if c not in record]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]!r}; known: {', '.join(record)}")
+        known = ", ".join(str(name)[:40] for name in list(record)[:20])
+        raise InputError(f"{path} has no column {missing[0]!r}; known: {known}")
 
 
 def _parsed(

@@ -14,6 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoP
 from onnx.external_data_helper import uses_external_data
 
 from hwprof.errors import InputError
+from hwprof.files import reading
 from hwprof.graph import Graph, Tensor
 from hwprof.onnx_io import bounded, external_data
 from hwprof.onnx_io.functions import inlined
@@ -66,14 +67,11 @@ def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Adds the file's name to errors, and turns those of malformed content into InputErrors."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: a name in it is not UTF-8 text; it is damaged") from None
-    except RecursionError:
-        raise InputError(f"{path}: its control-flow bodies are nested too deep") from None
+    with reading(str(path)):
+        try:
+            yield
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: a name in it is not UTF-8 text; it is damaged") from None
 
 
 def _size_bytes(path: Path) -> int:

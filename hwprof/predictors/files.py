@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ _LEAST_UNPACKED_BYTES, _MOST_UNPACKED_SHARE = 1 << 26, 40
 _ENCRYPTED = 1
 _LONGEST_REASON = 300
 # Raised where content is not what a reader or a predictor expects: other types, shapes, keys.
-_UNFIT = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
+UNFIT = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 _HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
 
 
@@ -89,7 +90,7 @@ def from_bytes(content: bytes, name: str) -> LatencyPredictor:
     try:
         parameters = {key: _revived(value) for key, value in given.items()}
         restored: LatencyPredictor = predictor_class(**parameters).restore(state)
-    except _UNFIT as error:
+    except UNFIT as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise InputError(f"{name} does not fit the predictor {wanted!r} installed here: {reason}") from None
     return restored
@@ -106,7 +107,7 @@ def members(content: bytes, name: str) -> dict[str, bytes]:
             if any(i.flag_bits & _ENCRYPTED for i in infos):
                 raise InputError(f"{name} is encrypted; hwprof does not encrypt predictors")
             return {i.filename: archive.read(i) for i in infos}
-    except (zipfile.BadZipFile, zlib.error, *_UNFIT) as error:
+    except (zipfile.BadZipFile, zlib.error, *UNFIT) as error:
         raise InputError(f"{name} is not a predictor file, or only a part of one: {error}") from None
 
 
@@ -126,7 +127,12 @@ def _array(content: bytes, name: str) -> np.ndarray:
     """[...] of plain numbers or text."""
     try:
         array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
-    except (SyntaxError, MemoryError, *_UNFIT) as error:  # MemoryError: a shape that the content does not fill
+    except (
+        SyntaxError,
+        TokenError,
+        MemoryError,
+        *UNFIT,
+    ) as error:  # MemoryError: a shape that the content does not fill
         raise InputError(f"{name} holds an array that cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufUS":
         raise InputError(f"{name} holds an array that is not of plain numbers or text")

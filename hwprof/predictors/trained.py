@@ -123,9 +123,15 @@ class Trained:
         if not networks:
             return []
         space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
-        X = stacked([row for network in networks for row in self._encoded(network, space, count)])
-        predicted_ms = self.predictor.predict(X)
-        bounds_ms = self.predictor.predict_interval(X, coverage)
+        try:
+            X = stacked([row for network in networks for row in self._encoded(network, space, count)])
+            predicted_ms = self.predictor.predict(X)
+            bounds_ms = self.predictor.predict_interval(X, coverage)
+        except files.UNFIT as error:  # arrays of a file that fit neither each other nor the networks
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the predictor cannot predict these networks; is its file damaged? {reason:.300}"
+            ) from error
         return [
             Prediction(_name(network), float(ms), float(low), float(high), self._is_outside(float(ms)))
             for network, ms, low, high in zip(networks, predicted_ms, *bounds_ms, strict=True)
