@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -17,7 +18,10 @@ from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError
 # Raised by readers when content is not what they expect: a list for a dict, a missing key, 10^400 as a float.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, EOFError)
 _MOST_BYTES = 1 << 28
-_MOST_TOML_BYTES = 1 << 20  # the reader is Python, and takes quadratic time for nested tables
+_MOST_TOML_BYTES = 1 << 20
+# The reader of TOML takes quadratic time for a key of many parts (a.a.a.a).
+_MOST_KEY_PARTS = 32
+_DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){{{_MOST_KEY_PARTS}}}""")
 _LONGEST_REASON = 1000
 
 
@@ -84,6 +88,8 @@ def json_value(text: str | bytes, subject: str) -> Any:
 def toml_table(path: Path, subject: str) -> dict[str, Any]:
     """The content of a TOML file. Raises InputError for another one."""
     text = read_text(path, subject, _MOST_TOML_BYTES)
+    if _DEEP_KEY.search(text):
+        raise InputError(f"{subject}: it has a key of more than {_MOST_KEY_PARTS} parts")
     with reading(subject):
         try:
             return tomllib.loads(text)

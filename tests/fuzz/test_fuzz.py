@@ -1,6 +1,5 @@
 """A short form of `make fuzz`: the same files each time."""
 
-
 import pytest
 
 from tests.fuzz.fuzzing import changed, fault_of
