@@ -1,4 +1,5 @@
-"""Finds backends, spaces, predictors and tasks among the installed entry points; each is imported when asked for."""
+"""Finds backends, spaces, predictors, tasks and searches among the installed entry points, and imports those that are
+asked for."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from hwprof.errors import EnvironmentUnfitError, InputError
 GROUPS = {
     "backend": "hwprof.backends",
     "predictor": "hwprof.predictors",
+    "search": "hwprof.searches",
     "space": "hwprof.spaces",
     "task": "hwprof.tasks",
 }
