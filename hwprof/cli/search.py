@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def search(
     space: options.SpaceReference,
-    target_ms: Annotated[
-        float, typer.Option("--target-ms", help="The latency that the network may have on the device.")
-    ],
+    target_ms: Annotated[float, typer.Option("--target-ms", help="The latency allowed on the device.")],
     score: Annotated[
         str | None,
         typer.Option(

@@ -18,6 +18,7 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
 from hwprof.search.evolution import rank
+from hwprof.search.feasibility import Feasibility
 from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
 
@@ -38,7 +39,8 @@ def forest(seed: int) -> Any:
 
 class PredictorSearch:
     """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
-    initial: the number of random networks that are scored first. refit: how many new scores change the model. model: makes an unfitted regressor for a seed.
+    Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
+    many new scores change the model. model: makes an unfitted regressor for a seed.
 
     Raises InputError for an unknown pool, and for the full pool of a space that is too large to be listed.
     """
@@ -65,10 +67,12 @@ class PredictorSearch:
         self._rng = np.random.default_rng(seed)
         self._unseen = Unseen(space, self._rng)
         self._encoder = OneHotEncoder(space.choices).fit([])
+        self._feasibility = Feasibility(space.choices)
         self._scored: list[Trial] = []
         self._fitted: Any = None
         self._fitted_to = 0  # scores
-        self._ranked: list[Arch] | None = None  # the full pool
+        self._everything = list(sampling.enumerate_archs(space)) if pool == "full" else []  # that is unseen
+        self._ranked: list[Arch] | None = None
 
     def ask(self, n: int) -> list[Arch]:
         """At most n different architectures, those with the highest predictions first."""
@@ -76,8 +80,8 @@ class PredictorSearch:
             return self._unseen.random(n)
         if self._pool == "full":
             if self._ranked is None:
-                everything = [arch for arch in sampling.enumerate_archs(self._space) if arch not in self._unseen.seen]
-                self._ranked = self._by_prediction(everything)
+                self._everything = [arch for arch in self._everything if arch not in self._unseen.seen]
+                self._ranked = self._by_prediction(self._everything)
             return self._unseen.new(self._ranked, n)
         best_first = self._by_prediction(self._candidates(max(n, self._subset)))
         self._unseen.give_back(best_first[n:])
@@ -85,6 +89,7 @@ class PredictorSearch:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Known scores change the predictions; refused networks are not proposed again."""
+        self._feasibility.tell(trials)
         self._scored += [trial for trial in trials if trial.score is not None]
         if len(self._scored) >= self._fitted_to + self._refit:
             self._fitted = self._ranked = None
@@ -110,7 +115,8 @@ class PredictorSearch:
             scores = np.array([trial.score for trial in self._scored], float)
             self._fitted_to = len(scores)
             self._fitted = self._model(self._seed).fit(self._codes([trial.arch for trial in self._scored]), scores)
-        order = np.argsort(-self._fitted.predict(self._codes(archs)), kind="stable")
+        predicted = self._fitted.predict(self._codes(archs))
+        order = np.lexsort((-predicted, ~self._feasibility.likely(archs)))
         return [archs[i] for i in order]
 
     def _codes(self, archs: Sequence[Arch]) -> np.ndarray:

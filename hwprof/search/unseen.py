@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -22,11 +22,11 @@ class Unseen:
 
     def random(self, n: int) -> list[Arch]:
         """At most n at random, fewer where nearly all have been seen."""
-        if sampling.size(self.space) > sampling.ENUMERABLE:
-            return self.drawn(n, self._draw)
+        found = self.drawn(n, self._draw)
+        if len(found) == n or sampling.size(self.space) > sampling.ENUMERABLE:
+            return found
         if self._listed is None:
             self._listed = list(sampling.enumerate_archs(self.space))
-        found: list[Arch] = []
         while self._listed and len(found) < n:
             place = int(self.rng.integers(len(self._listed)))
             new = self.new([self._listed[place]], 1)
@@ -57,9 +57,11 @@ class Unseen:
                 found.append(arch)
         return found
 
-    def give_back(self, archs: Iterable[Arch]) -> None:
+    def give_back(self, archs: Sequence[Arch]) -> None:
         """They count as unseen again."""
         self.seen.difference_update(archs)
+        if self._listed is not None:
+            self._listed += archs
 
     def _draw(self) -> Arch:
         return sampling.repaired(self.space, tuple(self.rng.integers(self.space.choices).tolist()), self.rng)
