@@ -1,4 +1,4 @@
-"""Builds a `Graph` operator by operator, with every shape worked out on the way (no runtime, microseconds).
+"""Builds a `Graph` operator by operator and computes every shape on the way (without a runtime, in microseconds).
 
 Each method adds one ONNX operator and returns the name of its output. `GraphBuilder.node` adds any
 operator whose output types the caller knows.
@@ -48,7 +48,7 @@ class GraphBuilder:
         scalar: bool = False,
         shape: Sequence[int] | None = None,
     ) -> str:
-        """A one-dimensional tensor of the values, a scalar of the single one, or the values row by row in `shape`."""
+        """A one-dimensional tensor of the values, a scalar for a single one, or the values row by row in `shape`."""
         kind = tuple(shape) if shape is not None else () if scalar else (len(values),)
         tensor = Constant(f"c{len(self._constants)}", dtype, kind, tuple(values))
         self._constants.append(tensor)
@@ -91,7 +91,7 @@ class GraphBuilder:
         domain: str = "",
         **attributes: AttributeValue,
     ) -> list[str]:
-        """Adds `op`; `outputs` gives (dtype, shape) of each output, None for one left out ('' in the result)."""
+        """Adds `op`; `outputs` gives (dtype, shape) of each output, None for an omitted one ('' in the result)."""
         number = len(self._nodes)
         names: list[str] = []
         for i, kind in enumerate(outputs):
@@ -114,7 +114,7 @@ class GraphBuilder:
     # -- element-wise --------------------------------------------------------------------------------
 
     def unary(self, op: str, x: str, **attributes: AttributeValue) -> str:
-        """Relu, Sigmoid, HardSwish, Identity, ...: the shape stays."""
+        """Relu, Sigmoid, HardSwish, Identity, ...: the result has the shape of x."""
         return self.node(op, [x], self.shape(x), **attributes)
 
     def relu(self, x: str) -> str:
@@ -128,7 +128,7 @@ class GraphBuilder:
         return self.node("Clip", [x, *bounds], self.shape(x))
 
     def gelu(self, x: str) -> str:
-        """x/2 * (1 + erf(x / sqrt 2)), as exporters before opset 20 write it."""
+        """x/2 * (1 + erf(x / sqrt 2)), in the form that exporters before opset 20 write."""
         scaled = self.binary("Div", x, self.constant([math.sqrt(2.0)], self.dtype(x), scalar=True))
         shifted = self.binary("Add", self.unary("Erf", scaled), self.constant([1.0], self.dtype(x), scalar=True))
         half = self.binary("Mul", x, self.constant([0.5], self.dtype(x), scalar=True))
@@ -161,7 +161,7 @@ class GraphBuilder:
         dilation: int = 1,
         bias: bool = False,
     ) -> str:
-        """2-D convolution. pad="same" is (kernel - 1) * dilation // 2 on each side, as PyTorch models write it."""
+        """2-D convolution. pad="same" is (kernel - 1) * dilation // 2 on each side, as PyTorch models have it."""
         n, c, h, w = self.shape(x)
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         if c % groups or channels % groups:
@@ -257,7 +257,7 @@ class GraphBuilder:
         return self.unary("Softmax", x, axis=axis)
 
     def layer_norm(self, x: str) -> str:
-        """Over the last axis (opset 17)."""
+        """Layer normalization over the last axis (opset 17)."""
         width = self.shape(x)[-1:]
         return self.node(
             "LayerNormalization", [x, self.weight(width), self.weight(width)], self.shape(x), axis=-1, epsilon=1e-5
@@ -283,7 +283,7 @@ class GraphBuilder:
 
 
 def broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    """The shape of a NumPy broadcast. Raises InputError when the shapes do not fit."""
+    """The shape of a NumPy broadcast. Raises InputError when the shapes do not match."""
     if tuple(a) == tuple(b):
         return tuple(a)
     n = max(len(a), len(b))

@@ -1,19 +1,19 @@
 """Counts the work of a graph: multiply-adds, other scalar operations, parameters and bytes moved, per operator.
 
-The conventions, one place for all of hwprof:
+The conventions for all of hwprof:
 
 - `macs`: a fused multiply-add of a matrix-like operator (convolution, matrix product, recurrence) counts
-  once. Padding is counted as if it were data; the bias is not part of it.
+  once. Padding counts like data; the bias is not included.
 - `element_ops`: every other scalar operation counts once, and so does a function of one element (exp, erf,
-  gelu, a cast). A bias is one addition per output element. Copies are none.
+  gelu, a cast). A bias is one addition per output element. Copies count as zero.
 - `parameters`: elements of the weight tensors, as stored: a batch normalization has four per channel.
-- bytes moved: each operator, taken alone, reads its inputs and weights once and writes its outputs once. One
-  that selects (Gather, Slice) reads only what it takes; a view (Reshape, Identity) moves nothing.
+- bytes moved: each operator, taken alone, reads its inputs and weights once and writes its outputs once. An operator
+  that selects (Gather, Slice) reads only the selected elements; a view (Reshape, Identity) moves nothing.
 
-Every node counts, a dead branch too: eager runtimes execute it. For one that does not, count `graph.live()`.
-Control flow (If, Loop, Scan) has no rule, because its work depends on the data.
+Every node counts, including dead branches, since eager runtimes execute them. For a runtime that does not, count
+`graph.live()`. Control flow (If, Loop, Scan) has no rule, because its work depends on the data.
 
-A new operator is one line of `RULES`, and one function where none that stands fits.
+A new operator is one line of `RULES`, and one function where no existing one fits.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from hwprof.graph import Graph, Node, Tensor
 
 @dataclass(frozen=True, slots=True)
 class OperatorCost:
-    """The work of one node. `parameters` counts the weights that it reads, shared ones included; scales and zero points
-    of quantized tensors are not parameters."""
+    """The work of one node. `parameters` counts the weights that it reads, including shared ones; scales and zero
+    points of quantized tensors are not parameters."""
 
     macs: int
     element_ops: int
@@ -44,13 +44,14 @@ class OperatorCost:
 
 
 class GraphCost(OperatorCost):
-    """The work of a whole graph: the sum over its nodes, but `parameters` counts each weight tensor once."""
+    """The work of a whole graph: the sum over its nodes, except that `parameters` counts each weight tensor once."""
 
     __slots__ = ()
 
 
 def of(graph: Graph) -> GraphCost:
-    """Raises UnknownOperatorError for an operator without a rule, InputError for a tensor of unknown shape."""
+    """The cost of the graph. Raises UnknownOperatorError for an operator without a rule, InputError for an unknown
+    shape."""
     counts = [_count(graph, node) for node in graph.nodes]
     macs, element_ops, read_bytes, written_bytes = (sum(column) for column in zip((0, 0, 0, 0), *counts, strict=True))
     return GraphCost(macs, element_ops, sum(_parameters(graph, graph.nodes).values()), read_bytes, written_bytes)
@@ -88,13 +89,16 @@ def _count(graph: Graph, node: Node) -> tuple[int, int, int, int]:
     """MACs, element operations, bytes read and bytes written."""
     rule = RULES.get(_key(node))
     if rule is None:
-        raise UnknownOperatorError(f"the cost of {_title(node)} is unknown: it has no rule in hwprof.cost.RULES")
+        raise UnknownOperatorError(
+            f"the cost of {_title(node)} is unknown: there is no rule for it in hwprof.cost.RULES"
+        )
     operator = _Operator(graph, node)
     return *rule.work(operator), *rule.traffic(operator)
 
 
 def _key(node: Node) -> str:
-    """The operator's name in `RULES`; one that is not ONNX's own carries its domain, one of PyTorch's no overload."""
+    """The operator's name in `RULES`, with its domain unless that is ONNX's own, without the overload if it is
+    PyTorch's."""
     if node.domain in ("", "ai.onnx"):
         return node.op
     op = node.op.partition(".")[0].removesuffix("_") if node.domain == "aten" else node.op
@@ -107,7 +111,7 @@ def _title(node: Node) -> str:
 
 @dataclass(slots=True)
 class _Operator:
-    """A node in its graph. A type is looked up where a rule asks for it: one that no rule needs may be unknown."""
+    """A node in its graph. Types are looked up when a rule asks for them: one that no rule needs may be unknown."""
 
     graph: Graph
     node: Node
@@ -116,17 +120,17 @@ class _Operator:
         return index < len(self.node.inputs) and self.node.inputs[index] != ""
 
     def input(self, index: int = 0) -> Tensor:
-        """Raises InputError when it is left out."""
+        """Raises InputError when the input is omitted."""
         if not self.has_input(index):
-            raise InputError(f"{_title(self.node)} needs input {index}, which the graph leaves out")
+            raise InputError(f"{_title(self.node)} needs input {index}, which the graph omits")
         return self.graph.type_of(self.node.inputs[index])
 
     def output(self) -> Tensor:
-        """The first output that is not left out. Raises InputError when all are."""
+        """The first output that is not omitted. Raises InputError when all are."""
         for name in self.node.outputs:
             if name:
                 return self.graph.type_of(name)
-        raise InputError(f"{_title(self.node)} has no output")
+        raise InputError(f"{_title(self.node)} does not have an output")
 
     def bytes_of(self, names: Sequence[str]) -> int:
         return sum(self.graph.type_of(name).size_bytes for name in names if name)
@@ -145,18 +149,18 @@ def _everything(op: _Operator) -> tuple[int, int]:
 
 
 def _nothing(_op: _Operator) -> tuple[int, int]:
-    """A view of its input, or a value that the model file holds already."""
+    """Nothing moves: it is a view of its input, or a value that the model file already holds."""
     return 0, 0
 
 
 def _selection(op: _Operator) -> tuple[int, int]:
-    """Of the data (input 0) as much is read as is written; indices and limits are read whole."""
+    """The data (input 0) is read as far as it is written; indices and limits are read completely."""
     written = op.bytes_of(op.node.outputs)
     return written + op.bytes_of(op.node.inputs[1:]), written
 
 
 def _metadata(op: _Operator) -> tuple[int, int]:
-    """The input's shape is asked for, its elements are not read."""
+    """Only the input's shape is read, not its elements."""
     return 0, op.bytes_of(op.node.outputs)
 
 
@@ -181,7 +185,7 @@ def _per_input(count: int) -> _Work:
 
 
 def _variadic(last: int = 0) -> _Work:
-    """Of n tensors: n - 1 operations per output element, and the `last` ones (the division of a mean)."""
+    """For n tensors: n - 1 operations per output element, plus `last` (the division of a mean)."""
     return lambda op: (0, (len(op.node.inputs) - 1 + last) * op.output().numel)
 
 
@@ -196,7 +200,7 @@ def _local_response_normalization(op: _Operator) -> tuple[int, int]:
 
 
 def _top_k(op: _Operator) -> tuple[int, int]:
-    """Each element goes through a heap of k: about log2 k comparisons, at least one."""
+    """Each element passes a heap of k: about log2 k comparisons, at least one."""
     k = op.output().shape[op.node.attribute("axis", -1)]
     return 0, op.input().numel * max(1, (k - 1).bit_length())
 
@@ -216,12 +220,12 @@ def _resize(op: _Operator) -> tuple[int, int]:
 
 
 def _additions(op: _Operator, bias: int | None, requantize: bool) -> int:
-    """Per output element one for the bias, where input `bias` is there, and one for the way back to int8."""
+    """Per output element one for the bias, where input `bias` exists, and one for requantizing to int8."""
     return op.output().numel * ((bias is not None and op.has_input(bias)) + requantize)
 
 
 def _conv(weight: int = 1, bias: int | None = None, requantize: bool = False) -> _Work:
-    """Each output element meets a filter; the weight is [out, in / groups, *kernel]."""
+    """Each output element uses one filter; the weight is [out, in / groups, *kernel]."""
 
     def work(op: _Operator) -> tuple[int, int]:
         macs = op.output().numel * math.prod(op.input(weight).shape[1:])
@@ -231,13 +235,13 @@ def _conv(weight: int = 1, bias: int | None = None, requantize: bool = False) ->
 
 
 def _conv_transpose(op: _Operator) -> tuple[int, int]:
-    """Each input element meets a filter; the weight is [in, out / groups, *kernel]."""
+    """Each input element uses one filter; the weight is [in, out / groups, *kernel]."""
     macs = op.input(0).numel * math.prod(op.input(1).shape[1:])
     return macs, _additions(op, bias=2, requantize=False)
 
 
 def _product(bias: int | None = None, requantize: bool = False) -> _Work:
-    """Matrices A [.., n, depth] and B. alpha and beta are taken as folded into the weights, as runtimes do."""
+    """Matrices A [.., n, depth] and B. alpha and beta are assumed to be folded into the weights, as in runtimes."""
 
     def work(op: _Operator) -> tuple[int, int]:
         depth = op.input().shape[-2 if op.node.attribute("transA", 0) else -1]
@@ -247,9 +251,9 @@ def _product(bias: int | None = None, requantize: bool = False) -> _Work:
 
 
 def _einsum(op: _Operator) -> tuple[int, int]:
-    """One multiply-add per output element and step of the labels summed over; additions alone for one operand.
+    """One multiply-add per output element and step of the summed labels; only additions for one operand.
 
-    Raises for three operands and more, whose work depends on the order in which a runtime contracts them.
+    Raises for three and more operands, whose work depends on the runtime's order of contraction.
     """
     if len(op.node.inputs) > 2:
         raise UnknownOperatorError(f"the cost of {_title(op.node)} of {len(op.node.inputs)} operands is unknown")
@@ -273,8 +277,8 @@ def _label_sizes(term: str, shape: tuple[int, ...]) -> dict[str, int]:
 def _recurrence(bias_additions: int, per_unit: int) -> _Work:
     """LSTM, GRU, RNN: X [time, batch, in], W [directions, gates * hidden, in], R [directions, gates * hidden, hidden].
 
-    `bias_additions` and `per_unit` are element operations per hidden unit and step; the two biases are
-    added up beforehand. Every sequence is taken at full length.
+    `bias_additions` and `per_unit` are element operations per hidden unit and step; the two biases are added up
+    beforehand. Every sequence counts with its full length.
     """
 
     def work(op: _Operator) -> tuple[int, int]:
@@ -289,7 +293,7 @@ def _recurrence(bias_additions: int, per_unit: int) -> _Work:
 
 
 def _attention(op: _Operator) -> tuple[int, int]:
-    """Q times K and scores times V of every head; the scores are scaled, masked where input 3 is there, softmaxed.
+    """Q times K and scores times V of every head; the scores are scaled, masked where input 3 exists, softmaxed.
 
     Q [batch, heads, queries, depth] or [batch, queries, heads * depth], K and V alike; input 4 is the past K.
     """
@@ -304,7 +308,7 @@ def _attention(op: _Operator) -> tuple[int, int]:
 
 
 def _traced_pool(op: _Operator) -> tuple[int, int]:
-    """PyTorch's, whose second argument is the window: a number for each side, or one for all of them."""
+    """PyTorch's pooling, whose second argument is the window: a number per side, or one for all sides."""
     window = op.node.attribute("arg1")
     sides = window if isinstance(window, tuple) else (window,)
     repeated = sides if len(sides) > 1 else sides * int(op.node.op.partition("d.")[0][-1])
@@ -323,7 +327,7 @@ def _traced_recurrence(per_unit: int) -> _Work:
 
 
 def _product_and_addition(op: _Operator) -> tuple[int, int]:
-    """PyTorch's addmm and baddbmm: what is added stands in front of the factors."""
+    """PyTorch's addmm and baddbmm, in which the summand comes before the factors."""
     return op.output().numel * op.input(1).shape[-1], op.output().numel
 
 
@@ -411,7 +415,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Gather", "GatherElements", "GatherND", "Slice"), _SELECTION),
     "Resize": Rule(_resize),
     "Upsample": Rule(_resize),
-    # views; a Constant stands in the model file, and Dropout does nothing in inference
+    # views; a Constant is in the model file, and Dropout does nothing in inference
     **dict.fromkeys(("Constant", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"), _VIEW),
     **dict.fromkeys(("Shape", "Size"), _METADATA),
     # written by ONNX Runtime's optimizer and quantizer
@@ -432,7 +436,7 @@ RULES: dict[str, Rule] = {
             "QLinearSigmoid", "QuantizeLinear", "QuickGelu")),
         _ELEMENT_WISE,
     ),
-    # PyTorch's own, in programs that torch.export traced; an operator in place costs what the other one does
+    # PyTorch's own, in programs that torch.export traced; an in-place operator costs as much as the other one
     **dict.fromkeys(("aten.conv1d", "aten.conv2d", "aten.conv3d"), Rule(_conv(bias=2))),
     **dict.fromkeys(("aten.conv_transpose1d", "aten.conv_transpose2d"), Rule(_conv_transpose)),
     "aten.linear": Rule(_product(bias=2)),

@@ -22,11 +22,11 @@ _CHECKOUT = Path(__file__).parent.parent / "devices"  # in a source checkout
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`threads` 0 means all cores that this process may use; `cores` is "auto", a tuple of CPU numbers
-    or a cluster name ("big", "little"). `options` belong to the backend, which refuses what it does not know.
+    """`threads` 0 means all cores that this process may use; `cores` is "auto", a tuple of CPU numbers or a cluster
+    name ("big", "little"). `options` belong to the backend, which rejects unknown ones.
 
-    `remote`: the address through which a device that is not this machine is reached, in the backend's terms.
-    It is no property of the device: it is in no digest, and in no record that is kept.
+    `remote`: the address of a device other than this machine, in the backend's terms. It is not a property of the
+    device: neither the digest nor stored records include it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Device:
         path = Path(name)
         if path.suffix == ".toml":
             if not path.is_file():
-                raise InputError(f"no device file {str(path)!r}")
+                raise InputError(f"there is no device file {str(path)!r}")
             return _read(path)
         for folder in search_path():
             candidate = folder / f"{name}.toml"
@@ -61,7 +61,7 @@ class Device:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits over everything that can change a latency; name and description are left out."""
+        """16 hexadecimal digits over everything that can change a latency, so without name and description."""
         record = self.to_record()
         del record["name"], record["description"]
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
@@ -85,7 +85,7 @@ class Device:
 
 
 def search_path() -> Iterator[Path]:
-    """The folders that are searched for device files: $HWPROF_DEVICES, ./devices, then the shipped ones."""
+    """The folders in which device files are searched: $HWPROF_DEVICES, ./devices, then the shipped ones."""
     if extra := os.environ.get("HWPROF_DEVICES"):
         yield from (Path(p) for p in extra.split(os.pathsep))
     yield Path("devices")
@@ -105,9 +105,9 @@ def _read(path: Path) -> Device:
         raise InputError(f"device file {path}: {error}") from None
     schema = table.pop("schema", None)
     if schema is None:
-        raise InputError(f'device file {path}: it names no schema; begin it with schema = "{SCHEMA}"')
+        raise InputError(f'device file {path}: the schema is missing; add the first line schema = "{SCHEMA}"')
     if schema != SCHEMA:
-        raise InputError(f"device file {path}: schema is {schema!r}, this version reads {SCHEMA!r}")
+        raise InputError(f"device file {path}: schema is {schema!r}, but this version reads {SCHEMA!r}")
     try:
         return _from_record({"name": path.stem, **table})
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The error family: one base class; the exit status of the command line is part of each error."""
+"""The errors: one base class; each error carries the exit status of the command line."""
 
 
 class HwprofError(Exception):
@@ -8,15 +8,15 @@ class HwprofError(Exception):
 
 
 class InputError(HwprofError):
-    """What the user gave cannot be used: a file, a shape, a name, an option."""
+    """The user's input cannot be used: a file, a shape, a name, an option."""
 
 
 class UnknownOperatorError(InputError):
-    """An operator has no rule (of cost, of pruning, ...). It is never counted as zero."""
+    """An operator is not supported (by the cost rules, by pruning, ...). It is never counted as zero."""
 
 
 class EnvironmentUnfitError(HwprofError):
-    """The machine, as it stands, cannot do what was asked: a library, memory, cores or a lock is missing."""
+    """The machine lacks something that was asked for: a library, memory, cores or a lock."""
 
     exit_status = 3
 
@@ -28,6 +28,6 @@ class NotConvergedError(HwprofError):
 
 
 class DeviceLostError(HwprofError):
-    """The device, or the worker process on it, went away in the middle of the work."""
+    """The device, or the worker process on it, was lost during the work."""
 
     exit_status = 5

@@ -1,4 +1,4 @@
-"""Writes whole files or none: under a temporary name, then renamed."""
+"""Writes complete files or none: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hwprof.errors import EnvironmentUnfitError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Raises EnvironmentUnfitError when the file cannot be written; what stood there before is then untouched."""
+    """Raises EnvironmentUnfitError when the file cannot be written; an existing file is then unchanged."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -18,7 +18,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 stream.write(content)
             mask = os.umask(0)
             os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)  # mkstemp's files are private; ours are like any other
+            Path(temporary).chmod(0o666 & ~mask)  # mkstemp creates private files; these follow the umask
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -28,5 +28,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """As `write_bytes`, in UTF-8."""
+    """Writes text in UTF-8 as `write_bytes` does."""
     write_bytes(path, content.encode())

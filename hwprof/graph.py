@@ -1,12 +1,11 @@
 """A network without weights: ONNX operators, attributes and tensor types; frozen and hashable.
 
-2026-11-20, what the digest sees. It is a Merkle hash: a node is its operator, attributes and the
-hashes of its inputs, so that neither names, nor the order of independent nodes, nor weight values
-matter, and a dead branch still counts (eager runtimes execute it). Integer constants (a Reshape's
-target) shape the network and count with their values; float constants (a quantization scale) count
-with their type only, or two calibrations of one network would be two networks. An isomorphism-exact
-canonical form was the alternative: costlier, and for DAGs with ordered inputs it separates nothing
-that matters to a latency.
+2026-11-20, what the digest covers. It is a Merkle hash: a node is its operator, attributes and the hashes of its
+inputs. So neither names, nor the order of independent nodes, nor weight values matter, while a dead branch counts
+(eager runtimes execute it). Integer constants (a Reshape's target) shape the network and count with their values; float
+constants (a quantization scale) count with their type only, otherwise two calibrations of one network would be two
+networks. The alternative, a canonical form exact up to isomorphism, is costlier, and for DAGs with ordered inputs it
+separates nothing that matters to a latency.
 
 2026-11-29, zero points count with their type only, as scales do. Until then the zero points that
 `hwprof.variants.quantize` writes counted with their values, which no file of a calibrated network has, so
@@ -68,7 +67,7 @@ AttributeValue: TypeAlias = Any  # int, float, str, tuples of one of these, Cons
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator. An empty string in `inputs` or `outputs` is an optional one left out, as in ONNX.
+    """One operator. An empty string in `inputs` or `outputs` is an omitted optional one, as in ONNX.
 
     Attribute values are int, float, str, tuples of one of these, `Constant` (a tensor attribute) or
     `Graph` (the body of a control-flow operator).
@@ -83,7 +82,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The name, or that of the first output where the file gives none."""
+        """The name, or the first output's name where the file gives none."""
         return self.name or next(out for out in self.outputs if out)
 
     def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
@@ -97,9 +96,9 @@ class Node:
 class Graph:
     """A network. Equal to another when their digests are equal.
 
-    `nodes` stand in topological order. `values` holds the type of every node output that is known.
-    `weights` are tensors without values, `constants` small ones with values. `source` names the .onnx
-    file to run when real weights matter; neither it nor any name is compared.
+    `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
+    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter;
+    neither it nor any name is compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -138,7 +137,7 @@ class Graph:
         return _graph_hash(self, {}, with_zero_points=True)
 
     def type_of(self, name: str) -> Tensor:
-        """Raises InputError when the type of the tensor is not known."""
+        """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
         try:
             return self._types[name]
         except KeyError:
@@ -166,7 +165,7 @@ class Graph:
         return {out: node for node in self.nodes for out in node.outputs if out}
 
     def consumers(self) -> dict[str, list[Node]]:
-        """For each tensor the nodes that read it, captures of control-flow bodies included."""
+        """For each tensor the nodes that read it, including captures of control-flow bodies."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in {*node.inputs, *captured(node)} - {""}:
@@ -174,7 +173,7 @@ class Graph:
         return readers
 
     def live(self) -> Graph:
-        """The graph without operators, weights and constants that no output depends on."""
+        """The graph without operators, weights and constants on which no output depends."""
         needed = set(self.outputs)
         kept: list[Node] = []
         for node in reversed(self.nodes):
@@ -209,7 +208,7 @@ class Graph:
 
 
 def captured(node: Node) -> frozenset[str]:
-    """Names that control-flow bodies of the node read from the graph around it."""
+    """Names that control-flow bodies of the node read from the surrounding graph."""
     names: set[str] = set()
     for _, value in node.attributes:
         if isinstance(value, Graph):
@@ -226,7 +225,7 @@ def is_quantized(node: Node) -> bool:
 
 
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes in an order in which each reads only what stands before it. Raises InputError on a cycle."""
+    """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle."""
     nodes = list(nodes)
     known = {*available, ""}
     ordered: list[Node] = []
@@ -294,7 +293,7 @@ def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str], with_zero_
 
 
 def _as_stored(value: AttributeValue) -> AttributeValue:
-    """Floats as an .onnx file holds them, in 32 bits, so that writing and reading one changes no digest."""
+    """Floats with the 32 bits of an .onnx file, so that writing and reading one does not change the digest."""
     if isinstance(value, tuple):
         return tuple(map(_as_stored, value))
     return ctypes.c_float(value).value if isinstance(value, float) else value

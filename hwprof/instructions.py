@@ -1,4 +1,4 @@
-"""Executed instructions by class: what an emulated core gives instead of a time."""
+"""Executed instructions by class: the figures of an emulated core, which has no times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DESCRIPTIONS = {
     "integer": "integer arithmetic and addresses",
     "load": "reads of memory",
     "store": "writes to memory",
-    "simd": "vector arithmetic but for the next two",
+    "simd": "vector arithmetic other than the next two",
     "fma": "floating-point multiply-adds",
     "dot": "int8 dot products and matrix products",
     "float": "scalar floating point",
@@ -29,12 +29,12 @@ def vector(counts: Mapping[str, float]) -> np.ndarray:
 
 
 def median(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """By class. counts: at least one."""
+    """The median by class. counts: at least one."""
     middle = np.median([vector(c) for c in counts], axis=0)
     return dict(zip(CLASSES, middle.tolist(), strict=True))
 
 
 def spread(counts: Sequence[Mapping[str, float]]) -> float:
-    """How far the totals lie apart, relative to the smallest; 0 for a single one."""
+    """The relative distance of the largest total from the smallest; 0 for a single one."""
     totals = [sum(c.values()) for c in counts]
     return max(totals) / min(totals) - 1

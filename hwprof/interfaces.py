@@ -1,4 +1,4 @@
-"""The few interfaces that everything else meets at, with shapes and units."""
+"""The few interfaces between the parts of hwprof, with shapes and units."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Timer(Protocol):
     """A network that is open on a device, with its inputs in place."""
 
     def __call__(self, n: int, each: bool = True) -> Sequence[int]:
-        """Runs n inferences back to back. Returns n latencies, ns; with each=False one number: the time of
-        all n together, stamped only at both ends (for networks so short that the stamps would show)."""
+        """Runs n inferences back to back. Returns n latencies, ns; with each=False one number: the time of all n
+        together, stamped only at both ends (for networks so short that the stamps would distort the times)."""
         ...
 
 
 @runtime_checkable
 class NotedTimer(Protocol):
-    """A timer with something that the reader of its times must be told; one line each."""
+    """A timer with warnings for the reader of its times, one line each."""
 
     warnings: Sequence[str]
 
@@ -45,8 +45,8 @@ class NotedTimer(Protocol):
 class OperatorTimer(Timer, Protocol):
     """A timer whose runtime can also time single operators.
 
-    `profiled_ns`: the mean latency of the runs that the last `operators` profiled, which are slower than
-    plain ones; None before, or where the runtime does not show it.
+    `profiled_ns`: the mean latency of the runs that the last `operators` profiled, which are slower than plain ones;
+    None before that, or where the runtime does not report it.
     """
 
     profiled_ns: float | None
@@ -58,9 +58,9 @@ class OperatorTimer(Timer, Protocol):
 
 @runtime_checkable
 class BuiltTimer(Protocol):
-    """A timer of a network that was built for the device, and could have come out otherwise.
+    """A timer of a network that was built for the device, where another build could differ.
 
-    `build` records what was built, in a line; `warnings` are what its user must know beside any of its times.
+    `build` describes the build in one line; `warnings` apply to all of its times.
     """
 
     build: str
@@ -69,10 +69,10 @@ class BuiltTimer(Protocol):
 
 @runtime_checkable
 class OutputTimer(Protocol):
-    """A timer that can show what the network computed."""
+    """A timer that can return the results of the network."""
 
     def outputs(self) -> Mapping[str, np.ndarray]:
-        """The outputs of one inference, by name."""
+        """The outputs of one inference by name, each of its shape [...]."""
         ...
 
 
@@ -90,7 +90,7 @@ class MonitoredTimer(Protocol):
     """A timer whose device has clocks and sensors of its own."""
 
     def state(self) -> DeviceState | None:
-        """None where the device shows nothing."""
+        """The current state, or None where the device has no sensors."""
         ...
 
 
@@ -99,18 +99,19 @@ class AcceleratorBackend(Protocol):
     """A backend that may run on something other than the host's processor."""
 
     def hardware(self, device: Device) -> Mapping[str, Any]:
-        """What decides a latency there, JSON-ready, without serial numbers; empty for the host's processor."""
+        """The properties that decide a latency there, JSON-ready, without serial numbers; empty for the host's
+        processor."""
         ...
 
     def state(self, device: Device) -> DeviceState | None:
-        """None for the host's processor and for a device that shows nothing."""
+        """The current state, or None for the host's processor and for a device without sensors."""
         ...
 
 
 class Backend(Protocol):
     """A runtime. It opens a graph on a device and times it; nothing else.
 
-    `evidence` says what its times are worth; `versions` names the libraries that decide them.
+    `evidence` is the kind of its times; `versions` names the libraries that decide them.
     """
 
     evidence: Evidence
@@ -118,18 +119,18 @@ class Backend(Protocol):
     def versions(self) -> Mapping[str, str]: ...
 
     def open(self, graph: Graph, device: Device) -> AbstractContextManager[Timer]:
-        """What is done before the context is entered (compiling, where the runtime does) counts neither as the time
-        nor as the memory of loading the network. Raises InputError for a graph, option or precision that the runtime
-        cannot run, EnvironmentUnfitError when memory or a library is missing."""
+        """Returns a context with the timer. Work before it is entered (compiling, in some runtimes) counts neither as
+        time nor as memory of loading the network. Raises InputError for a graph, option or precision that the runtime
+        does not support, EnvironmentUnfitError when memory or a library is missing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TuningProgress:
-    """How far a search for fast kernels has come, earlier runs included.
+    """The progress of a search for fast kernels, including earlier runs.
 
-    `kernels` of the network can be tuned, `tuned` of them are; `best_ms` sums their best times, None while one of
-    them has none.
+    `kernels`: how many kernels of the network can be tuned; `tuned`: how many are. `best_ms`: the sum of their best
+    times, None while one of them has no time.
     """
 
     trials: int
@@ -141,24 +142,24 @@ class TuningProgress:
 
 @runtime_checkable
 class TunableBackend(Protocol):
-    """A backend that searches for fast kernels and keeps what it finds."""
+    """A backend that searches for fast kernels and keeps the results."""
 
     def tuning(self, graph: Graph, device: Device) -> str:
-        """Identifies what is kept for the network on the device; empty for nothing."""
+        """Identifies the kept results for the network on the device; empty if there are none."""
         ...
 
     def tune(self, graph: Graph, device: Device, trials: int, budget_s: float, build: int) -> Iterator[TuningProgress]:
-        """Searches until the build has that many trials or so many seconds have passed now. Each step is kept when
-        it is yielded, and the same call goes on after the last that was. Raises as `open` does."""
+        """Searches until the build has `trials` trials or `budget_s` seconds have passed in this call. Each step is
+        kept before it is yielded, and another call continues from the last one. Raises as `open` does."""
         ...
 
 
 @runtime_checkable
 class RemoteBackend(Protocol):
-    """A backend that also reaches devices that are not this machine (`Device.remote`)."""
+    """A backend that also reaches devices other than this machine (`Device.remote`)."""
 
     def remote_hardware(self, device: Device) -> Mapping[str, Any]:
-        """What is known of the machine behind the address, JSON-ready. Raises EnvironmentUnfitError when it does not
+        """The known properties of the machine at the address, JSON-ready. Raises EnvironmentUnfitError when it does not
         answer."""
         ...
 
@@ -173,7 +174,7 @@ class InstructionCounter(Protocol):
 
 @runtime_checkable
 class CountingBackend(Protocol):
-    """A `Backend` whose core is emulated, so that it has no times: it counts, and its `open` raises InputError."""
+    """A `Backend` with an emulated core, which has no times: it counts instructions, and `open` raises InputError."""
 
     evidence: Evidence
 

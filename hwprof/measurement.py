@@ -1,11 +1,10 @@
-"""What one network took on one device: raw samples per process, protocol, environment. The rest is derived.
+"""The measurement of one network on one device: raw samples per process, protocol, environment. The rest is derived.
 
-2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks
-(least squares of log latency on log anchor time, shrunk or not) explained more within a session and less
-between sessions: noise in the anchors biases the estimates, and their scatter multiplies the whole
-slowdown. Over 12 sessions of five networks on a shared machine 95 % of pairs agreed within 3.3 % with the
-fixed weights, 7 to 40 % with estimated ones, 13 % without a correction; anything from 0.7 to 0.9 for
-arithmetic did as well.
+2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks (least squares of
+log latency on log anchor time, shrunk or not) explained more within a session and less between sessions: noise in the
+anchors biases the estimates, and their scatter multiplies the whole slowdown. Over 12 sessions of five networks on a
+shared machine 95 % of pairs agreed within 3.3 % with the fixed weights, within 7 to 40 % with estimated ones and within
+13 % without a correction; any weight from 0.7 to 0.9 for arithmetic did as well.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.instructions import Counts
 
-# How far a network follows each kind of anchor. They sum to one, for on a machine half as fast it takes twice as long.
+# How far a network follows each kind of anchor. They sum to one: on a machine half as fast it takes twice as long.
 ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
-# A block weighs half when this much was corrected. What is left after the correction grows with it: over 400 cells
+# A block with this correction has half the weight. The remaining error grows with the correction: over 400 cells
 # (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation) against 2.4 % unweighted.
 _TRUSTED_SLOWDOWN = 0.02
 
 
 class Evidence(StrEnum):
-    """What a figure is worth. Only MEASURED may be called a measurement. SIMULATED times are those of a stand-in on
-    this machine; EMULATED figures are instructions, no times."""
+    """The kind of a figure. Only MEASURED may be called a measurement. SIMULATED times are those of another program on
+    this machine; EMULATED figures are instructions, not times."""
 
     MEASURED = "measured"
     REPLAYED = "replayed"
@@ -94,7 +93,7 @@ class OperatorTime:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What an accelerator says of itself at one moment; None where it does not say.
+    """An accelerator's own readings at one moment; None where it lacks the sensor.
 
     throttled: the causes that hold its clock down, in words. energy_mj: spent since some moment in the past.
     """
@@ -111,10 +110,10 @@ class DeviceState:
 class TimedBlock:
     """Consecutive inferences of one graph.
 
-    samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor
-    beside this block. cpu_ns: processor time of the block and of the inferences that heat it up.
-    `rejected` names the cause for which the block does not count, or is empty. states: of the accelerator
-    before and after the samples; none where the device is the host or shows nothing.
+    samples_ns: time of `runs_per_sample` inferences each. anchors_ns: time of one run of each anchor around this block.
+    cpu_ns: processor time of the block and of the inferences that warm it up. `rejected` names the cause for which the
+    block is not valid, or is empty. states: of the accelerator before and after the samples; empty where the device is
+    the host or has no sensors.
     """
 
     start_ns: int
@@ -133,13 +132,12 @@ class TimedBlock:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What one fresh worker process measured of one graph.
+    """The measurement of one graph in one fresh worker process.
 
-    `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until
-    the times were steady. `energy_mj` per inference is None where no counter exists. `figures` are what else
-    the timer measured, each with its unit in its name (`Measurement.figures`).
-    `build` records what was compiled, where a runtime compiles.
-    On an emulated core there are no times but `instructions`, of each counted inference.
+    `cold_ns` is the first inference after `open_ns` of loading; `warmup_ns` are the inferences until the times were
+    steady. `energy_mj` per inference is None where no counter exists. `figures` are further figures of the timer, each
+    with its unit in its name (`Measurement.figures`). `build` records what was compiled, where a runtime compiles. An
+    emulated core has no times but `instructions`, of each counted inference.
     """
 
     round: int
@@ -158,14 +156,14 @@ class Process:
 
     @property
     def kept(self) -> tuple[TimedBlock, ...]:
-        """The undisturbed blocks; where there is none, all of them: no process is dropped for being unlucky,
-        and the share of rejected blocks makes the measurement `unstable`."""
+        """The undisturbed blocks; where there are none, all of them: no process is dropped for being unlucky, and the
+        share of rejected blocks makes the measurement `unstable`."""
         return tuple(b for b in self.blocks if not b.rejected) or self.blocks
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyStatistics:
-    """ms. `low` and `high` bound the median with 95 % confidence (nan for a single process)."""
+    """All in ms. `low` and `high` bound the median with 95 % confidence (nan for a single process)."""
 
     median: float
     low: float
@@ -184,8 +182,8 @@ class LatencyStatistics:
 class Measurement:
     """Raw samples of one graph on one device, with everything needed to read them years later.
 
-    `environment` and `versions` are JSON-ready. `anchor_baseline_ns` is the undisturbed time of one run
-    of each anchor on this machine, by which `normalized_ms` corrects for a slow spell.
+    `environment` and `versions` are JSON-ready. `anchor_baseline_ns` is the undisturbed time of one run of each anchor
+    on this machine, with which `normalized` corrects for a slow phase of the machine.
     """
 
     model: str
@@ -202,7 +200,7 @@ class Measurement:
     anchor_baseline_ns: Mapping[str, float] = field(default_factory=dict)
     overhead_ns: float | None = None
     operators: tuple[OperatorTime, ...] = ()
-    operators_total_ns: float | None = None  # of the profiled runs, which profiling slowed down
+    operators_total_ns: float | None = None  # of the profiled runs, which are slower than plain ones
 
     @property
     def latency_ms(self) -> float:
@@ -221,9 +219,9 @@ class Measurement:
 
     @property
     def normalized(self) -> LatencyStatistics:
-        """The latency that this machine would have shown at its undisturbed speed: each block divided by
-        how much slower than their baselines the anchors beside it ran (`slowdown`), and weighing the less the
-        more there was to correct (`_TRUSTED_SLOWDOWN`). Without anchors it is `statistics`."""
+        """The latency at this machine's undisturbed speed: each block divided by the slowdown of the anchors around it
+        (`slowdown`), with a weight that falls with the correction (`_TRUSTED_SLOWDOWN`). Without anchors it equals
+        `statistics`."""
         self._require_times()
         base = self.anchor_baseline_ns
         if not base:
@@ -236,20 +234,21 @@ class Measurement:
 
     @property
     def is_counted(self) -> bool:
-        """It holds the instructions of an emulated core, and no times."""
+        """Whether it has the instructions of an emulated core, and no times."""
         return self.evidence is Evidence.EMULATED
 
     @property
     def instructions(self) -> dict[str, float]:
-        """Of one inference, by class: medians over the processes' medians. Raises InputError where none were."""
+        """Instructions of one inference by class: medians over the processes' medians. Raises InputError without
+        any."""
         counted = [counting.median(p.instructions) for p in self.processes if p.instructions]
         if not counted:
-            raise InputError(f"the instructions of {self.model!r} were not counted; that takes an emulated device")
+            raise InputError(f"the instructions of {self.model!r} were not counted; use an emulated device for that")
         return counting.median(counted)
 
     @property
     def cold_start_ms(self) -> float:
-        """Median over the processes of the first inference."""
+        """Median over the processes of the first inference, ms."""
         self._require_times()
         return float(np.median([p.cold_ns for p in self.processes])) / 1e6
 
@@ -277,7 +276,7 @@ class Measurement:
 
     @property
     def build_warnings(self) -> tuple[str, ...]:
-        """What must be known beside any figure of a network that was compiled, such as that nobody tuned it."""
+        """Warnings about the compiled network that apply to all its figures, such as that nobody tuned it."""
         return tuple(dict.fromkeys(w for p in self.processes if p.build for w in p.warnings))
 
     @property
@@ -287,14 +286,14 @@ class Measurement:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Medians over the processes of what the timer measured beside the latency (`interfaces.FigureTimer`)."""
+        """Medians over the processes of the timer's figures other than the latency (`interfaces.FigureTimer`)."""
         names = dict.fromkeys(name for p in self.processes for name in p.figures)
         return {n: float(np.median([p.figures[n] for p in self.processes if n in p.figures])) for n in names}
 
     @property
     def device_state(self) -> dict[str, float]:
-        """Medians over the blocks that count of what the accelerator said of itself, and the share of readings in
-        which a cause (power limit, ...) held its clock down; empty for the host."""
+        """Medians over the valid blocks of the accelerator's readings, and the share of readings in which a cause
+        (power limit, ...) held its clock down; empty for the host."""
         states = [s for p in self.processes for b in p.kept for s in b.states]
         found: dict[str, float] = {}
         for name in ("clock_mhz", "memory_clock_mhz", "power_w", "temperature_c"):
@@ -337,8 +336,8 @@ class Measurement:
     def _require_times(self) -> None:
         if self.is_counted:
             raise InputError(
-                f"{self.model!r} has no latency on {self.device.name!r}: the core is emulated, its instructions were "
-                "counted; a latency takes the device itself, or a predictor that learned from it"
+                f"{self.model!r} has no latency on {self.device.name!r}: the core is emulated, and only its "
+                "instructions were counted; measure on the device itself, or use a predictor that was trained on it"
             )
 
     def with_processes(self, *more: Process) -> Measurement:
@@ -364,7 +363,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The most that a device was seen to do: multiply-adds per second by element type, bytes moved per second.
+    """The highest observed speeds of a device: multiply-adds per second by element type, bytes moved per second.
 
     `bytes_per_s` is the memory's; `bandwidths` lists (bytes moved in one pass, bytes per second) from small
     passes, which the caches serve, to large ones.
@@ -375,7 +374,7 @@ class Peaks:
     bandwidths: tuple[tuple[int, float], ...] = ()
 
     def bandwidth(self, moved_bytes: int) -> float:
-        """The best seen for a pass of this size or a larger one, bytes per second."""
+        """The best bandwidth observed for a pass of this size or a larger one, bytes per second."""
         sizes = [size for size, _ in self.bandwidths if size <= moved_bytes]
         start = max(sizes, default=0)
         return max((rate for size, rate in self.bandwidths if size >= start), default=self.bytes_per_s)
@@ -401,7 +400,7 @@ def _block_from_record(record: Mapping[str, Any]) -> TimedBlock:
 
 
 def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float]) -> float:
-    """How much slower than their baselines the block's anchors ran: a geometric mean by `ANCHOR_WEIGHTS` of
+    """The slowdown of the block's anchors against their baselines: a geometric mean weighted by `ANCHOR_WEIGHTS` of
     those that have a baseline; 1 without any."""
     ratios = {name: ns / baseline_ns[name] for name, ns in block.anchors_ns.items() if baseline_ns.get(name)}
     weights = {name: ANCHOR_WEIGHTS[name.partition("-")[0]] for name in ratios}
@@ -410,7 +409,7 @@ def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float]) -> float:
 
 
 def at_one_speed(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements against the lowest anchor times that any of them saw: one undisturbed machine."""
+    """The measurements with the lowest anchor times in any of them as baselines: one undisturbed machine."""
     lowest: dict[str, float] = {}
     for m in measurements:
         for name, ns in m.anchor_baseline_ns.items():
@@ -419,14 +418,14 @@ def at_one_speed(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _statistics(processes: list[list[np.ndarray]], trust: list[np.ndarray] | None = None) -> LatencyStatistics:
-    """processes: for each the latencies of its blocks, [n_samples] ms; trust: the blocks' weights in the median,
-    where it is not the median of the processes' medians."""
+    """processes: for each the latencies of its blocks, [n_samples] ms; trust: the blocks' weights in the median, where
+    it is not the median of the processes' medians."""
     if not processes:
-        raise InputError("the measurement holds no block that counts")
+        raise InputError("the measurement has no valid block")
     medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
     every = np.concatenate([b for blocks in processes for b in blocks])
     p90, p99 = np.quantile(every, [0.9, 0.99]).tolist()
-    # Intervals on logarithms: a latency is positive, and so are the bounds of its interval.
+    # Intervals on logarithms: a latency is positive, so the bounds of its interval must be, too.
     if trust is None:
         median = metrics.median_of_medians(medians)
         interval = metrics.bootstrap_interval([np.log(m / median) for m in medians])
@@ -434,6 +433,6 @@ def _statistics(processes: list[list[np.ndarray]], trust: list[np.ndarray] | Non
         median = float(metrics.weighted_median(np.concatenate(medians), np.concatenate(trust)))
         interval = metrics.weighted_bootstrap_interval([np.log(m / median) for m in medians], trust)
     low, high = (median * np.exp(interval)).tolist()
-    # With an even number of values the median of logarithms is a shade below that of latencies.
+    # With an even number of values the median of logarithms is slightly below that of latencies.
     low, high = (low, high) if math.isnan(low) else (min(low, median), max(high, median))
     return LatencyStatistics(median, low, high, p90, p99, float(every.mean()), float(every.min()))

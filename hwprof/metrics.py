@@ -71,8 +71,7 @@ def weighted_bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """As `bootstrap_interval`, for the weighted median of all blocks. processes, weights: [n_blocks] each. Returns the
-    lower and upper bound."""
+    """`bootstrap_interval` for the weighted median of all blocks. processes, weights: [n_blocks] each."""
     n = len(processes)
     if n == 1:
         return float("nan"), float("nan")

@@ -36,12 +36,12 @@ _PACKAGES = {
 
 
 def names(kind: str) -> list[str]:
-    """Sorted names of what is installed for a kind of `GROUPS`."""
+    """Sorted names of the installed plug-ins of one kind of `GROUPS`."""
     return sorted({p.name for p in entry_points(group=GROUPS[kind])})
 
 
 def load(kind: str, name: str) -> Any:
-    """The object behind the entry point.
+    """The object that the entry point names.
 
     Raises InputError for an unknown name (listing the known ones) or one name with two providers,
     EnvironmentUnfitError when a library that it needs is not installed.
@@ -76,13 +76,13 @@ def user_object(reference: str) -> Any:
     except Exception as error:  # noqa: BLE001 -- whatever the user's code raises
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = ": ".join([type(error).__name__, *lines[:1]])
-        raise InputError(f"{reference!r} leads to no object: {reason}") from None
+        raise InputError(f"{reference!r} does not lead to an object: {reason}") from None
     return found
 
 
 @contextmanager
 def optional_library(purpose: str) -> Iterator[None]:
-    """Around the imports that only some uses need, because an optional library is behind them.
+    """A context for imports that need an optional library and that only some uses need.
 
     Raises EnvironmentUnfitError, naming the purpose, when that library is not installed.
     """

@@ -1,6 +1,6 @@
-"""Contracts that anyone can check on what they plug in: `check_backend(BACKEND, device)` in a test is enough.
+"""Contract checks for plug-ins: `check_backend(BACKEND, device)` in a test is enough.
 
-Each check raises AssertionError with a line that says what was broken.
+Each check raises AssertionError with one line about the broken rule.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 _RUNS = 5
 _BATCHES = 12  # that a search is asked for
-_SIDES = (768, 1536, 3072)  # of products: larger ones where a device is done too soon
-_LONG_ENOUGH_NS = 200_000  # beside which handing the work over and stamping it are little
+_SIDES = (768, 1536, 3072)  # of matrix products: larger ones where a device finishes too soon
+_LONG_ENOUGH_NS = 200_000  # compared with which launching the work and reading the clock are short
 _WAITING_NS = 100_000_000
 _FEWEST_ACCOUNTED = 0.5
-_COUNTS_AGREE = 0.01  # of tiny networks, around which a call from Python takes about as many instructions
+_COUNTS_AGREE = 0.01  # for tiny networks, whose call from Python takes about as many instructions
 _EXACT_CLASSES = ("simd", "fma", "dot")
 _LEARNED_RANK = 0.5  # Spearman's rho on the networks that a predictor learned from
 _ALONE = 1e-3  # relative, between a prediction in a batch and alone
@@ -68,10 +68,12 @@ def _require(condition: bool, text: str) -> None:
 
 
 def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
-    """Opens and times each graph (default: `reference_graphs`) and gives the backend what it must refuse."""
+    """Opens and times each graph (default: `reference_graphs`) and checks that the backend rejects bad input."""
     _require(isinstance(backend.evidence, Evidence), f"evidence is {backend.evidence!r}, not an Evidence")
     versions = backend.versions()
-    _require(all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is no text")
+    _require(
+        all(isinstance(v, str) and v for v in versions.values()), f"a version in {versions!r} is not a non-empty string"
+    )
     opened = tuple(reference_graphs() if graphs is None else graphs)
     for graph in opened:
         digest = graph.digest
@@ -79,13 +81,16 @@ def check_backend(backend: Backend, device: Device, graphs: Sequence[Graph] | No
         _require(graph.digest == digest, f"opening {graph.name!r} changed its digest")
     _check_refusals(backend.open, device, opened[0])
     if graphs is None and backend.evidence is Evidence.MEASURED:
-        check_waits(backend, device)  # with a network of its own, which not every backend can run
+        check_waits(backend, device)  # with its own network, which not every backend can run
 
 
 def check_counting_backend(backend: CountingBackend, device: Device, graphs: Sequence[Graph] | None = None) -> None:
-    """Opens and counts each graph (default: `reference_graphs`), and gives the backend what it must refuse: anything
-    that wants a latency, above all."""
-    _require(backend.evidence is Evidence.EMULATED, f"evidence is {backend.evidence!r}, and no time is taken")
+    """Opens and counts each graph (default: `reference_graphs`), and checks that the backend rejects bad input,
+    above all requests for a latency."""
+    _require(
+        backend.evidence is Evidence.EMULATED,
+        f"evidence is {backend.evidence!r}, but this backend does not measure time",
+    )
     for graph in reference_graphs() if graphs is None else graphs:
         with backend.open_counter(graph, device) as counter, backend.open_counter(graph, device) as other:
             one, two = (list(opened.count(_RUNS))[-1] for opened in (counter, other))
@@ -130,7 +135,7 @@ def _check_graph(backend: Backend, device: Device, graph: Graph) -> None:
     with backend.open(graph, device) as timer:
         _check_latencies(timer, graph)
         _check_operators(timer, graph)
-        # Sweeps and comparisons hold several networks open, the same one among them.
+        # Sweeps and comparisons hold several networks open, sometimes the same one twice.
         with backend.open(graph, device) as other:
             _check_latencies(other, graph)
             _check_outputs(timer, other, graph)
@@ -154,7 +159,10 @@ def _check_operators(timer: Timer, graph: Graph) -> None:
     for kernel in kernels:
         _require(math.isfinite(kernel.ns) and kernel.ns >= 0, f"{graph.name}: {kernel.name} took {kernel.ns} ns")
         strangers = set(kernel.members) - known
-        _require(not strangers, f"{graph.name}: {kernel.name} has members that are no nodes: {sorted(strangers)}")
+        _require(
+            not strangers,
+            f"{graph.name}: {kernel.name} has members that are not nodes of the graph: {sorted(strangers)}",
+        )
     _require(not kernels or sum(k.ns for k in kernels) > 0, f"{graph.name}: the operators took no time at all")
 
 
@@ -177,8 +185,8 @@ def _check_same(one: Mapping[str, np.ndarray], two: Mapping[str, np.ndarray], te
 def check_waits(backend: Backend, device: Device) -> None:
     """The latencies of n runs account for the time until the outputs of the last one can be read.
 
-    A timer that takes handing the work over for doing it (it forgot to synchronize) leaves most of that time to
-    the reading. A timer that shows no outputs cannot be checked.
+    A timer that measures only the launch of the work (it forgot to synchronize) leaves most of that time to the
+    reading. A timer without outputs cannot be checked.
     """
     for side in _SIDES:
         with backend.open(_waiting_graph(side), device) as timer:
@@ -196,13 +204,13 @@ def _check_accounts(timer: OutputTimer, n: int) -> None:
         told_ns, spent_ns = _until_read_ns(timer, n, each)
         _require(
             told_ns > _FEWEST_ACCOUNTED * spent_ns * n / (n + 1),
-            f"{n} runs and one more took {spent_ns / 1e6:.3g} ms until their outputs could be read, the timer "
-            f"(each={each}) tells {told_ns / 1e6:.3g} ms: it does not wait for the device",
+            f"{n} runs and one more took {spent_ns / 1e6:.3g} ms until their outputs could be read, but the "
+            f"timer (each={each}) reports {told_ns / 1e6:.3g} ms: it does not wait for the device",
         )
 
 
 def _waiting_graph(side: int) -> Graph:
-    """Products that last far longer than handing them over, with a small output."""
+    """Matrix products that take far longer than their launch, with a small output."""
     b = GraphBuilder("waiting")
     x = b.input((side, side))
     for features in (side, side, side, 8):
@@ -211,7 +219,7 @@ def _waiting_graph(side: int) -> Graph:
 
 
 def _until_read_ns(timer: OutputTimer, n: int, each: bool) -> tuple[int, int]:
-    """What the timer tells of n runs, and the time until the outputs of a further one are there."""
+    """The reported time of n runs, and the time until the outputs of one more run are available."""
     start = perf_counter_ns()
     told_ns = sum(timer(n, each)) if n else 0  # type: ignore[operator]  # an OutputTimer is a Timer
     timer.outputs()
@@ -239,10 +247,11 @@ def _refuses(open_: _Open, graph: Graph, device: Device, what: str) -> None:
 
 
 def check_space(space: SearchSpace, n: int = 5, seed: int = 0) -> None:
-    """Builds the first and the last point of `choices` and `n` architectures between them.
+    """Builds the first and the last architecture of `choices` and `n` others between them.
 
-    Each has one graph with the shapes that ONNX infers and operators of known cost; what does not fit `choices` is
-    an InputError; `repair` returns what it has repaired; `parse` reads what `format` writes.
+    Each must have one graph, with the shapes that ONNX infers and operators of known cost. An architecture outside of
+    `choices` must raise InputError, `repair` must not change its own result, and `parse` must read the text of
+    `format`.
     """
     _require(len(space.choices) > 0, "`choices` has no position")
     _require(min(space.choices) >= 1, f"a position in `choices` {tuple(space.choices)} has no option")
@@ -262,17 +271,17 @@ def check_space(space: SearchSpace, n: int = 5, seed: int = 0) -> None:
 
 def _check_arch(space: SearchSpace, arch: Arch) -> None:
     graph = space.graph(arch)
-    _require(space.graph(arch) == graph, f"{arch}, built again, has another graph")
+    _require(space.graph(arch) == graph, f"{arch} has another graph when it is built again")
     unknown = cost.unknown_operators(graph)
-    _require(not unknown, f"the graph of {arch} has operators without a rule of cost: {', '.join(unknown)}")
+    _require(not unknown, f"the graph of {arch} has operators without a cost rule: {', '.join(unknown)}")
     for inferred in onnx_io.infer_types(graph).values:
         stated = graph.type_of(inferred.name)
-        _require(stated == inferred, f"the graph of {arch} has {stated} where ONNX infers {inferred}")
+        _require(stated == inferred, f"the graph of {arch} has {stated}, but ONNX infers {inferred}")
 
 
 def _check_repair(space: SearchSpace, arch: Arch, rng: np.random.Generator) -> None:
     again = sampling.repaired(space, arch, rng)
-    _require(again == arch, f"`repair` returned {arch}, but makes {again} of it")
+    _require(again == arch, f"`repair` returned {arch}, but repairs that to {again}")
 
 
 def _refuses_arch(space: SearchSpace, arch: Arch) -> None:

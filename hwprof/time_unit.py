@@ -11,14 +11,14 @@ _CYCLES = re.compile(r"cycles@(\d+(?:\.\d+)?)(MHz|GHz)")
 
 
 def ms_per(unit: str) -> float:
-    """How many milliseconds one unit is: s, ms, us, ns, or cycles of a clock ("cycles@200MHz").
+    """The milliseconds in one unit: s, ms, us, ns, or cycles of a clock ("cycles@200MHz").
 
-    Raises InputError for any other.
+    Raises InputError for any other unit.
     """
     if match := _CYCLES.fullmatch(unit):
         khz = float(match[1]) * (1e3 if match[2] == "MHz" else 1e6)
         if khz > 0:
             return 1 / khz
     if unit not in _MS_PER_UNIT:
-        raise InputError(f"no unit of time is {unit!r}; known: {', '.join(_MS_PER_UNIT)}, cycles@<clock>MHz")
+        raise InputError(f"no unit of time is named {unit!r}; known: {', '.join(_MS_PER_UNIT)}, cycles@<clock>MHz")
     return _MS_PER_UNIT[unit]

@@ -69,13 +69,13 @@ def test_a_bad_file_is_refused_by_name_and_field(tmp_path, text, fault):
 
 
 def test_another_schema_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"schema is 'hwprof\.device/9', this version reads 'hwprof\.device/1'"):
+    with pytest.raises(InputError, match=r"schema is 'hwprof\.device/9', but this version reads 'hwprof\.device/1'"):
         Device.load(write(tmp_path, "b", "", 'schema = "hwprof.device/9"\n'))
 
 
 def test_a_file_without_a_schema_is_told_how_to_begin(tmp_path):
     (tmp_path / "mine.toml").write_text('backend = "onnxruntime"\n')
-    with pytest.raises(InputError, match=r'names no schema; begin it with schema = "hwprof\.device/1"'):
+    with pytest.raises(InputError, match=r'the schema is missing; add the first line schema = "hwprof\.device/1"'):
         Device.load(tmp_path / "mine.toml")
 
 

@@ -69,7 +69,10 @@ def test_a_backend_that_keeps_the_contract_passes():
         (timer(__call__=lambda self, n, each=True: [1.5] * n if each else [n]), "latency 1.5 is not"),
         (timer(operators=lambda self, n: [OperatorTime("k", "Conv", -1.0)]), "k took -1.0 ns"),
         (timer(operators=lambda self, n: [OperatorTime("k", "Conv", 0.0)]), "took no time at all"),
-        (timer(operators=lambda self, n: [OperatorTime("k", "Conv", 1.0, ("nope",))]), r"no nodes: \['nope'\]"),
+        (
+            timer(operators=lambda self, n: [OperatorTime("k", "Conv", 1.0, ("nope",))]),
+            r"not nodes of the graph: \['nope'\]",
+        ),
         (timer(outputs=lambda self: {}), "outputs "),
         (timer(outputs=lambda self: {o: np.zeros(9) for o in self.graph.outputs}), r"has shape \(9,\)"),
         (timer(outputs=lambda self: {o: np.full(self.graph.shape(o), np.nan) for o in self.graph.outputs}), "finite"),

@@ -1,4 +1,4 @@
-"""What this host grants a runtime: CPUs to compute on, memory for a network, and an end with what started it."""
+"""The host's resources for a runtime: CPUs, memory for a network, and an end together with the parent process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2^63 for "no limit"
 
 
 def threads(device: Device) -> int:
-    """The device's thread count; for 0 the CPUs that this process may use, which runtimes do not look at."""
+    """The device's thread count; for 0 the number of CPUs that this process may use, which runtimes ignore."""
     if device.threads:
         return device.threads
     if hasattr(os, "sched_getaffinity"):
@@ -27,22 +27,22 @@ def threads(device: Device) -> int:
 def require_memory(graph: Graph, weight_copies: int, runs_here: bool = True) -> None:
     """Raises EnvironmentUnfitError when the network would not fit.
 
-    `weight_copies`: how often the weights lie in memory while the runtime loads them. `runs_here`: activations lie
-    in the host's memory, too.
+    `weight_copies`: how many copies of the weights are in memory while the runtime loads them. `runs_here`: the
+    activations are in the host's memory, too.
     """
     free = available_bytes()
     needed = weight_copies * graph.weight_bytes + (peak_activation_bytes(graph) if runs_here else 0)
     if free is not None and needed > free:
         raise EnvironmentUnfitError(
-            f"{graph.name!r} needs about {needed / 1e9:.1f} GB for weights and activations, this machine has "
-            f"{free / 1e9:.1f} GB left; free memory, raise the limit or take a smaller batch"
+            f"{graph.name!r} needs about {needed / 1e9:.1f} GB for weights and activations, but this machine has "
+            f"{free / 1e9:.1f} GB left; free memory, raise the limit or use a smaller batch"
         )
 
 
 def peak_activation_bytes(graph: Graph) -> int:
     """The most that inputs and intermediate tensors occupy at once when each is dropped after its last use.
 
-    Tensors of unknown type count nothing: the figure guards against the hopeless case, it is no measurement.
+    Tensors of unknown type count as 0 bytes: the figure only catches hopeless cases; it is not a measurement.
     """
     last_use = {name: i for i, node in enumerate(graph.nodes) for name in (*node.inputs, *captured(node))}
     sizes = {t.name: t.size_bytes for t in (*graph.inputs, *graph.values)}
@@ -56,7 +56,7 @@ def peak_activation_bytes(graph: Graph) -> int:
 
 
 def last_cache_bytes(root: Path = Path("/")) -> int | None:
-    """Size of the processor's last-level cache; None where no file tells."""
+    """Size of the processor's last-level cache; None where no file states it."""
     folder = root / "sys/devices/system/cpu/cpu0/cache"
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     texts = ("".join(_lines(path / "size")).strip() for path in folder.glob("index*"))
@@ -64,7 +64,7 @@ def last_cache_bytes(root: Path = Path("/")) -> int | None:
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that can still be had: the system's, or less under a cgroup's limit. None where no file tells."""
+    """Memory that is available: the system's, or less under a cgroup's limit. None where no file states it."""
     rooms = [room for room in (_system_room(root), *_cgroup_rooms(root)) if room is not None]
     return min(rooms, default=None)
 
@@ -77,7 +77,7 @@ def _system_room(root: Path) -> int | None:
 
 
 def _cgroup_rooms(root: Path) -> list[int]:
-    """Room below the memory limit of each cgroup that holds this process, in version 2 and version 1."""
+    """Memory left below the limit of each cgroup that holds this process, in version 2 and version 1."""
     rooms = []
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -90,7 +90,7 @@ def _cgroup_rooms(root: Path) -> list[int]:
         )
         top = root / "sys/fs/cgroup" / mount
         group = top / path.lstrip("/")
-        # In a container the path may name what lies outside of the mount: then only the top is seen.
+        # In a container the path may be outside of the mount: then only the top is visible.
         for folder in (f for f in (group, *group.parents) if f.is_relative_to(top)):
             maximum, used = _number(folder / limit), _number(folder / usage)
             if maximum is not None and used is not None and maximum < _UNLIMITED:
@@ -99,7 +99,7 @@ def _cgroup_rooms(root: Path) -> list[int]:
 
 
 def _statistic(path: Path, key: str) -> int:
-    """Page cache of files counts as used but gives way at once; 0 where the file does not say."""
+    """Page cache of files counts as used but is freed on demand; 0 where the file does not state it."""
     for line in _lines(path):
         if line.startswith(key + " "):
             return int(line.split()[1])
@@ -119,5 +119,5 @@ def _lines(path: Path) -> list[str]:
 
 
 def die_with_parent() -> None:
-    """Has this process killed as soon as the thread that started it ends, however that ends."""
+    """Makes the kernel kill this process as soon as the thread that started it ends, however that ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

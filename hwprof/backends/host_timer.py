@@ -1,4 +1,4 @@
-"""Times a function by the host's clock: the timer of every runtime that runs on the CPU and returns when done."""
+"""Times a function with the host's clock: the timer of every runtime that runs on the CPU and returns when done."""
 
 from __future__ import annotations
 
@@ -32,5 +32,6 @@ class HostTimer:
         return [b - a for a, b in pairwise(stamps)]
 
     def outputs(self) -> Mapping[str, np.ndarray]:
+        """The outputs of one inference by name, each of its shape [...]."""
         self._run()
         return self._read()

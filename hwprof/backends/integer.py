@@ -1,4 +1,4 @@
-"""The backends `integer`, whose kernels are timed, and `integer-reference`, whose times are not those of a device."""
+"""The backends `integer`, which times kernels, and `integer-reference`, whose times do not represent a device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hwprof.integer.run.engine import Engine
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.variants.weights import load_weights
 
-_WEIGHT_COPIES = 3  # the file's, the program's and the packed ones, while it is loaded
+_WEIGHT_COPIES = 3  # while it is loaded: the file's, the program's and the packed ones
 _BEST = "best"
 
 
@@ -32,8 +32,8 @@ _BEST = "best"
 class Options:
     """`instruction_set`: one of `library.INSTRUCTION_SETS`, or "best" for the fastest that runs here.
 
-    `weights`: "stored" keeps INT4 weights in 4 bits and others in 8; "smallest" takes the format of `weight_formats`
-    with the fewest bytes that holds a weight's values; "int8" takes 8 bits for all. Results are the same.
+    `weights`: "stored" keeps INT4 weights in 4 bits and others in 8; "smallest" uses the smallest format of
+    `weight_formats` that holds a weight's values; "int8" uses 8 bits for all. The results are the same.
     """
 
     instruction_set: str = _BEST
@@ -42,7 +42,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """The reference has none."""
+    """The reference backend has no options."""
 
 
 class IntegerTimer(HostTimer):
@@ -55,7 +55,7 @@ class IntegerTimer(HostTimer):
         super().__init__(run=engine.run, read=engine.outputs)
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
-        """Mean over n passes in which each operation is called and stamped by itself."""
+        """Mean times over n passes in which each operation is called and timed separately."""
         engine, count = self._engine, len(self._engine.operations)
         total = [0] * count
         start = perf_counter_ns()
@@ -101,7 +101,7 @@ class IntegerBackend:
 
 
 class ReferenceBackend:
-    """The same numbers by NumPy. Its times say nothing about a device."""
+    """Computes the same numbers with NumPy. Its times do not represent a device."""
 
     evidence = Evidence.SIMULATED
 
@@ -125,7 +125,7 @@ def _lowered(graph: Graph) -> Program:
         return lowering.lower(graph, load_weights(graph))
     except InputError as error:
         advice = (
-            "" if any(map(is_quantized, graph.nodes)) else "it is a float network, whose --variant integer runs here; "
+            "" if any(map(is_quantized, graph.nodes)) else "it is a float network; profile it with --variant integer; "
         )
         raise InputError(f"backend 'integer' cannot run {graph.name!r}: {advice}{error}") from None
 
@@ -136,14 +136,14 @@ def _with_weights(policy: str, program: Program, device: Device) -> Program:
         return program
     if policy not in policies:
         known = ", ".join(("stored", *policies))
-        raise InputError(f"device {device.name!r}: weights must be one of {known}, not {policy!r}")
+        raise InputError(f"device {device.name!r}: option weights must be one of {known}, not {policy!r}")
     return weight_formats.with_format(program, policies[policy])
 
 
 def _instruction_set(name: str, kernels: library.Library, device: Device) -> str:
     if name != _BEST and name not in library.INSTRUCTION_SETS:
         known = ", ".join((_BEST, *library.INSTRUCTION_SETS))
-        raise InputError(f"device {device.name!r}: instruction_set must be one of {known}, not {name!r}")
+        raise InputError(f"device {device.name!r}: option instruction_set must be one of {known}, not {name!r}")
     available = kernels.available()
     if name != _BEST and name not in available:
         raise EnvironmentUnfitError(

@@ -13,7 +13,7 @@ import pynvml
 
 from hwprof.measurement import DeviceState
 
-# nvmlClocksEventReasons: bit -> what it means. Idleness and clocks that somebody set are no throttling.
+# nvmlClocksEventReasons: bit -> meaning. Idleness and clocks that somebody set are not throttling.
 _REASONS = {
     0x04: "power limit",
     0x08: "hardware slowdown",
@@ -26,19 +26,19 @@ Error = pynvml.NVMLError
 
 
 class GpuSensors:
-    """Of one GPU, by the UUID that CUDA gives for it. Raises pynvml.NVMLError where the library or GPU is missing."""
+    """The sensors of a GPU, by its UUID from CUDA. Raises pynvml.NVMLError where the library or GPU is missing."""
 
     def __init__(self, uuid: str) -> None:
         pynvml.nvmlInit()
         self._gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
 
     def hardware(self) -> Mapping[str, Any]:
-        """What does not change, without serial numbers."""
+        """The GPU's fixed properties, without serial numbers."""
         memory_bytes = pynvml.nvmlDeviceGetMemoryInfo(self._gpu).total
         return {"gpu": str(pynvml.nvmlDeviceGetName(self._gpu)), "gpu_memory_gib": round(memory_bytes / 2**30)}
 
     def read(self) -> DeviceState:
-        """What the GPU shows now; a virtual or older one may lack some of it."""
+        """The current readings; a virtual or older GPU may lack some of them."""
         return DeviceState(
             clock_mhz=_shown(pynvml.nvmlDeviceGetClockInfo, self._gpu, pynvml.NVML_CLOCK_SM),
             memory_clock_mhz=_shown(pynvml.nvmlDeviceGetClockInfo, self._gpu, pynvml.NVML_CLOCK_MEM),
@@ -55,7 +55,7 @@ def throttle_causes(bits: int) -> tuple[str, ...]:
 
 
 def gpu_of(index: int) -> str:
-    """The UUID of the GPU that CUDA counts as `index`, for runtimes that do not tell it. Raises pynvml.NVMLError."""
+    """The UUID of the GPU with CUDA's `index`, for runtimes that do not state it. Raises pynvml.NVMLError."""
     pynvml.nvmlInit()
     visible = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
     chosen = visible[index] if index < len(visible) else str(index)

@@ -1,4 +1,4 @@
-"""What the backends that hand ONNX Runtime a file share: which file to run, and its errors in one line."""
+"""Shared by the backends that load an .onnx file with ONNX Runtime: which file to run, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PROTOBUF_LIMIT_BYTES = 1_800_000_000  # a model in one piece stays below 2 GiB
 def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
     """The file to run and the sizes of its named dynamic dimensions.
 
-    The file is the graph's source where it lies, or one in `folder` for weights too large to hand over in memory.
-    None for the rest, among them sources with dynamic dimensions that have no name to set them by.
+    The file is the graph's source where it exists, or one written to `folder` for weights too large to pass in memory.
+    None for the rest, including sources with dynamic dimensions that have no name to set them by.
     """
     is_large = graph.weight_bytes > PROTOBUF_LIMIT_BYTES
     if graph.source:
@@ -33,7 +33,7 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
 
 
 def read(file: Path) -> onnx.ModelProto:
-    """The model without the weights that lie in other files. Raises InputError."""
+    """The model without the weights in its external files. Raises InputError."""
     try:
         return onnx.load(file, load_external_data=False)
     except (OSError, DecodeError) as error:

@@ -33,7 +33,7 @@ _LEVELS = {
 _LEVELS_WITH_LAYOUT = ("layout", "all")
 _LOG_NOTHING_BELOW_FATAL = 4  # errors reach the user as exceptions, once
 _PROVIDER_OPTION = "provider_options."
-_WEIGHT_COPIES = 2  # the model's and the session's, while it is loaded
+_WEIGHT_COPIES = 2  # while it is loaded: the model's and the session's
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _PROFILE_WARMUP = 10
 _ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
@@ -41,9 +41,9 @@ _ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`spinning`: whether idle threads wait busily; None means where there are several. Options for the provider
-    itself are written "provider_options.NAME". Tensors lie in the memory of an NVIDIA GPU with its providers, else
-    in the host's."""
+    """`spinning`: whether idle threads busy-wait; None means yes where there are several. Options for the provider
+    itself are written "provider_options.NAME". Tensors are in the memory of the NVIDIA GPU for its providers, else in
+    the host's."""
 
     graph_optimization_level: str = "all"
     spinning: bool | None = None
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that a session is made with; no default of the runtime is left open."""
+    """Everything that a session is created with; no default of the runtime is left open."""
 
     options: Options
     provider_options: tuple[tuple[str, str], ...]
@@ -61,18 +61,18 @@ class Settings:
 
     @property
     def place(self) -> tuple[str, int]:
-        """Where tensors lie, and on which of these devices."""
+        """The kind of device that holds the tensors, and its index."""
         if self.options.provider not in _ON_NVIDIA:
             return "cpu", 0
         return "cuda", int(dict(self.provider_options).get("device_id", "0"))
 
     def at(self, level: str) -> Settings:
-        """The same at another level of graph optimization."""
+        """The same settings with another level of graph optimization."""
         return replace(self, options=replace(self.options, graph_optimization_level=level))
 
 
 class BoundTimer(HostTimer):
-    """Runs a session whose inputs and outputs are bound once."""
+    """Runs a session with inputs and outputs that are bound once."""
 
     def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
         binding = session.io_binding()
@@ -85,8 +85,8 @@ class BoundTimer(HostTimer):
 
 
 class GpuTimer(BoundTimer):
-    """On an NVIDIA GPU, which has sensors of its own. It times no operators: the runtime's profile holds how long the
-    host took to launch their kernels, not how long these ran."""
+    """On an NVIDIA GPU, which has sensors of its own. It does not time operators: the runtime's profile states how long
+    the host took to launch their kernels, not how long they ran."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings,
@@ -97,7 +97,7 @@ class GpuTimer(BoundTimer):
 
 
 class OnnxRuntimeTimer(BoundTimer):
-    """On the host's processor, or wherever another provider puts the work."""
+    """On the host's processor, or wherever another provider runs the network."""
 
     def __init__(self, session: onnxruntime.InferenceSession, graph: Graph, settings: Settings) -> None:
         super().__init__(session, graph, settings)
@@ -113,7 +113,7 @@ class OnnxRuntimeTimer(BoundTimer):
 
 
 class OnnxRuntimeBackend:
-    """Sequential execution; threads are always set, since the runtime ignores the limits of a cgroup."""
+    """Sequential execution; the number of threads is always set, since the runtime ignores the limits of a cgroup."""
 
     evidence = Evidence.MEASURED
 
@@ -124,12 +124,12 @@ class OnnxRuntimeBackend:
         return found
 
     def hardware(self, device: Device) -> Mapping[str, Any]:
-        """Raises EnvironmentUnfitError where the provider's GPU is not there or cannot be asked."""
+        """Raises EnvironmentUnfitError where the provider's GPU is missing or cannot be queried."""
         sensors = _sensors(_settings(device))
         return sensors.hardware() if sensors else {}
 
     def state(self, device: Device) -> DeviceState | None:
-        """Raises as `hardware`."""
+        """Raises as `hardware` does."""
         sensors = _sensors(_settings(device))
         return sensors.read() if sensors else None
 
@@ -157,13 +157,13 @@ def _settings(device: Device) -> Settings:
     options.require_float32(device)
     if chosen.graph_optimization_level not in _LEVELS:
         raise InputError(
-            f"device {device.name!r}: graph_optimization_level must be one of {', '.join(_LEVELS)}, "
+            f"device {device.name!r}: option graph_optimization_level must be one of {', '.join(_LEVELS)}, "
             f"not {chosen.graph_optimization_level!r}"
         )
     installed = onnxruntime.get_available_providers()
     if chosen.provider not in installed:
         raise EnvironmentUnfitError(
-            f"device {device.name!r}: this onnxruntime has no provider {chosen.provider!r}; "
+            f"device {device.name!r}: this onnxruntime does not have the provider {chosen.provider!r}; "
             f"it has {', '.join(installed)}"
         )
     for_provider = {k.removeprefix(_PROVIDER_OPTION): str(v) for k, v in device.options if k not in own}
@@ -213,7 +213,7 @@ def _runner(
 def _bind(
     session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding, graph: Graph, place: tuple[str, int]
 ) -> list[object]:
-    """Binds seeded inputs, and outputs, whose memory the first run allocates for all. Returns the inputs."""
+    """Binds seeded inputs, and outputs, whose memory the first run allocates. Returns the inputs."""
     bound: list[object] = []
     for name, array in onnx_io.random_inputs(graph).items():
         bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array, *place))
@@ -227,7 +227,7 @@ def _bind(
 
 
 def _nvidia_versions() -> dict[str, str]:
-    """Of the libraries that the providers stand on, as far as they can be found."""
+    """Versions of the libraries that the providers use, as far as they can be found."""
     built_for = {"cuda": str(getattr(onnxruntime, "cuda_version", ""))}
     found = {name: _version_of(name) for name in ("tensorrt", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")}
     return {name: version for name, version in (built_for | found).items() if version}
@@ -251,7 +251,7 @@ def _sensors(settings: Settings) -> Any:
         return nvml.GpuSensors(nvml.gpu_of(index))
     except nvml.Error as error:
         raise EnvironmentUnfitError(
-            f"the GPU of provider {settings.options.provider!r} is not there: {error}"
+            f"the GPU of provider {settings.options.provider!r} is not available: {error}"
         ) from None
 
 
@@ -262,7 +262,7 @@ def _sensors(settings: Settings) -> Any:
 
 
 def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tuple[OperatorTime, ...], float]:
-    """Times the kernels of the model as the runtime optimizes it, whose nodes are numbered so that it says which.
+    """Times the kernels of the model that the runtime has optimized, with numbered nodes, so that it states which.
 
     Returns them and the mean latency of the profiled runs, ns.
     """
@@ -285,7 +285,7 @@ def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tu
 def _optimized(
     model: onnx.ModelProto, settings: Settings, dimensions: Mapping[str, int], weights_from: Path, target: Path
 ) -> onnx.ModelProto:
-    """The model as the runtime would run it. Its weights stay in a file beside `target`."""
+    """The model as the runtime would run it. Its weights are in a file next to `target`."""
     made = _session_options(settings, dimensions)
     made.optimized_model_filepath = str(target)
     made.add_session_config_entry("session.optimized_model_external_initializers_file_name", target.name + ".data")

@@ -1,12 +1,11 @@
 """Reads what ONNX Runtime executed: the time of each kernel, and the graph's nodes that went into it.
 
-ONNX Runtime tells neither directly. Its profile names kernels, and the optimized model that it writes shows
-how they hang together. `label` therefore numbers the nodes before the runtime sees them: up to the level
-"extended" a fused kernel carries the number of one of its nodes, or the name of the tensor that the last of
-them computes. The layout pass behind that level renames tensors to `reorder_token_N` and nodes to
-TENSOR_nchwc, and folds additions and activations into the convolution *before* them. So the trace goes in
-two steps: from nodes to the kernels of "extended", from those to the kernels that run. Reorders, reshapes,
-transposes and casts that the runtime inserted have no member.
+ONNX Runtime does not report either directly. Its profile names kernels, and the optimized model that it writes shows
+how they are connected. Therefore `label` numbers the nodes before the runtime sees them: up to the level "extended" a
+fused kernel carries the number of one of its nodes, or the name of the tensor that the last of them computes. The
+layout pass after that level renames tensors to `reorder_token_N` and nodes to TENSOR_nchwc, and folds additions and
+activations into the convolution *before* them. So nodes are traced in two steps: to the kernels of "extended", then
+from those to the kernels that run. Reorders, reshapes, transposes and casts that the runtime inserted have no member.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from hwprof.measurement import OperatorTime
 _LABEL = re.compile(r"#(\d+)")
 _UNIQUE_SUFFIX = re.compile(r"_token_\d+$")
 _LAYOUT_SUFFIX = re.compile(r"_nchwc$")
-_REWRITTEN_SUFFIX = re.compile(r"_(bn|mul)$")  # an affine operator that the layout pass made a convolution of
-_MOVES = frozenset({"Reshape", "Transpose", "Cast"})  # what the runtime inserts around a kernel
+_REWRITTEN_SUFFIX = re.compile(r"_(bn|mul)$")  # an affine operator that the layout pass turned into a convolution
+_MOVES = frozenset({"Reshape", "Transpose", "Cast"})  # operators that the runtime inserts around a kernel
 T = TypeVar("T")
 
 _KERNEL_EVENT = re.compile(r"kernel#(\d+)_kernel_time")
 _RUN_EVENT = "model_run"
-# The profiler cuts durations down to whole microseconds: half of one is given back.
+# The profiler truncates durations to whole microseconds: half of one is added back.
 _CUT_NS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A node of an optimized model; its place there is its identity, for the name may be empty."""
+    """A node of an optimized model, identified by its index there, since the name may be empty."""
 
     name: str
     op: str
@@ -46,7 +45,7 @@ class Kernel:
 
 
 def label(model: onnx.ModelProto, graph: Graph) -> None:
-    """Names each node of the model #N, N its place in `graph.nodes`; nodes in control-flow bodies lose their names."""
+    """Names each node of the model #N, N its index in `graph.nodes`; nodes in control-flow bodies lose their names."""
     index = fusion.producer_indices(graph)
     for node in model.graph.node:
         numbers = [index[out] for out in node.output if out in index]
@@ -55,7 +54,7 @@ def label(model: onnx.ModelProto, graph: Graph) -> None:
 
 
 def label_kernels(model: onnx.ModelProto) -> tuple[Kernel, ...]:
-    """The kernels of an optimized model in its order. Renames its nodes so that `mean_times` knows them."""
+    """The kernels of an optimized model in its order. Renames its nodes so that `mean_times` recognizes them."""
     kernels = tuple(Kernel(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node)
     for place, node in enumerate(model.graph.node):
         node.name = f"kernel#{place}"
@@ -73,24 +72,24 @@ def _clear_bodies(node: onnx.NodeProto) -> None:
 
 
 def mean_times(events: Iterable[Mapping[str, Any]], warmup: int) -> dict[int, float]:
-    """events: the profile's. Returns place of the kernel -> mean ns per run, in the order of execution.
+    """events: the profile's. Returns index of the kernel -> mean ns per run, in the order of execution.
 
-    The first `warmup` runs are left out, and of the rest all but the middle half by total time: one run that
-    lost its core would else decide the shares of the kernels that it was in. Kernels in control-flow bodies
-    have no place: their time is part of the operator that holds them. Empty when no run is left.
+    The first `warmup` runs are left out, and of the others all but the middle half by total time: otherwise one run
+    that lost its core would decide the shares of its kernels. Kernels in control-flow bodies have no index: their time
+    is part of the operator that holds them. Empty when no run is left.
     """
     runs: list[dict[int, float]] = [{}]
     for event in events:
         if found := _KERNEL_EVENT.fullmatch(str(event["name"])):
             runs[-1][int(found[1])] = event["dur"] * 1000 + _CUT_NS
-        elif event["name"] == _RUN_EVENT:  # stands behind the kernels of its run
+        elif event["name"] == _RUN_EVENT:  # comes after the kernels of its run
             runs.append({})
     kept = _middle_half(runs[warmup:-1])
     return {place: sum(run.get(place, 0.0) for run in kept) / len(kept) for place in (kept[0] if kept else ())}
 
 
 def middle_mean(latencies_ns: Sequence[int]) -> float:
-    """The mean of the middle half, as `mean_times` takes it of the kernels."""
+    """The mean of the middle half, which `mean_times` uses for the kernels."""
     kept = _middle(sorted(latencies_ns))
     return sum(kept) / len(kept)
 
@@ -107,8 +106,8 @@ def _middle(ordered: Sequence[T]) -> Sequence[T]:
 def operator_times(
     graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel], times: Mapping[int, float]
 ) -> tuple[OperatorTime, ...]:
-    """extended, executed: kernels of the labelled model at level "extended" and at the level that ran; times: of
-    `mean_times`."""
+    """extended, executed: kernels of the labelled model at level "extended" and at the level that ran; times: the
+    result of `mean_times`."""
     nodes = members(graph, extended, executed)
     titles = _titles(graph, executed, nodes)
     return tuple(
@@ -118,7 +117,7 @@ def operator_times(
 
 
 def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Sequence[Set[int]]) -> list[str]:
-    """A kernel is called after one of its nodes, an inserted one after what it reads: "ReorderOutput(Conv_12)"."""
+    """A kernel is named after one of its nodes, an inserted one after its input: "ReorderOutput(Conv_12)"."""
     titles: list[str] = []
     origin: dict[str, str] = {}
     for kernel, own in zip(executed, nodes, strict=True):
@@ -132,7 +131,7 @@ def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Sequence[Set[int]])
 
 
 def members(graph: Graph, extended: Sequence[Kernel], executed: Sequence[Kernel]) -> list[frozenset[int]]:
-    """For each executed kernel the places of its nodes in `graph.nodes`."""
+    """For each executed kernel the indices of its nodes in `graph.nodes`."""
     inside = fusion.absorb(graph, dict(enumerate(_claims(graph, extended))))
     return [frozenset().union(*(inside[e] for e in origins)) for origins in _folded(extended, executed)]
 
@@ -146,7 +145,7 @@ def _claims(graph: Graph, kernels: Sequence[Kernel]) -> list[set[int]]:
     for place, kernel in enumerate(kernels):
         for node in {index[out] for out in kernel.outputs if out in index} - numbered:
             computed_by = place
-            # An inserted move only hands on, under the right name, what the kernel before it computed.
+            # An inserted move only passes on, under the right name, the result of the kernel before it.
             if kernel.op in _MOVES and kernel.op != graph.nodes[node].op:
                 computed_by = writer.get(kernel.inputs[0], place)
             claims[computed_by].add(node)
@@ -154,7 +153,7 @@ def _claims(graph: Graph, kernels: Sequence[Kernel]) -> list[set[int]]:
 
 
 def _folded(extended: Sequence[Kernel], executed: Sequence[Kernel]) -> list[list[int]]:
-    """For each executed kernel the places of the kernels of level "extended" that it stands for."""
+    """For each executed kernel the indices of the kernels of level "extended" that it contains."""
     writer = {out: place for place, k in enumerate(extended) for out in k.outputs}
     labelled = {k.name: place for place, k in enumerate(extended) if _LABEL.match(k.name)}
     folded: list[list[int]] = [[] for _ in executed]
@@ -175,7 +174,7 @@ def _folded(extended: Sequence[Kernel], executed: Sequence[Kernel]) -> list[list
 def _origin(
     kernel: Kernel, extended: Sequence[Kernel], labelled: Mapping[str, int], writer: Mapping[str, int]
 ) -> int | None:
-    """The kernel of level "extended" that has become this one: by its label, its output, or the layout pass' name."""
+    """The kernel of level "extended" that became this one: by its label, its output, or the layout pass' name."""
     plain = _UNIQUE_SUFFIX.sub("", kernel.name)
     for name in (kernel.name, plain):
         if name in labelled:

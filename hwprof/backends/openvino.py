@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in the precision that is asked for: https://docs.openvino.ai"""
+"""OpenVINO on the CPU, in the requested precision: https://docs.openvino.ai"""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hwprof.measurement import Evidence, OperatorTime
 
 # Importing openvino reports the import to its vendor through this package; without it a stub takes its place.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not there"
-import openvino  # noqa: E402 -- must stand behind the line above
+import openvino  # noqa: E402 -- must follow the line above
 
 # The runtime's own default is bfloat16 where the CPU has it: twice as fast, and not the same computation.
 _PRECISIONS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-_WEIGHT_COPIES = 2  # the model's and the compiled one's
+_WEIGHT_COPIES = 2  # the model's and the compiled network's
 _PROFILE_WARMUP = 10
 _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
@@ -34,7 +34,7 @@ _NO_KERNEL = frozenset({"Input", "Const", "Output"})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """None yet: threads and precision are the device's own."""
+    """There are none yet: threads and precision are the device's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Profiled:
 
 
 class OpenVinoTimer(HostTimer):
-    """Runs one inference request whose input tensors are set once."""
+    """Runs one inference request with input tensors that are set once."""
 
     def __init__(self, compiled: openvino.CompiledModel, graph: Graph, device: Device) -> None:
         request = compiled.create_infer_request()
@@ -96,7 +96,7 @@ class OpenVinoBackend:
 def _properties(device: Device) -> dict[str, Any]:
     if device.precision not in _PRECISIONS:
         raise InputError(
-            f"device {device.name!r} asks for precision {device.precision!r}; backend 'openvino' computes in "
+            f"device {device.name!r} asks for precision {device.precision!r}, but backend 'openvino' computes in "
             f"{', '.join(_PRECISIONS)}; for int8 give it a quantized graph"
         )
     return {
@@ -105,9 +105,9 @@ def _properties(device: Device) -> dict[str, Any]:
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,
-        "ENABLE_HYPER_THREADING": True,  # which CPUs to use is for `cores` to say
+        "ENABLE_HYPER_THREADING": True,  # the device's `cores` decide which CPUs to use
         "SCHEDULING_CORE_TYPE": "ANY_CORE",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no int8 in a float network behind the user's back
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no int8 in a float network without the user's knowledge
     }
 
 
@@ -115,7 +115,7 @@ def _properties(device: Device) -> dict[str, Any]:
 def _compiled(
     graph: Graph, device: Device, profile: bool = False
 ) -> Iterator[tuple[openvino.CompiledModel, Mapping[str, Set[int]]]]:
-    """The compiled network; with `profile` also its operators' labels, and for each the places in `graph.nodes`."""
+    """The compiled network; with `profile` also its operators' labels, and for each the indices in `graph.nodes`."""
     properties = _properties(device)
     with TemporaryDirectory() as folder, _plain_errors(graph):
         core = openvino.Core()
@@ -127,7 +127,7 @@ def _compiled(
 
 
 def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
-    """The model with the graph's input shapes; weights too large to hand over in memory go through a file."""
+    """The model with the graph's input shapes; weights too large to pass in memory go through a file."""
     if graph.source:
         model = core.read_model(graph.source)
     elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
@@ -143,19 +143,20 @@ def _check_granted(compiled: openvino.CompiledModel, device: Device, properties:
     threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
     if threads != properties["INFERENCE_NUM_THREADS"]:
         raise EnvironmentUnfitError(
-            f"device {device.name!r} asks for {properties['INFERENCE_NUM_THREADS']} threads, openvino takes {threads} "
-            "here; lower `threads` or give the process more CPUs"
+            f"device {device.name!r} asks for {properties['INFERENCE_NUM_THREADS']} threads, but openvino uses "
+            f"{threads} here; lower `threads` or give the process more CPUs"
         )
     computed_in = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if computed_in != properties["INFERENCE_PRECISION_HINT"]:
         raise EnvironmentUnfitError(
-            f"device {device.name!r} asks for precision {device.precision!r}, this CPU gives openvino {computed_in}"
+            f"device {device.name!r} asks for precision {device.precision!r}, but openvino computes in "
+            f"{computed_in} on this CPU"
         )
 
 
 @contextmanager
 def _plain_errors(graph: Graph) -> Iterator[None]:
-    """The runtime raises RuntimeError with a stack of its own files; the reason stands in the last line."""
+    """The runtime raises RuntimeError with a stack of its own files; the last line holds the reason."""
     try:
         yield
     except RuntimeError as error:
@@ -170,7 +171,7 @@ def _plain_errors(graph: Graph) -> Iterator[None]:
 
 
 def _label(model: openvino.Model, graph: Graph) -> dict[str, frozenset[int]]:
-    """Names each operator of the model #N, N the place in `graph.nodes` of the node it came from: a node's last
+    """Names each operator of the model #N, N the index in `graph.nodes` of the node it came from: a node's last
     operator carries the node's tensor, those before it belong to the operator that reads them."""
     index = fusion.producer_indices(graph)
     labels: dict[str, frozenset[int]] = {}
@@ -210,8 +211,8 @@ def _profile(
 
 
 def _mean_us(average: float, warm_average: float, n: int) -> float:
-    """Of the last n runs, from two averages that reach back to the first run and are cut to whole microseconds."""
-    cut = 0.5  # given back on average
+    """The mean over the last n runs, from two averages since the first run that are truncated to whole microseconds."""
+    cut = 0.5  # added back: the average truncation
     total = (_PROFILE_WARMUP + n) * (average + cut) - _PROFILE_WARMUP * (warm_average + cut)
     return max(total / n, cut)
 
@@ -226,7 +227,7 @@ def _profiled(request: openvino.InferRequest) -> list[Profiled]:
 
 
 def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) -> dict[str, Set[int]]:
-    """For each kernel the nodes whose labels the runtime says it is made of."""
+    """For each kernel the nodes whose labels the runtime lists for it."""
     claims: dict[str, Set[int]] = {}
     for op in compiled.get_runtime_model().get_ordered_ops():
         info = op.get_rt_info()
@@ -238,7 +239,7 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
 
 
 def _readable(name: str, graph: Graph) -> str:
-    """The name of a kernel that the runtime inserted, with the nodes' names for their labels."""
+    """The name of a kernel that the runtime inserted, with the nodes' names in place of their labels."""
     return _LABEL.sub(lambda m: graph.nodes[int(m[1])].label, name)
 
 

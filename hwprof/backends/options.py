@@ -1,4 +1,4 @@
-"""Reads a device's options into the dataclass in which a backend declares the ones it knows."""
+"""Reads a device's options into the dataclass in which a backend declares the options that it supports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(kind: type[T], device: Device, values: Mapping[str, Option] | None = No
 
 
 def require_float32(device: Device) -> None:
-    """Raises InputError for another `precision`: the runtimes here compute in the types that the graph names."""
+    """Raises InputError for another `precision`: these runtimes compute in the types of the graph."""
     if device.precision != "float32":
         raise InputError(
             f"device {device.name!r} asks for precision {device.precision!r}, but backend {device.backend!r} "
@@ -43,22 +43,22 @@ def require_float32(device: Device) -> None:
 
 
 def require_onnx(graph: Graph, device: Device) -> None:
-    """Raises InputError for a PyTorch program and for a batch that only backend 'torch' puts into a network."""
+    """Raises InputError for a PyTorch program, and for a batch, which only backend 'torch' applies to a network."""
     if graph.source is not None and graph.source.endswith(".pt2"):
         raise InputError(
-            f"{graph.name!r} is a PyTorch module; backend {device.backend!r} of device {device.name!r} runs ONNX "
-            "networks: take a device of backend 'torch'"
+            f"{graph.name!r} is a PyTorch module; backend {device.backend!r} of device {device.name!r} runs only ONNX "
+            "networks; use a device with backend 'torch'"
         )
     if device.batch != 1:
         raise InputError(
-            f"device {device.name!r} has batch {device.batch}, but backend {device.backend!r} runs networks as they "
-            "are; give the batch by --shape instead"
+            f"device {device.name!r} has batch {device.batch}, but backend {device.backend!r} does not change the "
+            "batch of a network; give the batch with --shape instead"
         )
 
 
 def process_number(option: int) -> int:
-    """Which process of a measurement this is, for backends that are not real: the option or, where that is
-    negative, the environment variable HWPROF_PROCESS, else 0. Raises InputError when it is no number."""
+    """The number of this process in a measurement, for simulated backends: the option or, where that is negative, the
+    environment variable HWPROF_PROCESS, else 0. Raises InputError when that is not a number."""
     text = os.environ.get("HWPROF_PROCESS", "0") if option < 0 else str(option)
     if not text.isdigit():
         raise InputError(f"HWPROF_PROCESS must be the number of the process, not {text!r}")

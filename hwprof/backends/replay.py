@@ -1,11 +1,11 @@
-"""Plays back stored latencies, so that everything above a backend can be tried without its hardware.
+"""Plays back stored latencies, so that all code above a backend can be tested without its hardware.
 
 The option `samples` names a JSON or JSON Lines file. Each of its objects is either a mapping from a graph's
 digest to its processes, each a list of latencies in ns,
 
     {"0b5e...": [[1203000, 1199000], [1310000, 1305000]]}
 
-or a record as `Measurement.to_record` writes it, whose blocks that count are played back in their order.
+or a record as `Measurement.to_record` writes it, whose valid blocks are played back in their order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Samples = dict[str, list[list[int]]]  # graph digest -> processes -> latencies, 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`samples`: a path. `process`: which stored process to play back (`options.process_number`, modulo their
+    """`samples`: a path. `process`: index of the stored process to play back (`options.process_number`, modulo their
     number)."""
 
     samples: str
@@ -37,7 +37,7 @@ class Options:
 
 
 class ReplayTimer:
-    """Gives out latencies [n_stored] in their order and starts again at the end."""
+    """Returns the latencies [n_stored] in their order and starts again at the end."""
 
     def __init__(self, latencies_ns: Sequence[int]) -> None:
         self._next = cycle(latencies_ns)
@@ -57,18 +57,21 @@ class ReplayBackend:
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[ReplayTimer]:
-        """Raises InputError for a bad option or file and for a graph of which the file holds no sample."""
+        """Raises InputError for a bad option or file and for a graph without samples in the file."""
         chosen = options.read(Options, device)
         options.require_float32(device)
         options.require_onnx(graph, device)
         processes = read_samples(Path(chosen.samples)).get(graph.digest)
         if not processes:
-            raise InputError(f"{chosen.samples} holds no samples of {graph.name!r} (digest {graph.digest})")
+            raise InputError(f"{chosen.samples} has no samples of {graph.name!r} (digest {graph.digest})")
         yield ReplayTimer(processes[options.process_number(chosen.process) % len(processes)])
 
 
 def read_samples(path: Path) -> Samples:
-    """Empty processes are left out. Raises InputError when the file cannot be read or holds something else."""
+    """The latencies of each graph by digest, one list of [n_samples] ns per process; empty processes are left out.
+
+    Raises InputError when the file cannot be read or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Analytic latency: each operator takes as long as its multiplications or its bytes, plus a launch.
 
-Williams, Waterman & Patterson, "Roofline", CACM 52(4), 2009. It needs no hardware and is no measurement.
-With the noise options it plays a machine whose processes and runs differ, on which statistics can be tried.
+Williams, Waterman & Patterson, "Roofline", CACM 52(4), 2009. It needs no hardware and is not a measurement. With the
+noise options it simulates a machine with differing processes and runs, on which statistics can be tested.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hwprof.measurement import Evidence, OperatorTime
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Peaks of the modelled device. `noise` and `process_noise` are standard deviations of the logarithm:
-    of each run, and of the speed of the whole process, whose number is `process` (`options.process_number`)."""
+    """Peaks of the modelled device. `noise` and `process_noise` are standard deviations of the logarithm: of each run,
+    and of the speed of the whole process, which has the number `process` (`options.process_number`)."""
 
     peak_macs_per_s: float
     peak_bytes_per_s: float
@@ -42,7 +42,7 @@ class RooflineTimer:
         self._total_ns = sum(o.ns for o in operator_times)
         self._noise = noise
         self._rng = rng
-        self.profiled_ns = self._total_ns  # nothing is run, so nothing is slowed down
+        self.profiled_ns = self._total_ns  # nothing runs, so nothing is slowed down
 
     def __call__(self, n: int, each: bool = True) -> Sequence[int]:
         runs = self._total_ns * np.exp(self._noise * self._rng.standard_normal(n))

@@ -79,9 +79,9 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
     for outcome, m in measured:
         if outcome.stored:
             output.note(f"{m.model}: from the store, measured {outcome.stored} UTC; --fresh measures again")
-    if len(measured) == 1 and (beside := tables.beside(measured[0][1])):
-        rows = [dict(zip(beside.columns, (cell.words for cell in row), strict=True)) for row in beside.rows]
-        output.write_rows(rows, format, beside.caption.lower())
+    if len(measured) == 1 and (further := tables.further_figures(measured[0][1])):
+        rows = [dict(zip(further.columns, (cell.words for cell in row), strict=True)) for row in further.rows]
+        output.write_rows(rows, format, further.caption.lower())
     if len(measured) == 1 and measured[0][1].operators:
         _show_kinds(measured[0][1], measured[0][0].graph, most=8)
 

@@ -1,15 +1,15 @@
-"""A runtime for quantized networks that computes with integers only, between the input and the output of a network.
+"""An engine for quantized networks: it computes with integers only, from the network's inputs to its outputs.
 
-    lowering   a Q/DQ Graph -> a Program, in which scales have become multipliers and shifts
-    reference  runs a Program with NumPy: what the kernels are checked against
-    engine     runs a Program with the C++ kernels of `kernels/`, one instruction set of which a device names
+    lowering   turns a Q/DQ Graph into a Program, in which scales have become multipliers and shifts
+    reference  runs a Program with NumPy; the kernels are checked against it
+    engine     runs a Program with the C++ kernels of `kernels/`, one of whose instruction sets a device names
 
-Numerics: activations are uint8 with a zero point, or int16 without one where no product reads them; weights symmetric
-int8 in [-127, 127] with a scale for each output channel, accumulators int32. Images lie in memory with the channels
-last. `weight_formats` stores weights in fewer bits where their values allow it; INT4 weights of a network keep their 4
+Numerics: activations are uint8 with a zero point, or int16 without one where no product reads them. Weights are
+symmetric int8 in [-127, 127] with one scale per output channel. Accumulators are int32. Images are stored with the
+channels last. `weight_formats` stores weights in fewer bits where their values allow it; INT4 weights keep their 4
 bits.
 
-Kernels were run on scalar, AVX2 and AVX-512 VNNI hardware. Those for AVX-VNNI were run with the same dot product in
-AVX-512's encoding, those for AMX with plain C++ in place of the tile instructions (`make sanitize`); neither on a
-processor of its own. So "best" takes AVX-512 VNNI where AMX is there, too.
+The kernels were run on scalar, AVX2 and AVX-512 VNNI hardware. The AVX-VNNI kernels were run with the same dot product
+in AVX-512's encoding, the AMX kernels with plain C++ in place of the tile instructions (`make sanitize`); neither ran
+on a processor that has them. So "best" chooses AVX-512 VNNI on a processor with AMX, too.
 """

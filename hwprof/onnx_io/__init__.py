@@ -1,11 +1,10 @@
 """ONNX files to `Graph` and back, with seeded random weights on the way back.
 
-2026-11-20, what `load` folds. A `Graph` has static shapes, so whatever depends on shapes and stored
-tensors only is known before the first inference, and every compiling runtime computes it once, when
-it loads the model. Such operators become weights and constants, and parameter counts and operator
-lists are those of the network and not of the exporter. DequantizeLinear stays, or a quantized network
-would look like a float one. The alternative, keeping the file's operators one for one, would have made
-one network two graphs, depending on who exported it.
+2026-11-20, what `load` folds. A `Graph` has static shapes, so everything that depends only on shapes and stored tensors
+is known before the first inference, and every compiling runtime computes it once, when it loads the model. Such
+operators become weights and constants, so parameter counts and operator lists describe the network, not the exporter.
+DequantizeLinear stays, since otherwise a quantized network would look like a float one. The alternative, to keep the
+file's operators one by one, would have given one network two graphs, depending on its exporter.
 """
 
 from hwprof.onnx_io.inference import infer_types

@@ -1,4 +1,4 @@
-"""Types of all tensors by ONNX shape inference, and the folding of what depends on no input."""
+"""Types of all tensors by ONNX shape inference, and folding of everything that does not depend on an input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hwprof.onnx_io.proto import (
     zeros,
 )
 
-# Random results are new at each run; a dequantized weight is what makes a network a quantized one.
+# Random results are new at each run; a network without its dequantized weights would not be a quantized one.
 NEVER_FOLDED = frozenset({
     "DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
     "Bernoulli",
@@ -35,16 +35,16 @@ NEVER_FOLDED = frozenset({
 
 
 def infer_types(graph: Graph) -> Graph:
-    """The graph with `values` computed anew from its inputs, weights and constants.
+    """The graph with `values` recomputed from its inputs, weights and constants.
 
-    What cannot be inferred (behind an operator of a custom domain, or where values decide shapes) is
-    absent. Raises InputError where shapes contradict each other.
+    Types that cannot be inferred (after an operator of a custom domain, or where values decide shapes) are absent.
+    Raises InputError where shapes contradict each other.
     """
     return infer_with(graph, ())
 
 
 def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
-    """`infer_types` where the types of some results are known beforehand."""
+    """`infer_types` where the types [...] of some results, `declared`, are known beforehand."""
     skeleton = skeleton_of(graph)
     skeleton.graph.value_info.extend(value_info(t) for t in declared)
     for output in skeleton.graph.output:
@@ -52,7 +52,7 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     try:
         model = infer_shapes(skeleton, strict_mode=True, data_prop=True)
     except (InferenceError, RuntimeError, ValueError) as error:
-        raise InputError(f"the shapes of graph {graph.name!r} do not fit: {_one_line(error)}") from None
+        raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_one_line(error)}") from None
     return _with_types(graph, model.graph)
 
 
@@ -84,7 +84,10 @@ def _with_body_types(node: Node, proto: NodeProto) -> Node:
 
 
 def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
-    """Infers and folds in turns, since a folded shape may decide the next unknown one, until nothing changes."""
+    """Infers and folds in turns until nothing changes, since a folded shape may decide the next unknown one.
+
+    declared: types of results that are known beforehand, each with its shape [...].
+    """
     declared = tuple(declared)
     while True:
         graph = infer_with(graph, declared)
@@ -95,10 +98,10 @@ def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph with every operator that no input can change replaced by its result, and unread tensors dropped.
+    """The graph in which every operator that no input can change is replaced by its result, without unread tensors.
 
-    Small results keep their values; of large ones only the type is known. Operators that make an output
-    of the graph stay. Returns the same object when there is nothing to do.
+    Small results keep their values; of large ones only the type is known. Operators that compute an output of the graph
+    stay. Returns the same object when there is nothing to do.
     """
     statics: dict[str, Tensor] = {t.name: t for t in (*graph.weights, *graph.constants)}
     opsets = dict(graph.opsets)
@@ -144,7 +147,7 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
 
 
 def _evaluated(node: Node, constants: Mapping[str, Constant], opsets: Mapping[str, int]) -> list[Tensor] | None:
-    """The results by ONNX's reference implementation, or None where it has none for the operator or the types."""
+    """The results of ONNX's reference implementation, or None where it does not support the operator or the types."""
     proto = helper.make_graph(
         [node_to_proto(node, zeros)],
         "fold",

@@ -1,4 +1,4 @@
-"""Graph records to ONNX protobuf messages and back; no files, no inference, no random numbers."""
+"""Graph records to ONNX protobuf messages and back, without files, inference or random numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnx import (
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor, captured, sort_nodes
 
-# The newest that ONNX Runtime 1.20 reads, and the oldest that knows int4.
+# The newest that ONNX Runtime 1.20 reads, and the oldest with int4.
 IR_VERSION = 10
 # Tensors up to these sizes keep their values while a file is read, so that shapes can be computed from them.
 INTEGERS_KEPT = 4096
@@ -31,7 +31,7 @@ FLOATS_KEPT = 64
 
 _NAMES = {"float": "float32", "double": "float64"}
 _CODES = {"float32": "FLOAT", "float64": "DOUBLE"}
-# Element types that numpy lacks, with those that stand for them in arrays.
+# Element types that numpy lacks, with the types that represent them in arrays.
 NARROW = {"bfloat16": "float32", "int4": "int8", "uint4": "uint8"}
 _COMPUTABLE = frozenset({
     "float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
@@ -40,7 +40,7 @@ _COMPUTABLE = frozenset({
 # Where a control-flow body does not declare the type of an input.
 UNDEFINED = "undefined"
 
-Contents: TypeAlias = Callable[[Graph], Callable[[Tensor], np.ndarray]]  # of each weight of a graph
+Contents: TypeAlias = Callable[[Graph], Callable[[Tensor], np.ndarray]]  # returns the array of each weight of a graph
 Opsets: TypeAlias = tuple[tuple[str, int], ...]
 
 
@@ -67,7 +67,7 @@ def is_float(dtype: str) -> bool:
 
 
 def tensor_type(info: ValueInfoProto) -> Tensor | None:
-    """The type, or None unless it is a tensor of known element type and wholly known shape."""
+    """The type with its shape [...], or None unless it is a tensor of known element type and fully known shape."""
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not kind.HasField("shape") or not kind.elem_type:
         return None
@@ -77,21 +77,21 @@ def tensor_type(info: ValueInfoProto) -> Tensor | None:
 
 
 def value_info(tensor: Tensor) -> ValueInfoProto:
-    """The tensor's name and type as a message."""
+    """The tensor's name, type and shape [...] as a message."""
     if tensor.dtype == UNDEFINED:
         return ValueInfoProto(name=tensor.name)
     return helper.make_tensor_value_info(tensor.name, dtype_code(tensor.dtype), tensor.shape)
 
 
 def keeps_values(tensor: Tensor) -> bool:
-    """Whether the tensor is small enough, and of a kind, to take part in computing shapes."""
+    """Whether the tensor [...] is small enough, and of a type, to take part in computing shapes."""
     if tensor.dtype not in _COMPUTABLE:
         return False
     return tensor.numel <= (FLOATS_KEPT if is_float(tensor.dtype) else INTEGERS_KEPT)
 
 
 def constant_of(name: str, array: np.ndarray, dtype: str = "") -> Constant:
-    """The array as a Constant. Floats are the shortest decimals that give them back."""
+    """The array [...] as a Constant. Floats are the shortest decimals that restore them."""
     dtype = dtype or dtype_name(helper.np_dtype_to_tensor_dtype(array.dtype))
     if dtype == "float64":
         values = tuple(array.ravel().tolist())
@@ -110,16 +110,18 @@ def shortest_float(value: float) -> float:
 
 
 def array_of(constant: Constant) -> np.ndarray:
-    """[shape]; types that numpy lacks come as `NARROW` says."""
+    """[shape]; types that numpy lacks are represented as in `NARROW`."""
     return np.array(constant.values, numpy_dtype(constant)).reshape(constant.shape)
 
 
 def numpy_dtype(tensor: Tensor) -> np.dtype[Any]:
-    """The numpy type that holds the tensor's values. Raises InputError where there is none."""
+    """The numpy type for the tensor's values [...]. Raises InputError where there is none."""
     try:
         return np.dtype(NARROW.get(tensor.dtype, tensor.dtype))
     except TypeError:
-        raise InputError(f"tensor {tensor.name!r} is of type {tensor.dtype!r}, which cannot be filled here") from None
+        raise InputError(
+            f"tensor {tensor.name!r} has type {tensor.dtype!r}, for which hwprof cannot create values"
+        ) from None
 
 
 def tensor_proto(constant: Constant) -> TensorProto:
@@ -188,7 +190,7 @@ def node_from_proto(proto: NodeProto, opsets: Opsets) -> Node:
 
 
 def node_to_proto(node: Node, contents: Contents) -> NodeProto:
-    """contents: gives those of the weights in control-flow bodies."""
+    """contents: returns the arrays of the weights in control-flow bodies."""
     proto = NodeProto(
         op_type=node.op, input=node.inputs, output=node.outputs, name=node.name, domain=node.domain
     )  # fmt: skip
@@ -220,10 +222,10 @@ def _attribute_proto(key: str, value: AttributeValue, contents: Contents) -> Att
 def graph_from_proto(
     proto: GraphProto, inputs: Sequence[Tensor], opsets: Opsets, name: str, is_body: bool = False
 ) -> Graph:
-    """The graph with the values of small tensors kept as constants and no types inferred.
+    """The graph with the values of small tensors kept as constants and without inferred types.
 
-    External data must have been resolved for the tensors that `keeps_values`. Raises InputError for a
-    cycle and for operators that read what nothing produces (what a body reads may come from around it).
+    contents: of any shape [...]. External data must have been resolved for the tensors that `keeps_values`. Raises
+    InputError for a cycle and for operators that read a tensor that nothing produces (a body may read those around it).
     """
     results = {o.name for o in proto.output}
     stored = [*proto.initializer, *(_stored_tensor(n) for n in proto.node if _is_stored(n, results))]
@@ -235,7 +237,7 @@ def graph_from_proto(
     if is_body:
         available |= {i for n in nodes for i in (*n.inputs, *captured(n))} - made
     for output in set() if is_body else results - available - made:
-        raise InputError(f"output {output!r} is produced by no operator")
+        raise InputError(f"output {output!r} is not produced by any operator")
     return Graph(
         inputs=tuple(inputs),
         outputs=tuple(o.name for o in proto.output),
@@ -261,7 +263,7 @@ _CONSTANT_ATTRIBUTES = {"value", "value_int", "value_ints", "value_float", "valu
 
 
 def _is_stored(node: NodeProto, results: set[str]) -> bool:
-    """Whether the node is a Constant that can stand among the stored tensors. A body's result stays a node."""
+    """Whether the node is a Constant that can become a stored tensor. A body's result remains a node."""
     return (
         node.op_type == "Constant"
         and not _domain(node.domain)
@@ -283,7 +285,7 @@ def _stored_tensor(node: NodeProto) -> TensorProto:
 
 
 def static_from_proto(proto: TensorProto) -> Tensor:
-    """A Constant where the tensor is small enough to keep its values, else its type."""
+    """A Constant [...] where the tensor is small enough to keep its values, else its type and shape."""
     tensor = Tensor(proto.name, dtype_name(proto.data_type), tuple(proto.dims))
     if not keeps_values(tensor):
         return tensor
@@ -294,7 +296,7 @@ def static_from_proto(proto: TensorProto) -> Tensor:
 
 
 def model_of(graph: Graph, contents: Contents) -> ModelProto:
-    """The graph as a model; contents: gives those of the weights."""
+    """The graph as a model; contents: returns the arrays of the weights."""
     model = _empty_model(graph)
     _fill(model.graph, graph, contents)
     _fill_weights(model.graph, graph, contents)
@@ -302,7 +304,7 @@ def model_of(graph: Graph, contents: Contents) -> ModelProto:
 
 
 def skeleton_of(graph: Graph) -> ModelProto:
-    """The graph as a model whose weights are inputs: for whoever needs their types and not their contents."""
+    """The graph as a model with inputs in place of weights, for callers that need their types but not their values."""
     model = _empty_model(graph)
     _fill(model.graph, graph, zeros)
     model.graph.input.extend(value_info(t) for t in graph.weights)
@@ -310,7 +312,7 @@ def skeleton_of(graph: Graph) -> ModelProto:
 
 
 def zeros(_: Graph) -> Callable[[Tensor], np.ndarray]:
-    """Contents where it does not matter what they are."""
+    """Zeros of the tensor's shape [...], for callers that do not depend on the values."""
     return lambda tensor: np.zeros(tensor.shape, numpy_dtype(tensor))
 
 
@@ -320,7 +322,7 @@ def _empty_model(graph: Graph) -> ModelProto:
 
 
 def _fill(proto: GraphProto, graph: Graph, contents: Contents) -> None:
-    """Writes all of the graph but its own weights."""
+    """Writes everything in the graph except its own weights."""
     proto.name = graph.name
     proto.input.extend(value_info(t) for t in graph.inputs)
     for name in graph.outputs:
@@ -331,7 +333,7 @@ def _fill(proto: GraphProto, graph: Graph, contents: Contents) -> None:
 
 
 def _fill_weights(proto: GraphProto, graph: Graph, contents: Contents) -> None:
-    """In place, since a copy of all weights takes its time."""
+    """In place, since copying all weights takes time."""
     content = contents(graph)
     for tensor in graph.weights:
         entry = proto.initializer.add(name=tensor.name, data_type=dtype_code(tensor.dtype), dims=tensor.shape)
@@ -342,12 +344,12 @@ def _fill_weights(proto: GraphProto, graph: Graph, contents: Contents) -> None:
 
 
 def bodies_of(node: Node) -> dict[str, Graph]:
-    """The control-flow bodies of the node by attribute; none for most operators."""
+    """The control-flow bodies of the node by attribute; most operators have none."""
     return {key: value for key, value in node.attributes if isinstance(value, Graph)}
 
 
 def with_bodies(node: Node, change: Callable[[str, Graph], Graph]) -> Node:
-    """The node with each body replaced by what `change` makes of attribute and body."""
+    """The node with each body replaced by `change(attribute, body)`."""
     changed = {key: change(key, body) for key, body in bodies_of(node).items()}
     if not changed:
         return node

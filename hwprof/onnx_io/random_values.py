@@ -1,9 +1,8 @@
 """Seeded random weights and inputs, scaled so that activations neither vanish nor become denormal.
 
-Weights that are multiplied and summed over are drawn with the variance of He et al. (ICCV 2015) before
-an activation and of LeCun without one; the last one of a residual branch is damped, or fifty additions
-would each double the variance. Biases and gains are not exactly 0 and 1, since runtimes remove
-operators that change nothing.
+Weights that are multiplied and summed over are drawn with the variance of He et al. (ICCV 2015) before an activation
+and of LeCun without one. The last one of a residual branch is damped, since otherwise fifty additions would each double
+the variance. Biases and gains are not exactly 0 and 1, since runtimes remove operators that change nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SHIFT = 0.02
 _TABLE_DEVIATION = 1.0
 _OTHER_DEVIATION = 0.5
 _SLOPE = 0.25
-# Quantized activations are taken to lie in [-4, 4]; a softmax, whose values are small, in [-1/2, 1/2].
+# Quantized activations are assumed to be in [-4, 4]; those of a softmax, which are small, in [-1/2, 1/2].
 _ACTIVATION_BOUND = 4.0
 _SOFTMAX_BOUND = 0.5
 _INT32_BOUND = 100
@@ -40,24 +39,24 @@ _INT32_BOUND = 100
 def to_model(graph: Graph, seed: int = 0) -> ModelProto:
     """The graph as an ONNX model with random weights; the same for the same seed.
 
-    Raises InputError for a tensor of a type that has no random values (strings, 8-bit floats), or where
-    ONNX's checker finds fault with the graph.
+    Raises InputError for a tensor type that has no random values (strings, 8-bit floats), or where ONNX's checker
+    rejects the graph.
     """
     skeleton = skeleton_of(graph)
     for output in skeleton.graph.output:
-        if not output.HasField("type"):  # behind a custom operator; runtimes find it out, the checker insists
+        if not output.HasField("type"):  # after a custom operator; runtimes infer it, the checker requires it
             output.CopyFrom(value_info(Tensor(output.name, "float32", ())))
     try:
         checker.check_model(skeleton)
     except checker.ValidationError as error:
-        raise InputError(f"graph {graph.name!r} is no valid ONNX: {' '.join(str(error).split())}") from None
+        raise InputError(f"graph {graph.name!r} is not valid ONNX: {' '.join(str(error).split())}") from None
     rng = np.random.default_rng(seed)
     return model_of(graph, lambda g: partial(_weight, Uses(g), rng=rng))
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """One array for each input: floats from a normal distribution, bytes evenly, indices in the range of the
-    tables they index, other integers 1 and booleans True (a mask that hides nothing).
+    """One array [...] for each input: floats from a normal distribution, bytes uniformly, indices in the range of the
+    tables that they index, other integers 1 and booleans True (a mask that hides nothing).
 
     Raises InputError for an input type that numpy cannot hold.
     """
@@ -76,7 +75,7 @@ def _input(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
 
 
 def _weight(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
-    """[tensor.shape], of the type that `numpy_dtype` gives."""
+    """[tensor.shape], with the type from `numpy_dtype`."""
     use = uses.of(tensor.name)
     dtype = numpy_dtype(tensor)
     if use.role is Role.ZERO_POINT:
@@ -95,7 +94,7 @@ def _weight(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
 
 
 def _uniform(rng: np.random.Generator, tensor: Tensor, low: float, high: float) -> np.ndarray:
-    """Evenly from [low, high): three times faster than a normal distribution, with the same sums."""
+    """Uniform in [low, high): three times faster than a normal distribution, with the same sums."""
     values = rng.random(tensor.shape, np.float32)
     values *= np.float32(high - low)
     values += np.float32(low)
@@ -103,7 +102,7 @@ def _uniform(rng: np.random.Generator, tensor: Tensor, low: float, high: float) 
 
 
 def _deviation(uses: Uses, use: Use, tensor: Tensor) -> float:
-    """Standard deviation for a weight of this use."""
+    """Standard deviation of a weight with this use."""
     if use.role is Role.SHIFT:
         return _SHIFT
     if use.role is Role.TABLE:
@@ -113,12 +112,12 @@ def _deviation(uses: Uses, use: Use, tensor: Tensor) -> float:
     shape = uses.graph.shape(use.tensor) if uses.graph.has_type(use.tensor) else tensor.shape
     if use.role is Role.RECURRENT:
         hidden = use.node.attribute("hidden_size", shape[-1])
-        return 1.0 / math.sqrt(3.0 * hidden)  # evenly from +-1/sqrt(hidden), as PyTorch does
+        return 1.0 / math.sqrt(3.0 * hidden)  # uniform in +-1/sqrt(hidden), as in PyTorch
     return _gain(uses, use.node) / math.sqrt(max(1, fan_in(use.node, use.tensor, shape)))
 
 
 def _gain(uses: Uses, node: Node) -> float:
-    """Square root of the factor by which the variance of the node's output should exceed that of its input."""
+    """Square root of the factor between the variance of the node's output and that of its input."""
     name = node.outputs[0]
     for _ in range(_LOOK_AHEAD):
         readers = uses.readers.get(name)
@@ -142,7 +141,7 @@ _START = {Role.GAIN: 1.0, Role.SHIFT: 0.0, Role.SLOPE: _SLOPE}
 
 
 def initial_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """The values of all weights by name, in their shapes and types, for a training to start from.
+    """The values of all weights by name, each of its shape [...] and type, for a training to start from.
 
     Matrices as for a run (see the module), tables from a normal distribution of deviation 0.02, gains and variances 1,
     shifts and means 0, slopes 0.25. Quantized weights, scales and indices are those of a run. The same for one seed.
@@ -170,13 +169,13 @@ def _zero_point(dtype: str) -> int:
 
 
 def _bound(dtype: str) -> int:
-    """The largest distance from the zero point: 127 for 8 bits. Biases, of 32, stay small."""
+    """The largest distance from the zero point: 127 for 8 bits. 32-bit biases stay small."""
     bits = BITS_PER_ELEMENT[dtype]
     return _INT32_BOUND if bits >= 32 else (1 << (bits - 1)) - 1
 
 
 def _payload(tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
-    """Integers evenly from the range of a quantized tensor."""
+    """Uniform integers from the range of a quantized tensor."""
     middle, bound = _zero_point(tensor.dtype), _bound(tensor.dtype)
     return rng.integers(middle - bound, middle + bound, tensor.shape, numpy_dtype(tensor), endpoint=True)
 
@@ -208,7 +207,7 @@ def _holds_softmax(uses: Uses, node: Node) -> bool:
 def _indices(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
     dtype = numpy_dtype(tensor)
     if dtype.kind not in "iub":
-        raise InputError(f"tensor {tensor.name!r} is of type {tensor.dtype!r}, which has no random values here")
+        raise InputError(f"tensor {tensor.name!r} has type {tensor.dtype!r}, for which hwprof has no random values")
     rows = _rows(uses, tensor.name)
     if rows is not None:
         return rng.integers(0, max(1, rows), tensor.shape).astype(dtype)
@@ -218,7 +217,7 @@ def _indices(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray
 
 
 def _rows(uses: Uses, name: str) -> int | None:
-    """Length of the smallest table that the elements of the tensor index, None if they index none."""
+    """Length of the smallest table that the elements of the tensor index, or None if there is none."""
     sizes: list[int | None] = []
     for node in uses.readers.get(name, ()):
         if name not in node.inputs:

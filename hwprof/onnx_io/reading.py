@@ -27,17 +27,17 @@ from hwprof.onnx_io.proto import (
 from hwprof.onnx_io.random_values import to_model
 from hwprof.onnx_io.tensor_uses import settle_weights
 
-# The oldest that ONNX Runtime runs.
+# The oldest opset that ONNX Runtime runs.
 OLDEST_OPSET = 7
 
 
 def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
     """The network in an .onnx file, without its weights, with every shape that can be known.
 
-    shapes: for each input with dynamic dimensions all its dimensions; a symbol that several inputs
-    share ("batch") needs to be given once. What depends on no input is folded (see `hwprof.onnx_io`).
-    External data is looked for and not read. Raises InputError for a file that is missing, is no ONNX
-    model, is older than opset 7, lacks a shape, or does not fit the shapes given.
+    shapes: for each input with dynamic dimensions all its dimensions; a symbol that several inputs share ("batch")
+    needs to be given once. Everything that does not depend on an input is folded (see `hwprof.onnx_io`). External data
+    is located but not read. Raises InputError for a file that is missing, is not an ONNX model, is older than opset 7,
+    lacks a shape, or does not fit the given shapes.
     """
     path = Path(path)
     model = _read(path)
@@ -62,24 +62,25 @@ def _read(path: Path) -> ModelProto:
         raise InputError(f"{path} is not an ONNX model, or only a part of one: it cannot be decoded") from None
     if not model.graph.node or not model.graph.output:
         missing = "outputs" if model.graph.node else "operators"
-        raise InputError(f"{path} holds a graph without {missing}; there is nothing to run")
+        raise InputError(f"{path} contains a graph without {missing}; there is nothing to run")
     return model
 
 
 def _opsets(model: ModelProto) -> Opsets:
     opsets = tuple(sorted(("" if o.domain == "ai.onnx" else o.domain, o.version) for o in model.opset_import))
     if not opsets:
-        raise InputError("the model names no operator set; is it older than ONNX 1.2?")
+        raise InputError("the model does not name an operator set; is it older than ONNX 1.2?")
     version = dict(opsets).get("", OLDEST_OPSET)
     if version < OLDEST_OPSET:
         raise InputError(
-            f"opset {version} is older than {OLDEST_OPSET}, the oldest that runs; raise it by onnx.version_converter"
+            f"opset {version} is older than {OLDEST_OPSET}, the oldest that is supported; convert the model with "
+            "onnx.version_converter"
         )
     return opsets
 
 
 def _declared(graph: GraphProto) -> list[Tensor]:
-    """Types that the file states for results of operators outside ONNX's own domain, which nobody can infer."""
+    """Types that the file states for results of operators outside ONNX's own domain, which cannot be inferred."""
     custom = {out for n in graph.node if n.domain not in ("", "ai.onnx") for out in n.output}
     return [t for info in graph.value_info if info.name in custom and (t := tensor_type(info))]
 
@@ -92,7 +93,7 @@ def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> lis
     infos = {i.name: i for i in graph.input if i.name not in stored}
     for name in shapes:
         if name not in infos:
-            raise InputError(f"--shape names {name!r}, which is no input; inputs: {', '.join(infos)}")
+            raise InputError(f"--shape names {name!r}, which is not an input; inputs: {', '.join(infos)}")
     symbols: dict[str, int] = {}
     for name, shape in shapes.items():
         _match(infos[name], shape, symbols)
@@ -105,13 +106,13 @@ def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> lis
 
 
 def _dims(info: ValueInfoProto) -> list[str]:
-    """One entry for each dimension: its size, or the name of what is open ("?" without a name)."""
+    """One entry for each dimension: its size, or the name of an open one ("?" without a name)."""
     dims = info.type.tensor_type.shape.dim
     return [str(d.dim_value) if d.dim_value > 0 else d.dim_param or "?" for d in dims]
 
 
 def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) -> None:
-    """Checks the shape against the declared one and notes what each symbol stands for."""
+    """Checks the shape against the declared one and records the value of each symbol."""
     dims = _dims(info)
     given = f"--shape {info.name}={','.join(map(str, shape))}"
     wanted = f"input {info.name!r} is [{', '.join(dims)}]"
@@ -129,7 +130,7 @@ def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) 
 def _bound(info: ValueInfoProto, shape: Sequence[int] | None, symbols: Mapping[str, int]) -> Tensor | None:
     """The input with a static shape, or None where a dimension stays open."""
     if not info.type.HasField("tensor_type"):
-        raise InputError(f"input {info.name!r} is not a tensor; only tensors can be given to a network here")
+        raise InputError(f"input {info.name!r} is not a tensor; only tensor inputs are supported")
     dtype = dtype_name(info.type.tensor_type.elem_type)
     if shape is not None:
         return Tensor(info.name, dtype, tuple(shape))
@@ -141,7 +142,7 @@ def _bound(info: ValueInfoProto, shape: Sequence[int] | None, symbols: Mapping[s
 
 
 def _example(info: ValueInfoProto) -> str:
-    """What to type: one sample, image sides of 224, sequences of 128."""
+    """An example of the option: one sample, image sides of 224, sequences of 128."""
     dims = _dims(info)
     if not dims:
         return f"--shape {info.name}=1,..."
@@ -154,7 +155,7 @@ def _example(info: ValueInfoProto) -> str:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """All stored tensors of the graph, those in attributes and in control-flow bodies included."""
+    """All stored tensors of the graph, including those in attributes and control-flow bodies."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -165,7 +166,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _find_external(graph: GraphProto, folder: Path) -> None:
-    """Checks that external data is there and reads the little of it that shapes may depend on."""
+    """Checks that external data exists and reads the small tensors on which shapes may depend."""
     for tensor in _tensors(graph):
         if uses_external_data(tensor):
             kind = Tensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
@@ -173,7 +174,7 @@ def _find_external(graph: GraphProto, folder: Path) -> None:
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files beside a model that hold its large weights, sorted. Raises InputError as `load` does."""
+    """The files next to a model that hold its large weights, sorted. Raises InputError as `load` does."""
     locations = {ExternalDataInfo(t).location for t in _tensors(_read(path).graph) if uses_external_data(t)}
     return sorted(path.parent / location for location in locations)
 
@@ -184,7 +185,7 @@ def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> 
         raise InputError(f"tensor {tensor.name!r} points outside the model's folder, to {info.location!r}")
     file, offset, length = folder / info.location, info.offset or 0, info.length or size_bytes
     if not file.is_file():
-        raise InputError(f"the weights of tensor {tensor.name!r} are in {file}, which is missing; put it there")
+        raise InputError(f"the weights of tensor {tensor.name!r} are in {file}, which is missing; put the file there")
     if file.stat().st_size < offset + length:
         raise InputError(f"{file} ends before the weights of tensor {tensor.name!r}; is it a partial download?")
     if read:
@@ -199,10 +200,10 @@ def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> 
 
 
 def materialize(graph: Graph, seed: int = 0) -> ModelProto:
-    """The model of `graph.source`, its own weights in memory and its inputs bound to the graph's shapes.
+    """The model of `graph.source` with its own weights in memory and its inputs bound to the graph's shapes.
 
-    A graph without a source gets seeded random weights. Raises InputError when the source is gone or
-    has other inputs.
+    A graph without a source gets seeded random weights. Raises InputError when the source is missing or has other
+    inputs.
     """
     if graph.source is None:
         return to_model(graph, seed)
@@ -221,11 +222,11 @@ def _bind(proto: GraphProto, graph: Graph) -> None:
     changed = False
     for tensor in graph.inputs:
         if tensor.name not in infos:
-            raise InputError(f"{graph.source} has no input {tensor.name!r} any more; load it again")
+            raise InputError(f"{graph.source} no longer has the input {tensor.name!r}; load the file again")
         if tensor_type(infos[tensor.name]) != tensor:
             infos[tensor.name].CopyFrom(value_info(tensor))
             changed = True
-    if changed:  # what the file says about the rest was said of other shapes
+    if changed:  # the file's other types hold for other shapes
         del proto.value_info[:]
         for output in proto.output:
             if graph.has_type(output.name):

@@ -1,4 +1,4 @@
-"""ONNX Runtime as hwprof imports it everywhere: without telemetry, and with its errors in one line each."""
+"""ONNX Runtime as hwprof imports it everywhere: without telemetry, and with one-line errors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 __all__ = ["onnxruntime", "plain_errors"]
 
-# Its errors have no base class of their own.
+# ONNX Runtime's errors do not share a base class.
 _ERRORS: tuple[type[Exception], ...] = (
     *(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)),
-    RuntimeError,  # thrown as it is by a bound run that fails
+    RuntimeError,  # raised directly by a bound run that fails
 )
 
 
 @contextmanager
 def plain_errors(graph: Graph) -> Iterator[None]:
-    """Turns the runtime's errors, at loading or later, into one line each."""
+    """Turns the runtime's errors, when loading or later, into one line each."""
     try:
         yield
     except _ERRORS as error:

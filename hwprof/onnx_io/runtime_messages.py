@@ -1,4 +1,4 @@
-"""The messages of ONNX Runtime, without the codes in front of them."""
+"""The messages of ONNX Runtime, without the error codes that precede them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import re
 
 
 def plain_error(text: str) -> str:
-    """The runtime's error without its code and what follows the first line."""
+    """The runtime's error without its code and without the lines after the first."""
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What each stored tensor is used for, from the first operator that reads it: a matrix, a bias, a scale, ..."""
+"""The use of each stored tensor by the first operator that reads it: a matrix, a bias, a scale, ..."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Role(StrEnum):
     """A use of a stored tensor."""
 
     MATRIX = "matrix"  # multiplied and summed over
-    GAIN = "gain"  # multiplies element by element; near 1
-    SHIFT = "shift"  # is added; near 0
+    GAIN = "gain"  # multiplied element by element; near 1
+    SHIFT = "shift"  # added; near 0
     TABLE = "table"  # rows are picked from it
     INDEX = "index"  # picks rows
     RECURRENT = "recurrent"
-    SLOPE = "slope"  # of a leaky activation
+    SLOPE = "slope"  # slope of a leaky activation
     STEP = "step"  # scale of a quantized activation
     WEIGHT_STEP = "weight step"  # scale of a quantized weight
     ZERO_POINT = "zero point"
@@ -55,7 +55,7 @@ _ROLES: Mapping[str, tuple[Role, ...]] = {
     "Range": (Role.STRUCTURE,) * 3,
 }
 
-# Operators whose output holds the elements of their first input, so that the role is that of the output.
+# Operators whose output holds the elements of their first input, so that the input has the role of the output.
 MOVING = frozenset({
     "Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Split",
     "QuantizeLinear", "DequantizeLinear",
@@ -64,7 +64,7 @@ MOVING = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A tensor, or the tensor into which its elements are moved, is input `position` of `node`."""
+    """The tensor, or the tensor into which its elements are moved, is input `position` of `node`."""
 
     role: Role
     tensor: str = ""
@@ -107,7 +107,7 @@ class Uses:
         return self._quantized_role(node, position) if is_quantized(node) else Role.OTHER
 
     def _quantized_role(self, node: Node, position: int) -> Role:
-        """Quantized operators list each tensor with its scale, then its zero point; some tensors stand alone."""
+        """Quantized operators list each tensor with its scale, then its zero point; some tensors come without them."""
         if self._is_scale(node, position):
             return Role.WEIGHT_STEP if self._is_payload(node, position - 1) else Role.STEP
         if position and self._is_scale(node, position - 1):
@@ -115,12 +115,12 @@ class Uses:
         return Role.MATRIX if position and node.op != "QuantizeLinear" else Role.OTHER
 
     def scaled_weight(self, use: Use) -> str:
-        """The stored integers whose scale the tensor of a WEIGHT_STEP is."""
-        assert use.node is not None, "a scale is read by something"
+        """The stored integers to which the tensor of a WEIGHT_STEP is the scale."""
+        assert use.node is not None, "a scale has a reader"
         return self._dynamic_weight(use.node) or use.node.inputs[use.position - 1]
 
     def _dynamic_weight(self, node: Node) -> str:
-        """Where a Mul joins the scale of a dynamically quantized activation with that of a weight: the weight."""
+        """The weight, where a Mul joins its scale with that of a dynamically quantized activation."""
         for name in node.inputs if node.op == "Mul" else ():
             source = self.producers.get(name)
             if source is not None and source.op == "DynamicQuantizeLinear":
@@ -132,7 +132,7 @@ class Uses:
         return name in self._static and is_float(self.graph.type_of(name).dtype)
 
     def _is_payload(self, node: Node, position: int) -> bool:
-        """Whether a stored tensor stands there that is not the zero point behind another scale."""
+        """Whether the stored tensor at that position is not a zero point after another scale."""
         if position < 0 or not self.is_static(node.inputs[position]):
             return False
         return position == 0 or not self._is_scale(node, position - 1)
@@ -142,10 +142,10 @@ class Uses:
 
 
 def settle_weights(graph: Graph) -> Graph:
-    """The graph with every constant that is really a weight demoted to one, in control-flow bodies too.
+    """The graph with every constant that is a weight turned into one, in control-flow bodies too.
 
-    Integers and booleans that shape the network stay constants, as do float numbers that decide what is
-    computed (bounds, exponents, divisors), quantized ones included. Scales, zero points and all other integers of
+    Integers and booleans that shape the network stay constants, as do float numbers that decide the
+    computation (bounds, exponents, divisors), quantized ones included. Scales, zero points and all other integers of
     8 bits and fewer are weights.
     """
     uses = Uses(graph)
@@ -177,7 +177,7 @@ def _is_constant(tensor: Constant, uses: Uses) -> bool:
         return use.role is not Role.MATRIX and tensor.dtype in ("bool", "int16", "int32", "int64", "uint32", "uint64")
     if use.role in _ALWAYS_WEIGHTS:
         return False
-    # One number that is no parameter of a layer is part of the formula: an epsilon, a divisor.
+    # A single number that is not a layer's parameter is part of the formula: an epsilon, a divisor.
     return tensor.numel == 1 and (len(tensor.shape) == 0 or use.node.op in ("Add", "Sub", "Mul", "Div", "Max", "Min"))
 
 

@@ -1,4 +1,4 @@
-"""Writes models as `.onnx` files, with the weights in a file beside where one file cannot hold them."""
+"""Writes models as `.onnx` files, with the weights in a second file where one file cannot hold them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwprof.errors import EnvironmentUnfitError
 from hwprof.graph import Graph
 from hwprof.onnx_io.random_values import to_model
 
-# Protobuf ends at 2 GiB; the rest of the model needs room, too.
+# Protobuf is limited to 2 GiB; the rest of the model needs space, too.
 INLINE_LIMIT_BYTES = 1_900_000_000
 # Smaller tensors stay in the .onnx file, where shape inference of any tool finds them.
 EXTERNAL_FROM_BYTES = 1024
@@ -23,7 +23,7 @@ EXTERNAL_FROM_BYTES = 1024
 def save(network: ModelProto | Graph, path: str | os.PathLike[str], seed: int = 0) -> None:
     """Writes a model, or a graph with seeded random weights, as one .onnx file.
 
-    Above 1.9 GB the weights go into PATH.data beside it. Files appear whole or not at all. Raises
+    Above 1.9 GB the weights go into PATH.data next to it. Files appear complete or not at all. Raises
     EnvironmentUnfitError when they cannot be written.
     """
     path = Path(path)
@@ -34,7 +34,7 @@ def save(network: ModelProto | Graph, path: str | os.PathLike[str], seed: int = 
 
 
 def _moved_out(model: ModelProto, file: Path) -> ModelProto:
-    """The model with its large weights written to the file; the given one is left as it is."""
+    """The model with its large weights written to the file; the given model does not change."""
     slim = ModelProto()
     _copy_but("graph", model, slim)
     _copy_but("initializer", model.graph, slim.graph)
@@ -52,7 +52,7 @@ def _moved_out(model: ModelProto, file: Path) -> ModelProto:
 
 
 def _written(tensor: TensorProto, stream: BinaryIO, location: str) -> TensorProto:
-    """The tensor with its content appended to the stream; a small one as it is."""
+    """The tensor with its content appended to the stream; a small tensor is returned unchanged."""
     size = len(tensor.raw_data)
     if size < EXTERNAL_FROM_BYTES:
         return tensor
@@ -65,7 +65,7 @@ def _written(tensor: TensorProto, stream: BinaryIO, location: str) -> TensorProt
 
 
 def _copy_but(omitted: str, source: Message, target: Message) -> None:
-    """Copies all fields except one, whose content may be too large to be there twice."""
+    """Copies all fields except one, whose content may be too large to be in memory twice."""
     for field, value in source.ListFields():
         if field.name == omitted:
             continue

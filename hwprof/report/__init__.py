@@ -1,4 +1,4 @@
-"""Reports of measurements: HTML pages, Markdown, figures, traces. They come back as text; the caller writes files."""
+"""Reports of measurements: HTML pages, Markdown, figures, traces. Functions return text; the caller writes files."""
 
 from hwprof.report.markdown import comparison_markdown, profile_markdown, results_markdown
 from hwprof.report.page import render_comparison, render_profile, render_results

@@ -1,4 +1,4 @@
-"""What a report shows of an emulated core, which has no times: instructions by class, of one inference."""
+"""The report of an emulated core, which has no times: instructions of one inference by class."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def support(m: Measurement) -> str:
 
 
 def agreement(m: Measurement) -> str:
-    """How far the totals of the processes lie apart."""
+    """How far the totals of the processes differ."""
     counted = [instructions.median(p.instructions) for p in m.processes if p.instructions]
     if len(counted) < 2:
         return "1 process"
@@ -44,7 +44,7 @@ def agreement(m: Measurement) -> str:
 
 
 def kernels(m: Measurement) -> str:
-    """Which arithmetic ran: what the kernel library chose for this core."""
+    """The kind of kernels that ran, as the kernel library chose them for this core."""
     counts = m.instructions
     if counts["dot"]:
         return f"kernels with int8 dot products: {words(counts['dot'])} of that class"
@@ -54,11 +54,11 @@ def kernels(m: Measurement) -> str:
 
 
 def rows(m: Measurement) -> list[tuple[str, float, float, str]]:
-    """(class, instructions, share, description) of each class, none left out."""
+    """(class, instructions, share, description) of each class; none is left out."""
     counts = m.instructions
     return [(name, counts[name], counts[name] / total(m), DESCRIPTIONS[name]) for name in CLASSES]
 
 
 def process_totals(m: Measurement) -> Sequence[tuple[str, dict[str, float]]]:
-    """(when it started, counts by class) of each process."""
+    """(start time, counts by class) of each process."""
     return [(p.started, instructions.median(p.instructions)) for p in m.processes if p.instructions]

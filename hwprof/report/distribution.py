@@ -1,4 +1,4 @@
-"""Figure: how the latencies of single inferences are distributed, one lane per measurement on a shared axis."""
+"""Figure: the distribution of the latencies of single inferences, one lane per measurement on a shared axis."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LANE = 214.0
 _GAP = 18.0
 _LABELS = 56.0  # the name's row and three rows of labels above the bars
 _BARS = (24, 100)  # fewest and most along the axis
-_TAIL = 0.995  # what lies above this quantile is one bar at the right edge
+_TAIL = 0.995  # samples above this quantile are one bar at the right edge
 
 
 def draw(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> Markup:
-    """One histogram per measurement, each of which must hold a block that counts; `names` label the lanes."""
+    """One histogram per measurement, each of which must have a valid block; `names` label the lanes."""
     samples = [samples_ms(m) for m in measurements]
     x = _shared_scale(samples)
     unit, size = quantity.time_unit(x.high)
@@ -37,7 +37,7 @@ def draw(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> Mark
 
 
 def samples_ms(m: Measurement) -> np.ndarray:
-    """[n_samples], ms, of the blocks that count."""
+    """[n_samples], ms, of the valid blocks."""
     return np.concatenate([b.latencies_ns for p in m.processes for b in p.kept]) / 1e6
 
 
@@ -50,7 +50,7 @@ def _shared_scale(samples: Sequence[np.ndarray]) -> Scale:
 
 
 def _bars(values: np.ndarray, x: Scale) -> int:
-    """How many along the axis suit these samples (Freedman and Diaconis, 1981)."""
+    """The number of bars along the axis that suits these samples (Freedman and Diaconis, 1981)."""
     first, third = np.quantile(values, [0.25, 0.75])
     width = 2 * (third - first) / len(values) ** (1 / 3)
     return int((x.high - x.low) / width) if width > 0 else 0

@@ -1,7 +1,7 @@
-"""Where a quantized network loses against its float original, from both graphs and from the kernels that ran.
+"""Where a quantized network loses time against its float original, from both graphs and the kernels that ran.
 
-The rules are those of ONNX Runtime 1.31 on the CPU, found by running each operator between Q/DQ pairs and
-reading which kernels were left.
+The rules are those of ONNX Runtime 1.31 on the CPU, found by running each operator between Q/DQ pairs and reading which
+kernels remained.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from enum import StrEnum
 from hwprof.graph import Graph, Node
 from hwprof.measurement import OperatorTime
 
-# A kernel counts as slower than its float counterpart from here on; two profiled runs differ by less.
+# A kernel is slower than its float counterpart from this factor on; two profiled runs differ by less.
 SLOWER_FROM = 1.1
-# Quantizing the network's inputs and dequantizing its outputs is worth a word from this share on.
+# Quantizing the network's inputs and dequantizing its outputs is reported from this share on.
 EDGE_FROM = 0.01
 
 _X86 = {"x86_64", "amd64", "i386", "i686"}
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 _INTEGER_KERNELS = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "DynamicQuantize")
-# They become an integer kernel together with the Q/DQ pairs around them, the first three also without a Q behind.
+# They form an integer kernel with the Q/DQ pairs around them, the first three also without a Q after them.
 _OPEN_ENDED = {"MatMul", "Gemm", "ArgMax"}
 _COMPUTING = _OPEN_ENDED | {
     "Conv", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax", "Where",
 }  # fmt: skip
-# They run on integers as they stand; a Relu or Clip disappears in the Q behind it.
+# They run on integers directly; a Relu or Clip is merged into the Q after it.
 _INDIFFERENT = {
     "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "GatherElements",
     "Resize", "Expand", "Tile", "Identity", "Dropout", "ReduceMax", "ReduceMin", "DepthToSpace", "Relu", "Clip",
 }  # fmt: skip
-# Operators that take next to no time whatever they run on.
+# Operators that take almost no time in any type.
 _FREE = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Shape", "Cast", "Dropout"}
 # Which inputs are the two factors of a product.
 _FACTORS = {
@@ -41,7 +41,7 @@ _FACTORS = {
 
 
 class Kind(StrEnum):
-    """What a finding is about."""
+    """The kind of a finding."""
 
     FLOAT = "left in float"
     UNFUSED = "Q/DQ not fused"
@@ -53,8 +53,8 @@ class Kind(StrEnum):
 class Finding:
     """One place where time is lost.
 
-    `ns` of one inference: what the kernels of the operator take, for SLOWER only what they take more than
-    before. `share` is that of the whole quantized network. Both are None where nothing was measured.
+    `ns` of one inference: the time of the operator's kernels, for SLOWER only the additional time. `share`: of the
+    whole quantized network. Both are None where nothing was measured.
     """
 
     kind: Kind
@@ -84,9 +84,9 @@ def explain(
     operators_after: Sequence[OperatorTime] = (),
     machine: str = "x86_64",
 ) -> Explanation:
-    """What holds `after`, a quantized `before`, back on a `machine` as `platform.machine()` names it.
+    """The reasons why `after`, a quantized `before`, is slow on a `machine` as named by `platform.machine()`.
 
-    The operator times are those of profiled runs of both; without them only what the graphs show is found.
+    The operator times are from profiled runs of both; without them only the findings in the graphs are returned.
     """
     old, new = _Kernels(operators_before), _Kernels(operators_after)
     wiring = _Wiring(after)
@@ -101,7 +101,7 @@ def explain(
 
 
 def rows(explanation: Explanation) -> list[dict[str, str | float | None]]:
-    """One record a finding, for a table or JSON."""
+    """One record per finding, for a table or JSON."""
     return [
         {
             "finding": f.kind.value,
@@ -116,7 +116,7 @@ def rows(explanation: Explanation) -> list[dict[str, str | float | None]]:
 
 
 class _Kernels:
-    """Executed kernels by the nodes in them. A node can be in several: runtimes take operators apart, too."""
+    """Executed kernels by the nodes in them. A node can be in several, since runtimes also split operators."""
 
     def __init__(self, operators: Sequence[OperatorTime]) -> None:
         self.all = operators
@@ -127,7 +127,7 @@ class _Kernels:
                 self._of_node.setdefault(member, []).append(operator)
 
     def of(self, label: str) -> list[OperatorTime]:
-        """The kernels that compute the node; those that only convert for it are not among them."""
+        """The kernels that compute the node, without those that only convert for it."""
         return [o for o in self._of_node.get(label, ()) if o.op not in (_Q, _DQ)]
 
     def finding(self, kind: Kind, label: str, op: str, message: str, ns: float | None = None) -> Finding:
@@ -138,7 +138,7 @@ class _Kernels:
 
 
 class _Wiring:
-    """Who feeds whom in a quantized graph."""
+    """The producers and readers of tensors in a quantized graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -153,12 +153,12 @@ class _Wiring:
         return bool(self.readers.get(name)) and all(r.op == _Q for r in self.readers[name])
 
     def floats(self, names: Sequence[str]) -> list[str]:
-        """Those of the tensors that are computed, and are floats."""
+        """The computed float tensors among them."""
         known = (n for n in names if n in self.producers and self.graph.has_type(n))
         return [n for n in known if self.graph.type_of(n).dtype.startswith(("float", "bfloat"))]
 
     def is_between_pairs(self, node: Node) -> bool:
-        """Whether Q/DQ pairs surround the node, so that the runtime can make an integer kernel of it."""
+        """Whether the node is between Q/DQ pairs, so that the runtime can build an integer kernel from it."""
         inputs = self.floats(node.inputs)
         closed = node.op in _OPEN_ENDED or all(map(self.is_quantized, self.floats(node.outputs)))
         return bool(inputs) and all(map(self.is_dequantized, inputs)) and closed
@@ -168,7 +168,7 @@ class _Wiring:
 
 
 def _left_in_float(wiring: _Wiring, kernels: _Kernels) -> Iterator[Finding]:
-    """Float operators that have quantized ones before and behind them; of those in one kernel the first."""
+    """Float operators with quantized ones before and after them; only the first one of each kernel."""
     nodes = wiring.graph.nodes
     integer = [n for n in nodes if n.op in (_Q, _DQ) or n.op.startswith(_INTEGER_KERNELS)]
     behind = _reached(nodes, {out for n in integer for out in n.outputs})
@@ -247,17 +247,17 @@ def _is_at_edge(wiring: _Wiring, node: Node) -> bool:
 
 
 def _neighbour(wiring: _Wiring, node: Node | None) -> str:
-    """Which float operator makes the conversion necessary."""
+    """Names the float operator that makes the conversion necessary."""
     if node is not None and node.op == _Q and node.inputs[0] in wiring.producers:
         source = wiring.producers[node.inputs[0]]
-        return f"quantizes what {source.op} {source.label!r} computes in float"
+        return f"quantizes the float result of {source.op} {source.label!r}"
     if node is not None and (readers := wiring.readers.get(node.outputs[0])):
         return f"dequantizes for {readers[0].op} {readers[0].label!r}, which computes in float"
     return "converts between integers and floats"
 
 
 def _broken_pairs(wiring: _Wiring) -> Iterator[Finding]:
-    """Operators that have an integer kernel, but Q/DQ on one side only."""
+    """Operators that have an integer kernel but Q/DQ nodes only on one side."""
     for node in wiring.graph.nodes:
         if node.op not in _COMPUTING | _INDIFFERENT - _FREE or wiring.is_between_pairs(node):
             continue
@@ -276,18 +276,18 @@ def _slow_types(wiring: _Wiring, kernels: _Kernels) -> Iterator[Finding]:
             continue
         types = [_integer_type(wiring, node.inputs[i]) for i in _FACTORS[node.op]]
         if types in (["int8", "int8"], ["uint8", "uint8"]):
-            message = f"multiplies {types[0]} by {types[1]}; on x86 uint8 activations by int8 weights are fast"
+            message = f"multiplies {types[0]} by {types[1]}; on x86, uint8 activations times int8 weights are fast"
             yield kernels.finding(Kind.SLOW_TYPES, node.label, node.op, message, kernels.ns(node.label))
 
 
 def _integer_type(wiring: _Wiring, name: str) -> str:
-    """The type in which the tensor is stored, behind its DequantizeLinear."""
+    """The type in which the tensor is stored before its DequantizeLinear."""
     stored = wiring.producers[name].inputs[0] if wiring.is_dequantized(name) else name
     return wiring.graph.type_of(stored).dtype if wiring.graph.has_type(stored) else ""
 
 
 def _slower(before: Graph, old: _Kernels, new: _Kernels) -> Iterator[Finding]:
-    """Kernels that take longer than those that computed the same operator in float; each is told once."""
+    """Kernels that take longer than the float kernels of the same operators; each is reported once."""
     told: set[OperatorTime] = set()
     for node in before.nodes:
         then, now = old.of(node.label), new.of(node.label)
@@ -297,5 +297,5 @@ def _slower(before: Graph, old: _Kernels, new: _Kernels) -> Iterator[Finding]:
         before_ns, after_ns = sum(o.ns for o in then), sum(o.ns for o in now)
         if after_ns > SLOWER_FROM * before_ns:
             names = "+".join(o.op for o in now)
-            message = f"{names} takes {after_ns / 1e3:.1f} us, {after_ns / before_ns:.2f} x its float counterpart"
+            message = f"{names} takes {after_ns / 1e3:.1f} us, {after_ns / before_ns:.2f} times its float counterpart"
             yield new.finding(Kind.SLOWER, node.label, node.op, message, after_ns - before_ns)

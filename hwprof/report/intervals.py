@@ -19,8 +19,8 @@ _LOG_FROM = 6.0  # ratio of the longest to the shortest
 
 
 def draw(measurements: Sequence[Measurement], graphs: Mapping[str, Graph], width: float = 2 * WIDTH) -> Markup | None:
-    """A row each, the fastest first; a hollow mark has not converged. Rows of one name show their inputs' shapes.
-    None where nothing has a latency."""
+    """One row each, the fastest first; a hollow mark has not converged. Rows with equal names show their inputs'
+    shapes. None where nothing has a latency."""
     timed = [(m, s) for m in measurements if (s := statistics(m))]
     if not timed:
         return None

@@ -1,4 +1,4 @@
-"""The learning curve of a predictor, as a figure: error over the number of networks that it learned from."""
+"""The learning curve of a predictor as a figure: error over the number of networks in the training set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw(path: Path, mape_by_seed: Mapping[int, Sequence[float]], title: str, noise_floor: float | None = None) -> None:
-    """mape_by_seed: by training size, the MAPE of each training set, percent. The band goes from the best to the
-    worst of them."""
+    """mape_by_seed: by training size, the MAPE of each training set, percent. The band spans the best and the worst of
+    them."""
     sizes = list(mape_by_seed)
     mape = np.array(list(mape_by_seed.values()))
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -24,7 +24,7 @@ def draw(path: Path, mape_by_seed: Mapping[int, Sequence[float]], title: str, no
     if noise_floor is not None:
         axes.axhline(noise_floor, linestyle="--", color="gray")
         axes.annotate("noise floor", (sizes[0], noise_floor), xytext=(0, 3), textcoords="offset points", color="gray")
-    axes.set(xscale="log", xlabel="networks learned from", ylabel="MAPE (%)", title=title)
+    axes.set(xscale="log", xlabel="networks in the training set", ylabel="MAPE (%)", title=title)
     axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
     axes.xaxis.set_minor_locator(ticker.NullLocator())

@@ -13,14 +13,14 @@ from hwprof.report.markup import comment
 from hwprof.report.tables import Fact, Table
 from hwprof.report.verdict import Verdict
 
-# An underscore inside of a word is a letter like any other.
+# An underscore inside a word is an ordinary letter.
 _ACTIVE = re.compile(r"[\\`*\[\]|#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def profile_markdown(
     measurements: Sequence[Measurement], graphs: Mapping[str, Graph], peaks: Peaks | None, command: str
 ) -> str:
-    """One or several profiles; arguments and errors as of `render_profile`."""
+    """One or several profiles; arguments and errors as in `render_profile`."""
     answer = verdict.of_profiles(measurements)
     parts = [comment(command), _verdict(answer, 1)]
     if len(measurements) > 1:
@@ -54,14 +54,14 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> list[s
     parts = [_escaped(verdict.context(m)), _facts(tables.facts(m, graph))]
     if m.is_counted and m.processes:
         parts.append(_table(tables.classes(m)))
-    if beside := tables.beside(m):
-        parts.append(_table(beside))
+    if further := tables.further_figures(m):
+        parts.append(_table(further))
     breakdown = operators.of_measurement(m, graph, peaks) if verdict.statistics(m) else None
     if breakdown:
         inflation = quantity.significant(breakdown.inflation)
         parts += [
             _table(tables.kinds(breakdown)),
-            f"The profiled pass took {inflation} × the plain one; what it added is taken out of the times.",
+            f"The profiled pass took {inflation} × the time of the plain one; the times are corrected for that.",
         ]
         parts.append(_folded(tables.kernels(breakdown)))
     parts += [_folded(t) for t in (tables.processes(m), tables.settings(m), tables.environment(m))]
@@ -88,7 +88,7 @@ def _table(table: Table) -> str:
 
 
 def _folded(table: Table) -> str:
-    """Behind its caption where Markdown is shown with HTML, as code hosts do."""
+    """The table, folded under its caption where Markdown is shown with HTML, as on code hosts."""
     body = _table(table).partition("\n\n")[2]
     return f"<details><summary>{table.caption}, {len(table.rows)} rows</summary>\n\n{body}\n\n</details>"
 
@@ -98,6 +98,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(words: str) -> str:
-    """Nothing of the words acts as Markdown or HTML."""
+    """The words, in which nothing acts as Markdown or HTML."""
     words = words.replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(_ACTIVE.sub(r"\\\g<0>", words).split())

@@ -1,8 +1,8 @@
-"""Builds HTML and SVG; whatever is not `Markup` is text and is escaped.
+"""Builds HTML and SVG; any text that is not `Markup` is escaped.
 
-2026-11-20, no template engine. The pages have one author and few loops; plain functions are typed,
-are tested like any other and cannot forget to escape. Jinja2 was the alternative: one more dependency
-on a small ARM board, for markup that lives far from the data it shows.
+2026-11-20, no template engine. The pages have one author and few loops. Plain functions are typed, are tested like any
+other and cannot forget to escape. The alternative was Jinja2: one more dependency on a small ARM board, for markup that
+is far from the data it shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SVG_VOID = _VOID - {"br", "col", "hr", "meta"}
 
 
 class Markup(str):
-    """Text that is HTML or SVG already."""
+    """Text that is already HTML or SVG."""
 
     __slots__ = ()
 
@@ -28,8 +28,8 @@ Attribute: TypeAlias = str | float | None
 def element(tag: str, *children: Child, **attributes: Attribute) -> Markup:
     """`<tag ...>children</tag>`. A child or attribute that is None is left out.
 
-    In attribute names `_` stands for `-`, and one at the end is dropped (`class_`). Numbers are
-    written with at most two decimals, enough for pixels.
+    In attribute names `_` represents `-`, and one at the end is dropped (`class_`). Numbers are written with at most
+    two decimals, enough for pixels.
     """
     head = tag + "".join(_attribute(name, value) for name, value in attributes.items() if value is not None)
     inner = join(children)
@@ -39,17 +39,17 @@ def element(tag: str, *children: Child, **attributes: Attribute) -> Markup:
 
 
 def join(children: Iterable[Child]) -> Markup:
-    """The children one after the other, text escaped."""
+    """The children in sequence, with text escaped."""
     return Markup("".join(c if isinstance(c, Markup) else html.escape(c) for c in children if c is not None))
 
 
 def comment(text: str) -> Markup:
-    """A comment; two hyphens in a row, which would end it, are parted."""
+    """A comment; two adjacent hyphens, which would end it, are separated."""
     return Markup(f"<!-- {html.escape(text, quote=False).replace('--', '- -')} -->")
 
 
 def number(value: float) -> str:
-    """At most two decimals, none where they are zero."""
+    """At most two decimals, and none where they are zero."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if value % 1 else str(int(value))
 
 

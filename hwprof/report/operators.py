@@ -1,8 +1,8 @@
-"""Where the time goes: executed kernels, corrected for profiling, the cost of their members, and the roofline.
+"""The executed kernels with their times, corrected for profiling, the cost of their members, and the roofline.
 
-Profiling slows a network down; `without_profiling` takes out what it added to the kernels' times.
-A fused kernel is one row with its members; no time is invented for a member. Tensors that live only
-inside of a fused kernel are not moved, so they do not count as bytes.
+Profiling slows a network down; `without_profiling` removes the added time from the kernels' times. A fused kernel is
+one row with its members; no time is invented for a member. Tensors inside a fused kernel are not moved, so they do not
+count as bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hwprof.measurement import Measurement, Peaks
 from hwprof.variants.for_device import for_device
 
 _ROUNDING = 1e-9
-INFLATION_LIMIT = 1.3  # above it the profiled run is no picture of the plain one
+INFLATION_LIMIT = 1.3  # above it the profiled run does not represent the plain one
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a kernel has to do, whoever does it. `dtype` is that of the data that flows in."""
+    """The work of a kernel on any device. `dtype` is the type of its input data."""
 
     macs: int
     element_ops: int
@@ -35,8 +35,8 @@ class Work:
 class Kernel:
     """One row. `ms` is scaled to the plain run, `share` of its latency; `work` is None where the cost is unknown.
 
-    `least_ms` is the time at the device's measured peaks, None where work or peak is unknown. `is_inserted`
-    tells a kernel that the runtime added (a change of layout), which stands for no operator of the graph.
+    `least_ms` is the time at the device's measured peaks, None where work or peak is unknown. `is_inserted` marks a
+    kernel that the runtime added (a change of layout), which does not represent an operator of the graph.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Kernel:
 class Breakdown:
     """All kernels in the order of execution. `outside_ms` is the plain run's time outside of them.
 
-    `inflation` is the profiled run's time over the plain one's (of its kernels alone, where only those are known).
+    `inflation` is the profiled run's time over the plain run's (only of the kernels, where only their times are known).
     """
 
     kernels: tuple[Kernel, ...]
@@ -80,7 +80,7 @@ class Breakdown:
 
 
 def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
-    """None where the runtime times no operators. Raises InputError when the measurement holds no valid latency."""
+    """None where the runtime does not time operators. Raises InputError when the measurement has no valid latency."""
     if not m.operators:
         return None
     latency_ms = m.latency_ms
@@ -96,11 +96,11 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
 
 
 def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[float]:
-    """The kernels' times with what profiling added taken out again, where together they exceed the plain run.
+    """The kernels' times without the time that profiling added, where their sum exceeds the plain run.
 
-    A profiler adds about the same to each kernel, and no more than the shortest one took: so much of the
-    excess is subtracted from each, and the rest (a slower machine, say) in proportion. Where they do not
-    exceed the plain run nothing is added: what is missing ran outside of kernels or was not shown.
+    A profiler adds about the same time to each kernel, and not more than the shortest one took: this much of the excess
+    is subtracted from each, and the rest (a slower machine, say) in proportion. Where the sum does not exceed the plain
+    run, nothing is added: the missing time was spent outside of kernels or was not reported.
     """
     total = sum(kernels_ns)
     if total <= plain_ns:
@@ -112,7 +112,7 @@ def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[floa
 
 
 def work_of(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, Sequence[Node]]) -> Work:
-    """The work of nodes that run as one kernel; `readers` are `graph.consumers()`.
+    """The work of nodes that run as one kernel; `readers` is `graph.consumers()`.
 
     Raises InputError for an unknown operator or shape.
     """
@@ -125,7 +125,7 @@ def work_of(graph: Graph, nodes: Sequence[Node], readers: Mapping[str, Sequence[
 
 
 def least_ms(work: Work, peaks: Peaks) -> float | None:
-    """The roofline: whichever takes longer at its peak, arithmetic or the memory that holds so many bytes."""
+    """The roofline: the longer of the arithmetic and the memory traffic, each at its peak for that many bytes."""
     memory_ms = work.moved_bytes / peaks.bandwidth(work.moved_bytes) * 1e3
     if not math.isfinite(memory_ms):  # the memory's peak could not be measured
         return None
@@ -140,12 +140,12 @@ def _least(work: Work | None, peaks: Peaks | None) -> float | None:
 
 
 def mac_peak(dtype: str, peaks: Peaks) -> float | None:
-    """Multiply-adds per second; an unsigned integer runs as fast as the signed one of its width."""
+    """Multiply-adds per second; an unsigned integer runs as fast as the signed one of the same width."""
     return peaks.macs_per_s.get(dtype) or peaks.macs_per_s.get(dtype.removeprefix("u"))
 
 
 def _works(m: Measurement, graph: Graph | None) -> list[Work | None]:
-    """For each executed kernel; None where a member or its rule of cost is not known."""
+    """The work of each executed kernel; None where a member or its cost rule is unknown."""
     if graph is None:
         return [None] * len(m.operators)
     graph = for_device(graph, m.device)
@@ -161,7 +161,7 @@ def _work(
         return None
     try:
         return work_of(graph, [nodes[name] for name in members], readers)
-    except InputError:  # no rule, or no shape: the row stays and says that its cost is unknown
+    except InputError:  # no rule or no shape: the row stays, with unknown cost
         return None
 
 
@@ -172,7 +172,7 @@ def _border_bytes(
     produced: Set[str],
     readers: Mapping[str, Sequence[Node]],
 ) -> int:
-    """What a fused kernel reads from outside and leaves behind; tensors between its members stay inside."""
+    """The bytes that a fused kernel reads from outside and writes; tensors between its members stay inside."""
     own = {id(n) for n in nodes}
     left = [o for o in produced if o in graph.outputs or any(id(n) not in own for n in readers.get(o, ()))]
     return sum(graph.type_of(name).size_bytes for name in (*inputs, *left))

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the verdict, then what it rests on. It loads nothing and needs no script."""
+"""One self-contained HTML page: the verdict, then the evidence. It loads nothing and needs no script."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from hwprof.report.svg import WIDTH
 from hwprof.report.tables import Cell, Fact, Table
 from hwprof.report.verdict import Tone, Verdict
 
-_SHORT = 30  # rows; a longer table of kernels is folded until asked for
+_SHORT = 30  # rows; a longer table of kernels is folded
 _MARKS = {Tone.GOOD: "✓", Tone.CAUTION: "!", Tone.BAD: "✕"}
 
 
 def render_profile(
     measurements: Sequence[Measurement], graphs: Mapping[str, Graph], peaks: Peaks | None, command: str
 ) -> str:
-    """The page of one or several profiles. `graphs` are looked up by digest; one that is missing costs only
-    its rows. `command` is written down as what made the page. Raises InputError without a measurement."""
+    """The page of one or several profiles. `graphs` are looked up by digest; for a missing one only its rows are left
+    out. `command` is recorded as the origin of the page. Raises InputError without a measurement."""
     answer = verdict.of_profiles(measurements)
     alone = len(measurements) == 1
     overview = [] if alone else [_overview(measurements, graphs)]
@@ -48,7 +48,7 @@ def render_profile(
 
 
 def render_comparison(comparison: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None, command: str) -> str:
-    """The page of a comparison: the ratio, where the difference lies, then both profiles."""
+    """The page of a comparison: the ratio, the causes of the difference, then both profiles."""
     sides = (comparison.a, comparison.b)
     body = [_compared(comparison, graphs, peaks)]
     body += [_profile(m, graphs.get(m.digest), peaks, i, alone=False) for i, m in enumerate(sides)]
@@ -116,9 +116,9 @@ def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) 
 def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -> Markup:
     names = verdict.labels(c)
     note = (
-        "A row is one round, in which both ran beside each other; small dots are pairs of neighbouring "
-        "blocks, the large one their median. The diamond is the estimate with its 95 % interval, the band what counts "
-        "as the same."
+        "A row is one round, in which both ran alternately; small dots are pairs of adjacent "
+        "blocks, the large dot is their median. The diamond is the estimate with its 95 % interval; ratios in the band "
+        "count as the same."
     )
     parts = [_figure("Paired ratios", pairs.draw(c, *names), note, "full")]
     timed = [(m, name) for m, name in zip((c.a, c.b), names, strict=True) if verdict.statistics(m)]
@@ -154,7 +154,7 @@ def _profile(m: Measurement, graph: Graph | None, peaks: Peaks | None, i: int, a
         title,
         element("p", verdict.context(m), class_="context"),
         element("dl", *(_fact(f) for f in tables.facts(m, graph)), class_="facts"),
-        *([_counted(m)] if m.is_counted else [_latency_figures(m), _beside(m), _operators(m, graph, peaks)]),
+        *([_counted(m)] if m.is_counted else [_latency_figures(m), _further_figures(m), _operators(m, graph, peaks)]),
         element("h3", "Settings and environment"),
         _folded(tables.processes(m)),
         _folded(tables.settings(m)),
@@ -173,23 +173,23 @@ def _counted(m: Measurement) -> Markup | None:
     return element("div", _table(tables.classes(m)), class_="figure") if m.processes else None
 
 
-def _beside(m: Measurement) -> Markup | None:
-    table = tables.beside(m)
+def _further_figures(m: Measurement) -> Markup | None:
+    table = tables.further_figures(m)
     return element("div", _table(table), class_="figure") if table else None
 
 
 def _latency_figures(m: Measurement) -> Markup:
     if verdict.statistics(m) is None:
-        return element("p", "No block of this measurement counts, so there is nothing to draw.", class_="empty")
+        return element("p", "This measurement has no valid block, so there is nothing to draw.", class_="empty")
     strips_note = (
-        "Each strip is one process, each mark one block: its median with the 10 % to 90 % range, time running "
-        "downwards. The upright bar is the process' own median, the band the 95 % interval of the whole."
+        "Each strip is one process, each mark one block: its median with the 10 % to 90 % range. Time runs "
+        "downwards. The vertical bar is the median of the process, the band is the 95 % interval of the measurement."
     )
     tolerance = quantity.percent(m.protocol.anchor_tolerance)
     timeline_note = (
-        f"A slow spell shows in all lanes. The band is ±{tolerance}; × are rejected blocks."
+        f"A slow phase of the machine shows in all lanes. The band is ±{tolerance}; × marks rejected blocks."
         if m.anchor_baseline_ns
-        else "No anchor ran in this measurement, so a slow spell of the machine cannot be told from the network."
+        else "No anchor ran in this measurement, so a slow phase of the machine cannot be told from the network."
     )
     course = ", ".join(f"{name} {n}" for name, n in warmup.courses(m).most_common())
     return element(
@@ -197,7 +197,9 @@ def _latency_figures(m: Measurement) -> Markup:
         _figure("Distribution", distribution.draw([m]), _distribution_note(m)),
         _figure("Processes and blocks", processes.draw(m), strips_note),
         _figure("The machine over time", timeline.draw(m), timeline_note),
-        _figure("Warm-up", warmup.draw(m), f"One line per process, the cold start as a diamond. Course: {course}."),
+        _figure(
+            "Warm-up", warmup.draw(m), f"One line per process, with the cold start as a diamond. Warm-up: {course}."
+        ),
         class_="figures",
     )
 
@@ -206,7 +208,7 @@ def _distribution_note(*measurements: Measurement) -> str:
     runs = max((b.runs_per_sample for m in measurements for p in m.processes for b in p.kept), default=1)
     samples = quantity.plural(sum(m.samples for m in measurements), "sample")
     what = "single inferences" if runs == 1 else f"means of up to {runs} inferences, so the tail is flattened"
-    return f"{samples}, {what}, of the blocks that count. The band is the 95 % interval of the median."
+    return f"{samples}, {what}, from the valid blocks. The band is the 95 % interval of the median."
 
 
 def _breakdown(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
@@ -217,7 +219,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
     breakdown = _breakdown(m, graph, peaks)
     title = element("h3", "Where the time goes")
     if breakdown is None:
-        return join([title, element("p", "No times of operators were taken.", class_="empty")])
+        return join([title, element("p", "Operators were not timed.", class_="empty")])
     return join(
         [
             title,
@@ -238,7 +240,7 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
     kinds = breakdown.kinds
     inflation = quantity.significant(breakdown.inflation)
     words = f"{kinds[0].op} takes {quantity.percent(kinds[0].share)} of the time. "
-    words += f"Times of a profiled pass, which took {inflation} × the plain one; what profiling added is taken out. "
+    words += f"The times are those of a profiled pass, corrected for its slowdown of {inflation} × the plain one. "
     notes = [words]
     if breakdown.inflation > operators.INFLATION_LIMIT:
         limit = quantity.significant(operators.INFLATION_LIMIT)
@@ -254,18 +256,16 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
 
 
 def _treemap(breakdown: Breakdown) -> Markup:
-    note = "Area is time; kernels of one kind stand together."
+    note = "Area is time; kernels of one kind are next to each other."
     wide = _figure("Kernels by time", treemap.draw(breakdown, 2 * WIDTH + 32, 380), note, "full wide")
     return join([wide, _figure("Kernels by time", treemap.draw(breakdown, 400, 560), note, "full narrow")])
 
 
 def _roofline_note(breakdown: Breakdown, peaks: Peaks | None) -> str:
     without = sum(k.share for k in breakdown.kernels if k.work and not k.work.macs)
-    note = "A mark is a kernel, as large as its share of the time. "
+    note = "A mark is a kernel; its size is its share of the time. "
     if peaks is not None:
-        note += (
-            f"Memory peak {quantity.count(peaks.bytes_per_s, 'B/s')}; a mark above the slope worked from the caches. "
-        )
+        note += f"Memory peak {quantity.count(peaks.bytes_per_s, 'B/s')}; a mark above the slope used the caches. "
     return note + f"Kernels without multiply-adds ({quantity.percent(without)} of the time) are not shown."
 
 
@@ -282,7 +282,7 @@ def _figure(heading: str, drawn: Markup | None, note: str, class_: str = "") -> 
 
 
 def _folded(table: Table, shown: bool = False) -> Markup:
-    """The table behind its caption."""
+    """The table, folded under its caption."""
     summary = element("summary", table.caption, element("span", f" {len(table.rows)} rows", class_="note"))
     return element("details", summary, _table(table, captioned=False), open="" if shown else None)
 
@@ -320,5 +320,5 @@ def _cell(cell: Cell, class_: str | None) -> Markup:
 
 
 def _column_class(table: Table, i: int) -> str | None:
-    """Numbers are set to the right."""
+    """Numbers are aligned to the right."""
     return "number" if any(row[i].value is not None for row in table.rows) else None

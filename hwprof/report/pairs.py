@@ -1,4 +1,4 @@
-"""Figure: the ratio of two latencies in each round, its interval, and the zone that counts as the same."""
+"""Figure: the ratio of two latencies in each round, its interval, and the zone of equal latencies."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | No
 
 
 def round_ratios(c: Comparison) -> dict[int, np.ndarray]:
-    """For each round that both measured, [n_pairs]: B over A of neighbouring blocks that are both undisturbed;
-    where there is no such pair, of the medians of the round."""
+    """For each round that both measured, [n_pairs]: B over A of adjacent undisturbed blocks; where there is no such
+    pair, the ratio of the medians of the round."""
     others = {p.round: p for p in c.b.processes}
     found = {p.round: _ratios(p, others[p.round]) for p in c.a.processes if p.round in others}
     return dict(sorted((number, ratios) for number, ratios in found.items() if len(ratios)))

@@ -1,4 +1,4 @@
-"""Figure: each process a strip, each block a mark; shows variance between processes, and what was rejected and why."""
+"""Figure: each process a strip, each block a mark; shows variance between processes, rejected blocks and causes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hwprof.report.verdict import rejected_causes
 
 _LEFT, _RIGHT = 26.0, 58.0
 _TOP = 18.0
-_REJECTED_SHAPES = 6  # the cross on its side; further causes take the shapes around it
+_REJECTED_SHAPES = 6  # the diagonal cross; further causes use the shapes around it
 
 
 def draw(m: Measurement) -> Markup:
-    """The measurement must hold a block that counts. Time runs downwards within a strip."""
+    """The measurement must have a valid block. Time runs downwards within a strip."""
     s = m.statistics
     x = _scale(m)
     height = min(44.0, max(15.0, 300.0 / len(m.processes)))

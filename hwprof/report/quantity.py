@@ -1,4 +1,4 @@
-"""Writes numbers for people: sensible digits, a fitting unit, and "unknown" instead of an invented zero."""
+"""Formats numbers for readers: sensible digits, a fitting unit, and "unknown" instead of an invented zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """`digits` significant digits, whole numbers never cut: 0.0123, 1.23, 12.3, 123, 1234."""
+    """`digits` significant digits; whole numbers are never cut: 0.0123, 1.23, 12.3, 123, 1234."""
     if not math.isfinite(value):
         return UNKNOWN
     if value == 0:
@@ -21,7 +21,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def tick(value: float) -> str:
-    """A round number beside an axis, without zeros at its end."""
+    """A round number next to an axis, without trailing zeros."""
     return f"{value:.6g}"
 
 
@@ -42,9 +42,9 @@ def time_unit(ms: float) -> tuple[str, float]:
 
 
 def estimate(median_ms: float, low_ms: float, high_ms: float) -> tuple[str, str]:
-    """The median and its interval in one unit, with as many decimals as the interval deserves.
+    """The median and its interval in one unit, with as many decimals as the interval justifies.
 
-    Returns ("12.31 ms", "12.28 to 12.35 ms"); the second is empty where the interval is not known.
+    Returns ("12.31 ms", "12.28 to 12.35 ms"); the second is empty where the interval is unknown.
     """
     if not (math.isfinite(low_ms) and math.isfinite(high_ms)):
         return time(median_ms), ""
@@ -61,7 +61,7 @@ def _decimals(value: float) -> int:
 
 
 def count(value: float | None, unit: str = "") -> str:
-    """With an SI prefix: 301 M, 12.4 GMAC/s."""
+    """The number with an SI prefix: 301 M, 12.4 GMAC/s."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     prefix, scale = next(((p, s) for p, s in _PREFIXES if abs(float(f"{value:.2e}")) >= s), ("", 1.0))
@@ -70,7 +70,7 @@ def count(value: float | None, unit: str = "") -> str:
 
 
 def percent(share: float | None, decimals: int | None = None) -> str:
-    """A share of 1 as percent: two significant digits below 10 %, whole above, unless told."""
+    """A share of 1 as percent: two significant digits below 10 %, whole above, unless `decimals` is given."""
     if share is None or not math.isfinite(share):
         return UNKNOWN
     value = share * 100
@@ -82,7 +82,7 @@ def percent(share: float | None, decimals: int | None = None) -> str:
 
 
 def half_width(share: float) -> str:
-    """Of an interval beside its median: 2.1%. How much wider than the median itself it is says nothing."""
+    """The half-width of an interval after its median: 2.1%. Above 100 % the exact figure has no meaning."""
     if math.isnan(share):
         return UNKNOWN
     return f"{share:.1%}" if share <= 1 else "> 100%"

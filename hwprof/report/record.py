@@ -1,4 +1,4 @@
-"""The report as JSON-ready records: what `--format json` prints and other programs read."""
+"""The report as JSON-ready records: the output of `--format json`, for other programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hwprof.report.operators import Breakdown, Kernel
 
 
 def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = None) -> dict[str, Any]:
-    """One profile. What is not known is null; `macs` and `parameters` are null for an unknown operator too."""
+    """One profile. Unknown values are null; `macs` and `parameters` are also null for an unknown operator."""
     s = verdict.statistics(m)
     total, reason = tables.total_cost(m, graph)
     return {
@@ -108,5 +108,5 @@ def _kernel(k: Kernel) -> dict[str, Any]:
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """NaN has no place in JSON: it becomes null."""
+    """NaN does not exist in JSON: it becomes null."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}

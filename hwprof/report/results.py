@@ -154,7 +154,7 @@ def _front(model: str, task: str, device: str, found: Sequence[Found]) -> Front:
 
 
 def _baseline(found: Sequence[Found]) -> Baseline | None:
-    """The middle one of the measurements of the baseline, which was measured beside each network."""
+    """The middle one of the measurements of the baseline, which was measured next to each network."""
     known = [
         Baseline(s.median, *((s.low, s.high) if math.isfinite(s.low) else (s.median,) * 2), f.result.baseline_metric)
         for f in found

@@ -20,7 +20,7 @@ _LABELLED = 3
 
 
 def draw(breakdown: Breakdown, peaks: Peaks | None) -> Markup | None:
-    """One mark per kernel that has multiply-adds, as large as its time; None where there is no such kernel."""
+    """One mark per kernel with multiply-adds, sized by its time; None where there is no such kernel."""
     dots = [k for k in breakdown.kernels if k.work and k.work.macs and k.work.moved_bytes and k.ms > 0]
     if not dots:
         return None
@@ -59,7 +59,7 @@ def _roofs(dots: Sequence[Kernel], peaks: Peaks | None) -> dict[str, float]:
 
 
 def _scales(dots: Sequence[Kernel], roofs: Mapping[str, float], peaks: Peaks | None) -> tuple[Scale, Scale]:
-    """Both axes hold every dot, every peak and the ridge where the roof bends."""
+    """Both axes include every mark, every peak and the ridge point of the roof."""
     intensities, speeds = [_intensity(d) for d in dots], [_speed(d) for d in dots]
     if peaks:
         intensities += [peak / peaks.bytes_per_s for peak in roofs.values()]
@@ -88,7 +88,7 @@ def _dot(kernel: Kernel, x: Scale, y: Scale, colour: str) -> Markup:
 
 
 def _labels(dots: Sequence[Kernel], x: Scale, y: Scale) -> list[Markup]:
-    """Names of the longest kernels, where no other name stands already."""
+    """Names of the longest kernels, where they do not cover another name."""
     placed: list[tuple[float, float]] = []
     marks = []
     for kernel in sorted(dots, key=lambda d: -d.ms)[:_LABELLED]:
@@ -121,5 +121,5 @@ def _shape(colour: str) -> int:
 def _words(dots: Sequence[Kernel], peaks: Peaks | None) -> str:
     best = max(dots, key=_speed)
     fastest = f"the fastest kernel, {best.name}, does {quantity.count(_speed(best), 'multiply-adds per second')}"
-    ceiling = f"memory peak {quantity.count(peaks.bytes_per_s, 'B/s')}" if peaks else "the device's peaks are not known"
+    ceiling = f"memory peak {quantity.count(peaks.bytes_per_s, 'B/s')}" if peaks else "the device's peaks are unknown"
     return f"Roofline of {quantity.plural(len(dots), 'kernel')}: {fastest}; {ceiling}"

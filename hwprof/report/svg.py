@@ -1,4 +1,4 @@
-"""The few things every figure is drawn with: scales, axes, markers, text."""
+"""The elements of every figure: scales, axes, markers, text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from hwprof.report.markup import Markup, element, join
 
-WIDTH = 540  # pixels at which the text of a figure has its intended size; two stand side by side on a screen
-COLOURS = 8  # classes k0 to k7 of page.css; the last one is grey, for everything else
+WIDTH = 540  # pixels at which the text of a figure has its intended size; two fit side by side on a screen
+COLOURS = 8  # classes k0 to k7 of page.css; the last one is grey, for all further kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def drawing(height: float, label: str, *children: Markup, width: float = WIDTH) -> Markup:
-    """An image of its own; `label` says in words what it shows."""
+    """A complete image; `label` says in words what it shows."""
     box = f"0 0 {width:g} {height:g}"
     return element("svg", *children, viewBox=box, role="img", aria_label=label)
 
@@ -74,7 +74,7 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def rect(x: float, y: float, width: float, height: float, class_: str, tip: str | None = None) -> Markup:
-    """A box; a negative size is drawn as none."""
+    """A box; a negative size is drawn as zero."""
     return element("rect", title(tip), x=x, y=y, width=max(width, 0), height=max(height, 0), class_=class_)
 
 
@@ -84,12 +84,12 @@ def path(points: Sequence[tuple[float, float]], class_: str) -> Markup:
 
 
 def title(tip: str | None) -> Markup | None:
-    """The words that appear under the pointer."""
+    """The tooltip."""
     return element("title", tip) if tip else None
 
 
 def shortened(words: str, width: float, size: float = 11) -> str:
-    """As much of the words as fits into `width` pixels, the end cut; empty where not even three letters fit."""
+    """The words, cut to fit into `width` pixels; empty where not even three letters fit."""
     room = int(width / (size * 0.56))  # mean width of a letter of the page's typeface
     if len(words) <= room:
         return words
@@ -145,6 +145,6 @@ _SHAPES: tuple[list[tuple[float, float]], ...] = (
     [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],  # diamond
     [(0, 1.3), (1.1, -0.8), (-1.1, -0.8)],  # triangle, point down
     _CROSS,
-    [(x * 0.7 - y * 0.7, x * 0.7 + y * 0.7) for x, y in _CROSS],  # cross on its side
+    [(x * 0.7 - y * 0.7, x * 0.7 + y * 0.7) for x, y in _CROSS],  # diagonal cross
     [(1.1, 0), (0.55, 0.95), (-0.55, 0.95), (-1.1, 0), (-0.55, -0.95), (0.55, -0.95)],  # hexagon
 )

@@ -22,7 +22,7 @@ from hwprof.variants.for_device import for_device
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`value` is what a column sorts by, `share` (0 to 1) draws a bar behind the words."""
+    """`value` is the sort key of a column, `share` (0 to 1) draws a bar under the words."""
 
     words: str
     value: float | None = None
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A caption, the names of the columns, and rows as wide as these."""
+    """A caption, the names of the columns, and rows of the same width."""
 
     caption: str
     columns: tuple[str, ...]
@@ -40,7 +40,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One figure of the summary, with what a reader needs to judge it."""
+    """One figure of the summary, with a note that helps to judge it."""
 
     name: str
     words: str
@@ -48,30 +48,30 @@ class Fact:
 
 
 def facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
-    """The figures that matter, unknown ones included as such."""
+    """The most important figures, including unknown ones."""
     if m.is_counted and m.processes:
         return (*_counted_facts(m), *_input_facts(m, graph), *_cost_facts(m, graph))
     return (*_latency_facts(m), *_input_facts(m, graph), *_cost_facts(m, graph), *_resource_facts(m))
 
 
 def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Table:
-    """A row per measurement."""
+    """One row per measurement."""
     latencies = ("median", "95 % interval", "p90", "p99", "cold start")
     columns = ("model", "input", "device", *latencies, "MACs", "memory", "status")
     rows = tuple(_overview_row(m, graphs.get(m.digest)) for m in measurements)
     return Table("All profiles", columns, rows)
 
 
-def beside(m: Measurement) -> Table | None:
-    """What was measured beside the latency: other clocks, hot and cold caches, copies, memory, and what the accelerator
-    said of itself. None where nothing was."""
+def further_figures(m: Measurement) -> Table | None:
+    """Figures other than the latency: other clocks, hot and cold caches, copies, memory, and the accelerator's sensors.
+    None where nothing was measured."""
     found = m.figures | m.device_state
     rows = tuple(_figure_row(name, value) for name, value in found.items())
-    return Table("Beside the latency", ("figure", "value"), rows) if rows else None
+    return Table("Further figures", ("figure", "value"), rows) if rows else None
 
 
 def kinds(breakdown: Breakdown) -> Table:
-    """A row per operator kind, then the time outside of kernels."""
+    """One row per operator kind, then the time outside of kernels."""
     columns = ("kind", "kernels", "time", "share", "MACs", "MAC/s", "bytes/s", "of roofline")
     rows = [
         (Cell(k.op), _integer(len(k.members)), *_kernel_cells(k)) for k in breakdown.kinds
@@ -82,7 +82,7 @@ def kinds(breakdown: Breakdown) -> Table:
 
 
 def kernels(breakdown: Breakdown) -> Table:
-    """A row per executed kernel, in the order of execution."""
+    """One row per executed kernel, in the order of execution."""
     columns = ("no.", "kernel", "kind", "time", "share", "MACs", "MAC/s", "bytes/s", "of roofline", "holds")
     rows = tuple(
         (_integer(i + 1), Cell(k.name), Cell(k.op), *_kernel_cells(k), Cell(_members(k)))
@@ -92,7 +92,7 @@ def kernels(breakdown: Breakdown) -> Table:
 
 
 def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
-    """A row per operator kind of either side, by the size of the difference."""
+    """One row per operator kind of either side, by the size of the difference."""
     left, right = ({k.op: k.ms for k in side.kinds} for side in (a, b))
     left["outside of kernels"], right["outside of kernels"] = a.outside_ms, b.outside_ms
     differences = {op: right.get(op, 0.0) - left.get(op, 0.0) for op in {*left, *right}}
@@ -101,20 +101,20 @@ def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
         change = Cell(_signed(difference), difference)
         rows.append((Cell(op), *(_time(t[op]) if op in t else Cell("–", 0.0) for t in (left, right)), change))
     columns = ("kind", names[0], names[1], "difference")
-    return Table("Where the difference lies", columns, tuple(rows))
+    return Table("Where the difference comes from", columns, tuple(rows))
 
 
 def classes(m: Measurement) -> Table:
-    """A row per class of counted instructions."""
+    """One row per class of counted instructions."""
     rows = tuple(
         (Cell(name), Cell(quantity.count(amount), amount), _share(share), Cell(description))
         for name, amount, share, description in counted.rows(m)
     )
-    return Table("Instructions of one inference, emulated", ("class", counted.UNIT, "share", "what"), rows)
+    return Table("Instructions of one inference, emulated", ("class", counted.UNIT, "share", "description"), rows)
 
 
 def processes(m: Measurement) -> Table:
-    """A row per worker process."""
+    """One row per worker process."""
     if m.is_counted:
         return _counted_processes(m)
     columns = ("process", "median", "blocks counted", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
@@ -122,7 +122,7 @@ def processes(m: Measurement) -> Table:
 
 
 def settings(m: Measurement) -> Table:
-    """Device, protocol and versions, none left out."""
+    """Device, protocol and versions; none is left out."""
     rows = [("model", m.model), ("graph digest", m.digest), ("evidence", str(m.evidence))]
     rows += [(f"device.{key}", value) for key, value in flattened(m.device.to_record())]
     rows += [(f"protocol.{key}", value) for key, value in flattened(asdict(m.protocol))]
@@ -132,14 +132,14 @@ def settings(m: Measurement) -> Table:
 
 
 def environment(m: Measurement) -> Table:
-    """The machine as it stood."""
+    """The state of the machine."""
     rows = [("hardware fingerprint", m.hardware), *flattened(m.environment)]
     rows += [(f"baseline of anchor {name}", quantity.time(ns / 1e6)) for name, ns in m.anchor_baseline_ns.items()]
     return _pairs("Environment", rows)
 
 
 def flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, words) for each leaf of a JSON-ready record; a list of named records by their names."""
+    """(dotted key, words) for each leaf of a JSON-ready record; items of a list of named records by their names."""
     for key, value in record.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
@@ -162,7 +162,7 @@ def _leaf(value: Any) -> str:
 
 
 def input_shapes(m: Measurement, graph: Graph | None) -> dict[str, tuple[int, ...]]:
-    """By name, with the device's batch; empty where the graph is not at hand."""
+    """By name, with the device's batch; empty where the graph is not available."""
     return {t.name: t.shape for t in for_device(graph, m.device).inputs} if graph else {}
 
 
@@ -177,7 +177,7 @@ def total_cost(m: Measurement, graph: Graph | None) -> tuple[cost.GraphCost | No
     if graph is None:
         return None, "the graph is not at hand"
     if unknown := cost.unknown_operators(graph):
-        return None, f"no rule of cost for {', '.join(unknown)}"
+        return None, f"there is no cost rule for {', '.join(unknown)}"
     try:
         return cost.of(for_device(graph, m.device)), ""
     except InputError as error:
@@ -202,17 +202,17 @@ def _counted_processes(m: Measurement) -> Table:
 def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
     s = statistics(m)
     if s is None:
-        return (Fact("median", quantity.UNKNOWN, "no block counts"),)
+        return (Fact("median", quantity.UNKNOWN, "there is no valid block"),)
     median, interval = quantity.estimate(s.median, s.low, s.high)
     width = f", ±{quantity.percent(s.relative_half_width)}" if math.isfinite(s.relative_half_width) else ""
     facts = [
-        Fact("median", median, f"{interval or 'no interval from one process'}{width}"),
+        Fact("median", median, f"{interval or 'one process gives no interval'}{width}"),
         Fact("p90 and p99", f"{quantity.time(s.p90)}, {quantity.time(s.p99)}", f"mean {quantity.time(s.mean)}"),
         Fact("minimum", quantity.time(s.min), f"{quantity.percent(1 - s.min / s.median)} below the median"),
     ]
     if n := normalized(m):
         median, interval = quantity.estimate(n.median, n.low, n.high)
-        facts.append(Fact("at undisturbed speed", median, f"{interval or 'no interval'}, by the anchors"))
+        facts.append(Fact("at undisturbed speed", median, f"{interval or 'no interval'}, corrected by the anchors"))
     return tuple(facts)
 
 
@@ -246,14 +246,14 @@ def _resource_facts(m: Measurement) -> tuple[Fact, ...]:
     energy = f"{quantity.significant(m.energy_mj)} mJ" if m.energy_mj is not None else "unavailable"
     return (
         cold,
-        Fact("peak memory", memory, "network and runtime, largest process"),
-        Fact("energy", energy, "per inference" if m.energy_mj is not None else "no counter on this machine"),
+        Fact("peak memory", memory, "network and runtime, in the largest process"),
+        Fact("energy", energy, "per inference" if m.energy_mj is not None else "this machine has no energy counter"),
         Fact("rejected blocks", quantity.percent(m.rejected_share), _causes(m)),
     )
 
 
 def _causes(m: Measurement) -> str:
-    return ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common()) or "nothing disturbed them"
+    return ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common()) or "no block was disturbed"
 
 
 def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
@@ -274,7 +274,7 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
 
 
 def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:
-    """Time, share, MACs, MAC/s, bytes/s, share of the roofline. A kernel without MACs has no speed of them."""
+    """Time, share, MACs, MAC/s, bytes/s, share of the roofline. A kernel without MACs has no MAC/s."""
     if k.is_inserted:
         return _time(k.ms), _share(k.share), *[Cell("–")] * 4
     macs = k.work.macs if k.work else None
@@ -300,7 +300,7 @@ def _process_row(i: int, p: Process) -> tuple[Cell, ...]:
 
 
 def _figure_row(name: str, value: float) -> tuple[Cell, Cell]:
-    """A figure by its name, whose last word is the unit."""
+    """A row from a figure's name, whose last word is the unit."""
     title, _, unit = name.rpartition("_")
     shown = {"ns": (value / 1e6, "ms"), "bytes": (value / 2**20, "MiB"), "share": (value * 100, "%")}
     number, unit = shown.get(unit, (value, {"mhz": "MHz", "w": "W", "c": "degrees C"}.get(unit, unit)))
@@ -328,4 +328,4 @@ def _integer(n: int) -> Cell:
 
 
 def _pairs(caption: str, rows: Sequence[tuple[str, str]]) -> Table:
-    return Table(caption, ("what", "value"), tuple((Cell(key), Cell(value)) for key, value in rows))
+    return Table(caption, ("name", "value"), tuple((Cell(key), Cell(value)) for key, value in rows))

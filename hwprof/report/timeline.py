@@ -1,4 +1,4 @@
-"""Figure: the anchors and the network against their own normal, over the time of the measurement."""
+"""Figure: the anchors and the network relative to their normal speed, over the time of the measurement."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class _Lane:
 
 
 def draw(m: Measurement) -> Markup:
-    """One lane for the network and one per anchor. The measurement must hold a block that counts.
+    """One lane for the network and one per anchor. The measurement must have a valid block.
 
-    Each process has its own clock, so processes stand side by side in order; a width is a duration.
+    Each process has its own clock, so processes are drawn side by side in order; a width is a duration.
     """
     median_ns = m.latency_ms * 1e6
     lanes = [_Lane("this network, against its median", 0, "k0", lambda b: float(np.median(b.latencies_ns)) / median_ns)]
@@ -44,12 +44,12 @@ def draw(m: Measurement) -> Markup:
         for i, (_, a, b) in enumerate(_bands(m.processes))
         if b - a >= 16 or i % 5 == 4
     ]
-    marks.append(text(WIDTH, bottom + 32, f"process, as wide as it lasted; {_duration(m)} in all", "end", "name"))
+    marks.append(text(WIDTH, bottom + 32, f"processes, widths are durations; {_duration(m)} in total", "end", "name"))
     return drawing(bottom + 38, _words(m), *marks)
 
 
 def slowdowns(m: Measurement) -> dict[str, np.ndarray]:
-    """For each anchor, [n_blocks]: its time beside each block over its baseline."""
+    """For each anchor, [n_blocks]: its time at each block over its baseline."""
     found = {}
     for name, base in m.anchor_baseline_ns.items():
         values = [b.anchors_ns[name] / base for p in m.processes for b in p.blocks if name in b.anchors_ns and base]
@@ -94,7 +94,7 @@ def _mark(lane: _Lane, block: TimedBlock, x: float, y: Scale, i: int) -> Markup:
 
 
 def _bands(processes: Sequence[Process]) -> Iterator[tuple[Process, float, float]]:
-    """Each process with the pixels from which to which it reaches."""
+    """Each process with its first and last pixel."""
     spans = [_span_ns(p) for p in processes]
     room = WIDTH - _LEFT - _GAP * (len(spans) - 1)
     x = _LEFT
@@ -118,5 +118,5 @@ def _duration(m: Measurement) -> str:
 
 def _words(m: Measurement) -> str:
     most = {name: quantity.change(float(v.max())) for name, v in slowdowns(m).items()}
-    parts = [f"anchor {name} at most {off} off its baseline" for name, off in most.items()]
+    parts = [f"anchor {name} at most {off} from its baseline" for name, off in most.items()]
     return "Speed of the machine over the measurement. " + ("; ".join(parts) or "No anchor ran")

@@ -1,7 +1,7 @@
 """Traces in the JSON Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-Each measurement is two processes of the trace: one inference with its kernels end to end (means over
-the profiled runs, scaled to the plain run), and the measurement itself, a thread per worker process.
+Each measurement becomes two processes of the trace: one inference with its kernels end to end (means over the profiled
+runs, scaled to the plain run), and the measurement itself, with one thread per worker process.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hwprof.measurement import Evidence, Measurement, Process, TimedBlock
 from hwprof.report import operators, verdict
 from hwprof.report.operators import Kernel
 
-Event: TypeAlias = dict[str, Any]  # of the format; `ts` and `dur` are microseconds
+Event: TypeAlias = dict[str, Any]  # an event of the format; `ts` and `dur` are microseconds
 
 
 def render_trace(measurements: Sequence[Measurement], graphs: Mapping[str, Graph] | None = None) -> str:
-    """A JSON object with `traceEvents`. `graphs` are looked up by digest, to tell the work of each kernel."""
+    """A JSON object with `traceEvents`. `graphs` are looked up by digest, to get the work of each kernel."""
     events: list[Event] = []
     for i, m in enumerate(measurements):
         if m.is_counted:
-            continue  # a trace shows times, and there are none
+            continue  # a trace shows times, which a counted measurement does not have
         events += _inference(m, (graphs or {}).get(m.digest), 2 * i + 1)
         events += _session(m, 2 * i + 2)
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns", "otherData": {"source": "hwprof"}})
@@ -56,7 +56,7 @@ def _details(kernel: Kernel) -> Event:
 
 
 def _session(m: Measurement, pid: int) -> Iterator[Event]:
-    """Each worker process has a clock of its own; the processes are laid one after the other, in order."""
+    """Each worker process has its own clock; the processes are drawn in sequence."""
     yield _name("process_name", f"{m.model} on {m.device.name}: the measurement, processes end to end", pid)
     offset_us = 0.0
     for i, process in enumerate(m.processes):
@@ -67,7 +67,7 @@ def _session(m: Measurement, pid: int) -> Iterator[Event]:
 
 
 def _process(m: Measurement, process: Process, offset_us: float, pid: int, tid: int) -> Iterator[Event]:
-    """Opening, cold start and warm-up, which bear no stamps, stand back to back before the first block."""
+    """Opening, cold start and warm-up, which have no time stamps, are drawn in sequence before the first block."""
     start_us = offset_us
     phases = (("open", process.open_ns), ("cold start", process.cold_ns), ("warm-up", sum(process.warmup_ns)))
     for name, ns in phases:

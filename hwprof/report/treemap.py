@@ -32,7 +32,7 @@ class Box:
 
 
 def draw(breakdown: Breakdown, width: float, height: float) -> Markup:
-    """The breakdown must hold a kernel. Colours follow the rank of the kind."""
+    """The breakdown must have a kernel. Colours follow the rank of the kind."""
     groups = [(k.op, k.ms, [r for r in breakdown.kernels if r.op == k.op]) for k in breakdown.kinds]
     if breakdown.outside_ms > 0.005 * breakdown.latency_ms:
         groups.append((OUTSIDE, breakdown.outside_ms, []))
@@ -46,12 +46,12 @@ def draw(breakdown: Breakdown, width: float, height: float) -> Markup:
 
 
 def colour_classes(breakdown: Breakdown) -> dict[str, str]:
-    """The class of page.css for each kind: its rank by time, the grey one from the eighth on."""
+    """The class of page.css for each kind: its rank by time, grey from the eighth on."""
     return {k.op: f"k{min(i, COLOURS - 1)}" for i, k in enumerate(breakdown.kinds)}
 
 
 def squarify(values: Sequence[float], box: Box) -> list[Box]:
-    """One box per value, in its order, each of an area in proportion and as square as can be."""
+    """One box per value, in order, with areas in proportion and as square as possible."""
     order = sorted(range(len(values)), key=lambda i: -values[i])
     total = sum(values)
     found = [Box(box.x, box.y, 0, 0)] * len(values)
@@ -80,7 +80,7 @@ def _worst(areas: Sequence[float], side: float) -> float:
 
 
 def _lay(areas: Sequence[float], box: Box) -> tuple[list[Box], Box]:
-    """A row along the shorter side, and the room that is left."""
+    """A row along the shorter side, and the remaining space."""
     total = sum(areas)
     row = []
     if box.width >= box.height:

@@ -1,4 +1,4 @@
-"""The answer in one sentence, and every reason to doubt it: the same words in HTML and in Markdown."""
+"""The answer in one sentence, and every reason for doubt: the same words in HTML and in Markdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`headline` answers the question, `support` says how sure it is, `doubts` are sentences of their own."""
+    """`headline` answers the question, `support` says how certain it is, `doubts` are complete sentences."""
 
     tone: Tone
     headline: str
@@ -33,21 +33,21 @@ class Verdict:
 
 _VERBS = {
     Evidence.MEASURED: "takes",
-    Evidence.REPLAYED: "took, in the samples that were played back,",
+    Evidence.REPLAYED: "took, in the replayed samples,",
     Evidence.ANALYTIC: "is calculated to take",
-    Evidence.SIMULATED: "takes, computed by a stand-in,",
+    Evidence.SIMULATED: "takes, simulated by another program,",
 }
 _NOT_MEASURED = {
-    Evidence.REPLAYED: "Replayed: stored samples were played back; nothing was run for this report.",
-    Evidence.ANALYTIC: "Analytic: calculated from the device's stated peaks; nothing was measured.",
-    Evidence.SIMULATED: "Simulated: a stand-in computed the same; its times say nothing about a device.",
-    Evidence.EMULATED: "Emulated: instructions that the core would execute; no time, and nothing ran on the device.",
+    Evidence.REPLAYED: "Replayed: these are stored samples; nothing was run for this report.",
+    Evidence.ANALYTIC: "Analytic: calculated from the device's nominal peaks; nothing was measured.",
+    Evidence.SIMULATED: "Simulated: another program computed the same results; its times do not represent the device.",
+    Evidence.EMULATED: "Emulated: the core would execute these instructions; there are no times, and no device ran.",
 }
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
 
 def statistics(m: Measurement) -> LatencyStatistics | None:
-    """The raw statistics, or None where no block counts."""
+    """The raw statistics, or None where no block is valid."""
     try:
         return m.statistics
     except InputError:
@@ -55,7 +55,7 @@ def statistics(m: Measurement) -> LatencyStatistics | None:
 
 
 def normalized(m: Measurement) -> LatencyStatistics | None:
-    """The anchor-normalized statistics, or None where no block counts or no anchor ran."""
+    """The anchor-normalized statistics, or None where no block is valid or no anchor ran."""
     if not m.anchor_baseline_ns or not any(b.anchors_ns for p in m.processes for b in p.kept):
         return None
     try:
@@ -75,14 +75,14 @@ def of_profile(m: Measurement) -> Verdict:
     median, interval = quantity.estimate(s.median, s.low, s.high)
     converged = m.status is Status.CONVERGED
     about = "" if converged else "about "
-    sure = f"95 % interval {interval}" if interval else "no interval: it needs two processes"
+    sure = f"95 % interval {interval}" if interval else "no interval, since that needs two processes"
     support = f"{sure}; {m.status}, {_extent(m)}"
     tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
     return Verdict(tone, f"{m.model} {_VERBS[m.evidence]} {about}{median} on {m.device.name}", support, doubts)
 
 
 def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
-    """One network's own verdict, or the range of several. Raises InputError without any."""
+    """The verdict of a single network, or the range of several. Raises InputError without any."""
     if not measurements:
         raise InputError("a report needs at least one measurement; none was given")
     if len(measurements) == 1:
@@ -121,11 +121,11 @@ def of_comparison(c: Comparison) -> Verdict:
     ratio = f"{quantity.ratio(c.ratio)} × its latency{_evidence(sides)}"
     if not math.isfinite(c.ratio):
         return Verdict(
-            Tone.BAD, f"{b} and {a} cannot be compared", "they share no round with a block that counts", doubts
+            Tone.BAD, f"{b} and {a} cannot be compared", "they have no common round with a valid block", doubts
         )
     support = _pairing(c)
     if c.verdict not in _COMPARED:
-        return Verdict(Tone.CAUTION, f"Whether {b} is faster than {a} stays open: {ratio}", support, doubts)
+        return Verdict(Tone.CAUTION, f"It is open whether {b} is faster than {a}: {ratio}", support, doubts)
     tone = Tone.CAUTION if doubts else Tone.GOOD
     return Verdict(tone, f"{b} {_COMPARED[c.verdict]} {a}: {ratio}", support, doubts)
 
@@ -139,7 +139,7 @@ def _pairing(c: Comparison) -> str:
 
 
 def labels(c: Comparison) -> tuple[str, str]:
-    """Names of A and B that tell them apart: the models', else with the device's."""
+    """Names of A and B that distinguish them: the models', else with the device's."""
     if c.a.model != c.b.model:
         return c.a.model, c.b.model
     if c.a.device.name != c.b.device.name:
@@ -148,25 +148,27 @@ def labels(c: Comparison) -> tuple[str, str]:
 
 
 def not_measured(m: Measurement) -> tuple[str, ...]:
-    """One sentence where the times are no measurement, else nothing."""
+    """One sentence where the times are not measured, else nothing."""
     return (_NOT_MEASURED[m.evidence],) if m.evidence in _NOT_MEASURED else ()
 
 
 def context(m: Measurement) -> str:
-    """Runtime, settings and machine in one line. The batch is seen in the shapes of the inputs (`tables`)."""
+    """Runtime, settings and machine in one line. The shapes of the inputs show the batch (`tables`)."""
     d = m.device
     runtime = " ".join([d.backend, *([m.versions[d.backend]] if d.backend in m.versions else [])])
     threads = quantity.plural(d.threads, "thread") if d.threads else "all cores"
     hardware = m.environment.get("hardware")
-    # An emulated core executes the same instructions on whatever machine.
+    # An emulated core executes the same instructions on any machine.
     machine = str(hardware.get("cpu", "")) if isinstance(hardware, Mapping) and not m.is_counted else ""
     return ", ".join(x for x in (runtime, threads, d.precision, machine or d.description) if x)
 
 
 def mixed_hardware(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """One sentence where figures of different machines meet, else nothing."""
+    """One sentence where figures are from different machines, else nothing."""
     n = len({m.hardware for m in measurements})
-    return (f"These figures come from {n} different machines; a difference may be the machines'.",) if n > 1 else ()
+    return (
+        (f"These figures come from {n} different machines; a difference may be due to the machines.",) if n > 1 else ()
+    )
 
 
 def rejected_causes(m: Measurement) -> Counter[str]:
@@ -175,7 +177,7 @@ def rejected_causes(m: Measurement) -> Counter[str]:
 
 
 def warnings(m: Measurement) -> tuple[str, ...]:
-    """Those of the whole and of its processes, each once."""
+    """The warnings of the measurement and of its processes, each once."""
     return tuple(dict.fromkeys((*m.warnings, *(w for p in m.processes for w in p.warnings))))
 
 
@@ -184,7 +186,7 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.is_counted and m.status is Status.BUDGET:
         return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
-        return (f"Not converged: the budget ended first; {_reached(m, s)}.",)
+        return (f"Not converged: the budget ran out first; {_reached(m, s)}.",)
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)
@@ -194,9 +196,9 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.status is Status.NOT_STEADY:
         n = sum(p.warmup == str(Status.NOT_STEADY) for p in m.processes)
         return (
-            f"Not converged: {n} of {quantity.plural(len(m.processes), 'process')} never became steady in warm-up.",
+            f"Not converged: {n} of {quantity.plural(len(m.processes), 'process')} did not become steady in warm-up.",
         )
-    return ("Invalid: no block of the measurement counts.",) if m.status is Status.INVALID and s is None else ()
+    return ("Invalid: the measurement has no valid block.",) if m.status is Status.INVALID and s is None else ()
 
 
 def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
@@ -204,7 +206,7 @@ def _reached(m: Measurement, s: LatencyStatistics | None) -> str:
         return "there is no interval yet"
     reached, target = quantity.percent(s.relative_half_width), quantity.percent(m.protocol.target)
     if s.relative_half_width <= m.protocol.target:
-        return f"the interval is ±{reached}, but it was not twice in a row within the target, ±{target}"
+        return f"the interval is ±{reached}, but it was not within the target, ±{target}, twice in a row"
     return f"the interval is ±{reached}, the target ±{target}"
 
 
@@ -213,7 +215,7 @@ def _extent(m: Measurement) -> str:
 
 
 def _evidence(measurements: Sequence[Measurement]) -> str:
-    """What kinds of time are no measurements, in brackets, or nothing."""
+    """The kinds of times that are not measured, in parentheses, or nothing."""
     kinds = sorted({str(m.evidence) for m in measurements if m.evidence is not Evidence.MEASURED})
     return f" ({', '.join(kinds)}, not measured)" if kinds else ""
 

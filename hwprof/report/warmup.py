@@ -14,11 +14,11 @@ from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, left_axis, lin
 from hwprof.report.verdict import statistics
 
 _LEFT, _TOP, _BOTTOM = 46.0, 26.0, 250.0
-_POINTS = 160  # of one line
+_POINTS = 160  # points of a line
 
 
 def draw(m: Measurement) -> Markup:
-    """Run 1 is the cold one. Both axes are logarithmic. The measurement must hold a process."""
+    """Run 1 is the cold one. Both axes are logarithmic. The measurement must have a process."""
     curves = [_curve(p) for p in m.processes]
     values = [ms for curve in curves for _, ms in curve]
     y = Scale(min(values) * 0.93, max(values) * 1.1, _BOTTOM, _TOP, log=True)
@@ -37,7 +37,7 @@ def draw(m: Measurement) -> Markup:
 
 
 def courses(m: Measurement) -> Counter[str]:
-    """How many processes warmed up in which way."""
+    """How many processes warmed up in each way."""
     return Counter(p.warmup for p in m.processes)
 
 
@@ -56,7 +56,7 @@ def _line(curve: Sequence[tuple[int, float]], i: int, process: Process, x: Scale
 
 
 def _level(m: Measurement, y: Scale) -> list[Markup]:
-    """Where the measurement itself came to lie."""
+    """The level of the measurement itself."""
     s = statistics(m)
     if s is None:
         return []

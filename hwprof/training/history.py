@@ -26,5 +26,5 @@ class History:
 
     @property
     def metric(self) -> float | None:
-        """Of the epoch that was kept."""
+        """The metric of the epoch that was kept."""
         return self.epochs[self.kept].metric

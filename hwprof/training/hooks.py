@@ -1,4 +1,4 @@
-"""What a method adds to the training loop."""
+"""Hooks: the additions of a method to the training loop."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Hooks:
         return False
 
     def state(self) -> Mapping[str, Tensor]:
-        """What a training that continues needs from this hook. By default the parameters of `parameters`."""
+        """The tensors [...] that a continued training needs from this hook; by default those of `parameters`."""
         own = (parameter for group in self.parameters() for parameter in group.parameters)
         return {str(i): parameter.detach() for i, parameter in enumerate(own)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state` returned: tensors of the same names, shapes and types, on the CPU."""
+        """Restores the result of `state`: tensors [...] of the same names, shapes and types, on the CPU."""
         with torch.no_grad():
             for name, tensor in self.state().items():
                 tensor.copy_(state[name])

@@ -40,7 +40,7 @@ def fit(
     network: takes inputs [n, ...], or several where the task's inputs are a tuple. parameters: those of the network
     that learn; by default all that require a gradient. checkpoint: a file, written after each epoch; if it exists, the
     training continues from it. Raises InputError where the task does not fit the network, where there is nothing to
-    train on, where the checkpoint is of another training, and, with the network as it was when the loss was last
+    train on, where the checkpoint belongs to another training, and, with the network as it was when the loss was last
     known to be finite, where the loss is not finite any more.
     """
     settings = settings or TrainSettings()

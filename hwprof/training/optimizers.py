@@ -1,4 +1,4 @@
-"""The optimizers of a training: the network's parameters in one, those of hooks beside them."""
+"""The optimizers of a training: the network's parameters in one, those of hooks in others."""
 
 from __future__ import annotations
 

@@ -38,13 +38,13 @@ def tensors_of(network: nn.Module, hooks: Sequence[Hooks]) -> Tensors:
 
 
 def restore(network: nn.Module, hooks: Sequence[Hooks], tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `tensors_of` returned. Raises InputError where it is of another network."""
+    """Restores the result of `tensors_of`, tensors [...]. Raises InputError where it belongs to another network."""
     own, given = _own(network), below("network.", tensors)
     shapes, wanted = ({name: tuple(t.shape) for name, t in some.items()} for some in (given, own))
     if shapes != wanted:
         odd = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))[0]
         raise InputError(
-            f"the stored state is of another network: {odd!r} has shape {shapes.get(odd)}, here {wanted.get(odd)}"
+            f"the stored state belongs to another network: {odd!r} has shape {shapes.get(odd)}, here {wanted.get(odd)}"
         )
     with torch.no_grad():
         for name, tensor in own.items():
@@ -54,7 +54,7 @@ def restore(network: nn.Module, hooks: Sequence[Hooks], tensors: Mapping[str, Te
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """The tensors whose names start with the prefix, which is taken off."""
+    """The tensors [...] whose names start with the prefix, which is removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -70,7 +70,7 @@ def optimizer_tensors(optimizers: Sequence[Optimizer]) -> Tensors:
 
 
 def restore_optimizers(optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` returned."""
+    """Restores the result of `optimizer_tensors`, tensors [...]."""
     for i, optimizer in enumerate(optimizers):
         state: dict[int, Tensors] = {}
         for name, tensor in below(f"optimizer.{i}.", tensors).items():
@@ -119,7 +119,7 @@ def _check(path: Path, told: Mapping[str, Any], settings: TrainSettings, task: s
     for name in wanted:
         if given.get(name) != wanted[name]:
             differs = f"{name} {given.get(name)!r}, not {wanted[name]!r}"
-            raise InputError(f"the checkpoint {str(path)!r} is of a training with {differs}; give another path")
+            raise InputError(f"the checkpoint {str(path)!r} belongs to a training with {differs}; give another path")
 
 
 def _own(network: nn.Module) -> Tensors:

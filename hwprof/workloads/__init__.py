@@ -1,10 +1,10 @@
 """Reference networks by name, built as Graphs or read from the installed onnx package: nothing is downloaded.
 
-2026-11-20, batch normalization. The networks stand as they are deployed: every batch normalization is
-folded into the convolution before it, as `torch.onnx.export` writes a model in evaluation mode and as
-runtimes do on loading. Keeping the nodes was the alternative: it would time, in runtimes that do not fold,
-a network that nobody ships. A folded convolution has one bias per channel where the normalization had a
-scale and a shift, so that the published parameter counts are larger by one per normalized channel:
+2026-11-20, batch normalization. The networks are in their deployed form: every batch normalization is folded into the
+convolution before it, as `torch.onnx.export` writes a model in evaluation mode and as runtimes do when they load it.
+The alternative, keeping the nodes, would time a network that nobody deploys in runtimes that do not fold. A folded
+convolution has one bias per channel in place of the normalization's scale and shift, so the published parameter counts
+are larger by one per normalized channel:
 
     mobilenet_v2        3 504 872 published = 3 487 816 here + 17 056
     mobilenet_v3_small  2 542 856           = 2 536 800      +  6 056
@@ -12,7 +12,7 @@ scale and a shift, so that the published parameter counts are larger by one per 
     resnet18           11 689 512           = 11 684 712     +  4 800
     resnet50           25 557 032           = 25 530 472     + 26 560
 
-The nine `light_*` networks are those of ONNX's own backend tests (batch normalization not folded).
+The nine `light_*` networks are from ONNX's own backend tests (batch normalization not folded).
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ _LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
 def names() -> list[str]:
-    """Sorted names of the networks; the `light_*` ones only where the onnx package brings its test data."""
+    """Sorted names of the networks; the `light_*` ones only where the onnx package includes its test data."""
     return sorted([*_BUILDERS, *(path.stem for path in _LIGHT.glob("light_*.onnx"))])
 
 
 def build(name: str) -> Graph:
-    """The network of the name, which is also the graph's. Raises InputError for an unknown one, listing the known."""
+    """The network with this name, which is also the graph's. Raises InputError for an unknown name and lists the
+    known."""
     if name in _BUILDERS:
         return _BUILDERS[name]()
     if name in names():

@@ -18,7 +18,7 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 def load_network(
     model: object, shapes: Shapes | None = None, folder: Path | None = None, example_inputs: Any = None
 ) -> Graph:
-    """The graph of a model: a Graph as it is, an .onnx file by its path, a reference network by its name, a PyTorch
+    """The graph of a model: a Graph itself, an .onnx file by its path, a reference network by its name, a PyTorch
     module with its `example_inputs` or as package.module:factory.
 
     shapes: for inputs with dynamic dimensions, by name. A PyTorch module is traced into a file in `folder`.

@@ -14,7 +14,7 @@ Activation = Literal["Relu", "HardSwish"]
 
 
 class _Stage(NamedTuple):
-    """`repeats` inverted residuals of MobileNetV2, the first with the stride (table 2 of the paper)."""
+    """`repeats` inverted residuals of MobileNetV2, the first one with the stride (table 2 of the paper)."""
 
     expansion: int
     channels: int
@@ -144,6 +144,6 @@ def _squeeze_excite(b: GraphBuilder, x: str) -> str:
 
 
 def _divisible(channels: float) -> int:
-    """The nearest multiple of 8, but never less than nine tenths of what was asked for."""
+    """The nearest multiple of 8, but at least nine tenths of the requested value."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8

@@ -49,7 +49,7 @@ def _bottleneck(b: GraphBuilder, x: str, width: int, stride: int) -> str:
 
 
 def _shortcut(b: GraphBuilder, x: str, channels: int, stride: int) -> str:
-    """The input itself where the shapes allow it, a projection elsewhere."""
+    """The input itself where the shapes match, a projection elsewhere."""
     if stride == 1 and b.shape(x)[1] == channels:
         return x
     return b.conv(x, channels, stride=stride, bias=True)

@@ -84,7 +84,7 @@ def test_a_float_network_is_refused_in_one_line():
     with (
         pytest.raises(
             InputError,
-            match="cannot run 'residual': it is a float network, whose --variant integer runs here; operator",
+            match="cannot run 'residual': it is a float network; profile it with --variant integer; operator",
         ),
         BACKEND.open(reference_graphs()[0], device("scalar")),
     ):

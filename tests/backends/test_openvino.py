@@ -42,7 +42,7 @@ def test_an_unknown_precision_is_refused_with_the_known_ones(tiny_graph):
 
 
 def test_threads_that_the_runtime_does_not_grant_are_refused(tiny_graph):
-    with pytest.raises(EnvironmentUnfitError, match="asks for 4096 threads, openvino takes"):
+    with pytest.raises(EnvironmentUnfitError, match="asks for 4096 threads, but openvino uses"):
         property_of(tiny_graph, replace(DEVICE, threads=4096), "NUM_STREAMS")
 
 

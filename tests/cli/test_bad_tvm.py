@@ -104,4 +104,4 @@ def test_a_key_that_the_tracker_does_not_know(refused):
     finally:
         nodes.kill_last()
     assert status == 3
-    assert f"the tracker at 127.0.0.1:{port} has no server of the key 'k'; no server is registered there" in line
+    assert f"the tracker at 127.0.0.1:{port} has no server with the key 'k'; no server is registered there" in line

@@ -31,7 +31,7 @@ def test_without_the_emulator_one_line_says_how_to_make_it(command, tmp_path, mo
     assert run([command, "bert_tiny", *CORE, *rest]) == 3
     (line,) = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("hwprof: warning")]
     assert line.startswith(f"hwprof: the emulator is not in {tmp_path}")
-    assert "`hwprof emulator build` makes it" in line
+    assert "run `hwprof emulator build`" in line
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_variant_is_compared_to_its_model(network, tmp_path, capsys):
 def test_a_float_network_on_an_integer_device_says_what_to_type(command, network, device, tmp_path, capsys):
     status, out, lines = told(capsys, tmp_path, command, network, "--device", device)
     assert (status, out, len(lines)) == (2, "", 1)
-    assert "it is a float network, whose --variant integer runs here; operator" in lines[0]
+    assert "it is a float network; profile it with --variant integer; operator" in lines[0]
 
 
 def test_a_quantized_network_that_does_not_run_is_not_told_to_be_quantized(network, device, tmp_path, capsys):

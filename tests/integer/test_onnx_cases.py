@@ -35,13 +35,13 @@ UNSCALED = {
 NOT_RUN = {
     # Results of 32 bits with no scale behind them, and scales that are worked out from the input.
     "convinteger_.*|matmulinteger|dynamicquantizelinear.*": "is an output of the network but is not quantized",
-    "(de)?quantizelinear_(axis|blocked.*)": "one scale for each channel; only weights may",
+    "(de)?quantizelinear_(axis|blocked.*)": "one scale per channel; only weights may have that",
     "(de)?quantizelinear_(e4m3fn|e5m2|float4e2m1).*": "activations of float.* are not supported",
     "(de)?quantizelinear_(u?int(2|4)|uint16)": "activations of u?int(2|4|16) are not supported",
-    "(de)?quantizelinear_int16": "integers of 16 bits have the zero point 0 here, not -?[0-9]+",
+    "(de)?quantizelinear_int16": "16-bit activations must have the zero point 0, not -?[0-9]+",
     "identity_(opt|sequence)": "is not a tensor",
     "maxpool_[13]d_.*|maxpool_with_argmax_.*": "only two-dimensional images without indices",
-    "qlinearmatmul_3D_.*": "is no matrix",
+    "qlinearmatmul_3D_.*": "is not a matrix",
     "split_zero_size_splits_.*": "dynamic shapes must be given",
 }
 

@@ -149,7 +149,7 @@ def test_double_precision_runs():
 def test_a_weight_without_random_values_is_named():
     b = GraphBuilder("text")
     graph = b.build(b.node("Equal", [b.input((2,), "string"), b.weight((2,), "string", "words")], (2,), "bool"))
-    with pytest.raises(InputError, match="'words' is of type 'string'"):
+    with pytest.raises(InputError, match="'words' has type 'string'"):
         onnx_io.to_model(graph)
 
 
@@ -166,7 +166,7 @@ def test_a_custom_operator_s_unknown_output_type_is_left_to_the_runtime():
 
 def test_a_graph_that_is_no_valid_onnx_is_refused_in_one_line():
     graph = Graph((Tensor("x", "float32", (1,)),), ("y",), (Node("Relu", ("x", "x"), ("y",)),), name="odd")
-    with pytest.raises(InputError, match="'odd' is no valid ONNX") as caught:
+    with pytest.raises(InputError, match="'odd' is not valid ONNX") as caught:
         onnx_io.to_model(graph)
     assert "\n" not in str(caught.value)
 

@@ -187,7 +187,7 @@ def test_an_input_that_has_a_stored_default_is_a_weight(tmp_path):
     [
         (DYNAMIC, {}, r"input 'x' is \[batch, 3, H, W\]; for example --shape x=1,3,224,224$"),
         (TWO_INPUTS, {}, r"input 'mask' is \[batch, seq\]; for example --shape ids=1,128 --shape mask=1,128$"),
-        (DYNAMIC, {"y": (1,)}, r"--shape names 'y', which is no input; inputs: x$"),
+        (DYNAMIC, {"y": (1,)}, r"--shape names 'y', which is not an input; inputs: x$"),
         (DYNAMIC, {"x": (1, 3, 8)}, r"--shape x=1,3,8 has 3 dimensions; input 'x' is \[batch, 3, H, W\]$"),
         (DYNAMIC, {"x": (1, 4, 8, 8)}, r"--shape x=1,4,8,8 contradicts the network: input 'x' is \[batch, 3, H, W\]$"),
         (DYNAMIC, {"x": (1, 3, -8, 8)}, r"--shape x=1,3,-8,8 has a negative dimension"),
@@ -252,7 +252,7 @@ def test_an_input_of_an_operator_that_nothing_produces_is_named(tmp_path):
 
 def test_an_output_that_nothing_produces_is_named(tmp_path):
     path = write(tmp_path, model("net (float[1] x) => (float[1] lost) { y = Relu(x) }"))
-    assert error_of(path).endswith("output 'lost' is produced by no operator")
+    assert error_of(path).endswith("output 'lost' is not produced by any operator")
 
 
 def test_a_tensor_that_is_produced_twice_is_named(tmp_path):
@@ -364,7 +364,7 @@ def test_materialize_says_when_the_source_is_gone(tmp_path):
 def test_materialize_says_when_the_source_has_other_inputs(tmp_path):
     graph = onnx_io.load(write(tmp_path, RELU))
     write(tmp_path, RELU.replace("x", "other"))
-    with pytest.raises(InputError, match="has no input 'x' any more"):
+    with pytest.raises(InputError, match="no longer has the input 'x'"):
         onnx_io.materialize(graph)
 
 

@@ -130,7 +130,7 @@ def test_conversions_that_ran_are_named_with_the_operator_that_wants_them():
         (Kind.UNFUSED, "QuantizeLinear", 50.0, 0.05),
     ]
     assert explanation.findings[1].message == "dequantizes for Tanh 'Tanh_1', which computes in float"
-    assert explanation.findings[2].message == "quantizes what Tanh 'Tanh_1' computes in float"
+    assert explanation.findings[2].message == "quantizes the float result of Tanh 'Tanh_1'"
 
 
 @pytest.mark.parametrize(("ns", "count"), [(5.0, 0), (100.0, 1)])
@@ -155,7 +155,7 @@ def test_a_kernel_slower_than_before_costs_the_difference():
     (finding,) = explain(plain(), quantize(plain()), before, after).findings
     assert (finding.kind, finding.node, finding.ns) == (Kind.SLOWER, "Conv_0", 2500.0)
     assert finding.share == pytest.approx(2500 / 3605)
-    assert finding.message == "QLinearConv takes 3.5 us, 3.50 x its float counterpart"
+    assert finding.message == "QLinearConv takes 3.5 us, 3.50 times its float counterpart"
 
 
 def test_operators_in_one_kernel_are_told_once():

@@ -34,4 +34,4 @@ def test_several_profiles_open_with_a_table_of_all(measurement, graphs):
 def test_a_comparison_says_where_the_difference_lies(comparison, graphs, peaks):
     text = comparison_markdown(comparison, graphs, peaks, "hwprof compare a b")
     assert "# int8 is faster than fp32: 0.602 × its latency" in text
-    assert "**Where the difference lies**" in text
+    assert "**Where the difference comes from**" in text

@@ -99,7 +99,7 @@ def test_what_is_missing_is_said(measurement):
     page = render_profile([measurement()], {}, None, "x")
     assert "The cost of small is unknown: the graph is not at hand." in page
     assert "peaks were not measured" in page
-    assert "No times of operators" in render_profile([measurement(operators=())], {}, None, "x")
+    assert "Operators were not timed" in render_profile([measurement(operators=())], {}, None, "x")
 
 
 def test_a_profile_that_profiling_distorted_is_flagged(measurement, graphs):
@@ -129,7 +129,7 @@ def test_no_measurement_is_an_error():
 def test_a_comparison_shows_the_ratio_and_both_sides(comparison, graphs, peaks):
     page = render_comparison(comparison, graphs, peaks, "hwprof compare a b")
     assert "int8 is faster than fp32: 0.602 × its latency" in re.search(r"<h1>.*?</h1>", page).group()
-    assert "Where the difference lies" in page
+    assert "Where the difference comes from" in page
     assert page.count('<section id="profile-') == 2
 
 

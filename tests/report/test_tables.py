@@ -51,11 +51,11 @@ def test_what_was_measured_beside_the_latency_is_named_with_its_unit(measurement
         replace(p, figures=figures, blocks=tuple(replace(b, states=(held_down,)) for b in p.blocks))
         for p in m.processes
     ]
-    assert words(tables.beside(replace(m, processes=tuple(processes)))) == [
+    assert words(tables.further_figures(replace(m, processes=tuple(processes)))) == [
         ["cold device", "1.5 ms"], ["copy in", "0.02 ms"], ["allocated", "3 MiB"], ["clock", "1980 MHz"],
         ["power", "431 W"], ["power limit", "100 %"],
     ]  # fmt: skip
-    assert tables.beside(m) is None
+    assert tables.further_figures(m) is None
 
 
 def test_an_unknown_operator_is_named_as_the_reason(measurement):

@@ -31,12 +31,12 @@ def test_a_measurement_out_of_budget_is_amber_and_says_how_far_it_came(measureme
     found = verdict.of_profile(measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.002)))
     assert found.tone is Tone.CAUTION
     assert "takes about" in found.headline
-    assert "the budget ended first; the interval is ±0.4 %, the target ±0.2 %" in found.doubts[0]
+    assert "the budget ran out first; the interval is ±0.4 %, the target ±0.2 %" in found.doubts[0]
 
 
 def test_a_narrow_interval_that_does_not_count_yet_says_why(measurement):
     m = measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.03))
-    assert "but it was not twice in a row within the target, ±3.0 %" in verdict.of_profile(m).doubts[0]
+    assert "but it was not within the target, ±3.0 %, twice in a row" in verdict.of_profile(m).doubts[0]
 
 
 def test_an_unstable_measurement_names_what_disturbed_it(measurement):
@@ -47,7 +47,7 @@ def test_an_unstable_measurement_names_what_disturbed_it(measurement):
 def test_a_measurement_that_never_became_steady_counts_its_processes(measurement):
     m = measurement(status=Status.NOT_STEADY)
     m = replace(m, processes=(replace(m.processes[0], warmup="not steady"), *m.processes[1:]))
-    assert "1 of 5 processes never became steady" in verdict.of_profile(m).doubts[0]
+    assert "1 of 5 processes did not become steady" in verdict.of_profile(m).doubts[0]
 
 
 def test_without_a_block_that_counts_there_is_no_latency(measurement):
@@ -90,7 +90,7 @@ def test_a_comparison_states_the_ratio_and_its_interval(comparison):
 def test_an_inconclusive_comparison_is_open(comparison):
     found = verdict.of_comparison(replace(comparison, verdict="inconclusive", ratio=0.99))
     assert found.tone is Tone.CAUTION
-    assert found.headline == "Whether int8 is faster than fp32 stays open: 0.990 × its latency"
+    assert found.headline == "It is open whether int8 is faster than fp32: 0.990 × its latency"
 
 
 def test_sides_without_a_common_round_cannot_be_compared(comparison):
@@ -114,7 +114,7 @@ def test_a_comparison_with_a_side_that_is_not_measured_says_so_in_its_headline(c
 
 def test_a_simulated_profile_says_that_its_times_are_a_stand_ins(measurement):
     found = verdict.of_profile(measurement(evidence=Evidence.SIMULATED))
-    assert "computed by a stand-in" in found.headline
+    assert "simulated by another program" in found.headline
 
 
 def test_what_must_be_known_of_a_build_stands_by_every_verdict(comparison):

@@ -69,12 +69,12 @@ def test_a_finished_training_is_not_repeated(checkpoint):
 
 def test_a_checkpoint_of_other_settings_is_refused(checkpoint):
     other = TrainSettings(epochs=4, batch_size=20, rate=0.1, keep="best", warmup_epochs=1.5)
-    with pytest.raises(InputError, match=r"is of a training with rate 0\.05, not 0\.1; give another path"):
+    with pytest.raises(InputError, match=r"belongs to a training with rate 0\.05, not 0\.1; give another path"):
         fit(network(), TASK, other, [Gate()], checkpoint=checkpoint)
 
 
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
-    with pytest.raises(InputError, match=r"of another network: '1\.bias' has shape \(8,\), here \(9,\)"):
+    with pytest.raises(InputError, match=r"belongs to another network: '1\.bias' has shape \(8,\), here \(9,\)"):
         fit(network(9), TASK, SETTINGS, [Gate()], checkpoint=checkpoint)
 
 

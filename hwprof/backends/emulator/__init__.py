@@ -1,1 +1,1 @@
-"""Counts the instructions that ONNX Runtime executes on an ARM core that is not there, under qemu user emulation."""
+"""Counts the instructions that ONNX Runtime executes on an ARM core, emulated by qemu in user mode."""

@@ -1,8 +1,8 @@
 """Counts the instructions of a network that ONNX Runtime runs on an emulated ARM core.
 
-2026-11-21, counts, not times. Under emulation a time is hundreds of times too long, and not by a constant. What
+2026-11-21, counts, not times. Under emulation a time is hundreds of times too long, and not by a constant factor. What
 repeats is which instructions run: the kernel library chooses its kernels by the core that it sees, as it does on the
-board. So this backend has no timer: where a latency is wanted, `open` refuses.
+board. So this backend has no timer, and `open` refuses requests for a latency.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _WEIGHT_COPIES = 3  # the host's, the model's and the session's
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`core`: a name in `CORES`."""
+    """`core`: one of the names in `CORES`."""
 
     core: str
     graph_optimization_level: str = "all"
 
 
 class EmulatorBackend:
-    """One process of qemu per core serves all networks of this process."""
+    """One qemu process per core serves all networks of this process."""
 
     evidence = Evidence.EMULATED
 
@@ -51,10 +51,10 @@ class EmulatorBackend:
         return location.versions()
 
     def open(self, graph: Graph, device: Device) -> NoReturn:
-        """There is no time to take: always raises InputError."""
+        """Always raises InputError: an emulated core has no time to measure."""
         raise InputError(
-            f"device {device.name!r} is emulated: it counts instructions and has no latency of {graph.name!r}; "
-            "hwprof profile shows the counts"
+            f"device {device.name!r} is emulated: it counts instructions and cannot measure a latency of "
+            f"{graph.name!r}; hwprof profile shows the counts"
         )
 
     @contextmanager
@@ -80,14 +80,16 @@ def _settings(device: Device) -> tuple[Options, Core]:
     chosen = options.read(Options, device)
     options.require_float32(device)
     if chosen.core not in CORES:
-        raise InputError(f"device {device.name!r}: core must be one of {', '.join(CORES)}, not {chosen.core!r}")
+        raise InputError(f"device {device.name!r}: option core must be one of {', '.join(CORES)}, not {chosen.core!r}")
     if chosen.graph_optimization_level not in _LEVELS:
         raise InputError(
-            f"device {device.name!r}: graph_optimization_level must be one of {', '.join(_LEVELS)}, "
+            f"device {device.name!r}: option graph_optimization_level must be one of {', '.join(_LEVELS)}, "
             f"not {chosen.graph_optimization_level!r}"
         )
     if device.threads != 1:
-        raise InputError(f"device {device.name!r}: instructions are counted in one thread, not in {device.threads}")
+        raise InputError(
+            f"device {device.name!r}: instructions are counted in one thread; threads must be 1, not {device.threads}"
+        )
     return chosen, CORES[chosen.core]
 
 

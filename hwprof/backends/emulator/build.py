@@ -1,7 +1,7 @@
-"""Makes the emulator: qemu with its plugin interface, the counting plugin, and the ARM files that run under it.
+"""Builds the emulator: qemu with its plugin interface, the counting plugin, and the ARM files that run under it.
 
-Debian's own qemu is built without plugins, so it is built again from Debian's source package, for user mode and
-AArch64 only. Nothing is installed and no privilege is needed: all of it lies in `location.cache()`.
+Debian builds its own qemu without plugins, so it is rebuilt here from Debian's source package, for user mode and
+AArch64 only. Nothing is installed and no privilege is needed: all files are in `location.cache()`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from hwprof.backends.emulator import location
 from hwprof.backends.emulator.packages import SUITE, Apt, architecture, require_tools, run
 
-# The wheels under test, as constraints.txt has them: another version is another library with other kernels.
+# The tested wheels, as in constraints.txt: another version is another library with other kernels.
 ONNXRUNTIME, NUMPY = "1.31.1", "2.4.6"
-_PYTHON = "3.11"  # of the suite
+_PYTHON = "3.11"  # the suite's version
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 _ROOT_PACKAGES = (
     "libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0", "liblzma5", "libssl3",
@@ -31,15 +31,15 @@ _QEMU_PACKAGES = ("libglib2.0-dev", "libglib2.0-0", "libpcre2-dev", "libpcre2-8-
 _BUILD_WHEELS = ("meson==1.12.1", "ninja>=1.11")
 _QEMU_LIBRARIES = ("libglib-2.0.so.0", "libgmodule-2.0.so.0", "libgthread-2.0.so.0", "libpcre2-8.so.0")
 _PLUGIN = Path(__file__).parent / "counting_plugin.c"
-_FIRMWARE = "roms = []\nblobs = []\n"  # of whole machines; Debian's source has none of it
+_FIRMWARE = "roms = []\nblobs = []\n"  # for whole machines; Debian's source does not include it
 
 Say = Callable[[str], None]
 
 
 def build(say: Say = lambda _text: None, fresh: bool = False) -> Mapping[str, str]:
-    """What is missing, or all of it. Returns the versions; `say` hears each step.
+    """Builds what is missing, or everything if `fresh`. Returns the versions; calls `say` before each step.
 
-    Raises EnvironmentUnfitError where a tool, the network or space on the disk is missing.
+    Raises EnvironmentUnfitError where a tool, the network or disk space is missing.
     """
     cache = location.cache()
     cache.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _build_root(apt: Apt, root: Path, log: Path, say: Say) -> None:
 
 
 def install_wheels(requirements: Sequence[str], into: Path, log: Path, with_dependencies: bool = False) -> None:
-    """ARM wheels, unpacked under `into`."""
+    """Unpacks ARM wheels into `into`."""
     options = [word for name in _PLATFORMS for word in ("--platform", name)]
     options += ["--python-version", _PYTHON, "--implementation", "cp", "--only-binary=:all:"]
     options += [] if with_dependencies else ["--no-deps"]
@@ -91,7 +91,7 @@ def _build_qemu(apt: Apt, work: Path, log: Path, say: Say) -> None:
     (work / "source" / "pc-bios" / "meson.build").write_text(_FIRMWARE, encoding="ascii")
     _pip(["--target", str(work / "tools"), *_BUILD_WHEELS], log)
     (work / "tools" / "bin" / "python3").symlink_to(sys.executable)
-    say("building qemu for AArch64 in user mode: about 3 minutes of one core")
+    say("building qemu for AArch64 user mode (about 3 minutes on one core)")
     environment = _build_environment(work)
     folder = work / "build"
     folder.mkdir()
@@ -110,7 +110,7 @@ def _build_qemu(apt: Apt, work: Path, log: Path, say: Say) -> None:
 
 
 def _build_environment(work: Path) -> dict[str, str]:
-    """Everything is looked for among the unpacked packages; nothing of the host's own but the compiler."""
+    """Finds everything among the unpacked packages; only the compiler is the host's."""
     return {
         "PATH": f"{work / 'tools' / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(work / "tools"),
@@ -120,7 +120,7 @@ def _build_environment(work: Path) -> dict[str, str]:
 
 
 def _configure(work: Path) -> list[str]:
-    run_path = f"-Wl,-rpath,{location.qemu() / 'lib'}"  # where the libraries will be, and where they are now
+    run_path = f"-Wl,-rpath,{location.qemu() / 'lib'}"  # the libraries' final place; they are still in `work`
     return [
         str(work / "source" / "configure"), "--target-list=aarch64-linux-user", "--enable-plugins",
         "--disable-system", "--disable-tools", "--disable-docs", "--without-default-features", "--disable-werror",
@@ -140,7 +140,7 @@ def _library_folder(work: Path) -> Path:
 
 
 def _finish(made: Path, final: Path, versions: Mapping[str, str]) -> None:
-    """Takes the place of an older one, complete with its manifest."""
+    """Replaces an older build, complete with its manifest."""
     (made / location.MANIFEST).write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
     if final.exists():
         shutil.rmtree(final)

@@ -1,4 +1,4 @@
-"""The ARM cores that can be emulated: what qemu calls them, and what Linux on them says of itself.
+"""The ARM cores that can be emulated: qemu's names for them, and the /proc/cpuinfo of Linux on them.
 
 ONNX Runtime's kernel library chooses its kernels by the features and the part number of /proc/cpuinfo (its cpuinfo
 library reads both). Parts: Arm's technical reference manuals, register MIDR_EL1; features: what Linux shows there.
@@ -14,7 +14,7 @@ _V8_2 = f"{_V8_0.replace(' cpuid', '')} atomics fphp asimdhp cpuid asimdrdm lrcp
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """`part`: its number in MIDR_EL1. `has_dot`: whether it has SDOT, the product of four int8 pairs."""
+    """`part`: the part number in MIDR_EL1. `has_dot`: whether it has SDOT, the product of four int8 pairs."""
 
     name: str
     part: int
@@ -25,7 +25,7 @@ class Core:
         return "asimddp" in self.features.split()
 
     def cpuinfo(self) -> str:
-        """/proc/cpuinfo of a machine with one of it."""
+        """/proc/cpuinfo of a machine with one such core."""
         return (
             f"processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: {self.features}\nCPU implementer\t: 0x41\n"
             f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {self.part:#05x}\nCPU revision\t: 3\n\n"

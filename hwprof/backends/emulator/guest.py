@@ -1,14 +1,14 @@
-"""The program that runs under emulation: opens models with ONNX Runtime and marks where each inference begins and ends.
+"""The program that runs under emulation: opens models with ONNX Runtime and marks the begin and end of each inference.
 
-It knows nothing of hwprof: the emulated root holds NumPy and ONNX Runtime only. For each byte on standard input a fork
-of the process that has loaded the runtime connects to `socket` in its folder, and there the first line says what to
-open: {"model": FILE, "inputs": FILE, "level": ..., "dimensions": {...}}. So every model finds the same state: what was
-read for another has left no trace in the process that is forked.
+It does not import hwprof: the emulated root holds only NumPy and ONNX Runtime. For each byte on standard input, a fork
+of the process that has loaded the runtime connects to `socket` in its folder. The first line sent there says what to
+open: {"model": FILE, "inputs": FILE, "level": ..., "dimensions": {...}}. So every model starts in the same state: other
+models leave no trace in the process that is forked.
 
     python guest.py MARKER
 
-2026-11-21, why the clock stands still. ONNX Runtime looks at the clock in every inference, and every few seconds it
-adds up its statistics, which takes a hundred instructions more: under a slow emulator that hit one inference and not
+2026-11-21, why the clock is stopped. ONNX Runtime reads the clock in every inference, and every few seconds it adds up
+its statistics, which takes about a hundred more instructions: under a slow emulator that hit one inference and not
 another.
 """
 
@@ -40,7 +40,7 @@ _NOUGHT = (0xA9007C3F, 0x52800000, 0xD65F03C0)  # stp xzr, xzr, [x1]; mov w0, #0
 
 
 def session_of(model: str, level: str, dimensions: dict[str, int]) -> onnxruntime.InferenceSession:
-    """As hwprof's backend for ONNX Runtime makes it, with one thread."""
+    """A session with the settings of hwprof's ONNX Runtime backend, with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -53,8 +53,8 @@ def session_of(model: str, level: str, dimensions: dict[str, int]) -> onnxruntim
 
 
 def serve(marker: int) -> None:
-    """Answers {"count": n} with the counts before and after each of n inferences and of none, as the plugin writes
-    them, and {"save": FILE} with the outputs in that file; a line of JSON ends each answer."""
+    """Answers {"count": n} with the counts before and after each of n inferences and one empty run, as the plugin
+    writes them, and {"save": FILE} by writing the outputs to that file; a line of JSON ends each answer."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("socket")
         lines = connection.makefile(encoding="utf-8")
@@ -81,7 +81,7 @@ def obey(
     connection: socket.socket,
     marker: int,
 ) -> None:
-    """One command."""
+    """Executes one command."""
     mark, fd = ctypes.CDLL(None).prctl, connection.fileno()
     if "save" in command:
         session.run_with_iobinding(binding)
@@ -98,12 +98,12 @@ def obey(
 
 
 def answer(connection: socket.socket, record: dict[str, object]) -> None:
-    """One line; unbuffered, for the plugin writes to the same connection."""
+    """Sends one line, unbuffered, since the plugin writes to the same connection."""
     connection.sendall((json.dumps(record) + "\n").encode())
 
 
 def stop_clock() -> None:
-    """From now on it is 1970 for everything in this process."""
+    """From now on the time is the start of 1970 for everything in this process."""
     libc = ctypes.CDLL(None)
     code = struct.pack("<3I", *_NOUGHT)
     address = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value
@@ -118,7 +118,7 @@ def stop_clock() -> None:
 def main() -> None:
     """Serves until standard input ends."""
     stop_clock()
-    gc.disable()  # or it would run in one inference and not in another
+    gc.disable()  # a collection would run in one inference and not in another
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     while os.read(0, 1):
         if os.fork() == 0:

@@ -1,4 +1,4 @@
-"""Classes of AArch64 instructions, told from the instruction word.
+"""Classes of AArch64 instructions, derived from the instruction word.
 
 Source: Arm Architecture Reference Manual for A-profile (DDI 0487), chapter C4 "A64 Instruction Set Encoding".
 """
@@ -12,7 +12,7 @@ from hwprof.instructions import CLASSES
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Words of which the bits in `mask` equal `value` are of the class."""
+    """Words belong to the class if their bits in `mask` equal `value`."""
 
     mask: int
     value: int
@@ -22,7 +22,7 @@ class Rule:
         return word & self.mask == self.value
 
 
-# The first that matches decides.
+# The first rule that matches decides.
 RULES = (
     # products of four int8 pairs, and of int8 matrices, added to int32
     Rule(0x9F20FC00, 0x0E009400, "dot"),  # SDOT, UDOT, vector
@@ -35,7 +35,7 @@ RULES = (
     Rule(0xBF60FC00, 0x0E400C00, "fma"),  # the same in half precision
     Rule(0xBF80B400, 0x0F801000, "fma"),  # FMLA, FMLS, by element
     Rule(0xBFC0B400, 0x0F001000, "fma"),
-    Rule(0xFF80B400, 0x5F801000, "fma"),  # of scalars
+    Rule(0xFF80B400, 0x5F801000, "fma"),  # scalar
     Rule(0xFFC0B400, 0x5F001000, "fma"),
     Rule(0xFF000000, 0x1F000000, "fma"),  # FMADD, FMSUB, FNMADD, FNMSUB
     # other arithmetic of the vector unit

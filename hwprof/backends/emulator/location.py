@@ -1,4 +1,4 @@
-"""Where the emulator and its ARM files lie: outside of any project, and made by `hwprof emulator build`."""
+"""The folders of the emulator and its ARM files: outside of any project, created by `hwprof emulator build`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwprof.errors import EnvironmentUnfitError
 
-MANIFEST = "manifest.json"  # written last: a folder without one was not finished
+MANIFEST = "manifest.json"  # written last: a folder without it is incomplete
 
 
 def cache() -> Path:
@@ -31,7 +31,7 @@ def qemu() -> Path:
 
 
 def manifest(folder: Path) -> Mapping[str, str] | None:
-    """Versions of what lies in a finished folder; None where it is not finished."""
+    """Versions of the contents of a complete folder; None for an incomplete one."""
     try:
         found: Mapping[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -40,11 +40,11 @@ def manifest(folder: Path) -> Mapping[str, str] | None:
 
 
 def versions() -> Mapping[str, str]:
-    """Of everything that decides a count. Raises EnvironmentUnfitError before `hwprof emulator build`."""
+    """Versions of everything that decides a count. Raises EnvironmentUnfitError before `hwprof emulator build`."""
     parts = [manifest(folder) for folder in (qemu(), root())]
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         raise EnvironmentUnfitError(
-            f"the emulator is not in {cache()}; `hwprof emulator build` makes it (about 5 minutes, 250 MB)"
+            f"the emulator is not in {cache()}; run `hwprof emulator build` (about 5 minutes, 250 MB)"
         )
     return {name: version for part in found for name, version in part.items()}

@@ -1,6 +1,6 @@
-"""Debian packages without privileges: a private state of apt, from which packages are unpacked, not installed.
+"""Debian packages without privileges: apt with a private state, whose packages are unpacked, not installed.
 
-The suite is fixed, whatever the host runs: the emulator and the C library decide the counts with.
+The suite is fixed, whatever the host runs: the emulator and the C library are among the things that decide the counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_REASON = 200
 
 
 class Apt:
-    """Works in `folder`; what its commands print goes to the file `log`."""
+    """Works in `folder`; its commands print to the file `log`."""
 
     def __init__(self, folder: Path, log: Path) -> None:
         """Fetches the lists of packages. Raises EnvironmentUnfitError without Debian's tools or its mirror."""
@@ -39,7 +39,7 @@ class Apt:
         self._apt_get("update")
 
     def unpack(self, packages: Sequence[str], architecture: str, into: Path) -> None:
-        """Their files, under `into`; what they depend on is not followed."""
+        """Unpacks the packages' files into `into`, without their dependencies."""
         folder = self._folder / f"debs-{into.name}"
         folder.mkdir(parents=True, exist_ok=True)
         self._apt_get("download", *(f"{name}:{architecture}" for name in packages), cwd=folder)
@@ -48,7 +48,7 @@ class Apt:
             run(["dpkg", "-x", str(file), str(into)], self._log)
 
     def source(self, package: str, into: Path) -> None:
-        """The patched source of the package. Apt has checked its signature."""
+        """Unpacks the patched source of the package. Apt has checked its signature."""
         folder = self._folder / package
         folder.mkdir(parents=True, exist_ok=True)
         self._apt_get("--only-source", "--download-only", "source", package, cwd=folder)
@@ -60,7 +60,7 @@ class Apt:
 
 
 def architecture() -> str:
-    """Debian's name of the host's."""
+    """Debian's name of the host's architecture."""
     require_tools(_TOOLS)
     return subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 
@@ -78,7 +78,7 @@ def require_tools(names: Sequence[str]) -> None:
 def run(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> None:
-    """Raises EnvironmentUnfitError with the last line that a failed command printed."""
+    """Raises EnvironmentUnfitError with the last line of output of a command that failed."""
     with log.open("a+", encoding="utf-8", errors="replace") as file:
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
@@ -88,7 +88,7 @@ def run(
         ).returncode  # fmt: skip
     if status:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        raise EnvironmentUnfitError(f"{command[0]} failed: {lines[-1][:_LONGEST_REASON]} (all of it: {log})")
+        raise EnvironmentUnfitError(f"{command[0]} failed: {lines[-1][:_LONGEST_REASON]} (full log: {log})")
 
 
 def _configuration(folder: Path) -> str:

@@ -1,9 +1,9 @@
-"""A process of qemu that runs ONNX Runtime for one ARM core, and the models that are open in it.
+"""A qemu process that runs ONNX Runtime for one ARM core, and the models that are open in it.
 
-2026-11-21, what makes counts repeat. Whatever differs between two processes moves memory, and then loops over memory
-take other turns. So nothing in the guest is random or this machine's: not the bytes that Linux hands to a new process,
-not the names of temporary files, not the folders that Python lists to find its modules, not what another model left
-behind, not the clock (guest.py).
+2026-11-21, what makes counts repeat. Any difference between two processes moves memory, and then loops over memory
+branch differently. So nothing in the guest is random or specific to this machine: not the bytes that Linux gives to a
+new process, not the names of temporary files, not the folders that Python lists to find its modules, not the remains
+of another model, not the clock (guest.py).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hwprof.instructions import CLASSES, Counts
 from hwprof.onnx_io.runtime_messages import plain_error
 
 _GUEST = Path(__file__).parent / "guest.py"
-_MARKER = 0x68775066  # no option of prctl has this number
-_MOST_SECONDS_TO_START = 300  # 3 on an idle machine
+_MARKER = 0x68775066  # not the number of any prctl option
+_MOST_SECONDS_TO_START = 300  # 3 s on an idle machine
 _SOCKET, _MODEL, _INPUTS = "socket", "model", "inputs"  # in the guest's folder
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the guest opens: an .onnx file, its inputs (.npz), how far it is optimized, sizes of named dimensions."""
+    """The guest's files: an .onnx file and its inputs (.npz), the optimization level, sizes of named dimensions."""
 
     file: Path
     inputs: Path
@@ -55,11 +55,11 @@ class OpenModel:
         """The instructions of each of n inferences, without those of the marks around it. Raises as `open` does."""
         lines = self._ask({"count": n})
         stamps = np.array([[int(number) for number in line.split()] for line in lines])
-        differences = np.diff(stamps, axis=0)[::2]  # of n inferences, then of none
+        differences = np.diff(stamps, axis=0)[::2]  # n inferences, then an empty run
         return [dict(zip(CLASSES, row.tolist(), strict=True)) for row in differences[:n] - differences[n]]
 
     def outputs(self) -> Mapping[str, np.ndarray]:
-        """The outputs of one inference, by name. Raises as `open` does."""
+        """The outputs of one inference, by name, each of the output's shape [...]. Raises as `open` does."""
         with tempfile.TemporaryDirectory(prefix="hwprof-emulator-") as folder:
             file = Path(folder, "outputs.npz")
             self._ask({"save": str(file)})
@@ -74,7 +74,7 @@ class OpenModel:
         return self._answered()
 
     def _answered(self) -> list[str]:
-        """The lines that the plugin wrote before the guest's own."""
+        """The lines that the plugin wrote before the guest's answer."""
         counts: list[str] = []
         with suppress(ConnectionError):
             for line in self._answers:
@@ -88,7 +88,7 @@ class OpenModel:
 
 
 class Guest:
-    """Started once per core: each model gets a fork of the state in which the runtime has just been loaded."""
+    """Started once per core: each model gets a fork of the state right after the runtime was loaded."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -113,7 +113,7 @@ class Guest:
 
     @contextmanager
     def open(self, name: str, model: Model) -> Iterator[OpenModel]:
-        """`name` is for errors. Raises InputError when the runtime refuses the model, DeviceLostError when its
+        """`name` is used in errors. Raises InputError when the runtime rejects the model, DeviceLostError when its
         process ends."""
         with ExitStack() as opened:
             with self._in_folder(model), socket.socket(socket.AF_UNIX) as listener:
@@ -121,14 +121,14 @@ class Guest:
                 listener.listen()
                 self._fork(name)
                 connection = opened.enter_context(self._connected(name, listener))
-                with suppress(OSError):  # it is gone, which its answer will tell
+                with suppress(OSError):  # it is gone; reading the answer reports that
                     connection.sendall((json.dumps(_request(model)) + "\n").encode())
                 answers = opened.enter_context(connection.makefile(encoding="utf-8"))
                 found = OpenModel(self, name, connection, answers)
             yield found
 
     def lost(self, name: str) -> DeviceLostError:
-        """What the process said last. It serves no other model: whatever ended the one may be about to end it."""
+        """The last words of the process. It serves no further model, since the same cause may end that one, too."""
         if self._end.alive:
             what = "qemu" if self._process.poll() is not None else "the process that ran it"
             self._errors.seek(0)
@@ -139,7 +139,7 @@ class Guest:
 
     @contextmanager
     def _in_folder(self, model: Model) -> Iterator[None]:
-        """Under the same names for each model: what its own folder is called is random."""
+        """Uses the same file names for each model: the name of its own folder is random."""
         folder = Path(self._folder.name)
         (folder / _MODEL).symlink_to(model.file.parent)
         (folder / _INPUTS).symlink_to(model.inputs)
@@ -193,7 +193,7 @@ def command(core: Core, prefix_: Path, program: Sequence[object], options: Seque
 
 
 def prefix(core: Core, folder: Path) -> Path:
-    """A view of the emulated root in `folder` whose /proc/cpuinfo is the core's."""
+    """A view of the emulated root in `folder` with the /proc/cpuinfo of the core."""
     for entry in location.root().iterdir():
         (folder / entry.name).symlink_to(entry)
     (folder / "proc").mkdir()

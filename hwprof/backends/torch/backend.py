@@ -26,10 +26,10 @@ from hwprof.measurement import DeviceState, Evidence
 from hwprof.variants.batch import with_batch
 from hwprof.variants.weights import load_weights
 
-_WEIGHT_COPIES = 3  # the model's, NumPy's and PyTorch's, while it is loaded
+_WEIGHT_COPIES = 3  # while it is loaded: the model's, NumPy's and PyTorch's
 _FAKE_QUANTIZED = (
-    "fake quantization: PyTorch computes this quantized network in floating point, with rounding between; "
-    "it is not the latency of integer kernels"
+    "fake quantization: PyTorch computes this quantized network in floating point and rounds in between; "
+    "this is not the latency of integer kernels"
 )
 
 
@@ -46,7 +46,7 @@ class TorchBackend:
         return {name: str(version) for name, version in found.items() if version}
 
     def hardware(self, device: Device) -> Mapping[str, Any]:
-        """Raises as `open` does for a GPU that is not there."""
+        """Raises as `open` does for a GPU that is missing."""
         asked = settings.read(device)
         if not asked.is_cuda:
             return {}
@@ -60,16 +60,16 @@ class TorchBackend:
         }
 
     def state(self, device: Device) -> DeviceState | None:
-        """Raises as `open` does for a GPU that is not there."""
+        """Raises as `open` does for a GPU that is missing."""
         asked = settings.read(device)
         sensors, _ = _sensors(asked.place) if asked.is_cuda else (None, "")
         return sensors.read() if sensors else None
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[TorchTimer]:
-        """Raises InputError for an option, precision or graph that PyTorch cannot run and for one that needs more
-        memory than the device has, UnknownOperatorError for an operator without a counterpart,
-        EnvironmentUnfitError for a GPU or library that is missing."""
+        """Raises InputError for an option, precision or graph that PyTorch cannot run and for a network that needs more
+        memory than the device has, UnknownOperatorError for an operator without a counterpart, EnvironmentUnfitError
+        for a missing GPU or library."""
         asked = settings.read(device)
         batched = with_batch(graph, device.batch)
         host_resources.require_memory(batched, _WEIGHT_COPIES, runs_here=not asked.is_cuda)
@@ -81,16 +81,16 @@ class TorchBackend:
                 yield timer
             finally:
                 if asked.is_cuda:
-                    with suppress(RuntimeError):  # of a GPU that failed; it is what made it fail that counts
+                    with suppress(RuntimeError):  # of a GPU that failed; the first error is the one to report
                         torch.cuda.empty_cache()
 
 
 def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: Any) -> TorchTimer:
-    """graph: with the names of the weights' file; batched: the same as it runs."""
+    """graph: with the names of the weights' file; batched: the graph with the batch that runs."""
     _set_up(asked, threads)
     evict = memory.evictor(asked.place)
     if asked.options.caches == "cold":
-        evict()  # whose buffer is none of the network's memory
+        evict()  # its buffer must not count as the network's memory
     held = memory.GpuMemory(asked.place) if asked.is_cuda else None
     module, inputs = _loaded(graph, batched, asked)
     network = Network(execution.prepare(module, inputs, asked, threads), inputs, graph.outputs)
@@ -108,7 +108,7 @@ def _timer(graph: Graph, batched: Graph, asked: Settings, threads: int, guard: A
 
 
 def _set_up(asked: Settings, threads: int) -> None:
-    """What PyTorch keeps for the whole process. cuDNN's own default would be tf32 for float32."""
+    """Settings that PyTorch keeps for the whole process. cuDNN's own default would be tf32 for float32."""
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = asked.has_tf32
     torch.backends.cudnn.allow_tf32 = asked.has_tf32
@@ -118,7 +118,7 @@ def _set_up(asked: Settings, threads: int) -> None:
 
 
 def _loaded(graph: Graph, batched: Graph, asked: Settings) -> tuple[fx.GraphModule, list[Tensor]]:
-    """The module and its inputs, on the device and in its types."""
+    """The module and its inputs, on the device and in the device's types."""
     if torch_io.is_program(graph):
         module, values = torch_io.load_program(graph, asked.floats, asked.place)
     else:
@@ -135,7 +135,7 @@ def _inputs(graph: Graph, asked: Settings) -> list[Tensor]:
     return [torch_io.as_tensor(arrays[t.name], t.dtype, asked.floats) for t in graph.inputs]
 
 
-# -- what a GPU's driver tells -------------------------------------------------------------------------
+# -- information from a GPU's driver -------------------------------------------------------------------
 
 
 def _no_state() -> None:

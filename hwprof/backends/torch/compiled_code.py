@@ -1,7 +1,7 @@
-"""Which operators went into which kernel, read off the code that torch.compile writes.
+"""Reads from the code that torch.compile writes which operators went into which kernel.
 
-Its comments name the variables of the module that each kernel computes ("Source Nodes: [n3, n4]"), and hwprof
-names those variables after the graph's operators. What cannot be read is left open, never guessed.
+Its comments name the variables of the module that each kernel computes ("Source Nodes: [n3, n4]"), and hwprof names
+those variables after the graph's operators. Anything unreadable is left open, never guessed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _KERNEL_CALL = re.compile(r"^\s+(triton_\w+)\.run\(|^\s+(cpp_fused\w+)\(")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One call in the compiled code: a generated kernel by its name or a library's function ("aten::mm")."""
+    """One call in the compiled code: a generated kernel by its name or a library function ("aten::mm")."""
 
     name: str
     places: frozenset[int]
 
 
 def first_call(compiled: Callable[..., Any], inputs: Sequence[Any]) -> str:
-    """Calls the function for the first time, which compiles it. Returns the code; "" where PyTorch does not show it."""
+    """Calls the function for the first time, which compiles it. Returns the code; "" where PyTorch does not give it."""
     try:
         from torch._inductor.utils import run_and_get_code
     except ImportError:
@@ -39,7 +39,7 @@ def first_call(compiled: Callable[..., Any], inputs: Sequence[Any]) -> str:
 
 
 def units(code: str) -> list[Unit]:
-    """The calls in their order, each with the places of the graph's operators that it computes."""
+    """The calls in their order, each with the indices of the graph's operators that it computes."""
     defined: dict[str, frozenset[int]] = {}
     found: list[Unit] = []
     sources: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""PyTorch's errors, each as one line of hwprof's."""
+"""Turns PyTorch's errors into one-line errors of hwprof."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hwprof.errors import DeviceLostError, HwprofError, InputError
 
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED")
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+ ?\w+)")
-# Once the end of a capture has failed, PyTorch's allocator takes the capture as going on until its process ends.
+# Once the end of a capture has failed, PyTorch's allocator treats the capture as active until its process ends.
 _CONTEXT_IS_LOST = re.compile(
     r"CUDA error: (?!out of memory|invalid (?:argument|configuration)|[^\n]*captur)|captures_underway"
 )
@@ -22,8 +22,8 @@ _FOUND_FAULT = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexE
 
 @contextmanager
 def plain_errors(name: str, place: torch.device) -> Iterator[None]:
-    """Raises InputError for what PyTorch refuses and for too little memory, DeviceLostError where a CUDA error
-    leaves the process without its GPU."""
+    """Raises InputError for a graph that PyTorch rejects and for too little memory, DeviceLostError for a CUDA error
+    that makes the GPU unusable in this process."""
     try:
         yield
     except HwprofError:
@@ -35,18 +35,20 @@ def plain_errors(name: str, place: torch.device) -> Iterator[None]:
 def _plain(name: str, place: torch.device, error: BaseException) -> HwprofError:
     text = str(error).strip()
     if error.__context__ is not None and _OF_A_CAPTURE.search(text):
-        return _plain(name, place, error.__context__)  # ending a capture fails after what failed in it
+        return _plain(
+            name, place, error.__context__
+        )  # the first failure is inside the capture, whose end then fails, too
     if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
         tried = _TRIED.search(text)
-        wanted = f", which wanted {tried[1]} more" if tried else ""
-        return InputError(f"{name!r} does not fit into the memory of {place}{wanted}; take a smaller batch or model")
+        wanted = f", which needs {tried[1]} more" if tried else ""
+        return InputError(f"{name!r} does not fit into the memory of {place}{wanted}; use a smaller batch or model")
     if match := _CONTEXT_IS_LOST.search(text):
         return DeviceLostError(f"the GPU failed on {name!r}: {text[match.start() :].partition(chr(10))[0]}")
     return InputError(f"torch cannot run {name!r}: {_reason(error, text)}")
 
 
 def _reason(error: BaseException, text: str) -> str:
-    """The first line that says something; a compiler's error names itself first and its reason below."""
+    """The first informative line; a compiler's error names itself first and its reason below."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""How a module is run: call by call, compiled, or as a captured CUDA graph."""
+"""Ways to run a module: call by call, compiled, or as a captured CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from torch import Tensor, nn
 
 from hwprof.backends.torch.settings import Settings
 
-_RUNS_BEFORE_CAPTURE = 3  # libraries make their workspaces and plans in the first runs
+_RUNS_BEFORE_CAPTURE = 3  # libraries create their workspaces and plans in the first runs
 
 Run = Callable[[], Sequence[Tensor]]
 
 
 def prepare(module: nn.Module, inputs: Sequence[Tensor], settings: Settings, threads: int) -> Run:
-    """A function that hands over one inference. Compiling and capturing happen here, before anything is timed."""
+    """A function that launches one inference on the inputs, each of its shape [...]. Compiling and capturing happen
+    here, before anything is timed."""
     called = compiled(module, settings, threads) if settings.is_compiled else module
     if settings.is_captured:
         return _captured(called, inputs, settings.place)
     if settings.is_compiled:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch's own parts about one another
+            warnings.simplefilter("ignore")  # between parts of PyTorch itself
             called(*inputs)
     return lambda: called(*inputs)
 
@@ -33,15 +34,16 @@ def prepare(module: nn.Module, inputs: Sequence[Tensor], settings: Settings, thr
 def compiled(
     module: nn.Module, settings: Settings, threads: int, shows_kernels: bool = False
 ) -> Callable[..., Sequence[Tensor]]:
-    """The whole module by torch.compile, its shapes fixed; the compilation itself waits for the first call.
+    """The whole module under torch.compile with fixed shapes, for inputs of any shape [...]; the first call compiles
+    it.
 
-    shows_kernels: code for the host's processor tells the profiler about each kernel, which costs it time.
+    shows_kernels: code for the host's processor reports each kernel to the profiler, which costs time.
     """
     import torch._inductor.config as inductor
 
     inductor.compile_threads = threads
     inductor.cpp.enable_kernel_profile = shows_kernels
-    with suppress(AttributeError):  # older ones always refuse recurrent modules
+    with suppress(AttributeError):  # older versions always reject recurrent modules
         torch._dynamo.config.allow_rnn = True
     mode = "max-autotune-no-cudagraphs" if settings.options.autotune else None
     return torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
@@ -51,7 +53,7 @@ def _captured(called: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor],
     """A CUDA graph with its inputs and outputs at fixed addresses."""
     side = _capture_stream(place)
     graph = torch.cuda.CUDAGraph()
-    # Around the capture as well: one that fails leaves its stream the current one.
+    # Around the capture as well: a failed one leaves its stream the current stream.
     with torch.cuda.device(place), torch.cuda.stream(side):
         side.wait_stream(torch.cuda.default_stream())
         for _ in range(_RUNS_BEFORE_CAPTURE):
@@ -64,13 +66,13 @@ def _captured(called: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor],
 
 @lru_cache(maxsize=8)
 def _capture_stream(place: torch.device) -> torch.cuda.Stream:
-    """One for all networks of a process: cuBLAS keeps a workspace, 32 MiB on Hopper, for each stream that it saw."""
+    """One stream for all networks of a process: cuBLAS keeps a workspace per stream (32 MiB on Hopper)."""
     return torch.cuda.Stream(place)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
 class _Replay:
-    """`held`: what owns the memory at the addresses that the graph reads."""
+    """`held`: the owners of the memory at the addresses that the graph reads."""
 
     graph: torch.cuda.CUDAGraph
     outputs: Sequence[Tensor]
@@ -82,6 +84,6 @@ class _Replay:
 
 
 def forget_compiled() -> None:
-    """Drops what torch.compile keeps of all networks, open ones too: their next calls compile again. What it keeps of
-    a network that is closed goes with that network."""
+    """Drops torch.compile's caches of all networks, open ones too: their next calls compile again. The caches of a
+    closed network go with that network."""
     torch._dynamo.reset()

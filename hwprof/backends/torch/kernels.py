@@ -1,7 +1,7 @@
-"""The operator pass: torch.profiler on the calls of the module, each labelled with the operator that it stands for.
+"""The operator pass: torch.profiler on the calls of the module, each labelled with its operator.
 
 A captured CUDA graph replays the kernels of the calls that were captured, so those calls are profiled. On a GPU a
-kernel's time is the device's own, which profiling does not change; the latency beside it is that of plain runs.
+kernel's time is the device's own, which profiling does not change; the reported latency is that of plain runs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from hwprof.graph import Graph
 from hwprof.measurement import OperatorTime
 from hwprof.torch_io import place_of
 
-_MOST_RUNS = 20  # a trace grows by some kB for each operator that runs
+_MOST_RUNS = 20  # a trace grows by a few kB per operator that runs
 _WARMUP = 3
 _RUN = f"{trace.LABEL}run"
 _GENERATED = re.compile(r"(?:graph_\d+_)?((?:cpp_fused|triton_)\w+)")
 
-Times: TypeAlias = tuple[Sequence[OperatorTime], float]  # and the latency of the profiled runs, ns
+Times: TypeAlias = tuple[Sequence[OperatorTime], float]  # the kernels, and the latency of the profiled runs, ns
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorPass:
-    """Everything that the pass needs. `run` is one plain inference."""
+    """The inputs of the pass. `run` does one plain inference."""
 
     graph: Graph
     module: fx.GraphModule
@@ -56,7 +56,7 @@ class OperatorPass:
         return _by_operator(self.graph, found, n, self.asked.is_cuda), _mean_run_ns(found)
 
     def _compiled(self, n: int) -> Times:
-        """Compiles once more, so that the code can be read and, on the host's processor, shows its kernels."""
+        """Compiles once more, so that the code can be read and, on the host's processor, reports its kernels."""
         execution.forget_compiled()
         call = execution.compiled(self.module, self.asked, self.threads, shows_kernels=True)
         units = compiled_code.units(compiled_code.first_call(call, self.inputs))
@@ -94,7 +94,7 @@ def _mean_run_ns(found: Trace) -> float:
 
 
 class _Labelled(fx.Interpreter):
-    """Runs a module's calls one by one, each in a stretch of time that bears its operator's place."""
+    """Runs a module's calls one by one, each in an interval that is labelled with its operator's index."""
 
     def run_node(self, n: fx.Node) -> Any:
         place = place_of(n.name)
@@ -127,11 +127,11 @@ def _by_operator(graph: Graph, found: Trace, n: int, on_device: bool) -> Sequenc
 
 
 def _by_unit(graph: Graph, found: Trace, units: Sequence[Unit], n: int, on_device: bool) -> Sequence[OperatorTime]:
-    """One row for each call of the compiled code. Its members are those that the code's comments name, where the
-    calls that ran are the calls of the code; else there are none."""
+    """One row for each call of the compiled code. Its members are the operators that the code's comments name, if the
+    calls that ran are those of the code; otherwise it has none."""
     ran = _on_device(found, units) if on_device else _on_host(found, units)
     per_run, rest = divmod(len(ran), n)
-    if rest or not per_run:  # not the same calls in every run: only their names are known
+    if rest or not per_run:  # the calls differ between runs: only their names are known
         return _by_name(ran, n)
     names = [name for name, _ in ran[:per_run]]
     total_us = [sum(us for _, us in ran[i::per_run]) for i in range(per_run)]
@@ -161,7 +161,7 @@ def _on_host(found: Trace, units: Sequence[Unit]) -> list[tuple[str, float]]:
 
 
 def _on_device(found: Trace, units: Sequence[Unit]) -> list[tuple[str, float]]:
-    """As `_on_host`, with the time of the kernels that a library's function launched put together."""
+    """Name and time, us, as in `_on_host`, with the times of all kernels that a library function launched added up."""
     known = {u.name for u in units}
     library = trace.outermost([e for e in found.calls if e.name in known and e.name.startswith("aten::")])
     callers = {id(kernel): call for kernel, call in trace.inside(found.kernels, library)}
@@ -183,5 +183,5 @@ def _unit_name(event: Event) -> str:
 
 
 def _kind(name: str) -> str:
-    """Of a kernel without its number: equal ones stand in one row of the kinds."""
+    """The name of a kernel without its number; equal kernels share one row of the kinds."""
     return re.sub(r"_\d+$", "", name)

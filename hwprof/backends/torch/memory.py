@@ -1,4 +1,4 @@
-"""Memory: what a network takes of a GPU's, and which caches stand before it."""
+"""Memory: how much of a GPU's memory a network uses, and the caches in front of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 
 from hwprof.backends import host_resources
 
-_EVICTING_FACTOR = 2  # of the cache's size: so much is overwritten
-_ASSUMED_CACHE_BYTES = 32 * 2**20  # where the host's processor does not tell
+_EVICTING_FACTOR = 2  # times the cache's size is overwritten
+_ASSUMED_CACHE_BYTES = 32 * 2**20  # where the host does not state its cache's size
 
 
 class GpuMemory:
-    """The most that PyTorch's allocator held on a GPU for a network, beyond what was there before it.
+    """The most memory that PyTorch's allocator held on a GPU for a network, beyond what was allocated before.
 
-    Made before the network is loaded. The first runs reach the peak; what is opened later does not count.
+    Created before the network is loaded. The first runs reach the peak; allocations after them do not count.
     """
 
     def __init__(self, place: torch.device) -> None:
@@ -26,7 +26,7 @@ class GpuMemory:
         self._peak: tuple[int, int] | None = None
 
     def note_peak(self) -> None:
-        """After the first run; later calls change nothing."""
+        """Called after the first run; later calls change nothing."""
         if self._peak is None:
             self._peak = torch.cuda.max_memory_allocated(self._place), torch.cuda.max_memory_reserved(self._place)
 
@@ -39,14 +39,14 @@ class GpuMemory:
 
 
 def cache_bytes(place: torch.device) -> int:
-    """Of the last cache before the device's memory."""
+    """The size of the last cache before the device's memory."""
     if place.type == "cuda":
         return int(torch.cuda.get_device_properties(place).L2_cache_size)
     return host_resources.last_cache_bytes() or _ASSUMED_CACHE_BYTES
 
 
 def evictor(place: torch.device) -> Callable[[], object]:
-    """A function that overwrites what the caches hold. Its buffer is made when it is first called."""
+    """A function that overwrites the caches. Its buffer is allocated at the first call."""
     buffers: list[torch.Tensor] = []
 
     def evict() -> None:

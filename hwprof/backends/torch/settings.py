@@ -1,4 +1,4 @@
-"""What a device file asks of PyTorch, checked against what is there."""
+"""The PyTorch settings of a device file, checked against the available hardware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODES = ("eager", "compile", "graph", "compile-graph")
 class Options:
     """`mode`: eager, compile (torch.compile), graph (a captured CUDA graph of the eager calls) or compile-graph.
     `clock`: device or host. `caches`: hot or cold. `autotune`: let cuDNN and torch.compile try several kernels.
-    `index`: which GPU."""
+    `index`: number of the GPU."""
 
     mode: str = "eager"
     clock: str = "device"
@@ -33,7 +33,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`floats` takes the place of float32."""
+    """`floats`: the type that replaces float32."""
 
     options: Options
     place: torch.device
@@ -54,49 +54,54 @@ class Settings:
 
 
 def read(device: Device) -> Settings:
-    """Raises InputError for what PyTorch or the kind of device cannot do, EnvironmentUnfitError without the GPU."""
+    """Raises InputError for settings that PyTorch or the kind of device does not support, EnvironmentUnfitError without
+    the GPU."""
     chosen = options.read(Options, device)
     _one_of(device, "mode", chosen.mode, _MODES)
     _one_of(device, "clock", chosen.clock, ("device", "host"))
     _one_of(device, "caches", chosen.caches, ("hot", "cold"))
     if device.kind not in ("cpu", "cuda"):
-        raise InputError(f"device {device.name!r} is of kind {device.kind!r}; backend 'torch' runs on cpu and cuda")
+        raise InputError(
+            f"device {device.name!r} has kind {device.kind!r}, but backend 'torch' supports only cpu and cuda"
+        )
     if device.precision not in _FLOATS:
         raise InputError(
-            f"device {device.name!r} asks for precision {device.precision!r}; backend 'torch' computes in "
+            f"device {device.name!r} asks for precision {device.precision!r}, but backend 'torch' computes in "
             f"{', '.join(_FLOATS)}; for int8 give it a quantized graph"
         )
     is_cuda = device.kind == "cuda"
     if not is_cuda and (device.precision == "tf32" or chosen.mode.endswith("graph")):
         what = "precision 'tf32'" if device.precision == "tf32" else f"mode {chosen.mode!r}"
-        raise InputError(f'device {device.name!r}: {what} is there on NVIDIA GPUs only; set kind = "cuda"')
+        raise InputError(f'device {device.name!r}: {what} exists only on NVIDIA GPUs; set kind = "cuda"')
     place = _gpu(device, chosen.index) if is_cuda else torch.device("cpu")
     return Settings(chosen, place, _FLOATS[device.precision], device.precision == "tf32")
 
 
 def _one_of(device: Device, name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise InputError(f"device {device.name!r}: {name} must be one of {', '.join(known)}, not {value!r}")
+        raise InputError(f"device {device.name!r}: option {name} must be one of {', '.join(known)}, not {value!r}")
 
 
 def _gpu(device: Device, index: int) -> torch.device:
-    """The GPU, once CUDA has started there and it has what the precision needs."""
+    """The GPU, after CUDA has started on it and its support for the precision is checked."""
     if torch.version.cuda is None:
         raise EnvironmentUnfitError(
-            f"device {device.name!r} needs CUDA; this PyTorch {torch.__version__} is built without it: "
+            f"device {device.name!r} needs CUDA, but this PyTorch {torch.__version__} is built without it; "
             "install one with CUDA (https://pytorch.org/get-started)"
         )
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:  # no driver, one that is too old, no GPU
+    except (RuntimeError, AssertionError) as error:  # no driver, an old driver, or no GPU
         reason = str(error).strip().partition("\n")[0]
         raise EnvironmentUnfitError(f"device {device.name!r}: CUDA does not start: {reason}") from None
     if not 0 <= index < torch.cuda.device_count():
-        raise EnvironmentUnfitError(f"device {device.name!r}: no GPU {index}; there are {torch.cuda.device_count()}")
+        raise EnvironmentUnfitError(
+            f"device {device.name!r}: there is no GPU {index}; CUDA finds {torch.cuda.device_count()}"
+        )
     capability = torch.cuda.get_device_capability(index)
     if capability < _NEEDED_CAPABILITY.get(device.precision, (0, 0)):
         raise EnvironmentUnfitError(
-            f"device {device.name!r}: {torch.cuda.get_device_name(index)} has no {device.precision} "
+            f"device {device.name!r}: {torch.cuda.get_device_name(index)} does not support {device.precision} "
             f"(compute capability {capability[0]}.{capability[1]})"
         )
     return torch.device("cuda", index)

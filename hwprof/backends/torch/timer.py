@@ -1,4 +1,5 @@
-"""Times a network in PyTorch by the device's clock or the host's, with hot or cold caches, and its copies apart."""
+"""Times a network in PyTorch with the device's clock or the host's, with hot or cold caches, and its copies
+separately."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ ProfilePass: TypeAlias = Callable[[int], tuple[Sequence[OperatorTime], float]]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What is timed. `run` hands one inference over and returns its outputs, which lie on the device; `inputs` are
-    the tensors that it reads, `outputs` the names of what it returns."""
+    """The network to time. `run` launches one inference and returns its outputs, which are on the device; `inputs` are
+    the tensors that it reads, `outputs` the names of the results."""
 
     run: Callable[[], Sequence[Tensor]]
     inputs: Sequence[Tensor]
@@ -55,19 +56,19 @@ class TorchTimer:
             return [self._together(n, clock)]
 
     def outputs(self) -> Mapping[str, np.ndarray]:
-        """On the host; half-precision values as float32."""
+        """The outputs on the host, by name, each of its shape [...]; half-precision values as float32."""
         with self._guard(), torch.inference_mode():
             values = [as_array(value) for value in self.network.run()]
         return dict(zip(self.network.outputs, values, strict=True))
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
-        """Mean over n profiled runs. Raises as `open` does."""
+        """Mean times over n profiled runs. Raises as `open` does."""
         with self._guard(), torch.inference_mode():
             kernels, self.profiled_ns = self._profile(n)
         return kernels
 
     def figures(self, n: int) -> Mapping[str, float]:
-        """On the host's processor both clocks are one."""
+        """On the host's processor both clocks are the same."""
         with self._guard(), torch.inference_mode():
             return {"hot_ns": self._median(n, "host", "hot"), "cold_ns": self._median(n, "host", "cold")}
 
@@ -89,7 +90,7 @@ class TorchTimer:
         return [queue.elapsed_ns(start, end) for start, end in marks]
 
     def _on_host(self, work: Callable[[], object], prepare: Callable[[], object]) -> int:
-        """From the call until the device has finished."""
+        """The time from the call until the device has finished, ns."""
         prepare()
         self._queue.wait()
         start = perf_counter_ns()
@@ -98,7 +99,7 @@ class TorchTimer:
         return perf_counter_ns() - start
 
     def _together(self, n: int, clock: str) -> int:
-        """Time, ns, of n inferences stamped only at both ends; by the host's clock each is waited for."""
+        """Time, ns, of n inferences, measured only at both ends; with the host's clock each is waited for."""
         queue, run = self._queue, self.network.run
         queue.wait()
         if clock == "host":
@@ -116,7 +117,7 @@ class TorchTimer:
 
 
 class GpuTimer(TorchTimer):
-    """With what only an accelerator has: two clocks, memory and a bus of its own, sensors."""
+    """A timer of an accelerator, which has two clocks, memory, a bus and sensors of its own."""
 
     def __init__(
         self, network: Network, queue: WorkQueue, options: Options, *, evict: Callable[[], object],
@@ -157,7 +158,7 @@ class GpuTimer(TorchTimer):
 
 
 def as_array(value: Tensor) -> np.ndarray:
-    """On the host; bfloat16, which NumPy lacks, as float32."""
+    """The value [...] on the host; bfloat16, which NumPy lacks, as float32."""
     value = value.detach().cpu()
     return (value.float() if value.dtype is torch.bfloat16 else value).numpy()
 

@@ -1,4 +1,4 @@
-"""What torch.profiler wrote down: labelled stretches of the host's time and the kernels that were launched in them."""
+"""Reads the trace of torch.profiler: labelled intervals of the host's time and the kernels launched in them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LABEL = "hwprof#"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stretch of time of one thread of the host, us; of a kernel on the device, the moment of its launch and its
-    duration there."""
+    """An interval of one thread of the host, us; for a kernel on the device, the moment of its launch and its duration
+    there."""
 
     name: str
     start_us: float
@@ -34,7 +34,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Each in the order of time: labels (`LABEL` in front), calls of PyTorch's operators, kernels on the device."""
+    """Lists in the order of time: labels (with the prefix `LABEL`), calls of PyTorch's operators, kernels on the
+    device."""
 
     labels: Sequence[Event]
     calls: Sequence[Event]
@@ -42,7 +43,7 @@ class Trace:
 
 
 def record(work: Callable[[], object], on_device: bool) -> Trace:
-    """Runs the work under the profiler. It has to wait for the device itself."""
+    """Runs the work under the profiler. The work must wait for the device itself."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
@@ -68,7 +69,7 @@ def read(events: Iterable[Mapping[str, Any]]) -> Trace:
 
 
 def inside(events: Sequence[Event], stretches: Sequence[Event]) -> Iterator[tuple[Event, Event]]:
-    """Each event with the stretch of its thread in which it starts; stretches of one thread do not overlap."""
+    """Each event with the interval of its thread in which it starts; intervals of one thread do not overlap."""
     by_thread: dict[object, list[Event]] = {}
     for stretch in stretches:
         by_thread.setdefault(stretch.thread, []).append(stretch)
@@ -80,7 +81,7 @@ def inside(events: Sequence[Event], stretches: Sequence[Event]) -> Iterator[tupl
 
 
 def outermost(events: Sequence[Event]) -> list[Event]:
-    """Those that start in no other one of the list; events in the order of time."""
+    """The events that do not start inside another one of the list; events in the order of time."""
     kept: dict[object, Event] = {}
     result = []
     for event in events:

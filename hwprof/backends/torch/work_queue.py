@@ -1,4 +1,4 @@
-"""Where PyTorch puts its work: a CUDA stream, which runs behind the host, or the host itself, which runs at once."""
+"""PyTorch's work queue: a CUDA stream, which runs asynchronously, or the host itself, which runs at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 class WorkQueue(Protocol):
-    """Work is done in the order in which it was handed over. A mark is a moment in that order."""
+    """Runs work in the order of submission. A mark is a moment in that order."""
 
     def mark(self) -> Any: ...
 
     def wait(self) -> None:
-        """Returns when all that was handed over is done."""
+        """Returns when all submitted work is done."""
         ...
 
     def elapsed_ns(self, start: Any, end: Any) -> int:
@@ -36,7 +36,7 @@ class HostQueue:
 
 
 class CudaQueue:
-    """The current stream of a GPU; marks are CUDA events, which tick in about half a microsecond."""
+    """The current stream of a GPU; marks are CUDA events, with a resolution of about half a microsecond."""
 
     def __init__(self, place: torch.device) -> None:
         self._place = place
@@ -51,4 +51,4 @@ class CudaQueue:
         torch.cuda.synchronize(self._place)
 
     def elapsed_ns(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
-        return max(1, round(float(start.elapsed_time(end)) * 1e6))  # milliseconds, cut to the events' tick
+        return max(1, round(float(start.elapsed_time(end)) * 1e6))  # milliseconds, truncated to the events' resolution

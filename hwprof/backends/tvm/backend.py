@@ -10,7 +10,7 @@ from typing import Any
 from hwprof.backends import host_resources
 from hwprof.backends.tvm import compiling, database, reference, remote, target, tuning
 from hwprof.backends.tvm.library import relax, tvm
-from hwprof.backends.tvm.remote import Session, Sessions
+from hwprof.backends.tvm.remote import RpcSession, RpcSessions
 from hwprof.backends.tvm.timer import TvmTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
@@ -18,30 +18,32 @@ from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
 from hwprof.measurement import Evidence
 
-_WEIGHT_COPIES = 4  # the model's, the module's, the compiled one's and the reference's
+_WEIGHT_COPIES = 4  # the model's, the module's, the compiled network's and the reference's
 _QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 UNTUNED = (
     "untuned: TVM's default schedules are tens of times slower than a vendor's kernels and say little about TVM; "
     "run hwprof tune first"
 )
-_FAKE_QUANTIZED = "TVM runs quantized operators as float arithmetic between roundings: this is no integer latency"
+_FAKE_QUANTIZED = (
+    "TVM runs quantized operators as float arithmetic with rounding: this is not the latency of integer kernels"
+)
 
 
 class TvmBackend:
-    """Each process compiles anew; a tuned network with the schedules that `hwprof tune` found."""
+    """Each process compiles anew; a tuned network uses the schedules that `hwprof tune` found."""
 
     evidence = Evidence.MEASURED
 
     def __init__(self) -> None:
-        self._sessions = Sessions()
+        self._sessions = RpcSessions()
 
     def versions(self) -> Mapping[str, str]:
         return {"tvm": str(tvm.__version__)}
 
     def open(self, graph: Graph, device: Device) -> AbstractContextManager[TvmTimer]:
         """Compiles and checks now, loads when the context is entered. Raises InputError for a graph, option or target
-        that TVM cannot build or computes otherwise than ONNX Runtime, EnvironmentUnfitError for too little memory,
-        a device that does not answer or a compiler that is missing, DeviceLostError when the device goes away."""
+        that TVM cannot build, or whose results differ from ONNX Runtime's; EnvironmentUnfitError for too little memory,
+        a device that does not answer or a missing compiler; DeviceLostError when the device is lost."""
         built_for = target.of(device)
         host_resources.require_memory(graph, _WEIGHT_COPIES)
         session = self._sessions.of(device) if device.remote else None
@@ -75,10 +77,10 @@ class TvmBackend:
 
 
 class _Loading:
-    """A compiled network where it will run, to be loaded any number of times."""
+    """A compiled network on its device, which can be loaded any number of times."""
 
     def __init__(
-        self, module: Any, session: Session | None, graph: Graph, build: str, warnings: tuple[str, ...]
+        self, module: Any, session: RpcSession | None, graph: Graph, build: str, warnings: tuple[str, ...]
     ) -> None:
         self._module = module
         self._session = session
@@ -98,13 +100,13 @@ class _Loading:
 
 
 def _take_threads(device: Device) -> None:
-    """The library starts its threads once; what the first network asked for holds for the process."""
+    """The library starts its threads once, so the first network's number of threads holds for the whole process."""
     wanted = host_resources.threads(device)
     os.environ["TVM_NUM_THREADS"] = str(wanted)
     granted = int(tvm.get_global_func("runtime.NumThreads")())
     if granted != wanted:
         raise EnvironmentUnfitError(
-            f"device {device.name!r} asks for {wanted} threads, this process started TVM with {granted}"
+            f"device {device.name!r} asks for {wanted} threads, but this process has started TVM with {granted}"
         )
 
 
@@ -114,11 +116,11 @@ def _warnings(graph: Graph, device: Device, compiled: compiling.Compiled) -> tup
         found.append(UNTUNED)
     elif compiled.tuned < compiled.kernels:
         found.append(
-            f"tuned in part: {compiled.kernels - compiled.tuned} of {compiled.kernels} kernels have no schedule yet"
+            f"tuned in part: {compiled.kernels - compiled.tuned} of {compiled.kernels} kernels are not tuned yet"
         )
     builds = database.builds(graph, device)
     if builds == 1:
-        found.append("one tuned build, frozen: another search would find another latency (hwprof tune --builds 3)")
+        found.append("only one tuned build: another search would give another latency (use hwprof tune --builds 3)")
     if any(node.op in _QUANTIZING for node in graph.nodes):
         found.append(_FAKE_QUANTIZED)
     return tuple(found)

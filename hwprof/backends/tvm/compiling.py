@@ -1,4 +1,4 @@
-"""From a graph to machine code: ONNX to Relax, operators fused to kernels, kernels scheduled and compiled."""
+"""From a graph to machine code: ONNX to Relax, operators fused into kernels, kernels scheduled and compiled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwprof.backends.tvm.target import Target
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 
-_DOMAINS = ("", "ai.onnx", "com.microsoft")  # the importer looks at names only, whatever their domain
+_DOMAINS = ("", "ai.onnx", "com.microsoft")  # the importer looks only at names, not at domains
 _ERRORS = (
     RuntimeError,
     ValueError,
@@ -32,7 +32,7 @@ _transform = relax.transform
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """`executable` holds the machine code; of its `kernels` different kernels `tuned` follow a tuned schedule."""
+    """`executable` holds the machine code; `tuned` of its `kernels` different kernels have a tuned schedule."""
 
     executable: Any
     kernels: int
@@ -70,7 +70,7 @@ def kernel_names(module: Any) -> Sequence[str]:
 
 @contextmanager
 def _plain_errors(graph: Graph) -> Iterator[None]:
-    """The importer raises whatever its Python code runs into, and prints at which operator."""
+    """The importer raises whatever its Python code runs into, and prints the operator's name."""
     printed = io.StringIO()
     try:
         with redirect_stdout(printed), warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""Where the search's findings are kept: for each device and graph a folder of builds, each with TVM's own two files.
+"""Storage of tuning results: for each device and graph a folder of builds, each with TVM's own two files.
 
-The folder is `hwprof.tuning` in the working directory, beside the store, or what $HWPROF_TUNING names.
+The folder is `hwprof.tuning` in the working directory, next to the store, or the one that $HWPROF_TUNING names.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _WORKLOADS, _RECORDS, _SPENT = "database_workload.json", "database_tuning_record
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """On one build: trials and seconds, over all runs."""
+    """Trials and seconds spent on one build, over all runs."""
 
     trials: int = 0
     seconds: float = 0.0
 
 
 def folder(graph: Graph, device: Device, build: int) -> Path:
-    """Of one build. Its name holds the processor, too, which a device of this machine does not name."""
+    """The folder of one build. Its name includes the processor, which a device of this machine does not name."""
     root = Path(os.environ.get("HWPROF_TUNING", "hwprof.tuning"))
     processor = target.of(device).attrs["mcpu"]
     return root / f"{device.digest}-{processor}" / graph.digest / str(build)
 
 
 def builds(graph: Graph, device: Device) -> int:
-    """How many there are; they are numbered from 0."""
+    """The number of builds; they are numbered from 0."""
     number = 0
     while (folder(graph, device, number) / _RECORDS).is_file():
         number += 1
@@ -46,12 +46,13 @@ def builds(graph: Graph, device: Device) -> int:
 
 
 def identity(graph: Graph, device: Device) -> str:
-    """Over the contents of all builds; empty for none."""
+    """A digest over the contents of all builds; empty for none."""
     return " ".join(_digest(folder(graph, device, n)) for n in range(builds(graph, device)))
 
 
 def of_process(graph: Graph, device: Device) -> tuple[int | None, Any | None]:
-    """The build that this process runs, by its number among the measurement's, and its database; none without one."""
+    """The build that this process runs, by the process' number in the measurement, and its database; None without
+    one."""
     count = builds(graph, device)
     if not count:
         return None, None
@@ -60,7 +61,7 @@ def of_process(graph: Graph, device: Device) -> tuple[int | None, Any | None]:
 
 
 def record(graph: Graph, device: Device, build: int | None) -> str:
-    """The build in a line, for the measurement's record."""
+    """The build in one line, for the measurement's record."""
     if build is None:
         return "TVM's default schedules"
     path = folder(graph, device, build)
@@ -69,8 +70,8 @@ def record(graph: Graph, device: Device, build: int | None) -> str:
 
 
 def load(path: Path) -> Any:
-    """The database of one build, made where there is none. A last line that a killed search left half written goes:
-    TVM would refuse the whole file."""
+    """The database of one build, created if missing. An incomplete last line, left by a killed search, is removed: TVM
+    would reject the whole file."""
     path.mkdir(parents=True, exist_ok=True)
     for name in (_WORKLOADS, _RECORDS):
         _drop_torn_line(path / name)
@@ -78,7 +79,7 @@ def load(path: Path) -> Any:
 
 
 def spent(path: Path) -> Spent:
-    """Nothing for a build that was not begun."""
+    """Zero for a build without trials."""
     try:
         return Spent(**json.loads((path / _SPENT).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -86,7 +87,7 @@ def spent(path: Path) -> Spent:
 
 
 def write_spent(path: Path, value: Spent) -> None:
-    """Beside the records. Raises EnvironmentUnfitError when the file cannot be written."""
+    """Writes next to the records. Raises EnvironmentUnfitError when the file cannot be written."""
     files.write_text(path / _SPENT, json.dumps({"trials": value.trials, "seconds": round(value.seconds, 1)}))
 
 

@@ -1,4 +1,4 @@
-"""Work that may crash or never end, such as compiling a schedule that nobody has tried, in a fork of this process."""
+"""Runs work that may crash or never end, such as compiling an untested schedule, in a fork of this process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hwprof.errors import HwprofError
 
 T = TypeVar("T")
 
-_ERRORS = (RuntimeError, ValueError)  # of the library
+_ERRORS = (RuntimeError, ValueError)  # raised by the library
 
 
 def result_of(work: Callable[[], T], limit_s: float) -> T | None:
-    """None when the work fails, crashes, or has not ended after `limit_s` seconds; then it is killed.
+    """The result, or None when the work fails, crashes, or has not ended after `limit_s` seconds; then it is killed.
 
     The calling process must have one thread. Raises the HwprofErrors of the work.
     """
@@ -40,7 +40,7 @@ def result_of(work: Callable[[], T], limit_s: float) -> T | None:
 
 
 def _send(work: Callable[[], T], sender: Connection) -> None:
-    # It must not outlive a worker that is killed: the work may be endless.
+    # The fork must not outlive a killed worker: the work may be endless.
     host_resources.die_with_parent()
     try:
         sender.send(work())

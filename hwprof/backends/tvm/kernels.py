@@ -1,8 +1,8 @@
-"""The operators' pass: a hook around each call that the virtual machine makes, and which nodes a call computed.
+"""The operator pass: a hook around each call of the virtual machine, and the nodes that each call computed.
 
-TVM's names of kernels say what they do, not for which node. But what a kernel computes is a tensor of the
-graph: the hook takes a copy of each kernel's output, and the node whose value it equals is the kernel's last.
-The nodes in front of it that no other kernel computed went into it (`fusion.absorb`).
+TVM's kernel names say what a kernel does, not for which node. But a kernel computes a tensor of the graph: the hook
+copies each kernel's output, and the node with the same value is the kernel's last. The nodes before it that no other
+kernel computed went into it (`fusion.absorb`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from hwprof.backends.tvm import reference
 from hwprof.graph import Graph
 from hwprof.measurement import OperatorTime
 
-_SAME = 1e-4  # of the largest value; no two layers' values come as close by chance
-_OWN_CALLS = "vm.builtin."  # of the machine: memory, shapes
+_SAME = 1e-4  # relative to the largest value; no two layers' values come this close by chance
+_OWN_CALLS = "vm.builtin."  # the machine's own: memory, shapes
 
 
 @dataclass(slots=True)
 class Kernel:
-    """One call in an inference: its symbol, its mean time and what it computed."""
+    """One call in an inference: its symbol, its mean time and its output."""
 
     symbol: str
     ns: float
@@ -46,7 +46,7 @@ class Profiled:
 
 
 class _Hook:
-    """Called before and after every call; adds up the time between."""
+    """Called before and after every call; adds up the time in between."""
 
     def __init__(self) -> None:
         self.kernels: list[Kernel] = []
@@ -77,7 +77,7 @@ class _Hook:
 
 
 def profile(machine: Any, warmup: int, n: int) -> Profiled:
-    """Mean over n inferences, after one that looks at the values and `warmup` others."""
+    """Means over n inferences, after one that copies the values and `warmup` others."""
     hook = _Hook()
     machine.set_instrument(hook)
     machine.invoke_stateful("main")
@@ -96,7 +96,7 @@ def profile(machine: Any, warmup: int, n: int) -> Profiled:
 
 
 def operator_times(graph: Graph, kernels: Sequence[Kernel]) -> tuple[OperatorTime, ...]:
-    """With the nodes of each kernel, as far as they can be told."""
+    """The kernels with their nodes, as far as these can be determined."""
     nodes = fusion.absorb(graph, _claims(graph, kernels))
     times = []
     for place, kernel in enumerate(kernels):
@@ -108,8 +108,8 @@ def operator_times(graph: Graph, kernels: Sequence[Kernel]) -> tuple[OperatorTim
 
 
 def _claims(graph: Graph, kernels: Sequence[Kernel]) -> dict[int, frozenset[int]]:
-    """For each kernel the places of the nodes whose values it computed: those of one value that no earlier kernel
-    computed, since a copy or another shape of a tensor costs no kernel."""
+    """For each kernel the indices of the nodes that it computed: those of one value that no earlier kernel computed,
+    since a copy or another shape of a tensor costs no kernel."""
     places = fusion.producer_indices(graph)
     values = _values(graph)
     claimed: set[int] = set()
@@ -126,7 +126,7 @@ def _claims(graph: Graph, kernels: Sequence[Kernel]) -> dict[int, frozenset[int]
 
 
 def _values(graph: Graph) -> Mapping[str, np.ndarray]:
-    """Every tensor that a node computes."""
+    """Every tensor that a node computes, by name."""
     shown = tuple(fusion.producer_indices(graph))
     model = onnx_io.materialize(graph)
     del model.graph.output[:]

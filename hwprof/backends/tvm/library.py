@@ -1,4 +1,4 @@
-"""The library itself, checked before it is imported: its name is taken twice, and one of its parts can crash it."""
+"""Checks the library before it is imported: another package has its name, and one of its parts can crash it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from hwprof.errors import EnvironmentUnfitError
 
-_FFI_OF = {"0.27": "0.1.14"}  # of apache-tvm: the apache-tvm-ffi that it works with; with newer ones it crashes
+_FFI_OF = {"0.27": "0.1.14"}  # apache-tvm: its apache-tvm-ffi; newer ones crash it
 _INSTALL = "pip install 'hwprof[tvm]'"
 
 
 def require_working() -> None:
-    """Raises EnvironmentUnfitError for another package of the name `tvm`, or parts that do not fit together, and
+    """Raises EnvironmentUnfitError for another package called `tvm` or for parts that do not fit together, and
     ModuleNotFoundError where there is none."""
     spec = find_spec("tvm")
     if spec is None:

@@ -1,4 +1,4 @@
-"""What a network computes, by ONNX Runtime: the compiled one must compute the same before it is timed."""
+"""The results of ONNX Runtime: the compiled network must compute the same before it is timed."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from hwprof.graph import Graph
 
 # ONNX Runtime without fusion computes operator by operator, as the specification says.
 _REFERENCE = Device("reference", "onnxruntime").with_options(graph_optimization_level="disabled")
-_TOLERANCE = 1e-3  # of the output's largest value: sums in another order, and approximated functions
+_TOLERANCE = 1e-3  # relative to the output's largest value: sums in another order, and approximated functions
 # One step of a quantized tensor, or of half precision, is larger; rounding decides which one it is.
 _COARSE_TOLERANCE = 2e-2
 _COARSE_TYPES = frozenset({"float16", "bfloat16", "int8", "uint8"})
 
 
 def outputs(graph: Graph) -> Mapping[str, np.ndarray]:
-    """Of the same seeded inputs that every backend gets. Raises as ONNX Runtime's backend does."""
+    """The outputs by name, each of its shape [...], for the same seeded inputs that every backend gets. Raises as the
+    ONNX Runtime backend does."""
     with onnxruntime.BACKEND.open(graph, _REFERENCE) as timer:
         return timer.outputs()
 
 
 def require_same(graph: Graph, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Raises InputError for an output that differs."""
+    """found, expected: the outputs by name, each of its shape [...]. Raises InputError for an output that differs."""
     kinds = {t.dtype for t in (*graph.inputs, *graph.weights, *graph.values)}
     tolerance = _COARSE_TOLERANCE if kinds & _COARSE_TYPES else _TOLERANCE
     for name, want in expected.items():
         have = found[name]
         if have.shape != want.shape:
-            raise InputError(f"tvm computes {graph.name!r} wrong: output {name!r} is {have.shape}, not {want.shape}")
+            raise InputError(
+                f"tvm computes {graph.name!r} wrong: output {name!r} has shape {have.shape}, not {want.shape}"
+            )
         off = difference(have, want)
         if not off <= tolerance:
             raise InputError(
-                f"tvm computes {graph.name!r} wrong: output {name!r} is {off:.1e} of its largest value off what "
-                "ONNX Runtime computes; it is not timed"
+                f"tvm computes {graph.name!r} wrong: output {name!r} differs by {off:.1e} of its largest value from "
+                "ONNX Runtime's; it is not timed"
             )
 
 
 def difference(have: np.ndarray, want: np.ndarray) -> float:
-    """The largest difference, relative to the largest finite value that is wanted; infinite where only one of them
-    is a number."""
+    """have, want: [...]. The largest difference relative to the largest finite value in `want`; infinite where only one
+    of them is a number."""
     have, want = np.asarray(have, np.float64), np.asarray(want, np.float64)
     if not want.size:
         return 0.0

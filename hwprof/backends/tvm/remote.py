@@ -1,6 +1,6 @@
-"""A device behind TVM's RPC: found at a tracker by its key, reached through one session for all that a process opens.
+"""A device on TVM's RPC: found at a tracker by its key, reached through one session per process.
 
-There is no authentication, and what is sent is run: for trusted networks only.
+There is no authentication, and the server runs whatever it receives: for trusted networks only.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
 
 _CONNECT_S = 5.0
 _POLL_S = 0.5
-_ERRORS = (RuntimeError, OSError)  # what the library raises when a session breaks
+_ERRORS = (RuntimeError, OSError)  # raised by the library when a session breaks
 _TIMED_OUT = os.strerror(errno.EAGAIN)
 # The modes of `runtime.config_threadpool`: the threads go to the fastest cores, or to the slowest.
 _CLUSTERS = {"auto": 1, "big": 1, "little": -1}
 
 
 @dataclass(slots=True)
-class Session:
+class RpcSession:
     """An open connection to one device. A server serves one at a time, so a process must share it."""
 
     connection: Any
@@ -47,65 +47,65 @@ class Session:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Raises DeviceLostError when the device goes away inside."""
+        """Raises DeviceLostError when the device is lost inside."""
         try:
             yield
         except _ERRORS as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             if _TIMED_OUT in reason:
                 reason = f"no answer within {self.answer_s:g} s (its option `answer_s`)"
-            raise DeviceLostError(f"device {self.device.name!r} went away: {reason}") from None
+            raise DeviceLostError(f"device {self.device.name!r} was lost: {reason}") from None
 
     def send(self, executable: Any, compiler: str) -> Any:
-        """Links the network for the device, sends it and loads it there. Raises EnvironmentUnfitError when the
-        compiler is missing or fails, DeviceLostError when the device goes away."""
+        """Links the network for the device, sends it and loads it there. Raises EnvironmentUnfitError when the compiler
+        is missing or fails, DeviceLostError when the device is lost."""
         with TemporaryDirectory() as folder:
             library = Path(folder, "network.so")
             link(executable, library, compiler)
             return self.load(library)
 
     def load(self, library: Path) -> Any:
-        """Sends what `link` wrote and loads it there. Raises DeviceLostError when the device goes away."""
+        """Sends the file that `link` wrote and loads it there. Raises DeviceLostError when the device is lost."""
         name = f"network{next(self._names)}.so"
         with self.guarded():
             self.connection.upload(bytearray(library.read_bytes()), target=name)
             return self.connection.load_module(name)
 
     def choose_cores(self, mode: int) -> None:
-        """Sets the device's number of threads, and the cluster that they run on."""
+        """Sets the device's number of threads, and the cluster on which they run."""
         with self.guarded():
             self.connection.get_function("runtime.config_threadpool")(mode, self.device.threads)
             granted = int(self.connection.get_function("runtime.NumThreads")())
         if granted < self.device.threads:
             raise EnvironmentUnfitError(
-                f"device {self.device.name!r} asks for {self.device.threads} threads; its server grants {granted}: "
-                "start that with TVM_NUM_THREADS"
+                f"device {self.device.name!r} asks for {self.device.threads} threads, but its server grants {granted}; "
+                "start the server with TVM_NUM_THREADS"
             )
 
 
-class Sessions:
-    """One for each device, kept for as long as the process lives: a server takes a while to be free again."""
+class RpcSessions:
+    """One session per device, kept for the life of the process: a server takes a while to become free again."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str], Session] = {}
+        self._open: dict[tuple[str, str], RpcSession] = {}
 
-    def of(self, device: Device) -> Session:
+    def of(self, device: Device) -> RpcSession:
         """Raises InputError for a bad address, EnvironmentUnfitError without a compiler that links for the device or
-        when that does not answer in time."""
+        when the device does not answer in time."""
         chosen = target.read(device)
         mode = _mode(device)
         if shutil.which(chosen.compiler) is None:
             raise EnvironmentUnfitError(
                 f"device {device.name!r} needs the compiler {chosen.compiler!r} to link for it; install it "
-                "or name another by the option `compiler`"
+                "or name another one with the option `compiler`"
             )
         where = (device.remote, chosen.key)
         if found := self._open.pop(where, None):
-            with suppress(DeviceLostError):  # since it was used last
+            with suppress(DeviceLostError):  # it may have been lost since it was used last
                 found.choose_cores(mode)
                 self._open[where] = found
                 return found
-        session = Session(_connect(device, chosen), device, chosen.answer_s)
+        session = RpcSession(_connect(device, chosen), device, chosen.answer_s)
         session.choose_cores(mode)
         self._open[where] = session
         return session
@@ -121,7 +121,7 @@ def link(executable: Any, library: Path, compiler: str) -> None:
 
 
 def hardware(device: Device) -> Mapping[str, Any]:
-    """Of the machine behind the address, as its device file describes it: RPC does not show more."""
+    """The hardware as the device file describes it: RPC does not show more."""
     built_for = target.of(device)
     return {
         "machine": str(built_for.attrs.get("mtriple", "")).partition("-")[0],
@@ -135,7 +135,7 @@ def _mode(device: Device) -> int:
     mode = _CLUSTERS.get(str(device.cores))
     if mode is None:
         raise InputError(
-            f"device {device.name!r} is remote: cores must be one of {', '.join(_CLUSTERS)}, not {device.cores!r}"
+            f"device {device.name!r} is remote; cores must be one of {', '.join(_CLUSTERS)}, not {device.cores!r}"
         )
     return mode
 
@@ -149,14 +149,14 @@ def address(device: Device) -> tuple[str, int]:
 
 
 def _connect(device: Device, chosen: target.Options) -> Any:
-    """A session with a server of the device's key, waited for as long as its options say."""
+    """A session with a server of the device's key; waits as long as the options say."""
     end = monotonic() + chosen.wait_s
     while True:
         missing = _missing(device, chosen.key)
         if not missing:
             try:
                 return _request(device, chosen)
-            except _ERRORS as error:  # gone or taken since the tracker was asked
+            except _ERRORS as error:  # lost or taken since the tracker was asked
                 missing = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         if monotonic() >= end:
             raise EnvironmentUnfitError(f"device {device.name!r}: {missing} (waited {chosen.wait_s:g} s)")
@@ -164,7 +164,7 @@ def _connect(device: Device, chosen: target.Options) -> Any:
 
 
 def _missing(device: Device, key: str) -> str:
-    """What is not there of the tracker, the key, and a server that is free."""
+    """Says what is missing: the tracker, the key, or a free server."""
     try:
         tracker = _tracker(device)
     except _ERRORS as error:
@@ -173,20 +173,20 @@ def _missing(device: Device, key: str) -> str:
     try:
         summary = tracker.summary()
     except _ERRORS as error:
-        return f"the tracker at {device.remote} broke off: {error}"
+        return f"the tracker at {device.remote} closed the connection: {error}"
     finally:
         tracker.close()
     keys = sorted({server["key"].partition(":")[2] for server in summary["server_info"]})
     if key not in keys:
         registered = f"it knows {', '.join(keys)}" if keys else "no server is registered there"
-        return f"the tracker at {device.remote} has no server of the key {key!r}; {registered}"
+        return f"the tracker at {device.remote} has no server with the key {key!r}; {registered}"
     if not summary["queue_info"].get(key, {}).get("free"):
-        return f"every server of the key {key!r} at {device.remote} is busy"
+        return f"every server with the key {key!r} at {device.remote} is busy"
     return ""
 
 
 def _tracker(device: Device) -> Any:
-    """The library would try for a minute: whether somebody answers is tried before."""
+    """Connects by itself first, since the library would retry for a minute."""
     host, port = address(device)
     with socket.create_connection((host, port), timeout=_CONNECT_S):
         pass

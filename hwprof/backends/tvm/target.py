@@ -10,15 +10,15 @@ from hwprof.backends.tvm.library import tvm
 from hwprof.device import Device
 from hwprof.errors import InputError
 
-Target: TypeAlias = Any  # tvm.target.Target, whose library has no types
+Target: TypeAlias = Any  # tvm.target.Target; the library is not typed
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`mcpu`, `mtriple` and `mattr` (a comma between two) are LLVM's names; empty, those of this machine.
+    """`mcpu`, `mtriple` and `mattr` (comma-separated) are LLVM's names; if empty, those of this machine.
 
-    Of a remote device: `key` is its name at the tracker, `compiler` the C++ compiler that links for it, `wait_s` how
-    long to wait for it when it is busy or gone, and `answer_s` how long it may take to answer (to run a block of
+    For a remote device: `key` is its name at the tracker, `compiler` the C++ compiler that links for it, `wait_s` how
+    long to wait for it when it is busy or lost, and `answer_s` how long it may take to answer (to run a block of
     inferences, to receive a network) before it counts as lost.
     """
 
@@ -47,7 +47,7 @@ def read(device: Device) -> Options:
 
 
 def of(device: Device) -> Target:
-    """Raises InputError for a processor or triple that this TVM cannot build for."""
+    """The target. Raises InputError for a processor or triple that this TVM cannot build for."""
     chosen = read(device)
     described: dict[str, object] = {"kind": "llvm"}
     described["mcpu"] = chosen.mcpu or tvm.target.codegen.llvm_get_system_cpu()
@@ -60,14 +60,14 @@ def of(device: Device) -> Target:
 
 
 def chosen_cores(device: Device) -> int:
-    """Threads of the device. A remote one cannot be asked for its cores before there is a build."""
+    """The device's number of threads. A remote device cannot be asked for its cores before there is a build."""
     if device.remote and not device.threads:
-        raise InputError(f"device {device.name!r} is remote: name its threads, 0 means those of this machine")
+        raise InputError(f"device {device.name!r} is remote; set `threads`: 0 means the cores of this machine")
     return host_resources.threads(device)
 
 
 def _checked(device: Device, described: dict[str, object]) -> Target:
-    """LLVM takes an unknown processor for a generic one and dies of an unknown triple: it is asked before."""
+    """LLVM takes an unknown processor for a generic one and crashes on an unknown triple, so both are checked first."""
     triple, cpu = str(described.get("mtriple", "")), described["mcpu"]
     architectures = tvm.target.codegen.llvm_get_targets()
     if triple and triple.partition("-")[0] not in architectures:

@@ -1,7 +1,7 @@
-"""A limit to how long the library waits for a device: it has none of its own, and a board that lost power is silent.
+"""Limits how long the library waits for a device: it has no limit of its own, and a board without power is silent.
 
-The library does not show its socket, so it is found as the one that a call has opened. There the limit holds
-wherever the library waits, in its destructors, too, where no thread of Python could interrupt it.
+The library does not expose its socket, so it is found as the one that a call has opened. The limit on the socket holds
+wherever the library waits, including its destructors, where no Python thread could interrupt it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from threading import Timer
 from typing import TypeVar
 
 T = TypeVar("T")
-_QUIET_S = 30  # without a sign of life of the device's kernel, which answers whatever its programs do
+_QUIET_S = 30  # without a packet from the device's kernel, which answers whatever its programs do
 _PROBES = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, (_QUIET_S - 10) // 5))
 
 
 def connected(connect: Callable[[], T], limit_s: float) -> T:
-    """What `connect` returns. A message there and back on the connection that it opens may take `limit_s`, and the
-    device's kernel may be silent for half a minute; after that the library raises RuntimeError."""
+    """The result of `connect`. A round trip on the connection that it opens may take `limit_s`, and the device's kernel
+    may be silent for half a minute; after that the library raises RuntimeError."""
     before = _sockets()
     impatience = Timer(limit_s, _shut_all_but, [before])
     impatience.daemon = True
@@ -37,10 +37,10 @@ def connected(connect: Callable[[], T], limit_s: float) -> T:
 
 
 def _sockets() -> set[int]:
-    """The open ones of this process."""
+    """The open sockets of this process."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed in the meantime
             if str(entry.readlink()).startswith("socket:"):
                 found.add(int(entry.name))
     return found

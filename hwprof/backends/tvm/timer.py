@@ -1,4 +1,4 @@
-"""Times a compiled network with TVM's own evaluator, whose loop runs where the network lies."""
+"""Times a compiled network with TVM's own evaluator, whose loop runs on the network's machine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PROFILE_WARMUP = 10
 
 
 class TvmTimer:
-    """`load` makes a virtual machine with the network, and `place` is the device that it runs on. `guarded` turns the
+    """`load` creates a virtual machine with the network, and `place` is the device that it runs on. `guarded` turns the
     library's errors into ours. The inputs are on the device from the start.
 
-    The first inference is the cold one, timed by this machine's clock; the evaluator would run and forget it, as
-    it does with one inference before each series. Over RPC it therefore holds one message there and back.
+    The first inference is the cold one, timed with this machine's clock; the evaluator would discard it, as it discards
+    one inference before each series. Over RPC it therefore includes one round trip.
     """
 
     def __init__(
@@ -54,12 +54,13 @@ class TvmTimer:
             return self._warm_ns(n, each)
 
     def outputs(self) -> Mapping[str, np.ndarray]:
+        """The outputs of one inference by name, each of its shape [...]."""
         with self._guarded():
             self._machine.invoke_stateful("main")
             return self._fetch()
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
-        """Mean over n runs of a second machine after its warm-up, by a hook around each call of a kernel; empty for a
+        """Mean times over n runs of a second machine after its warm-up, by a hook around each kernel call; empty for a
         remote network, whose calls cannot be hooked from here."""
         if self._place.dlpack_device_type() != tvm.cpu().dlpack_device_type():
             return ()
@@ -68,7 +69,7 @@ class TvmTimer:
         return kernels.operator_times(self._graph, profiled.kernels)
 
     def _fed(self) -> Any:
-        """A machine with the inputs in place."""
+        """A machine whose inputs are set."""
         machine = self._load()
         arrays = onnx_io.random_inputs(self._graph)
         tensors = [tvm.runtime.tensor(arrays[t.name], device=self._place) for t in self._graph.inputs]

@@ -1,11 +1,11 @@
-"""The search for fast kernels: MetaSchedule proposes schedules of each, which are compiled and timed on the device.
+"""The search for fast kernels: MetaSchedule proposes schedules for each, which are compiled and timed on the device.
 
-Shao et al., "Tensor Program Optimization with Probabilistic Programs", NeurIPS 2022. Which kernel is searched
-next is decided as in Zheng et al., "Ansor", OSDI 2020, section 6: the one with the most to gain, if a kernel's
-time went on falling as one over its trials.
+Shao et al., "Tensor Program Optimization with Probabilistic Programs", NeurIPS 2022. The next kernel to search is
+chosen as in Zheng et al., "Ansor", OSDI 2020, section 6: the one with the most to gain, if a kernel's time keeps
+falling as one over its trials.
 
-2026-11-21, why the loop stands here and not in TVM's scheduler: that one cannot be stopped by the clock or
-continued, and starts a pool of processes for every batch, each of which loads the library again.
+2026-11-21, why the loop is here and not in TVM's scheduler: that one cannot be stopped by the clock or continued, and
+starts a pool of processes for every batch, each of which loads the library again.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ import numpy as np
 from hwprof.backends.tvm import compiling, database, forked, target
 from hwprof.backends.tvm.database import Spent
 from hwprof.backends.tvm.library import tvm
-from hwprof.backends.tvm.remote import Session, link
+from hwprof.backends.tvm.remote import RpcSession, link
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
 
-_BATCH = 32  # trials between two looks at the clock
+_BATCH = 32  # trials between two checks of the clock
 _FAILED_S = 1e10  # how the database marks a schedule that does not run
 _LEAST_RUN_MS = 20
-_LONGEST_S = 30.0  # to compile and run one candidate: MobileNetV2 has one at which LLVM was still busy after an hour
-_POPULATION = 4  # schedules in a generation for each trial
+_LONGEST_S = 30.0  # to compile and run one candidate: LLVM was still busy after an hour with one of MobileNetV2
+_POPULATION = 4  # schedules in a generation per trial
 _GENERATIONS = 3
-_ERRORS = (RuntimeError, ValueError)  # of a schedule that cannot be built or run
+_ERRORS = (RuntimeError, ValueError)  # raised for a schedule that cannot be built or run
 _search = tvm.s_tir.meta_schedule
-# A search loads the tensor instructions of every kind of processor, which takes longer than many a search: these
-# are of none that is built for here.
+# A search loads the tensor instructions of every kind of processor, which takes longer than many a search. These belong
+# to processors that hwprof does not build for.
 for _foreign in ("cuda", "hexagon", "rocm"):
     _name = f"{tvm.s_tir.__name__}.tensor_intrin.{_foreign}"
     sys.modules.setdefault(_name, ModuleType(_name))
 
 
 @dataclass(slots=True)
-class Task:
-    """One kernel: how often the network calls it, and what was found so far. `seed` is that of its search."""
+class KernelSearch:
+    """One kernel: how often the network calls it, and the results so far. `seed` is its search's."""
 
     name: str
     kernel: Any
@@ -60,18 +60,19 @@ class Task:
 
     @property
     def gain_s(self) -> float:
-        """What could be won next; kernels without a trial come first, the most frequent before the others."""
+        """The possible gain of the next trials; kernels without a trial come first, the most frequent before the
+        others."""
         return (
             float("inf") if self.best_s is None and not self.trials else self.calls * (self.best_s or 0) / self.trials
         )
 
 
 @dataclass(slots=True)
-class Bench:
+class CandidateTimer:
     """Compiles and times one candidate, here or on the device of the session."""
 
     built_for: Any
-    session: Session | None
+    session: RpcSession | None
     compiler: str
 
     def seconds(self, candidate: Any) -> list[float]:
@@ -105,36 +106,36 @@ class Bench:
 
 
 def tune(
-    graph: Graph, device: Device, session: Session | None, folder: Path, trials: int, budget_s: float, build: int
+    graph: Graph, device: Device, session: RpcSession | None, folder: Path, trials: int, budget_s: float, build: int
 ) -> Iterator[TuningProgress]:
-    """As `TunableBackend.tune`, with the findings kept in the folder."""
+    """The same as `TunableBackend.tune`; the results are kept in the folder."""
     built_for = target.of(device)
     module = compiling.lower(graph, built_for)
     found = database.load(folder)
-    tasks = _tasks(module, built_for, found, build)
-    if not tasks:
+    searches = _searches(module, built_for, found, build)
+    if not searches:
         raise InputError(f"{graph.name!r} has no kernel that tvm can tune")
     model = _search.CostModel.create("xgb", num_tuning_cores=target.chosen_cores(device), tree_method="hist")
-    bench = Bench(built_for, session, target.read(device).compiler)
+    timer = CandidateTimer(built_for, session, target.read(device).compiler)
     before, start = database.spent(folder), monotonic()
     end = start + budget_s
-    done = sum(task.trials for task in tasks)
-    yield _progress(tasks, Spent(done, before.seconds))
+    done = sum(search.trials for search in searches)
+    yield _progress(searches, Spent(done, before.seconds))
     while done < trials and monotonic() < end:
-        task = max((t for t in tasks if not t.is_exhausted), key=lambda t: t.gain_s, default=None)
-        if task is None:
+        search = max((t for t in searches if not t.is_exhausted), key=lambda t: t.gain_s, default=None)
+        if search is None:
             break
-        _search_on(task, min(_BATCH, trials - done), found, model, bench, end)
-        done = sum(t.trials for t in tasks)
+        _search_on(search, min(_BATCH, trials - done), found, model, timer, end)
+        done = sum(t.trials for t in searches)
         spent = Spent(done, before.seconds + monotonic() - start)
         database.write_spent(folder, spent)
-        yield _progress(tasks, spent)
+        yield _progress(searches, spent)
 
 
-def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
-    """The kernels of the module with what the database already holds of each."""
+def _searches(module: Any, built_for: Any, found: Any, build: int) -> list[KernelSearch]:
+    """The kernels of the module, with the database's records of each."""
     records = found.get_all_tuning_records()
-    tasks = []
+    searches = []
     for number, extracted in enumerate(_search.relax_integration.extract_tasks(module, built_for)):
         kernel = extracted.dispatched[0]
         workload = found.commit_workload(kernel)
@@ -142,50 +143,50 @@ def _tasks(module: Any, built_for: Any, found: Any, build: int) -> list[Task]:
         seed = 1 + 1000 * build + number + len(records)
         best_s = min((s for s in seconds if s < _FAILED_S), default=None)
         name = str(extracted.task_name)
-        tasks.append(Task(name, kernel, seed, workload, int(extracted.weight), len(seconds), best_s))
-    return tasks
+        searches.append(KernelSearch(name, kernel, seed, workload, int(extracted.weight), len(seconds), best_s))
+    return searches
 
 
-def _search_on(task: Task, trials: int, found: Any, model: Any, bench: Bench, end: float) -> None:
-    """One batch of candidates of one kernel; each is in the database as soon as it was timed. end: of the clock."""
-    context = _context(task, trials, bench)
-    with bench.built_for:
+def _search_on(search: KernelSearch, trials: int, found: Any, model: Any, timer: CandidateTimer, end: float) -> None:
+    """One batch of candidates of one kernel; each is in the database as soon as it is timed. end: by the clock."""
+    context = _context(search, trials, timer)
+    with timer.built_for:
         context.pre_tuning(trials, trials, context.generate_design_space(), database=found, cost_model=model)
         candidates = context.generate_measure_candidates()
     results = []
     for candidate in candidates or ():
         if monotonic() >= end:
             break
-        seconds = bench.seconds(candidate)
+        seconds = timer.seconds(candidate)
         found.commit_tuning_record(
             _search.database.TuningRecord(
-                candidate.sch.trace, task.workload, seconds, bench.built_for, candidate.args_info
+                candidate.sch.trace, search.workload, seconds, timer.built_for, candidate.args_info
             )
         )
         failed = seconds[0] >= _FAILED_S
         results.append(
             _search.runner.RunnerResult(None, "failed") if failed else _search.runner.RunnerResult(seconds, None)
         )
-        task.trials += 1
+        search.trials += 1
         if not failed:
-            task.best_s = min(task.best_s or _FAILED_S, float(np.mean(seconds)))
+            search.best_s = min(search.best_s or _FAILED_S, float(np.mean(seconds)))
     if results:
         tried = candidates[: len(results)]
         context.notify_runner_results(tried, results)
         model.update(context, tried, results)
     context.post_tuning()
-    task.is_exhausted = not candidates
+    search.is_exhausted = not candidates
 
 
-def _context(task: Task, trials: int, bench: Bench) -> Any:
-    """A search among few times as many schedules as will be tried: TVM's own 512 take longer than the trials."""
+def _context(search: KernelSearch, trials: int, timer: CandidateTimer) -> Any:
+    """A search over a small multiple of the schedules to be tried: TVM's own 512 take longer than the trials."""
     population = _POPULATION * trials
     strategy = _search.search_strategy.EvolutionarySearch(
         population_size=population, init_min_unmeasured=population // 2, genetic_num_iters=_GENERATIONS
     )
     return _search.TuneContext(
-        mod=task.kernel, target=bench.built_for, space_generator="post-order-apply", search_strategy=strategy,
-        task_name=task.name, rand_state=task.seed + task.trials, num_threads=bench.built_for.attrs["num-cores"],
+        mod=search.kernel, target=timer.built_for, space_generator="post-order-apply", search_strategy=strategy,
+        task_name=search.name, rand_state=search.seed + search.trials, num_threads=timer.built_for.attrs["num-cores"],
     ).clone()  # fmt: skip
 
 
@@ -204,10 +205,10 @@ def _arguments(types: Any, place: Any) -> list[Any]:
     return [tvm.runtime.tensor(array, device=place) for array in arrays]
 
 
-def _progress(tasks: Sequence[Task], spent: Spent) -> TuningProgress:
-    tuned = [t for t in tasks if t.best_s is not None]
-    best_ms = sum(t.calls * (t.best_s or 0) for t in tuned) * 1e3 if len(tuned) == len(tasks) else None
-    return TuningProgress(spent.trials, spent.seconds, len(tasks), len(tuned), best_ms)
+def _progress(searches: Sequence[KernelSearch], spent: Spent) -> TuningProgress:
+    tuned = [t for t in searches if t.best_s is not None]
+    best_ms = sum(t.calls * (t.best_s or 0) for t in tuned) * 1e3 if len(tuned) == len(searches) else None
+    return TuningProgress(spent.trials, spent.seconds, len(searches), len(tuned), best_ms)
 
 
 def _mean_s(record: Any) -> float:

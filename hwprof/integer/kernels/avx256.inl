@@ -65,8 +65,8 @@ struct Isa {
   static Ints of_pairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
   static Ints shifted(Ints a, int places) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(places)); }
 
-  // As for AVX-512, but without an arithmetic shift of 64 bits: 2^63 is added before a logical one and what is left
-  // of it subtracted behind.
+  // As for AVX-512, but without a 64-bit arithmetic shift: 2^63 is added before a logical one, and the rest of it
+  // is subtracted afterwards.
   struct Scale {
     Ints even, odd, even_shift, odd_shift, even_rounding, odd_rounding, excess;
     INLINE Scale(const int32_t* m, const int32_t* s, int zero) {

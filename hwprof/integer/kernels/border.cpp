@@ -13,7 +13,7 @@ struct Edge {
   int64_t batch, channels, pixels;
   float scale;
   int32_t zero;
-  const float* reals;  // of an output: what each of the integers stands for; null where scale and zero say it
+  const float* reals;  // of an output: the real number for each integer; null where scale and zero define it
   int32_t is_wide;     // held is int16, not uint8
 };
 

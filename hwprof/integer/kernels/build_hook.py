@@ -1,4 +1,4 @@
-"""Compiles the integer kernels while hwprof is installed; without a compiler it is installed without them.
+"""Compiles the integer kernels while hwprof is installed; without a compiler, hwprof is installed without them.
 
 Hatchling runs this file by its path (pyproject.toml); nothing of hwprof imports it.
 """
@@ -15,13 +15,13 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _PACKAGE = "hwprof/integer/kernels"
 
 
-class KernelBuildHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is not there when types are checked
+class KernelBuildHook(BuildHookInterface):  # type: ignore[misc]  # hatchling is not installed when types are checked
     """Hatchling finds it by its base class."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Leaves the libraries beside the sources, from where an editable installation runs, too."""
+        """Writes the libraries next to their sources, where an editable installation finds them, too."""
         if self.target_name != "wheel":
             return
         script = runpy.run_path(str(Path(self.root, _PACKAGE, "compile.py")))

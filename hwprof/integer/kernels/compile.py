@@ -93,7 +93,7 @@ def _processors() -> int:
 
 
 def _put(new: Path, place: Path) -> None:
-    """Under a new inode: a library that is in use stays as it is."""
+    """Replaces the file under a new inode: a process that uses the old library keeps it."""
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.copy(new, temporary)
     temporary.replace(place)

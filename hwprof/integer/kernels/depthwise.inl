@@ -55,7 +55,7 @@ void depthwise(const Step& s, const Share& share) {
   each_stripe(s, lines, false, share.scratch, [&](const Stripe& stripe) {
     for (int64_t t = 0; t < all; ++t) {
       const int64_t i = t / s.kernel_w * s.dilation_h, j = t % s.kernel_w * s.dilation_w;
-      taps[t] = t < kernel ? i * stripe.line_bytes + j * s.channels : 0;  // the weights behind the last are 0
+      taps[t] = t < kernel ? i * stripe.line_bytes + j * s.channels : 0;  // the weights after the last are 0
     }
     for (int64_t first = 0; first < s.channels; first += kChunk) {
       const int64_t block = first / kDepthwiseBlock, inside = first % kDepthwiseBlock / kQuad;

@@ -11,8 +11,8 @@ struct GruLayer {
   uint8_t *before, *after, *reset;  // as bytes, [batch][units]: h, the next h, h times the reset gate
   int16_t *state, *update, *gate;
 
-  // function(unit, from_h, from_x) for every vector of units in every row: its place in [batch][units], and where what
-  // both operands add to its gates stands. Of the gates in `which`, whose panels are multiplied by h.
+  // function(unit, from_h, from_x) for every vector of units in every row: its place in [batch][units], and the places of
+  // both operands' sums for its gates. For the gates in `which`, whose panels are multiplied by h.
   template <typename Function>
   void each_vector(const uint8_t* h, Range which, int64_t t, Function function) const {
     const auto* from_x = reinterpret_cast<const int16_t*>(s.x) + t * s.batch * units * kGates;
@@ -42,7 +42,7 @@ struct GruLayer {
     Words::store_bytes(after + at, h, s);
   }
 
-  // The reset gate is applied behind the product of h.
+  // The reset gate is applied after the product of h.
   void step_reset_behind(int64_t t) const {
     each_vector(before, {0, kGates}, t, [&](int64_t at, const int16_t* from_h, const int16_t* from_x) INLINE {
       const auto share = Words::sigmoid(sum(from_h, from_x, 1), knots);

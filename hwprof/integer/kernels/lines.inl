@@ -1,6 +1,6 @@
 // Lines of an image with their padding, as convolutions read them without asking where the image ends. Part of steps.inl.
 
-// Lines [begin, end) of the output of all images, which are of one image, and what lies under them.
+// Lines [begin, end) of the output of all images, which belong to one image, and the input under them.
 struct Stripe {
   int64_t begin, end, line_bytes;
   const uint8_t* lines;

@@ -101,7 +101,7 @@ struct Signs : Int8 {
   INLINE static Ints finished(Ints sum, const int32_t* bias) { return Isa::less_twice(Isa::load(bias), sum); }
 };
 
-// Rows of bytes become rows of bits, in the same place: 1 where `least` is reached, 0 behind the depth.
+// Rows of bytes become rows of bits, in the same place: 1 where `least` is reached, 0 after the depth.
 inline void pack_signs(uint8_t* rows, int64_t bytes, int64_t depth, int64_t row_bytes, int32_t least) {
   uint8_t* to = rows;
   for (int64_t at = 0; at < bytes; at += 32, to += 4) {

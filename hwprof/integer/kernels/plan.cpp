@@ -67,7 +67,7 @@ bool has_constants(const Step& s, int64_t count, int least) {
   return is_byte(s.zero_y);
 }
 
-// Blocks of each panel lie behind those of the one before, and inside of the weight and the rows.
+// Blocks of each panel follow those of the one before, and are inside the weight and the rows.
 bool has_blocks(const Step& s, int64_t panels) {
   const int64_t bytes = int64_t(sizeof(int32_t)), known = s.x2_bytes / bytes - (panels + 1);
   if (known < 0) return false;
@@ -245,7 +245,7 @@ void pause() {
 #endif
 }
 
-// Each thread does its share of every step and waits for the others behind it.
+// Each thread does its share of every step and then waits for the others.
 class Barrier {
  public:
   explicit Barrier(int count) : count_(count), left_(count) {}

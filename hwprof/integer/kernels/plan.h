@@ -53,7 +53,7 @@ constexpr int kGruGateCount = 3;   // of a gated recurrent unit: update, reset, 
 constexpr int kLift = 4;           // bits by which the sums of gates are raised, so that larger factors fit
 constexpr int kSegments = 64;      // of the piecewise-linear tanh
 constexpr int kLargestDepth = 16384;  // whose sums of products of two bytes, with their corrections, fit into 32 bits
-constexpr int kRootBits = 8;       // behind the point of a deviation, or as many as 62 bits leave
+constexpr int kRootBits = 8;       // fractional bits of a deviation, or as many as 62 bits leave
 constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalized value
 
 // One operation. Fields that a kind does not name are not read by it.
@@ -84,7 +84,7 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //   kSoftmax      rows [extent 0] of [extent 1]; table: uint16 [256], the powers; multiplier / 2^shift is 1 / y's scale
 //   kNormalization  rows [extent 0] of [extent 1]; multiplier and bias for each element, up to a multiple of 32; around
 //                 the mean or, where not is_centred, around zero_x; from_offset is added to extent[1]^2 times the
-//                 variance; places: behind the point of the bias
+//                 variance; places: fractional bits of the bias
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates
 struct Step {
@@ -165,7 +165,7 @@ inline int64_t gathered_rows(const Step& s) {
 }
 
 // Lines of the input with their padding: `bytes` of each, those under one line of the output (`reach`), and lines of the
-// output that are done together, as far as what lies under them stays in the second-level cache.
+// output that are done together, as long as their inputs stay in the second-level cache.
 struct Lines {
   int64_t bytes, reach, together;
 };
@@ -190,7 +190,7 @@ inline bool is_lined(const Step& s) {
 }
 inline int64_t tap_quads(const Step& s) { return ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad); }
 
-// What a thread needs beside the operands, bytes.
+// The memory that a thread needs in addition to the operands, bytes.
 inline int64_t scratch_bytes(const Step& s) {
   if (s.kind == kLstm) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;

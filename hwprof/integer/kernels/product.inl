@@ -1,6 +1,6 @@
 // Convolution and matrix product. Part of steps.inl.
 
-struct Panel {  // the first of some that lie one behind the other
+struct Panel {  // the first of several in sequence
   const int8_t* weight;  // [lines][quads][32][4], or as its format has it
   const int32_t *bias, *multiplier, *shift;
   int64_t quads;
@@ -12,7 +12,7 @@ struct Panel {  // the first of some that lie one behind the other
   const int32_t* places = nullptr;     // and the quad of each block
   int64_t lines = 1, line_bytes = 0;   // of a window, and from one to the next
 
-  // The panel i places behind. Field by field: a copy that is changed then would wait for all that is written before.
+  // The panel i places later. Field by field: a copy that is then changed would wait for all writes before it.
   Panel behind(int64_t i) const {
     const bool is_sparse = format == kSparse;
     const int64_t begin = is_sparse ? starts[i] : i * lines * (quads / block_quads(format));
@@ -149,8 +149,8 @@ constexpr TileSet kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTile
                                         kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
                                         kLowBitTiles<Signs>};
 
-// The activations under the window of each output pixel in [first, last), one row of `row_bytes` each. What lies behind
-// a line of int8 is left as it is: its weights are 0.
+// The activations under the window of each output pixel in [first, last), one row of `row_bytes` each. Bytes after a
+// line of int8 are not written: their weights are 0.
 void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_bytes, uint8_t* to) {
   const int64_t channels = s.channels / s.groups, line = int64_t(s.width) * s.channels;
   const int64_t line_padding = line_depth(s) - s.kernel_w * channels;
@@ -224,7 +224,7 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel
     }
     const Tile* of_rows = is_plain && Kind == Output::kBytes ? tiles_of(own) : of.of_rows;
     const int64_t tiles = ceil_div(rows, is_plain ? Isa::kRows : kLowBitRows);
-    for (int64_t t = 0; t < tiles; ++t) {  // tiles as even as they come: the last is no small rest
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of even sizes: the last one is not a small rest
       const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
       if constexpr (Kind == Output::kSummedBytes) own.rows = panel.rows + begin;
       of_rows[end - begin - 1](a + begin * a_stride, a_stride, own, to + begin * y_stride, y_stride);
@@ -232,7 +232,7 @@ void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel
   }
 }
 
-// Whether rows are what lies in memory.
+// Whether memory holds the rows already.
 bool is_direct(const Step& s) {
   return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
          s.pad_left == 0 && s.out_height == s.height && s.out_width == s.width &&

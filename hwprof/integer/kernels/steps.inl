@@ -1,5 +1,5 @@
 // The steps, written once over the few operations that an instruction set (`Isa`) defines before including this, and
-// with HWPROF_TILES over AMX's tiles besides.
+// with HWPROF_TILES also over AMX's tiles.
 //
 //   Ints                   kLanes accumulators of 32 bits
 //   Bytes                  4 * kLanes activations, as `dot` wants them
@@ -14,7 +14,7 @@
 //   of_pairs(a, b)         each lane: the sum of both halves' products, of 16 bits with their signs
 //   shifted(a, places)     each lane to the right
 //   Scale(m, s, zero)      of kLanes channels; apply(sum) is zero + the rescaled sum
-//   store_row              kPanel columns, 32 / kLanes Ints one behind the other
+//   store_row              kPanel columns, 32 / kLanes Ints in sequence
 //   store_channels         4 Ints in the order of `interleave`
 //
 // Everything has internal linkage: code for one instruction set must not be linked into that of another.
@@ -274,7 +274,7 @@ void lines(const Step& s, const Share& share) {
 
 // -- pooling ---------------------------------------------------------------------------------------------------
 
-// The part of a window that lies in the image.
+// The part of a window inside the image.
 struct Reach {
   int64_t begin, end;  // of kernel positions that lie inside
 };
@@ -386,7 +386,7 @@ void embedding(const Step& s, const Share& share) {
   const Range own = part(s.extent[0], 1, share);
   const auto* rows = reinterpret_cast<const int32_t*>(s.x);
   for (int64_t i = own.begin; i < own.end; ++i) {
-    const int64_t row = rows[i] < 0 ? 0 : least(rows[i], s.height - 1);  // never outside, whatever stands there
+    const int64_t row = rows[i] < 0 ? 0 : least(rows[i], s.height - 1);  // never outside, for any index
     memcpy(s.y + i * s.channels, s.weight + row * s.channels, size_t(s.channels));
   }
 }

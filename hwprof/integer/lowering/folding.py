@@ -1,4 +1,4 @@
-"""Operators on stored tensors alone, worked out when a network is loaded."""
+"""Operators that read only stored tensors are computed when a network is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwprof.onnx_io.proto import node_to_proto
 
 
 def folded(graph: Graph, node: Node, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The node's outputs by name; none where an input is not stored or there is none."""
+    """The node's outputs by name, each of any shape [...]; empty where the node has no input or one is not stored."""
     names = [name for name in node.inputs if name]
     if not names or node.domain or any(name not in weights for name in names):
         return {}

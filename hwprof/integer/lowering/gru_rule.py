@@ -1,4 +1,4 @@
-"""A GRU between Q/DQ pairs as one integer operation. The grid behind its output is that of the state h, too."""
+"""A GRU between Q/DQ pairs as one integer operation. The grid of its output is also the grid of the state h."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import numpy as np
 
 from hwprof.graph import Node
 from hwprof.integer.lowering import lstm_rule
-from hwprof.integer.lowering.symbol_table import Held, Scope
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable
 from hwprof.integer.numerics.gated import GATES
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Gru
 
 
-def lower(scope: Scope, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
-    """The first output, `name`, of the node on the grid. Raises InputError for what the operation cannot do."""
-    lstm_rule.require_plain(scope, node)
-    x = scope.plain(scope.view(node, node.inputs[0]))
+def lower(symbols: SymbolTable, node: Node, grid: Grid, name: str, members: tuple[str, ...]) -> Held:
+    """The first output, `name`, of the node on the grid. Raises InputError where the operation does not support the
+    node."""
+    lstm_rule.require_plain(symbols, node)
+    x = symbols.plain(symbols.view(node, node.inputs[0]))
     steps, batch, _ = x.shape
     resets_behind = bool(node.attribute("linear_before_reset", 0))
-    of_x, of_h = lstm_rule.biases(scope, node, GATES)
+    of_x, of_h = lstm_rule.biases(symbols, node, GATES)
     joined = of_x + of_h
     own = np.zeros_like(of_h)
-    if resets_behind:  # the bias of what the reset gate is applied to stays with it
+    if resets_behind:  # then this bias is added before the reset gate is applied
         joined[GATES - 1], own[GATES - 1] = of_x[GATES - 1], of_h[GATES - 1]
-    from_x = lstm_rule.gates(scope, node, node.inputs[1], x.grid, joined.ravel())
-    from_h = lstm_rule.gates(scope, node, node.inputs[2], grid, own.ravel())
+    from_x = lstm_rule.gates(symbols, node, node.inputs[1], x.grid, joined.ravel())
+    from_h = lstm_rule.gates(symbols, node, node.inputs[2], grid, own.ravel())
     factor, offset, places = lstm_rule.state_on(grid, node)
     shape = (steps, batch, len(from_x.bias) // GATES)
-    value = scope.new_value(f"{name} states", shape)
+    value = symbols.new_value(f"{name} states", shape)
     grids = x.grid.zero, grid.zero
     operation = Gru(node.label, members, x.value, value, from_x, from_h, *grids, factor, offset, places, resets_behind)
-    scope.operations.append(operation)
-    return scope.reshaped(Held(value, grid, shape), (steps, 1, *shape[1:]), name)
+    symbols.operations.append(operation)
+    return symbols.reshaped(Held(value, grid, shape), (steps, 1, *shape[1:]), name)

@@ -1,8 +1,8 @@
-"""Lowers a quantized network, whose floats stand between Q/DQ pairs, to a Program of integers.
+"""Lowers a quantized network, a float network with Q/DQ pairs, to a Program of integers.
 
-The walk follows the operators in their order. A QuantizeLinear ends a stretch of float operators; what stands
-before it, back to the DequantizeLinears, becomes one integer operation (`rules`). Operators that only move
-values are applied at once (`movement`).
+The walk follows the operators in their order. A QuantizeLinear ends a stretch of float operators; the operators from
+the DequantizeLinears to it become one integer operation (`rules`). Operators that only move values are applied at once
+(`movement`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
 from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules, tables
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics.grid import Grid, Stored, held_zero
 from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
 from hwprof.onnx_io.proto import NARROW, bodies_of
@@ -27,15 +27,16 @@ _SIXTEEN_BITS = "int16"
 def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
     """The integer-only program of a network with Q/DQ pairs.
 
-    weights: every weight and constant of the graph. Raises InputError, with the operator's name and the reason,
-    where an edge between the inputs' quantization and the outputs' dequantization would have to be a float.
+    weights: every weight and constant of the graph by name, each of its ONNX shape [...]. Raises InputError, with the
+    operator's name and the reason, where a tensor between the quantized inputs and the dequantized outputs would have
+    to be float.
     """
     return _Lowering(graph.live(), weights).program()
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """The second and third input of a Q or DQ node. scale, zero: [n]; the zero point is that of the type."""
+    """The second and third input of a Q or DQ node. scale, zero: [n]; the zero point has the quantized type."""
 
     scale: np.ndarray
     zero: np.ndarray
@@ -45,44 +46,44 @@ class _Scale:
         if self.dtype not in (*_EIGHT_BITS, _SIXTEEN_BITS):
             raise refuse(node, f"activations of {self.dtype} are not supported, only uint8, int8 and int16")
         if self.scale.size != 1:
-            raise refuse(node, "an activation has one scale for each channel; only weights may")
+            raise refuse(node, "an activation has one scale per channel; only weights may have that")
         scale = float(self.scale.ravel()[0])
         if not (np.isfinite(scale) and scale > 0):
             raise refuse(node, f"its scale is {scale}")
         if self.dtype == _SIXTEEN_BITS:
             if self.zero.any():
-                raise refuse(node, f"integers of 16 bits have the zero point 0 here, not {self.zero.ravel()[0]}")
+                raise refuse(node, f"16-bit activations must have the zero point 0, not {self.zero.ravel()[0]}")
             return Grid(scale, 0, dtype="int16")
         is_signed = _EIGHT_BITS[self.dtype]
         return Grid(scale, held_zero(int(self.zero.ravel()[0]), is_signed), is_signed)
 
 
 class _Lowering:
-    """The walk over a graph."""
+    """The walk over one graph."""
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
         self._weights = dict(weights)
-        self._scope = Scope(graph, self._weights)
+        self._scope = SymbolTable(graph, self._weights)
         self._graph = graph
 
     def program(self) -> Program:
         for node in self._graph.nodes:
             self._visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
-        scope = self._scope
+        symbols = self._scope
         ends = {e.value for e in exits}
-        operations = _needed(scope.operations, ends)
+        operations = _needed(symbols.operations, ends)
         read = {name for operation in operations for name in (*reads(operation), operation.y)}
-        read |= ends | {e.value for e in scope.entries}
-        values = {name: value for name, value in scope.values.items() if name in read}
-        constants = {name: array for name, array in scope.constants.items() if name in read}
-        return Program(self._graph.name, tuple(scope.entries), exits, operations, values, constants)
+        read |= ends | {e.value for e in symbols.entries}
+        values = {name: value for name, value in symbols.values.items() if name in read}
+        constants = {name: array for name, array in symbols.constants.items() if name in read}
+        return Program(self._graph.name, tuple(symbols.entries), exits, operations, values, constants)
 
     def _visit(self, node: Node) -> None:
         if node.domain:
             raise refuse(node, f"the domain {node.domain!r} is not supported")
         if bodies_of(node):
-            raise refuse(node, "it runs a graph of its own; write the steps of a loop out, as a traced PyTorch loop is")
+            raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
         if node.op == "DequantizeLinear":
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
@@ -96,7 +97,7 @@ class _Lowering:
                 self._scope.pending[name] = node
 
     def _visit_parts(self, node: Node) -> None:
-        """Of an operator on integers, with the float one that it stands for in their midst."""
+        """Visits the parts of an operator on integers: the float operator between its Q/DQ nodes."""
         *dequantize, inner, quantize = qlinear.parts(node)
         for part in dequantize:
             self._visit(part)
@@ -116,25 +117,27 @@ class _Lowering:
         return _Scale(scale, zero.astype(np.int64), dtype)
 
     def _dequantize(self, node: Node) -> None:
-        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        symbols, name, out = self._scope, node.inputs[0], node.outputs[0]
         scale = self._scale(node, self._graph.type_of(name).dtype)
         if name in self._weights:
-            scope.stored[out] = self._stored(node, scale)
+            symbols.stored[out] = self._stored(node, scale)
             return
         grid = scale.grid(node)
-        held = scope.integers.get(name)
+        held = symbols.integers.get(name)
         if held is None:
             if name not in {t.name for t in self._graph.inputs}:
-                raise refuse(node, f"it reads {name!r}, which no QuantizeLinear made")
+                raise refuse(node, f"it reads {name!r}, which no QuantizeLinear produces")
             held = self._enter(name, grid, None)
-            scope.integers[name] = held
+            symbols.integers[name] = held
         if held.grid != grid:
-            raise refuse(node, f"it reads {name!r} with another scale than that was written with")
-        scope.views[out] = held
+            raise refuse(node, f"it reads {name!r} with another scale than the one it was quantized with")
+        symbols.views[out] = held
 
     def _stored(self, node: Node, scale: _Scale) -> Stored:
         if node.attribute("block_size", 0) or scale.scale.ndim > 1:
-            raise refuse(node, f"its weight {node.inputs[0]!r} has a scale for each block of it, not for each output")
+            raise refuse(
+                node, f"its weight {node.inputs[0]!r} has one scale per block; only one scale per output is supported"
+            )
         axis = int(node.attribute("axis", 1)) if scale.scale.size > 1 else None
         try:
             dtype = np.dtype(NARROW.get(scale.dtype, scale.dtype))
@@ -147,12 +150,12 @@ class _Lowering:
         return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, BITS_PER_ELEMENT[scale.dtype])
 
     def _quantize(self, node: Node) -> None:
-        scope, name, out = self._scope, node.inputs[0], node.outputs[0]
+        symbols, name, out = self._scope, node.inputs[0], node.outputs[0]
         grid = self._scale(node, str(_output_type(node))).grid(node)
         if name in {t.name for t in self._graph.inputs}:
-            scope.integers[out] = self._enter(name, grid, grid.scale)
+            symbols.integers[out] = self._enter(name, grid, grid.scale)
         else:
-            scope.integers[out] = rules.quantized(scope, name, grid, node)
+            symbols.integers[out] = rules.quantized(symbols, name, grid, node)
 
     def _enter(self, name: str, grid: Grid, scale: float | None) -> Held:
         shape = self._graph.shape(name)
@@ -163,19 +166,19 @@ class _Lowering:
         return Held(value, grid, shape, is_image)
 
     def _exit(self, name: str) -> Exit:
-        scope = self._scope
-        held = scope.views.get(name) or scope.integers.get(name)
-        if held is None and (held := tables.source(scope, name)) is not None:
-            # A function of one tensor is one more way to say what its integers stand for.
-            reals = np.ascontiguousarray(tables.values(scope, name, held)[0], np.float32)
+        symbols = self._scope
+        held = symbols.views.get(name) or symbols.integers.get(name)
+        if held is None and (held := tables.source(symbols, name)) is not None:
+            # A function of one tensor only changes which real numbers its integers stand for.
+            reals = np.ascontiguousarray(tables.values(symbols, name, held)[0], np.float32)
             grid = held.grid
             return Exit(name, held.shape, held.value, grid.scale, grid.zero, held.is_image, False, reals, grid.dtype)
         if held is None:
-            node = scope.pending.get(name)
+            node = symbols.pending.get(name)
             if node is None:
-                raise InputError(f"output {name!r} of {self._graph.name!r} is no result of an operator on integers")
+                raise InputError(f"output {name!r} of {self._graph.name!r} is not computed by an operator on integers")
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
-        scale = held.grid.scale if name in scope.views else None
+        scale = held.grid.scale if name in symbols.views else None
         grid = held.grid
         return Exit(
             name, held.shape, held.value, scale, grid.zero, held.is_image, grid.is_signed, dtype=grid.dtype
@@ -183,7 +186,7 @@ class _Lowering:
 
 
 def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operation, ...]:
-    """Those on which a wanted value depends; tables that went into others are not among them."""
+    """The operations on which a wanted value depends; without tables that were merged into others."""
     kept: list[Operation] = []
     for operation in reversed(operations):
         if operation.y in wanted:
@@ -193,5 +196,5 @@ def _needed(operations: Sequence[Operation], wanted: set[str]) -> tuple[Operatio
 
 
 def _output_type(node: Node) -> str:
-    """Of a QuantizeLinear without zero point; the attribute is a number of ONNX's list of types."""
+    """The type that a QuantizeLinear without zero point writes; the attribute is a number of ONNX's list of types."""
     return {0: "uint8", 2: "uint8", 3: "int8", 5: "int16"}.get(node.attribute("output_dtype", 0), "a wider type")

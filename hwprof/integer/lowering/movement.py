@@ -1,4 +1,4 @@
-"""Operators that move quantized values without changing them: the result lies on the grid of the input."""
+"""Operators that move quantized values without changing them: the result has the grid of the input."""
 
 from __future__ import annotations
 
@@ -8,80 +8,80 @@ import numpy as np
 
 from hwprof.graph import Node
 from hwprof.integer.lowering import embedding_rule, product_rule, rules
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.program.program import Expand, MaxPool, Pad, Slice, Transpose
 
-_IMAGE_AXES = (0, 2, 3, 1)  # of a channels-last image, in ONNX's numbers
-Move = Callable[[Scope, Node, Held], list[Held]]
+_IMAGE_AXES = (0, 2, 3, 1)  # axes of a channels-last image, in ONNX's numbering
+Move = Callable[[SymbolTable, Node, Held], list[Held]]
 
 
-def apply(scope: Scope, node: Node) -> bool:
+def apply(symbols: SymbolTable, node: Node) -> bool:
     """Applies the operator if it only moves values and its input is quantized. Returns whether it did."""
     if node.op == "Concat":
-        return _concatenated(scope, node)
-    if node.op == "Gather" and embedding_rule.apply(scope, node):
+        return _concatenated(symbols, node)
+    if node.op == "Gather" and embedding_rule.apply(symbols, node):
         return True
     move = _MOVES.get(node.op)
-    if move is None or node.inputs[0] not in scope.views:
+    if move is None or node.inputs[0] not in symbols.views:
         return False
-    for name, held in zip(node.outputs, move(scope, node, scope.views[node.inputs[0]]), strict=False):
-        scope.views[name] = held
+    for name, held in zip(node.outputs, move(symbols, node, symbols.views[node.inputs[0]]), strict=False):
+        symbols.views[name] = held
     return True
 
 
-def _concatenated(scope: Scope, node: Node) -> bool:
-    operands = [scope.views.get(name) for name in node.inputs]
+def _concatenated(symbols: SymbolTable, node: Node) -> bool:
+    operands = [symbols.views.get(name) for name in node.inputs]
     known = [held for held in operands if held is not None]
     if len(known) < len(operands) or len({held.grid for held in known}) > 1:
         return False
-    scope.views[node.outputs[0]] = rules.concatenation(scope, node, known, known[0].grid, (node.label,))
+    symbols.views[node.outputs[0]] = rules.concatenation(symbols, node, known, known[0].grid, (node.label,))
     return True
 
 
-def _same(scope: Scope, node: Node, held: Held) -> list[Held]:  # noqa: ARG001 - the signature of all moves
+def _same(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:  # noqa: ARG001 - the signature of all moves
     return [held]
 
 
-def _reshape(scope: Scope, node: Node, held: Held) -> list[Held]:
-    size = scope.graph.shape(node.outputs[0])
-    if held.is_image and max(held.shape[2:]) == 1:  # a pixel's channels lie the same in both orders
-        return [scope.reshaped(held, size, node.outputs[0], (node.label,))]
-    return [scope.reshaped(scope.plain(held), size, node.outputs[0], (node.label,))]
+def _reshape(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    size = symbols.graph.shape(node.outputs[0])
+    if held.is_image and max(held.shape[2:]) == 1:  # with one pixel, both orders are the same
+        return [symbols.reshaped(held, size, node.outputs[0], (node.label,))]
+    return [symbols.reshaped(symbols.plain(held), size, node.outputs[0], (node.label,))]
 
 
-def _transpose(scope: Scope, node: Node, held: Held) -> list[Held]:
-    plain = scope.plain(held)
+def _transpose(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    plain = symbols.plain(held)
     order = tuple(node.attribute("perm", tuple(reversed(range(len(plain.shape))))))
     size = tuple(plain.shape[i] for i in order)
-    value = scope.new_value(node.outputs[0], size, held.grid.dtype)
-    scope.operations.append(Transpose(node.label, (node.label,), plain.value, value, order))
+    value = symbols.new_value(node.outputs[0], size, held.grid.dtype)
+    symbols.operations.append(Transpose(node.label, (node.label,), plain.value, value, order))
     return [Held(value, held.grid, size)]
 
 
-def _max_pool(scope: Scope, node: Node, held: Held) -> list[Held]:
-    held = scope.view(node, node.inputs[0])
+def _max_pool(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    held = symbols.view(node, node.inputs[0])
     if len(held.shape) != 4 or len(node.outputs) > 1:
         raise refuse(node, "only two-dimensional images without indices are supported")
-    image, size = scope.image(held), scope.graph.shape(node.outputs[0])
+    image, size = symbols.image(held), symbols.graph.shape(node.outputs[0])
     window = product_rule.window_of(node, node.attribute("kernel_shape"), held.shape[2:], size[2:])
-    value = scope.new_value(node.outputs[0], (size[0], size[2], size[3], size[1]))
-    scope.operations.append(MaxPool(node.label, (node.label,), image.value, value, window))
+    value = symbols.new_value(node.outputs[0], (size[0], size[2], size[3], size[1]))
+    symbols.operations.append(MaxPool(node.label, (node.label,), image.value, value, window))
     return [Held(value, held.grid, size, is_image=True)]
 
 
-def _split(scope: Scope, node: Node, held: Held) -> list[Held]:
+def _split(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
     axis = node.attribute("axis", 0) % len(held.shape)
     at, parts = 0, []
     for name in node.outputs:
-        size = scope.graph.shape(name)
+        size = symbols.graph.shape(name)
         starts = tuple(at if i == axis else 0 for i in range(len(size)))
-        parts.append(_part(scope, node, held, size, name, starts, (1,) * len(size)))
+        parts.append(_part(symbols, node, held, size, name, starts, (1,) * len(size)))
         at += size[axis]
     return parts
 
 
-def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
-    arguments = [_integers(scope, node, name) for name in node.inputs[1:]]
+def _slice(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    arguments = [_integers(symbols, node, name) for name in node.inputs[1:]]
     first, axes = arguments[0], arguments[2] if len(arguments) > 2 else list(range(len(arguments[0])))
     strides = arguments[3] if len(arguments) > 3 else [1] * len(first)
     starts, steps = [0] * len(held.shape), [1] * len(held.shape)
@@ -90,67 +90,67 @@ def _slice(scope: Scope, node: Node, held: Held) -> list[Held]:
         begin = start + length if start < 0 else start
         starts[axis], steps[axis] = min(max(begin, 0), length - 1 if step < 0 else length), step
     name = node.outputs[0]
-    return [_part(scope, node, held, scope.graph.shape(name), name, tuple(starts), tuple(steps))]
+    return [_part(symbols, node, held, symbols.graph.shape(name), name, tuple(starts), tuple(steps))]
 
 
-def _picked(scope: Scope, node: Node, held: Held) -> list[Held]:
-    """A Gather at one stored index: a step of a sequence, as a loop that is written out picks it."""
-    indices = _integers(scope, node, node.inputs[1])
+def _picked(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    """A Gather at one stored index, such as one step of a sequence in an unrolled loop."""
+    indices = _integers(symbols, node, node.inputs[1])
     if len(indices) != 1:
-        raise refuse(node, f"it picks {len(indices)} places of a computed tensor; only one is supported")
-    axis, size = node.attribute("axis", 0) % len(held.shape), scope.graph.shape(node.outputs[0])
+        raise refuse(node, f"it picks {len(indices)} positions of a computed tensor; only one is supported")
+    axis, size = node.attribute("axis", 0) % len(held.shape), symbols.graph.shape(node.outputs[0])
     kept = tuple(1 if i == axis else n for i, n in enumerate(held.shape))
     starts = tuple(indices[0] % n if i == axis else 0 for i, n in enumerate(held.shape))
-    part = _part(scope, node, held, kept, node.outputs[0], starts, (1,) * len(kept))
-    return [part if size == kept else scope.reshaped(scope.plain(part), size, node.outputs[0], (node.label,))]
+    part = _part(symbols, node, held, kept, node.outputs[0], starts, (1,) * len(kept))
+    return [part if size == kept else symbols.reshaped(symbols.plain(part), size, node.outputs[0], (node.label,))]
 
 
-def _expand(scope: Scope, node: Node, held: Held) -> list[Held]:
-    size = scope.graph.shape(node.outputs[0])
-    value = scope.new_value(node.outputs[0], size, held.grid.dtype)
-    scope.operations.append(Expand(node.label, (node.label,), scope.plain(held).value, value))
+def _expand(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    size = symbols.graph.shape(node.outputs[0])
+    value = symbols.new_value(node.outputs[0], size, held.grid.dtype)
+    symbols.operations.append(Expand(node.label, (node.label,), symbols.plain(held).value, value))
     return [Held(value, held.grid, size)]
 
 
 def _part(
-    scope: Scope, node: Node, held: Held, size: tuple[int, ...], name: str, starts: tuple[int, ...],
+    symbols: SymbolTable, node: Node, held: Held, size: tuple[int, ...], name: str, starts: tuple[int, ...],
     steps: tuple[int, ...],
 ) -> Held:  # fmt: skip
     """size, starts, steps: in ONNX's order of axes."""
     axes = _IMAGE_AXES if held.is_image else tuple(range(len(size)))
-    value = scope.new_value(name, tuple(size[a] for a in axes), held.grid.dtype)
+    value = symbols.new_value(name, tuple(size[a] for a in axes), held.grid.dtype)
     moved = Slice(
         node.label, (node.label,), held.value, value, tuple(starts[a] for a in axes), tuple(steps[a] for a in axes)
     )  # fmt: skip
-    scope.operations.append(moved)
+    symbols.operations.append(moved)
     return Held(value, held.grid, size, held.is_image)
 
 
-def _pad(scope: Scope, node: Node, held: Held) -> list[Held]:
+def _pad(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
     if node.attribute("mode", "constant") != "constant":
-        raise refuse(node, f"the mode {node.attribute('mode')!r} is not supported")
-    held = scope.view(node, node.inputs[0])
-    pads = _integers(scope, node, node.inputs[1])
-    rank, size = len(held.shape), scope.graph.shape(node.outputs[0])
+        raise refuse(node, f"its mode {node.attribute('mode')!r} is not supported")
+    held = symbols.view(node, node.inputs[0])
+    pads = _integers(symbols, node, node.inputs[1])
+    rank, size = len(held.shape), symbols.graph.shape(node.outputs[0])
     if len(pads) != 2 * rank or min(pads) < 0:
-        raise refuse(node, "only paddings of all axes, none of them negative, are supported")
-    real = scope.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
+        raise refuse(node, "only non-negative padding, given for all axes, is supported")
+    real = symbols.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
     if real is None:
         raise refuse(node, f"its value {node.inputs[2]!r} is not stored")
     axes = _IMAGE_AXES if held.is_image else tuple(range(rank))
-    value = scope.new_value(node.outputs[0], tuple(size[a] for a in axes))
+    value = symbols.new_value(node.outputs[0], tuple(size[a] for a in axes))
     fill = held.grid.nearest(float(real.ravel()[0]))
     before = tuple(pads[a] for a in axes)
-    scope.operations.append(Pad(node.label, (node.label,), held.value, value, before, fill))
+    symbols.operations.append(Pad(node.label, (node.label,), held.value, value, before, fill))
     return [Held(value, held.grid, size, held.is_image)]
 
 
-def _integers(scope: Scope, node: Node, name: str) -> list[int]:
+def _integers(symbols: SymbolTable, node: Node, name: str) -> list[int]:
     if not name:
         return []
-    if name not in scope.weights:
+    if name not in symbols.weights:
         raise refuse(node, f"its input {name!r} is not stored")
-    return [int(v) for v in np.ravel(scope.weights[name])]
+    return [int(v) for v in np.ravel(symbols.weights[name])]
 
 
 _MOVES: dict[str, Move] = {

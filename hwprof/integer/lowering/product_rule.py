@@ -1,4 +1,4 @@
-"""Convolutions and matrix products by stored weights, as integer operations."""
+"""Convolutions and matrix products with stored weights, as integer operations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hwprof.graph import Node
 from hwprof.integer.lowering import attention_rule
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics import fixed_point
 from hwprof.integer.program import weight_formats
@@ -22,8 +22,8 @@ _SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper 
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """What a convolution or matrix product multiplies. weight: int32 [out, ...], in +-255, less its zero point;
-    scale: [out] of the weight; bias: float64 [out]; bits: of the weight as it is stored."""
+    """The operands of a convolution or matrix product. weight: int32 [out, ...], in +-255, minus its zero point;
+    scale: [out] of the weight; bias: float64 [out]; bits: width of the weight as it was stored."""
 
     node: Node
     x: Held
@@ -33,44 +33,44 @@ class _Product:
     bits: int = 8
 
 
-def convolution(scope: Scope, node: Node, target: Target) -> Held:
-    """A Conv on images. Raises InputError for what the operation cannot do, as all rules do."""
-    work = _product(scope, node, axis=0)
+def convolution(symbols: SymbolTable, node: Node, target: Target) -> Held:
+    """A Conv on images. Raises InputError where the operation does not support the node, as all rules do."""
+    work = _product(symbols, node, axis=0)
     x = work.x
     if len(x.shape) != 4:
         raise refuse(node, f"only two-dimensional images are supported, not {len(x.shape) - 2} dimensions")
-    work = replace(work, x=scope.image(x), bias=_bias(scope, node, len(work.weight)))
-    size = scope.graph.shape(node.outputs[0])
+    work = replace(work, x=symbols.image(x), bias=_bias(symbols, node, len(work.weight)))
+    size = symbols.graph.shape(node.outputs[0])
     window = window_of(node, work.weight.shape[2:], x.shape[2:], size[2:])
-    return _linear(scope, work, target, window, size)
+    return _linear(symbols, work, target, window, size)
 
 
-def matrix_product(scope: Scope, node: Node, target: Target) -> Held:
-    """A MatMul by a stored weight, or of two computed tensors."""
-    if node.inputs[1] not in scope.stored:
-        return attention_rule.product(scope, node, target)
-    return _dense(scope, _product(scope, node, axis=1), target)
+def matrix_product(symbols: SymbolTable, node: Node, target: Target) -> Held:
+    """A MatMul with a stored weight, or of two computed tensors."""
+    if node.inputs[1] not in symbols.stored:
+        return attention_rule.product(symbols, node, target)
+    return _dense(symbols, _product(symbols, node, axis=1), target)
 
 
-def gemm(scope: Scope, node: Node, target: Target) -> Held:
-    """A Gemm by a stored weight."""
+def gemm(symbols: SymbolTable, node: Node, target: Target) -> Held:
+    """A Gemm with a stored weight."""
     if node.attribute("transA", 0):
         raise refuse(node, "transA is not supported")
     axis = 0 if node.attribute("transB", 0) else 1
-    work = _product(scope, node, axis)
-    bias = _bias(scope, node, len(work.weight)) * float(node.attribute("beta", 1.0))
+    work = _product(symbols, node, axis)
+    bias = _bias(symbols, node, len(work.weight)) * float(node.attribute("beta", 1.0))
     scale = work.scale * float(node.attribute("alpha", 1.0))
     if not (scale > 0).all():
-        raise refuse(node, "its alpha is not positive")
-    return _dense(scope, replace(work, scale=scale, bias=bias), target)
+        raise refuse(node, "its alpha is not above 0")
+    return _dense(symbols, replace(work, scale=scale, bias=bias), target)
 
 
-def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
-    """Behind no convolution that it could be folded into: a filter of one pixel for each channel by itself."""
-    x = scope.view(node, node.inputs[0])
+def batch_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
+    """A BatchNormalization that could not be folded into a convolution: a depthwise filter of one pixel."""
+    x = symbols.view(node, node.inputs[0])
     if len(x.shape) != 4:
         raise refuse(node, "only two-dimensional images are supported")
-    found = [reals for name in node.inputs[1:5] if (reals := scope.reals(name)) is not None]
+    found = [reals for name in node.inputs[1:5] if (reals := symbols.reals(name)) is not None]
     if len(found) < 4 or node.attribute("training_mode", 0):
         raise refuse(node, "its statistics are not stored")
     gain, shift, mean, variance = (reals.ravel() for reals in found)
@@ -78,32 +78,34 @@ def batch_norm(scope: Scope, node: Node, target: Target) -> Held:
     weight = (np.sign(factor) * _WEIGHT_LIMIT).astype(np.int8).reshape(-1, 1, 1, 1)
     scale = np.where(factor, np.abs(factor), 1.0) / _WEIGHT_LIMIT
     apart = replace(node, attributes=(("group", len(factor)),))
-    work = _Product(apart, scope.image(x), weight, scale, shift - mean * factor)
-    return _linear(scope, work, target, Window(), x.shape)
+    work = _Product(apart, symbols.image(x), weight, scale, shift - mean * factor)
+    return _linear(symbols, work, target, Window(), x.shape)
 
 
-def _dense(scope: Scope, work: _Product, target: Target) -> Held:
-    x = scope.plain(work.x)
+def _dense(symbols: SymbolTable, work: _Product, target: Target) -> Held:
+    x = symbols.plain(work.x)
     if work.weight.ndim != 2:
-        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is no matrix")
+        raise refuse(work.node, f"its weight {work.node.inputs[1]!r} is not a matrix")
     rows, depth = math.prod(x.shape[:-1]), x.shape[-1]
     size = (*x.shape[:-1], len(work.weight))
-    as_image = scope.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
+    as_image = symbols.reshaped(x, (1, rows, 1, depth), f"{target.name} rows")
     work = replace(work, x=as_image, weight=work.weight.reshape(*work.weight.shape[:2], 1, 1))
-    flat = _linear(scope, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
-    return scope.reshaped(flat, size, target.name)
+    flat = _linear(symbols, work, replace(target, name=f"{target.name} product"), Window(), (1, size[-1], rows, 1))
+    return symbols.reshaped(flat, size, target.name)
 
 
-def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
-    """size: the ONNX shape of the result, an image."""
-    work = _of_eight_bits(scope, work)
+def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
+    """size: the ONNX shape of the result, which is an image."""
+    work = _of_eight_bits(symbols, work)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
     if shift.min() < _SMALLEST_SHIFT:
-        raise refuse(node, f"one step of its accumulator is {factors.max():.3g} of its result's: the scales do not fit")
-    weight = scope.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
-    value = scope.new_value(target.name, (size[0], size[2], size[3], size[1]))
+        raise refuse(
+            node, f"one step of its accumulator is {factors.max():.3g} steps of its result: the scales do not fit"
+        )
+    weight = symbols.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
+    value = symbols.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation = Convolution(
         node.label,
         target.members,
@@ -118,12 +120,12 @@ def _linear(scope: Scope, work: _Product, target: Target, window: Window, size: 
     )
     if work.bits == weight_formats.INT4_BITS:
         operation = weight_formats.in_four_bits(operation)
-    scope.operations.append(operation)
+    symbols.operations.append(operation)
     return Held(value, target.grid, tuple(size), is_image=True)
 
 
 def _folded_bias(work: _Product) -> np.ndarray:
-    """int32 [out]: the bias on the accumulator's grid, less what the zero point of x adds to each sum."""
+    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum."""
     weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
     bias = np.rint(work.bias / (work.x.grid.scale * work.scale))
     if not np.isfinite(bias).all() or np.abs(bias).max() > fixed_point.LARGEST_SUM:
@@ -134,17 +136,19 @@ def _folded_bias(work: _Product) -> np.ndarray:
     return np.asarray(folded, np.int32)
 
 
-def _product(scope: Scope, node: Node, axis: int) -> _Product:
-    """The first two inputs of the node, without a bias. axis: of the weight's outputs, which is moved to the front."""
+def _product(symbols: SymbolTable, node: Node, axis: int) -> _Product:
+    """The first two inputs of the node, without a bias. axis: the weight's output axis, which is moved to the front."""
     name = node.inputs[1]
-    x = scope.view(node, node.inputs[0])
-    if name not in scope.stored:
+    x = symbols.view(node, node.inputs[0])
+    if name not in symbols.stored:
         raise refuse(node, f"its weight {name!r} is not stored as integers")
-    stored = scope.stored[name]
+    stored = symbols.stored[name]
     if stored.values.dtype.itemsize != 1:
-        raise refuse(node, f"its weight {name!r} is of {stored.values.dtype}, not of 8 bits or 4")
+        raise refuse(node, f"its weight {name!r} has type {stored.values.dtype}; only 8 and 4 bits are supported")
     if stored.axis not in (None, axis):
-        raise refuse(node, f"its weight {name!r} has a scale for each position of axis {stored.axis}, not {axis}")
+        raise refuse(
+            node, f"its weight {name!r} has one scale per position of axis {stored.axis}; only axis {axis} is supported"
+        )
     if not stored.zero.any() and stored.values.min(initial=0) < -_WEIGHT_LIMIT:
         raise refuse(node, f"its weight {name!r} holds -128; quantize to [-127, 127]")
     if not (np.isfinite(stored.scale).all() and (stored.scale > 0).all()):
@@ -154,8 +158,8 @@ def _product(scope: Scope, node: Node, axis: int) -> _Product:
     return _Product(node, x, weight, scale, np.zeros(len(weight)), stored.bits)
 
 
-def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
-    """A weight that leaves +-127 as the sum of several that do not, each of which is multiplied by all of x."""
+def _of_eight_bits(symbols: SymbolTable, work: _Product) -> _Product:
+    """Splits a weight outside +-127 into a sum of several inside it, each multiplied by all of x."""
     rest = work.weight
     weights: list[np.ndarray] = []
     while rest.any() or not weights:
@@ -164,42 +168,45 @@ def _of_eight_bits(scope: Scope, work: _Product) -> _Product:
     if len(weights) == 1:
         return work
     if int(work.node.attribute("group", 1)) > 1:
-        raise refuse(work.node, "its weight, less its zero point, does not fit into 8 bits, which groups need")
+        raise refuse(
+            work.node, "its weight minus its zero point does not fit into 8 bits, which grouped convolutions need"
+        )
     count = len(weights)
-    *pixels, channels = scope.values[work.x.value].shape
+    *pixels, channels = symbols.values[work.x.value].shape
     name = f"{work.x.value} {count} times"
-    value = scope.new_value(name, (*pixels, channels * count))
-    scope.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
+    value = symbols.new_value(name, (*pixels, channels * count))
+    symbols.operations.append(Concatenate(name, (), (work.x.value,) * count, value, len(pixels)))
     return replace(work, x=replace(work.x, value=value), weight=np.concatenate(weights, axis=1))
 
 
-def _bias(scope: Scope, node: Node, channels: int) -> np.ndarray:
+def _bias(symbols: SymbolTable, node: Node, channels: int) -> np.ndarray:
     """float64 [channels]; zeros where the operator has none."""
     if len(node.inputs) < 3 or not node.inputs[2]:
         return np.zeros(channels)
-    reals = scope.reals(node.inputs[2])
+    reals = symbols.reals(node.inputs[2])
     if reals is None:
         raise refuse(node, f"its bias {node.inputs[2]!r} is not stored")
     return np.broadcast_to(reals.reshape(-1), (channels,))
 
 
-def biased_matrix_product(scope: Scope, node: Node) -> tuple[Node, np.ndarray] | None:
-    """The MatMul in front of this Add, and the stored row that the Add adds to it."""
+def biased_matrix_product(symbols: SymbolTable, node: Node) -> tuple[Node, np.ndarray] | None:
+    """The MatMul before this Add, and the stored row, float64 [out], that the Add adds to it."""
     for one, other in (node.inputs, node.inputs[::-1]):
-        inner, row = scope.pending.get(one), scope.reals(other)
+        inner, row = symbols.pending.get(one), symbols.reals(other)
         if inner and inner.op == "MatMul" and row is not None and row.size in (1, row.shape[-1] if row.ndim else 1):
             return inner, row.ravel()
     return None
 
 
-def with_more_bias(scope: Scope, node: Node, target: Target, more: np.ndarray) -> Held:
-    """The MatMul and the row that is added to it."""
-    work = _product(scope, node, axis=1)
-    return _dense(scope, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
+def with_more_bias(symbols: SymbolTable, node: Node, target: Target, more: np.ndarray) -> Held:
+    """The MatMul plus the row `more`, float64 [out]."""
+    work = _product(symbols, node, axis=1)
+    return _dense(symbols, replace(work, bias=np.broadcast_to(more, (len(work.weight),))), target)
 
 
 def window_of(node: Node, kernel: Sequence[int], source: Sequence[int], size: Sequence[int]) -> Window:
-    """kernel, source, size: (vertical, horizontal), of the operator, its input and its output."""
+    """The window of an operator. kernel, source, size: (vertical, horizontal), of the operator, its input and its
+    output."""
     strides = tuple(node.attribute("strides", (1, 1)))
     dilations = tuple(node.attribute("dilations", (1, 1)))
     pads = tuple(node.attribute("pads", (0, 0, 0, 0)))[:2]

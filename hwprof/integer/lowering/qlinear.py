@@ -1,4 +1,4 @@
-"""ONNX's operators on integers that bring their scales along, taken apart: Q/DQ nodes around the float operator."""
+"""Splits ONNX's operators on integers, which carry their scales, into Q/DQ nodes around the float operator."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering.symbol_table import Scope, refuse
+from hwprof.integer.lowering.symbol_table import SymbolTable, refuse
 from hwprof.integer.numerics.grid import Stored
 
 OPERATORS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul"}
-_OUTPUTS_AXIS = {"QLinearConv": 0, "QLinearMatMul": -1}  # of the weight
+_OUTPUTS_AXIS = {"QLinearConv": 0, "QLinearMatMul": -1}  # output axis of the weight
 _BIAS = 8  # its place among the inputs of QLinearConv
 
 
 def parts(node: Node) -> list[Node]:
-    """The DequantizeLinears of the input and the weight, the float operator, and the QuantizeLinear behind it.
+    """The DequantizeLinears of the input and the weight, the float operator, and the QuantizeLinear after it.
 
-    All go by the label of the node; the float operator's result by the name of the node's own.
+    All have the label of the node; the float operator's result has the name of the node's result.
     """
     own = replace(node, name=node.label, attributes=())
     x, weight = (f"{node.label} {part}" for part in ("input", "weight"))
@@ -32,19 +32,19 @@ def parts(node: Node) -> list[Node]:
     ]
 
 
-def store_bias(scope: Scope, node: Node, inner: Node) -> None:
-    """The bias is int32, with the input's scale times the weight's; without a Dequantize of its own."""
+def store_bias(symbols: SymbolTable, node: Node, inner: Node) -> None:
+    """Stores the bias: int32, scaled by the input's scale times the weight's, without a DequantizeLinear of its own."""
     if not _has_bias(node):
         return
     name = node.inputs[_BIAS]
-    if name not in scope.weights:
+    if name not in symbols.weights:
         raise refuse(node, f"its bias {name!r} is not stored")
-    if inner.inputs[1] not in scope.stored:
+    if inner.inputs[1] not in symbols.stored:
         raise refuse(node, "its weight is not stored")
-    values = np.asarray(scope.weights[name], np.int32)
-    scale = scope.view(node, inner.inputs[0]).grid.scale * scope.stored[inner.inputs[1]].scale
+    values = np.asarray(symbols.weights[name], np.int32)
+    scale = symbols.view(node, inner.inputs[0]).grid.scale * symbols.stored[inner.inputs[1]].scale
     axis = 0 if scale.size > 1 else None
-    scope.stored[inner.inputs[2]] = Stored(values, scale, np.zeros(scale.shape, np.int64), axis, 32)
+    symbols.stored[inner.inputs[2]] = Stored(values, scale, np.zeros(scale.shape, np.int64), axis, 32)
 
 
 def _has_bias(node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""What a lowering has made so far: the integer values that stand for tensors, and the operations between them."""
+"""The state of a lowering: the integer values that represent tensors, and the operations between them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FROM_IMAGE = (0, 3, 1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A quantized tensor as a value. `shape` is the ONNX one; in memory the channels are last where `is_image`."""
+    """A quantized tensor as a value. `shape` is the ONNX shape; in memory the channels are last where `is_image`."""
 
     value: str
     grid: Grid
@@ -29,7 +29,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Code:
-    """A function of the integers of an input. values: [n], what it is for 0 to n - 1; shape: of the tensor."""
+    """A function of the integers of an input. values: [n], the results for 0 to n - 1; shape: of the tensor."""
 
     input: str
     values: np.ndarray
@@ -37,17 +37,16 @@ class Code:
 
 
 def refuse(node: Node, reason: str) -> InputError:
-    """The error for an operator that integers alone cannot do."""
+    """The error for an operator that cannot run with integers only."""
     return InputError(f"operator {node.op} {node.label!r} cannot run with integers only: {reason}")
 
 
-class Scope:
-    """Names to values, and the operations, in the order in which they run.
+class SymbolTable:
+    """Values by tensor name, and the operations in the order in which they run.
 
-    `integers`: quantized tensors. `views`: float tensors that are nothing but dequantized ones. `stored`: weights.
-    `codes`: functions of an input of integers. `pending`: float tensors that wait for the QuantizeLinear behind them,
-    with the node that computes them. `layers`: the states of recurrent ones, by their labels. `shared`: weights of
-    operations.
+    `integers`: quantized tensors. `views`: float tensors that are dequantized values. `stored`: weights. `codes`:
+    functions of an integer input. `pending`: float tensors that wait for their QuantizeLinear, with the node that
+    computes them. `layers`: states of recurrent layers, by label. `shared`: weights of operations.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray]) -> None:
@@ -68,39 +67,40 @@ class Scope:
         self._moved: dict[tuple[str, bool], Held] = {}
 
     def new_value(self, name: str, shape: Sequence[int], dtype: IntegerType = "uint8") -> str:
-        """A fresh value, called like the tensor where that name is free."""
+        """A new value with the name of the tensor, or a variant of it where that name is taken."""
         unique = name if name not in self.values else f"{name}#{len(self.values)}"
         self.values[unique] = Value(unique, tuple(shape), dtype)
         return unique
 
     def reals(self, name: str) -> np.ndarray | None:
-        """The float64 values of a weight, dequantized where it is behind a DequantizeLinear; None for other tensors."""
+        """float64 [...]: a weight, dequantized where a DequantizeLinear reads it; None for a computed tensor."""
         if name in self.stored:
             return self.stored[name].real()
         return np.asarray(self.weights[name], np.float64) if name in self.weights else None
 
     def view(self, node: Node, name: str) -> Held:
-        """As `any_view`, of 8 bits. Raises InputError for one of 16, too."""
+        """The same as `any_view`, but only with 8 bits: raises InputError for a 16-bit tensor, too."""
         held = self.any_view(node, name)
         if held.grid.dtype != "uint8":
-            raise refuse(node, f"its input {name!r} is of 16 bits; it takes 8, so quantize that input once more")
+            raise refuse(node, f"its input {name!r} has 16 bits, but 8 are supported; quantize that input to 8 bits")
         return held
 
     def any_view(self, node: Node, name: str) -> Held:
-        """The quantized tensor behind a float input of the node. Raises InputError when it is a float one."""
+        """The quantized tensor that a float input of the node views. Raises InputError where it is not quantized."""
         if name in self.views:
             return self.views[name]
         if name in self.stored:
             return self.constant(node, name)
         made_by = self.pending.get(name)
-        source = f"made by {made_by.op} {made_by.label!r}, " if made_by else ""
+        source = f"computed by {made_by.op} {made_by.label!r}, " if made_by else ""
         raise refuse(node, f"its input {name!r}, {source}is not quantized")
 
     def stored_bytes(self, node: Node, name: str) -> tuple[np.ndarray, Grid]:
-        """A stored tensor as uint8, and its grid. Raises InputError where it has another type or several scales."""
+        """A stored tensor as uint8 [...], and its grid. Raises InputError where it has another type or several
+        scales."""
         stored = self.stored[name]
         if stored.values.dtype.itemsize != 1 or stored.axis is not None:
-            raise refuse(node, f"its stored input {name!r} is not of 8 bits with one scale")
+            raise refuse(node, f"its stored input {name!r} does not have 8 bits and one scale")
         return stored.held()
 
     def constant(self, node: Node, name: str) -> Held:
@@ -109,30 +109,30 @@ class Scope:
         return self.views[name]
 
     def keep(self, name: str, array: np.ndarray, grid: Grid) -> Held:
-        """Integers on the grid as a constant of the program."""
+        """Integers [...] on the grid as a constant of the program."""
         value = self.new_value(name, array.shape, grid.dtype)
         self.constants[value] = array
         return Held(value, grid, array.shape)
 
     def function(self, value: str) -> tuple[str, np.ndarray]:
-        """The value of 8 bits that this one is a function of, element for element, and the function: [256]."""
+        """The 8-bit value that this one is an element-wise function of, and the function: [256]."""
         return self._functions.get(value, (value, np.arange(256, dtype=np.uint8)))
 
     def tabulate(self, operation: Table) -> None:
-        """Appends the operation, and remembers what its result is a function of."""
+        """Appends the operation, and records the value that its result is a function of."""
         self.operations.append(operation)
         self._functions[operation.y] = (operation.x, operation.table)
 
     def image(self, held: Held) -> Held:
-        """The same with the channels last."""
+        """The same tensor with the channels last."""
         return held if held.is_image else self._change(held, to_image=True)
 
     def plain(self, held: Held) -> Held:
-        """The same in ONNX's order of axes."""
+        """The same tensor in ONNX's order of axes."""
         return self._change(held, to_image=False) if held.is_image else held
 
     def reshaped(self, held: Held, shape: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
-        """The bytes of `held`, whatever its order of axes, under another shape."""
+        """The bytes of `held`, in whichever order of axes, under another shape."""
         value = self.new_value(name, shape, held.grid.dtype)
         self.operations.append(Reshape(name, members, held.value, value))
         return Held(value, held.grid, tuple(shape))

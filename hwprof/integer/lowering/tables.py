@@ -1,5 +1,5 @@
-"""Any float function of one quantized tensor, worked out when the network is loaded: a table of 256 entries where the
-tensor is of 8 bits, lines where it is of 16.
+"""Any float function of one quantized tensor, computed when the network is loaded: a table of 256 entries for an
+8-bit tensor, piecewise-linear for a 16-bit one.
 
 The function may be several operators: a GELU written as Div, Erf, Add and Mul is one table.
 """
@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from hwprof.graph import Node
-from hwprof.integer.lowering.symbol_table import Held, Scope, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics import piecewise_fit
 from hwprof.integer.numerics.grid import Grid
@@ -29,126 +29,132 @@ _ONE_OPERAND = {
 _MORE_OPERANDS = {"Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub"}
 
 
-def source(scope: Scope, name: str) -> Held | None:
-    """The one quantized tensor that the float tensor is an element-wise function of; None where it is not."""
-    found = _sources(scope, name)
+def source(symbols: SymbolTable, name: str) -> Held | None:
+    """The one quantized tensor that the float tensor is an element-wise function of; None where there is none."""
+    found = _sources(symbols, name)
     return found[0] if found is not None and len({held.value for held in found}) == 1 else None
 
 
-def lookup(scope: Scope, name: str, grid: Grid, members: tuple[str, ...], node: Node) -> Held:
-    """The float tensor on the grid. Raises InputError where it is no function of one tensor."""
-    held = source(scope, name)
+def lookup(symbols: SymbolTable, name: str, grid: Grid, members: tuple[str, ...], node: Node) -> Held:
+    """The float tensor on the grid. Raises InputError where it is not a function of one tensor."""
+    held = source(symbols, name)
     if held is None:
-        raise _refusal(scope, name, node)
-    reals, covered = values(scope, name, held)
+        raise _refusal(symbols, name, node)
+    reals, covered = values(symbols, name, held)
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some of the {len(reals)} values of its input")
     if held.grid.dtype == "uint8":
-        return _tabulated(scope, held, grid.quantized(reals), grid, name, (*covered, *members))
+        return _tabulated(symbols, held, grid.quantized(reals), grid, name, (*covered, *members))
     drawn = piecewise_fit.of_function(reals, held.grid, grid)
     if drawn is None:
         raise refuse(
-            node, f"{name!r} jumps: no {piecewise_fit.SEGMENTS[-1]} lines are like it, which a function of 16 bits is"
+            node,
+            f"{name!r} jumps: {piecewise_fit.SEGMENTS[-1]} line segments cannot follow it, as 16-bit functions need",
         )
-    return _drawn(scope, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
+    return _drawn(symbols, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
 
 
-def values(scope: Scope, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
-    """What the float tensor is for each integer of its `source`, as `Grid.reals`; the labels of the nodes passed."""
+def values(symbols: SymbolTable, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
+    """The float tensor for each integer of its `source`, [256] or [65536], in the order of `Grid.reals`, and the labels
+    of the nodes passed."""
     covered: list[str] = []
     with np.errstate(all="ignore"):
-        reals = _evaluated(scope, name, held.grid.reals(), covered)
+        reals = _evaluated(symbols, name, held.grid.reals(), covered)
     return reals, covered
 
 
-def requantized(scope: Scope, held: Held, grid: Grid, name: str) -> Held:
-    """The tensor on another grid; the same where that is its own."""
+def requantized(symbols: SymbolTable, held: Held, grid: Grid, name: str) -> Held:
+    """The tensor on another grid; unchanged where it is on that grid already."""
     if held.grid == grid:
         return held
     if held.grid.dtype == "uint8":
-        return _tabulated(scope, held, grid.quantized(held.grid.reals()), grid, name, ())
-    return _drawn(scope, held, piecewise_fit.of_rescaling(held.grid, grid), Target(name, grid, grid.low, grid.high, ()))
+        return _tabulated(symbols, held, grid.quantized(held.grid.reals()), grid, name, ())
+    return _drawn(
+        symbols, held, piecewise_fit.of_rescaling(held.grid, grid), Target(name, grid, grid.low, grid.high, ())
+    )
 
 
-def bounded(scope: Scope, held: Held, target: Target) -> Held:
-    """The tensor, which lies on the target's grid, within its bounds."""
+def bounded(symbols: SymbolTable, held: Held, target: Target) -> Held:
+    """The tensor, which is on the target's grid, clipped to its bounds."""
     name = f"{target.name} bounded"
     if held.grid.dtype == "uint8":
         table = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
-        return _tabulated(scope, held, table, held.grid, name, ())
-    return _drawn(scope, held, piecewise_fit.of_rescaling(held.grid, held.grid), replace(target, name=name, members=()))
+        return _tabulated(symbols, held, table, held.grid, name, ())
+    return _drawn(
+        symbols, held, piecewise_fit.of_rescaling(held.grid, held.grid), replace(target, name=name, members=())
+    )
 
 
-def _drawn(scope: Scope, held: Held, drawn: Piecewise, target: Target) -> Held:
-    value = scope.new_value(target.name, scope.values[held.value].shape, target.grid.dtype)
+def _drawn(symbols: SymbolTable, held: Held, drawn: Piecewise, target: Target) -> Held:
+    value = symbols.new_value(target.name, symbols.values[held.value].shape, target.grid.dtype)
     label = target.members[0] if target.members else target.name
-    scope.operations.append(Lines(label, target.members, held.value, value, drawn, target.low, target.high))
+    symbols.operations.append(Lines(label, target.members, held.value, value, drawn, target.low, target.high))
     return Held(value, target.grid, held.shape, held.is_image)
 
 
 def _tabulated(
-    scope: Scope, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
+    symbols: SymbolTable, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
-    """table: [256]. That of a table is one table; the inner one is dropped where nothing else reads it."""
-    value = scope.new_value(name, scope.values[held.value].shape, grid.dtype)
-    source, inner = scope.function(held.value)
-    scope.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
+    """table: [256]. Two tables in a row become one; the first is dropped where nothing else reads it."""
+    value = symbols.new_value(name, symbols.values[held.value].shape, grid.dtype)
+    source, inner = symbols.function(held.value)
+    symbols.tabulate(Table(members[0] if members else name, members, source, value, table[inner]))
     return Held(value, grid, held.shape, held.is_image)
 
 
-def _refusal(scope: Scope, name: str, node: Node) -> Exception:
-    """Names the operator nearest to the QuantizeLinear that has no rule."""
-    made_by = scope.pending.get(name, node)
+def _refusal(symbols: SymbolTable, name: str, node: Node) -> Exception:
+    """Names the unsupported operator nearest to the QuantizeLinear."""
+    made_by = symbols.pending.get(name, node)
     if made_by.op in _ONE_OPERAND or made_by.op in _MORE_OPERANDS:
         for inner in made_by.inputs:
-            if inner in scope.pending and source(scope, inner) is None:
-                return _refusal(scope, inner, made_by)
-        return refuse(made_by, "it is no function of one quantized tensor, and no rule knows it otherwise")
-    return refuse(made_by, "no rule knows this operator")
+            if inner in symbols.pending and source(symbols, inner) is None:
+                return _refusal(symbols, inner, made_by)
+        return refuse(made_by, "it is neither a function of one quantized tensor nor covered by another rule")
+    return refuse(made_by, "this operator is not supported")
 
 
-def _sources(scope: Scope, name: str) -> list[Held] | None:
+def _sources(symbols: SymbolTable, name: str) -> list[Held] | None:
     """Every quantized tensor that the function reads; None where an operator is not element-wise."""
-    if name in scope.views:
-        return [scope.views[name]]
-    if _scalar(scope, name) is not None:
+    if name in symbols.views:
+        return [symbols.views[name]]
+    if _scalar(symbols, name) is not None:
         return []
-    node = scope.pending.get(name)
+    node = symbols.pending.get(name)
     if node is None or (node.op not in _ONE_OPERAND and node.op not in _MORE_OPERANDS):
         return None
-    found = [_sources(scope, n) for n in node.inputs if n]
+    found = [_sources(symbols, n) for n in node.inputs if n]
     return None if any(f is None for f in found) else [held for part in found for held in part or ()]
 
 
-def _scalar(scope: Scope, name: str) -> np.ndarray | None:
-    """float32 []; None for a tensor that is not stored, or of several elements."""
-    if name in scope.stored and scope.stored[name].values.size == 1:
-        return np.array(scope.stored[name].real().ravel()[0], np.float32)
-    if name in scope.weights and name not in scope.stored and scope.weights[name].size == 1:
-        return np.array(scope.weights[name].ravel()[0], np.float32)
+def _scalar(symbols: SymbolTable, name: str) -> np.ndarray | None:
+    """float32 []; None for a tensor that is not stored or has several elements."""
+    if name in symbols.stored and symbols.stored[name].values.size == 1:
+        return np.array(symbols.stored[name].real().ravel()[0], np.float32)
+    if name in symbols.weights and name not in symbols.stored and symbols.weights[name].size == 1:
+        return np.array(symbols.weights[name].ravel()[0], np.float32)
     return None
 
 
-def _evaluated(scope: Scope, name: str, reals: np.ndarray, covered: list[str]) -> np.ndarray:
-    """reals: float32 [n]. Adds the nodes passed to `covered`."""
-    if name in scope.views:
+def _evaluated(symbols: SymbolTable, name: str, reals: np.ndarray, covered: list[str]) -> np.ndarray:
+    """float32 [n], for reals: float32 [n]. Adds the labels of the nodes passed to `covered`."""
+    if name in symbols.views:
         return reals
-    scalar = _scalar(scope, name)
+    scalar = _scalar(symbols, name)
     if scalar is not None:
         return scalar
-    node = scope.pending[name]
-    inputs = {n: _evaluated(scope, n, reals, covered) for n in node.inputs if n}
+    node = symbols.pending[name]
+    inputs = {n: _evaluated(symbols, n, reals, covered) for n in node.inputs if n}
     if node.label not in covered:
         covered.append(node.label)
-    (result,) = ReferenceEvaluator(_model(scope, node, inputs)).run(None, inputs)
+    (result,) = ReferenceEvaluator(_model(symbols, node, inputs)).run(None, inputs)
     return np.broadcast_to(np.asarray(result, np.float32), reals.shape)
 
 
-def _model(scope: Scope, node: Node, inputs: dict[str, np.ndarray]) -> ModelProto:
-    """Of the one node; with types, as operators that are defined by others are only known by those of their inputs."""
+def _model(symbols: SymbolTable, node: Node, inputs: dict[str, np.ndarray]) -> ModelProto:
+    """A model of the one node; with types, since operators defined by other operators need those of their inputs."""
     typed = [helper.make_tensor_value_info(n, TensorProto.FLOAT, array.shape) for n, array in inputs.items()]
     result = helper.make_tensor_value_info(node.outputs[0], TensorProto.FLOAT, None)
-    proto = node_to_proto(node, lambda _: lambda tensor: scope.weights[tensor.name])
-    opset = helper.make_opsetid("", dict(scope.graph.opsets).get("", 0))
+    proto = node_to_proto(node, lambda _: lambda tensor: symbols.weights[tensor.name])
+    opset = helper.make_opsetid("", dict(symbols.graph.opsets).get("", 0))
     graph = helper.make_graph([proto], "function", typed, [result])
     return shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[opset]))

@@ -1,6 +1,6 @@
-"""The integer GRU cell: gates of 16 bits, a state of 16 bits, the tanh of `recurrent`.
+"""The integer GRU cell: 16-bit gates, a 16-bit state, the tanh of `recurrent`.
 
-The GRU is that of ONNX. Gates have 12 bits behind the point, the state and all functions 15.
+The GRU is ONNX's. Gates have 12 fractional bits, the state and all functions 15.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ _HALF = 1 << (VALUE_BITS - 1)
 
 
 def reset(gate: Integers, other: Integers, table: Integers) -> Integers:
-    """`other` times the sigmoid of the reset gate; int64 with the places of `other`."""
+    """`other` times the sigmoid of the reset gate. gate, other: [...]; returns int64 [...] with the places of
+    `other`."""
     return _half_up(sigmoid(gate, GATE_BITS, table), other)
 
 
 def step(update: Integers, fresh: Integers, state: Integers, table: Integers) -> Integers:
-    """The new state, int16, from two gates and the old one."""
+    """The new state from two gates and the old state. update, fresh, state: [...]; returns int16 [...]."""
     value = tanh(fresh, GATE_BITS, table)
     return saturated(value + _half_up(sigmoid(update, GATE_BITS, table), state - value))
 

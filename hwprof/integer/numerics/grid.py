@@ -1,4 +1,4 @@
-"""Scales and zero points: where the integers of a quantized tensor lie among the real numbers."""
+"""Scales and zero points: which real numbers the integers of a quantized tensor represent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-SIGN = 128  # int8 values are held as uint8, this much higher
+SIGN = 128  # added to int8 values, which are held as uint8
 HeldType: TypeAlias = Literal["uint8", "int16"]
 LIMITS: dict[HeldType, tuple[int, int]] = {"uint8": (0, 255), "int16": (-(2**15), 2**15 - 1)}
 
@@ -16,7 +16,7 @@ LIMITS: dict[HeldType, tuple[int, int]] = {"uint8": (0, 255), "int16": (-(2**15)
 class Grid:
     """real = scale * (held - zero), held in `LIMITS` of its type. `is_signed`: the network's own type is int8.
 
-    Integers of 16 bits have the zero point 0.
+    16-bit integers have the zero point 0.
     """
 
     scale: float
@@ -33,27 +33,27 @@ class Grid:
         return LIMITS[self.dtype][1]
 
     def nearest(self, real: float) -> int:
-        """The held integer next to the real number; infinities are at the ends."""
+        """The held integer nearest to the real number; infinities map to the ends."""
         return int(self.quantized(np.array([real]))[0])
 
     def quantized(self, real: np.ndarray) -> np.ndarray:
-        """Integers of the grid's type, of the same shape, as QuantizeLinear rounds: half to even."""
-        with np.errstate(over="ignore"):  # what overflows lies beyond an end, too
+        """real: [...]. Returns integers of the grid's type, [...], rounded half to even as QuantizeLinear does."""
+        with np.errstate(over="ignore"):  # an overflow is beyond an end, too
             steps = np.rint(real.astype(np.float32) / np.float32(self.scale))
         held: np.ndarray = np.clip(steps + np.float32(self.zero), self.low, self.high).astype(self.dtype)
         return held
 
     def reals(self) -> np.ndarray:
-        """float32, [256] or [65536]: what each held integer stands for, from the lowest on."""
+        """float32, [256] or [65536]: the real number that each held integer represents, from the lowest on."""
         held = np.arange(self.low, self.high + 1, dtype=np.float32)
         return (held - np.float32(self.zero)) * np.float32(self.scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """A weight behind a DequantizeLinear: integers, and scale and zero point of each position of `axis`.
+    """A weight that a DequantizeLinear reads: integers, and scale and zero point per position of `axis`.
 
-    scale, zero: [n], n being 1 where `axis` is None. bits: of the type in the file; 4 bits are held in 8.
+    scale, zero: [n], where n is 1 if `axis` is None. bits: width of the type in the file; 4 bits are held in 8.
     """
 
     values: np.ndarray
@@ -63,12 +63,12 @@ class Stored:
     bits: int = 8
 
     def real(self) -> np.ndarray:
-        """float64, of the shape of `values`."""
+        """float64 [...], of the shape of `values`."""
         real: np.ndarray = (self.values.astype(np.float64) - self._along(self.zero)) * self._along(self.scale)
         return real
 
     def centered(self) -> np.ndarray:
-        """int32, of the shape of `values`: less the zero point."""
+        """int32 [...], of the shape of `values`: minus the zero point."""
         less: np.ndarray = self.values.astype(np.int32) - self._along(self.zero).astype(np.int32)
         return less
 
@@ -80,7 +80,7 @@ class Stored:
         return of_axis.reshape(shape) if self.values.ndim else of_axis.reshape(())
 
     def held(self) -> tuple[np.ndarray, Grid]:
-        """As an activation: uint8 and its grid. Only for 8 bits and one scale."""
+        """The weight as an activation: uint8 [...] and its grid. Only for 8 bits and one scale."""
         is_signed = self.values.dtype == np.int8
         move = SIGN if is_signed else 0
         held = (self.values.astype(np.int16) + move).astype(np.uint8)
@@ -88,5 +88,5 @@ class Stored:
 
 
 def held_zero(zero: int, is_signed: bool) -> int:
-    """The zero point of an 8-bit type as it is held."""
+    """The zero point of an 8-bit type in the held representation."""
     return zero + SIGN if is_signed else zero

@@ -8,11 +8,11 @@ import numpy as np
 
 from hwprof.integer.numerics.fixed_point import Integers, require_integers
 
-LONGEST_ROW = 16_384  # in which no value is farther from the mean than 128 times the deviation
-ROOT_BITS = 8  # behind the point of the square root, or as many as 62 bits leave
-VALUE_BITS = 21  # of a normalized value
-RESULT_BITS = 10  # of the result and the bias, in steps of a grid of 8 bits
-WIDE_RESULT_BITS = 2  # of 16 bits
+LONGEST_ROW = 16_384  # so that no value is farther from the mean than 128 deviations
+ROOT_BITS = 8  # fractional bits of the square root, or as many as 62 bits leave
+VALUE_BITS = 21  # fractional bits of a normalized value
+RESULT_BITS = 10  # fractional bits of the result and the bias, in steps of an 8-bit grid
+WIDE_RESULT_BITS = 2  # the same, in steps of a 16-bit grid
 _INVERSE_BITS = 62
 _FACTOR_BITS = 31
 
@@ -21,11 +21,11 @@ def normalized(
     x: Integers, zero: int, is_centred: bool, epsilon: int, multiplier: Integers, bias: Integers,
     result_bits: int = RESULT_BITS,
 ) -> Integers:  # fmt: skip
-    """x: uint8 or int16 [rows, n]; multiplier, with `gain_bits`, and bias, with `result_bits` behind the point: int32
-    [n]. Returns int64 [rows, n], rounded half up.
+    """x: uint8 or int16 [rows, n]; multiplier with `gain_bits`, bias with `result_bits` fractional bits: int32 [n].
+    Returns int64 [rows, n], rounded half up.
 
-    That is z * multiplier + bias, z being the distance from the row's mean, or from `zero`, over its root mean square.
-    epsilon is added to n^2 times the mean square. Products are rounded to their upper 32 bits.
+    That is z * multiplier + bias, where z is the distance from the row's mean, or from `zero`, over its root mean
+    square. epsilon is added to n^2 times the mean square. Products are rounded to their upper 32 bits.
     """
     require_integers(x, multiplier, bias)
     n, wide = x.shape[1], x.astype(np.int64)
@@ -41,7 +41,7 @@ def normalized(
 
 
 def gain_bits(result_bits: int) -> int:
-    """Behind the point of a multiplier, in steps of the result's grid."""
+    """Fractional bits of a multiplier, in steps of the result's grid."""
     return 32 + result_bits - VALUE_BITS
 
 
@@ -51,7 +51,7 @@ def _upper_half(a: Integers, b: Integers) -> Integers:
 
 
 def _factor_and_lift(square: int) -> tuple[int, int]:
-    """The factor whose product's upper half has VALUE_BITS, and by how many bits a distance is raised before."""
+    """The factor whose product's upper half has VALUE_BITS, and how many bits a distance is shifted left before."""
     root_bits = min(ROOT_BITS, (_INVERSE_BITS - square.bit_length()) // 2)
     root = math.isqrt(square << (2 * root_bits))
     inverse = (1 << _INVERSE_BITS) // max(root, 1)

@@ -1,8 +1,8 @@
-"""The integer LSTM cell: gates of 16 bits, cell states of 16 bits, a piecewise-linear tanh.
+"""The integer LSTM cell: 16-bit gates, 16-bit cell states, a piecewise-linear tanh.
 
-iRNN (Sari, Courville & Partovi Nia, arXiv 2109.09828) computes recurrent networks so; here with knots at even
-distances, whose index is a shift, where the paper places them by need. Points are fixed: gates have 12 bits behind
-it, cell states 11, the values of tanh and sigmoid 15. The LSTM is that of ONNX, without peepholes.
+iRNN (Sari, Courville & Partovi Nia, arXiv 2109.09828) computes recurrent networks this way. The paper places knots
+where the function bends; here they are at even distances, so that a shift finds the segment. Fractional bits are fixed:
+12 for gates, 11 for cell states, 15 for the values of tanh and sigmoid. The LSTM is ONNX's, without peepholes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from hwprof.integer.numerics.fixed_point import Integers, require_integers
 
 SEGMENTS = 64  # of tanh on [0, 4)
 GATE_BITS, CELL_BITS, VALUE_BITS = 12, 11, 15
-UNITS = 32  # whose gates lie together in memory
+UNITS = 32  # whose gates are stored together
 GATES = 4  # input, output, forget, cell: ONNX's order
 _END = 4.0
-_SAMPLES = 32  # of each segment
+_SAMPLES = 32  # per segment
 _HALF = 1 << (VALUE_BITS - 1)
 
 
 def knots() -> Integers:
-    """int16 [2, SEGMENTS]: the value at the beginning of each segment, and what it grows by in it.
+    """int16 [2, SEGMENTS]: the value at the start of each segment, and its increase over the segment.
 
-    Not the function's own values there, between which its chords lie below it, but those of the least squared error.
+    These are not the function's own values, whose chords are below the function, but the least-squares ones.
     """
     x = (np.arange(_SAMPLES * SEGMENTS) + 0.5) / _SAMPLES  # in segments
     hats = np.maximum(0.0, 1.0 - np.abs(x[:, None] - np.arange(1, SEGMENTS + 1)))  # the function is odd: 0 at 0
@@ -34,7 +34,7 @@ def knots() -> Integers:
 
 
 def tanh(x: Integers, bits: int, table: Integers) -> Integers:
-    """Of x with `bits` behind the point; int64 with VALUE_BITS behind the point."""
+    """x: [...], with `bits` fractional bits. Returns int64 [...] with VALUE_BITS fractional bits."""
     places = bits - (SEGMENTS.bit_length() - 1) + 2  # a segment is 4 / 64 wide
     at = np.minimum(np.abs(x.astype(np.int64)), (SEGMENTS << places) - 1)
     share, segment = (at & ((1 << places) - 1)) << (VALUE_BITS - places), at >> places
@@ -44,12 +44,13 @@ def tanh(x: Integers, bits: int, table: Integers) -> Integers:
 
 
 def sigmoid(x: Integers, bits: int, table: Integers) -> Integers:
-    """(1 + tanh(x / 2)) / 2."""
+    """(1 + tanh(x / 2)) / 2; x and result [...] as in `tanh`."""
     return (tanh(x, bits + 1, table) >> 1) + _HALF
 
 
 def step(gates: Integers, cell: Integers, table: Integers) -> tuple[Integers, Integers]:
-    """gates: int16 [..., GATES, n]; cell: int16 [..., n]. Returns h, with VALUE_BITS, and the new cell state."""
+    """gates: int16 [..., GATES, n]; cell: int16 [..., n]. Returns h, with VALUE_BITS fractional bits, and the new cell
+    state."""
     require_integers(gates, cell, table)
     in_, out, forget = (sigmoid(gates[..., i, :], GATE_BITS, table) for i in range(3))
     fresh = _half_up(in_, tanh(gates[..., 3, :], GATE_BITS, table))
@@ -59,7 +60,7 @@ def step(gates: Integers, cell: Integers, table: Integers) -> tuple[Integers, In
 
 
 def saturated(x: Integers) -> Integers:
-    """int16."""
+    """The values [...], clipped to int16."""
     limited: Integers = np.clip(x, -(1 << 15), (1 << 15) - 1).astype(np.int16)
     return limited
 

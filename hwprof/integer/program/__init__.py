@@ -1,1 +1,1 @@
-"""What the integer engine runs: a list of typed integer operations with their weights, and no float between them."""
+"""The integer engine's input: a list of typed integer operations with their weights, without floats between them."""

@@ -1,7 +1,7 @@
-"""A typed integer graph: what a quantized network is once its scales have become multipliers and shifts.
+"""A typed integer graph: a quantized network whose scales have become multipliers and shifts.
 
-Every value is of an integer type, so the only floats are the scales of `Entry` and `Exit`, where a network's
-inputs are quantized and its outputs dequantized. Images are [batch, height, width, channels].
+Every value has an integer type. The only floats are the scales of `Entry` and `Exit`, where a network's inputs are
+quantized and its outputs dequantized. Images are [batch, height, width, channels].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WeightFormat: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An integer array. The shape is that in memory, with the channels of an image last."""
+    """An integer array. `shape` is the shape in memory, with the channels of an image last."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,9 +40,9 @@ class Value:
 class Entry:
     """A network's input and the value that it is quantized to.
 
-    `scale` None: the input is of 8 or 16 bits already, and only int8 is moved to uint8. The ONNX input of `shape` is
-    [batch, channels, ...] and its axes change places where `is_image`. `rows`: the input is of indices into tables, of
-    which the shortest has as many rows, and is held as int32.
+    `scale` None: the input has 8 or 16 bits already, and only int8 is shifted to uint8. The ONNX input of `shape` is
+    [batch, channels, ...], and its axes are permuted where `is_image`. `rows`: the input holds indices into tables, the
+    shortest of which has this many rows, and is held as int32.
     """
 
     input: str
@@ -60,7 +60,7 @@ class Entry:
 class Exit:
     """A network's output and the value that it is dequantized from; fields as in `Entry`.
 
-    `reals`, float32 [256] or [65536]: what each integer stands for, from the lowest on, where a function stands between
+    `reals`, float32 [256] or [65536]: the real number for each integer, from the lowest on, where a function is between
     the integers and the output.
     """
 
@@ -88,7 +88,7 @@ class Rescale:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Of a convolution or pooling: (vertical, horizontal) each. `pad` is at the top and at the left."""
+    """The window of a convolution or pooling: (vertical, horizontal) each. `pad` is at the top and at the left."""
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -98,7 +98,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OfOne:
-    """An operation on one value. `members`: the labels of the network's nodes that it does the work of."""
+    """An operation on one value. `members`: the labels of the network's nodes that it computes."""
 
     name: str
     members: tuple[str, ...]
@@ -108,7 +108,7 @@ class _OfOne:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OfTwo:
-    """An operation on two values, `b` being broadcast to `a`."""
+    """An operation on two values; `b` is broadcast to `a`."""
 
     name: str
     members: tuple[str, ...]
@@ -121,10 +121,10 @@ class _OfTwo:
 class Convolution(_OfOne):
     """weight: int8 [out_channels, kernel_h, kernel_w, in_channels / groups]; bias: int32 [out_channels].
 
-    The zero point of x is in the bias already: accumulator = bias + sum(weight * x), x being `zero_x` in the
-    padding. A matrix product is the convolution of an image one pixel wide. `weight_format` says how the kernels store
-    the weight and changes no result. `sign_at`: x counts as +1 from this value on and as -1 below; the weights are
-    then +1 and -1, too.
+    The bias includes the zero point of x: accumulator = bias + sum(weight * x), where x is `zero_x` in the padding. A
+    matrix product is the convolution of an image one pixel wide. `weight_format` says how the kernels store the weight;
+    it does not change results. `sign_at`: x counts as +1 from this value on and as -1 below; the weights are then +1
+    and -1, too.
     """
 
     weight: np.ndarray
@@ -141,8 +141,8 @@ class Convolution(_OfOne):
 class Add(_OfTwo):
     """y = clip((a * factors[0] + b * factors[1] + offset) >> shift, low, high); b is broadcast to a.
 
-    Factors lie in [0, 2^15), or in [0, 2^30) where a value is of 16 bits; zero points and the rounding are in the
-    offset.
+    Factors are in [0, 2^15), or in [0, 2^30) where a value has 16 bits; the offset includes the zero points and the
+    rounding.
     """
 
     factors: tuple[int, int]
@@ -163,14 +163,14 @@ class Multiply(_OfTwo):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table(_OfOne):
-    """y = table[x]; table: [256] of y's type. Any function of one variable of 8 bits, rescaling included."""
+    """y = table[x]; table: [256] of y's type. Any function of one 8-bit variable, rescaling included."""
 
     table: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines(_OfOne):
-    """y = clip(lines(x), low, high), x of 16 bits: any function of one variable, rescaling included."""
+    """y = clip(lines(x), low, high), for 16-bit x: any function of one variable, rescaling included."""
 
     lines: Piecewise
     low: int
@@ -179,7 +179,7 @@ class Lines(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaxPool(_OfOne):
-    """Padding never wins."""
+    """The maximum over each window; padding is never chosen."""
 
     window: Window
 
@@ -188,8 +188,8 @@ class MaxPool(_OfOne):
 class AveragePool(_OfOne):
     """y = clip(zero + requantize(sum over the window of (x - zero_x)), ...).
 
-    `rescale` has a multiplier for each number of pixels, [kernel_h * kernel_w + 1], of which the window's own
-    number inside of the image is taken, or always the last where `counts_padding`.
+    `rescale` has one multiplier per number of pixels, [kernel_h * kernel_w + 1]. The entry for the number of pixels of
+    the window inside the image is used, or always the last one where `counts_padding`.
     """
 
     window: Window
@@ -212,7 +212,7 @@ class Reshape(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Concatenate:
-    """Along one axis."""
+    """The operands, concatenated along one axis."""
 
     name: str
     members: tuple[str, ...]
@@ -231,7 +231,7 @@ class Slice(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pad(_OfOne):
-    """y is x with `before` elements of `fill` in front of each axis, and as many behind as its shape says."""
+    """y is x with `before` elements of `fill` before each axis, and as many after it as the shape of y says."""
 
     before: tuple[int, ...]
     fill: int
@@ -239,7 +239,7 @@ class Pad(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gates:
-    """What one operand adds to the gates of an LSTM or GRU: bias + sum(weight * x), requantized, int16.
+    """The contribution of one operand to the gates of an LSTM or GRU: bias + sum(weight * x), requantized, int16.
 
     weight: int8 [n * units, depth] in ONNX's order of its n = 4 or 3 gates; bias, multiplier, shift: int32 [n * units];
     shift >= 28.
@@ -255,8 +255,7 @@ class Gates:
 class Lstm(_OfOne):
     """x: [steps, batch, depth], y: [steps, batch, units]; y = clip((h * factor + offset) >> places, 0, 255).
 
-    `recurrent.step` says what h is, which has 15 bits behind the point and 16 in all; the first h is `zero_h` on the
-    grid of y.
+    `recurrent.step` defines h, which has 16 bits, 15 of them fractional; the first h is `zero_h` on the grid of y.
     """
 
     from_x: Gates
@@ -270,9 +269,9 @@ class Lstm(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gru(_OfOne):
-    """As an Lstm, with three gates and `gated.step`; the state has 15 bits behind the point and 16 in all.
+    """The same as Lstm, with three gates and `gated.step`; the state has 16 bits, 15 of them fractional.
 
-    `resets_behind`: the reset gate is applied to what h adds to the fresh gates, instead of to h.
+    `resets_behind`: the reset gate is applied to the contribution of h to the fresh gates, instead of to h.
     """
 
     from_x: Gates
@@ -299,7 +298,7 @@ class Product(_OfTwo):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Softmax(_OfOne):
-    """Over the last axis, as `softmax.softmax` does it. powers: uint16 [256]; `rescale`: 1 over the scale of y."""
+    """Softmax over the last axis, as in `softmax.softmax`. powers: uint16 [256]; `rescale`: 1 over the scale of y."""
 
     powers: np.ndarray
     rescale: Rescale
@@ -307,9 +306,9 @@ class Softmax(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalization(_OfOne):
-    """Over the last axis, as `normalize.normalized` does it; the zero point of y is in the bias.
+    """Normalization over the last axis, as in `normalize.normalized`; the bias includes the zero point of y.
 
-    result_bits: behind the point of the bias.
+    result_bits: fractional bits of the bias.
     """
 
     multiplier: np.ndarray
@@ -359,7 +358,7 @@ Operation: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Operations in the order in which they run. `constants` are values that are stored."""
+    """Operations in the order in which they run. `constants`: stored values."""
 
     name: str
     entries: tuple[Entry, ...]

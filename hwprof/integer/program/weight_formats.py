@@ -1,8 +1,8 @@
-"""How a convolution's int8 weights are stored for the kernels: all eight bits, fewer of them, or not all of them.
+"""How a convolution's int8 weights are stored for the kernels: all eight bits, fewer bits, or only nonzero blocks.
 
-LUT-Q (Cardinaux et al., arXiv 1911.04951) stores places in a dictionary of 16 values, which may be powers of two;
-ternary weights take 2 bits, binary ones 1; blocks of 32 outputs by 4 inputs that are 0 need not be stored. None of
-them changes a result. What they save is bytes: `tests/benchmarks/low_bit.py` says what that is worth.
+LUT-Q (Cardinaux et al., arXiv 1911.04951) stores indices into a dictionary of 16 values, which may be powers of two;
+ternary weights take 2 bits, binary ones 1; blocks of 32 outputs by 4 inputs that are 0 need not be stored. No format
+changes a result. They save bytes; `tests/benchmarks/low_bit.py` measures what that is worth.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 
 from hwprof.integer.program.program import Convolution, Program, WeightFormat
 
-PANEL = 32  # columns of a matrix that lie together
-QUAD = 4  # neighbours that one dot product sums up
-WORD = 32  # signs that lie together
+PANEL = 32  # columns of a matrix that are stored together
+QUAD = 4  # adjacent elements that one dot product sums up
+WORD = 32  # signs that are stored together
 FORMATS: tuple[WeightFormat, ...] = (
     "int8", "int4", "dictionary-16", "dictionary-4", "dictionary-2", "sparse-32x4", "signs",
 )  # fmt: skip
 _HALF = PANEL * QUAD // 2
-INT4_BITS = 4  # of ONNX's type
+INT4_BITS = 4  # width of ONNX's type
 _INT4_LIMIT = 7
-_LARGEST_SUM = 2**27 - 1  # of int4, whose sums are held sixteen times as large
-_SPARSE_FROM = 0.5  # share of blocks that are 0, from which leaving them out pays
+_LARGEST_SUM = 2**27 - 1  # for int4: its sums are held sixteen times as large
+_SPARSE_FROM = 0.5  # smallest share of zero blocks at which skipping them pays
 
 
 def fits(op: Convolution, weight_format: WeightFormat) -> bool:
-    """Whether the format can hold the weight, whose values stay as they are."""
+    """Whether the format can hold the weight with unchanged values."""
     if is_depthwise(op) or (op.sign_at is not None) != (weight_format == "signs"):
         return weight_format == "int8" and op.sign_at is None
     values = np.unique(op.weight)
@@ -42,7 +42,7 @@ def fits(op: Convolution, weight_format: WeightFormat) -> bool:
 
 
 def smallest(op: Convolution) -> WeightFormat:
-    """The format with the fewest bytes."""
+    """The smallest format that fits, in bytes."""
     if op.sign_at is not None:
         return "signs"
     if not is_depthwise(op) and empty_share(op) >= _SPARSE_FROM:
@@ -53,12 +53,12 @@ def smallest(op: Convolution) -> WeightFormat:
 
 
 def in_four_bits(op: Convolution) -> Convolution:
-    """Stored in 4 bits where the kernels can, which an ONNX weight of type INT4 asks for."""
+    """The convolution with 4-bit weights where the kernels support that, as an ONNX weight of type INT4 asks for."""
     return replace(op, weight_format=_first(op, ("int4", "dictionary-16")))
 
 
 def with_format(program: Program, choose: Callable[[Convolution], WeightFormat]) -> Program:
-    """The program, each of its convolutions' weights in the format that is chosen for it."""
+    """The program, in which `choose` sets the format of each convolution's weights."""
     operations = [
         replace(op, weight_format=choose(op)) if isinstance(op, Convolution) else op for op in program.operations
     ]
@@ -66,7 +66,7 @@ def with_format(program: Program, choose: Callable[[Convolution], WeightFormat])
 
 
 def plain(op: Convolution) -> WeightFormat:
-    """Eight bits, where the operation has a choice."""
+    """Eight bits, where the operation has a choice of formats."""
     return "int8" if op.sign_at is None else "signs"
 
 
@@ -81,14 +81,14 @@ def empty_share(op: Convolution) -> float:
 
 
 def is_depthwise(op: Convolution) -> bool:
-    """Whether every channel is filtered for itself."""
+    """Whether every channel is filtered separately."""
     return bool(op.groups == op.weight.shape[0] > 1 and op.weight.shape[3] == 1)
 
 
 def stored(flat: np.ndarray, groups: int, weight_format: WeightFormat) -> tuple[np.ndarray, np.ndarray]:
-    """flat: int8 [groups * columns, depth]. Returns the weight, int8 [n], and what the kernels need besides, uint8 [m].
+    """flat: int8 [groups * columns, depth]. Returns the weight, int8 [n], and the kernels' additional data, uint8 [m].
 
-    kernels/low_bit.inl says where each value lies. The format must fit.
+    kernels/low_bit.inl documents the layout. The format must fit.
     """
     nothing = np.zeros(0, np.uint8)
     if weight_format == "signs":
@@ -109,7 +109,7 @@ def stored(flat: np.ndarray, groups: int, weight_format: WeightFormat) -> tuple[
 
 
 def _padded(flat: np.ndarray, groups: int, depth: int) -> np.ndarray:
-    """[groups, panels, PANEL, blocks of `depth`, depth], with 0 where there is nothing."""
+    """[groups, panels, PANEL, blocks of `depth`, depth], padded with 0."""
     columns = len(flat) // groups
     panels, blocks = -(-columns // PANEL), -(-flat.shape[1] // depth)
     whole = np.zeros((groups, panels * PANEL, blocks * depth), flat.dtype)
@@ -118,12 +118,12 @@ def _padded(flat: np.ndarray, groups: int, depth: int) -> np.ndarray:
 
 
 def _ordered(padded: np.ndarray) -> np.ndarray:
-    """int8 [n]: the blocks of a panel one behind the other, each of them column by column."""
+    """int8 [n]: the blocks of each panel in sequence, each of them column by column."""
     return np.ascontiguousarray(padded.transpose(0, 1, 3, 2, 4)).reshape(-1).view(np.int8)
 
 
 def _of_bits(codes: np.ndarray, groups: int, bits: int) -> np.ndarray:
-    """codes: of the shape of the weight, of which the lowest bits count."""
+    """codes: of the shape of the weight; only the lowest bits count."""
     depth = 2 * QUAD if bits == 2 else QUAD
     padded = _padded(codes, groups, depth).view(np.uint8) & (2**bits - 1)
     groups_, panels, _, blocks, _ = padded.shape

@@ -1,4 +1,4 @@
-"""Where floats end and begin again: quantizes a network's inputs and dequantizes its outputs, with NumPy."""
+"""The float borders: quantizes a network's inputs and dequantizes its outputs, with NumPy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hwprof.integer.program.program import Entry, Exit
 
 
 def quantize(entry: Entry, array: np.ndarray) -> Integers:
-    """array: of the entry's ONNX shape. Returns uint8 or int16, as [batch, *spatial, channels] where it is
-    an image, or int32 for indices.
+    """array: of the entry's ONNX shape [...]. Returns uint8 or int16, as [batch, *spatial, channels] for an image, or
+    int32 for indices.
 
     Raises InputError for an index that is outside of its table.
     """
@@ -37,7 +37,7 @@ def _indices(entry: Entry, array: np.ndarray, rows: int) -> Integers:
 
 
 def dequantize(leaving: Exit, array: Integers) -> np.ndarray:
-    """Of the ONNX shape: float32, or integers where no scale is given."""
+    """array: of the value's shape [...]. Returns the ONNX shape [...]: float32, or integers where there is no scale."""
     plain = np.moveaxis(array, -1, 1) if leaving.is_image else array
     if leaving.reals is not None:
         reals: np.ndarray = leaving.reals[plain.astype(np.int32) - LIMITS[leaving.dtype][0]]

@@ -1,4 +1,4 @@
-"""Runs a Program with the C++ kernels: a plan that is run in one call."""
+"""Runs a Program with the C++ kernels: a plan that one call executes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Engine:
 
     @property
     def operations(self) -> Sequence[Operation]:
-        """Those that are steps of the plan: `run_operation` takes their places in this list."""
+        """The operations that are steps of the plan; `run_operation` takes an index into this list."""
         return [operation for operation, _ in self._steps.ranges]
 
     def run(self) -> None:
@@ -53,11 +53,11 @@ class Engine:
             self._plan.run_step(step)
 
     def outputs(self) -> dict[str, np.ndarray]:
-        """The network's outputs after the last run."""
+        """The network's outputs after the last run, by name, each of its ONNX shape [...]."""
         return {e.output: self._output(e) for e in self._program.exits}
 
     def held(self, name: str) -> np.ndarray:
-        """A value as it is now. Only an output is sure to be what the last run left: places are used again."""
+        """A value, of its shape in memory [...]. Only outputs keep the last run's content: memory is reused."""
         value = self._program.values[name]
         return self._memory.arrays[name].view(value.dtype).reshape(value.shape).copy()
 
@@ -70,7 +70,7 @@ class Engine:
         return self._outputs[leaving.output].copy()
 
     def _enter(self, entry: Entry, array: np.ndarray) -> Edge | None:
-        """None for an input of integers, which is put in its place here."""
+        """None for an input of integers, which is copied into place here."""
         held = self._memory.arrays[entry.value]
         if entry.scale is None:
             held[:] = border.quantize(entry, array).ravel().view(np.uint8)

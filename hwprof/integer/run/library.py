@@ -11,7 +11,7 @@ from hwprof.errors import EnvironmentUnfitError
 from hwprof.integer.kernels.compile import BORDER, FOLDER, KERNELS
 
 AXES = 6  # of a copy
-# The fastest first, but for AMX: its instructions were never run, as no processor that has them was at hand.
+# The fastest first, except AMX: its instructions were never run, since no processor with them was at hand.
 INSTRUCTION_SETS = ("avx512-vnni", "amx", "avx-vnni", "neon-sdot", "avx2", "scalar")
 _INTEGERS = (
     "kind", "batch", "height", "width", "channels", "out_height", "out_width", "out_channels", "kernel_h", "kernel_w",
@@ -65,22 +65,22 @@ class Library:
         self.kernels.hwprof_close.argtypes = (ctypes.c_void_p,)
         sizes = self.kernels.hwprof_step_bytes(), self.border.hwprof_edge_bytes()
         if sizes != (ctypes.sizeof(Step), ctypes.sizeof(Edge)):
-            raise EnvironmentUnfitError(f"the integer kernels in {folder} are of another version; install hwprof again")
+            raise EnvironmentUnfitError(f"the integer kernels in {folder} have another version; install hwprof again")
 
     def runs(self, instruction_set: str) -> bool:
-        """Whether it is in the library and this processor has it."""
+        """Whether it is in the library and this processor supports it."""
         return bool(self.kernels.hwprof_instruction_set(instruction_set.encode()) == 1)
 
     def is_signed(self, instruction_set: str) -> bool:
-        """Whether its kernels multiply activations as int8, 128 less than they are held."""
+        """Whether its kernels multiply activations as int8, 128 less than the held values."""
         return bool(self.kernels.hwprof_is_signed(instruction_set.encode()))
 
     def multiply(self, instruction_set: str, rounds: int) -> int:
-        """Multiplies on registers alone, as fast as it goes. Returns the number of multiply-adds."""
+        """Multiplies in registers only, at full speed. Returns the number of multiply-adds."""
         return int(self.kernels.hwprof_multiply(instruction_set.encode(), rounds))
 
     def check(self, step: Step) -> str:
-        """What is wrong with a step, in a word; empty where nothing is."""
+        """The fault of a step, in a word; empty where there is none."""
         word = self.kernels.hwprof_check(ctypes.byref(step))
         return word.decode() if word else ""
 
@@ -90,7 +90,7 @@ class Library:
 
 
 class Plan:
-    """Steps that are opened for an instruction set and a number of threads. The caller keeps their memory alive."""
+    """Steps opened for an instruction set and a number of threads. The caller keeps their memory alive."""
 
     def __init__(self, library: Library, steps: Sequence[Step], instruction_set: str, threads: int) -> None:
         for step in steps:
@@ -100,7 +100,7 @@ class Plan:
         self._library = library
         self.handle = library.kernels.hwprof_open(array, len(steps), instruction_set.encode(), threads)
         if not self.handle:
-            raise EnvironmentUnfitError(f"no memory or no threads for the integer kernels ({threads} threads)")
+            raise EnvironmentUnfitError(f"the integer kernels could not get memory or {threads} threads")
 
     def run_step(self, index: int) -> None:
         self._library.kernels.hwprof_run_step(self.handle, index)

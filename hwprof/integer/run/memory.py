@@ -1,4 +1,4 @@
-"""Where the values of a program lie: one piece of memory, in which a value's place is free again after its last use."""
+"""The memory layout of a program: one block, in which a value's place is free again after its last use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALIGNMENT = 64  # bytes: a cache line
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """`arrays`: each value's bytes, one-dimensional uint8; those of constants and of integer inputs are their own."""
+    """`arrays`: each value's bytes, uint8 [n]; constants and integer inputs have their own memory."""
 
     arrays: Mapping[str, np.ndarray]
     arena_bytes: int
@@ -35,20 +35,20 @@ def place(program: Program) -> Memory:
 
 
 def aligned(size: int) -> np.ndarray:
-    """uint8 [size], zeros, that begin where a cache line does: vectors that lie across two of them are read slower."""
+    """uint8 [size], zeros, aligned to a cache line: vectors that cross two lines are read more slowly."""
     whole = np.zeros(size + _ALIGNMENT, np.uint8)
     return whole[-whole.ctypes.data % _ALIGNMENT :][:size]
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:
-    """The same elements where `aligned` puts them."""
+    """array: [...]. Returns the same elements, [...], in memory from `aligned`."""
     copy: np.ndarray = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 
 
 def _owners(program: Program) -> dict[str, str]:
-    """For each value the one whose bytes it is, which is another behind a Reshape."""
+    """For each value the one whose bytes it uses; a Reshape uses those of its input."""
     owner = {name: name for name in program.values}
     for operation in program.operations:
         if isinstance(operation, Reshape):
@@ -57,7 +57,7 @@ def _owners(program: Program) -> dict[str, str]:
 
 
 def _spans(program: Program, owner: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """The operations between which each owner must be kept, first and last included."""
+    """The first and the last operation during which each owner must be kept."""
     spans = {owner[e.value]: (-1, -1) for e in program.entries}
     for i, operation in enumerate(program.operations):
         for name in (*reads(operation), operation.y):
@@ -70,7 +70,7 @@ def _spans(program: Program, owner: Mapping[str, str]) -> dict[str, tuple[int, i
 
 
 def _offsets(sizes: Mapping[str, int], spans: Mapping[str, tuple[int, int]]) -> tuple[dict[str, int], int]:
-    """The lowest place that is free for a value's whole span, for the large ones first; and the bytes in all."""
+    """For each value the lowest offset that is free over its whole span, large values first; and the total bytes."""
     placed: dict[str, tuple[int, int]] = {}  # -> begin and end, bytes
     for name in sorted(sizes, key=lambda n: -sizes[n]):
         size = -(-sizes[name] // _ALIGNMENT) * _ALIGNMENT

@@ -1,4 +1,4 @@
-"""Weights and constants in the order in which the kernels read them; the same for every instruction set."""
+"""Weights and constants in the order in which the kernels read them, which is the same for every instruction set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hwprof.integer.program import weight_formats
 from hwprof.integer.program.program import Convolution, Gates, WeightFormat
 from hwprof.integer.program.weight_formats import PANEL, QUAD, is_depthwise
 
-BLOCK = 64  # channels of a depthwise convolution that lie together
-_NO_SHIFT = 32  # of columns that are not there
+BLOCK = 64  # channels of a depthwise convolution that are stored together
+_NO_SHIFT = 32  # shift of the columns that pad a panel
 _SIGN = 128
 _LIFT = 4  # bits by which the kernels raise the sums of gates
 _INT4_FACTOR = 16  # by which the kernels raise the sums of int4
@@ -21,7 +21,7 @@ _INT4_FACTOR = 16  # by which the kernels raise the sums of int4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """weight: int8, bias, multiplier, shift: int32, more: uint8, of some weight formats; all one-dimensional."""
+    """weight: int8, bias, multiplier, shift: int32, more: uint8, for some weight formats; all [n]."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -31,7 +31,7 @@ class Packed:
 
 
 def pack(op: Convolution, is_signed: bool) -> Packed:
-    """is_signed: the kernels multiply activations less 128, which the bias makes good.
+    """The weights of a convolution. is_signed: the kernels multiply activations minus 128, which the bias corrects.
 
     Raises InputError where the weight does not fit the format that the operation asks for.
     """
@@ -40,7 +40,7 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
     flat = _flat(op)
     bias = op.bias.astype(np.int64)
     if op.sign_at is not None:
-        bias += flat.shape[1]  # the kernels count the places that differ, each of which makes the sum less by two
+        bias += flat.shape[1]  # the kernels count the signs that differ; each reduces the sum by two
     elif is_signed:
         bias += _SIGN * flat.sum(axis=1, dtype=np.int64)
     if op.weight_format == "int4":
@@ -52,7 +52,7 @@ def pack(op: Convolution, is_signed: bool) -> Packed:
 
 
 def _flat(op: Convolution) -> np.ndarray:
-    """[out_channels, depth]. Each line of an int8 window is filled up to whole quads."""
+    """[out_channels, depth]. Each row of an int8 window is padded to whole quads."""
     lines = op.weight.reshape(*op.weight.shape[:2], -1)
     if op.weight_format == "int8" and not is_depthwise(op):
         lines = np.pad(lines, ((0, 0), (0, 0), (0, -lines.shape[2] % QUAD)))
@@ -60,7 +60,7 @@ def _flat(op: Convolution) -> np.ndarray:
 
 
 def pack_gates(gates: Gates, is_signed: bool, count: int = GATES) -> Packed:
-    """Every UNITS units have a panel for each of their `count` gates; units that are not there have gates of 0."""
+    """Every UNITS units have one panel for each of their `count` gates; missing units have gates of 0."""
     units = len(gates.weight) // count
     blocks = -(-units // UNITS)
 
@@ -95,7 +95,7 @@ def _panels(
 
 def _depthwise(flat: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> Packed:
     """flat: [channels, taps]. The weight becomes [blocks][quads of taps][4][4][4][QUAD]: channel 16 i + 4 q + e of a
-    block stands at [q][i][e], which is where unpacking four rows of a vector register leaves it."""
+    block is at [q][i][e], where unpacking four rows of a vector register puts it."""
     channels, taps = flat.shape
     blocks, quads = -(-channels // BLOCK), -(-taps // QUAD)
     weight = np.zeros((blocks * BLOCK, quads * QUAD), np.int8)

@@ -1,4 +1,4 @@
-"""Runs a Program with NumPy, in integers only. Slow and plain: it says what the kernels must compute, bit for bit."""
+"""Runs a Program with NumPy, in integers only: the slow and plain definition of the kernels' results, bit for bit."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ Shape = tuple[int, ...]
 
 
 def run(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """inputs: the network's, by name, in their own types. Returns its outputs.
+    """inputs: the network's, by name, in their own types and ONNX shapes [...]. Returns its outputs, [...].
 
-    Raises TypeError when a float gets in between the two.
+    Raises TypeError where a float array occurs between them.
     """
     entered = {e.value: border.quantize(e, inputs[e.input]) for e in program.entries}
     values = evaluate(program, entered)
@@ -54,7 +54,8 @@ def run(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def evaluate(program: Program, entered: Mapping[str, Integers]) -> dict[str, Integers]:
-    """entered: the quantized inputs, by the name of their value. Returns every value."""
+    """entered: the quantized inputs [...], by the name of their value. Returns every value, of its shape in memory
+    [...]."""
     values = {**program.constants, **entered}
     require_integers(*values.values())
     for operation in program.operations:
@@ -66,7 +67,7 @@ def evaluate(program: Program, entered: Mapping[str, Integers]) -> dict[str, Int
 
 
 def apply(operation: Operation, operands: list[Integers], shape: Shape, dtype: IntegerType = "uint8") -> Integers:
-    """The result, of the shape and type, of one operation. Raises TypeError for a float operand."""
+    """The result, of the given shape [...] and type, of one operation. Raises TypeError for a float operand."""
     require_integers(*operands)
     result = _apply(operation, operands, shape)
     return np.ascontiguousarray(result, dtype).reshape(shape)
@@ -259,7 +260,7 @@ def _windows(x: Integers, window: Window, size: tuple[int, ...], fill: int) -> I
 
 
 def _positions(window: Window, axis: int, size: int, length: int) -> tuple[Integers, np.ndarray]:
-    """[kernel, size] of source positions, limited to the image, and whether they lie inside of it."""
+    """[kernel, size]: source positions, clipped to the image, and whether they are inside of it."""
     at = np.arange(size)[None, :] * window.stride[axis] - window.pad[axis]
     at = at + np.arange(window.kernel[axis])[:, None] * window.dilation[axis]
     return at.clip(0, length - 1), (at >= 0) & (at < length)

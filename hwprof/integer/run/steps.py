@@ -1,4 +1,4 @@
-"""The steps of the kernels' plan that a Program becomes: one or two for each operation."""
+"""The steps of the kernels' plan for a Program: one or two for each operation."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ KINDS = (
     "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
     "product", "softmax", "normalization", "embedding", "gru", "lines",
 )  # fmt: skip
-_WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # of the field `wide`: which operands are int16
-_BUCKET = 256  # integers of 16 bits whose first line a table knows
+_WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # flags of the field `wide`: which operands are int16
+_BUCKET = 256  # consecutive 16-bit integers that share an entry in the table of first lines
 _NO_BOUND = 2**31 - 1
 _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h numbers them
 
 
 class Steps:
-    """The plan of a program. `steps` name memory that this object keeps; `ranges`: the steps of each operation.
+    """The plan of a program. `steps` point to memory that this object keeps; `ranges`: the steps of each operation.
 
-    `constants`: weights, tables and what else steps read but never write.
+    `constants`: weights, tables and other arrays that steps read but never write.
     """
 
     def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
@@ -83,7 +83,7 @@ class Steps:
         return {field: array.ctypes.data, f"{field}_bytes": array.nbytes}
 
     def _wide(self, x: str, y: str, x2: str = "") -> int:
-        """Which of the values are of 16 bits."""
+        """Which of the values have 16 bits."""
         places = {_WIDE_X: x, _WIDE_X2: x2, _WIDE_Y: y}
         return sum(bit for bit, name in places.items() if name and self._is_wide(name))
 
@@ -118,11 +118,11 @@ class Steps:
 
     @singledispatchmethod
     def _add(self, op: Operation) -> None:
-        raise InputError(f"the integer kernels have no step for {op.name!r}")
+        raise InputError(f"the integer kernels do not support {op.name!r}")
 
     @_add.register
     def _(self, op: Reshape) -> None:
-        """Nothing to do: both are the same bytes."""
+        """Nothing to do: input and output have the same bytes."""
 
     @_add.register
     def _(self, op: Convolution) -> None:
@@ -197,7 +197,7 @@ class Steps:
         self._recurrence("gru", op, gated.GATES, resets_behind=op.resets_behind)
 
     def _recurrence(self, kind: str, op: Lstm | Gru, gates: int, **more: int) -> None:
-        """Two steps: what all inputs add to the gates, and the recurrence."""
+        """Two steps: the contributions of all inputs to the gates, and the recurrence."""
         steps, batch, depth = self._shape(op.x)
         packed = packing.pack_gates(op.from_x, self._is_signed, gates)
         given = memory.aligned(steps * batch * len(packed.shift) * np.dtype(np.int16).itemsize)
@@ -312,11 +312,11 @@ class Steps:
         self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],
         from_offset: int = 0, to_offset: int = 0,
     ) -> None:  # fmt: skip
-        size = 2 if self._is_wide(x) else 1  # bytes, which are an axis of their own
+        size = 2 if self._is_wide(x) else 1  # bytes of an element, which form an axis
         shape, strides, to = [*shape, size], [size * s for s in strides] + [1], [size * t for t in to] + [1]
         extents, strides, to = _merged(shape, strides, to)
         if len(extents) > AXES:
-            raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels know {AXES}")
+            raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels support {AXES}")
         missing = AXES - len(extents)
         self._append(
             "copy", **self._operand("x", x), **self._operand("y", y), from_offset=size * from_offset,
@@ -326,14 +326,14 @@ class Steps:
 
 
 def dense_strides(shape: Sequence[int]) -> list[int]:
-    """Of a row-major array, in elements."""
+    """The strides of a row-major array, in elements."""
     return [*accumulate(reversed(shape[1:]), lambda a, b: a * b, initial=1)][::-1] if shape else []
 
 
 def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Three extents that walk over `a`, and the strides of `b` along them, 0 where b is broadcast.
+    """Three extents that cover `a`, and the strides of `b` along them, 0 where b is broadcast.
 
-    Raises InputError where three axes do not suffice.
+    Raises InputError where three axes are not enough.
     """
     strides = [0 if n == 1 else s for n, s in zip(b, dense_strides(b), strict=True)]
     extents, steps, _ = _merged(a, strides, [0] * len(a), dense_strides(a))
@@ -341,7 +341,7 @@ def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[li
         extents, steps = [*extents, 1], [*steps, 0]
     if len(extents) > 3:
         raise InputError(
-            f"operator {name!r} broadcasts {tuple(b)} to {tuple(a)}, which the integer kernels do not know"
+            f"operator {name!r} broadcasts {tuple(b)} to {tuple(a)}, which the integer kernels do not support"
         )
     missing = 3 - len(extents)
     return [*(1,) * missing, *extents], [*(0,) * missing, *steps]
@@ -350,15 +350,15 @@ def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[li
 def _batch_strides(
     name: str, a: Sequence[int], b: Sequence[int], batch: Sequence[int]
 ) -> tuple[list[int], list[int], list[int]]:
-    """Two extents that walk over the matrices of a batch, and the strides of `a` and `b` along them.
+    """Two extents that cover the matrices of a batch, and the strides of `a` and `b` along them.
 
-    Raises InputError where two axes do not suffice.
+    Raises InputError where two axes are not enough.
     """
     strides = [[0 if n == 1 else s for n, s in zip(shape[:-2], dense_strides(shape), strict=False)] for shape in (a, b)]
     extents, *steps = _merged(batch, *strides)
     missing = 2 - len(extents)
     if len(extents) > 2:
-        raise InputError(f"operator {name!r} multiplies batches of {tuple(a)} and {tuple(b)}, which do not go together")
+        raise InputError(f"operator {name!r} multiplies batches of {tuple(a)} and {tuple(b)}, which do not match")
     from_a, from_b = ([*(0,) * missing, *s] for s in steps)
     return [*(1,) * missing, *extents], from_a, from_b
 
@@ -366,7 +366,7 @@ def _batch_strides(
 def _merged(
     shape: Sequence[int], strides: Sequence[int], to: Sequence[int], more: Sequence[int] | None = None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Without axes of one element, and with neighbours as one axis where all strides allow it."""
+    """The extents without axes of size 1, with adjacent axes merged where all strides allow it."""
     third = more if more is not None else to
     kept = [axis for axis in zip(shape, strides, to, third, strict=True) if axis[0] != 1]
     merged: list[tuple[int, int, int, int]] = []

@@ -35,7 +35,7 @@ def test_what_it_gives_is_emulated():
 
 
 def test_where_a_latency_is_wanted_it_refuses(tiny_graph, a72):
-    with pytest.raises(InputError, match="is emulated: it counts instructions and has no latency of 'tiny'"):
+    with pytest.raises(InputError, match="is emulated: it counts instructions and cannot measure a latency of 'tiny'"):
         BACKEND.open(tiny_graph, a72)
 
 
@@ -54,7 +54,7 @@ def test_a_wrong_option_is_one_line(tiny_graph, a72, changes, text):
 
 def test_several_threads_are_refused(tiny_graph, a72):
     with (
-        pytest.raises(InputError, match="counted in one thread, not in 4"),
+        pytest.raises(InputError, match="counted in one thread; threads must be 1, not 4"),
         BACKEND.open_counter(tiny_graph, replace(a72, threads=4)),
     ):
         pass
@@ -62,7 +62,7 @@ def test_several_threads_are_refused(tiny_graph, a72):
 
 def test_an_emulator_that_was_not_built_says_how_to_build_it(tiny_graph, a72, tmp_path, monkeypatch):
     monkeypatch.setenv("HWPROF_CACHE", str(tmp_path))
-    text = "`hwprof emulator build` makes it"
+    text = "run `hwprof emulator build`"
     with pytest.raises(EnvironmentUnfitError, match=text), BACKEND.open_counter(tiny_graph, a72):
         pass
     with pytest.raises(EnvironmentUnfitError, match=text):

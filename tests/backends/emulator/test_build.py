@@ -18,7 +18,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
 
 def test_a_failed_command_shows_its_last_line_and_where_the_rest_is(tmp_path):
     log = tmp_path / "log"
-    with pytest.raises(EnvironmentUnfitError, match=rf"sh failed: it broke \(all of it: {log}\)"):
+    with pytest.raises(EnvironmentUnfitError, match=rf"sh failed: it broke \(full log: {log}\)"):
         packages.run(["sh", "-c", "echo fine; echo it broke >&2; exit 3"], log)
     assert "fine" in log.read_text()
 

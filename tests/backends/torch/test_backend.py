@@ -123,10 +123,10 @@ def test_a_users_module_runs_as_the_program_that_was_traced(tmp_path):
 @pytest.mark.parametrize(
     ("device", "fault"),
     [
-        (replace(DEVICE, kind="fpga"), "is of kind 'fpga'; backend 'torch' runs on cpu and cuda"),
+        (replace(DEVICE, kind="fpga"), "has kind 'fpga', but backend 'torch' supports only cpu and cuda"),
         (replace(DEVICE, precision="int8"), "computes in float32, tf32, float16, bfloat16; for int8"),
-        (replace(DEVICE, precision="tf32"), "precision 'tf32' is there on NVIDIA GPUs only"),
-        (DEVICE.with_options(mode="graph"), "mode 'graph' is there on NVIDIA GPUs only"),
+        (replace(DEVICE, precision="tf32"), "precision 'tf32' exists only on NVIDIA GPUs"),
+        (DEVICE.with_options(mode="graph"), "mode 'graph' exists only on NVIDIA GPUs"),
         (DEVICE.with_options(mode="fast"), "mode must be one of eager, compile, graph, compile-graph, not 'fast'"),
         (DEVICE.with_options(clock="sun"), "clock must be one of device, host"),
         (DEVICE.with_options(caches="warm"), "caches must be one of hot, cold"),

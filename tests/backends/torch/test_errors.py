@@ -21,7 +21,7 @@ def test_memory_that_a_device_does_not_have_is_bad_input():
     assert isinstance(error, InputError)
     assert error.exit_status == 2
     assert str(error) == (
-        "'net' does not fit into the memory of cuda:0, which wanted 64.00 GiB more; take a smaller batch or model"
+        "'net' does not fit into the memory of cuda:0, which needs 64.00 GiB more; use a smaller batch or model"
     )
 
 
@@ -56,7 +56,7 @@ def ended_capture(found):
 def test_a_capture_that_fails_tells_what_failed_in_it():
     error = told(ended_capture(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")))
     assert isinstance(error, InputError)
-    assert str(error).startswith("'net' does not fit into the memory of cuda:0, which wanted 2.00 GiB more")
+    assert str(error).startswith("'net' does not fit into the memory of cuda:0, which needs 2.00 GiB more")
     error = told(ended_capture(RuntimeError("CUDA error: operation not permitted when stream is capturing\nCUDA")))
     assert isinstance(error, InputError)
     assert str(error) == "torch cannot run 'net': CUDA error: operation not permitted when stream is capturing"

@@ -43,13 +43,16 @@ def test_an_untuned_network_says_so_and_what_it_was_built_with(product):
 def test_a_quantized_network_runs_as_floats_and_is_not_sold_as_integers(quantized):
     with BACKEND.open(quantized, DEVICE) as timer:
         assert timer.warnings[1] == (
-            "TVM runs quantized operators as float arithmetic between roundings: this is no integer latency"
+            "TVM runs quantized operators as float arithmetic with rounding: this is not the latency of integer kernels"
         )
         assert timer.outputs().keys() == set(quantized.outputs)
 
 
 def test_threads_that_the_process_did_not_start_with_are_refused(product):
-    with BACKEND.open(product, DEVICE), pytest.raises(EnvironmentUnfitError, match="asks for 3 threads, this process"):
+    with (
+        BACKEND.open(product, DEVICE),
+        pytest.raises(EnvironmentUnfitError, match="asks for 3 threads, but this process"),
+    ):
         BACKEND.open(product, replace(DEVICE, threads=3))
 
 

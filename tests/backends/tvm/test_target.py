@@ -60,5 +60,5 @@ def test_a_remote_device_needs_a_key_a_processor_and_a_number_of_threads():
     remote = replace(LOCAL, remote="127.0.0.1:9190")
     with pytest.raises(InputError, match="is remote: it needs the options `key`, its name at the tracker, and `mcpu`"):
         target.of(remote.with_options(key="board"))
-    with pytest.raises(InputError, match="name its threads, 0 means those of this machine"):
+    with pytest.raises(InputError, match="set `threads`: 0 means the cores of this machine"):
         target.of(replace(remote, threads=0).with_options(key="board", mcpu="generic"))

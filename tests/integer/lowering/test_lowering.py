@@ -179,7 +179,7 @@ def test_one_step_of_a_sequence_is_a_slice_of_it(indices, shape, is_image):
 def test_several_steps_of_a_sequence_at_once_are_refused():
     b = Quantized("steps")
     y = b.node("Gather", [b.q(b.input((4, 3))), b.constant([0, 2])], (2, 3), axis=0)
-    assert "it picks 2 places of a computed tensor" in refusal(b.build(y))
+    assert "it picks 2 positions of a computed tensor" in refusal(b.build(y))
 
 
 def test_a_loop_that_is_not_written_out_is_refused():
@@ -189,7 +189,7 @@ def test_a_loop_that_is_not_written_out_is_refused():
     y = b.node("Scan", [b.q(b.input((4, 3)))], (4, 3), body=body, num_scan_inputs=1)
     text = refusal(b.build(b.q(y)))
     assert text.startswith("operator Scan")
-    assert "write the steps of a loop out" in text
+    assert "unroll loops" in text
 
 
 def test_an_image_is_flattened_in_onnx_s_order():
@@ -238,7 +238,7 @@ def test_a_float_operand_is_refused_with_what_made_it():
     x = b.convolved(b.q(b.input((1, 2, 4, 4))), 3, bias=False)
     y = b.convolved(x, 3, bias=False)
     text = refusal(b.build(b.q(y)))
-    assert f"its input {x!r}, made by Conv" in text
+    assert f"its input {x!r}, computed by Conv" in text
     assert "is not quantized" in text
 
 
@@ -269,7 +269,7 @@ def test_a_wide_weight_in_groups_is_refused():
     x = b.q(b.input((1, 2, 4, 4)))
     weight = b.w((2, 1, 1, 1), values=[0, 255], dtype="uint8", zero=3)
     y = b.node("Conv", [x, weight], (1, 2, 4, 4), kernel_shape=(1, 1), group=2)
-    assert "does not fit into 8 bits, which groups need" in refusal(b.build(b.q(y)))
+    assert "does not fit into 8 bits, which grouped convolutions need" in refusal(b.build(b.q(y)))
 
 
 @pytest.mark.parametrize(("lowest", "stored"), [(-7, "int4"), (-8, "dictionary-16")])

@@ -177,7 +177,7 @@ def test_what_takes_bytes_alone_says_so(op):
     y = REFUSED[op](b, b.wide(b.input((6, 4))))
     text = refusal(b.build(b.q(y)))
     assert text.startswith(f"operator {op}")
-    assert "is of 16 bits; it takes 8" in text
+    assert "has 16 bits, but 8 are supported" in text
 
 
 @pytest.mark.parametrize("op", ["MatMul", "Softmax", "Add"])
@@ -186,11 +186,11 @@ def test_what_makes_bytes_alone_says_so(op):
     x = b.q(b.input((6, 4)))
     made = b.softmax(x) if op == "Softmax" else b.matmul(x, b.w((4, 5)))
     y = b.add(made, b.weight((5,))) if op == "Add" else made
-    assert "its result is of 16 bits" in refusal(b.build(b.wide(y)))
+    assert "its result has 16 bits" in refusal(b.build(b.wide(y)))
 
 
 @pytest.mark.parametrize(
-    ("dtype", "zero", "reason"), [("int16", 5, "zero point 0 here, not 5"), ("uint16", 0, "uint16")]
+    ("dtype", "zero", "reason"), [("int16", 5, "must have the zero point 0, not 5"), ("uint16", 0, "uint16")]
 )
 def test_other_integers_of_16_bits_are_refused(dtype, zero, reason):
     b = Wide()

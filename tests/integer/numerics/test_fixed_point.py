@@ -35,7 +35,7 @@ def test_a_tiny_factor_keeps_the_largest_shift():
 
 @pytest.mark.parametrize("factor", [-0.1, float("nan"), float("inf"), 2.0**30])
 def test_a_factor_out_of_range_is_refused(factor):
-    with pytest.raises(InputError, match="cannot be a multiplier"):
+    with pytest.raises(InputError, match="cannot be written as a multiplier"):
         multiplier_and_shift(factor)
 
 

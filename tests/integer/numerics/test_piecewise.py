@@ -79,8 +79,8 @@ def test_a_float_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((1.0, 1.0, 4), "no range"),
-        ((0.0, np.inf, 4), "no range"),
+        ((1.0, 1.0, 4), "not a range"),
+        ((0.0, np.inf, 4), "not a range"),
         ((0.0, 1.0, 0), "1 to 1024 segments"),
         ((-1.0, 1.0, 4), "not finite everywhere"),
     ],
