@@ -134,6 +134,8 @@ class _Asked:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise InputError(f"a search needs at least one worker, not {self.workers}")
+        Target(self.device.name, self.target_ms)  # raises before a device is opened, as does the next line
+        strategy(self.strategy, self.space, self.seed)
 
     @property
     def is_repeatable(self) -> bool:

@@ -7,6 +7,8 @@ accuracies on CIFAR-100 after 200 epochs; the latencies are those that others me
 each device let 10, 25 and 50 % of the cells pass.
 """
 
+# ruff: noqa: E501 -- the lines of the report
+
 from __future__ import annotations
 
 import json

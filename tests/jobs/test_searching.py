@@ -62,7 +62,7 @@ def test_the_winner_is_the_best_that_the_device_confirms_and_is_kept():
         ({"workers": 0}, "at least one worker, not 0"),
         ({"strategy": "guess"}, "no search is named 'guess'"),
         ({"score": "table:none.csv"}, "none.csv"),
-        ({"score": "nowhere.py:score"}, "leads to no object"),
+        ({"score": "nowhere.py:score"}, "nowhere.py:score"),
     ],
 )
 def test_bad_input_is_told_in_one_line(changes, reason):
