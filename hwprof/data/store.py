@@ -1,8 +1,9 @@
-"""The working store: one SQLite file that keeps every finished process of every measurement, and every result.
+"""The working store: one SQLite file that keeps every finished process of every measurement, every score of a search
+and every result.
 
 The samples of a process are committed as soon as they are complete. A job that is killed at any moment loses none of
 them, and the same job continues from there when it is started again. A search or compression that has its result in
-the store is not computed again.
+the store is not computed again, and an architecture that has its score there is not trained again.
 
 Several runs may share a store. Each has a name of its own, which is that of a file beside the store that the kernel
 keeps locked as long as the run lives (`hwprof.files.lock`); a measurement holds the name of the run that works on it
@@ -28,6 +29,7 @@ from typing import Any, Self, TypeVar
 from hwprof.data.result import Result, ResultKey
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.files import new_locked_file, remove_unlocked
+from hwprof.interfaces import Arch
 from hwprof.measurement import Measurement, Process, process_from_record
 
 T = TypeVar("T")
@@ -56,6 +58,11 @@ CREATE TABLE IF NOT EXISTS result (
     seed INTEGER NOT NULL, device TEXT NOT NULL, target_ms REAL, met TEXT, digest TEXT NOT NULL,
     created TEXT NOT NULL DEFAULT (datetime('now')), record TEXT NOT NULL) STRICT;
 """
+_SCORES = """
+CREATE TABLE IF NOT EXISTS score (
+    key TEXT NOT NULL, arch TEXT NOT NULL, score REAL NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
+    PRIMARY KEY (key, arch)) STRICT;
+"""
 # The run that works on a measurement, and the checksum of each record (none of an older one).
 _RUNS = f"""
 ALTER TABLE measurement ADD COLUMN run TEXT;
@@ -63,9 +70,9 @@ ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
 ALTER TABLE process ADD COLUMN crc32 INTEGER;
 PRAGMA application_id = {_APPLICATION_ID};
 """
-# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 3 there is no application_id.
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _RUNS)
-_TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result"}
+# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 4 there is no application_id.
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS)
+_TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result", "score"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
 
 
@@ -257,6 +264,18 @@ class Store:
     def read_result(self, number: int, record: str) -> Result:
         """The result that the record holds; `number` is for errors."""
         return self._read(f"result {number}", record, None, Result.from_record)
+
+    def add_score(self, key: str, arch: Arch, score: float) -> None:
+        """Keeps the score of an architecture. key: over everything else that decides it (`key_of`)."""
+        with self._errors():
+            self._db.execute(
+                "INSERT OR REPLACE INTO score (key, arch, score) VALUES (?, ?, ?)", (key, json.dumps(arch), score)
+            )
+
+    def scores(self, key: str) -> dict[Arch, float]:
+        """The scores of the key by architecture, which need not be taken again."""
+        rows = self.query("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", key)
+        return {self._read(f"a score of {key}", arch, None, tuple): float(score) for arch, score in rows}
 
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():
