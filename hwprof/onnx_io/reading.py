@@ -60,7 +60,7 @@ def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
         opsets = _opsets(model)
         graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
         graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
-    # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to the file it leads to.
+    # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to its target.
     return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links
 
 
