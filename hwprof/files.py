@@ -1,4 +1,7 @@
-"""Reads files that nobody vouches for; writes complete files or none; holds files and folders for one process."""
+"""Reads files that nobody vouches for; writes complete files or none: under a temporary name, then renamed.
+
+Also the files and folders that one process holds.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ _MOST_TOML_BYTES = 1 << 20
 _MOST_KEY_PARTS = 32
 _DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){{{_MOST_KEY_PARTS}}}""")
 _LONGEST_REASON = 1000
+_FOLDER_PREFIX = "hwprof-run-"
+_ATTEMPTS = 3  # another process that cleans up may take a new file before it is locked
 
 
 @contextmanager
@@ -43,7 +48,9 @@ def reading(subject: str) -> Iterator[None]:
     except RecursionError:
         raise InputError(f"{subject}: it is nested too deep") from None
     except MemoryError:
-        raise EnvironmentUnfitError(f"{subject}: there is not enough memory to read it") from None
+        raise EnvironmentUnfitError(
+            f"{subject}: it takes more memory to read it than there is, or than a file may take"
+        ) from None
     except OSError as error:
         raise InputError(f"{subject}: {error.strerror or _one_line(error)}") from None
     except _MALFORMED as error:
@@ -97,10 +104,6 @@ def toml_table(path: Path, subject: str) -> dict[str, Any]:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{subject}: {error}") from None
-
-
-_FOLDER_PREFIX = "hwprof-run-"
-_ATTEMPTS = 3  # another process that cleans up may take a new file before it is locked
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -70,8 +70,8 @@ ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
 ALTER TABLE process ADD COLUMN crc32 INTEGER;
 PRAGMA application_id = {_APPLICATION_ID};
 """
-# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 4 there is no application_id.
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS)
+# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 3 there is no application_id.
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _RUNS, _SCORES)
 _TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result", "score"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
 
