@@ -97,8 +97,9 @@ class Graph:
     """A network. Equal to another when their digests are equal.
 
     `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
-    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter;
-    neither it nor any name is compared.
+    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter,
+    `given` holds the values of inputs that are not drawn (`hwprof.onnx_io.input_values`); neither they nor any name is
+    compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -110,6 +111,7 @@ class Graph:
     opsets: tuple[tuple[str, int], ...] = (("", 17),)
     name: str = "graph"
     source: str | None = None
+    given: tuple[tuple[str, str], ...] = ()
     _types: dict[str, Tensor] = field(init=False, repr=False)
     _digest: list[str] = field(init=False, repr=False)
 
@@ -341,6 +343,7 @@ def _graph_record(g: Graph) -> dict[str, Any]:
         "constants": [_tensor_record(t) for t in g.constants],
         "values": [_tensor_record(t) for t in g.values],
         "source": g.source,
+        **({"given": [list(pair) for pair in g.given]} if g.given else {}),
     }
 
 
@@ -370,4 +373,5 @@ def _graph_from_record(r: dict[str, Any]) -> Graph:
         opsets=tuple((domain, version) for domain, version in r["opsets"]),
         name=r["name"],
         source=r["source"],
+        given=tuple((name, text) for name, text in r.get("given", ())),
     )  # fmt: skip

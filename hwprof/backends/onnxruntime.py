@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import onnx
 
 from hwprof import onnx_io, plugins
@@ -19,8 +20,9 @@ from hwprof.backends import onnxruntime_kernels as kernels
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Tensor
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
+from hwprof.onnx_io.proto import NARROW, dtype_code, storage_of
 from hwprof.onnx_io.runtime import onnxruntime, plain_errors
 
 _LEVELS = {
@@ -104,11 +106,12 @@ class OnnxRuntimeTimer(BoundTimer):
         self._graph = graph
         self._settings = settings
         self.profiled_ns: float | None = None
+        self.idle: tuple[str, ...] = ()
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean over n runs of a second, profiled session after its warm-up. Raises as `open` does."""
         with TemporaryDirectory() as folder:
-            kernels_, self.profiled_ns = _profile(self._graph, self._settings, n, Path(folder))
+            kernels_, self.profiled_ns, self.idle = _profile(self._graph, self._settings, n, Path(folder))
         return kernels_
 
 
@@ -216,11 +219,19 @@ def _bind(
     """Binds seeded inputs, and outputs, whose memory the first run allocates. Returns the inputs."""
     bound: list[object] = []
     for name, array in onnx_io.random_inputs(graph).items():
-        bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array, *place))
+        bound.append(tensor := _ort_value(graph.type_of(name), array, place))
         binding.bind_ortvalue_input(name, tensor)
     for output in session.get_outputs():
         binding.bind_output(output.name, *place)
     return bound
+
+
+def _ort_value(tensor: Tensor, array: np.ndarray, place: tuple[str, int]) -> onnxruntime.OrtValue:
+    """The array [tensor.shape] in the tensor's type, also where NumPy has no such type."""
+    if tensor.dtype not in NARROW:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array, *place)
+    stored = storage_of(tensor, array)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(stored, dtype_code(tensor.dtype))
 
 
 # -- on an NVIDIA GPU ----------------------------------------------------------------------------------
@@ -261,7 +272,9 @@ def _sensors(settings: Settings) -> Any:
 # -- the profiled pass ---------------------------------------------------------------------------------
 
 
-def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tuple[OperatorTime, ...], float]:
+def _profile(
+    graph: Graph, settings: Settings, n: int, folder: Path
+) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
     """Times the kernels of the model that the runtime has optimized, with numbered nodes, so that it states which.
 
     Returns them and the mean latency of the profiled runs, ns.
@@ -278,8 +291,11 @@ def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tu
     else:
         extended = executed = kernels.label_kernels(optimized)
     events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
-    times = kernels.operator_times(graph, extended, executed, kernels.mean_times(events, _PROFILE_WARMUP))
-    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:])
+    by_place = kernels.mean_times(events, _PROFILE_WARMUP)
+    times = kernels.operator_times(graph, extended, executed, by_place)
+    without_work = kernels.idle(events)
+    idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
+    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:]), idle
 
 
 def _optimized(

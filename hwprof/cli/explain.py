@@ -21,6 +21,7 @@ def explain(
     after: Annotated[str | None, typer.Argument(metavar="AFTER", help="The quantized model.")] = None,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: options.VariantSpec = None,
     calibration: options.Calibration = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
@@ -43,7 +44,14 @@ def explain(
 
     asked = jobs.Options(on_warning=output.warn)
     found = jobs.explain(
-        before, after, device, shapes=options.shapes(shape), variant=variant, calibration=calibration, options=asked
+        before,
+        after,
+        device,
+        shapes=options.shapes(shape),
+        inputs=options.inputs(input),
+        variant=variant,
+        calibration=calibration,
+        options=asked,
     )
     if isinstance(found, CountedPair):
         _show_counted(found, format)

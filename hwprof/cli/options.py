@@ -32,6 +32,14 @@ ShapeTexts = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=1,3,224,224", help="Binds an input with dynamic dimensions; repeatable."),
 ]
+InputTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="What an input holds: FILE.npy (its shape, too), a number, 1,3,64, or randint:LOW:HIGH; repeatable.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What standard output holds.")]
 StorePath = Annotated[Path, typer.Option("--store", help="The file that keeps every sample; resumes from it.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store already holds.")]
@@ -103,6 +111,20 @@ def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             separator = ""
         if not separator or not name or any(d < 1 for d in result[name]):
             raise InputError(f"--shape {text!r} is not of the form NAME=1,3,224,224")
+    return result
+
+
+def inputs(texts: list[str] | None) -> dict[str, str]:
+    """The value of each input as text, by name. Raises InputError for a text that is not NAME=VALUE, and for a name
+    that is given twice."""
+    result: dict[str, str] = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise InputError(f"--input {text!r} is not of the form NAME=VALUE, such as ids=ids.npy or rate=16000")
+        if name in result:
+            raise InputError(f"--input gives {name!r} twice; give it once, and run once for each value")
+        result[name] = value
     return result
 
 

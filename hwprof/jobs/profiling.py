@@ -12,6 +12,7 @@ from hwprof.graph import Graph
 from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.recording import Options, Outcome, recording
 from hwprof.measurement import Measurement
+from hwprof.onnx_io import GivenInputs
 from hwprof.workloads.loading import Shapes
 
 
@@ -20,6 +21,7 @@ def profile(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
@@ -29,10 +31,11 @@ def profile(
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
     with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
 
-    `variant` (int8, prune:0.5, ...) measures that variant of it, quantized with the data of `calibration`.
+    `inputs` says what inputs hold, by name: an array, a .npy file, a number, or "randint:0:30000"; what is not given is
+    drawn. `variant` (int8, prune:0.5, ...) measures that variant of it, quantized with the data of `calibration`.
     Raises HwprofError when it cannot; a measurement that did not converge says so in its status.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     with opened(store, options) as (folder, kept, asked):
         graph = wanted.open(model, folder, asked.on_warning)
         (outcome,) = profile_many([graph], device_of(device), kept, asked)
@@ -44,6 +47,7 @@ def profile_models(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     store: StoreLike = None,
@@ -55,7 +59,7 @@ def profile_models(
     A model that cannot be opened goes to `on_error(model, error)`, and the others go on; without it the error is
     raised.
     """
-    wanted = Wanted(shapes, variant, calibration)
+    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(store, options) as (folder, kept, asked):
         graphs = []
         for model in models:

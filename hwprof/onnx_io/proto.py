@@ -131,6 +131,15 @@ def tensor_proto(constant: Constant) -> TensorProto:
     return TensorProto(name=constant.name, data_type=kind, dims=constant.shape, raw_data=content)
 
 
+def storage_of(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """[tensor.shape]: the array of a type that NumPy lacks as a runtime stores it, in integers of the type's width. Of
+    4-bit integers two share a byte, and the second half of the array is unused."""
+    content = np.frombuffer(_raw_bytes(array, tensor.dtype), np.uint16 if tensor.dtype == "bfloat16" else np.uint8)
+    stored = np.zeros(tensor.numel, content.dtype)
+    stored[: content.size] = content
+    return stored.reshape(tensor.shape)
+
+
 def _raw_bytes(array: np.ndarray, dtype: str) -> bytes:
     if dtype == "bfloat16":
         array = (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -30,10 +30,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
+from hwprof.torch_io.example_inputs import ExampleInputs, arguments, with_given
 
 SUFFIX = ".pt2"
 DOMAIN = "aten"
-ExampleInputs: TypeAlias = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 _TORCH_NAMES = {
     torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float64: "float64",
     torch.int8: "int8", torch.uint8: "uint8", torch.int16: "int16", torch.int32: "int32", torch.int64: "int64",
@@ -57,7 +57,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
         raise InputError(
             f"{name!r} is a PyTorch module: give its inputs (example_inputs=, or --shape NAME=1,3,224,224)"
         )
-    args, kwargs = _arguments(example_inputs)
+    args, kwargs = arguments(example_inputs)
     was_training = module.training
     try:
         with _quietly(), torch.no_grad():
@@ -240,31 +240,27 @@ def _stored(program: ExportedProgram, target: str | None) -> torch.Tensor:
 # -- where modules come from -------------------------------------------------------------------------
 
 
-def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple[object, ExampleInputs | None]:
-    """The result of package.module:factory: a module, or a module with example inputs.
+def from_factory(
+    spec: str, shapes: Mapping[str, Sequence[int]] | None, given: Mapping[str, str] | None = None
+) -> tuple[object, ExampleInputs | None]:
+    """The result of package.module:factory: a module, or a module with example inputs, or with arguments and keyword
+    arguments.
 
-    shapes: those of float32 inputs that are drawn at random, in the order of the arguments, where the factory gives
-    none. Raises InputError for a path that leads to nothing and for a factory that fails.
+    shapes, given: as `with_given` takes them. Raises InputError for a path that leads to nothing, for a factory that
+    fails, and for a name that is not an argument.
     """
     found = plugins.user_object(spec)
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
         raise InputError(f"{spec!r} gives no module: {_first_line(error)}") from None
-    if isinstance(made, tuple) and len(made) == 2:
-        return made
-    if not shapes:
-        return made, None
-    drawn = torch.Generator().manual_seed(0)
-    return made, [torch.randn(*shape, generator=drawn) for shape in shapes.values()]
-
-
-def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, Mapping):
-        return (), example_inputs
-    return tuple(example_inputs), {}
+    inputs: ExampleInputs | None = None
+    if isinstance(made, tuple) and len(made) in (2, 3):
+        made, *rest = made
+        inputs = rest[0] if len(rest) == 1 else (tuple(rest[0]), rest[1])
+    if not isinstance(made, nn.Module):
+        return made, inputs
+    return made, with_given(made, inputs, shapes, given)
 
 
 @contextmanager
