@@ -4,16 +4,21 @@ Everything that the command line can do is a function here, with the same words:
 
 2026-11-29, why names are imported when they are first asked for. `import hwprof` must load no library, for most of
 them are optional, and several take seconds. The imports are ordinary statements, in functions, so that readers, mypy
-and the test of the floors see them; those at the top are for type checkers, which do not run `__getattr__`. A name that
-a subpackage has as well (report, search, compress) cannot be a function here: importing the subpackage would replace
-it. So the command `report` is `write_report`.
+and the test of the floors see them; those at the top are for type checkers, which do not run `__getattr__`.
+
+2026-11-29, why a room does not replace the verb of its name. Python puts a subpackage into its package when it is first
+imported: `hp.report` would be the job now and the room `hwprof.report` later. `_Package` keeps the job. Imports of the
+room (`from hwprof.report import page`) work as ever. Other names for the rooms, or for the jobs, would have made one of
+them differ from the command line's word.
 """
 
 # ruff: noqa: F401 -- what a function imports are its results
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.importing import import_data
     from hwprof.jobs.predicting import load_predictor, predict, train
     from hwprof.jobs.profiling import profile, profile_many
-    from hwprof.jobs.reporting import write_report
+    from hwprof.jobs.reporting import report
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
@@ -78,11 +83,20 @@ __all__ = [
     "predict",
     "profile",
     "profile_many",
+    "report",
     "space",
     "train",
     "tune",
-    "write_report",
 ]
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:
@@ -116,7 +130,7 @@ def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.comparing import compare
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
-    from hwprof.jobs.reporting import write_report
+    from hwprof.jobs.reporting import report
     from hwprof.jobs.tuning import tune
     from hwprof.measure.recording import Options
     from hwprof.workloads.loading import load_network as load
@@ -174,7 +188,7 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "tune", "write_report",
+            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "report", "tune",
         ),
         _measuring,
     ),

@@ -2,10 +2,12 @@
 
 import ast
 import importlib
+import sys
 
 import pytest
 
 import hwprof
+from hwprof.jobs import reporting
 from tests.imports import PACKAGE
 
 
@@ -26,10 +28,10 @@ def test_every_name_is_there_and_is_public_where_it_comes_from(name: str):
     assert getattr(home, found.__name__) is found
 
 
-@pytest.mark.parametrize("name", hwprof.__all__)
-def test_no_subpackage_replaces_a_name(name: str):
-    assert not (PACKAGE / name).exists()
-    assert not (PACKAGE / f"{name}.py").exists()
+def test_a_room_does_not_replace_the_verb_of_its_name():
+    room = importlib.import_module("hwprof.report.page")
+    assert hwprof.report is reporting.report
+    assert sys.modules["hwprof.report.page"] is room
 
 
 def test_an_unknown_name_is_an_attribute_error():

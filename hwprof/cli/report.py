@@ -38,7 +38,7 @@ def report(
     from hwprof.cli import output
     from hwprof.cli.results import command
 
-    written = jobs.write_report(
+    written = jobs.report(
         models or [], out, store, device, comparison=comparison, results=results, trace=trace, peaks=peaks,
         command=command(),
     )  # fmt: skip

@@ -45,7 +45,7 @@ def peaks(device: Device | str, transport: Transport = LOCAL) -> Peaks | None:
         return measure_peaks(chosen, alone)
 
 
-def write_report(
+def report(
     models: Sequence[str] = (),
     out: Path | str = "hwprof.html",
     store: Path | str = DEFAULT_PATH,
@@ -55,7 +55,7 @@ def write_report(
     results: bool = False,
     trace: Path | str | None = None,
     peaks: bool = True,
-    command: str = "hwprof.write_report",
+    command: str = "hwprof.report",
 ) -> list[Path]:
     """Writes a page (.html), Markdown (.md) or JSON (.json) of the profiles that the store holds, or of its last
     comparison, or of the results of searches and compressions. Returns the files written.

@@ -4,7 +4,7 @@ import pytest
 
 from hwprof.data.store import Store
 from hwprof.errors import InputError
-from hwprof.jobs.reporting import write_report
+from hwprof.jobs.reporting import report
 from tests.results import compared, make_result
 
 
@@ -17,15 +17,15 @@ def store(tmp_path):
 
 
 def test_results_of_one_device_are_written(store, tmp_path):
-    (path,) = write_report(out=tmp_path / "r.json", store=store, device="phone", results=True)
+    (path,) = report(out=tmp_path / "r.json", store=store, device="phone", results=True)
     assert [r["device"] for r in json.loads(path.read_text())] == ["phone"]
 
 
 def test_the_page_says_what_made_it(store, tmp_path):
-    write_report(out=tmp_path / "r.html", store=store, results=True, command="my script")
+    report(out=tmp_path / "r.html", store=store, results=True, command="my script")
     assert "<code>my script</code>" in (tmp_path / "r.html").read_text()
 
 
 def test_a_store_without_profiles_has_no_report_of_them(store, tmp_path):
     with pytest.raises(InputError, match="holds no such measurement"):
-        write_report(out=tmp_path / "r.html", store=store)
+        report(out=tmp_path / "r.html", store=store)
