@@ -184,12 +184,13 @@ class Graph:
                 needed.update(node.inputs, captured(node))
         if len(kept) == len(self.nodes):
             return self
+        made = {out for node in kept for out in node.outputs}  # outputs that nobody reads keep their types
         return replace(
             self,
             nodes=tuple(reversed(kept)),
             weights=tuple(t for t in self.weights if t.name in needed),
             constants=tuple(t for t in self.constants if t.name in needed),
-            values=tuple(t for t in self.values if t.name in needed),
+            values=tuple(t for t in self.values if t.name in needed or t.name in made),
             source=None,
         )
 

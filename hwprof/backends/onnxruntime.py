@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -23,8 +24,9 @@ from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph, Tensor
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
 from hwprof.onnx_io.proto import NARROW, dtype_code, storage_of
-from hwprof.onnx_io.runtime import onnxruntime, plain_errors
+from hwprof.onnx_io.runtime import ERRORS, onnxruntime, plain_errors
 
+T = TypeVar("T")
 _LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -144,10 +146,7 @@ class OnnxRuntimeBackend:
         options.require_onnx(graph, device)
         host_resources.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, plain_errors(graph):
-            file, dimensions = onnx_file.locate(graph, Path(folder))
-            model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
-            session = _session(model, _session_options(settings, dimensions), settings)
-            del model
+            session = _accepted(graph, Path(folder), partial(_started, settings=settings))
             if sensors := _sensors(settings):
                 yield GpuTimer(session, graph, settings, sensors.read)
             else:
@@ -187,6 +186,27 @@ def _session_options(settings: Settings, dimensions: Mapping[str, int]) -> onnxr
     for name, size in dimensions.items():
         made.add_free_dimension_override_by_name(name, size)
     return made
+
+
+def _accepted(
+    graph: Graph, folder: Path, use: Callable[[Path | onnx.ModelProto, Mapping[str, int]], T]
+) -> T:  # fmt: skip
+    """The result of `use` with the first form of the model that the runtime takes. Raises the error of the first."""
+    first: Exception | None = None
+    for model, dimensions in onnx_file.forms(graph, folder):
+        try:
+            return use(model, dimensions)
+        except ERRORS as error:
+            first = first or error
+    assert first is not None, "a model has a form"
+    raise first
+
+
+def _started(
+    model: Path | onnx.ModelProto, dimensions: Mapping[str, int], settings: Settings
+) -> onnxruntime.InferenceSession:
+    content = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return _session(content, _session_options(settings, dimensions), settings)
 
 
 def _session(
@@ -279,10 +299,15 @@ def _profile(
 
     Returns them and the mean latency of the profiled runs, ns.
     """
-    file, dimensions = onnx_file.locate(graph, folder)
-    model = onnx_file.read(file) if file else onnx_io.materialize(graph)
+    return _accepted(graph, folder, partial(_profile_form, graph=graph, settings=settings, n=n, folder=folder))
+
+
+def _profile_form(
+    form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, n: int, folder: Path
+) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
+    model = onnx_file.read(form) if isinstance(form, Path) else form
     kernels.label(model, graph)
-    weights_from = file.parent if file else folder
+    weights_from = form.parent if isinstance(form, Path) else folder
     optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
     if settings.options.graph_optimization_level in _LEVELS_WITH_LAYOUT:
         below = _optimized(model, settings.at("extended"), dimensions, weights_from, folder / "extended.onnx")

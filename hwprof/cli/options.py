@@ -109,7 +109,7 @@ def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             result[name] = tuple(int(d) for d in dims.split(",")) if dims else ()
         except ValueError:
             separator = ""
-        if not separator or not name or any(d < 1 for d in result[name]):
+        if not separator or not name or any(d < 0 for d in result[name]):
             raise InputError(f"--shape {text!r} is not of the form NAME=1,3,224,224")
     return result
 

@@ -12,6 +12,7 @@ from onnx.shape_inference import InferenceError, infer_shapes
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
+from hwprof.onnx_io import pool_shapes
 from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
@@ -52,9 +53,14 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     skeleton.graph.value_info.extend(value_info(t) for t in declared)
     for output in skeleton.graph.output:
         output.ClearField("type")
+    if any(map(pool_shapes.rounds_up, graph.nodes)):
+        while pool_shapes.set_padding(graph, skeleton.graph, infer_shapes(skeleton, data_prop=True).graph):
+            pass
     try:
         model = infer_shapes(skeleton, strict_mode=True, data_prop=True)
     except (InferenceError, RuntimeError, ValueError) as error:
+        if "(op_type:If" in str(error):  # a branch that the values do not take need not fit the shapes
+            return _with_types(graph, infer_shapes(skeleton, data_prop=True).graph)
         raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_one_line(error)}") from None
     return _with_types(graph, model.graph)
 

@@ -51,12 +51,19 @@ def observed(
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
             # NumPy's minimum and maximum keep NaN, Python's do not
-            found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
+            found[name] = (
+                float(np.minimum(low, held[name].min(initial=np.inf))),
+                float(np.maximum(high, held[name].max(initial=-np.inf))),
+            )
         for node in rows:
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
             tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
         raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
+    # A tensor that never held a value, such as a past of length 0, may have any range.
+    found = {
+        name: (0.0, 0.0) if low == np.inf and high == -np.inf else (low, high) for name, (low, high) in found.items()
+    }
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
         raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
