@@ -38,8 +38,9 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
 
 
 def is_in_place(file: Path) -> bool:
-    """Whether all of the model's data is inside of its folder; runtimes refuse links that lead out of it."""
-    return all(f.resolve().is_relative_to(file.parent.resolve()) for f in onnx_io.external_files(file))
+    """Whether a runtime can take the file: all data are there and in its folder; runtimes refuse links that lead out."""
+    folder = file.parent.resolve()
+    return onnx_io.has_values(file) and all(f.resolve().is_relative_to(folder) for f in onnx_io.external_files(file))
 
 
 def read(file: Path) -> onnx.ModelProto:

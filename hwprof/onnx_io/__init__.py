@@ -12,10 +12,10 @@ from hwprof.onnx_io.inference import infer_types
 from hwprof.onnx_io.input_values import GivenInputs, as_texts, shape_of, with_values
 from hwprof.onnx_io.input_values import identity as inputs_identity
 from hwprof.onnx_io.random_values import initial_weights, random_inputs, to_model
-from hwprof.onnx_io.reading import external_files, has_functions, load, materialize
+from hwprof.onnx_io.reading import external_files, has_functions, has_values, load, materialize
 from hwprof.onnx_io.writing import save
 
 __all__ = [
-    "GivenInputs", "as_texts", "external_files", "has_functions", "infer_types", "initial_weights", "inlined",
-    "inputs_identity", "load", "materialize", "random_inputs", "save", "shape_of", "to_model", "with_values",
+    "GivenInputs", "as_texts", "external_files", "has_functions", "has_values", "infer_types", "initial_weights",
+    "inlined", "inputs_identity", "load", "materialize", "random_inputs", "save", "shape_of", "to_model", "with_values",
 ]  # fmt: skip

@@ -309,9 +309,16 @@ def stored_type(proto: TensorProto, dims: Sequence[int] | None = None) -> Tensor
 def static_from_proto(proto: TensorProto) -> Tensor:
     """A Constant [...] where the tensor is small enough to keep its values, else its type and shape."""
     tensor = stored_type(proto)
-    if not keeps_values(tensor):
+    if not keeps_values(tensor) or lacks_values(proto):
         return tensor
     return constant_of(proto.name, _values(proto), tensor.dtype)
+
+
+def lacks_values(proto: TensorProto) -> bool:
+    """Whether a stored tensor has a shape and no values at all, as in data sets of architectures."""
+    is_external = proto.data_location == TensorProto.EXTERNAL
+    has_values = any(f.name.endswith("_data") and f.name != "external_data" for f, _ in proto.ListFields())
+    return not (is_external or has_values) and math.prod(proto.dims) > 0
 
 
 def _values(proto: TensorProto) -> np.ndarray:

@@ -23,6 +23,7 @@ from hwprof.onnx_io.proto import (
     dtype_name,
     graph_from_proto,
     keeps_values,
+    lacks_values,
     stored_type,
     tensor_type,
     value_info,
@@ -209,6 +210,11 @@ def _find_external(graph: GraphProto, folder: Path) -> None:
             _resolve(tensor, folder, kind.size_bytes, read=keeps_values(kind))
 
 
+def has_values(path: Path) -> bool:
+    """Whether every stored tensor of the model has values, here or in an external file."""
+    return not any(map(lacks_values, _read(path).graph.initializer))
+
+
 def has_functions(path: Path) -> bool:
     """Whether the model calls functions of its own, whose tensors runtimes name each in its way."""
     return bool(_read(path).functions)
@@ -241,8 +247,8 @@ def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> 
 def materialize(graph: Graph, seed: int = 0) -> ModelProto:
     """The model of `graph.source` with its own weights in memory and its inputs bound to the graph's shapes.
 
-    A graph without a source gets seeded random weights. Raises InputError when the source is missing or has other
-    inputs.
+    A graph without a source gets seeded random weights, and so do stored tensors without values. Raises InputError
+    when the source is missing or has other inputs.
     """
     if graph.source is None:
         return to_model(graph, seed)
@@ -253,8 +259,17 @@ def materialize(graph: Graph, seed: int = 0) -> ModelProto:
         for tensor in _tensors(model.graph):
             if uses_external_data(tensor):
                 _resolve(tensor, path.parent, stored_type(tensor).size_bytes, read=True)
+    _fill_in(model.graph, graph, seed)
     _bind(model.graph, graph)
     return model
+
+
+def _fill_in(proto: GraphProto, graph: Graph, seed: int) -> None:
+    """Gives stored tensors without values those that a graph without a source would have; zeros where it lacks them."""
+    bare = [tensor for tensor in proto.initializer if lacks_values(tensor)]
+    drawn = {t.name: t.raw_data for t in to_model(graph, seed).graph.initializer} if bare else {}
+    for tensor in bare:
+        tensor.raw_data = drawn.get(tensor.name) or bytes(stored_type(tensor).size_bytes)
 
 
 def _bind(proto: GraphProto, graph: Graph) -> None:

@@ -529,3 +529,20 @@ def test_materialize_says_when_the_source_has_other_inputs(tmp_path):
 def test_an_empty_graph_cannot_be_built_either():
     with pytest.raises(InputError, match="needs at least one output"):
         GraphBuilder("empty").build()
+
+
+# -- weights without values ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1, 1), (90, 3, 3, 3)])
+def test_stored_tensors_without_values_get_random_ones(tmp_path, shape):
+    bare = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=shape)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    body = helper.make_graph([helper.make_node("Conv", ["x", "W"], ["y"])], "g", [x], [y], [bare])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "net.onnx")
+    graph = onnx_io.load(tmp_path / "net.onnx")
+    (weight,) = onnx_io.materialize(graph).graph.initializer
+    drawn = numpy_helper.to_array(weight)
+    assert (drawn.shape, drawn.std() > 0) == (shape, True)
+    assert [(t.name, t.shape) for t in graph.weights] == [("W", shape)]
