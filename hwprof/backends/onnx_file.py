@@ -38,7 +38,7 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
 
 
 def is_in_place(file: Path) -> bool:
-    """Whether a runtime can take the file: all data are there and in its folder; runtimes refuse links that lead out."""
+    """Whether a runtime can take the file: all data are in its folder; runtimes refuse links that lead out of it."""
     folder = file.parent.resolve()
     return onnx_io.has_values(file) and all(f.resolve().is_relative_to(folder) for f in onnx_io.external_files(file))
 
@@ -69,7 +69,8 @@ def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         for k, dimension in enumerate(tensor.type.tensor_type.shape.dim):
             dimension.dim_param = f"open_{i}_{k}"
     for tensor in model.graph.output:
-        tensor.type.tensor_type.ClearField("shape")
+        if tensor.HasField("type"):
+            tensor.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
     return model
 
