@@ -18,6 +18,7 @@ from hwprof.onnx_io.tensor_uses import MOVING, Uses
 
 _FACTOR = 2  # by which an input that holds the sizes or the scales of a Resize enlarges
 _TO_THE_END = 2**31 - 1  # an end of a Slice that any axis has
+_HIDDEN = -1e4
 _DEEPEST = 64  # operators between an input and a table
 
 
@@ -155,12 +156,23 @@ _ARITHMETIC: dict[str, Callable[[Fraction, int], _Step]] = {
 def structure(uses: Uses, tensor: Tensor) -> np.ndarray | None:
     """[tensor.shape]: what makes sense for an input that holds a shape, scales, bounds or lengths; None for others."""
     use = uses.of(tensor.name)
+    if use.node is not None and _hides(use.node, use.position, uses.graph):
+        return np.zeros(tensor.shape)
     if use.node is None or len(tensor.shape) > 1:
         return None
     data = use.node.inputs[0]
     shape = uses.graph.shape(data) if uses.graph.has_type(data) else None
     guess = _guess(use.node, use.position, shape, tensor.numel)
     return None if guess is None or len(guess) != tensor.numel else np.array(guess).reshape(tensor.shape)
+
+
+def _hides(node: Node, position: int, graph: Graph) -> bool:
+    """Whether the input is a mask whose true elements put a very low number in the place of others: if all were hidden,
+    a Softmax would give NaN."""
+    if node.op != "Where" or position != 0:
+        return False
+    values = graph.constant_values.get(node.inputs[1], ())
+    return len(values) == 1 and values[0] <= _HIDDEN
 
 
 def _guess(node: Node, position: int, shape: tuple[int, ...] | None, n: int) -> Sequence[float] | None:

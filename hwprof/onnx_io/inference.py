@@ -13,6 +13,7 @@ from onnx.shape_inference import InferenceError, infer_shapes
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
 from hwprof.onnx_io import pool_shapes
+from hwprof.onnx_io.contrib_types import missing_types
 from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
@@ -115,6 +116,9 @@ def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
     declared = tuple(declared)
     while True:
         graph = infer_with(graph, declared)
+        if more := missing_types(graph):
+            declared = (*declared, *more)
+            continue
         folded = fold(graph)
         if folded is graph:
             return graph

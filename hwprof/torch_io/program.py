@@ -45,6 +45,7 @@ _TORCH_NAMES = {
 _FOREIGN_RESULT = ("not a known type", "TreeSpec")  # in what torch.export says of a class that it does not know
 # Checks that the tracer adds. They are not of the network, and a call of each would be timed.
 _CHECKS = re.compile(r"aten\._assert_|aten\.sym_constrain_range|.*::_assert|aten\._check")
+_LONGEST_REASON = 300
 _OTHERWISE_EQUAL = ("sample_inputs", "serialization_id")  # parts of a .pt2 that differ although the network does not
 
 
@@ -70,7 +71,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
         with _quietly(), torch.no_grad():
             program = _written(module.eval(), args, kwargs, path)
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
-        raise InputError(f"torch.export cannot trace {name!r}: {_first_line(error)}") from None
+        raise InputError(f"torch.export cannot trace {name!r}: {_one_line(error)}") from None
     finally:
         module.train(was_training)
     return graph_of(program, name, path)
@@ -326,7 +327,7 @@ def from_factory(
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
-        raise InputError(f"{spec!r} gives no module: {_first_line(error)}") from None
+        raise InputError(f"{spec!r} gives no module: {_one_line(error)}") from None
     inputs: ExampleInputs | None = None
     if isinstance(made, tuple) and len(made) in (2, 3):
         made, *rest = made
@@ -350,6 +351,8 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _one_line(error: Exception) -> str:
+    """The error's class and the start of its text, which may go on for pages."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

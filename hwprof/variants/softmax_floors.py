@@ -85,7 +85,7 @@ def _terms(graph: Graph, node: Node) -> Iterator[str]:
         names = node.inputs[1:]
     else:
         names = node.inputs if node.op in {"Add", *_CHOOSING} else ()
-    return (name for name in names if graph.type_of(name).dtype == "float32")
+    return (name for name in names if graph.has_type(name) and graph.type_of(name).dtype == "float32")
 
 
 class _Floors:

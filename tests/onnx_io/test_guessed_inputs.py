@@ -98,6 +98,14 @@ def test_shapes_and_scales_fit_the_data(
     assert found["s"].tolist() == expected
 
 
+def test_a_mask_of_what_to_hide_hides_nothing() -> None:
+    mask = Tensor("m", "bool", (2, 3))
+    where = Node("Where", ("m", "low", "x"), ("y",))
+    graph = Graph((mask, Tensor("x", "float32", (2, 3))), ("y",), (where,), constants=(
+        Constant("low", "float32", (), (float("-inf"),)),))  # fmt: skip
+    assert not random_inputs(graph)["m"].any()
+
+
 def test_a_guessed_shape_runs() -> None:
     proto = helper.make_graph(
         [helper.make_node("Reshape", ["x", "s"], ["y"])], "g",
