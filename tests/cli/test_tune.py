@@ -45,7 +45,7 @@ def records(folder: Path) -> list[str]:
     return found[0].read_text().splitlines() if found else []
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

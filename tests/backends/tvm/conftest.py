@@ -13,13 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from hwprof.backends.tvm import target
+from hwprof.backends.tvm import target, tuning
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.graph import Graph
 
 LOCAL = Device("here", "tvm")
 KEY = "board"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are small here; what makes one slow is other work on this machine."""
+    monkeypatch.setattr(tuning, "_LONGEST_S", 1000.0)
 
 
 @dataclass

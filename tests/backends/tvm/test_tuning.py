@@ -20,7 +20,7 @@ def records(path) -> list[str]:
 
 def test_a_search_is_kept_goes_on_and_is_used(product, monkeypatch):
     path = database.folder(product, DEVICE, 0)
-    first = list(BACKEND.tune(product, DEVICE, trials=2, budget_s=100.0, build=0))
+    first = list(BACKEND.tune(product, DEVICE, trials=2, budget_s=2000.0, build=0))
     assert [p.trials for p in first] == [0, 2]
     assert (first[-1].kernels, first[-1].tuned, first[-1].best_ms) == (2, 1, None)
     kept = records(path)
@@ -30,7 +30,7 @@ def test_a_search_is_kept_goes_on_and_is_used(product, monkeypatch):
 
     with (path / "database_tuning_record.json").open("a") as torn:
         torn.write(kept[0][: len(kept[0]) // 2])  # as a search leaves it that was killed
-    *_, last = BACKEND.tune(product, DEVICE, trials=4, budget_s=100.0, build=0)
+    *_, last = BACKEND.tune(product, DEVICE, trials=4, budget_s=2000.0, build=0)
     assert (last.trials, last.tuned) == (4, 2)
     assert last.best_ms > 0
     assert last.seconds > first[-1].seconds
@@ -38,7 +38,7 @@ def test_a_search_is_kept_goes_on_and_is_used(product, monkeypatch):
     assert all(json.loads(line) for line in records(path))
     assert BACKEND.tuning(product, DEVICE) != identity
 
-    again = list(BACKEND.tune(product, DEVICE, trials=4, budget_s=100.0, build=0))
+    again = list(BACKEND.tune(product, DEVICE, trials=4, budget_s=2000.0, build=0))
     assert [p.trials for p in again] == [4]  # nothing is left to do
 
     with BACKEND.open(product, DEVICE) as timer:
@@ -47,7 +47,7 @@ def test_a_search_is_kept_goes_on_and_is_used(product, monkeypatch):
         assert timer.build.startswith(f"tuned build 0: 4 trials, {last.seconds:.0f} s, database ")
 
     # A second search: the processes of a measurement run both in turn.
-    list(BACKEND.tune(product, DEVICE, trials=2, budget_s=100.0, build=1))
+    list(BACKEND.tune(product, DEVICE, trials=2, budget_s=2000.0, build=1))
     assert len(BACKEND.tuning(product, DEVICE).split()) == 2
     builds = []
     for process in ("0", "1", "2"):
