@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -37,7 +37,11 @@ def observed(
     inputs = {t.name for t in graph.inputs}
     made = sorted(watched.intersection(graph.producers()))
     stored = {name: weights[name] for name in watched.difference(made, inputs)}
-    model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
+    model.graph.output.extend(
+        value_info(graph.type_of(name)) if graph.has_type(name) else ValueInfoProto(name=name)
+        for name in made
+        if name not in known
+    )
     with TemporaryDirectory(prefix="hwprof-") as folder:
         session = _session(graph, model, Path(folder, "float.onnx"))
     found: dict[str, tuple[float, float]] = {}

@@ -108,6 +108,8 @@ class _Floors:
     def _for(self, node: Node, name: str) -> float:
         """The floor of an operand of the node, as far as that goes."""
         if node.op == "Softmax":
+            if not self._graph.has_type(node.inputs[0]):
+                return -math.inf  # how far its elements reach depends on how many there are
             return self._tops[name] - self._reach(node)
         if name not in set(_terms(self._graph, node)):
             return -math.inf

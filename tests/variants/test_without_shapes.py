@@ -41,7 +41,7 @@ def test_a_network_without_inputs_has_variants(tmp_path, spec):
 
 
 @pytest.mark.parametrize("spec", ["int8", "fp16"])
-def test_a_tensor_of_unknown_shape_stays_as_it_is_in_a_variant(tmp_path, spec):
+def test_a_tensor_of_unknown_shape_does_not_end_a_variant(tmp_path, spec):
     nodes = [
         helper.make_node("MatMul", ["x", "W"], ["h"]),
         helper.make_node("Compress", ["h", "mask"], ["rows"], axis=0),
