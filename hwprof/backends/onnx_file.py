@@ -20,8 +20,8 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
     """The file to run and the sizes of its named dynamic dimensions.
 
     The file is the graph's source where it exists, or one written to `folder` for weights too large to pass in memory.
-    None for the rest, including sources with dynamic dimensions that have no name to set them by, or whose names stand
-    for several sizes.
+    None for the rest, including sources with dynamic dimensions that have no name to set them by, or whose names mean
+    several sizes.
     """
     is_large = graph.weight_bytes > PROTOBUF_LIMIT_BYTES
     if graph.source and is_in_place(Path(graph.source)):

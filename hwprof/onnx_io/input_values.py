@@ -9,7 +9,6 @@ names by their content, so that the same array from another folder is the same m
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -94,7 +93,7 @@ def values_of(tensor: Tensor, text: str, rng: np.random.Generator) -> np.ndarray
 
 
 def identity(graph: Graph) -> dict[str, str]:
-    """What each given input holds, by its name: the text, or a digest of a file's array with its type and shape."""
+    """The content of each given input, by its name: the text, or a digest of a file's array with its type and shape."""
     return {name: _digest(name, text) if text.endswith(".npy") else text for name, text in graph.given}
 
 
@@ -137,15 +136,8 @@ def _cast(tensor: Tensor, array: np.ndarray, text: str) -> np.ndarray:
     with np.errstate(all="ignore"):
         cast = array.astype(dtype)
         if not is_real and not np.array_equal(cast, array):
-            raise InputError(f"input {tensor.name!r} is of type {tensor.dtype}, which {text} does not fit")
+            raise InputError(f"input {tensor.name!r} has type {tensor.dtype}, which {text} does not fit")
     is_overflown = is_real and bool(np.any(np.isinf(cast) & np.isfinite(array)))
     if is_overflown or (array.dtype.kind == "c" and dtype.kind != "c"):
-        raise InputError(f"input {tensor.name!r} is of type {tensor.dtype}, which {text} does not fit")
+        raise InputError(f"input {tensor.name!r} has type {tensor.dtype}, which {text} does not fit")
     return cast
-
-
-def example(tensor: Tensor) -> str:
-    """The option that gives this input, for a message."""
-    if is_float(tensor.dtype) or math.prod(tensor.shape) > 1:
-        return f"--input {tensor.name}={tensor.name}.npy"
-    return f"--input {tensor.name}=1"

@@ -60,7 +60,7 @@ def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
         opsets = _opsets(model)
         graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
         graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
-    # Links stay as they are: external data is beside the link (HuggingFace's cache), not beside the file it leads to.
+    # Links are not resolved: external data is next to the link (HuggingFace's cache), not next to the link's target.
     return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links
 
 
@@ -221,7 +221,7 @@ def has_functions(path: Path) -> bool:
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files beside a model that hold its large weights, sorted. Raises InputError as `load` does."""
+    """The files next to a model that hold its large weights, sorted. Raises InputError as `load` does."""
     model = _read(path)
     with _naming(path):
         external = [t for t in _tensors(model.graph) if uses_external_data(t)]

@@ -85,7 +85,7 @@ def test_a_range_draws_integers_below_its_end() -> None:
 @pytest.mark.parametrize(
     ("tensor", "text", "reason"),
     [
-        (IDS, "0.5", "is of type int64, which 0.5 does not fit"),
+        (IDS, "0.5", "has type int64, which 0.5 does not fit"),
         (Tensor("x", "uint8", (1,)), "300", "does not fit"),
         (FLOATS, "1,2,3", r"is \[2, 3\], 1,2,3 holds \[3\]"),
         (FLOATS, "nothing", "'nothing' is not a value; give a number"),
