@@ -17,7 +17,7 @@ _LIKE_FIRST = frozenset({
 
 
 def missing_types(graph: Graph) -> list[Tensor]:
-    """The types of first results, each with its shape [...], that are not in the graph yet and follow from known ones."""
+    """The types of first results, each with its shape [...], that are not in the graph and follow from known ones."""
     return [t for node in graph.nodes if node.domain == _DOMAIN for t in _result(graph, node)]
 
 

@@ -56,9 +56,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     for an object that is not a module, without inputs, and for a module that torch.export cannot trace.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(
-            f"a network is an .onnx file, a workload or a torch.nn.Module, not of type {type(module).__name__}"
-        )
+        raise InputError(f"a network is an .onnx file, a workload or a torch.nn.Module, not {type(module).__name__}")
     name = name or type(module).__name__
     if example_inputs is None:
         raise InputError(
@@ -118,7 +116,8 @@ def is_program(graph: Graph) -> bool:
 
 
 def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:
-    """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs.
+    """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs, each
+    [*shape] of the graph's input.
 
     Both are on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or holds another network.
     """
@@ -327,6 +326,7 @@ def from_factory(
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
+<<<<<<< HEAD
         raise InputError(f"{spec!r} gives no module: {_one_line(error)}") from None
     inputs: ExampleInputs | None = None
     if isinstance(made, tuple) and len(made) in (2, 3):
@@ -335,6 +335,23 @@ def from_factory(
     if not isinstance(made, nn.Module):
         return made, inputs
     return made, with_given(made, inputs, shapes, given)
+=======
+        raise InputError(f"{spec!r} does not return a module: {_first_line(error)}") from None
+    if isinstance(made, tuple) and len(made) == 2:
+        return made
+    if not shapes:
+        return made, None
+    drawn = torch.Generator().manual_seed(0)
+    return made, [torch.randn(*shape, generator=drawn) for shape in shapes.values()]
+
+
+def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(example_inputs, torch.Tensor):
+        return (example_inputs,), {}
+    if isinstance(example_inputs, Mapping):
+        return (), example_inputs
+    return tuple(example_inputs), {}
+>>>>>>> main
 
 
 @contextmanager

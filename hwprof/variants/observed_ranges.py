@@ -26,8 +26,9 @@ def observed(
 ) -> Ranges:
     """The range of each tensor in `names`.
 
-    graph: a float network; weights: its weights by name; batches: values of its inputs, each of the input's shape.
-    The ranges of the tensors that lead to a Softmax, stored masks included, are cut as `softmax_floors` describes.
+    graph: a float network; weights: its weights by name, each [*shape] of its tensor; batches: values of its inputs,
+    each [*shape] of the input. The ranges of the tensors that lead to a Softmax, stored masks included, are cut as
+    `softmax_floors` describes.
 
     Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
     """
@@ -63,14 +64,18 @@ def observed(
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
             tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
+<<<<<<< HEAD
         raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
     # A tensor that never held a value, such as a past of length 0, may have any range.
     found = {
         name: (0.0, 0.0) if low == np.inf and high == -np.inf else (low, high) for name, (low, high) in found.items()
     }
+=======
+        raise InputError(f"the calibration of {graph.name!r} needs at least one batch of data; none was given")
+>>>>>>> main
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
-        raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
+        raise InputError(f"{graph.name!r} computes values that are not finite from these data, such as {unfit[0]!r}")
     return ranges
 
 
@@ -91,5 +96,5 @@ def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.nda
         raise InputError(f"a batch holds no input {name!r}; it holds {', '.join(batch) or 'nothing'}")
     array = np.asarray(batch[name])
     if array.shape != tensor.shape:
-        raise InputError(f"input {name!r} is of shape {tensor.shape}, a batch has {array.shape}")
+        raise InputError(f"input {name!r} has the shape {tensor.shape}, a batch has {array.shape}")
     return np.ascontiguousarray(array, tensor.dtype)
