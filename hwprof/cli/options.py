@@ -34,26 +34,20 @@ ShapeTexts = Annotated[
         "--shape", metavar="NAME=1,3,224,224", help="Sets the shape of an input with dynamic dimensions; repeatable."
     ),
 ]
-<<<<<<< HEAD
 InputTexts = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
         metavar="NAME=VALUE",
-        help="What an input holds: FILE.npy (its shape, too), a number, 1,3,64, or randint:LOW:HIGH; repeatable.",
+        help="The values of an input: FILE.npy (its shape, too), a number, 1,3,64, or randint:LOW:HIGH; repeatable.",
     ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What standard output holds.")]
-StorePath = Annotated[Path, typer.Option("--store", help="The file that keeps every sample; resumes from it.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store already holds.")]
-=======
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="The format of standard output.")]
 StorePath = Annotated[
     Path,
     typer.Option("--store", help="The file that keeps every sample, and from which interrupted measurements resume."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again, even if the store holds the measurement.")]
->>>>>>> main
 Target = Annotated[str, typer.Option(help="Half-width of the 95 % interval at which to stop.")]
 BudgetS = Annotated[
     float, typer.Option("--budget", help="Seconds per model after which to stop, even short of the target.")

@@ -87,13 +87,8 @@ def explain(
     Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """
     if (after is None) == (variant is None):
-<<<<<<< HEAD
-        raise InputError("give a second model or --variant, and not both")
-    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
-=======
         raise InputError("give either a second model or --variant")
-    wanted = Wanted(shapes, variant, calibration)
->>>>>>> main
+    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(None, options) as (folder, store, asked):
         a = wanted.load(before, folder)
         b = wanted.varied(a if after is None else wanted.load(after, folder), folder, asked.on_warning)

@@ -31,14 +31,9 @@ def profile(
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
         with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
 
-    <<<<<<< HEAD
-        `inputs` says what inputs hold, by name: an array, a .npy file, a number, or "randint:0:30000"; what is not given is
-        drawn. `variant` (int8, prune:0.5, ...) measures that variant of it, quantized with the data of `calibration`.
-        Raises HwprofError when it cannot; a measurement that did not converge says so in its status.
-    =======
-        With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
-        HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
-    >>>>>>> main
+    `inputs` gives the values of inputs by name: an array, a .npy file, a number, or "randint:0:30000"; others are drawn.
+    With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
+    HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     with opened(store, options) as (folder, kept, asked):

@@ -228,14 +228,9 @@ class Recorder:
         try:
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
         except HwprofError as error:
-<<<<<<< HEAD
-            return replace(m, warnings=(*m.warnings, f"operators not timed: {error}"))
+            return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
         warnings = (*m.warnings, *_idle(graph, timed.idle))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
-=======
-            return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
-        return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns)
->>>>>>> main
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
         measurement = Measurement(

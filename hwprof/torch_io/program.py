@@ -326,8 +326,7 @@ def from_factory(
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
-<<<<<<< HEAD
-        raise InputError(f"{spec!r} gives no module: {_one_line(error)}") from None
+        raise InputError(f"{spec!r} does not return a module: {_one_line(error)}") from None
     inputs: ExampleInputs | None = None
     if isinstance(made, tuple) and len(made) in (2, 3):
         made, *rest = made
@@ -335,23 +334,6 @@ def from_factory(
     if not isinstance(made, nn.Module):
         return made, inputs
     return made, with_given(made, inputs, shapes, given)
-=======
-        raise InputError(f"{spec!r} does not return a module: {_first_line(error)}") from None
-    if isinstance(made, tuple) and len(made) == 2:
-        return made
-    if not shapes:
-        return made, None
-    drawn = torch.Generator().manual_seed(0)
-    return made, [torch.randn(*shape, generator=drawn) for shape in shapes.values()]
-
-
-def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, Mapping):
-        return (), example_inputs
-    return tuple(example_inputs), {}
->>>>>>> main
 
 
 @contextmanager

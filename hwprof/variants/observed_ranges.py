@@ -64,15 +64,9 @@ def observed(
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
             tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
-<<<<<<< HEAD
-        raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
-    # A tensor that never held a value, such as a past of length 0, may have any range.
-    found = {
-        name: (0.0, 0.0) if low == np.inf and high == -np.inf else (low, high) for name, (low, high) in found.items()
-    }
-=======
         raise InputError(f"the calibration of {graph.name!r} needs at least one batch of data; none was given")
->>>>>>> main
+    # A tensor that never held a value, such as a past of length 0, may have any range.
+    found = {name: (0.0, 0.0) if span == (np.inf, -np.inf) else span for name, span in found.items()}
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
         raise InputError(f"{graph.name!r} computes values that are not finite from these data, such as {unfit[0]!r}")
