@@ -31,7 +31,7 @@ def profile(
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
         with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
 
-    `inputs` gives the values of inputs by name: an array, a .npy file, a number, or "randint:0:30000"; others are drawn.
+    `inputs` gives values of inputs by name: an array, a .npy file, a number, or "randint:0:30000"; others are drawn.
     With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
     HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
     """

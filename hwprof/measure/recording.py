@@ -261,7 +261,7 @@ class Recorder:
 
 
 def _idle(graph: Graph, operators: Sequence[str]) -> Iterator[str]:
-    """What to say of operators that had nothing to do, unless the graph itself says that their results are empty."""
+    """The warning about operators that had nothing to do, unless the graph itself says that their results are empty."""
     producers = {node.label: node for node in graph.nodes}
     empty = {t.name for t in graph.values if not t.numel}
     named = [o for o in operators if o not in producers or empty.isdisjoint(producers[o].outputs)]

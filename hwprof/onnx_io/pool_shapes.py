@@ -30,7 +30,7 @@ def has_misinferred_shapes(graph: Graph) -> bool:
 
 
 def rounds_up(node: Node) -> bool:
-    """Whether the node is a pool whose shape `set_padding` may have to mend."""
+    """Whether the node is a pool whose shape `set_padding` may have to rewrite."""
     is_explicit = node.attribute("auto_pad", "NOTSET") == "NOTSET"
     return node.op in _POOLS and not node.domain and bool(node.attribute("ceil_mode", 0)) and is_explicit
 

@@ -61,7 +61,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     if example_inputs is None:
         raise InputError(
             f"{name!r} is a PyTorch module: give its inputs (example_inputs=, --shape NAME=1,3,224,224 for floats, and "
-            "--input NAME=randint:0:100 beside it for integers)"
+            "--input NAME=randint:0:100 in addition for integers)"
         )
     args, kwargs = arguments(example_inputs)
     was_training = module.training
