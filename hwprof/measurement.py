@@ -201,6 +201,7 @@ class Measurement:
     overhead_ns: float | None = None
     operators: tuple[OperatorTime, ...] = ()
     operators_total_ns: float | None = None  # of the profiled runs, which are slower than plain ones
+    inputs: Mapping[str, str] = field(default_factory=dict)  # what the user gave of them, by name
 
     @property
     def latency_ms(self) -> float:
