@@ -12,7 +12,7 @@ from hwprof.cli.app import app
 from hwprof.errors import HwprofError
 
 _INTERRUPTED = 130
-_INTERRUPTION = "interrupted; what was measured is in the store, the same command goes on"
+_INTERRUPTION = "interrupted; the finished measurements are in the store, and the same command continues from there"
 _FAILED = 2
 
 

@@ -1,5 +1,5 @@
-"""Finds backends, spaces, predictors, tasks and searches among the installed entry points, and imports those that are
-asked for."""
+"""Finds backends, spaces, predictors, tasks, methods and searches among the installed entry points; imports each when
+asked."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hwprof.errors import EnvironmentUnfitError, InputError
 
 GROUPS = {
     "backend": "hwprof.backends",
+    "method": "hwprof.methods",
     "predictor": "hwprof.predictors",
     "search": "hwprof.searches",
     "space": "hwprof.spaces",

@@ -12,7 +12,6 @@ from tests.imports import modules, room
 PACKAGE = modules()["hwprof"].parent
 ARRAYS = re.compile(r"\b(ndarray|NDArray|Tensor|Integers|Samples)\b")
 SHAPE = re.compile(r"\[[^\[\]]*\](?!\()|\bscalar\b")  # [n, n_features], [], [...]
-UNFINISHED = {"compress", "latency_table", "objective", "search", "torch_io", "variants"}
 ROOMS = sorted({room(module) for module in modules()})
 
 
@@ -40,11 +39,12 @@ def annotations(function: ast.FunctionDef) -> str:
 def shapeless(path: Path) -> Iterator[str]:
     """One line for each public function whose docstring gives no shape for its arrays."""
     for name, function, text in functions(ast.parse(path.read_text()).body):
-        if ARRAYS.search(annotations(function)) and not SHAPE.search(text):
+        is_overload = any(ast.unparse(decorator) == "overload" for decorator in function.decorator_list)
+        if ARRAYS.search(annotations(function)) and not SHAPE.search(text) and not is_overload:
             yield f"{path.relative_to(PACKAGE.parent)}:{function.lineno}: {name} states no shape, as in [n, n_features]"
 
 
-@pytest.mark.parametrize("name", [name for name in ROOMS if name not in UNFINISHED])
+@pytest.mark.parametrize("name", ROOMS)
 def test_public_functions_state_the_shapes_of_their_arrays(name: str):
     found = [line for module, path in modules().items() if room(module) == name for line in shapeless(path)]
     assert found == [], "\n".join(found)

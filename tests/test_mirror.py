@@ -30,7 +30,6 @@ TESTED_BY = {
     "cli/output.py": "cli/test_commands.py",
     "cli/progress.py": "cli/test_collect.py",
     "cli/results.py": "cli/test_profile.py",
-    "jobs/counting.py": "predictors/test_counted.py",
     "jobs/emulating.py": "cli/test_emulated.py",
     # runtimes: by the networks that they open
     "backends/onnx_file.py": "backends/test_onnxruntime.py",

@@ -10,6 +10,7 @@ from hwprof import __version__
 from hwprof.cli import data, emulator
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
+from hwprof.cli.compress import compress
 from hwprof.cli.devices import devices
 from hwprof.cli.doctor import doctor
 from hwprof.cli.evaluate import evaluate
@@ -42,13 +43,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """How fast will this network run on that device?"""
 
 
 for command in (
-    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict, search,
+    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
+    search,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

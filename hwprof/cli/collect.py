@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def collect(
     space: options.SpaceReference,
-    n: Annotated[int | None, typer.Option("--n", "-n", help="How many networks; with --until, the most.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Number of networks; with --until, the maximum.")] = None,
     until: Annotated[
         str | None,
         typer.Option(metavar="mape=5%", help="Measure until a predictor's cross-validated error is below this."),
@@ -37,7 +37,7 @@ def collect(
 ) -> int:
     """Measure networks of a search space as a data set.
 
-    One sweep with the fast protocol; the same command goes on after an interruption.
+    Runs one sweep with the fast protocol. After an interruption, the same command continues it.
 
     \b
     hwprof collect --space nasbench201 --n 100
@@ -77,7 +77,7 @@ def _target_mape(until: str | None) -> float | None:
 
 def _missed(found: Collected, target_mape: float) -> str:
     reached = "not known yet" if found.error is None else f"{found.error.mape:.1f} % (up to {found.error.high:.1f})"
-    return f"the error is {reached}, not below {target_mape:g} %: raise --n above {len(found.dataset.entries)}"
+    return f"the error must be below {target_mape:g} %, it is {reached}; raise --n above {len(found.dataset.entries)}"
 
 
 def _show(found: Collected, format: Format) -> None:  # noqa: A002 -- the option's name

@@ -23,17 +23,19 @@ def compare(
     variant: Annotated[
         str | None,
         typer.Option(
-            "--variant", callback=options.variant, help="With one model: compare it to this variant of it (int8, ...)."
+            "--variant",
+            callback=options.variant,
+            help="With one model: compare it with this variant of it (int8, ...).",
         ),
     ] = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     allow_unfit: options.AllowUnfit = False,
-    margin: Annotated[str, typer.Option(help="Differences below this are none.")] = "2%",
+    margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
     fail_above: Annotated[
         str | None, typer.Option(help="Exit with status 1 when a model is slower than the first by more than this.")
     ] = None,
@@ -90,7 +92,8 @@ def _row(c: Comparison) -> dict[str, object]:
 
 
 def _status(rows: Sequence[Comparison], limit: float | None) -> int:
-    """1 when one is slower than the limit allows, 0 when none is. Raises NotConvergedError when that is open."""
+    """1 when one is slower than the limit allows, 0 when none is. Raises NotConvergedError when neither is certain
+    yet."""
     from hwprof.cli import output
     from hwprof.errors import NotConvergedError
 
@@ -100,8 +103,8 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     if failed:
         return 1
     for c in rows:
-        # An interval that is nan, of a single process, is never below the limit.
+        # The interval of a single process is nan, which is never below the limit.
         if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
             found = "one process" if math.isnan(c.high) else f"ratio {c.low:.4f} .. {c.high:.4f}"
-            raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} decides nothing yet; raise --budget")
+            raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; raise --budget")
     return 0

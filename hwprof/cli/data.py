@@ -22,25 +22,27 @@ _MOST_TOLD = 20  # refused rows; --format json has all
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv, .parquet or .jsonl file, a network per row.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .csv, .parquet or .jsonl file with one network per row.")
+    ],
     space: options.SpaceReference,
     arch_column: Annotated[
         list[str],
         typer.Option(
-            metavar="A[,B...]", help="Column of the architecture; several where the space has structured ones."
+            metavar="A[,B...]", help="Column of the architecture; several where the space reads it from several."
         ),
     ],
     latency_column: Annotated[str, typer.Option(help="Column of the latency.")],
     device_name: Annotated[str, typer.Option(help="The device that was measured.")],
-    source: Annotated[str, typer.Option(help="Who measured it, and where it is from.")],
-    licence: Annotated[str, typer.Option(help="Under which licence it may be used.")],
+    source: Annotated[str, typer.Option(help="Who measured the latencies, and where they come from.")],
+    licence: Annotated[str, typer.Option(help="The licence of the data.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder.")],
     unit: Annotated[str, typer.Option(help="The unit of the latency: s, ms, us, ns or cycles@200MHz.")] = "ms",
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
-    """Make a data set of latencies that others measured.
+    """Make a data set from latencies that others measured.
 
-    Refuses bad rows and tells their numbers: latencies that are not positive numbers, unknown operations,
+    Refuses bad rows and reports their numbers: latencies that are not positive numbers, unknown operations,
     networks that occur twice with different latencies.
 
     \b
@@ -61,7 +63,7 @@ def import_(
 
 @app.command()
 def validate(folder: options.DataFolder, format: options.FormatOption = Format.TABLE) -> None:  # noqa: A002
-    """Check every sum, graph and sample of a data set.
+    """Check every checksum, graph and sample of a data set.
 
     \b
     hwprof data validate latency_data/nasbench201-cpu-1t
@@ -74,7 +76,7 @@ def validate(folder: options.DataFolder, format: options.FormatOption = Format.T
         from hwprof.jobs import importing
 
     write_summaries([summarize(importing.validate(folder))], format)
-    output.note("every sum, graph and sample is as it was written")
+    output.note("every checksum, graph and sample is correct")
 
 
 @app.command()
@@ -82,7 +84,7 @@ def show(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets.")],
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
-    """Show what data sets hold.
+    """Show the content of data sets.
 
     \b
     hwprof data show latency_data/*

@@ -17,7 +17,7 @@ def devices(
 ) -> None:
     """List the devices that networks can be measured on.
 
-    These are the shipped ones, those in ./devices and those in $HWPROF_DEVICES.
+    Lists the shipped devices, those in ./devices and those in $HWPROF_DEVICES.
 
     \b
     hwprof devices --by backend

@@ -12,7 +12,7 @@ def doctor(
 ) -> int:
     """Check whether this machine is fit to measure.
 
-    Cores, clocks, temperature, pressure, timer, memory, the runtime. Exits with 3 when it is unfit.
+    Checks the cores, clocks, temperature, pressure, timer, memory and the runtime. Exits with 3 when it is unfit.
 
     \b
     hwprof doctor

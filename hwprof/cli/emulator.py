@@ -9,7 +9,7 @@ import typer
 from hwprof.cli import options
 from hwprof.cli.options import Format
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: build their emulator.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Emulated ARM cores: build the emulator.")
 
 
 @app.callback()
@@ -19,13 +19,15 @@ def _group() -> None:
 
 @app.command()
 def build(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Build everything again, even if it is there.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Build everything again, even if it is built already.")
+    ] = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Build qemu with its counting plugin, and unpack the ARM files that run under it.
 
     Builds Debian's source package of qemu for AArch64 in user mode, and unpacks ONNX Runtime with its ARM libraries.
-    Installs nothing and needs no privilege; everything is in ~/.cache/hwprof/emulator ($HWPROF_CACHE).
+    Installs nothing and needs no privileges; everything goes into ~/.cache/hwprof/emulator ($HWPROF_CACHE).
 
     \b
     hwprof emulator build

@@ -25,7 +25,7 @@ def evaluate(
     train_sizes: Annotated[str, typer.Option(metavar="10,20,50", help="The numbers of networks to learn from.")] = (
         "10,20,50,100"
     ),
-    seeds: Annotated[int, typer.Option(help="Training sets of each size.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Number of training sets of each size.")] = 5,
     source: options.Sources = None,
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
@@ -101,7 +101,7 @@ def _require_figure(path: Path) -> None:
     with plugins.optional_library("--plot"):
         from hwprof.report import learning_curve
     if path.suffix not in learning_curve.SUFFIXES:
-        raise InputError(f"a figure is a .png, .svg or .pdf file, not {str(path)!r}")
+        raise InputError(f"--plot writes a .png, .svg or .pdf file, not {str(path)!r}")
 
 
 def _draw(found: Evaluation, path: Path) -> None:

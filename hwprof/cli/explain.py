@@ -1,4 +1,4 @@
-"""`hwprof explain`: where a quantized model loses against its float original."""
+"""`hwprof explain`: where a quantized model loses time against its float original."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def explain(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find where a quantized model loses time.
 
-    Operators left in float, Q/DQ pairs that were not fused, slow type combinations, slower kernels: what each takes
-    (a slower kernel: more than before) in a profiled run, and its share of the quantized model. On an emulated
-    core: the instructions of both, by class, and whether the kernels used int8 dot products.
+    Finds operators left in float, Q/DQ pairs that were not fused, slow type combinations and slower kernels. Reports
+    the time of each in a profiled run (of a slower kernel: the additional time) and its share of the quantized model's
+    time. On an emulated core, reports the instructions of both models by class, and whether the kernels used int8 dot
+    products.
 
     \b
     hwprof explain model.onnx model-int8.onnx
@@ -61,7 +62,7 @@ def _show_findings(found: Explanation) -> None:
     from hwprof.cli import output
 
     costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
-    title = f"what {found.after} loses against {found.before}"
+    title = f"where {found.after} loses time against {found.before}"
     if found.before_ns is not None and found.after_ns is not None:
         title += f"; kernels, profiled: {found.before_ns / 1e3:.4g} us before, {found.after_ns / 1e3:.4g} us after"
     rows = [

@@ -25,14 +25,16 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Latency tables: build, check, convert and draw them."
 )
 
-Table = Annotated[Path, typer.Argument(metavar="TABLE", help="A table of hwprof's: a .json or .parquet file.")]
+Table = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="A latency table that hwprof wrote: a .json or .parquet file.")
+]
 SpaceName = Annotated[
     str | None,
     typer.Option(
         "--space", "-s", help="A search space instead of models: a name, package.module:OBJECT or file.py:OBJECT."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Decides which networks of the space are taken.")]
+Seed = Annotated[int, typer.Option(help="Decides which networks of the space are used.")]
 
 
 @app.command()
@@ -44,16 +46,19 @@ def build(
     space: SpaceName = None,
     rows: Annotated[
         Literal["operators", "choices"],
-        typer.Option(help="operators: one row each, timed alone; choices: what each choice of the space adds."),
+        typer.Option(
+            help="operators: one row per operator, timed alone; choices: one row per choice of the space, "
+            "the time that it adds."
+        ),
     ] = "operators",
-    networks: Annotated[int | None, typer.Option(help="How many networks of the space are taken.")] = None,
+    networks: Annotated[int | None, typer.Option(help="Number of networks of the space to use.")] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
     ] = None,
     variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
-        Path | None, typer.Option("--predictor", "-p", help="Predict by this .hwp file instead of measuring.")
+        Path | None, typer.Option("--predictor", "-p", help="Predict with this .hwp file instead of measuring.")
     ] = None,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
@@ -68,7 +73,7 @@ def build(
 ) -> int:
     """Build a table of operators, or of the choices of a search space.
 
-    Each operator is timed as a network of its own; what choices add is fitted to whole networks.
+    Each operator is timed as a network of its own. The times that choices add are fitted to whole networks.
 
     \b
     hwprof lut build mobilenet_v2 -o mobilenet_v2.json
@@ -79,7 +84,7 @@ def build(
     from hwprof.jobs import converting, tables
 
     if not converting.is_own(out):
-        raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; hwprof lut convert writes others")
+        raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; other formats: hwprof lut convert")
     with _measuring(options.settings(target, budget, fast), allow_unfit, fresh) as asked:
         built = tables.build_table(
             models or [], device, space=space, rows=rows, networks=networks, sweep=_sweeps(sweep),
@@ -90,8 +95,8 @@ def build(
     output.write_rows([_summary(out, built.table)], format)
     if built.unconverged:
         raise NotConvergedError(
-            f"{out}: {built.unconverged} measurements did not reach the target precision (the rows' intervals say how "
-            "far); raise --budget"
+            f"{out}: {built.unconverged} measurements did not reach the target precision (see the intervals of the "
+            "rows); raise --budget"
         )
     return 0
 
@@ -103,13 +108,13 @@ def check(
         list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four .onnx files or workloads.")
     ] = None,
     space: SpaceName = None,
-    networks: Annotated[int, typer.Option(help="How many fresh networks of the space are measured.")] = 20,
+    networks: Annotated[int, typer.Option(help="Number of fresh networks of the space to measure.")] = 20,
     variant: options.WeightlessVariantSpec = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Save the table with the new correction here.")
     ] = None,
     max_mape: Annotated[
-        str | None, typer.Option(help="Exit with status 1 when the mean error of the corrected sums is larger.")
+        str | None, typer.Option(help="Exit with status 1 when the mean error of the corrected sums is above this.")
     ] = None,
     device: Annotated[
         str | None,
@@ -163,12 +168,15 @@ def convert(
         str | None, typer.Option("--to", help="The target's format, where it is not hwprof's own.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", "-d", help="The device of the source's latencies.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="The runtime; of a known device by default.")] = None,
-    threads: Annotated[int | None, typer.Option(help="0: all. Of a known device by default.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Of a known device by default.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of a known device by default.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="The runtime; by default that of the known device.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="The threads, 0 for all; by default those of the known device.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="The batch size; by default that of the known device.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="The element type; by default that of the known device.")] = None,
     unit: Annotated[
-        str | None, typer.Option(help="Where the format states none: s, ms, us, ns, cycles@200MHz.")
+        str | None,
+        typer.Option(help="The unit of the latencies, where the format states none: s, ms, us, ns, cycles@200MHz."),
     ] = None,
     numeric: Annotated[
         list[str] | None,
@@ -178,13 +186,16 @@ def convert(
         ),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read formats that are pickles; only plain containers and numbers.")
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Read formats that are pickles; only plain containers and numbers are read."
+        ),
     ] = False,
 ) -> None:
     """Convert a table from or to another tool's format.
 
-    Warns of what the target cannot hold, and asks for what the source does not say. Formats: csv, fbnet-json,
-    halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
+    Warns about content that the target format cannot hold, and asks for facts that the source does not state. Formats:
+    csv, fbnet-json, halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
 
     \b
     hwprof lut convert mine.json mine.csv --to csv
@@ -263,7 +274,7 @@ def _gate(found: TableCheck, limit: float | None) -> int:
     judged = found.corrected_mape if found.stored_mape is None else found.stored_mape
     if limit is None or judged <= 100 * limit:
         return 0
-    output.note(f"hwprof: the sums are off by {judged:.1f} % on average, more than {limit:.1%}")
+    output.note(f"hwprof: the mean error of the sums is {judged:.1f} %; allowed: {limit:.1%}")
     return 1
 
 
@@ -274,7 +285,7 @@ def _sweeps(texts: list[str] | None) -> Mapping[str, range]:
         match = re.fullmatch(r"(\w+)=(\d+):(\d+):(\d+)", text)
         first, last, step = map(int, match.groups()[1:]) if match else (0, 0, 0)
         if match is None or step < 1 or first % step or last < first:
-            raise InputError(f"--sweep {text!r} is not of the form cout=8:64:8, whose first is a multiple of its step")
+            raise InputError(f"--sweep {text!r} is not of the form cout=8:64:8, which starts at a multiple of its step")
         points[match[1]] = range(first, last + 1, step)
     return points
 

@@ -16,7 +16,7 @@ def operators(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,
@@ -24,11 +24,12 @@ def operators(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     allow_unfit: options.AllowUnfit = False,
-    by: Annotated[str, typer.Option(help="kind: a row per operator kind; kernel: one per executed kernel.")] = "both",
+    by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel.")] = "both",
 ) -> int:
     """Show where the time goes, by operator.
 
-    Share, time without the profiler's, work, and speed against the device's measured peaks.
+    Shows each operator's share, its time without the profiler's overhead, its work, and its speed against the device's
+    measured peaks.
 
     \b
     hwprof operators mobilenet_v2
@@ -51,7 +52,7 @@ def operators(
         )
     m, found = timed.measurement, timed.breakdown
     if found.inflation > breakdowns.INFLATION_LIMIT:
-        output.warn(f"profiling slowed the network {found.inflation:.2f} x: shares are a rough picture")
+        output.warn(f"profiling slowed the network down {found.inflation:.2f} times; the shares are only approximate")
     results.tell_builds([m])
     if format is Format.JSON:
         output.write_json(record.breakdown_record(m, found))

@@ -30,15 +30,22 @@ Models = Annotated[
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
 ShapeTexts = Annotated[
     list[str] | None,
-    typer.Option("--shape", metavar="NAME=1,3,224,224", help="Binds an input with dynamic dimensions; repeatable."),
+    typer.Option(
+        "--shape", metavar="NAME=1,3,224,224", help="Sets the shape of an input with dynamic dimensions; repeatable."
+    ),
 ]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What standard output holds.")]
-StorePath = Annotated[Path, typer.Option("--store", help="The file that keeps every sample; resumes from it.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again what the store already holds.")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="The format of standard output.")]
+StorePath = Annotated[
+    Path,
+    typer.Option("--store", help="The file that keeps every sample, and from which interrupted measurements resume."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again, even if the store holds the measurement.")]
 Target = Annotated[str, typer.Option(help="Half-width of the 95 % interval at which to stop.")]
-BudgetS = Annotated[float, typer.Option("--budget", help="Seconds per model after which to stop short of the target.")]
-Fast = Annotated[bool, typer.Option("--fast", help="Fewer processes and a target of 3 %; the record says so.")]
-AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure although the preflight check says no.")]
+BudgetS = Annotated[
+    float, typer.Option("--budget", help="Seconds per model after which to stop, even short of the target.")
+]
+Fast = Annotated[bool, typer.Option("--fast", help="Use fewer processes and a target of 3 %; the record says so.")]
+AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure even if the preflight check fails.")]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 
@@ -64,19 +71,20 @@ VariantSpec = Annotated[
     typer.Option(
         "--variant",
         callback=variant,
-        help=f"Take this variant of each model instead: {_VARIANTS}, or sparse:0.9.",
+        help=f"Use this variant of each model instead: {_VARIANTS}, or sparse:0.9.",
     ),
 ]
 WeightlessVariantSpec = Annotated[
     str | None,
     typer.Option(
-        "--variant", callback=_weightless_variant, help=f"Take this variant of each network instead: {_VARIANTS}."
+        "--variant", callback=_weightless_variant, help=f"Use this variant of each network instead: {_VARIANTS}."
     ),
 ]
-Calibration = Annotated[
+CalibrationFile = Annotated[
     Path | None,
     typer.Option(
-        "--calibration", help="Inputs to calibrate int8 or integer with, by name: an .npz file or folder of .npy."
+        "--calibration",
+        help="Inputs to calibrate int8 or integer with, by name: an .npz file or a folder of .npy files.",
     ),
 ]
 SpaceReference = Annotated[
@@ -118,7 +126,7 @@ def share(text: str, option: str) -> float:
 
 
 def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
-    """The protocol's numbers. --fast gives way to a target or budget that was given."""
+    """The protocol's numbers. An explicit target or budget overrides --fast."""
     from dataclasses import replace
 
     from hwprof.measurement import FAST, ProtocolSettings

@@ -12,7 +12,7 @@ from hwprof.cli.options import Format
 
 
 def write_json(records: object) -> None:
-    """records: JSON-ready; NaN is refused, since JSON has none."""
+    """records: JSON-ready. Raises ValueError for NaN, which JSON does not have."""
     json.dump(records, sys.stdout, indent=2, allow_nan=False, default=str)
     sys.stdout.write("\n")
 

@@ -1,4 +1,4 @@
-"""`hwprof predict`: latencies by a trained predictor, with their intervals."""
+"""`hwprof predict`: predicts latencies with a trained predictor, and their intervals."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def predict(
     arch: Annotated[
         list[str] | None,
         typer.Option(
-            "--arch", "-a", help="An architecture of the predictor's space: its notation, or 3,0,1; repeatable."
+            "--arch",
+            "-a",
+            help="An architecture of the predictor's space, in its notation or as choices (3,0,1); repeatable.",
         ),
     ] = None,
     shape: options.ShapeTexts = None,
-    coverage: Annotated[str, typer.Option(help="How often the latency is inside the interval.")] = "90%",
+    coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
@@ -90,8 +92,8 @@ def _warnings(predictions: Sequence[Prediction], origin: Origin | None) -> list[
     if origin is None:
         return []
     return [
-        f"{p.network}: the predictor learned from {origin.least_ms:.4g} to {origin.most_ms:.4g} ms and extrapolates; "
-        "its interval may not hold"
+        f"{p.network}: the predictor learned from {origin.least_ms:.4g} to {origin.most_ms:.4g} ms and extrapolates "
+        "here; its interval may not hold"
         for p in predictions
         if p.outside
     ]

@@ -16,7 +16,7 @@ def profile(
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
-    calibration: options.Calibration = None,
+    calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,
@@ -24,13 +24,13 @@ def profile(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     allow_unfit: options.AllowUnfit = False,
-    operators: Annotated[bool, typer.Option(help="Time the operators, too, in a pass of their own.")] = True,
+    operators: Annotated[bool, typer.Option(help="Also time the operators, in a separate pass.")] = True,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
 ) -> int:
     """Measure how fast networks run on a device.
 
-    Fresh processes are added until the 95 % interval of the median is as narrow as --target.
+    Starts fresh processes until the 95 % interval of the median is as narrow as --target.
 
     \b
     hwprof profile mobilenet_v2

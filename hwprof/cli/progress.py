@@ -1,4 +1,4 @@
-"""Progress of a job on standard error: of a measurement, the share of the target precision that is reached."""
+"""Shows the progress of a job on standard error; for a measurement, the share of the target precision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hwprof.measurement import ProtocolSettings
 
 @contextmanager
 def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Nothing is shown where stderr is not a terminal."""
+    """Yields the callback of `jobs.Options.on_progress`. Shows nothing where stderr is not a terminal."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield lambda _cohort: None
@@ -50,7 +50,7 @@ def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
 
 @contextmanager
 def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """As `bars`, one bar for all of many networks."""
+    """Yields the callback, as `bars` does, but with one bar for all networks of a sweep."""
     reached: dict[str, float] = {}  # by digest
     with _bar(networks, "networks") as show:
 

@@ -17,17 +17,19 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="An .html, .md or .json file.")] = Path("hwprof.html"),
     store: options.StorePath = Path("hwprof.db"),
     device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
-    comparison: Annotated[bool, typer.Option("--comparison", help="The last comparison, not the profiles.")] = False,
+    comparison: Annotated[
+        bool, typer.Option("--comparison", help="Report the last comparison instead of the profiles.")
+    ] = False,
     results: Annotated[
-        bool, typer.Option("--results", help="The results of searches and compressions, not the profiles.")
+        bool, typer.Option("--results", help="Report the results of searches and compressions instead of the profiles.")
     ] = False,
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
     peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
 ) -> None:
     """Write a page of the measurements or results in the store.
 
-    The page is self-contained. Of profiles it shows the verdict, distribution, operators, roofline, anchors and
-    environment; of results the front of metric against measured latency, and a table.
+    The page is self-contained. For profiles, it shows the verdict, distribution, operators, roofline, anchors and
+    environment; for results, the front of metric against measured latency, and a table.
 
     \b
     hwprof report -o report.html

@@ -24,7 +24,8 @@ note = output.note
 
 
 class Failures:
-    """Errors of single models: each is told in its line, the others go on, the gravest decides the exit status."""
+    """Errors of single models: each is reported on its own line while the other models continue, and the gravest error
+    decides the exit status."""
 
     def __init__(self) -> None:
         self._statuses: list[int] = []
@@ -62,7 +63,7 @@ def measuring(
 
 
 def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa: A002 -- the option's name
-    """One row a model; the table also shows warnings and the kinds of operators."""
+    """Shows one row per model; the table also shows warnings and the kinds of operators."""
     measured = [(o, o.measurement) for o in outcomes if o.measurement]
     if format is Format.JSON:
         output.write_json(
@@ -114,7 +115,7 @@ def tell_builds(measurements: Iterable[Measurement]) -> None:
 
 
 def _counted_row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
-    """All of one device, so that no table mixes them with times."""
+    """The row of a counted network. A table shows one device, so it never mixes counts with times."""
     size = record.profile_record(m, outcome.graph)
     return {
         "model": m.model,
@@ -128,10 +129,10 @@ def _counted_row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
 
 
 def _show_kinds(m: Measurement, graph: Graph, most: int) -> None:
-    """The table per kind of operator, without a roofline: that takes the device's peaks, which cost time."""
+    """Shows the table by kind of operator, without a roofline, because measuring the device's peaks takes time."""
     found = breakdowns.of_measurement(m, graph, None)
     if found is None:
-        output.note(f"{m.model}: this runtime times no operators")
+        output.note(f"{m.model}: the runtime cannot time its operators")
         return
     rows = [_work_row(k) for k in found.kinds]
     output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator")
@@ -163,7 +164,7 @@ def _time_and_work(k: breakdowns.Kernel) -> dict[str, str]:
 
 
 def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | None, trace_file: Path | None) -> None:
-    """The report page and the trace of what was measured."""
+    """Writes the report page and the trace of the measurements."""
     measured = [o.measurement for o in outcomes if o.measurement]
     if html:
         write_text(html, render_profile(measured, graphs_of(outcomes), peaks, command()))

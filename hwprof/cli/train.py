@@ -1,4 +1,4 @@
-"""`hwprof train`: a predictor from a data set."""
+"""`hwprof train`: trains a predictor on a data set."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def train(
     ] = None,
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
-    seed: Annotated[int, typer.Option(help="Draws the networks to learn from, and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides which networks are learned from, and the folds.")] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Train a predictor on measured networks.
 
-    The reported error is the one on networks left out; it also sets the width of the predictor's intervals.
+    The reported error is that on networks left out of the training; it also sets the width of the predictor's
+    intervals.
 
     \b
     hwprof train latency_data/nasbench201-cpu-1t -o nb201.hwp

@@ -1,4 +1,4 @@
-"""`hwprof tune`: searches for fast kernels of networks, for runtimes that can."""
+"""`hwprof tune`: searches for fast kernels of networks, on runtimes that can tune."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ def tune(
         float, typer.Option("--budget", help="Seconds per build and run after which to stop.")
     ] = _A_DAY_S,
     builds: Annotated[
-        int, typer.Option(help="Independent searches; a measurement spreads over them, so that it spans their luck.")
+        int,
+        typer.Option(
+            help="Number of independent searches; measurements use all of them, which averages out their luck."
+        ),
     ] = 1,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Search for fast kernels of networks.
 
-    What is found is kept in ./hwprof.tuning (or $HWPROF_TUNING) and used by every measurement on the
-    device; the same command goes on after an interruption.
+    Keeps the kernels in ./hwprof.tuning (or $HWPROF_TUNING), where every measurement on the device finds them. After an
+    interruption, the same command continues.
 
     \b
     hwprof tune mobilenet_v2 --trials 2000

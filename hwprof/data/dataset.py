@@ -79,7 +79,8 @@ class _Space(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Empty text is "not known". Dates are UTC. `device` is None for a device that hwprof has not measured.
+    """The facts about a data set. An empty text means "not known". Dates are UTC. `device` is None for a device that
+    hwprof has not measured.
 
     `unit` is the unit of the figures: "ms", or "instructions" for an emulated core, which has no latencies.
 
@@ -204,7 +205,7 @@ class Dataset:
         return list(self.each_graph(space))
 
     def each_graph(self, space: _Space | None = None) -> Iterator[Graph]:
-        """As `graphs`, one at a time, since the graphs of a large data set do not fit in memory together."""
+        """The networks of `graphs`, one at a time: the graphs of a large data set do not fit in memory together."""
         return (self._graph(entry, space) for entry in self.entries)
 
     def measurements(self) -> Iterator[Measurement]:
@@ -231,14 +232,14 @@ class Dataset:
         graph = space.graph(entry.arch)
         if entry.digest and entry.digest not in (graph.digest, graph.former_digest):
             raise InputError(
-                f"data set {self.card.name}: space {self.card.space} builds another network for {entry.arch} "
-                "than the one that was measured"
+                f"data set {self.card.name}: space {self.card.space} no longer builds the network that was "
+                f"measured for {entry.arch}; use the version of the space that built it"
             )
         return graph
 
 
 def card_of(name: str, measurements: Sequence[Measurement], space: str = "", licence: str = "Apache-2.0") -> Card:
-    """The card of measurements by hwprof. Raises InputError when they are not of one device and machine."""
+    """The card of measurements by hwprof. Raises InputError when they come from more than one device or machine."""
     if not measurements:
         raise InputError(f"data set {name} would be empty; measure something first")
     first = measurements[0]
@@ -278,8 +279,8 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
 
 
 def read(folder: str | Path) -> Dataset:
-    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or is of a
-    newer format."""
+    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or has a newer
+    format."""
     folder = Path(folder)
     try:
         card = _card(tomllib.loads((folder / CARD).read_text(encoding="utf-8")))
@@ -296,7 +297,9 @@ def read(folder: str | Path) -> Dataset:
     table = pq.ParquetFile(pa.BufferReader(measurements))
     present = set(table.schema_arrow.names)
     if absent := sorted(_REQUIRED - present):
-        raise InputError(f"data set {folder}: {MEASUREMENTS} has no {absent[0]}; another version of hwprof wrote it")
+        raise InputError(
+            f"data set {folder}: {MEASUREMENTS} has no column {absent[0]!r}; another version of hwprof wrote it"
+        )
     columns = [name for name in _COLUMNS.names if name in present and name not in ("record", "processes")]
     rows = table.read(columns=columns).to_pylist(maps_as_pydicts="strict")
     if not len(rows) == len(lines) == card.rows:
@@ -320,9 +323,7 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
         figure = measurement.instructions if measurement.is_counted else measurement.latency_ms
         held = entry.instructions if measurement.is_counted else entry.latency_ms
         if (measurement.digest, figure) != (entry.digest, held):
-            raise InputError(
-                f"data set {dataset.card.name}: the samples of {measurement.model} are not those of its row"
-            )
+            raise InputError(f"data set {dataset.card.name}: the samples of {measurement.model} do not match its row")
 
 
 def _check(card: Card, entries: Sequence[Entry], with_graphs: bool) -> None:
@@ -339,7 +340,7 @@ def _check(card: Card, entries: Sequence[Entry], with_graphs: bool) -> None:
             raise InputError(f"data set {card.name}: row {number} repeats the network {identity}")
         seen.add(identity)
         if entry.graph is None and (with_graphs or not (card.space and entry.arch is not None)):
-            raise InputError(f"data set {card.name}: row {number} has no graph, and no space could rebuild it")
+            raise InputError(f"data set {card.name}: row {number} has no graph, and no space can rebuild it")
 
 
 def _graph_line(entry: Entry, with_graph: bool) -> str:

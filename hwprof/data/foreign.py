@@ -1,4 +1,4 @@
-"""Makes a data set of other people's measurements: CSV, Parquet or JSON Lines, one network per row."""
+"""Makes a data set from other people's measurements: CSV, Parquet or JSON Lines, one network per row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """`repeated`: how many rows gave a network again with the same latency; only the first one counts."""
+    """An imported data set. `repeated`: the number of rows that repeat a network with the same latency; only the first
+    row of a network counts."""
 
     dataset: Dataset
     refused: tuple[Refusal, ...]
@@ -51,12 +52,12 @@ def import_file(
 
     parse: called with the cells of `arch_columns` (one text, as a space's `parse`, or several structured ones);
     it raises InputError for cells that are not an architecture. Rows are also refused for a latency that is 0,
-    negative, NaN or missing; and all rows of a network that has two different latencies.
+    negative, NaN or missing, and so are all rows of a network that has two different latencies.
 
     Raises InputError for an unknown column or unit, a card without source or licence, or when no row is left.
     """
     if not card.source or not card.licence:
-        raise InputError("imported data needs its source and its licence; give both")
+        raise InputError("imported data need a source and a licence; give both")
     scale = ms_per(unit)
     good: dict[Arch, dict[int, float]] = {}
     refused: list[Refusal] = []

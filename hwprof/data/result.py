@@ -1,8 +1,8 @@
 """The result of one search or compression: the choices, their cost, and whether the network meets its latency target.
 
 Every method writes the same JSON-ready record, so that one store and one page hold the results of all methods. Only the
-measurement beside the baseline decides whether the target is met. The method optimized the sum of a latency table, so
-that sum cannot judge it.
+measurement, paired with the baseline's, decides whether the target is met. The method optimized the sum of a latency
+table, so that sum cannot judge it.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Result:
     """One network that was searched or compressed.
 
     choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready.
-    metric, baseline_metric: of the network and of the baseline on the task's test part, larger is better.
+    metric, baseline_metric: those of the network and the baseline on the task's test part; larger is better.
     table_ms: the latency by the table or predictor that the method used.
-    measured: by device, the network (b) paired with the baseline (a).
-    digest: of the network's graph. seconds: the time that the method took.
+    measured: for each device, the network (b) paired with the baseline (a).
+    digest: that of the network's graph. seconds: the time that the method took.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.
@@ -106,8 +106,8 @@ class Result:
     def met(self) -> Met | None:
         """Whether the network meets its target on the target's device; None where the target has no ms.
 
-        By the 95 % interval of the measured latency at the machine's undisturbed speed: yes where all of it is at or
-        below the target, no where all of it is above, else it cannot be told.
+        The 95 % interval of the measured latency at the machine's undisturbed speed decides: yes where all of it is at
+        or below the target, no where all of it is above, otherwise cannot tell.
         """
         if self.target.ms is None:
             return None
@@ -129,7 +129,7 @@ class Result:
         return measured_latency(found.b) if found else None
 
     def to_record(self) -> dict[str, Any]:
-        """JSON-ready, with all raw samples. `met` is there for other readers; `from_record` works it out anew."""
+        """JSON-ready, with all raw samples. `met` is there for other readers; `from_record` computes it again."""
         record = {f.name: getattr(self, f.name) for f in fields(self)}
         record |= {name: _or_null(record[name]) for name in _MAYBE_UNKNOWN}
         measured = {device: _comparison_record(c) for device, c in self.measured.items()}

@@ -112,7 +112,7 @@ class Store:
             )
 
     def processes(self, measurement: int) -> list[Process]:
-        """Those of a measurement, in the order of their rounds."""
+        """The processes of a measurement, in the order of their rounds."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT record FROM process WHERE measurement = ? ORDER BY round", (measurement,)

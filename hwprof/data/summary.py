@@ -12,7 +12,7 @@ from hwprof.data.dataset import MS, Dataset
 def summarize(found: Dataset) -> dict[str, Any]:
     """Range and median of the figures (ms, or millions of instructions), precision, dates, machine and source.
 
-    `half_width`: median of the relative half-widths of the 95 % intervals. What is not known is None.
+    `half_width`: median of the relative half-widths of the 95 % intervals. Unknown values are None.
     """
     card = found.card
     is_latency = card.unit == MS

@@ -47,9 +47,9 @@ def operators(
     store: StoreLike = None,
     options: Options | None = None,
 ) -> OperatorProfile:
-    """Where the time of one network, given as to `profile`, goes: by operator, against the device's measured peaks.
+    """The time of one network, given as to `profile`, by operator, against the device's measured peaks.
 
-    Raises InputError for a device that has no times or whose runtime times no operators.
+    Raises InputError for a device that has no times or whose runtime cannot time operators.
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs)
     chosen = device_of(device)
@@ -59,5 +59,5 @@ def operators(
         m = profile(graph, chosen, store=kept, options=asked)
         breakdown = breakdowns.of_measurement(m, graph, peaks(chosen, asked.transport))
     if breakdown is None:
-        raise InputError(f"device {chosen.name!r}: its runtime times no operators")
+        raise InputError(f"device {chosen.name!r}: its runtime cannot time operators")
     return OperatorProfile(m, breakdown)

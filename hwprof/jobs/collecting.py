@@ -63,14 +63,15 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the data set and its folder: SPACE-VARIANT-DEVICE."""
+        """The name of the data set and its folder: SPACE-VARIANT-DEVICE."""
         space = re.sub(r"(\.py)?:", "-", self.space.rpartition("/")[2])
         return "-".join(filter(None, (space, self.variant.replace(":", ""), self.device.name)))
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`failed`: networks that could not be measured. `error`: of the default predictor, known with a target only."""
+    """A data set that was collected. `failed`: networks that could not be measured. `error`: that of the default
+    predictor, known only with a target."""
 
     dataset: Dataset
     failed: tuple[Outcome, ...] = ()
@@ -99,7 +100,7 @@ def collect(
     when none could be measured.
     """
     if n is None and until_mape is None:
-        raise InputError("give n, the number of networks, or the error (until mape) at which to end")
+        raise InputError("give n, the number of networks, or until_mape, the error at which to stop")
     name, variant = (space.name, variant or space.variant) if isinstance(space, VariedSpace) else (space, variant)
     chosen = device if isinstance(device, Device) else Device.load(device)
     plan = Plan(name, chosen, MOST_UNTIL if n is None else n, variant, seed, until_mape)
@@ -135,12 +136,15 @@ def _check(plan: Plan, out: Path) -> None:
         held = " ".join(filter(None, (card.space, card.variant, "on", card.device_name)))
         raise InputError(f"{out} holds another data set ({held}); give another folder with --out")
     if plan.target_mape is None and plan.n < card.rows:
-        raise InputError(f"{out} holds {card.rows} networks, {plan.n} would be fewer; give another --out or more --n")
+        raise InputError(
+            f"{out} holds {card.rows} networks, more than --n {plan.n}; give another --out or a larger --n"
+        )
 
 
 @dataclass(slots=True)
 class _Sweep:
-    """`measured`: the networks measured so far, by architecture. `digests`: of all graphs that were seen."""
+    """A sweep in progress. `measured`: the networks measured so far, by architecture. `digests`: those of all graphs
+    seen so far."""
 
     plan: Plan
     space: VariedSpace
@@ -152,7 +156,7 @@ class _Sweep:
     tried: int = 0
 
     def fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
-        """The architectures whose graph was not seen yet. Ends when sampling would take the space for exhausted: after
+        """The architectures whose graph was not seen yet. Ends where sampling would consider the space exhausted, after
         `sampling.ATTEMPTS` repetitions in a row."""
         repeated = 0
         for arch in archs:

@@ -26,14 +26,14 @@ def compare(
     calibration: Path | None = None,
     example_inputs: object = None,
 ) -> list[Comparison]:
-    """Each network, given as to `profile`, against the first, from blocks that alternate in the same processes. With
-    `variant` one model is compared to that variant of it.
+    """Compares each network, given as to `profile`, with the first one, by blocks that alternate in the same processes.
+    With `variant`, one model is compared with that variant of it.
 
-    Raises InputError below two networks, and the error of the first that could not be measured.
+    Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs)
     if variant and len(models) != 1:
-        raise InputError("--variant compares one model to its variant; give one model")
+        raise InputError("--variant compares one model with its variant; give one model")
     with opened(store, options) as (folder, kept, asked):
         graphs = [wanted.load(model, folder) for model in models]
         if variant:

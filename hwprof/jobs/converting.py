@@ -19,9 +19,9 @@ _OWN_SUFFIXES = (".json", ".parquet")
 class Stated:
     """The facts about a foreign table that its format does not hold: the device and settings of its latencies.
 
-    Of a device that hwprof knows, its file says the rest. `threads` 0 is all. `unit` is of the times, where the format
-    states none. `numeric`: attributes along which latency is a staircase. `allow_pickle`: read formats that are
-    pickles, of plain containers and numbers only.
+    For a device that hwprof knows, the device's file states the rest. `threads` 0 means all. `unit`: that of the times,
+    where the format states none. `numeric`: attributes along which latency is a staircase. `allow_pickle`: read formats
+    that are pickles, of plain containers and numbers only.
     """
 
     device: str | None = None
@@ -50,7 +50,7 @@ def convert_table(
     for path, named, option in ((source, from_format, "--from"), (target, to_format, "--to")):
         if named is None and not is_own(path):
             raise InputError(
-                f"{path} is not a table of hwprof's (.json, .parquet); give {option} {'|'.join(formats.names())}"
+                f"{path} is not hwprof's own format (.json, .parquet); give {option} {'|'.join(formats.names())}"
             )
     table = LatencyTable.load(source) if from_format is None else read(source, from_format, stated or Stated())
     return write(table, target, to_format)
@@ -97,5 +97,5 @@ def _metadata(format: str, stated: Stated) -> Metadata:  # noqa: A002 -- the opt
     if device is None or runtime is None or threads is None or batch is None or dtype is None:
         asked = {"device": device, "runtime": runtime, "threads": threads, "batch": batch, "dtype": dtype}
         missing = " ".join(f"--{option}" for option, value in asked.items() if value is None)
-        raise InputError(f"a table in {format} does not say all that its latencies hold for; give {missing}")
+        raise InputError(f"a table in {format} does not state where its latencies were measured; give {missing}")
     return Metadata(device, runtime, threads, batch, dtype)

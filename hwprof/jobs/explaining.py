@@ -1,5 +1,5 @@
-"""Explaining: where a quantized network loses against its float original, by the kernels that ran or, on an emulated
-core, by the instructions that it executed."""
+"""Explaining: where a quantized network loses time against its float original, by the kernels that ran or, on an
+emulated core, by the instructions that it executed."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _EXPLAIN_RUNS = 50
 
 @dataclass(frozen=True, slots=True)
 class CountedPair:
-    """Both on one emulated core. Nothing is a time: fewer instructions are a hint at one, no more."""
+    """Both networks on one emulated core. The figures are not times: fewer instructions only suggest a shorter time."""
 
     before: Measurement
     after: Measurement
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row per class of instructions and one of all, in millions, for a table."""
+        """A row per class of instructions and one for all of them, in millions, for a table."""
         rows = []
         for name, before, after in self._figures():
             ratio = f"{after / before:.3f}" if before else "new" if after else ""
@@ -57,7 +57,7 @@ class CountedPair:
         }
 
     def kernels(self) -> list[str]:
-        """One sentence each on which arithmetic ran."""
+        """One sentence per network on the arithmetic that ran."""
         return [f"{m.model} on {m.device.name} (emulated): {counted.kernels(m)}" for m in (self.before, self.after)]
 
     def _side(self, m: Measurement) -> Mapping[str, Any]:
@@ -79,13 +79,13 @@ def explain(
     calibration: Path | None = None,
     options: Options | None = None,
 ) -> Explanation | CountedPair:
-    """Where `after`, a quantized `before` (or the `variant` of it), loses: from both graphs and the kernels that the
-    device runs; on an emulated core the instructions of both.
+    """The reasons for which `after`, a quantized `before` (or the `variant` of it), loses time, found from both graphs
+    and the kernels that the device runs; on an emulated core, the instructions of both.
 
-    Raises InputError without one of `after` and `variant`, and for a device that runs nothing.
+    Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """
     if (after is None) == (variant is None):
-        raise InputError("give a second model or --variant, and not both")
+        raise InputError("give either a second model or --variant")
     wanted = Wanted(shapes, variant, calibration)
     with opened(None, options) as (folder, store, asked):
         a = load_network(before, shapes)

@@ -16,7 +16,8 @@ from hwprof.spaces.varied import VariedSpace
 def import_data(
     path: Path, out: Path, card: Card, arch_columns: Sequence[str], latency_column: str, unit: str
 ) -> Import:
-    """Makes a data set in `out` of a .csv, .parquet or .jsonl file. `card` names the space, device, source and licence.
+    """Makes a data set in `out` from a .csv, .parquet or .jsonl file. `card` names the space, device, source and
+    licence.
 
     arch_columns: one column holds architectures in the space's notation, or as their choices; several columns hold the
     values that the space's `from_columns` reads. unit: s, ms, us, ns or cycles@200MHz. Raises InputError for an unknown
@@ -25,7 +26,7 @@ def import_data(
 
 
 def validate(folder: Path) -> Dataset:
-    """Reads everything in the data set and returns it. Raises InputError where its files do not fit each other."""
+    """Reads everything in the data set and returns it. Raises InputError where its files contradict each other."""
     data = dataset.read(folder)
     dataset.validate(data, VariedSpace(data.card.space, data.card.variant) if data.card.space else None)
     return data

@@ -1,4 +1,4 @@
-"""Opens what a job is given: networks in the wanted variant, the device, the store."""
+"""Opens the inputs of a job: networks in the wanted variant, the device, the store."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Wanted:
     def __post_init__(self) -> None:
         wanted = parse(self.variant) if self.variant else None
         if self.calibration is not None and not (wanted and wanted.is_calibrated):
-            raise InputError("--calibration is for a variant that is quantized; give --variant int8, too")
+            raise InputError("--calibration needs a quantized variant; also give --variant int8")
 
     def load(self, model: object, folder: Path) -> Graph:
         """The model itself, as `load_network` finds it. A PyTorch module is traced into `folder`."""
         return load_network(model, self.shapes, folder, self.example_inputs)
 
     def open(self, model: object, folder: Path, on_warning: Callable[[str], None]) -> Graph:
-        """The model's graph in the variant, whose file is written to `folder` and whose warnings are told."""
+        """The model's graph in the variant, whose file is written to `folder` and whose warnings go to `on_warning`."""
         return self.varied(self.load(model, folder), folder, on_warning)
 
     def varied(self, graph: Graph, folder: Path, on_warning: Callable[[str], None]) -> Graph:

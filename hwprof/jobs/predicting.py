@@ -38,7 +38,7 @@ def train(
     n: learn from this many of the networks, drawn at random; all, but at most 1000, unless given. sources: for
     transfer, predictors of other devices or their files. counts: a data set of the instructions that the same networks
     execute on an emulated core, to learn from as well. Raises InputError for an unknown predictor, data that cannot be
-    learned from, or a data set of another space or device than the given one.
+    learned from, or a data set whose space or device is not the given one.
     """
     found = learning.opened(data, space, device)
     others = trained.load_sources(sources, found.card.space)
@@ -59,9 +59,9 @@ def predict(
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
     predictor: a trained one, or its file. models: graphs, .onnx files, names of workloads, or architectures as tuples.
-    archs: architectures of the predictor's space, as tuples or in its notation. coverage: how often the latency is
-    inside the interval. Raises InputError for a network that the predictor cannot take, or for a predictor of another
-    space or device than the given one.
+    archs: architectures of the predictor's space, as tuples or in its notation. coverage: the probability that the
+    latency is inside the interval. Raises InputError for a network that the predictor cannot take, or for a predictor
+    whose space or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
     found.require(space, device)

@@ -29,8 +29,8 @@ def profile(
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
     with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
 
-    `variant` (int8, prune:0.5, ...) measures that variant of it, quantized with the data of `calibration`.
-    Raises HwprofError when it cannot; a measurement that did not converge says so in its status.
+    With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
+    HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs)
     with opened(store, options) as (folder, kept, asked):
@@ -52,8 +52,8 @@ def profile_models(
 ) -> Iterator[Outcome]:
     """Measures networks, given as to `profile`, in one sweep; yields each as soon as it is done.
 
-    A model that cannot be opened goes to `on_error(model, error)`, and the others go on; without it the error is
-    raised.
+    A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without `on_error` the
+    error is raised.
     """
     wanted = Wanted(shapes, variant, calibration)
     with opened(store, options) as (folder, kept, asked):

@@ -61,15 +61,17 @@ def report(
     comparison, or of the results of searches and compressions. Returns the files written.
 
     models, device: only measurements of these, by name. trace: also writes the profiles for Perfetto or Chrome.
-    peaks: measures the device's peaks for the roofline. command: the page says that this made it.
+    peaks: measures the device's peaks for the roofline. command: the command line that the page names as its origin.
 
-    Raises InputError when nothing in the store fits, or the file's ending is another.
+    Raises InputError when nothing in the store matches, or the file has another ending.
     """
     out = Path(out)
     if out.suffix not in _ENDINGS:
         raise InputError(f"a report is an .html, .md or .json file, not {out.name!r}")
     if comparison and (models or results):
-        raise InputError("--comparison is of the networks compared last; name no models and leave out --results")
+        raise InputError(
+            "--comparison reports the networks that were compared last; leave out the models and --results"
+        )
     with _existing(Path(store)) as opened:
         if results:
             pages = {out: _results_text(_results(opened, models), device, out, command)}
@@ -99,9 +101,9 @@ def _measured_pages(
     with_peaks: bool,
     command: str,
 ) -> dict[Path, str]:
-    """margin: of a comparison, in which the others were measured against the first; None for profiles."""
+    """margin: that of a comparison, in which the others were measured against the first; None for profiles."""
     if not found:
-        raise InputError(f"the store {store.path!r} holds no such measurement")
+        raise InputError(f"the store {store.path!r} holds no matching measurement")
     graphs = stored_graphs(store, found)
     known = peaks(found[0].device) if with_peaks and found[0].evidence is Evidence.MEASURED else None
     if margin is None:
@@ -115,14 +117,14 @@ def _measured_pages(
 def _results(store: Store, models: Sequence[str]) -> list[Result]:
     found = [r for r in store.results() if not models or r.model in models]
     if not found:
-        raise InputError(f"the store {store.path!r} holds no such result of a search or compression")
+        raise InputError(f"the store {store.path!r} holds no matching result of a search or compression")
     return found
 
 
 def _results_text(found: Sequence[Result], device: str | None, out: Path, command: str) -> str:
     if device is not None and not any(device in (*r.measured, r.target.device) for r in found):
         known = ", ".join(sorted({name for r in found for name in (*r.measured, r.target.device)}))
-        raise InputError(f"no result is of device {device!r}; known: {known}")
+        raise InputError(f"there is no result for device {device!r}; known: {known}")
     if out.suffix == ".json":
         return json.dumps(results_records(found, device), indent=2, allow_nan=False)
     render = render_results if out.suffix == ".html" else results_markdown
@@ -136,7 +138,7 @@ def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str
 
 def _existing(path: Path) -> Store:
     if not path.exists():
-        raise InputError(f"there is no store {str(path)!r}; hwprof profile makes one")
+        raise InputError(f"there is no store {str(path)!r}; hwprof profile creates one")
     return Store(path)
 
 

@@ -69,7 +69,8 @@ class ByPredictor:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """`unconverged`: how many of its measurements did not reach their target precision."""
+    """A table that was built. `unconverged`: the number of its measurements that did not reach their target
+    precision."""
 
     table: LatencyTable
     unconverged: int = 0
@@ -93,12 +94,12 @@ def build_table(
     options: Options | None = None,
     seed: int = 0,
 ) -> Built:
-    """The table of the operators of `models` (one, or a sequence) or of a search space, or with rows="choices" of what
-    each choice of the space adds. A `VariedSpace` may take the place of the models.
+    """The table of the operators of `models` (one, or a sequence) or of a search space; with rows="choices", of the
+    time that each choice of the space adds. A `VariedSpace` may take the place of the models.
 
-    networks: how many networks of the space are taken, `seed` decides which. sweep: also times convolutions and
+    networks: the number of networks of the space to use; `seed` decides which. sweep: also times convolutions and
     products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file that predicts the rows;
-    without one they are measured. variant: of each network.
+    without one they are measured. variant: applied to each network.
 
     Raises InputError for models and a space at once (or neither), or choices without a space, and the error of the
     first operator or network that could not be measured.
@@ -106,7 +107,7 @@ def build_table(
     given = [] if isinstance(models, VariedSpace) else _listed(models)
     searched = _varied(models if isinstance(models, VariedSpace) else space, variant)
     if (searched is None) == (not given):
-        raise InputError("give models or --space, and not both")
+        raise InputError("give either models or --space")
     if rows == "choices" and (searched is None or sweep):
         raise InputError("--rows choices needs --space and takes no --sweep")
     chosen = device if isinstance(device, Device) else Device.load(device)
@@ -138,8 +139,8 @@ def _varied(space: str | VariedSpace | None, variant: str) -> VariedSpace | None
 def operator_table(found: Operators, source: OnDevice | ByPredictor, numeric: Sequence[NumericAttribute] = ()) -> Built:
     """The table of operators, each measured or predicted as a network of its own.
 
-    numeric: attributes beside the bit widths, which are numeric in every table of operators. Raises the error of the
-    first operator that cannot be measured or predicted.
+    numeric: attributes in addition to the bit widths, which are numeric in every table of operators. Raises the error
+    of the first operator that cannot be measured or predicted.
     """
     numeric = (*numeric, *bits.NUMERIC)
     if isinstance(source, ByPredictor):
@@ -157,7 +158,7 @@ def operator_table(found: Operators, source: OnDevice | ByPredictor, numeric: Se
 def choice_table(
     space: VariedSpace, source: OnDevice | ByPredictor, networks: int | None = None, seed: int = 0
 ) -> Built:  # fmt: skip
-    """The table of what each choice at each position adds, fitted to whole networks of the space, measured or
+    """The table of the time that each choice at each position adds, fitted to whole networks of the space, measured or
     predicted."""
     archs = fitting_archs(space.space, networks, seed)
     regression: build.ChoiceRegression = plugins.load("predictor", "lut")(space.space)
@@ -178,7 +179,10 @@ def fitting_archs(space: SearchSpace, networks: int | None, seed: int) -> list[A
     free = sum(options - 1 for options in space.choices) + 1
     wanted = networks or min(2 * free, sampling.size(space))
     if wanted < free:
-        raise InputError(f"a table of this space's choices has {free} free entries; {wanted} networks are too few")
+        raise InputError(
+            f"a table of this space's choices has {free} free entries; {wanted} networks are too few: "
+            f"give at least {free}"
+        )
     return sampling.stratified(space, wanted, np.random.default_rng(seed))
 
 
@@ -201,8 +205,8 @@ def operators_of(graphs: Sequence[Graph], points: Mapping[str, Sequence[int]], v
     swept = [network for _, single in distinct(graphs) for _, network in at_channels(single, points)]
     if not swept:
         raise InputError(
-            f"no operator has free channels ({', '.join(points)}); of a quantized network sweep the float one, with "
-            "--variant"
+            f"no operator has channels that can be changed ({', '.join(points)}); to sweep a quantized network, "
+            "give the float one and --variant"
         )
     more = distinct([changed(network) for network in swept])
     return list({operator.key: (operator, single) for operator, single in [*found, *more]}.values())
@@ -231,7 +235,7 @@ def check_table(
     """
     searched, given = _varied(space, variant), _listed(models)
     if (searched is None) == (not given):
-        raise InputError("give models or --space, and not both")
+        raise InputError("give either models or --space")
     asked = table.metadata.device if device is None else device
     chosen = asked if isinstance(asked, Device) else Device.load(asked)
     if searched:
@@ -288,12 +292,12 @@ def _require_same_place(metadata: Metadata, place: OnDevice) -> None:
     device = place.device
     if metadata.device != device.name:
         raise InputError(
-            f"the table is of device {metadata.device}, not of {device.name}; check it on {metadata.device}"
+            f"the table is for device {metadata.device}, not for {device.name}; check it on {metadata.device}"
         )
     here = fingerprint(place.options.transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
-            f"the table is of {metadata.device} on hardware {metadata.hardware}; this is {here}: build one here"
+            f"the table is for {metadata.device} on hardware {metadata.hardware}, this is {here}; build a table here"
         )
 
 

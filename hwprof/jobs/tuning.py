@@ -1,4 +1,4 @@
-"""Tuning: the search for fast kernels, in a process of its own, for backends that can."""
+"""Tuning: the search for fast kernels, in a process of its own, for backends that can tune."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def tune(
     shapes: Shapes | None = None,
     transport: Transport = LOCAL,
 ) -> TuningProgress:
-    """Searches for fast kernels of one network and keeps what it finds; the same call goes on after an interruption.
+    """Searches for fast kernels of one network and keeps what it finds; the same call continues after an interruption.
 
     `build` numbers independent searches. Returns how far the build has come. Raises InputError for a backend that has
     nothing to tune.
     """
     if trials < 1 or budget_s <= 0:
-        raise InputError(f"give at least one trial and more than 0 s, not {trials} and {budget_s:g}")
+        raise InputError(f"tuning needs at least one trial and more than 0 s, not {trials} and {budget_s:g} s")
     graph, chosen = load_network(model, shapes), device_of(device)
     with held(transport, chosen) as alone, alone.open(chosen) as worker:
         answers = worker.ask(

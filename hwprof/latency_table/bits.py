@@ -13,7 +13,7 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 def of(graph: Graph, operator: OperatorNodes) -> dict[str, int]:
     """The bit widths of one operator: 8 for int8, 32 for float32. `w_bits` is the width of its largest stored tensor,
-    absent where it reads at most single numbers; `a_bits` that of its widest activation, absent for an operator on
+    absent where it reads single numbers at most; `a_bits` that of its widest activation, absent for an operator on
     indices alone."""
     dequantized = {node.outputs[0]: node.inputs[0] for node in operator.before}
     inside = {out for node in operator.nodes for out in node.outputs}

@@ -48,7 +48,7 @@ def build_from_measurements(
     """rows: operator, attributes and the measurement of each, all from one device and one machine. The table takes
     normalized latencies, since the machine's speed may have changed between the measurements.
 
-    Raises InputError for measurements of several devices or machines.
+    Raises InputError for measurements from several devices or machines.
     """
     rows = list(rows)
     if not rows:
@@ -82,7 +82,7 @@ def build_from_choices(
     choice_ms: Sequence[np.ndarray], constant_ms: float, metadata: Metadata, widths: Mapping[str, int] = NO_WIDTHS
 ) -> LatencyTable:
     """choice_ms: for each position the times, [n_choices], that its choices add; constant_ms: the time that every
-    network of the space takes besides; widths: `w_bits` and `a_bits` of a variant's networks.
+    network of the space takes in addition; widths: `w_bits` and `a_bits` of a variant's networks.
 
     An added time may be zero or negative, a row may not. So the latency of the fastest network is spread evenly over
     the positions, which does not change the sums over networks. Raises InputError when that latency is not positive.
@@ -101,14 +101,17 @@ def build_from_choices(
 
 class ChoiceRegression(Protocol):
     """A regression of latency on choices, such as the predictor `lut`. errors_: [n], log(measured / predicted) of
-    networks left out of the fit; costs_ms_: for each position [n_choices]."""
+    networks left out of the fit."""
 
     base_ms_: float
     errors_: np.ndarray
 
     @property
-    def costs_ms_(self) -> list[np.ndarray]: ...
-    def fit(self, X: Sequence[Arch], y: np.ndarray) -> ChoiceRegression: ...
+    def costs_ms_(self) -> list[np.ndarray]:
+        """For each position the times, [n_choices], that its choices add."""
+
+    def fit(self, X: Sequence[Arch], y: np.ndarray) -> ChoiceRegression:
+        """X: [n] architectures; y, ms: [n]."""
 
 
 def fit_choices(
@@ -122,7 +125,7 @@ def fit_choices(
     latency_ms: [n_archs].
 
     The fastest network is often not among those of the fit, and the sum that fits the others can be negative there.
-    Rows are positive all the same: the correction subtracts what was added to them.
+    Rows are positive nevertheless: the correction subtracts the time that was added to them.
 
     Raises InputError when there are fewer networks than free entries.
     """
@@ -165,13 +168,14 @@ def _of_graphs(table: LatencyTable, graphs: Sequence[Graph], measured_ms: Sequen
 
 
 def metadata_of(measurements: Sequence[Measurement]) -> Metadata:
-    """The metadata of a table of these measurements. Raises InputError when they are of several devices or machines."""
+    """The metadata of a table of these measurements. Raises InputError when they come from several devices or
+    machines."""
     first = measurements[0]
     for m in measurements:
         if (m.device.digest, m.hardware) != (first.device.digest, first.hardware):
             raise InputError(
                 f"measurements of {first.device.name} on {first.hardware} and of {m.device.name} on {m.hardware} "
-                "do not belong in one table; build a table of each"
+                "do not belong in one table; build one table for each"
             )
     device, p = first.device, first.protocol
     protocol = f"{first.evidence}; target ±{p.target:.1%}, {p.min_processes} to {p.max_processes} processes"

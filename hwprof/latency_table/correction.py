@@ -30,9 +30,10 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """`quantiles`: (level, relative residual) pairs, ascending, from leaving each network out in turn:
-    with probability `level` the true latency is below corrected * (1 + residual). The errors are shares.
-    `live`: the sum is over the operators that reach an output; runtimes that drop the others execute only these.
+    """The coefficients of a correction. `quantiles`: (level, relative residual) pairs, ascending, from leaving each
+    network out in turn: with probability `level` the true latency is below corrected * (1 + residual). The errors are
+    shares. `live`: the sum is over the operators that reach an output; runtimes that drop the others execute only
+    these.
     """
 
     a_ms: float
@@ -46,7 +47,8 @@ class Correction:
     live: bool = False
 
     def end_to_end_ms(self, sum_ms: float, pairs: Mapping[tuple[str, str], int] | None = None) -> float:
-        """The latency, ms, of a whole network. sum_ms: of its rows; pairs: how often each pair of operators occurs.
+        """The latency, ms, of a whole network. sum_ms: the sum of its rows; pairs: how often each pair of operators
+        occurs.
 
         Raises InputError when the result is not positive: the network is too unlike those of the fit.
         """
@@ -81,7 +83,7 @@ def fit(
 ) -> Correction:
     """The correction with the least squared relative error. sums_ms, measured_ms: [n_networks]; pairs: for each network
     how often each pair of operators occurs, to also fit a residual for each pair that occurs in at least five networks
-    in different numbers. Raises InputError below four networks."""
+    in different numbers. Raises InputError for fewer than four networks."""
     sums, measured = np.asarray(sums_ms, float), np.asarray(measured_ms, float)
     if len(sums) != len(measured) or len(sums) < _MIN_NETWORKS:
         raise InputError(f"a correction needs at least {_MIN_NETWORKS} networks, {len(measured)} were given")

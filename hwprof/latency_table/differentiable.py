@@ -14,7 +14,7 @@ from hwprof.latency_table.staircase import Staircase
 
 
 class _Step(torch.autograd.Function):
-    """Forward the step, backward its secant. values: one tensor per axis, of one shape."""
+    """Forward the step, backward its secant. values: one tensor per axis, all of the same shape."""
 
     @staticmethod
     def forward(ctx: Any, staircase: Staircase, *values: torch.Tensor) -> torch.Tensor:
@@ -39,8 +39,8 @@ class _Step(torch.autograd.Function):
 
 
 def step_ms(staircase: Staircase, values: Sequence[Any]) -> torch.Tensor:
-    """values: a number or a tensor for each axis, broadcast together. Returns ms in the shape of the broadcast. Raises
-    InputError for anything else."""
+    """values: for each axis a number or a tensor [...], broadcast together. Returns ms, [...]. Raises InputError for
+    anything else."""
     tensors = [v for v in values if isinstance(v, torch.Tensor)]
     if len(tensors) != sum(not isinstance(v, int | float | np.number) for v in values):
         raise InputError(f"{staircase.title}: attributes must be numbers or torch tensors")

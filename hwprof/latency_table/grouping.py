@@ -74,13 +74,13 @@ class _Grouping:
         """The float nodes that are joined to this one by float tensors, in order."""
         region, waiting = {_name(start)}, [start]
         while waiting:
-            for other in self._beside(waiting.pop()):
+            for other in self._neighbours(waiting.pop()):
                 if _name(other) not in region:
                     region.add(_name(other))
                     waiting.append(other)
         return tuple(node for node in self._graph.nodes if _name(node) in region)
 
-    def _beside(self, node: Node) -> Iterator[Node]:
+    def _neighbours(self, node: Node) -> Iterator[Node]:
         made = (self._producers[name] for name in node.inputs if name in self._producers)
         read = (reader for out in node.outputs if out for reader in self._readers.get(out, ()))
         yield from (other for other in (*made, *read) if other.op not in (_QUANTIZE, _DEQUANTIZE))
@@ -105,7 +105,7 @@ class _Grouping:
         return tuple(self._producers[name] for name in read if self._made_by(name) == _DEQUANTIZE)
 
     def _is_end(self, node: Node) -> bool:
-        """Whether no operator that reads the result of the DequantizeLinear holds it."""
+        """Whether none of the operators that read the result of the DequantizeLinear contains it."""
         return node.outputs[0] in self._graph.outputs or not self._readers.get(node.outputs[0])
 
     def _made_by(self, name: str) -> str:

@@ -17,8 +17,8 @@ _SHOWN = 5  # rows or values that an error lists before it only counts
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The device and settings that the latencies hold for. Empty text is "not known"; device, runtime and dtype must be
-    known.
+    """The device and settings that the latencies hold for. An empty text means "not known"; device, runtime and dtype
+    must be known.
 
     `space` names the search space of a table of choices. `date` is UTC.
     """

@@ -115,7 +115,7 @@ class Staircase:
         return tuple(self._secant(points, i) for i in range(len(self.axes)))
 
     def evaluate(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """values: one array per axis, broadcast together. Returns ms in the shape of the broadcast."""
+        """values: for each axis an array [...], broadcast together. Returns ms, [...]."""
         arrays = np.broadcast_arrays(*values) if values else [np.zeros(())]
         flat = [self.step_ms(v) for v in zip(*(a.ravel() for a in arrays), strict=True)] if values else [self.ms[()]]
         return np.asarray(flat, float).reshape(arrays[0].shape)

@@ -1,4 +1,4 @@
-"""An operator at other numbers of channels: the networks of which the staircases of a latency table are measured."""
+"""An operator at other numbers of channels: the networks on which the staircases of a latency table are measured."""
 
 from __future__ import annotations
 

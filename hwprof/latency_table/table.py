@@ -60,7 +60,7 @@ class LatencyTable(Content):
         _own_format(path).write(self, Path(path))
 
     def to(self, name: str, path: str | Path) -> None:
-        """Writes another tool's format. Warns of everything that the format cannot hold; raises InputError
+        """Writes another tool's format. Warns about everything that the format cannot hold; raises InputError
         for an unknown format or a row that has no place in it."""
         lost = formats.load(name).write(self, Path(path))
         if lost:
@@ -77,16 +77,16 @@ class LatencyTable(Content):
         numeric: Sequence[NumericAttribute] = (),
         allow_pickle: bool = False,
     ) -> LatencyTable:
-        """Reads another tool's format. `metadata` says what the file does not; formats that state no unit of time need
-        `unit`. Raises InputError, naming the keys, for latencies that are not positive."""
+        """Reads another tool's format. `metadata` holds the facts that the file does not state; formats that state no
+        unit of time need `unit`. Raises InputError, naming the keys, for latencies that are not positive."""
         rows = formats.load(name).read(Path(path), formats.Source(metadata, unit, allow_pickle))
         return cls(metadata, tuple(rows), tuple(numeric))
 
     # -- one row -------------------------------------------------------------------------------------
 
     def lookup(self, op: str, **key: Attribute) -> float:
-        """The latency, ms, of the row with exactly these attributes. One that is left out must have a
-        single value in the table. Raises InputError for a key that is missing or not unique."""
+        """The latency, ms, of the row with exactly these attributes. An attribute that is left out must have a single
+        value in the table. Raises InputError for a key that is missing or not unique."""
         if (ms := self._by_key.get((op, tuple(sorted(key.items()))))) is not None:
             return ms
         staircase, values = self._resolve(op, key)
@@ -182,7 +182,7 @@ class LatencyTable(Content):
 
     @property
     def takes(self) -> Takes:
-        """How it wants networks: as architectures where it holds choices, as graphs where it holds operators."""
+        """The kind of networks that it takes: architectures where it holds choices, graphs where it holds operators."""
         return "arch" if self.holds_choices else "graph"
 
     def with_correction(self, correction: Correction | None) -> Self:
@@ -240,7 +240,7 @@ class LatencyTable(Content):
             raise InputError(self._missing(op, key))
         if len(fitting) > 1:
             telling = _telling_apart([exact for exact, staircase in found if staircase in fitting])
-            raise InputError(f"{_asked(op, key)} fits {len(fitting)} rows; give also: {', '.join(telling)}")
+            raise InputError(f"{_asked(op, key)} fits {len(fitting)} rows; also give: {', '.join(telling)}")
         (staircase,) = fitting
         return staircase, [_value(axis, key, op) for axis in staircase.axes]
 
@@ -286,7 +286,7 @@ def _check(rows: Sequence[Row], numeric: set[str]) -> None:
         if key in seen:
             repeated.append(row.title)
         seen.add(key)
-    refuse("two rows have one key", repeated)
+    refuse("rows must differ in their keys; these do not", repeated)
     refuse("a numeric attribute must be a number", [
         r.title for r in rows for name, v in r.attributes if name in numeric and not isinstance(v, int | float)
     ])  # fmt: skip

@@ -1,11 +1,10 @@
-"""Anchors: two small networks of known work that are timed beside every block.
+"""Anchors: two small networks of known work that are timed before and after every block.
 
 One is bound by arithmetic, one by memory. Both run on the device and runtime under test, so that
 whatever slows the machine down slows them too: a block is judged by how far they are off their
-undisturbed time, and its latency can be corrected by it. An anchor much shorter than the network
-beside it samples another stretch of the machine's noise and is worse than none, so it is repeated
-(arithmetic) or enlarged (memory) until it lasts as long. A runtime that refuses float networks gets
-quantized ones.
+undisturbed time, and its latency can be corrected by it. An anchor much shorter than the network samples another
+stretch of the machine's noise and is worse than none, so it is repeated (arithmetic) or enlarged (memory) until it
+lasts as long. A runtime that refuses float networks gets quantized ones.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Anchor:
 
 
 class OpenAnchors:
-    """A context manager that opens each anchor once, however many networks a process measures beside it."""
+    """A context manager that opens each anchor once, however many networks a process measures."""
 
     def __init__(self, backend: Backend, device: Device) -> None:
         self._backend = backend

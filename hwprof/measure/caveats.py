@@ -1,4 +1,4 @@
-"""The caveats of a measurement: sentences that its reader must know beside its figures."""
+"""The caveats of a measurement: sentences that its reader must know to judge its figures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _of_blocks(m: Measurement) -> Iterator[str]:
         )
     averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
     if averaged > 1:
-        yield f"too short for a stamp each: p90, p99 and min are those of averages of {averaged} inferences"
+        yield f"too short to time each inference: p90, p99 and min are those of averages of {averaged} inferences"
 
 
 def _of_status(m: Measurement) -> Iterator[str]:

@@ -36,7 +36,8 @@ def _median_ns(process: Process) -> float:
 
 
 def verdict(low: float, high: float, margin: float) -> str:
-    """low, high: interval of B / A. Differences within the margin are none; an interval across it decides nothing."""
+    """low, high: interval of B / A. Differences within the margin count as none; an interval that crosses it is
+    inconclusive."""
     if math.isnan(low) or math.isnan(high):
         return "inconclusive"
     if low > 1 + margin:
@@ -47,7 +48,7 @@ def verdict(low: float, high: float, margin: float) -> str:
 
 
 def ratio_interval(a: Sequence[Process], b: Sequence[Process], coverage: float = 0.95) -> tuple[float, float, float]:
-    """B / A with its interval; (nan, nan) bounds below two common rounds."""
+    """B / A with its interval, whose bounds are nan with fewer than two common rounds."""
     logs = log_ratios(a, b)
     if not logs:
         return math.nan, math.nan, math.nan
@@ -64,14 +65,14 @@ def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSet
 
 
 def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: float = 0.95) -> Comparison:
-    """Measurements of one group, so that their rounds pair."""
+    """Compares measurements of one cohort, whose rounds can be paired."""
     ratio, low, high = ratio_interval(a.processes, b.processes, coverage)
     pairs = sum(len(r) for r in log_ratios(a.processes, b.processes))
     return Comparison(a, b, verdict(low, high, margin), ratio, low, high, pairs, margin)
 
 
 def compare_all(a: Measurement, others: Sequence[Measurement], margin: float = MARGIN) -> list[Comparison]:
-    """Each against `a`. With m rows each interval is widened so that the share of false verdicts among all
+    """Compares each with `a`. With m rows each interval is widened so that the share of false verdicts among all
     stays at 5 % (Benjamini & Yekutieli, JASA 100, 2005: the selected rows get coverage 1 - selected * 0.05 / m)."""
     rows = [compare(a, b, margin) for b in others]
     decided = sum(r.verdict in ("faster", "slower") for r in rows)

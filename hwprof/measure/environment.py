@@ -144,7 +144,7 @@ def _check_siblings(device: Device) -> Check:
         return Check("hyper-threads", Fitness.UNKNOWN, str(error))
     shared = [t for c in chosen if (t := _text(_CPU / f"cpu{c}/topology/thread_siblings_list")) and t != str(c)]
     if shared:
-        return Check("hyper-threads", Fitness.WARNING, f"a chosen core shares its units: CPUs {shared[0]}")
+        return Check("hyper-threads", Fitness.WARNING, f"a chosen core shares its execution units: CPUs {shared[0]}")
     return Check("hyper-threads", Fitness.OK, "no chosen core has a visible sibling")
 
 

@@ -16,7 +16,7 @@ _LOCK = "HWPROF_LOCK"  # environment: another name for the lock, for tests that 
 def machine_to_ourselves(name: str = "") -> Iterator[None]:
     """Raises EnvironmentUnfitError when another hwprof is measuring on this machine.
 
-    name: of the lock; by default $HWPROF_LOCK, or else one for the whole machine. It is a name in the kernel's
+    name: the lock's name; by default $HWPROF_LOCK, or else one for the whole machine. It is a name in the kernel's
     abstract socket space: nothing is written, nothing can be connected to (it never listens), and it vanishes with its
     process, however that ends.
     """

@@ -1,4 +1,4 @@
-"""Is the machine fit to measure? The checks' results, as a job sees them; `environment` makes them on the machine."""
+"""Is the machine fit to measure? The checks' results, as a job sees them; `environment` runs them on the machine."""
 
 from __future__ import annotations
 

@@ -58,17 +58,17 @@ def fingerprint(transport: Transport, device: Device) -> str:
 
 
 def evidence_of(device: Device) -> Evidence:
-    """The evidence that the device's figures are. Raises as `plugins.load` does."""
+    """The kind of evidence of the device's figures. Raises as `plugins.load` does."""
     backend: Backend = plugins.load("backend", device.backend)
     return backend.evidence
 
 
 def require_times(device: Device) -> None:
-    """Raises InputError for a device whose instructions are counted: nothing there is in ms."""
+    """Raises InputError for a device whose instructions are counted, because it has no figures in ms."""
     if evidence_of(device) is Evidence.EMULATED:
         raise InputError(
-            f"a latency is wanted, and device {device.name!r} is emulated: it counts instructions "
-            "(hwprof profile, explain, collect; hwprof train --counts makes latencies of them)"
+            f"device {device.name!r} is emulated: it counts instructions (hwprof profile, explain, collect) and has no "
+            "latency; hwprof train --counts predicts latencies from the counts"
         )
 
 

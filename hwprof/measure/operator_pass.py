@@ -27,7 +27,7 @@ class OperatorPass:
 
 
 def time_operators(graph: Graph, device: Device, runs: int, transport: Transport = LOCAL) -> OperatorPass:
-    """Times each kernel over so many profiled runs. Raises what the runtime raises."""
+    """Times each kernel over this many profiled runs. Raises what the runtime raises."""
     with transport.open(device) as worker:
         (answer,) = worker.ask(
             "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs

@@ -1,4 +1,4 @@
-"""Measures graphs and keeps what it measures: what the store holds is not measured again, what was interrupted goes on.
+"""Measures graphs and keeps the results: stored measurements are not repeated, and interrupted ones continue.
 
 This is what jobs, searches and compression methods measure with:
 
@@ -46,9 +46,10 @@ def _warn(text: str) -> None:
 class Options:
     """How a measuring job treats what it finds, and where its workers run (`transport`).
 
-    `with_operators`: also all else that costs time beside the latency (the accelerator's figures and energy). `fresh`
-    measures again what the store already holds; `keep_unconverged` does not even measure again what ended short of
-    its target (a sweep that goes on). `on_warning` gets what the user must know beside a result and no record holds.
+    `with_operators`: also everything else that takes time in addition to the latency (the accelerator's figures and
+    energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat measurements
+    that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result that the user
+    must know and no record holds.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -87,7 +88,8 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
     """
     with held(options.transport, device) as transport:
         machine = look(transport, device, options.allow_unfit)
-        yield Recorder(device, store, replace(options, transport=transport), machine)
+        backend: Backend = plugins.load("backend", device.backend)
+        yield Recorder(device, store, replace(options, transport=transport), machine, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Recorder:
     store: Store
     options: Options
     machine: Machine
+    backend: Backend
 
     def profile_many(self, graphs: Sequence[Graph]) -> Iterator[Outcome]:
         """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end. Two that
@@ -125,15 +128,21 @@ class Recorder:
         require_times(self.device)
         return np.array([m.normalized.median for m in self.measure(graphs)])
 
-    def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
+    def compare(
+        self, graphs: Sequence[Graph], margin: float = comparing.MARGIN, *, again: bool = True
+    ) -> list[Comparison]:
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
-        Raises InputError below two graphs and for an emulated device, and the error of the first graph that could not
-        be measured.
+        again: False takes a finished comparison of the same graphs from the store, unless the options ask for fresh
+        measurements.
+        Raises InputError for fewer than two graphs and for an emulated device, and the error of the first graph that
+        could not be measured.
         """
         require_comparable(graphs, self.device)
         context = ",".join(self.key(g) for g in graphs)
         keys = tuple(self.key(graph, f"{context} {place}") for place, graph in enumerate(graphs))
+        if not again and (kept := self._compared(graphs, keys)):
+            return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
         cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
         (ended,) = self._rounds().run([cohort])
@@ -146,8 +155,8 @@ class Recorder:
         return comparing.compare_all(first, others, margin)
 
     def key(self, graph: Graph, context: str = "") -> str:
-        """Over everything that makes two measurements the same one."""
-        backend: Backend = plugins.load("backend", self.device.backend)
+        """The key of everything that makes two measurements the same one."""
+        backend = self.backend
         tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
         return key_of(
             {
@@ -177,13 +186,19 @@ class Recorder:
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
 
+    def _compared(self, graphs: Sequence[Graph], keys: Sequence[str]) -> list[Measurement]:
+        """The measurements of a comparison that ended; empty where one of them is missing or is asked for afresh."""
+        found = [] if self.options.fresh else [self.store.latest(key) for key in keys]
+        ended = [replace(kept[1], model=graph.name) for graph, kept in zip(graphs, found, strict=False) if kept]
+        return ended if len(ended) == len(graphs) else []
+
     def _cohort(self, graphs: tuple[Graph, ...], keys: Sequence[str], is_compared: bool = False) -> Cohort:
         """With the processes that an earlier, unfinished run of the same job left in the store."""
         numbers = tuple(self._begin(g, key, is_compared) for g, key in zip(graphs, keys, strict=True))
         kept = [self.store.processes(number) for number in numbers]
         common = set.intersection(*({p.round for p in ps} for ps in kept))
         if common:
-            self.options.on_note(f"{graphs[0].name}: goes on after {len(common)} stored processes")
+            self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
         return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers)
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
@@ -207,11 +222,11 @@ class Recorder:
             yield Outcome(graph, measurement, cohort.error)
 
     def _with_operators(self, graph: Graph, m: Measurement) -> Measurement:
-        """With the operators' times or, where their pass fails, a warning: the latency is measured all the same."""
+        """With the operators' times or, where their pass fails, a warning: the latency is valid nevertheless."""
         try:
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
         except HwprofError as error:
-            return replace(m, warnings=(*m.warnings, f"operators not timed: {error}"))
+            return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns)
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
@@ -232,7 +247,7 @@ class Recorder:
         return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
 
     def _baseline_ns(self, processes: Sequence[Process]) -> dict[str, float]:
-        """The undisturbed time on this machine of each anchor beside the processes' blocks, these included."""
+        """The undisturbed time on this machine of each anchor of the processes' blocks, these processes included."""
         machine = key_of(
             {"hardware": self.machine.hardware, "device": self.device.digest, "versions": self.machine.versions}
         )
@@ -242,7 +257,7 @@ class Recorder:
 
 
 def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
-    """Raises InputError below two graphs, and for a device that has no times."""
+    """Raises InputError for fewer than two graphs, and for a device that has no times."""
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
     require_times(device)

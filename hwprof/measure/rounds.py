@@ -84,7 +84,7 @@ class Rounds:
 
     `on_process(cohort, place, process)` is called as soon as a process' samples of a cohort are complete (to store
     them; what it raises ends the rounds), `place` being that of the graph in the cohort; `on_progress(cohort)` after
-    every visit and when a cohort has ended. `in_detail`: also what costs time beside the latency
+    every visit and when a cohort has ended. `in_detail`: also the figures that take time in addition to the latency
     (`Subject.measure_figures`).
     """
 
@@ -97,7 +97,7 @@ class Rounds:
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
         """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
-        a cohort that loses it twice ends with that error, and the others go on."""
+        a cohort that loses it twice ends with that error, and the others continue."""
         rng = np.random.default_rng(self.settings.seed)
         yield from self._end([c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]
@@ -136,8 +136,8 @@ class Rounds:
             if not self.device.remote:
                 raise
             raise DeviceLostError(
-                f"device {self.device.name!r} was lost ({error}); what was measured is in the store, "
-                "the same command goes on when it is back"
+                f"device {self.device.name!r} was lost ({error}); its measurements are in the store, "
+                "and the same command continues them when the device is back"
             ) from None
 
     def _visit(self, worker: Worker, cohort: Cohort, start_s: float) -> bool:

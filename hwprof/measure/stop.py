@@ -18,7 +18,7 @@ _RESAMPLES = 500  # enough to steer by; the final interval takes more
 
 
 def half_width(processes: Sequence[Process]) -> float:
-    """Half-width of the 95 % interval relative to the median; infinite below two processes."""
+    """Half-width of the 95 % interval relative to the median; infinite with fewer than two processes."""
     values = [np.log(v) for v in map(block_medians_ms, processes) if len(v)]
     if len(values) < 2:
         return float("inf")

@@ -25,10 +25,10 @@ def weights_identity(graph: Graph) -> str:
 
 @lru_cache(maxsize=256)
 def _content_digest(path: str, _size: int, _mtime_ns: int) -> str:
-    """Over the file, and over the sizes and times of the files beside it that hold its large weights."""
+    """A digest of the file, and of the sizes and times of the files next to it that hold its large weights."""
     with Path(path).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
-    for beside in onnx_io.external_files(Path(path)):
-        facts = beside.stat()
-        digest.update(f"{beside.name} {facts.st_size} {facts.st_mtime_ns}".encode())
+    for external in onnx_io.external_files(Path(path)):
+        facts = external.stat()
+        digest.update(f"{external.name} {facts.st_size} {facts.st_mtime_ns}".encode())
     return digest.hexdigest()

@@ -50,17 +50,20 @@ class WorkerState:
         return device, plugins.load("backend", device.backend)
 
     def unpin(self) -> None:
-        """Lets the process run on all cores that it was started with: what is said of the machine is said of all."""
+        """Lets the process run on all cores that it was started with, because facts about the machine concern all of
+        them."""
         os.sched_setaffinity(0, self._granted)
 
     def lock_machine(self) -> None:
-        """Until the process ends. Raises EnvironmentUnfitError when another hwprof is measuring on this machine."""
+        """Locks the machine until the process ends. Raises EnvironmentUnfitError when another hwprof is measuring on
+        this machine."""
         if not self._has_lock:
             self._stack.enter_context(machine_to_ourselves())
             self._has_lock = True
 
     def start_runtime(self, backend: Backend, device: Device) -> None:
-        """Once per device: or the first network's memory would hold what the runtime takes to start."""
+        """Starts the runtime once per device; otherwise the memory of the first network would include that of the
+        start."""
         if device.digest not in self._started:
             self._started.add(device.digest)
             with suppress(InputError), backend.open(identity(), replace(device, batch=1)) as timer:

@@ -64,7 +64,7 @@ class RelaxedError:
 
 @dataclass(frozen=True, slots=True)
 class LatencyReport:
-    """Latencies, ms. `argmax`: of the most probable architecture, by the source. `gap`: argmax - expected.
+    """Latencies, ms. `argmax`: that of the most probable architecture, by the source. `gap`: argmax - expected.
     `p95`: the 95 % quantile over architectures drawn from the probabilities."""
 
     expected: float
@@ -82,7 +82,7 @@ class ExpectedLatency(torch.nn.Module):
     expected = ExpectedLatency(hwprof.load_predictor("nb201.hwp"), SPACE)  # or hwprof.LatencyTable.load("table.json")
     loss = task_loss + hwprof.LatencyLoss(target_ms=1.0)(expected(alphas.softmax(-1)))
 
-    probs, wherever they are asked for: a tensor of as many probabilities as the space has choices in all,
+    probs, in all methods: a tensor of as many probabilities as the space has choices in all,
     position after position ([n_positions, n_choices], or [2, 14, 8] for two cells of a DARTS supernet), or a
     sequence of such tensors, of any shapes, in the order of the positions.
     """
@@ -102,9 +102,9 @@ class ExpectedLatency(torch.nn.Module):
         on_progress: OnProgress | None = None,
     ) -> None:
         """`inputs`: what the source takes; "auto" reads its attribute `takes`, or means graphs where it has none.
-        `most_archs`: the most architectures that a multilinear form may ask the source for. `settings`: of a distilled
-        form. `on_progress(done, wanted)`: called while architectures are predicted, which takes a minute or two where
-        a predictor needs all graphs of NAS-Bench-201.
+        `most_archs`: the most architectures that a multilinear form may ask the source for. `settings`: those of a
+        distilled form. `on_progress(done, wanted)`: called while architectures are predicted, which takes a minute or
+        two where a predictor needs all graphs of NAS-Bench-201.
 
         Raises InputError when a table lacks a choice, or the given method does not fit the source.
         """
@@ -124,14 +124,14 @@ class ExpectedLatency(torch.nn.Module):
         return type(self.relaxed).__name__.lower()
 
     def forward(self, probs: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-        """probs: as of the class. Returns a scalar, ms. Raises InputError for the wrong number of probabilities, or for
-        logits."""
+        """probs: [n_positions, n_choices], or as the class describes. Returns a scalar, ms. Raises InputError for the
+        wrong number of probabilities, or for logits."""
         ms: torch.Tensor = self.relaxed(self._flat(probs))
         return ms.squeeze(0)
 
     def report(self, probs: torch.Tensor | Sequence[torch.Tensor], seed: int = 0) -> LatencyReport:
         """The figures that the expectation hides: the latency of the network that would be derived, and the spread of
-        the networks that the probabilities draw. probs: as of the class."""
+        the networks that the probabilities draw. probs: [n_positions, n_choices], or as the class describes."""
         with torch.no_grad():
             flat = self._flat(probs)
             expected = float(self.relaxed(flat))

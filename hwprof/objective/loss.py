@@ -1,8 +1,8 @@
 """`LatencyLoss`: how much a latency above its target costs in a search's loss.
 
-linear: the additive term of ProxylessNAS (arXiv 1812.00332); log: of FBNet (arXiv 1812.03443); abs: TuNAS
-(arXiv 2008.06120); power: MnasNet (arXiv 1807.11626). A hinge alone can let a supernet collapse to all-skip,
-for nothing pulls it back up to the target; abs does.
+linear: the additive term of ProxylessNAS (arXiv 1812.00332); log: FBNet's (arXiv 1812.03443); abs: TuNAS's (arXiv
+2008.06120); power: MnasNet's (arXiv 1807.11626). A hinge alone can let a supernet collapse to all-skip, for nothing
+pulls it back up to the target; abs does.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LatencyLoss(torch.nn.Module):
         self.exponent = float(exponent)
 
     def forward(self, latency_ms: torch.Tensor) -> torch.Tensor:
-        """latency_ms: any shape. Returns the loss of each, in the same shape."""
+        """latency_ms: [...]. Returns the loss of each, [...]."""
         return self.weight * _SHAPES[self.shape](latency_ms / self.target_ms, self.exponent)
 
     def extra_repr(self) -> str:

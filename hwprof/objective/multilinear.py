@@ -2,9 +2,9 @@
 
 Kernel ridge regression on relative error under a product kernel, prod_i (1 + K_i[a_i, b_i]), plus a linear kernel for
 the costs of single choices (in the spirit of TuNAS's products of choices, arXiv 2008.06120). K_i knows two ways in
-which choices are alike: they are the same (a Hamming kernel), or they cost alike on their own; choices that cost
-alike mostly do alike to others. With probabilities in the place of the choices, the kernel becomes its own
-expectation, so nothing but the fit to architectures can be wrong.
+which choices are alike: they are the same (a Hamming kernel), or they cost the same on their own; choices of the same
+cost mostly affect other choices in the same way. With probabilities in the place of the choices, the kernel becomes its
+own expectation, so nothing but the fit to architectures can be wrong.
 
 2026-11-20, why not only the distilled MLP: from equal numbers of architectures this is closer to Monte Carlo
 (DARTS cells, 1000 architectures: mean 0.1 against 0.5 %, worst 0.6 against 2.2 %; where a critical path
@@ -15,7 +15,7 @@ architectures left out is known in closed form, so that it can ask for as many a
 1200 architectures), the Hamming kernel is off by 4.9 % on architectures and by 1.8 % on expectations, with them 3.7
 and 1.4 % (the worst of 200 stays at 10 to 11 %); half path, half sum: 1.6 and 0.6 % become 1.2 and 0.45 %. A boosted
 ensemble on FBNet: 4.4 and 1.3 % (worst 9) become 4.0 and 1.1 % (worst 8). Similarities of choices learned by gradient,
-on the marginal likelihood, were no better.
+on the marginal likelihood, were not better.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Multilinear(torch.nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """alike: [sum(choices), sum(choices)]; `linear`: variance of the linear part beside the product."""
+    """alike: [sum(choices), sum(choices)]; `linear`: variance of the linear part, relative to the product."""
 
     options: np.ndarray
     alike: np.ndarray

@@ -78,10 +78,10 @@ class DistillSettings:
 
 
 class Distilled(torch.nn.Module):
-    """An additive part, which is exact in expectation, and an MLP for what choices do to each other."""
+    """An additive part, which is exact in expectation, and an MLP for the effects of choices on each other."""
 
     def __init__(self, additive: Additive, mlp: torch.nn.Module, scale_ms: float) -> None:
-        """mlp: from [batch, sum(choices)] to [batch, 1]; scale_ms: of one unit of its output."""
+        """mlp: from [batch, sum(choices)] to [batch, 1]; scale_ms: the ms in one unit of its output."""
         super().__init__()
         self.additive = additive
         self.mlp = mlp

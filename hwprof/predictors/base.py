@@ -220,7 +220,7 @@ def architectures(X: Sequence[Any]) -> list[Arch]:
 
 class FeatureEncoder:
     """Encodes networks however they are given: graphs by `PhysicalEncoder`, architectures as one-hot codes; arrays of
-    floats stay as they are. `choices` is None unless it encodes architectures."""
+    floats stay unchanged. `choices` is None unless it encodes architectures."""
 
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices

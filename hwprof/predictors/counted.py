@@ -27,13 +27,13 @@ class CountedNetworks:
         counts = counted.instructions
         if counted.card.device is None or counted.card.space != data.card.space:
             spaces = [dataset.card.space or "no space" for dataset in (counted, data)]
-            raise InputError(f"{counted.folder} counts networks of {spaces[0]}, not of {spaces[1]}")
+            raise InputError(f"{counted.folder} counts networks of {spaces[0]}; the data set needs {spaces[1]}")
         by_network = {_identity(e): row for e, row in zip(counted.entries, counts, strict=True)}
         found = cls(counted.card.device, counted.card.variant, by_network)
         common = len(found.among(data).entries)
         if common < MIN_SAMPLES:
             raise InputError(
-                f"{counted.folder} and {data.folder} have {common} networks in common, fewer than {MIN_SAMPLES}"
+                f"{counted.folder} and {data.folder} have {common} networks in common; {MIN_SAMPLES} are needed"
             )
         return found
 
@@ -49,7 +49,7 @@ class CountedNetworks:
 def require_counting(predictor: LatencyPredictor, name: str) -> None:
     """Raises InputError for a predictor that cannot learn from instructions."""
     if "counted" not in predictor.get_params(deep=False):
-        raise InputError(f"predictor {name!r} cannot learn from instructions; --counts is for physical")
+        raise InputError(f"predictor {name!r} cannot learn from instructions; use --counts with physical")
 
 
 def _identity(entry: Entry) -> Hashable:

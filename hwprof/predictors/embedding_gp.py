@@ -78,7 +78,7 @@ class EmbeddingRegressor(Regressor):
 
     @property
     def takes(self) -> Takes:
-        """After `fit`, what it learned from; before, graphs, though `fit` takes either."""
+        """After `fit`, the kind that it learned from; before, graphs, although `fit` takes either."""
         return "arch" if getattr(self, "choices_", None) is not None else "graph"
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:

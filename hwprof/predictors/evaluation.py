@@ -109,7 +109,7 @@ def evaluate_trained(data: Dataset, trained: Trained) -> Evaluation:
     if (origin.space, origin.variant) != (card.space, card.variant):
         learned, given = (titled(o.space, o.variant) or "no space" for o in (origin, card))
         raise InputError(
-            f"the predictor learned from networks of {learned}; those of data set {card.name} are of {given}"
+            f"the predictor learned from networks of {learned}; data set {card.name} has networks of {given}"
         )
     if origin.data_sha256 == card.measurements_sha256:
         raise InputError(

@@ -25,8 +25,8 @@ _PART = 50  # graphs in memory at once
 
 
 def opened(data: Dataset | str | Path, space: str | None = None, device: str | None = None) -> Dataset:
-    """Returns the data set, read from its folder if that is given. Raises InputError when it is of another space or
-    device than the given one."""
+    """Returns the data set, read from its folder if that is given. Raises InputError when its space or device is not
+    the given one."""
     found = data if isinstance(data, Dataset) else dataset.read(data)
     require_same(f"data set {found.card.name}", (found.card.space, found.card.device_name), (space, device))
     return found
@@ -77,7 +77,7 @@ def make(
         raise InputError(f"predictor {name!r} is a {type(predictor).__name__}; derive it from {wanted}")
     known = predictor.get_params(deep=False)
     if sources and "sources" not in known:
-        raise InputError(f"predictor {name!r} cannot learn from other devices; --source is for transfer")
+        raise InputError(f"predictor {name!r} cannot learn from other devices; use --source with transfer")
     given = {"space": space, "seed": seed, "sources": list(sources)}
     predictor.set_params(**{key: value for key, value in given.items() if key in known})
     return predictor
@@ -113,7 +113,7 @@ def encoded(
         return predictor.encode(data.graphs(space) if graphs is None else graphs)
     if space is None:
         raise InputError(
-            f"{type(predictor).__name__} takes architectures; the networks of data set {data.card.name} are not of a "
-            "search space: take physical or gcn"
+            f"{type(predictor).__name__} takes architectures; the networks of data set {data.card.name} do not "
+            "belong to a search space: use physical or gcn"
         )
     return predictor.encode(data.archs)

@@ -1,7 +1,7 @@
 """A fitted look-up table: the latency as a sum of one cost per position and choice.
 
 The sum is multilinear, so its expected latency under independent probabilities is exact. It is hard to beat on devices
-whose operators add up; show any neural predictor beside it.
+whose operators add up; compare any neural predictor with it.
 """
 
 from __future__ import annotations

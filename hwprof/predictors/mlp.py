@@ -27,7 +27,7 @@ SOFT_BATCH = 32
 
 
 class MlpRegressor(Regressor):
-    """X: [n] architectures. soft_weight: of the consistency at probabilities; 0 trains as LA-DARTS does.
+    """X: [n] architectures. soft_weight: the weight of the consistency at probabilities; 0 trains as LA-DARTS does.
 
     `module_` maps [..., sum(choices)] to [..., 1] in `units_`.
     """

@@ -98,7 +98,7 @@ class PhysicalPredictor(LatencyPredictor):
         return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities]; rows stay as they are. Raises
+        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities]; rows stay unchanged. Raises
         InputError for anything else."""
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + (len(CLASSES) if self.counted else 0))

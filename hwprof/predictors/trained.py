@@ -28,9 +28,9 @@ CountInstructions: TypeAlias = Callable[[Graph, Device, str], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The data that a predictor learned from: `n` networks of `least_ms` to `most_ms`. Empty text means "not known".
+    """The data that a predictor learned from: `n` networks of `least_ms` to `most_ms`. An empty text means "not known".
 
-    mape: on networks left out, percent, with the bounds of its 90 % interval. counted_on: the emulated device
+    mape: the error on networks left out, percent, with the bounds of its 90 % interval. counted_on: the emulated device
     (`Device.to_record`) whose instructions it learned from as well, executed by the networks in `counted_variant`.
     """
 
@@ -107,8 +107,9 @@ class Trained:
     ) -> list[Prediction]:
         """networks: [n] graphs; architectures of its space, as choices or as text. Returns [n].
 
-        coverage: how often the latency is inside the interval. count: counts instructions, for a predictor that learned
-        from them (`hwprof.predict` provides it). Raises InputError for a network that the predictor cannot take.
+        coverage: the probability that the latency is inside the interval. count: counts instructions, for a predictor
+        that learned from them (`hwprof.predict` provides it). Raises InputError for a network that the predictor cannot
+        take.
         """
         if not networks:
             return []
@@ -190,7 +191,7 @@ def _name(network: Graph | Arch | str) -> str:
 
 
 def _plain_bytes(predictor: LatencyPredictor) -> bytes:
-    """A predictor file names its space by its plug-in. A space in a variant is not one; the origin keeps both names."""
+    """A predictor file names its space by its plug-in. A variant of a space has none; the origin keeps both names."""
     space = predictor.get_params(deep=False).get("space")
     if not isinstance(space, VariedSpace):
         return files.to_bytes(predictor)

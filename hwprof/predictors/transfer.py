@@ -1,19 +1,19 @@
-"""A prior from other devices and a few measurements here: the latency as a mixture of theirs.
+"""A prior from other devices and a few measurements here: the latency as a mixture of the latencies there.
 
 Devices resemble each other: the latency here is a sum of the latencies that the predictors of other devices return,
 with costs >= 0 per ms there, fitted like analytic quantities (`hwprof.predictors.shares`). That model, each other
 device alone, and the physical models of the same measurements compete, and the evidence weighs them: with five
 measurements the other devices decide, with fifty they hardly matter.
 
-2026-11-21, why beside the physical models and not in one sum of devices and quantities. Each of 12 nasbench201 and 6
-fbnet devices was left out in turn; 5 measurements; mean errors over 8 and 3 seeds. The choice was made on these seeds,
-among 15 variants and with two hypotheses fewer than today, so expect slightly larger errors:
+2026-11-21, why apart from the physical models and not in one sum of devices and quantities. Each of 12 nasbench201 and
+6 fbnet devices was left out in turn; 5 measurements; mean errors over 8 and 3 seeds. The choice was made on these
+seeds, among 15 variants and with two hypotheses fewer than today, so expect slightly larger errors:
                                                   nasbench201   fbnet
     10 random ones without other devices              6.0 %     6.8 %
-    beside, chosen by `informative`                   6.2       7.9
+    apart, chosen by `informative`                    6.2       7.9
     one sum, chosen by `informative`                  6.5       7.4
     one sum, D-optimal in the analytic quantities     7.2       7.2
-    beside, random                                    7.5       8.6
+    apart, random                                     7.5       8.6
     one sum, random                                   8.5       9.2
 So 5 measurements come close to 10 without other devices, but do not reach them. One sum is better for accelerators,
 which resemble no other device; all others gain more from this model.
@@ -119,7 +119,7 @@ class TransferPredictor(LatencyPredictor):
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n] graphs or architectures. Returns [n, n_features + n_sources]: the rows of `PhysicalPredictor.encode`,
-        then the latencies by each source, ms; rows stay as they are. Raises InputError for anything else, and for
+        then the latencies by each source, ms; rows stay unchanged. Raises InputError for anything else, and for
         graphs where a source takes architectures."""
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + len(self.sources))

@@ -47,7 +47,7 @@ class XGBoostRegressor(Regressor):
 
     @property
     def takes(self) -> Takes:
-        """After `fit`, what it learned from; before, architectures if it knows their space."""
+        """After `fit`, the kind that it learned from; before, architectures if it knows their space."""
         if hasattr(self, "encoder_"):
             return self.encoder_.takes
         return "graph" if self.space is None else "arch"

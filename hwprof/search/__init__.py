@@ -1,2 +1,2 @@
-"""Searches: choose an architecture under a latency. They know no predictor class and no backend: a latency
-comes in as a function."""
+"""Searches: choose an architecture under a latency. They do not know any predictor class or backend: a latency is
+passed in as a function."""

@@ -80,7 +80,7 @@ class Found:
 
 
 def warm_up(supernet: Supernet, task: Task, settings: TrainSettings = DARTS_WEIGHTS) -> History:
-    """Trains the weights of the supernet in place; its architecture stays as it is. Raises as `fit`."""
+    """Trains the weights of the supernet in place; its architecture stays unchanged. Raises as `fit`."""
     return fit(supernet, task, settings, parameters=supernet.weights())
 
 
@@ -96,7 +96,7 @@ def search(
     """Trains the supernet in place and returns the architecture that it arrives at.
 
     expected_ms: an `ExpectedLatency` of the supernet's space or anything else that maps its probabilities,
-    [2, n_edges, n_operations], to a scalar, ms; latency_ms is asked once, at the end. `warm_up` the weights first, or
+    [2, n_edges, n_operations], to a scalar, ms; latency_ms is called once, at the end. `warm_up` the weights first, or
     operations without weights win early. Raises InputError where the expected latency is not finite, and as `fit`.
     """
     settings = settings or SearchSettings()

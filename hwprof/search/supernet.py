@@ -38,8 +38,8 @@ _IMAGES, _ALPHAS, _BETAS = "images", "alphas", "betas"  # inputs of the graph
 
 @dataclass(frozen=True, slots=True)
 class Mixtures:
-    """What each edge of a supernet runs: all operations, mixed, on the first of `partial` equal parts of the channels;
-    the other channels pass by.
+    """The work of each edge of a supernet: all operations, mixed, on the first of `partial` equal parts of the
+    channels; the other channels pass by.
 
     alphas: for each edge, those of the normal cell first, the names of the weights, [1], of all operations but `none`,
     which contributes zeros and needs no computing. betas: the name of the weight, [1], of each edge; empty without any.
@@ -111,6 +111,7 @@ class Supernet(TrainableGraph):
             self.tensor(name).requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # the rest it has itself
+        """images: [batch, 3, resolution, resolution]. Returns the logits, [batch, classes]."""
         alphas = self.alphas.softmax(-1)[..., _REAL].flatten()
         weights = (alphas,) if self.betas is None else (alphas, _log_shares(self.betas).exp().flatten())
         logits = super().forward(images, *weights)

@@ -2,7 +2,7 @@
 
 A tuple is (index, type, kernel, first input, second input); input 0 is the block's input, input i the layer
 with index i. Types: 1 convolution, 2 max pooling, 3 average pooling, 4 identity, 5 sum, 6 concatenation,
-7 end of the block. What nobody reads is concatenated to the block's output. An architecture is (operation,
+7 end of the block. Results that no layer reads are concatenated to the block's output. An architecture is (operation,
 first input, second input) per layer, with the kernel in the operation; positions after the end, and second
 inputs of layers with one input, change nothing: `repair` sets them to 0.
 

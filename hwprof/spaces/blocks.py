@@ -10,12 +10,12 @@ Activation = Callable[[GraphBuilder, str], str]
 
 
 def relu(b: GraphBuilder, x: str) -> str:
-    """`Activation` of most networks."""
+    """The `Activation` of most networks."""
     return b.relu(x)
 
 
 def hard_swish(b: GraphBuilder, x: str) -> str:
-    """`Activation` of MobileNetV3, as the single operator that today's exporters write."""
+    """The `Activation` of MobileNetV3, as the single operator that today's exporters write."""
     return b.unary("HardSwish", x)
 
 
@@ -30,7 +30,7 @@ def relu_conv_bn(b: GraphBuilder, x: str, channels: int, kernel: int = 1, stride
 
 
 def total(b: GraphBuilder, tensors: Sequence[str]) -> str:
-    """The sum of one or more tensors of one shape."""
+    """The sum of one or more tensors of the same shape."""
     result = tensors[0]
     for tensor in tensors[1:]:
         result = b.add(result, tensor)

@@ -1,11 +1,11 @@
 """The networks that ESNAC may make of a ResNet: layers removed, channels shrunk, skips added (Cao et al., arXiv
 1902.00383).
 
-The teacher is a ResNet of basic blocks for CIFAR. An architecture is the width of the 4 stages, then for each
-block what is removed of it, the width between its two convolutions, and whether a skip is added around the
-first one. Widths are tenths of the teacher's. A convolution may be removed where its input and output have
-one shape, so the first one of a stage that shrinks the image stays. Stages, not layers, share an outer width,
-because the residual sums tie their channels together.
+The teacher is a ResNet of basic blocks for CIFAR. An architecture is the width of the 4 stages, then for each block the
+layers that are removed, the width between its two convolutions, and whether a skip is added around the first one.
+Widths are tenths of the teacher's. A convolution may be removed where its input and output have one shape, so the first
+one of a stage that shrinks the image stays. Stages, not layers, share an outer width, because the residual sums tie
+their channels together.
 
 Positions that change nothing (the inner width of a block without two convolutions, a skip between different
 shapes) are set to 0 by `repair`.
@@ -33,7 +33,7 @@ PER_BLOCK = 3
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Channels inside and after a block of the student, and what is left of it."""
+    """A block of the student: its channels inside and after it, and the convolutions that are left."""
 
     channels: int
     inner: int

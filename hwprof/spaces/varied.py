@@ -37,7 +37,7 @@ class VariedSpace:
 
     @property
     def is_installed(self) -> bool:
-        """Whether files can name the space as a plug-in: it is one, and not a variant or an object of the user's."""
+        """Whether files can name the space as a plug-in: it is one, not a variant or a user's own object."""
         return not self.variant and ":" not in self.name
 
     def repair(self, arch: Arch, rng: np.random.Generator | None = None, /) -> Arch:

@@ -23,8 +23,8 @@ class Classification:
     def __init__(self, name: str, train: Data, search: Data, test: Data, n_classes: int | None = None) -> None:
         """train, search, test: each a pair of arrays or tensors (inputs, targets), a Dataset or a DataLoader.
 
-        n_classes: from the largest label where all parts are arrays, otherwise not checked. Raises InputError for data
-        of another kind and for labels that are not integers from 0.
+        n_classes: by default found from the largest label where all parts are arrays, otherwise not checked. Raises
+        InputError for data of another kind and for labels that are not integers from 0.
         """
         self.name = name
         self._parts: dict[str, Examples] = {

@@ -162,7 +162,7 @@ def _tuple(inputs: Any) -> tuple[Any, ...]:
 
 def _tensor(array: Array) -> Tensor:
     if isinstance(array, np.ndarray):
-        array = torch.from_numpy(np.array(array))  # a copy: PyTorch warns of arrays that cannot be written
+        array = torch.from_numpy(np.array(array))  # a copy: PyTorch warns about arrays that cannot be written
     return array.float() if array.dtype == torch.float64 else array
 
 

@@ -24,9 +24,9 @@ def fashion(folder: str | Path, side: int = 28, n: int | None = None, seed: int 
     """inputs: [n, 1, side, side], float32, 0 to 1; targets: [n], 0 to 9.
 
     The training file's images are divided by the seed: five sixths are to train, one sixth is to search; the files
-    t10k-* are to test. side: 28, or 14, where each pixel is the mean of four. n: of the training file's images, chosen
-    by the seed; all where None. Raises InputError for files that are missing or broken, sizes that do not fit, and a
-    side or n that cannot be had.
+    t10k-* are to test. side: 28, or 14, where each pixel is the mean of four. n: the number of the training file's
+    images to use, chosen by the seed; all where None. Raises InputError for files that are missing or broken, sizes
+    that do not fit, and a side or n that is not possible.
     """
     if side not in SIDES:
         raise InputError(f"the images of task fashion have a side of {' or '.join(map(str, SIDES))} pixels, not {side}")

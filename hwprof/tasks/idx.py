@@ -21,7 +21,7 @@ _MOST_BYTES = 1 << 30  # far above any set of this format; a broken header must 
 def read(path: Path, n_dimensions: int) -> np.ndarray:
     """uint8, as many dimensions as wanted; images: [n, height, width], labels: [n].
 
-    Raises InputError for a file that cannot be read, is not an IDX file of bytes with so many dimensions, is
+    Raises InputError for a file that cannot be read, is not an IDX file of bytes with this many dimensions, is
     truncated or continues after its data.
     """
     try:

@@ -1,6 +1,6 @@
 """A synthetic set of 1-D signals, made from a seed in a moment and learned in seconds: for tests.
 
-In the way of MNIST-1D (Greydanus & Kobak, arXiv 2011.14439): each class has a template, which is scaled, moved along
+As in MNIST-1D (Greydanus & Kobak, arXiv 2011.14439), each class has a template, which is scaled, moved along
 the signal and sheared, and has noise added. The templates here are drawn, too.
 """
 

@@ -42,8 +42,8 @@ class Batch(NamedTuple):
 
 
 class FreeBatchTranslator(Translator):
-    """Writes code that takes any batch size. batch_axes: by input, None for an input without a batch; an input that is
-    not named has it in front, or second where a recurrent network reads [time, 1, ...].
+    """Writes code that takes any batch size. batch_axes: the axis for each input, None for an input without a batch; an
+    input that is not named has it in front, or second where a recurrent network reads [time, 1, ...].
 
     Raises InputError where the batch cannot be followed through the network, and for an axis of an unknown input.
     """
@@ -110,7 +110,7 @@ class FreeBatchTranslator(Translator):
     # -- a run with twice the batch ------------------------------------------------------------------
 
     def _graph_batch(self) -> int:
-        """The batch of the graph as it is. Raises InputError when inputs disagree, and for an unknown input."""
+        """The batch size of the graph. Raises InputError when inputs disagree, and for an unknown input."""
         unknown = sorted(set(self._batch_axes) - {t.name for t in self.graph.inputs})
         if unknown:
             known = ", ".join(t.name for t in self.graph.inputs)
@@ -118,7 +118,7 @@ class FreeBatchTranslator(Translator):
         sizes = {t.shape[axis] for t in self.graph.inputs if (axis := self._batch_axes[t.name]) is not None}
         if len(sizes) != 1:
             raise InputError(
-                f"the inputs of {self.graph.name!r} have batches of {sorted(sizes) or 'no size'}, not of one size; "
+                f"the inputs of {self.graph.name!r} have batches of {sorted(sizes) or 'no size'}, which must be equal; "
                 "name the axis of each input's batch (batch_axes)"
             )
         return sizes.pop()
@@ -130,7 +130,7 @@ class FreeBatchTranslator(Translator):
         return torch.empty(shape, dtype=TORCH_TYPES[tensor.dtype], device="meta")
 
     def _trial(self, node: fx.Node) -> Any:
-        """What the node is with twice the batch: a tensor without memory, or a tuple of them."""
+        """The value of the node with twice the batch: a tensor without memory, or a tuple of them."""
         if node not in self._trials:
             self._trials[node] = self._run(node)
         return self._trials[node]
@@ -167,7 +167,7 @@ class FreeBatchTranslator(Translator):
         return Batch(axis, 1 if shape[axis] == self._size else self._outside(made))
 
     def _outside(self, made: fx.Node) -> int:
-        """As in the first input that has a batch."""
+        """The number of elements outside of the batch, taken from the first input that has a batch."""
         found = map(self._batch, made.all_input_nodes)
         return next((batch.outside for batch in found if batch is not None), 1)
 
@@ -175,7 +175,7 @@ class FreeBatchTranslator(Translator):
         return self._batches.get(value) if isinstance(value, fx.Node) else None
 
     def _lost(self, name: str, reason: str) -> InputError:
-        return InputError(f"{self.graph.name!r} cannot take other batches than {self._size}: at {name!r}, {reason}")
+        return InputError(f"{self.graph.name!r} cannot take batches other than {self._size}: at {name!r}, {reason}")
 
     # -- rules ---------------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ class FreeBatchTranslator(Translator):
         return tuple(-1 if axis == landed.axis else size for axis, size in enumerate(target))
 
     def _concat(self, call: Call) -> TorchCall:
-        """What has no batch of its own (a class token) is repeated for each example."""
+        """Repeats an input without a batch of its own (a class token) for each example."""
         axis = call.attribute("axis") % call.rank()
         batches = [self._batch(value) for value in call.tensors]
         known = {batch.axis for batch in batches if batch is not None}

@@ -55,8 +55,8 @@ def convolution(
 
 
 def contiguous_convolution(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-    """`convolution` of copies in contiguous memory (NCHW), where there are none."""
-    # For 1x1 kernels in channels last, `contiguous` returns the weights as they are.
+    """`convolution`, with the same shapes ([batch, in, *space], ...), of contiguous copies (NCHW) of both arguments."""
+    # For 1x1 kernels in channels last, `contiguous` returns the weights unchanged.
     return convolution(x.contiguous(), weight.clone(memory_format=torch.contiguous_format), *rest)
 
 
@@ -121,33 +121,34 @@ def affine(
 
 
 def flat_softmax(x: Tensor, axis: int, log: bool) -> Tensor:
-    """Softmax over all axes from the given one on, as before opset 13, in the shape of x."""
+    """Softmax over all axes from the given one on, as before opset 13. x: [...]. Returns [...]."""
     rows = x.reshape(x.shape[:axis].numel(), -1)
     return (torch.log_softmax if log else torch.softmax)(rows, 1).reshape(x.shape)
 
 
 def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
-    """max(0, min(1, alpha x + beta)), in the shape of x."""
+    """max(0, min(1, alpha x + beta)). x: [...]. Returns [...]."""
     return torch.clamp(x * alpha + beta, 0.0, 1.0)
 
 
 def clip(x: Tensor, low: Any, high: Any) -> Tensor:
-    """Limits x to the bounds, in its shape; a bound is a number, a tensor of one element, or None."""
+    """x: [...]. Returns x within the bounds, [...]; a bound is a number, a tensor of one element, or None."""
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 
 def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
-    """SELU with parameters, which PyTorch's own lacks, in the shape of x."""
+    """SELU with parameters, which PyTorch's own lacks. x: [...]. Returns [...]."""
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x))
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """The slope times x where x is negative, else x, in its shape; ONNX broadcasts the slope from the right."""
+    """The slope times x where x is negative, else x. x: [...]; slope: broadcasts to it from the right. Returns
+    [...]."""
     return torch.where(x < 0, x * slope, x)
 
 
 def variadic_sum(*terms: Tensor) -> Tensor:
-    """The elementwise sum of one or more tensors."""
+    """terms: [...] each, broadcast together. Returns their elementwise sum, [...]."""
     total = terms[0]
     for term in terms[1:]:
         total = total + term
@@ -155,12 +156,12 @@ def variadic_sum(*terms: Tensor) -> Tensor:
 
 
 def mean_of(*terms: Tensor) -> Tensor:
-    """The elementwise mean of one or more tensors."""
+    """terms: [...] each, broadcast together. Returns their elementwise mean, [...]."""
     return variadic_sum(*terms) / len(terms)
 
 
 def extreme(*terms: Tensor, largest: bool) -> Tensor:
-    """The elementwise maximum or minimum of one or more tensors."""
+    """terms: [...] each, broadcast together. Returns their elementwise maximum or minimum, [...]."""
     result = terms[0]
     for term in terms[1:]:
         result = torch.maximum(result, term) if largest else torch.minimum(result, term)
@@ -168,7 +169,8 @@ def extreme(*terms: Tensor, largest: bool) -> Tensor:
 
 
 def reduced(x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
-    """Reduces x over the axes, which stay with length 1 with `keep`. how: sum, mean, max, min, l1, l2, square."""
+    """x: [...]. Returns it reduced over the axes, which keep the length 1 with `keep`. how: sum, mean, max, min, l1,
+    l2, square."""
     dims = tuple(axes)
     if how == "max":
         return torch.amax(x, dims, keep)
@@ -182,7 +184,7 @@ def reduced(x: Tensor, axes: Sizes, keep: bool, how: str) -> Tensor:
 
 
 def sliced(x: Tensor, axes: Sizes, starts: Sizes, stops: Sizes, steps: Sizes) -> Tensor:
-    """The part of x that ONNX's Slice cuts out; a negative step runs backwards."""
+    """x: [...]. Returns the part that ONNX's Slice cuts out, of as many axes; a negative step runs backwards."""
     for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
         picked = range(*slice(start, _open_end(stop, step), step).indices(x.shape[axis]))
         length = abs(picked[-1] - picked[0]) + 1 if picked else 0
@@ -211,17 +213,18 @@ def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
 
 
 def gathered_elements(x: Tensor, axis: int, indices: Tensor) -> Tensor:
-    """Elements of x along the axis, in the shape of the indices; negative indices count from the end."""
+    """x, indices: [...], of the same rank. Returns elements of x along the axis, in the shape of the indices; negative
+    indices count from the end."""
     return torch.gather(x, axis, torch.where(indices < 0, indices + x.shape[axis], indices))
 
 
 def squeezed(x: Tensor, axes: Sizes) -> Tensor:
-    """Removes the axes, each of length 1; all axes of length 1 if none is given."""
+    """x: [...]. Returns it without the axes, each of length 1; without all axes of length 1 if none is given."""
     return torch.squeeze(x, tuple(axes)) if axes else torch.squeeze(x)
 
 
 def unsqueezed(x: Tensor, axes: Sizes) -> Tensor:
-    """Inserts axes of length 1 at these places of the result."""
+    """x: [...]. Returns it with axes of length 1 at these places of the result."""
     rank = x.dim() + len(axes)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
@@ -241,8 +244,7 @@ def depth_to_space(x: Tensor, block: int, columns_first: bool) -> Tensor:
 class Lstm(nn.Module):
     """ONNX's LSTM on PyTorch's own module, which keeps its weights in the single block of memory that cuDNN wants.
 
-    weights: those of `lstm_weights`. x: [time, batch, in]; hidden, cell: [directions, batch or 1, size]. Returns
-    [time, directions, batch, size] and both last states, [directions, batch, size].
+    weights: those of `lstm_weights`.
     """
 
     def __init__(self, weights: Sequence[Sequence[Tensor]], size: int) -> None:
@@ -258,6 +260,8 @@ class Lstm(nn.Module):
     def forward(
         self, x: Tensor, hidden: Tensor | None = None, cell: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """x: [time, batch, in]; hidden, cell: [directions, batch or 1, size]. Returns [time, directions, batch, size]
+        and both last states, [directions, batch, size]."""
         given = None if hidden is None or cell is None else (hidden, cell)
         y, (last_hidden, last_cell) = self.lstm(x, given)
         return y.reshape(*y.shape[:2], self._directions, -1).transpose(1, 2), last_hidden, last_cell
@@ -267,7 +271,8 @@ def lstm(
     x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor | None, hidden: Tensor | None, cell: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`Lstm` with weights that may change between two calls, in ONNX's layout: weight [directions, 4 size, in],
-    recurrent [directions, 4 size, size], bias [directions, 8 size]. Shapes of the rest and of the results as there."""
+    recurrent [directions, 4 size, size], bias [directions, 8 size]. The rest and the results have the
+    shapes of `Lstm.forward`."""
     directions, size = recurrent.shape[0], recurrent.shape[2]
     state = (directions, x.shape[1], size)
     given = [x.new_zeros(state) if s is None else s.expand(state).contiguous() for s in (hidden, cell)]
@@ -293,7 +298,8 @@ def lstm_weights(weight: Tensor, recurrent: Tensor, bias: Tensor | None) -> list
 
 
 def joined(tensors: Sequence[Tensor], axis: int, batch_axis: int) -> Tensor:
-    """The concatenation along the axis, of tensors some of which are of length 1 along the batch axis and repeat."""
+    """tensors: [...] each. Returns their concatenation along the axis; those of length 1 along the batch axis
+    repeat."""
     batch = max(t.shape[batch_axis] for t in tensors)
     sizes = [[batch if i == batch_axis else n for i, n in enumerate(t.shape)] for t in tensors]
     return torch.cat([t.expand(size) for t, size in zip(tensors, sizes, strict=True)], axis)
@@ -303,7 +309,6 @@ class BatchNorm(nn.Module):
     """Normalizes by the batch's own statistics in training mode, and moves the running ones; else by the running ones.
 
     momentum: the share of the batch in the new running statistics, PyTorch's meaning; ONNX gives the old ones' share.
-    x: [batch, channels, *space]; all others: [channels].
     """
 
     def __init__(self, momentum: float, epsilon: float) -> None:
@@ -312,6 +317,7 @@ class BatchNorm(nn.Module):
         self._epsilon = epsilon
 
     def forward(self, x: Tensor, mean: Tensor, variance: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """x: [batch, channels, *space]; all others: [channels]. Returns the normalized x, in its shape."""
         return functional.batch_norm(x, mean, variance, scale, shift, self.training, self._momentum, self._epsilon)
 
 
@@ -323,13 +329,15 @@ def quantize(
 
 
 def quantized_steps(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
-    """`quantize` with the result in floats and with a gradient, which passes the rounding straight (Bengio et al.,
-    arXiv 1308.3432, section 4) and is 0 for an x outside of the range."""
+    """`quantize` with the result in floats and with a gradient, which passes straight through the rounding (Bengio et
+    al., arXiv 1308.3432, section 4) and is 0 for an x outside of the range. x: [...]; scale, zero: scalars or
+    [channels]. Returns [...]."""
     return _steps(x, scale, zero, axis, low, high, _RoundStraightThrough.apply)
 
 
 def fake_quantized(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, low: int, high: int) -> Tensor:
-    """The result of `quantize` and `dequantize`, in the shape of x, with the gradient of `quantized_steps`."""
+    """The result of `quantize` and `dequantize` with the gradient of `quantized_steps`. x: [...]; scale, zero: scalars
+    or [channels]. Returns [...]."""
     return dequantize(quantized_steps(x, scale, zero, axis, low, high), scale, zero, axis)
 
 

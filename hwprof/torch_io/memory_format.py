@@ -14,8 +14,8 @@ be wrong and differ from run to run. All of this must be true at once:
 The forward pass and the input's gradient are right. Right too are larger kernels, padded ones, groups (depthwise among
 them), 3-d convolutions, float64, bfloat16 and float16, and the implementations that ONEDNN_MAX_CPU_ISA=AVX and SSE41
 choose. oneDNN knows of it (https://github.com/uxlfoundation/oneDNN/issues/6035, where AVX-512 was measured); no version
-of torch is known to mend it. reports/onednn-weight-gradient has the measurements. The guard does not ask for the
-version or the processor, because a contiguous copy of an input of so few channels costs next to nothing.
+of torch is known to fix it. reports/onednn-weight-gradient has the measurements. The guard does not ask for the version
+or the processor, because a contiguous copy of an input of so few channels costs next to nothing.
 """
 
 from __future__ import annotations
@@ -26,5 +26,6 @@ _CHANNELS_OF_A_BLOCK = 16  # of AVX-512, which has the widest
 
 
 def breaks_in_channels_last(kernel: Sequence[int], strides: Sequence[int], groups: int, channels: int) -> bool:
-    """Whether the weights' gradient of a convolution needs contiguous inputs and weights. channels: of the input."""
+    """Whether the weights' gradient of a convolution needs contiguous inputs and weights. channels: those of the
+    input."""
     return set(kernel) == {1} and set(strides) != {1} and groups == 1 and channels < _CHANNELS_OF_A_BLOCK

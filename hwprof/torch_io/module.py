@@ -29,8 +29,8 @@ _TUPLES = (torch.split, functions.lstm)  # functions that return several tensors
 def to_module(graph: Graph, weights: Mapping[str, np.ndarray], floats: torch.dtype = torch.float32) -> fx.GraphModule:
     """The module takes the graph's inputs in their order and returns a tuple of its outputs, of the graph's shapes.
 
-    weights: the values of all weights and constants, by name. floats: the type that takes the place of float32.
-    Raises UnknownOperatorError for an operator without a counterpart.
+    weights: the values of all weights and constants by name, each [*shape] of its tensor. floats: the type that takes
+    the place of float32. Raises UnknownOperatorError for an operator without a counterpart.
     """
     stored = {t.name: as_tensor(weights[t.name], t.dtype, floats) for t in (*graph.weights, *graph.constants)}
     return Translator(graph, stored, floats).module().eval()
@@ -43,8 +43,8 @@ def place_of(name: str) -> int | None:
 
 
 def as_tensor(array: np.ndarray, dtype: str, floats: torch.dtype = torch.float32) -> Tensor:
-    """The array as a tensor of the graph's type, in its shape; float32 becomes `floats`. Raises InputError for a type
-    that has no counterpart."""
+    """array: [...]. Returns it as a tensor [...] of the graph's type; float32 becomes `floats`. Raises InputError for a
+    type that has no counterpart."""
     if dtype not in TORCH_TYPES:
         raise InputError(f"element type {dtype!r} has no counterpart in PyTorch; known: {', '.join(TORCH_TYPES)}")
     target = floats if dtype == "float32" else TORCH_TYPES[dtype]

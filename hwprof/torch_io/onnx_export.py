@@ -25,11 +25,11 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     PATH. batch: [n, ...] by argument. Raises InputError for an object that is not a module, and for a module that
     PyTorch cannot export.
 
-    2026-11-21: by PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
+    2026-11-21: uses PyTorch's older exporter, which needs no further library and keeps an LSTM as one operator. A layer
     of a transformer is exported by its parts: ONNX has no operator for the single one that PyTorch makes of it.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(f"calibration needs a Graph or a torch.nn.Module, not of type {type(module).__name__}")
+        raise InputError(f"calibration needs a Graph or a torch.nn.Module, not {type(module).__name__}")
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
     was_training, before = module.training, logging.root.manager.disable
     was_fused = torch.backends.mha.get_fastpath_enabled()
@@ -37,7 +37,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # that it is the older one, and that batches are of one size
+            warnings.simplefilter("ignore")  # that it is the older one, and that all batches have one size
             torch.onnx.export(
                 module.eval(), arguments, path, input_names=list(batch), opset_version=_OPSET, dynamo=False
             )  # fmt: skip

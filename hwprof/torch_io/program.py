@@ -49,9 +49,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     for an object that is not a module, without inputs, and for a module that torch.export cannot trace.
     """
     if not isinstance(module, nn.Module):
-        raise InputError(
-            f"a network is an .onnx file, a workload or a torch.nn.Module, not of type {type(module).__name__}"
-        )
+        raise InputError(f"a network is an .onnx file, a workload or a torch.nn.Module, not {type(module).__name__}")
     name = name or type(module).__name__
     if example_inputs is None:
         raise InputError(
@@ -76,7 +74,8 @@ def is_program(graph: Graph) -> bool:
 
 
 def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:
-    """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs.
+    """The module of the graph's file, which takes its inputs one by one and returns a tuple, and example inputs, each
+    [*shape] of the graph's input.
 
     Both are on `place`, and float32 becomes `floats`. Raises InputError when the file is gone or holds another network.
     """
@@ -250,7 +249,7 @@ def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
-        raise InputError(f"{spec!r} gives no module: {_first_line(error)}") from None
+        raise InputError(f"{spec!r} does not return a module: {_first_line(error)}") from None
     if isinstance(made, tuple) and len(made) == 2:
         return made
     if not shapes:

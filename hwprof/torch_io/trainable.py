@@ -66,6 +66,7 @@ class TrainableGraph(nn.Module):
                 self.unread.register_buffer(name, buffer)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """inputs: [batch, ...] each, in the graph's order. Returns the output, [batch, ...], or a tuple of several."""
         outputs: tuple[Tensor, ...] = self.code(*inputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -74,8 +75,8 @@ class TrainableGraph(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def tensor(self, name: str) -> Tensor:
-        """The parameter or buffer that holds the graph's weight of this name, in its shape; that of a quantized weight
-        is in floats. Raises InputError for a name that is not a weight's."""
+        """The parameter or buffer that holds the graph's weight of this name, [*shape] of its tensor; a quantized
+        weight is held in floats. Raises InputError for a name that is not a weight's."""
         if name not in self._attributes:
             raise InputError(f"{self.graph.name!r} has no weight {name!r}")
         home = self.unread if hasattr(self.unread, self._attributes[name]) else self.code.get_submodule(_HELD)
@@ -83,7 +84,8 @@ class TrainableGraph(nn.Module):
         return found
 
     def value(self, name: str) -> Tensor:
-        """The weight of this name in the type of the graph: a quantized one is in integers. Raises InputError."""
+        """The weight of this name, [*shape] of its tensor, in the type of the graph: a quantized one is in integers.
+        Raises as `tensor` does."""
         value, kind = self.tensor(name).detach(), self.graph.type_of(name).dtype
         if name not in self._readers:
             return value
@@ -117,17 +119,18 @@ def trainable(
 ) -> TrainableGraph:
     """The graph as a module in training mode. Its inputs and outputs have the graph's shapes but for the batch.
 
-    weights: by tensor name, in the graph's shapes; else `onnx_io.initial_weights` by the seed. Constants of the graph,
-    scales and zero points of quantized tensors, masks and weights that no output depends on do not train. batch_axes:
-    the axis of the batch by input, None for an input without one; by default the first axis, or the second of
-    [time, 1, ...] in a recurrent network. Raises InputError for a missing weight, one of another shape, and a network
-    in which the batch cannot be followed; UnknownOperatorError for an operator without a counterpart.
+    weights: by tensor name, each [*shape] of its tensor; else `onnx_io.initial_weights` by the seed. Constants of the
+    graph, scales and zero points of quantized tensors, masks and weights that no output depends on do not train.
+    batch_axes: the axis of the batch by input, None for an input without one; by default the first axis, or the second
+    of [time, 1, ...] in a recurrent network. Raises InputError for a missing weight, one of another shape, and a
+    network in which the batch cannot be followed; UnknownOperatorError for an operator without a counterpart.
     """
     return TrainableGraph(graph, onnx_io.initial_weights(graph, seed) if weights is None else weights, batch_axes)
 
 
 def weights_of(module: TrainableGraph) -> dict[str, np.ndarray]:
-    """All weights of the module's graph by name, in the graph's shapes and types (bfloat16 in float32); copies."""
+    """Copies of all weights of the module's graph by name, each [*shape] of its tensor, in the graph's types (bfloat16
+    in float32)."""
     values = {t.name: module.value(t.name).cpu() for t in module.graph.weights}
     return {name: (v.float() if v.dtype is torch.bfloat16 else v).numpy().copy() for name, v in values.items()}
 

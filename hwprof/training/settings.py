@@ -54,7 +54,7 @@ class TrainSettings:
         _require(self.keep == "last" or self.validation is not None, "keep='best' needs a part for validation")
 
     def rate_share(self, epochs_done: float) -> float:
-        """The rate after so many epochs, as a share of `rate`."""
+        """The rate after this many epochs, as a share of `rate`."""
         warm = min(1.0, epochs_done / self.warmup_epochs) if self.warmup_epochs else 1.0
         if self.schedule == "constant":
             return warm

@@ -13,7 +13,7 @@ from hwprof.variants.spec import Variant, Weighted
 from hwprof.variants.weights import load_weights, model_with
 
 RANDOM_SAMPLES = 8
-_RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency means something, its accuracy does not"
+_RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency is meaningful, its accuracy is not"
 
 
 def apply_variant(
@@ -21,9 +21,9 @@ def apply_variant(
 ) -> tuple[Graph, list[str]]:
     """The graph of the new file OUT_DIR/NAME-SPEC.onnx, and warnings for the user.
 
-    Weights are those of `graph.source`, else seeded random ones; calibration: as `read_samples` takes it, random inputs
-    without. Raises InputError for a text that names no variant or a network that the variant does not fit,
-    EnvironmentUnfitError without a library that it needs.
+    The weights are those of `graph.source`, else seeded random ones. calibration: a path that `read_samples` takes;
+    without it the inputs are random. Raises InputError for a text that names no variant or a network that the variant
+    does not fit, EnvironmentUnfitError without a library that it needs.
     """
     variant = grammar.parse(spec) if isinstance(spec, str) else spec
 

@@ -34,7 +34,7 @@ def with_batch(graph: Graph, batch: int) -> Graph:
         raise _unfit(graph, batch, str(error)) from None
     for name in graph.outputs:
         if not inferred.has_type(name) or inferred.shape(name) != (batch, *graph.shape(name)[1:]):
-            raise _unfit(graph, batch, f"output {name!r} would not follow")
+            raise _unfit(graph, batch, f"output {name!r} would keep its batch")
     return inferred
 
 
@@ -44,6 +44,6 @@ def _enlarged(target: Constant, batch: int) -> Constant:
 
 def _unfit(graph: Graph, batch: int, reason: str) -> InputError:
     return InputError(
-        f"{graph.name!r} cannot run with the device's batch of {batch}: {reason}; take a device of batch 1 and give "
-        "the batch by --shape"
+        f"{graph.name!r} cannot run with the device's batch of {batch}: {reason}; use a device of batch 1 and set "
+        "the batch with --shape"
     )

@@ -50,7 +50,7 @@ def calibrate(
     waiting = _named(batches)
     first = next(waiting, None)
     if first is None:
-        raise InputError("no batch of data is given to calibrate with")
+        raise InputError("calibration needs at least one batch of data; none was given")
     with plugins.optional_library("a PyTorch module"):
         from hwprof.torch_io import onnx_export
     with tempfile.TemporaryDirectory(prefix="hwprof-") as folder:
@@ -61,7 +61,7 @@ def calibrate(
 def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         if not isinstance(batch, Mapping):
-            raise InputError(f"a batch is a mapping such as {{'x': array}}, not of type {type(batch).__name__}")
+            raise InputError(f"a batch is a mapping such as {{'x': array}}, not {type(batch).__name__}")
         yield batch
 
 

@@ -32,7 +32,7 @@ Axis = tuple[Segment, ...]
 @dataclass(slots=True)
 class _Group:
     channels: int
-    granule: int = 1  # channels are removed in blocks of so many
+    granule: int = 1  # channels are removed in blocks of this many
     whole: bool = False  # something needs all of them
 
 
@@ -176,7 +176,9 @@ class ChannelLayout:
     def _visit(self, node: Node) -> None:
         rule = RULES.get(node.op) if node.domain in ("", "ai.onnx") else None
         if rule is None:
-            raise UnknownOperatorError(f"no rule says how channels pass operator {node.op!r} ({node.name!r})")
+            raise UnknownOperatorError(
+                f"no rule describes how channels pass through operator {node.op!r} ({node.name!r})"
+            )
         rule(self, node)
 
     def same(self, node: Node) -> None:

@@ -1,9 +1,9 @@
 """Leaves out operators whose result is multiplied by zero, as runtimes do that optimize a graph when it is converted.
 
 A search cell writes "no connection" as a multiplication by zero. A runtime that keeps to the rules of floating point
-(0 * inf is not 0) executes it, and everything around it. `cut` stops computing what is multiplied by zero. `folded`
-also stops computing with the zeros: zero terms leave the sums, and what is computed from constants alone becomes a
-constant, that is, a weight.
+(0 * inf is not 0) executes it, and everything around it. `cut` leaves out operators whose results are multiplied by
+zero. `folded` also stops computing with the zeros: zero terms leave the sums, and results of constants alone become
+constants, that is, weights.
 
 2026-11-21, two of them. On cells of NAS-Bench-201 with dead edges the latencies of TensorFlow Lite on a Raspberry
 Pi 4 come closest to those of `cut`: cells with a convolution of zeros are 1.5 to 4.4 times as slow as `folded` says.
@@ -83,7 +83,7 @@ def folded(graph: Graph) -> Graph:
 
 
 def kept_weights(graph: Graph, changed: Graph, weights: Weights) -> dict[str, np.ndarray]:
-    """The weights of `changed`, which is `cut(graph)` or `folded(graph)`, by name, each of its tensor's shape.
+    """The weights of `changed`, which is `cut(graph)` or `folded(graph)`, by name, each [*shape] of its tensor.
 
     weights: those of `graph` by name.
     """

@@ -17,7 +17,7 @@ _STEPS, _WIDE_STEPS = 255, 2**15 - 1
 _LARGEST = 127  # of a weight's integers
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below it, float32 loses digits
 _LEAST_SHARE = 2.0**-10  # of the largest row's scale: the scale of a row of zeros
-_BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it beside the products
+_BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it and the products
 
 
 def of_range(low: float, high: float) -> Grid:

@@ -23,9 +23,9 @@ def half(graph: Graph, keep_io: bool = True) -> Graph:
     """
     for node in graph.nodes:
         if node.op in _QUANTIZED:
-            raise InputError(f"graph {graph.name!r} is quantized; make float16 of the float32 one")
+            raise InputError(f"graph {graph.name!r} is quantized; convert the float32 one to float16")
         if any(isinstance(value, Graph) for _, value in node.attributes):
-            raise UnknownOperatorError(f"no rule makes float16 of the body of operator {node.op!r} ({node.name!r})")
+            raise UnknownOperatorError(f"no rule converts the body of operator {node.op!r} ({node.name!r}) to float16")
     return _Rewriter(graph, keep_io).graph()
 
 

@@ -26,8 +26,9 @@ def observed(
 ) -> Ranges:
     """The range of each tensor in `names`.
 
-    graph: a float network; weights: its weights by name; batches: values of its inputs, each of the input's shape.
-    The ranges of the tensors that lead to a Softmax, stored masks included, are cut as `softmax_floors` describes.
+    graph: a float network; weights: its weights by name, each [*shape] of its tensor; batches: values of its inputs,
+    each [*shape] of the input. The ranges of the tensors that lead to a Softmax, stored masks included, are cut as
+    `softmax_floors` describes.
 
     Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
     """
@@ -56,10 +57,10 @@ def observed(
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
             tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
-        raise InputError(f"no batch of data is given to calibrate {graph.name!r} with")
+        raise InputError(f"the calibration of {graph.name!r} needs at least one batch of data; none was given")
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
-        raise InputError(f"{graph.name!r} gives values that are not finite, such as {unfit[0]!r}, for these data")
+        raise InputError(f"{graph.name!r} computes values that are not finite from these data, such as {unfit[0]!r}")
     return ranges
 
 
@@ -80,5 +81,5 @@ def _fitting(graph: Graph, name: str, batch: Mapping[str, np.ndarray]) -> np.nda
         raise InputError(f"a batch holds no input {name!r}; it holds {', '.join(batch) or 'nothing'}")
     array = np.asarray(batch[name])
     if array.shape != tensor.shape:
-        raise InputError(f"input {name!r} is of shape {tensor.shape}, a batch has {array.shape}")
+        raise InputError(f"input {name!r} has the shape {tensor.shape}, a batch has {array.shape}")
     return np.ascontiguousarray(array, tensor.dtype)

@@ -24,7 +24,7 @@ _TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the
 class ChannelGroup:
     """Channels that go together, named by the first operator that makes them.
 
-    `granule`: they go in blocks of so many (a group of a grouped convolution). `producers`: the operators
+    `granule`: they are removed in blocks of this many (a group of a grouped convolution). `producers`: the operators
     whose weights make these channels.
     """
 
@@ -58,13 +58,21 @@ def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int
 def prune_weights(
     graph: Graph, weights: Mapping[str, np.ndarray], keep: float | Mapping[str, float], granule: int = 8
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `prune_channels`, with the weights of the new graph by name, each of its tensor's shape; the channels with
+    """Like `prune_channels`, with the weights of the new graph by name, each [*shape] of its tensor; the channels with
     the smallest L1 norm go. weights: those of the graph by name."""
     layout = ChannelLayout(graph)
     counts = _kept(layout, keep, granule)
     chosen = {root: _strongest(layout, root, count, weights) for root, count in counts.items()}
     sliced = {t.name: _slice(layout, chosen, t.name, weights[t.name]) for t in graph.weights}
     return _shrunk(layout, chosen), sliced
+
+
+def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By the names of `prunable_groups` the L1 norms, descending, of the blocks of `granule` channels that
+    `prune_weights` keeps or removes, [n_blocks]. weights: those of the graph by name."""
+    layout = ChannelLayout(graph)
+    norms = {_describe(layout, root).name: _block_norms(layout, root, weights) for root in layout.prunable()}
+    return {name: -np.sort(-norm) for name, norm in norms.items()}
 
 
 # -- how many, and which -------------------------------------------------------------------------------
@@ -81,14 +89,14 @@ def _producers(layout: ChannelLayout, root: int) -> list[Producer]:
 
 def _kept(layout: ChannelLayout, keep: float | Mapping[str, float], granule: int) -> dict[int, int]:
     if granule < 1:
-        raise InputError(f"channels cannot be kept in multiples of {granule}; the granule is at least 1")
+        raise InputError(f"channels cannot be kept in multiples of {granule}; give a granule of at least 1")
     groups = {_describe(layout, root).name: root for root in layout.prunable()}
     shares = keep if isinstance(keep, Mapping) else dict.fromkeys(groups, keep)
     for name, share in shares.items():
         if name not in groups:
             raise InputError(f"no prunable group is named {name!r}; known: {', '.join(groups) or 'none'}")
         if not 0 < share <= 1:
-            raise InputError(f"cannot keep a share of {share} of the channels; it is above 0 and at most 1")
+            raise InputError(f"cannot keep a share of {share} of the channels; give a share above 0 and at most 1")
     return {groups[name]: _rounded(layout, groups[name], share, granule) for name, share in shares.items()}
 
 
@@ -103,13 +111,18 @@ def _rounded(layout: ChannelLayout, root: int, share: float, granule: int) -> in
 
 def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """Sorted indices of the blocks of channels with the largest L1 norm, [count]."""
-    channels, granule = layout.channels(root), layout.granule(root)
-    norm = np.zeros(channels)
+    granule = layout.granule(root)
+    blocks = np.argsort(-_block_norms(layout, root, weights), kind="stable")[: count // granule]
+    return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+
+
+def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The L1 norm of each block of channels over all weights that make them, [n_blocks]."""
+    norm = np.zeros(layout.channels(root))
     for producer in _producers(layout, root):
         array = np.abs(np.asarray(weights[producer.weight], float))
         norm += array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
-    blocks = np.argsort(-norm.reshape(-1, granule).sum(axis=1), kind="stable")[: count // granule]
-    return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+    return np.asarray(norm.reshape(-1, layout.granule(root)).sum(axis=1))
 
 
 def _places(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> np.ndarray:

@@ -49,7 +49,8 @@ def require_quantizable(graph: Graph) -> None:
     """Raises InputError for a graph before opset 13, or one that is quantized already."""
     if dict(graph.opsets).get("", 0) < 13:
         raise InputError(
-            f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear knows no axis; convert it first"
+            f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear has no axis; convert it to opset 13 "
+            "or later"
         )
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         raise InputError(f"graph {graph.name!r} is quantized already")

@@ -36,8 +36,8 @@ def quantize_whole(graph: Graph, state_bits: int = 8) -> Graph:
 
     The result of a recurrent layer is on the grid on which its state is fed back. Biases of recurrent layers stay
     float, because they are added to sums of two grids. state_bits: with 16, the results of element-wise sums and
-    products, functions and normalizations are int16 where an operator of these kinds reads them; other readers of such
-    a result read its 8-bit twin.
+    products, functions and normalizations are int16 where an operator of these kinds reads them; other operators read
+    the 8-bit twin of such a result.
 
     Raises InputError as `quantize` does, for other bits, and where the opset is too old for 16.
     """

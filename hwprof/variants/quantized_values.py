@@ -1,4 +1,4 @@
-"""What a Q/DQ network stores: the scales, zero points and integers that its float weights and ranges become."""
+"""The stored values of a Q/DQ network: scales, zero points and integers, made from float weights and ranges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _grids(quantized: Graph) -> dict[str, str]:
 
 
 def values(quantized: Graph, weights: Weights, ranges: Ranges) -> dict[str, np.ndarray]:
-    """Every weight and constant of the Q/DQ network by name, each of its tensor's shape.
+    """Every weight and constant of the Q/DQ network by name, each [*shape] of its tensor.
 
     quantized: the result of `quantize` or `quantize_whole`; weights: those of the float network by name, batch
     normalization folded (`folded`); ranges: those of `activations`. Raises InputError for values that have no scale.
@@ -57,7 +57,7 @@ def with_constants(graph: Graph, arrays: Weights) -> Graph:
 
 
 def folded(graph: Graph, weights: Weights) -> dict[str, np.ndarray]:
-    """The weights of `fold_batch_norm(graph)` by name, each of its tensor's shape. Raises InputError where two
+    """The weights of `fold_batch_norm(graph)` by name, each [*shape] of its tensor. Raises InputError where two
     convolutions share the weight."""
     arrays = dict(weights)
     producers, readers = graph.producers(), graph.consumers()

@@ -15,7 +15,7 @@ Samples = dict[str, np.ndarray]  # input -> [n_samples, *shape]
 
 
 def random_samples(graph: Graph, count: int, seed: int = 0) -> Samples:
-    """`count` draws of `hwprof.onnx_io.random_inputs`, [count, *shape] for each input; their ranges mean nothing."""
+    """`count` draws of `hwprof.onnx_io.random_inputs`, [count, *shape] for each input; their ranges are meaningless."""
     draws = [random_inputs(graph, seed + i) for i in range(count)]
     return {t.name: np.stack([draw[t.name] for draw in draws]) for t in graph.inputs}
 
@@ -42,7 +42,9 @@ def _read(graph: Graph, file: Path) -> Samples:
     try:
         content = np.load(file, allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"calibration data {file} does not exist; give an .npz file or a folder of .npy") from None
+        raise InputError(
+            f"calibration data {file} does not exist; give an .npz file or a folder of .npy files"
+        ) from None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"calibration data {file} cannot be read as a NumPy file: {error}") from None
     if isinstance(content, np.ndarray):

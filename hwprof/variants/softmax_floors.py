@@ -35,8 +35,8 @@ _APART = 1000.0  # steps of a grid that holds rows so far apart are too coarse f
 
 
 def lowest_maximum(node: Node, array: np.ndarray) -> float:
-    """The lowest of the maxima of all rows. array: the input of the Softmax, of its shape. Rows that a mask hides whole
-    do not count: nothing reads their result."""
+    """The lowest of the maxima of all rows. array: the input of the Softmax, [..., n]. Rows that a mask hides
+    completely do not count: nothing reads their result."""
     tops = array.max(axis=node.attribute("axis", -1))
     return float(tops[tops > tops.max() - _APART].min(initial=np.inf))
 

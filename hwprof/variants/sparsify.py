@@ -22,13 +22,15 @@ _WEIGHT_INPUTS = {
 
 
 def sparsify_weights(graph: Graph, weights: Mapping[str, np.ndarray], sparsity: float) -> dict[str, np.ndarray]:
-    """The weights by name, each of its tensor's shape, with a share `sparsity` in [0, 1) of each matrix or filter set
+    """The weights by name, each [*shape] of its tensor, with a share `sparsity` in [0, 1) of each matrix or filter set
     to zero, the smallest first.
 
     Biases, normalization and embeddings stay. Raises InputError for another share.
     """
     if not 0 <= sparsity < 1:
-        raise InputError(f"cannot set a share of {sparsity} of the weights to zero; it is at least 0 and below 1")
+        raise InputError(
+            f"cannot set a share of {sparsity} of the weights to zero; give a share of at least 0 and below 1"
+        )
     pruned = {n.inputs[i] for n in graph.nodes for i in _WEIGHT_INPUTS.get(n.op, ()) if i < len(n.inputs)}
     pruned &= graph.weight_names
     return {name: _zeroed(array, sparsity) if name in pruned else array for name, array in weights.items()}

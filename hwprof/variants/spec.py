@@ -9,8 +9,8 @@ lowrank:0.25      two factors of a quarter of the full rank; `lowrank:16` of ran
 cut, folded       without multiplications by zero, as runtimes leave them out (`hwprof.variants.fold`)
 prune:0.5+int8    one after the other
 
-A variant of a network is a Graph again. `Variant.change` makes it of a graph without weights, `Variant.rewrite` of a
-graph with weights; both give the same graph, with one digest.
+A variant of a network is a Graph again. `Variant.change` makes it from a graph without weights, `Variant.rewrite` from
+a graph with weights; both give the same graph, with one digest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EXAMPLES = (
 )
 _QDQ_OPSET = 13  # the first whose DequantizeLinear has an axis
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_NOT_TRAINED = "the network was not trained further: its latency means something, its accuracy does not"
+_NOT_TRAINED = "the network was not trained further: its latency is meaningful, its accuracy is not"
 
 Change = Callable[[Graph], Graph]
 Draw = Callable[[Graph], Samples]  # the inputs to calibrate a network with
@@ -149,7 +149,7 @@ def _calibrated(text: str, quantizer: Change, observable: Change, runs_whole: bo
         arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
         if runs_whole:
             lowering.lower(quantized, arrays)
-        unchanged = () if ranges else ("no operator could be quantized: this is the network as it was",)
+        unchanged = () if ranges else ("no operator could be quantized: this is the unchanged network",)
         return Weighted(quantized_values.with_constants(quantized, arrays), arrays, (*network.warnings, *unchanged))
 
     return Variant(text, changed, rewritten, is_calibrated=True)
@@ -178,7 +178,7 @@ def _prune(text: str, argument: str) -> Variant:
 
     def rewritten(network: Weighted, _draw: Draw) -> Weighted:
         graph, weights = prune_weights(network.graph, network.weights, keep)
-        return _smaller(network, graph, weights, "no channel could be pruned: this is the network as it was")
+        return _smaller(network, graph, weights, "no channel could be pruned: this is the unchanged network")
 
     return Variant(text, lambda graph: prune_channels(graph, keep), rewritten)
 
@@ -195,7 +195,7 @@ def _lowrank(text: str, argument: str) -> Variant:
 
     def rewritten(network: Weighted, _draw: Draw) -> Weighted:
         graph, weights = factorize_weights(network.graph, network.weights, rank, by)
-        return _smaller(network, graph, weights, "no operator gets smaller at this rank: this is the network as it was")
+        return _smaller(network, graph, weights, "no operator gets smaller at this rank: this is the unchanged network")
 
     return Variant(text, lambda graph: factorize(graph, rank, by), rewritten)
 
@@ -214,8 +214,8 @@ def _sparse(text: str, argument: str) -> Variant:
         return Weighted(network.graph, weights, (*network.warnings, _NOT_TRAINED, dense))
 
     reason = (
-        f"variant {text!r} changes weights only, so without weights it is the dense network; leave it out, or profile "
-        "a model in it"
+        f"variant {text!r} only changes weights, so without weights it is the dense network; leave it out, or give a "
+        "model with weights to hwprof profile"
     )
     return Variant(text, lambda graph: graph, rewritten, needs_weights=reason)
 

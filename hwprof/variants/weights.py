@@ -24,8 +24,8 @@ Weights = Mapping[str, np.ndarray]
 
 
 def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """The values of all weights and constants by name, each of its tensor's shape: those of `graph.source`, else seeded
-    random ones.
+    """The values of all weights and constants by name, each [*shape] of its tensor: those of `graph.source`, else
+    seeded random ones.
 
     Raises InputError when the source is gone, or holds a weight without values.
     """
@@ -37,12 +37,12 @@ def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def constant_arrays(graph: Graph) -> dict[str, np.ndarray]:
-    """The values of the constants by name, each of its tensor's shape."""
+    """The values of the constants by name, each [*shape] of its tensor."""
     return {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
 
 
 def evaluated(graph: Graph, weights: Weights, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The values of tensors that depend on weights and constants only, by name, each of its tensor's shape.
+    """The values of tensors that depend only on weights and constants, by name, each [*shape] of its tensor.
 
     weights: those of the graph by name.
     """

@@ -52,7 +52,7 @@ def test_a_missing_file(status):
 def test_calibration_without_anything_to_quantize(status, command):
     code, line = status(*command, "--calibration", "data.npz")
     assert code == 2
-    assert line == "hwprof: --calibration is for a variant that is quantized; give --variant int8, too"
+    assert line == "hwprof: --calibration needs a quantized variant; also give --variant int8"
 
 
 WITH_VARIANT = [
@@ -77,12 +77,12 @@ def test_every_command_refuses_an_unknown_variant_alike_before_anything_else(com
 @pytest.mark.parametrize("command", WITH_VARIANT[4:], ids=lambda command: " ".join(command[:2]))
 def test_networks_without_weights_are_not_made_sparse(command, capsys):
     assert run([*command, "--variant", "sparse:0.9"]) == 2
-    assert "'sparse:0.9' changes weights only" in capsys.readouterr().err
+    assert "'sparse:0.9' only changes weights" in capsys.readouterr().err
 
 
 def test_calibration_for_a_variant_that_is_not_quantized(status):
     code, line = status("profile", "bert_tiny", "--variant", "fp16", "--calibration", "data.npz")
-    assert (code, line) == (2, "hwprof: --calibration is for a variant that is quantized; give --variant int8, too")
+    assert (code, line) == (2, "hwprof: --calibration needs a quantized variant; also give --variant int8")
 
 
 def test_an_unknown_workload_lists_the_known(status):

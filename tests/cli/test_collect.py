@@ -46,7 +46,7 @@ def test_a_collected_data_set_is_told_in_one_record(collect):
 def test_an_error_that_is_not_reached_is_told_and_the_data_stay(collect, tmp_path: Path):
     code, _, told = collect("--space", "space", "-n", "10", "--until", "mape=5%", "--out", "x")
     assert code == 4
-    assert told == ["hwprof: the error is not known yet, not below 5 %: raise --n above 10"]
+    assert told == ["hwprof: the error must be below 5 %, it is not known yet; raise --n above 10"]
     assert (tmp_path / "x" / "dataset.toml").exists()
 
 

@@ -28,13 +28,13 @@ def test_explain_finds_what_a_quantized_network_loses(capsys: pytest.CaptureFixt
 def test_explain_leaves_small_change_out_of_its_table_and_says_so(capsys: pytest.CaptureFixture[str]):
     assert run(["explain", "bert_tiny", "--variant", "int8"]) == 0
     told = capsys.readouterr()
-    assert "what bert_tiny-int8 loses against bert_tiny; kernels, profiled: " in told.out
+    assert "where bert_tiny-int8 loses time against bert_tiny; kernels, profiled: " in told.out
     assert "more of less than 1% each" in told.err
 
 
 def test_explain_wants_one_other_model(capsys: pytest.CaptureFixture[str]):
     assert run(["explain", "bert_tiny"]) == 2
-    assert "give a second model or --variant" in capsys.readouterr().err
+    assert "give either a second model or --variant" in capsys.readouterr().err
 
 
 def test_doctor_shows_every_check(capsys: pytest.CaptureFixture[str]):

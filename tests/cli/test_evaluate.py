@@ -50,7 +50,7 @@ def test_a_predictor_file_is_not_tested_on_what_it_learned_from(
         (["--predictor", "magic"], "no predictor is named 'magic'"),
         (["--predictor", "gone.hwp"], "no predictor file 'gone.hwp'"),
         (["--max-mape", "much"], "--max-mape 'much' must be a share"),
-        (["--plot", "curve.jpg"], "a figure is a .png, .svg or .pdf file, not 'curve.jpg'"),
+        (["--plot", "curve.jpg"], "--plot writes a .png, .svg or .pdf file, not 'curve.jpg'"),
         (["--space", "darts"], "has the space 'space', not 'darts'"),
     ],
 )

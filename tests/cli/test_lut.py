@@ -96,7 +96,7 @@ def test_a_table_that_is_off_fails_its_gate(lut, tmp_path: Path):
     Path("t.json").write_text(json.dumps(record))
     code, _, err = lut("check", "t.json", *models, "--fast", "--max-mape", "0.01%")
     assert code == 1
-    assert err.splitlines()[-1].startswith("hwprof: the sums are off by")
+    assert err.splitlines()[-1].startswith("hwprof: the mean error of the sums is")
 
 
 def test_a_foreign_table_goes_there_and_back(lut):
@@ -128,7 +128,7 @@ def test_a_staircase_in_csv_keeps_its_steps_when_they_are_named(lut):
 def test_what_the_source_does_not_say_is_asked_for(refused):
     Path("t.csv").write_text("op,ms\nConv,1.0\n")
     assert refused("convert", "t.csv", "t.json", "--from", "csv", "-d", "phone", "--threads", "4") == (
-        "hwprof: a table in csv does not say all that its latencies hold for; give --runtime --batch --dtype"
+        "hwprof: a table in csv does not state where its latencies were measured; give --runtime --batch --dtype"
     )
 
 
@@ -137,12 +137,12 @@ def test_a_unit_that_the_format_does_not_state_is_asked_for(refused):
         "{'op_name': 'conv', 'op_data_shape': (1, 1, 1, 1, 1), 'op_dtype': 'f', 'op_latency': 1}\n"
     )
     line = refused("convert", "t.txt", "t.json", "--from", "nni", "-d", "cpu-1t")
-    assert "does not say its unit of time" in line
+    assert "does not state its unit of time" in line
 
 
 def test_a_foreign_file_without_its_format_lists_the_formats(refused):
     assert refused("convert", "t.txt", "t.json").startswith(
-        "hwprof: t.txt is not a table of hwprof's (.json, .parquet); give --from csv|fbnet-json"
+        "hwprof: t.txt is not hwprof's own format (.json, .parquet); give --from csv|fbnet-json"
     )
 
 
@@ -210,11 +210,11 @@ def test_an_attribute_without_steps_is_refused(refused):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("build", "-o", "t.json"), "give models or --space, and not both"),
-        (("build", "bert_tiny", "-o", "t.csv"), "hwprof lut convert writes others"),
+        (("build", "-o", "t.json"), "give either models or --space"),
+        (("build", "bert_tiny", "-o", "t.csv"), "other formats: hwprof lut convert"),
         (("build", "bert_tiny", "--rows", "choices", "-o", "t.json"), "--rows choices needs --space"),
         (("build", "bert_tiny", "--sweep", "cout=4", "-o", "t.json"), "not of the form cout=8:64:8"),
-        (("build", "bert_tiny", "--sweep", "cout=5:9:2", "-o", "t.json"), "first is a multiple of its step"),
+        (("build", "bert_tiny", "--sweep", "cout=5:9:2", "-o", "t.json"), "which starts at a multiple of its step"),
         (("build", "bert_tiny", "--predictor", "none.hwp", "-o", "t.json"), "no predictor file 'none.hwp'"),
         (("build", "--space", "nope", "-o", "t.json"), "no space is named 'nope'; known: blockqnn"),
         (("build", "bert_tiny", "-d", "nope", "-o", "t.json"), "no device is named 'nope'"),

@@ -107,10 +107,10 @@ def test_a_killed_run_loses_nothing_and_the_same_command_goes_on(tmp_path: Path)
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.05)
     second = start(store, "bert_tiny", "--fast", "--no-operators")
-    assert "goes on" not in second.communicate()[1], "another protocol is another measurement"
+    assert "continues after" not in second.communicate()[1], "another protocol is another measurement"
     third = start(store, "bert_tiny", "--no-operators", "--format", "json")
     out, err = third.communicate()
-    assert "bert_tiny: goes on after" in err
+    assert "bert_tiny: continues after" in err
     assert json.loads(out)[0]["processes"] >= 5
 
 
@@ -121,7 +121,10 @@ def test_ctrl_c_is_one_line_and_keeps_what_was_measured(tmp_path: Path):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate()
     assert running.returncode == 130
-    assert err.splitlines()[-1] == "hwprof: interrupted; what was measured is in the store, the same command goes on"
+    assert (
+        err.splitlines()[-1]
+        == "hwprof: interrupted; the finished measurements are in the store, and the same command continues from there"
+    )
     with sqlite3.connect(store) as db:
         assert db.execute("SELECT count(*) FROM process").fetchone()[0] >= 1
     db.close()

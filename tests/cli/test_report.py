@@ -70,7 +70,7 @@ def test_a_comparison_of_three_has_a_page_for_each_row(store: Path, tmp_path: Pa
 
 def test_a_comparison_takes_no_names(store: Path, capsys: pytest.CaptureFixture[str]):
     assert report(store, "resnet18", "--comparison") == 2
-    assert "name no models" in capsys.readouterr().err
+    assert "leave out the models" in capsys.readouterr().err
 
 
 def test_the_trace_holds_the_kernels_of_an_inference(store: Path, tmp_path: Path):
@@ -82,7 +82,7 @@ def test_the_trace_holds_the_kernels_of_an_inference(store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nothing-of-the-kind"], "holds no such measurement"),
+        (["nothing-of-the-kind"], "holds no matching measurement"),
         (["-o", "r.pdf"], "a report is an .html, .md or .json file, not 'r.pdf'"),
     ],
 )
@@ -123,9 +123,9 @@ def test_results_of_a_model_can_be_asked_for(with_results: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nothing", "--results"], "holds no such result"),
-        (["--results", "-d", "phone"], "no result is of device 'phone'; known: d"),
-        (["--results", "--comparison"], "leave out --results"),
+        (["nothing", "--results"], "holds no matching result"),
+        (["--results", "-d", "phone"], "there is no result for device 'phone'; known: d"),
+        (["--results", "--comparison"], "leave out the models and --results"),
     ],
 )
 def test_results_that_are_not_there_are_one_line(with_results: Path, capsys, arguments, told):

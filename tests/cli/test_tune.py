@@ -106,7 +106,7 @@ def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path,
     killer.join()
     told = capsys.readouterr().err
     assert "device 'board' was lost (" in told
-    assert "the same command goes on when it is back" in told
+    assert "the same command continues them when the device is back" in told
     assert not (folder / "latency_data").exists()
     before = stored()
     assert before
@@ -117,7 +117,7 @@ def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path,
     assert run(command) == 0
     assert stored()[: len(before)] == before
     told = capsys.readouterr()
-    assert f"goes on after {len(before)} stored process" in told.err
+    assert f"continues after {len(before)} stored process" in told.err
     assert "untuned" in told.err
     card = next(folder.glob("latency_data/*/dataset.toml")).read_text()
     assert "untuned" in card

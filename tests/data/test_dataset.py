@@ -103,7 +103,7 @@ def test_a_space_that_builds_another_network_is_refused(tmp_path):
         def graph(self, arch):
             return super().graph((1, *arch))
 
-    with pytest.raises(InputError, match="builds another network"):
+    with pytest.raises(InputError, match="no longer builds the network"):
         written(tmp_path / "d").graphs(Changed())
 
 

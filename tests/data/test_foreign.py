@@ -82,7 +82,7 @@ def test_a_file_of_bad_rows_only_is_refused(tmp_path):
 
 
 def test_data_without_source_and_licence_is_refused(tmp_path):
-    with pytest.raises(InputError, match="source and its licence"):
+    with pytest.raises(InputError, match="source and a licence"):
         import_file(tmp_path / "x.csv", tmp_path / "out", Card("x", "d"), parse, ["arch"], "lat", "ms")
 
 

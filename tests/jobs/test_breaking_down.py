@@ -23,7 +23,7 @@ def test_a_runtime_that_times_no_operators_is_refused(tiny_graph: Graph):
         return [{"latency_ns": 1e6}] if request["do"] == "peaks" else None
 
     options = Options(FAST, transport=ScriptedTransport(time_none, Evidence.ANALYTIC))
-    with pytest.raises(InputError, match="its runtime times no operators"):
+    with pytest.raises(InputError, match="its runtime cannot time operators"):
         jobs.operators(tiny_graph, Device("any", "roofline"), options=options)
 
 

@@ -33,5 +33,5 @@ def test_a_known_device_says_the_rest(tmp_path):
 
 @pytest.mark.parametrize(("source", "target", "option"), [("t.txt", "t.json", "--from"), ("t.json", "t.txt", "--to")])
 def test_another_tool_s_file_needs_its_format(tmp_path, source, target, option):
-    with pytest.raises(InputError, match=f"is not a table of hwprof's .*give {option} csv"):
+    with pytest.raises(InputError, match=f"is not hwprof's own format .*give {option} csv"):
         converting.convert_table(tmp_path / source, tmp_path / target)

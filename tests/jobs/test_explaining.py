@@ -10,7 +10,7 @@ from tests.measure.scripted import ScriptedTransport
 
 def test_a_second_model_or_a_variant_is_wanted_and_not_both(tiny_graph: Graph):
     for after, variant in ((None, None), (tiny_graph, "int8")):
-        with pytest.raises(InputError, match="give a second model or --variant, and not both"):
+        with pytest.raises(InputError, match="give either a second model or --variant"):
             jobs.explain(tiny_graph, after, "cpu-1t", variant=variant)
 
 

@@ -11,7 +11,7 @@ from hwprof.jobs.inputs import Wanted, device_of, opened
 
 
 def test_data_to_calibrate_need_a_variant():
-    with pytest.raises(InputError, match="--calibration is for a variant that is quantized; give --variant int8, too"):
+    with pytest.raises(InputError, match="--calibration needs a quantized variant; also give --variant int8"):
         Wanted(calibration=Path("data.npz"))
 
 

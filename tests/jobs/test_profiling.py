@@ -33,7 +33,7 @@ def test_a_variant_is_profiled_and_its_warnings_are_told(tiny_graph: Graph):
 
 
 def test_the_warnings_of_a_variant_are_pythons_unless_they_are_asked_for(tiny_graph: Graph):
-    with pytest.warns(UserWarning, match="its accuracy does not"):
+    with pytest.warns(UserWarning, match="its accuracy is not"):
         hp.profile(tiny_graph, EDGE, variant="prune:0.5", options=QUICK)
 
 

@@ -27,5 +27,5 @@ def test_the_page_says_what_made_it(store, tmp_path):
 
 
 def test_a_store_without_profiles_has_no_report_of_them(store, tmp_path):
-    with pytest.raises(InputError, match="holds no such measurement"):
+    with pytest.raises(InputError, match="holds no matching measurement"):
         report(out=tmp_path / "r.html", store=store)

@@ -90,7 +90,7 @@ def test_a_quantized_operator_is_swept_through_the_float_one(learned):
     table = tables.operator_table(found, learned, [NumericAttribute("cout", 4)]).table
     assert table.steps("cout", "Conv", cin=3)[0].tolist() == [4, 8, 16]
     assert {dict(row.attributes)["w_bits"] for row in table.rows if row.op == "Conv"} == {8}
-    with pytest.raises(InputError, match="of a quantized network sweep the float one"):
+    with pytest.raises(InputError, match="to sweep a quantized network, give the float one"):
         tables.operators_of([quantize(graph)], {"cout": (8,)})
 
 
@@ -136,7 +136,7 @@ def test_a_network_that_the_table_lacks_is_refused_before_anything_is_measured(b
 
 def test_a_table_of_another_device_is_refused(bench):
     graph = Space().graph((0, 0))
-    with pytest.raises(InputError, match="the table is of device pixel, not of roof"):
+    with pytest.raises(InputError, match="the table is for device pixel, not for roof"):
         tables.check(choices([[1.0]]), [graph] * 4, bench, [(0,)] * 4)
 
 
@@ -191,5 +191,5 @@ def test_a_space_takes_the_place_of_models():
 
 @pytest.mark.parametrize("arguments", [{}, {"models": Space().graph((0, 0)), "space": "fbnet"}])
 def test_a_table_is_of_models_or_of_a_space(arguments):
-    with pytest.raises(InputError, match="give models or --space, and not both"):
+    with pytest.raises(InputError, match="give either models or --space"):
         tables.build_table(**arguments, device=DEVICE, store=":memory:")

@@ -29,5 +29,5 @@ def test_a_backend_that_has_nothing_to_tune_says_so(tiny_graph: Graph):
 
 @pytest.mark.parametrize(("trials", "budget_s"), [(0, 1.0), (1, 0.0)])
 def test_a_search_without_trials_or_time_is_refused(tiny_graph: Graph, trials: int, budget_s: float):
-    with pytest.raises(InputError, match="give at least one trial and more than 0 s"):
+    with pytest.raises(InputError, match="needs at least one trial and more than 0 s"):
         jobs.tune(tiny_graph, ANY, trials, budget_s)

@@ -21,13 +21,13 @@ def test_an_attribute_with_a_single_value_may_be_left_out():
 
 
 def test_a_key_that_fits_two_rows_asks_for_what_tells_them_apart():
-    with pytest.raises(InputError, match=r"^Conv\(cin=4, cout=8\) fits 2 rows; give also: kernel$"):
+    with pytest.raises(InputError, match=r"^Conv\(cin=4, cout=8\) fits 2 rows; also give: kernel$"):
         staircase().lookup("Conv", cin=4, cout=8)
 
 
 def test_what_all_rows_share_and_the_open_axis_are_not_asked_for():
     rows = tuple(Row.of("Conv", {"cout": 8, "kernel": k, "stride": 1}, 2.0) for k in (3, 5))
-    with pytest.raises(InputError, match=r"^Conv\(\) fits 2 rows; give also: kernel$"):
+    with pytest.raises(InputError, match=r"^Conv\(\) fits 2 rows; also give: kernel$"):
         LatencyTable(METADATA, rows, (NumericAttribute("cout"),)).steps("cout", "Conv")
 
 
@@ -121,7 +121,7 @@ def test_a_latency_that_is_not_positive_is_refused_with_its_key(ms):
 
 
 def test_two_rows_of_one_key_are_refused():
-    with pytest.raises(InputError, match=r"two rows have one key: Conv\(kernel=3\)"):
+    with pytest.raises(InputError, match=r"rows must differ in their keys; these do not: Conv\(kernel=3\)"):
         LatencyTable(METADATA, (Row.of("Conv", {"kernel": 3}, 1.0), Row.of("Conv", {"kernel": 3}, 2.0)))
 
 

@@ -63,7 +63,7 @@ def test_a_job_that_lost_its_device_goes_on_after_the_stored_processes(tiny_grap
     notes: list[str] = []
     transport = ScriptedTransport()
     (outcome,) = profiled([tiny_graph], store, transport, on_note=notes.append)
-    assert notes == ["tiny: goes on after 2 stored processes"]
+    assert notes == ["tiny: continues after 2 stored processes"]
     assert [request["round"] for request in transport.asked("measure")] == [2]
     assert len(outcome.required().processes) == 3
 
@@ -120,7 +120,7 @@ def test_the_operators_that_cannot_be_timed_are_a_warning(tiny_graph: Graph, sto
             raise InputError("no profiler")
 
     (outcome,) = profiled([tiny_graph], store, ScriptedTransport(refuse))
-    assert "operators not timed: no profiler" in outcome.required().warnings
+    assert "the operators were not timed: no profiler" in outcome.required().warnings
 
 
 def test_latencies_come_in_the_order_of_the_graphs(tiny_graph: Graph, store: Store):
@@ -161,7 +161,7 @@ def test_an_interrupted_comparison_of_equal_networks_goes_on(tiny_graph: Graph, 
         compared(ScriptedTransport(die_at_third))
     transport = ScriptedTransport()
     (row,) = compared(transport)
-    assert notes == ["tiny: goes on after 2 stored processes"]
+    assert notes == ["tiny: continues after 2 stored processes"]
     assert [request["round"] for request in transport.asked("measure")] == [2]
     assert row.verdict == "same"
 
@@ -191,3 +191,15 @@ def test_the_undisturbed_time_of_an_anchor_is_its_first_decile():
     process = make_process(0, [1e6] * 11)
     blocks = tuple(replace(b, anchors_ns={"compute": 100.0 + i}) for i, b in enumerate(process.blocks))
     assert undisturbed_ns([replace(process, blocks=blocks)]) == {"compute": pytest.approx(101)}
+
+
+def test_a_finished_comparison_is_taken_from_the_store_where_that_is_enough(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    pair = [tiny_graph, tiny_graph]
+    with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+        (first,) = recorder.compare(pair, again=False)
+        measured = len(transport.asked("measure"))
+        (kept,) = recorder.compare(pair, again=False)
+        assert (kept, len(transport.asked("measure"))) == (first, measured)
+        recorder.compare(pair)
+        assert len(transport.asked("measure")) == 2 * measured

@@ -78,18 +78,18 @@ def test_instructions_are_no_latencies(counted):
 
 def test_counts_of_another_space_are_refused(collected, tmp_path, tiny_spaces):
     other = write_counts(collected, tmp_path / "other", space="zeroed")
-    with pytest.raises(InputError, match="counts networks of zeroed, not of space"):
+    with pytest.raises(InputError, match="counts networks of zeroed; the data set needs space"):
         predicting.train(collected, "physical", counts=other)
 
 
 def test_too_few_networks_in_common_are_refused(collected, tmp_path, tiny_spaces):
     few = write_counts(collected, tmp_path / "few", slice(3))
-    with pytest.raises(InputError, match="have 3 networks in common, fewer than 5"):
+    with pytest.raises(InputError, match="have 3 networks in common; 5 are needed"):
         predicting.train(collected, "physical", counts=few)
 
 
 def test_a_predictor_without_use_for_instructions_says_so(collected, counted):
-    with pytest.raises(InputError, match="'lut' cannot learn from instructions; --counts is for physical"):
+    with pytest.raises(InputError, match="'lut' cannot learn from instructions; use --counts with physical"):
         predicting.train(collected, "lut", counts=counted)
 
 

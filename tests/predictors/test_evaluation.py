@@ -82,7 +82,7 @@ def test_a_trained_predictor_is_not_set_against_what_it_learned_from_or_another_
     with pytest.raises(InputError, match="learned from data set tiny-noisy itself; --predictor physical tests it"):
         evaluation.evaluate_trained(dataset.read(collected), trained)
     other = written(tmp_path / "other", lambda arch: 1 + sum(arch), space="nasbench201")
-    with pytest.raises(InputError, match="learned from networks of space; those of data set other are of nasbench201"):
+    with pytest.raises(InputError, match="learned from networks of space; data set other has networks of nasbench201"):
         evaluation.evaluate_trained(dataset.read(other), trained)
 
 

@@ -87,7 +87,7 @@ def test_networks_of_no_space_are_refused_where_architectures_are_needed(collect
     graphs = dataset.read(collected).graphs(SPACE)
     entries = [dataset.Entry(1.0 + i, digest=graph.digest, graph=graph) for i, graph in enumerate(graphs)]
     data = dataset.write(tmp_path / "x", dataset.Card("x", "d"), entries)
-    with pytest.raises(InputError, match=f"{reason}.*data set x are not of a search space: take physical or gcn"):
+    with pytest.raises(InputError, match=f"{reason}.*data set x do not belong to a search space: use physical or gcn"):
         learning.learn(data, name)
 
 

@@ -40,7 +40,7 @@ def test_pruning_keeps_the_share_of_channels():
 
 @pytest.mark.parametrize(
     ("variant", "reason"),
-    [("int7", "no variant is named 'int7'; examples: int8"), ("sparse:0.9", "'sparse:0.9' changes weights only")],
+    [("int7", "no variant is named 'int7'; examples: int8"), ("sparse:0.9", "'sparse:0.9' only changes weights")],
 )
 def test_a_variant_that_its_networks_cannot_have_is_refused(variant, reason):
     with pytest.raises(InputError, match=reason):

@@ -51,7 +51,7 @@ def test_an_input_without_a_batch_is_named():
     graph = b.build(b.mul(b.input((1, 3), name="x"), b.input((3,), name="scale")))
     network = trainable(graph, batch_axes={"scale": None})
     assert network(torch.ones(2, 3), torch.arange(3.0)).tolist() == [[0, 1, 2]] * 2
-    with pytest.raises(InputError, match=r"have batches of \[1, 3\], not of one size"):
+    with pytest.raises(InputError, match=r"have batches of \[1, 3\], which must be equal"):
         trainable(graph)
     with pytest.raises(InputError, match="has no input 'scales'; known: x, scale"):
         trainable(graph, batch_axes={"scales": None})

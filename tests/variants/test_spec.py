@@ -90,7 +90,7 @@ def test_a_sparse_network_is_the_same_network(tmp_path):
 
 @pytest.mark.parametrize("text", ["sparse:0.9", "sparse:0.9+int8"])
 def test_without_weights_there_is_no_sparse_network(text):
-    with pytest.raises(InputError, match=r"'sparse:0\.9' changes weights only, so without weights it is the dense"):
+    with pytest.raises(InputError, match=r"'sparse:0\.9' only changes weights, so without weights it is the dense"):
         spec.change(text)
 
 
@@ -140,7 +140,7 @@ def test_a_network_without_anything_to_quantize_stays_as_it_was(tmp_path):
     graph = b.build(b.relu(b.input((1, 4), name="x")))
     variant, warnings = apply_variant(graph, "int8", tmp_path)
     assert variant == graph
-    assert warnings[-1] == "no operator could be quantized: this is the network as it was"
+    assert warnings[-1] == "no operator could be quantized: this is the unchanged network"
 
 
 def test_weights_that_are_quantized_already_keep_their_values(tmp_path):

@@ -30,7 +30,7 @@ _FAKE_QUANTIZED = (
 
 
 class TvmBackend:
-    """Each process compiles anew; a tuned network uses the schedules that `hwprof tune` found."""
+    """Each process compiles again; a tuned network uses the schedules that `hwprof tune` found."""
 
     evidence = Evidence.MEASURED
 

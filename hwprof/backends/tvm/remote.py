@@ -191,7 +191,7 @@ def _tracker(device: Device) -> Any:
     with socket.create_connection((host, port), timeout=_CONNECT_S):
         pass
     tracker = rpc.connect_tracker(host, port)
-    tracker._sock.settimeout(_CONNECT_S)  # the library knows no time limit
+    tracker._sock.settimeout(_CONNECT_S)  # the library has no time limit of its own
     return tracker
 
 

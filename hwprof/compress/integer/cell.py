@@ -41,7 +41,7 @@ class Weight:
 
 
 def replaced(real: Tensor, slope: Tensor, value: Tensor) -> Tensor:
-    """real, slope, value: [...], all of one shape. Returns the value; its gradient with respect to `real` is the
+    """real, slope, value: [...], all of the same shape. Returns the value; its gradient with respect to `real` is the
     slope."""
     result: Tensor = _Replaced.apply(real, slope, value)  # type: ignore[no-untyped-call]
     return result

@@ -42,7 +42,8 @@ class Trainable(Protocol):
     """A float network in PyTorch that knows its Graph and the weights in it, such as `recurrent.SequenceClassifier`."""
 
     def graph(self, batch: int) -> Graph: ...
-    def tensors(self) -> dict[str, Tensor]: ...
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of `graph` by name, each [*shape] of its tensor."""
 
 
 class Simulation(nn.Module):
@@ -53,7 +54,7 @@ class Simulation(nn.Module):
     """
 
     def __init__(self, network: Trainable, ranges: Ranges) -> None:
-        """ranges: of the activations, from `observe`; training does not change them."""
+        """ranges: those of the activations, from `observe`; training does not change them."""
         super().__init__()
         self.network = network
         self.ranges = ranges
@@ -88,12 +89,12 @@ class Simulation(nn.Module):
 
 
 def observe(network: Trainable, batches: list[Tensor]) -> Ranges:
-    """The ranges of the float network's activations. batches: its inputs, each [batch, ...], all of one size.
+    """The ranges of the float network's activations. batches: its inputs, each [batch, ...], all of the same size.
 
     Raises InputError without a batch, and as `calibrate`.
     """
     if not batches:
-        raise InputError("no batch of data is given to calibrate with")
+        raise InputError("calibration needs at least one batch of data; none was given")
     graph = network.graph(len(batches[0]))
     (given,) = graph.inputs
     feeds = ({given.name: batch.numpy()} for batch in batches)
@@ -185,7 +186,8 @@ class _Walk:
         return float(self._arrays[last.inputs[1]]), int(self._arrays[last.inputs[2]])
 
     def _weight(self, name: str) -> tuple[Tensor, Tensor]:
-        """name: the result of a DequantizeLinear. Returns the dequantized weight and the float one, of one shape."""
+        """name: the result of a DequantizeLinear. Returns the dequantized weight and the float one, both of the same
+        shape."""
         node = self._producers[name]
         scale, values = self._arrays[node.inputs[1]], self._arrays[node.inputs[0]]
         shape = [1] * values.ndim

@@ -1,9 +1,17 @@
-// A matrix product on AMX's tiles: 32 rows by the 32 columns of a panel, 16 quads at a time.
+// A matrix product on AMX's tiles: 32 rows by the 32 columns of a panel, 16 quads at a time. All else is AVX-512's:
+// include after avx512.inl. Only the functions marked TILES may hold AMX's instructions.
 //
 // Tiles 0 to 3 are the sums of two groups of rows by two groups of columns; 4 and 5 the rows, 6 and 7 the columns. A
 // packed panel is what the instruction wants: 16 columns of a quad are one line of a tile, 128 bytes from the next.
 // Processors with AMX were not at hand: what ran is this code with amx_stand_in.h in the instructions' place.
 #pragma once
+
+#if defined(HWPROF_STAND_IN)
+#include "amx_stand_in.h"
+#define TILES
+#else
+#define TILES __attribute__((target("amx-tile,amx-int8")))
+#endif
 
 namespace hwprof {
 namespace {
@@ -18,7 +26,7 @@ constexpr int kLeastTiled = kTileRows;    // rows, from which tiles are used
 inline void settle() { asm volatile("" ::: "memory"); }
 
 // Groups of `first` and `second` rows, each 1 to 16.
-inline void configure_tiles(int first, int second) {
+TILES inline void configure_tiles(int first, int second) {
   alignas(64) uint8_t config[64] = {1};  // the one palette there is
   const int rows[8] = {first, first, second, second, first, second, kTileQuads, kTileQuads};
   for (int i = 0; i < 8; ++i) config[16 + 2 * i] = kTileBytes, config[48 + i] = uint8_t(rows[i]);
@@ -27,7 +35,7 @@ inline void configure_tiles(int first, int second) {
 }
 
 // Adds 16 quads of both groups of rows by both groups of columns.
-inline void multiply_tile(const uint8_t* first, const uint8_t* second, int64_t a_stride, const int8_t* w) {
+TILES inline void multiply_tile(const uint8_t* first, const uint8_t* second, int64_t a_stride, const int8_t* w) {
   _tile_loadd(4, first, a_stride);
   _tile_loadd(6, w, kLine);
   _tile_dpbusd(0, 4, 6);
@@ -45,7 +53,8 @@ struct Rest {
 };
 
 // The sums of `rows` rows, less the bias, [rows][32].
-inline void sum_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& p, Rest& rest, int32_t* sums) {
+TILES inline void sum_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& p, Rest& rest,
+                            int32_t* sums) {
   const int64_t half = rows - rows / 2, whole = p.quads / kTileQuads, left = p.quads % kTileQuads * kQuad;
   _tile_zero(0);
   _tile_zero(1);
@@ -87,8 +96,8 @@ void finish_tiles(const int32_t* sums, int64_t rows, const Panel& p, uint8_t* y,
 
 // As `multiply_rows`, for int8 and at least kLeastTiled rows.
 template <Output Kind>
-void multiply_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
-                    int64_t y_stride) {
+TILES void multiply_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels,
+                          uint8_t* y, int64_t y_stride) {
   alignas(64) int32_t sums[2 * kTileRows * kPanel];
   Rest rest;
   const int64_t parts = ceil_div(rows, 2 * kTileRows), left = panel.quads % kTileQuads;
@@ -107,8 +116,27 @@ void multiply_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Pane
   _tile_release();
 }
 
+// As `multiply_rows`, on tiles where they can be used.
+template <Output Kind>
+void multiply_rows_on_tiles(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels,
+                            uint8_t* y, int64_t y_stride) {
+  const bool is_tiled = is_int8<Kind>(panel) && rows >= kLeastTiled;
+  (is_tiled ? multiply_tiles<Kind> : multiply_rows<Kind>)(a, a_stride, rows, panel, panels, y, y_stride);
+}
+
+// As `run`. Convolutions gather their rows, as tiles need many; recurrent layers never have enough of them at once.
+void run_on_tiles(const Step& s, const Share& share) {
+  static_assert(Isa::kRows < kLeastTiled);  // rows of a recurrent layer that are multiplied at once
+  if (s.kind == kConvolution)
+    product<Output::kBytes>(s, share, multiply_rows_on_tiles<Output::kBytes>);
+  else if (s.kind == kGates)
+    product<Output::kGates>(s, share, multiply_rows_on_tiles<Output::kGates>);
+  else
+    run(s, share);
+}
+
 // The peak: products of tiles that stay where they are.
-inline int64_t multiply_tiles_alone(int64_t rounds) {
+TILES inline int64_t multiply_tiles_alone(int64_t rounds) {
   configure_tiles(kTileRows, kTileRows);
   _tile_zero(4);
   _tile_zero(5);

@@ -235,12 +235,3 @@ struct Isa {
 }  // namespace hwprof
 
 #include "steps.inl"
-
-namespace hwprof {
-namespace {
-inline bool has_avx512_vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-}  // namespace
-}  // namespace hwprof

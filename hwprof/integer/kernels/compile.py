@@ -3,7 +3,7 @@
     python hwprof/integer/kernels/compile.py                    # again, in place
     python hwprof/integer/kernels/compile.py FOLDER [FLAG ...]  # elsewhere, with more flags, to test
 
-Each instruction set is compiled with its own flags into its own object, of which one is chosen at run time.
+Each instruction set has its own flags and its own object, and one is chosen at run time; AMX shares AVX-512's object.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ _AVX512 = (
     "-Wno-uninitialized", "-Wno-maybe-uninitialized",
 )  # fmt: skip
 _X86: dict[str, tuple[str, ...]] = {
-    "isa_avx2": ("-mavx2",), "isa_avxvnni": ("-mavx2", "-mavxvnni"), "isa_avx512vnni": _AVX512,
-    "isa_amx": (*_AVX512, "-mamx-tile", "-mamx-int8"),
+    "isa_avx2": ("-mavx2",), "isa_avxvnni": ("-mavx2", "-mavxvnni"), "isa_avx512": _AVX512,
 }  # fmt: skip
 # In place of the above, on a processor with AVX-512 VNNI: the same kernels without instructions that it may lack.
 _STAND_INS: dict[str, tuple[str, ...]] = {
     "isa_avxvnni": ("-mavx2", "-mavx512vl", "-mavx512vnni", "-DHWPROF_STAND_IN"),
-    "isa_amx": (*_AVX512, "-DHWPROF_STAND_IN"),
+    "isa_avx512": (*_AVX512, "-DHWPROF_STAND_IN"),
 }
 _MACHINES: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": _X86,

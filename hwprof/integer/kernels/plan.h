@@ -6,6 +6,7 @@
 
 // The vector code must end up in one function, or its registers become memory.
 #define INLINE __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 
 namespace hwprof {
 

@@ -191,26 +191,17 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
   }
 }
 
-#if defined(HWPROF_TILES)
-}  // namespace
-}  // namespace hwprof
-
-#include "amx.inl"
-
-namespace hwprof {
-namespace {
-#endif
+// Whether the weights of a panel are bytes as they lie in memory.
+template <Output Kind>
+bool is_int8(const Panel& panel) {
+  return Kind != Output::kBytes || panel.format == kInt8;
+}
 
 // Rows [0, rows) of activations by every panel in the range, a tile at a time. y is where the first of them begins.
 template <Output Kind>
 void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
                    int64_t y_stride) {
-  const bool is_plain = Kind != Output::kBytes || panel.format == kInt8;
-#if defined(HWPROF_TILES)
-  if constexpr (Kind != Output::kSummedBytes)
-    if (is_plain && rows >= kLeastTiled)
-      return multiply_tiles<Kind>(a, a_stride, rows, panel, panels, y, y_stride);
-#endif
+  const bool is_plain = is_int8<Kind>(panel);
   const TileSet& of = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
   // Of one row each weight is used once: what counts is that memory is read without a break.
   const int64_t together = rows > 1 || panel.format == kSparse ? 1 : kTogether;
@@ -239,8 +230,10 @@ bool is_direct(const Step& s) {
          s.channels / s.groups % block_depth(s.format) == 0 && s.format != kSigns;
 }
 
+using Multiply = decltype(&multiply_rows<Output::kBytes>);
+
 template <Output Kind>
-void product(const Step& s, const Share& share) {
+void product(const Step& s, const Share& share, Multiply multiply = multiply_rows<Kind>) {
   const int64_t channels = s.channels / s.groups, columns = s.out_channels / s.groups;
   const int64_t panels = ceil_div(columns, kPanel), rows = pixels_out(s);
   const int64_t quads = blocks(s) * block_quads(s.format), row = row_bytes(s);
@@ -272,18 +265,16 @@ void product(const Step& s, const Share& share) {
       const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
       uint8_t* y = s.y + begin * y_stride + (g * columns + own_panels.begin * kPanel) * kBytes<Kind>;
       if (is_direct(s)) {
-        multiply_rows<Kind>(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels, y,
-                            y_stride);
+        multiply(s.x + begin * s.channels + g * channels, s.channels, end - begin, panel, own_panels, y, y_stride);
       } else {
         gather(s, g, begin, end, row, share.scratch);
         if (s.format == kSigns) pack_signs(share.scratch, (end - begin) * row, depth(s), row, s.zero_x2);
-        multiply_rows<Kind>(share.scratch, quads * kQuad, end - begin, panel, own_panels, y, y_stride);
+        multiply(share.scratch, quads * kQuad, end - begin, panel, own_panels, y, y_stride);
       }
     }
   }
 }
 
-#if !defined(HWPROF_TILES)  // whose rows must be gathered
 // A convolution whose rows are not gathered: those of a line of the output lie in one distance each.
 void lined_convolution(const Step& s, const Share& share) {
   const int64_t panels = ceil_div(s.out_channels, kPanel), lines = int64_t(s.batch) * s.out_height;
@@ -310,13 +301,10 @@ void lined_convolution(const Step& s, const Share& share) {
     }
   });
 }
-#endif
 
 void convolution(const Step& s, const Share& share) {
-#if !defined(HWPROF_TILES)
   // Not where the rows of a line make but small tiles, nor where all rows lie in one distance.
   if (is_lined(s) && s.out_width * 2 > Isa::kRows && !is_direct(s)) return lined_convolution(s, share);
-#endif
   product<Output::kBytes>(s, share);
 }
 void gates(const Step& s, const Share& share) { product<Output::kGates>(s, share); }

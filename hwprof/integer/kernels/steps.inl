@@ -1,5 +1,4 @@
-// The steps, written once over the few operations that an instruction set (`Isa`) defines before including this, and
-// with HWPROF_TILES also over AMX's tiles.
+// The steps, written once over the few operations that an instruction set (`Isa`) defines before including this.
 //
 //   Ints                   kLanes accumulators of 32 bits
 //   Bytes                  4 * kLanes activations, as `dot` wants them
@@ -126,16 +125,21 @@ INLINE inline void zip(const Step& s, const Share& share, Line line) {
   }
 }
 
+// y[i] = function(x[i], x2[i]). Compiled once for each function: as vectors its loop is long. A function holds integers
+// of 32 bits as such: the compiler then knows that a product has 64.
+template <typename X, typename X2, typename Y, typename Function>
+NOINLINE void each_element(Function function, const X* x, const X2* x2, Y* __restrict__ y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
+}
+
 // y[i] = function(x[i], x2[i or 0]). Everything in locals: bytes that are written might be the step's own otherwise.
 template <typename X, typename X2, typename Y, typename Function>
 INLINE inline void zip_elements(const Step& s, const Share& share, Function function) {
-  zip<X, X2, Y>(s, share, [=](const X* x, const X2* x2, bool is_one, Y* __restrict__ y, int64_t n) {
-    if (is_one) {
-      const X2 other = *x2;
-      for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], other);
-    } else {
-      for (int64_t i = 0; i < n; ++i) y[i] = function(x[i], x2[i]);
-    }
+  zip<X, X2, Y>(s, share, [=](const X* x, const X2* x2, bool is_one, Y* y, int64_t n) NOINLINE {
+    if (!is_one) return each_element(function, x, x2, y, n);
+    X2 same[kLong];
+    for (int64_t i = 0; i < least(kLong, n); ++i) same[i] = *x2;
+    for (int64_t i = 0; i < n; i += kLong) each_element(function, x + i, same, y + i, least(kLong, n - i));
   });
 }
 
@@ -154,10 +158,10 @@ void zip_typed(const Step& s, const Share& share) {
 template <typename X, typename X2, typename Y>
 struct Sum {
   static void run(const Step& s, const Share& share) {
-    const int64_t factor = s.factor, factor2 = s.factor2, offset = s.from_offset;
-    const int32_t places = s.places, low = s.low, high = s.high;
+    const int64_t offset = s.from_offset;
+    const int32_t factor = s.factor, factor2 = s.factor2, places = s.places, low = s.low, high = s.high;
     zip_elements<X, X2, Y>(s, share, [=](X a, X2 b) {
-      const int64_t sum = (a * factor + b * factor2 + offset) >> places;
+      const int64_t sum = (a * int64_t(factor) + b * int64_t(factor2) + offset) >> places;
       return Y(sum < low ? low : sum > high ? high : sum);
     });
   }
@@ -191,12 +195,12 @@ void add(const Step& s, const Share& share) { zip_typed<Sum>(s, share); }
 template <typename X, typename X2, typename Y>
 struct ElementProduct {
   static void run(const Step& s, const Share& share) {
-    const int64_t rounding = int64_t(1) << (*s.shift - 1), zero_y = s.zero_y;
-    const int64_t multiplier = *s.multiplier, shift = *s.shift;
+    const int64_t rounding = int64_t(1) << (*s.shift - 1);
+    const int32_t multiplier = *s.multiplier, shift = *s.shift, zero_y = s.zero_y;
     const int32_t zero_x = s.zero_x, zero_x2 = s.zero_x2, low = s.low, high = s.high;
     zip_elements<X, X2, Y>(s, share, [=](X a, X2 b) {
       const int64_t product = int64_t((a - zero_x) * (b - zero_x2));
-      const int64_t value = zero_y + ((product * multiplier + rounding) >> shift);
+      const int64_t value = zero_y + ((product * int64_t(multiplier) + rounding) >> shift);
       return Y(value < low ? low : value > high ? high : value);
     });
   }

@@ -62,7 +62,7 @@ def state_on(grid: Grid, node: Node) -> tuple[int, int, int]:
 
 
 def require_plain(symbols: SymbolTable, node: Node) -> None:
-    """Raises InputError unless the LSTM or GRU runs forward, on sequences of one length, and only its states are
+    """Raises InputError unless the LSTM or GRU runs forward, on sequences of equal length, and only its states are
     read."""
     if node.attribute("direction", "forward") != "forward":
         raise refuse(node, "only the forward direction is supported")

@@ -1,7 +1,7 @@
 """Latency tables of other tools, one format per file, each with `read` and `write`.
 
 read(path, source) -> list of rows
-write(table, path) -> what the format cannot hold, one phrase each; empty when nothing is lost
+write(table, path) -> phrases for the content that the format cannot hold; empty when nothing is lost
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""CSV: columns op, ms, low_ms, high_ms, n and one per attribute; an empty field is an attribute the row has not."""
+"""CSV: columns op, ms, low_ms, high_ms, n and one per attribute; an empty field is an attribute that the row does not
+have."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def write(table: Content, path: Path) -> list[str]:
     names = sorted({name for row in table.rows for name, _ in row.attributes})
     refused = sorted(set(names) & set(_OWN))
     if refused:
-        raise InputError(f"attribute {refused[0]!r} has the name of a column of its own in CSV; rename it")
+        raise InputError(f"attribute {refused[0]!r} has the name of a fixed column of the CSV format; rename it")
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, ["op", *names, *_OWN[1:]], restval="", lineterminator="\n")
     writer.writeheader()
@@ -42,7 +43,7 @@ def write(table: Content, path: Path) -> list[str]:
     write_bytes(path, buffer.getvalue().encode())
     lost = loss.of(table, holds=("interval", "n"))
     if any(isinstance(v, str) and not isinstance(_value(v), str) for row in table.rows for _, v in row.attributes):
-        lost.append("that an attribute is text where it looks like a number")
+        lost.append("the type of text attributes that look like numbers")
     return lost
 
 

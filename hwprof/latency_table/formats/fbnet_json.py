@@ -23,7 +23,7 @@ _US_PER_MS = 1e3
 
 
 def read(path: Path, source: Source) -> list[Row]:
-    """Raises InputError when no record is of the device that `metadata` names."""
+    """Raises InputError when no record belongs to the device that `metadata` names."""
     scale = source.stated_unit_ms("us", "FBNet's tables")
     records = _records(path)
     rows = [
@@ -32,7 +32,7 @@ def read(path: Path, source: Source) -> list[Row]:
     if not rows:
         devices = ", ".join(sorted({str(r.get("device")) for r in records}))
         raise InputError(
-            f"latency table {path}: no record is of device {source.metadata.device!r}; it holds: {devices}"
+            f"latency table {path}: it has no record for device {source.metadata.device!r}; known: {devices}"
         )
     return rows
 

@@ -1,7 +1,6 @@
 """HAQ's table (mit-han-lab/haq): a .npy of [layer, weight bits - 1, activation bits - 1], in cycles of a simulator.
 
-Rows are keyed by bit width, never by offset. The unit is asked for as the simulator's clock
-("cycles@200MHz").
+Rows are keyed by bit width, never by offset. The user states the unit as the simulator's clock ("cycles@200MHz").
 """
 
 from __future__ import annotations

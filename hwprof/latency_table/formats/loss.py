@@ -1,4 +1,4 @@
-"""Tells in words what a plain format cannot hold of a table, and finds the rows that it can hold."""
+"""Describes the content of a table that a plain format cannot hold, and finds the rows that it can hold."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def placed(
 ) -> tuple[dict[tuple[Attribute, ...], Row], list[str]]:
     """The rows by operator and `fields`, and phrases for the rows and attributes that are lost.
 
-    Raises InputError when no row has the fields, or two rows differ only in what is lost.
+    Raises InputError when no row has the fields, or two rows differ only in content that is lost.
     """
     found: dict[tuple[Attribute, ...], Row] = {}
     for row in rows:

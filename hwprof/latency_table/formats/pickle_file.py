@@ -146,7 +146,7 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
 
 
 class _Machine:
-    """Pickle's stack machine, without the opcodes that look up or call anything else than `_CALLS`."""
+    """Pickle's stack machine, without the opcodes that look up or call anything other than `_CALLS`."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -154,7 +154,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, content: bytes) -> Any:
-        """What the pickle's last value is, its arrays as `_Array`."""
+        """The last value of the pickle, with its arrays as `_Array`."""
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
             if count > _MOST_OPCODES:
                 raise _RefusedError(f"it has more than {_MOST_OPCODES} operations")
@@ -168,7 +168,7 @@ class _Machine:
             elif name == "STOP":
                 return self.stack[-1]
             else:
-                raise _RefusedError(f"it needs the operation {name}, which no table needs")
+                raise _RefusedError(f"it uses the operation {name}, which no table needs")
         raise _RefusedError("truncated")
 
     def marked(self) -> list[Any]:

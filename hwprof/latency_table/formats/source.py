@@ -1,4 +1,4 @@
-"""The facts about a foreign table that the user states beside its file."""
+"""The facts about a foreign table that the user states in addition to its file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ class Source:
     allow_pickle: bool = False
 
     def stated_unit_ms(self, unit: str, name: str) -> float:
-        """How many ms the unit is that the format `name` states. Raises InputError when the user says another."""
+        """The number of ms in the unit that the format `name` states. Raises InputError when the user states
+        another."""
         if self.unit not in (None, unit):
             raise InputError(f"latencies in {name} are in {unit}, not {self.unit}; leave the unit out")
         return ms_per(unit)
 
     def asked_unit_ms(self, name: str) -> float:
-        """How many ms the user's unit is. Raises InputError when the user does not say: `name` states none."""
+        """The number of ms in the user's unit. Raises InputError when the user states none, as the format `name`
+        does."""
         if self.unit is None:
-            raise InputError(f"{name} does not say its unit of time; give it (s, ms, us, ns or cycles@<clock>MHz)")
+            raise InputError(f"{name} does not state its unit of time; give it (s, ms, us, ns or cycles@<clock>MHz)")
         return ms_per(self.unit)

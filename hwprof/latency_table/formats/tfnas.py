@@ -38,8 +38,8 @@ def read(path: Path, source: Source) -> list[Row]:
 
 
 def write(table: Content, path: Path) -> list[str]:
-    """Refused: the format is a pickle that nothing but TF-NAS's own search reads."""
-    raise InputError(f"TF-NAS's format is only read; write the table of {table.metadata.device} to {path} as csv")
+    """Always raises InputError: the format is a pickle that only TF-NAS's own search reads."""
+    raise InputError(f"TF-NAS's format can only be read; write the table of {table.metadata.device} to {path} as csv")
 
 
 def _entries(content: Any) -> Iterator[tuple[str, int | None, float]]:

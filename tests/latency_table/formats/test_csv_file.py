@@ -18,5 +18,5 @@ def test_a_latency_that_is_no_number_is_refused_with_its_line(tmp_path):
 
 
 def test_text_that_would_come_back_as_a_number_is_named(tmp_path):
-    with pytest.warns(UserWarning, match="text where it looks like a number"):
+    with pytest.warns(UserWarning, match="the type of text attributes that look like numbers"):
         LatencyTable(METADATA, (Row.of("Conv", {"layer": "0"}, 1.0),)).to("csv", tmp_path / "t.csv")

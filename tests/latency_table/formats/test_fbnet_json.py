@@ -25,7 +25,7 @@ def test_records_of_another_device_are_left_out(tmp_path):
 
 
 def test_a_file_of_another_device_only_is_refused_with_its_devices(tmp_path):
-    with pytest.raises(InputError, match="no record is of device 'pixel'; it holds: other"):
+    with pytest.raises(InputError, match="it has no record for device 'pixel'; known: other"):
         read(tmp_path, {**RECORD, "device": "other"})
 
 

@@ -7,7 +7,7 @@ from tests.latency_table.tables import METADATA
 
 @pytest.mark.parametrize("name", ["nni", "haq"])
 def test_a_unit_that_the_file_does_not_state_is_asked_for(name, tmp_path):
-    with pytest.raises(InputError, match="does not say its unit of time; give it"):
+    with pytest.raises(InputError, match="does not state its unit of time; give it"):
         LatencyTable.read(name, tmp_path / "table", METADATA)
 
 

@@ -27,5 +27,5 @@ def test_negative_entries_are_refused_with_their_keys(tmp_path):
 
 def test_the_format_is_only_read(tmp_path):
     table = read(tmp_path, {"base": 3.0})
-    with pytest.raises(InputError, match="only read"):
+    with pytest.raises(InputError, match="only be read"):
         table.to("tfnas", tmp_path / "back.pkl")

@@ -1,20 +1,24 @@
-// AMX: matrix products of many rows on tiles, all else as with AVX-512. Intel from Sapphire Rapids on. Compiled with
-// -mamx-tile -mamx-int8 and what AVX-512 VNNI needs; with HWPROF_STAND_IN the tiles are plain C++ and run without AMX.
-#define HWPROF_TILES
-#if defined(HWPROF_STAND_IN)
-#include "amx_stand_in.h"
-#endif
+// AVX-512 with VNNI: Intel from Ice Lake on, AMD from Zen 4 on. Compiled with -mavx512{f,bw,vl,vnni}.
+// AMX: matrix products of many rows on tiles, all else as with AVX-512 and the same machine code. Intel from Sapphire
+// Rapids on. With HWPROF_STAND_IN the tiles are plain C++ and run without AMX.
 #include "avx512.inl"
 
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "amx.inl"
+
 namespace hwprof {
 namespace {
 
+bool has_avx512_vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
 // The processor has it, the system saves its registers, and this process is allowed to use them: each is needed.
-bool runs_here() {
+bool has_amx() {
 #if defined(HWPROF_STAND_IN)
   return has_avx512_vnni();
 #else
@@ -31,5 +35,6 @@ bool runs_here() {
 }
 
 }  // namespace
-const InstructionSet kAmx{"amx", runs_here, Isa::kIsSigned, run, multiply_tiles_alone};
+const InstructionSet kAvx512Vnni{"avx512-vnni", has_avx512_vnni, Isa::kIsSigned, run, multiply_registers};
+const InstructionSet kAmx{"amx", has_amx, Isa::kIsSigned, run_on_tiles, multiply_tiles_alone};
 }  // namespace hwprof
