@@ -70,8 +70,8 @@ ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
 ALTER TABLE process ADD COLUMN crc32 INTEGER;
 PRAGMA application_id = {_APPLICATION_ID};
 """
-# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 3 there is no application_id.
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _RUNS, _SCORES)
+# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 4 there is no application_id.
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS)
 _TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result", "score"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
 
@@ -274,9 +274,8 @@ class Store:
 
     def scores(self, key: str) -> dict[Arch, float]:
         """The scores of the key by architecture, which need not be taken again."""
-        with self._errors():
-            rows = self._db.execute("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", (key,)).fetchall()
-        return {tuple(json.loads(arch)): float(score) for arch, score in rows}
+        rows = self.query("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", key)
+        return {self._read(f"a score of {key}", arch, None, tuple): float(score) for arch, score in rows}
 
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():
