@@ -203,7 +203,7 @@ class Graph:
         """Raises InputError when the text is not a graph written by `to_json`."""
         try:
             return _graph_from_record(json.loads(text))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise InputError(f"not a graph in JSON: {error}") from None
 
 
@@ -225,27 +225,40 @@ def is_quantized(node: Node) -> bool:
 
 
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
-    """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle."""
+    """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle.
+
+    It is the order in which repeated passes over the nodes find them ready, so that a sorted list is unchanged; here it
+    takes one walk over the edges.
+    """
     nodes = list(nodes)
     known = {*available, ""}
-    ordered: list[Node] = []
-    while nodes:
-        waiting: list[Node] = []
-        for node in nodes:
-            if known.issuperset(node.inputs) and known.issuperset(captured(node)):
-                ordered.append(node)
-                known.update(node.outputs)
-            else:
-                waiting.append(node)
-        if len(waiting) == len(nodes):
-            produced = {out for n in waiting for out in n.outputs}
-            for node in waiting:
-                missing = [i for i in node.inputs if i not in known and i not in produced]
-                if missing:
-                    raise InputError(f"operator {_title(node)} reads {missing[0]!r}, which nothing produces")
-            raise InputError(f"the graph has a cycle through operator {_title(waiting[0])}")
-        nodes = waiting
-    return tuple(ordered)
+    producers = {out: i for i in reversed(range(len(nodes))) for out in nodes[i].outputs if out not in known}
+    reads = [{*node.inputs, *captured(node)} - known for node in nodes]
+    waits = [{producers.get(name, -1) for name in names} for names in reads]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for i, producing in enumerate(waits):
+        for producer in producing - {-1}:
+            readers[producer].append(i)
+    unmet = [len(producing) for producing in waits]
+    passes = [0] * len(nodes)
+    ready = [i for i, count in enumerate(unmet) if not count]
+    for i in ready:  # grows while it is walked
+        for reader in readers[i]:
+            passes[reader] = max(passes[reader], passes[i] + (reader < i))
+            unmet[reader] -= 1
+            if not unmet[reader]:
+                ready.append(reader)
+    if len(ready) < len(nodes):
+        raise _unsorted([node for node, count in zip(nodes, unmet, strict=True) if count], known | producers.keys())
+    return tuple(nodes[i] for i in sorted(ready, key=lambda i: (passes[i], i)))
+
+
+def _unsorted(waiting: list[Node], produced: set[str]) -> InputError:
+    for node in waiting:
+        missing = [i for i in (*node.inputs, *sorted(captured(node))) if i not in produced]
+        if missing:
+            return InputError(f"operator {_title(node)} reads {missing[0]!r}, which nothing produces")
+    return InputError(f"the graph has a cycle through operator {_title(waiting[0])}")
 
 
 def _title(node: Node) -> str:
@@ -256,7 +269,9 @@ def _title(node: Node) -> str:
 
 
 def _hash(*parts: object) -> str:
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]
+    # Attributes of custom operators may hold bytes that are not UTF-8; they are surrogates in a str.
+    text = "\x1f".join(map(str, parts))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool = False) -> str:
@@ -306,6 +321,13 @@ def _tensor_record(t: Tensor) -> list[Any]:
     return [t.name, t.dtype, list(t.shape)] + ([list(t.values)] if isinstance(t, Constant) else [])
 
 
+def _attributes_record(node: Node) -> dict[str, Any]:
+    record = {key: _attribute_record(value) for key, value in node.attributes}
+    if len(record) < len(node.attributes):
+        raise InputError(f"operator {_title(node)} has an attribute twice; JSON holds each once")
+    return record
+
+
 def _attribute_record(value: AttributeValue) -> Any:
     if isinstance(value, Graph):
         return {"graph": _graph_record(value)}
@@ -331,7 +353,7 @@ def _graph_record(g: Graph) -> dict[str, Any]:
                 n.op,
                 list(n.inputs),
                 list(n.outputs),
-                {k: _attribute_record(v) for k, v in n.attributes},
+                _attributes_record(n),
                 n.domain,
                 n.name,
             ]

@@ -155,6 +155,13 @@ class TunableBackend(Protocol):
 
 
 @runtime_checkable
+class OneVariantBackend(Protocol):
+    """A backend that runs networks in one variant only, named as in `hwprof.variants.spec`."""
+
+    variant: str
+
+
+@runtime_checkable
 class RemoteBackend(Protocol):
     """A backend that also reaches devices other than this machine (`Device.remote`)."""
 

@@ -1,4 +1,4 @@
-"""Finds backends, spaces, predictors and tasks among the installed entry points; each is imported when asked for."""
+"""Finds backends, spaces, predictors, tasks and methods among the installed entry points; imports each when asked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hwprof.errors import EnvironmentUnfitError, InputError
 
 GROUPS = {
     "backend": "hwprof.backends",
+    "method": "hwprof.methods",
     "predictor": "hwprof.predictors",
     "space": "hwprof.spaces",
     "task": "hwprof.tasks",

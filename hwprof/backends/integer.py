@@ -82,6 +82,7 @@ class IntegerBackend:
     """Integer arithmetic only, between the quantization of the inputs and the dequantization of the outputs."""
 
     evidence = Evidence.MEASURED
+    variant = "integer"
 
     def versions(self) -> Mapping[str, str]:
         return {"hwprof-integer": hwprof.__version__}
@@ -104,6 +105,7 @@ class ReferenceBackend:
     """Computes the same numbers with NumPy. Its times do not represent a device."""
 
     evidence = Evidence.SIMULATED
+    variant = "integer"
 
     def versions(self) -> Mapping[str, str]:
         return {"hwprof-integer": hwprof.__version__, "numpy": np.__version__}

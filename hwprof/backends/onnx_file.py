@@ -22,14 +22,19 @@ def locate(graph: Graph, folder: Path) -> tuple[Path | None, dict[str, int]]:
     None for the rest, including sources with dynamic dimensions that have no name to set them by.
     """
     is_large = graph.weight_bytes > PROTOBUF_LIMIT_BYTES
-    if graph.source:
+    if graph.source and is_in_place(Path(graph.source)):
         inputs = read(Path(graph.source)).graph.input
         is_named = all(d.WhichOneof("value") for i in inputs for d in i.type.tensor_type.shape.dim)
         return (Path(graph.source), _dimensions(inputs, graph)) if is_named or is_large else (None, {})
     if is_large:
-        onnx_io.save(graph, folder / "model.onnx")
+        onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         return folder / "model.onnx", {}
     return None, {}
+
+
+def is_in_place(file: Path) -> bool:
+    """Whether all of the model's data is inside of its folder; runtimes refuse links that lead out of it."""
+    return all(f.resolve().is_relative_to(file.parent.resolve()) for f in onnx_io.external_files(file))
 
 
 def read(file: Path) -> onnx.ModelProto:

@@ -128,10 +128,10 @@ def _compiled(
 
 def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
     """The model with the graph's input shapes; weights too large to pass in memory go through a file."""
-    if graph.source:
+    if graph.source and onnx_file.is_in_place(Path(graph.source)):
         model = core.read_model(graph.source)
     elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
-        onnx_io.save(graph, folder / "model.onnx")
+        onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
     else:
         model = core.read_model(onnx_io.materialize(graph).SerializeToString())

@@ -10,6 +10,7 @@ from hwprof import __version__
 from hwprof.cli import data, emulator
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
+from hwprof.cli.compress import compress
 from hwprof.cli.devices import devices
 from hwprof.cli.doctor import doctor
 from hwprof.cli.evaluate import evaluate
@@ -49,7 +50,7 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict,
+    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

@@ -88,7 +88,8 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
     """
     with held(options.transport, device) as transport:
         machine = look(transport, device, options.allow_unfit)
-        yield Recorder(device, store, replace(options, transport=transport), machine)
+        backend: Backend = plugins.load("backend", device.backend)
+        yield Recorder(device, store, replace(options, transport=transport), machine, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Recorder:
     store: Store
     options: Options
     machine: Machine
+    backend: Backend
 
     def profile_many(self, graphs: Sequence[Graph]) -> Iterator[Outcome]:
         """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end. Two that
@@ -126,15 +128,21 @@ class Recorder:
         require_times(self.device)
         return np.array([m.normalized.median for m in self.measure(graphs)])
 
-    def compare(self, graphs: Sequence[Graph], margin: float = comparing.MARGIN) -> list[Comparison]:
+    def compare(
+        self, graphs: Sequence[Graph], margin: float = comparing.MARGIN, *, again: bool = True
+    ) -> list[Comparison]:
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
+        again: False takes a finished comparison of the same graphs from the store, unless the options ask for fresh
+        measurements.
         Raises InputError for fewer than two graphs and for an emulated device, and the error of the first graph that
         could not be measured.
         """
         require_comparable(graphs, self.device)
         context = ",".join(self.key(g) for g in graphs)
         keys = tuple(self.key(graph, f"{context} {place}") for place, graph in enumerate(graphs))
+        if not again and (kept := self._compared(graphs, keys)):
+            return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
         cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
         (ended,) = self._rounds().run([cohort])
@@ -148,7 +156,7 @@ class Recorder:
 
     def key(self, graph: Graph, context: str = "") -> str:
         """The key of everything that makes two measurements the same one."""
-        backend: Backend = plugins.load("backend", self.device.backend)
+        backend = self.backend
         tuned = backend.tuning(graph, self.device) if isinstance(backend, TunableBackend) else ""
         return key_of(
             {
@@ -177,6 +185,12 @@ class Recorder:
         if found is None or not (self.options.keep_unconverged or found[1].status is Status.CONVERGED):
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
+
+    def _compared(self, graphs: Sequence[Graph], keys: Sequence[str]) -> list[Measurement]:
+        """The measurements of a comparison that ended; empty where one of them is missing or is asked for afresh."""
+        found = [] if self.options.fresh else [self.store.latest(key) for key in keys]
+        ended = [replace(kept[1], model=graph.name) for graph, kept in zip(graphs, found, strict=False) if kept]
+        return ended if len(ended) == len(graphs) else []
 
     def _cohort(self, graphs: tuple[Graph, ...], keys: Sequence[str], is_compared: bool = False) -> Cohort:
         """With the processes that an earlier, unfinished run of the same job left in the store."""

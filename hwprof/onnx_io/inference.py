@@ -18,6 +18,7 @@ from hwprof.onnx_io.proto import (
     array_of,
     bodies_of,
     constant_of,
+    dtype_name,
     keeps_values,
     node_to_proto,
     skeleton_of,
@@ -26,11 +27,13 @@ from hwprof.onnx_io.proto import (
     with_bodies,
     zeros,
 )
+from hwprof.onnx_io.result_size import is_moderate
 
-# Random results are new at each run; a network without its dequantized weights would not be a quantized one.
+# Random results are new at each run; an image may unpack to any size; a network without its dequantized weights would
+# not be a quantized one.
 NEVER_FOLDED = frozenset({
     "DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
-    "Bernoulli",
+    "Bernoulli", "ImageDecoder",
 })  # fmt: skip
 
 
@@ -148,20 +151,24 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
 
 def _evaluated(node: Node, constants: Mapping[str, Constant], opsets: Mapping[str, int]) -> list[Tensor] | None:
     """The results of ONNX's reference implementation, or None where it does not support the operator or the types."""
+    values = {name: array_of(c) for name, c in constants.items()}
+    if any(c.dtype in NARROW for c in constants.values()) or not is_moderate(node, values):
+        return None
     proto = helper.make_graph(
         [node_to_proto(node, zeros)],
         "fold",
         [value_info(c) for c in constants.values()],
         [ValueInfoProto(name=o) for o in node.outputs if o],
     )
-    if any(c.dtype in NARROW for c in constants.values()):
-        return None
     try:
         with np.errstate(all="ignore"):
-            arrays = ReferenceEvaluator(proto, opsets=dict(opsets)).run(
-                None, {name: array_of(c) for name, c in constants.items()}
-            )
-        results = [constant_of(o, np.asarray(a)) for o, a in zip(filter(None, node.outputs), arrays, strict=True)]
+            arrays = ReferenceEvaluator(proto, opsets=dict(opsets)).run(None, values)
+        return [_static(o, np.asarray(a)) for o, a in zip(filter(None, node.outputs), arrays, strict=True)]
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, InputError):
         return None
-    return [r if keeps_values(r) else Tensor(r.name, r.dtype, r.shape) for r in results]
+
+
+def _static(name: str, array: np.ndarray) -> Tensor:
+    """The array as a constant where it is small, else its type."""
+    tensor = Tensor(name, dtype_name(helper.np_dtype_to_tensor_dtype(array.dtype)), array.shape)
+    return constant_of(name, array) if keeps_values(tensor) else tensor

@@ -45,8 +45,11 @@ Opsets: TypeAlias = tuple[tuple[str, int], ...]
 
 
 def dtype_name(code: int) -> str:
-    """The element type as `Graph` spells it."""
-    name: str = TensorProto.DataType.Name(code).lower()
+    """The element type as `Graph` spells it. Raises InputError for one that ONNX does not have."""
+    try:
+        name: str = TensorProto.DataType.Name(code).lower()
+    except ValueError:
+        raise InputError(f"ONNX has no element type {code}; the file is damaged, or newer than this ONNX") from None
     return _NAMES.get(name, name)
 
 
@@ -152,7 +155,7 @@ _NUMBERS_OR_TEXT: Mapping[int, Callable[[AttributeProto], AttributeValue]] = {
     AttributeProto.FLOATS: lambda a: tuple(shortest_float(f) for f in a.floats),
     AttributeProto.STRING: lambda a: _text(a.s),
     AttributeProto.STRINGS: lambda a: tuple(_text(s) for s in a.strings),
-    AttributeProto.TENSOR: lambda a: constant_of("", numpy_helper.to_array(a.t), dtype_name(a.t.data_type)),
+    AttributeProto.TENSOR: lambda a: constant_of("", _values(a.t), stored_type(a.t).dtype),
 }
 
 
@@ -182,8 +185,10 @@ def _domain(name: str) -> str:
 
 
 def node_from_proto(proto: NodeProto, opsets: Opsets) -> Node:
-    """Raises InputError for an attribute that a Graph cannot hold."""
+    """Raises InputError for an attribute that a Graph cannot hold, and for one that occurs twice."""
     attributes = tuple((a.name, _attribute(a, proto, opsets)) for a in proto.attribute)
+    if len({name for name, _ in attributes}) < len(attributes):
+        raise InputError(f"operator {proto.op_type} {proto.name!r} has an attribute twice; ONNX allows each once")
     return Node(
         proto.op_type, tuple(proto.input), tuple(proto.output), attributes, _domain(proto.domain), proto.name
     )  # fmt: skip
@@ -230,7 +235,7 @@ def graph_from_proto(
     results = {o.name for o in proto.output}
     stored = [*proto.initializer, *(_stored_tensor(n) for n in proto.node if _is_stored(n, results))]
     statics = [static_from_proto(t) for t in stored]
-    statics += [Tensor(s.values.name, dtype_name(s.values.data_type), tuple(s.dims)) for s in proto.sparse_initializer]
+    statics += [stored_type(s.values, s.dims) for s in proto.sparse_initializer]
     nodes = [node_from_proto(n, opsets) for n in proto.node if not _is_stored(n, results)]
     available = {t.name for t in (*inputs, *statics)}
     made = _made(nodes, available)
@@ -284,15 +289,29 @@ def _stored_tensor(node: NodeProto) -> TensorProto:
     return numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), dtype), node.output[0])
 
 
+def stored_type(proto: TensorProto, dims: Sequence[int] | None = None) -> Tensor:
+    """The type of a stored tensor; dims: those of a sparse one. Raises InputError for one that no tensor has."""
+    shape = tuple(proto.dims if dims is None else dims)
+    if not proto.data_type or min(shape, default=0) < 0:
+        raise InputError(f"stored tensor {proto.name!r} has no element type, or a negative size in {shape}")
+    return Tensor(proto.name, dtype_name(proto.data_type), shape)
+
+
 def static_from_proto(proto: TensorProto) -> Tensor:
     """A Constant [...] where the tensor is small enough to keep its values, else its type and shape."""
-    tensor = Tensor(proto.name, dtype_name(proto.data_type), tuple(proto.dims))
+    tensor = stored_type(proto)
     if not keeps_values(tensor):
         return tensor
+    return constant_of(proto.name, _values(proto), tensor.dtype)
+
+
+def _values(proto: TensorProto) -> np.ndarray:
+    """[*dims]. Raises InputError where the values are not as many as the shape needs."""
     try:
-        return constant_of(proto.name, numpy_helper.to_array(proto), tensor.dtype)
-    except ValueError as error:
-        raise InputError(f"the values of tensor {proto.name!r} do not fill its shape {tensor.shape}: {error}") from None
+        return numpy_helper.to_array(proto)
+    except (ValueError, TypeError) as error:
+        reason = f"its shape {tuple(proto.dims)}: {' '.join(str(error).split())}"
+        raise InputError(f"the values of tensor {proto.name!r} do not fill {reason}") from None
 
 
 def model_of(graph: Graph, contents: Contents) -> ModelProto:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-from onnx.inliner import inline_local_functions
+from onnx.external_data_helper import uses_external_data
 
 from hwprof.errors import InputError
+from hwprof.files import reading
 from hwprof.graph import Graph, Tensor
+from hwprof.onnx_io import bounded, external_data
+from hwprof.onnx_io.functions import inlined
 from hwprof.onnx_io.inference import infer_and_fold
 from hwprof.onnx_io.proto import (
     Opsets,
     dtype_name,
     graph_from_proto,
     keeps_values,
+    stored_type,
     tensor_type,
     value_info,
 )
@@ -29,6 +33,9 @@ from hwprof.onnx_io.tensor_uses import settle_weights
 
 # The oldest opset that ONNX Runtime runs.
 OLDEST_OPSET = 7
+# Loading may take this long and this much memory, and more for large files. What has to be larger than that is hostile.
+_LIMIT_S, _BYTES_PER_S = 60, 10_000_000
+_LIMIT_BYTES, _BYTES_PER_BYTE = 2 << 30, 8
 
 
 def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
@@ -40,17 +47,38 @@ def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | Non
     lacks a shape, or does not fit the given shapes.
     """
     path = Path(path)
+    size = _size_bytes(path)
+    limit_s, limit_bytes = _LIMIT_S + size / _BYTES_PER_S, _LIMIT_BYTES + _BYTES_PER_BYTE * size
+    return bounded.run(lambda: _loaded(path, shapes or {}), str(path), limit_s, limit_bytes)
+
+
+def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
     model = _read(path)
-    try:
-        if model.functions:
-            model = inline_local_functions(model)
+    with _naming(path):
+        model = inlined(model)
         _find_external(model.graph, path.parent)
         opsets = _opsets(model)
-        graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes or {}), opsets, path.stem)
+        graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
         graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return replace(graph, source=str(path.resolve()))
+    # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to its target.
+    return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to errors, and turns those of malformed content into InputErrors."""
+    with reading(str(path)):
+        try:
+            yield
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: a name in it is not UTF-8 text; it is damaged") from None
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _read(path: Path) -> ModelProto:
@@ -166,31 +194,29 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _find_external(graph: GraphProto, folder: Path) -> None:
-    """Checks that external data exists and reads the small tensors on which shapes may depend."""
+    """Checks that external data exists and reads the small part on which shapes may depend."""
     for tensor in _tensors(graph):
         if uses_external_data(tensor):
-            kind = Tensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
+            kind = stored_type(tensor)
             _resolve(tensor, folder, kind.size_bytes, read=keeps_values(kind))
 
 
 def external_files(path: Path) -> list[Path]:
     """The files next to a model that hold its large weights, sorted. Raises InputError as `load` does."""
-    locations = {ExternalDataInfo(t).location for t in _tensors(_read(path).graph) if uses_external_data(t)}
-    return sorted(path.parent / location for location in locations)
+    model = _read(path)
+    with _naming(path):
+        external = [t for t in _tensors(model.graph) if uses_external_data(t)]
+        return sorted({external_data.place_of(t, path.parent).file for t in external})
 
 
 def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> None:
-    info = ExternalDataInfo(tensor)
-    if Path(info.location).is_absolute() or ".." in Path(info.location).parts:
-        raise InputError(f"tensor {tensor.name!r} points outside the model's folder, to {info.location!r}")
-    file, offset, length = folder / info.location, info.offset or 0, info.length or size_bytes
-    if not file.is_file():
-        raise InputError(f"the weights of tensor {tensor.name!r} are in {file}, which is missing; put the file there")
-    if file.stat().st_size < offset + length:
-        raise InputError(f"{file} ends before the weights of tensor {tensor.name!r}; is it a partial download?")
+    place = external_data.place_of(tensor, folder)
+    length = place.length or size_bytes
+    if place.file.stat().st_size < place.offset + length:
+        raise InputError(f"{place.file} ends before the weights of tensor {tensor.name!r}; is it a partial download?")
     if read:
-        with file.open("rb") as stream:
-            stream.seek(offset)
+        with place.file.open("rb") as stream:
+            stream.seek(place.offset)
             tensor.raw_data = stream.read(length)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
@@ -209,10 +235,10 @@ def materialize(graph: Graph, seed: int = 0) -> ModelProto:
         return to_model(graph, seed)
     path = Path(graph.source)
     model = _read(path)
-    for tensor in _tensors(model.graph):
-        if uses_external_data(tensor):
-            kind = Tensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
-            _resolve(tensor, path.parent, kind.size_bytes, read=True)
+    with _naming(path):
+        for tensor in _tensors(model.graph):
+            if uses_external_data(tensor):
+                _resolve(tensor, path.parent, stored_type(tensor).size_bytes, read=True)
     _bind(model.graph, graph)
     return model
 

@@ -49,6 +49,26 @@ def factorize_weights(
     return smaller, {t.name: factors[t.name] if t.name in factors else weights[t.name] for t in smaller.weights}
 
 
+def smaller_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
+    """By the name of each operator that `factorize` can make smaller, the largest rank at which it does."""
+    ranks: dict[str, int] = {}
+    for name, unfolding in _unfoldings(graph, scheme).items():
+        full = min(unfolding.sides)
+        saving = [rank for rank in range(full, 0, -1) if _split(unfolding, rank).saves]
+        ranks |= {name: saving[0]} if saving else {}
+    return ranks
+
+
+def singular_values(
+    graph: Graph, weights: Mapping[str, np.ndarray], scheme: Scheme = "channel"
+) -> dict[str, np.ndarray]:
+    """By the name of each operator that `factorize` takes, the singular values of its unfolded weight, descending,
+    [full rank]. weights: those of the graph by name."""
+    found = _unfoldings(graph, scheme)
+    matrices = {name: u.matrix(np.asarray(weights[u.weight.name], float)) for name, u in found.items()}
+    return {name: np.linalg.svd(matrix, compute_uv=False) for name, matrix in matrices.items()}
+
+
 # -- the unfoldings ------------------------------------------------------------------------------------
 
 
@@ -206,22 +226,28 @@ class _Split:
         return pair[0].astype(weight.dtype), pair[1].astype(weight.dtype)
 
 
-def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
-    """By the first output of the operator."""
+def _unfoldings(graph: Graph, scheme: Scheme) -> dict[str, _Unfolding]:
+    """By the name of each operator that can be factorized: one whose weight no other operator reads."""
     if scheme not in ("channel", "spatial"):
         raise InputError(f"no scheme of factorization is named {scheme!r}; known: channel, spatial")
     readers = graph.consumers()
-    found = {
-        node.label: (node, unfolding)
+    return {
+        node.label: unfolding
         for node in graph.nodes
         if (unfolding := _unfolding(graph, node, scheme)) and len(readers[node.inputs[1]]) == 1
     }
+
+
+def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
+    """By the first output of the operator."""
+    found = _unfoldings(graph, scheme)
     if isinstance(rank, Mapping):
         for name in rank:
             if name not in found:
                 raise InputError(f"no factorizable operator is named {name!r}; known: {', '.join(found) or 'none'}")
     wanted = rank if isinstance(rank, Mapping) else dict.fromkeys(found, rank)
-    splits = {found[name][0].outputs[0]: _split(found[name][1], r) for name, r in wanted.items()}
+    outputs = {node.label: node.outputs[0] for node in graph.nodes}
+    splits = {outputs[name]: _split(found[name], r) for name, r in wanted.items()}
     return {out: split for out, split in splits.items() if isinstance(rank, Mapping) or split.saves}
 
 

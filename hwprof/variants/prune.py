@@ -67,6 +67,14 @@ def prune_weights(
     return _shrunk(layout, chosen), sliced
 
 
+def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By the names of `prunable_groups` the L1 norms, descending, of the blocks of `granule` channels that
+    `prune_weights` keeps or removes, [n_blocks]. weights: those of the graph by name."""
+    layout = ChannelLayout(graph)
+    norms = {_describe(layout, root).name: _block_norms(layout, root, weights) for root in layout.prunable()}
+    return {name: -np.sort(-norm) for name, norm in norms.items()}
+
+
 # -- how many, and which -------------------------------------------------------------------------------
 
 
@@ -103,13 +111,18 @@ def _rounded(layout: ChannelLayout, root: int, share: float, granule: int) -> in
 
 def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """Sorted indices of the blocks of channels with the largest L1 norm, [count]."""
-    channels, granule = layout.channels(root), layout.granule(root)
-    norm = np.zeros(channels)
+    granule = layout.granule(root)
+    blocks = np.argsort(-_block_norms(layout, root, weights), kind="stable")[: count // granule]
+    return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+
+
+def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The L1 norm of each block of channels over all weights that make them, [n_blocks]."""
+    norm = np.zeros(layout.channels(root))
     for producer in _producers(layout, root):
         array = np.abs(np.asarray(weights[producer.weight], float))
         norm += array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
-    blocks = np.argsort(-norm.reshape(-1, granule).sum(axis=1), kind="stable")[: count // granule]
-    return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+    return np.asarray(norm.reshape(-1, layout.granule(root)).sum(axis=1))
 
 
 def _places(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> np.ndarray:

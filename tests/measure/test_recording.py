@@ -191,3 +191,15 @@ def test_the_undisturbed_time_of_an_anchor_is_its_first_decile():
     process = make_process(0, [1e6] * 11)
     blocks = tuple(replace(b, anchors_ns={"compute": 100.0 + i}) for i, b in enumerate(process.blocks))
     assert undisturbed_ns([replace(process, blocks=blocks)]) == {"compute": pytest.approx(101)}
+
+
+def test_a_finished_comparison_is_taken_from_the_store_where_that_is_enough(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    pair = [tiny_graph, tiny_graph]
+    with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+        (first,) = recorder.compare(pair, again=False)
+        measured = len(transport.asked("measure"))
+        (kept,) = recorder.compare(pair, again=False)
+        assert (kept, len(transport.asked("measure"))) == (first, measured)
+        recorder.compare(pair)
+        assert len(transport.asked("measure")) == 2 * measured

@@ -194,3 +194,10 @@ def test_float_shapes_arithmetic_of_attention_is_folded():
     ]
     graph = graph_of(*nodes, constants=[Constant("last", "int64", (), (-1,))], shape=(2, 16))
     assert infer_and_fold(graph).constant_values == {"root": (4.0,)}
+
+
+def test_a_result_of_ten_billion_elements_is_not_computed():
+    bounds = tuple(Constant(name, "int64", (), (value,)) for name, value in (("a", 0), ("b", 10**10), ("c", 1)))
+    range_, last = Node("Range", ("a", "b", "c"), ("r",)), Node("Relu", ("r",), ("y",))
+    graph = Graph((), ("y",), (range_, last), constants=bounds)
+    assert fold(graph) is graph

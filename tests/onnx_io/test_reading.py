@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
-from hwprof.errors import InputError
+from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph
+from hwprof.onnx_io import reading
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
@@ -260,6 +261,12 @@ def test_a_tensor_that_is_produced_twice_is_named(tmp_path):
     assert error_of(path).endswith("tensor 'y' is produced twice")
 
 
+def test_an_attribute_that_occurs_twice_is_refused(tmp_path):
+    text = model("net (float[1, 3] x) => (float[1, 3] y) { y = Elu <alpha = 1.0, alpha = 2.0> (x) }")
+    with pytest.raises(InputError, match=r"net\.onnx: operator Elu '' has an attribute twice"):
+        onnx_io.load(write(tmp_path, text))
+
+
 def test_an_old_operator_set_is_refused_with_the_way_out(tmp_path):
     path = write(
         tmp_path, model("net (float[1] x) => (float[1] y) { y = Relu(x) }", 'ir_version: 3, opset_import: ["" : 6]')
@@ -333,6 +340,126 @@ def test_external_data_outside_the_folder_is_refused(tmp_path):
     net.graph.initializer[0].external_data[0].value = "../net.bin"
     path.write_bytes(net.SerializeToString())
     assert "outside the model's folder" in error_of(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("location", "", "points outside the model's folder, to ''"),
+        ("location", "net\0.bin", "points outside the model's folder"),
+        ("location", "/etc/passwd", "points outside the model's folder"),
+        ("location", "x" * 5000, "cannot be read: File name too long"),
+        ("offset", "-16", "has the offset '-16', which is not a size"),
+        ("offset", "9" * 30, "which is not a size"),
+        ("offset", "many", "has the offset 'many', which is not a size"),
+        ("length", "-1", "has the length '-1', which is not a size"),
+        ("length", str(1 << 61), "ends before the weights"),
+    ],
+)
+def test_a_place_of_external_data_that_cannot_be_is_named(tmp_path, key, value, message):
+    path = external(tmp_path)
+    net = onnx.load(path, load_external_data=False)
+    for entry in net.graph.initializer[0].external_data:
+        if entry.key == key:
+            entry.value = value
+    path.write_bytes(net.SerializeToString())
+    assert message in error_of(path)
+
+
+def test_a_link_to_external_data_that_leads_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    path = external(tmp_path / "model")
+    (tmp_path / "model" / "net.bin").rename(tmp_path / "net.bin")
+    (tmp_path / "model" / "net.bin").symlink_to(tmp_path / "net.bin")
+    assert "a link that leads out of its folder" in error_of(path)
+
+
+def test_a_link_to_external_data_inside_of_the_folder_is_followed(tmp_path):
+    path = external(tmp_path)
+    (tmp_path / "net.bin").rename(tmp_path / "data")
+    (tmp_path / "net.bin").symlink_to("data")
+    assert onnx_io.load(path).constant_values == {"target": (2, -1)}
+
+
+def test_a_model_in_a_hugging_face_cache_has_its_data(tmp_path):
+    """There each file is a link snapshots/REVISION/NAME to blobs/HASH."""
+    graph = onnx_io.load(in_cache(tmp_path))
+    assert graph.constant_values == {"target": (2, -1)}
+    weight, _ = onnx_io.materialize(graph).graph.initializer
+    assert np.array_equal(numpy_helper.to_array(weight), np.ones((256, 4), np.float32))
+
+
+def test_a_link_from_one_repository_of_the_cache_into_another_is_refused(tmp_path):
+    path = in_cache(tmp_path)
+    other = tmp_path / "models--other" / "blobs"
+    other.mkdir(parents=True)
+    (tmp_path / "models--own" / "blobs" / "net.bin").rename(other / "net.bin")
+    path.with_name("net.bin").unlink()
+    path.with_name("net.bin").symlink_to(other / "net.bin")
+    assert "a link that leads out of its folder" in error_of(path)
+
+
+def in_cache(folder: Path) -> Path:
+    """`external` as huggingface_hub keeps it."""
+    blobs, revision = folder / "models--own" / "blobs", folder / "models--own" / "snapshots" / "abc"
+    blobs.mkdir(parents=True)
+    revision.mkdir(parents=True)
+    external(blobs)
+    for name in ("net.onnx", "net.bin"):
+        (revision / name).symlink_to(Path("..", "..", "blobs", name))
+    return revision / "net.onnx"
+
+
+# -- files that keep readers busy ---------------------------------------------------------------------
+
+
+def test_a_network_that_makes_onnx_s_inference_take_all_memory_is_an_error(tmp_path, monkeypatch):
+    """It keeps each of the ten billion numbers as a dimension of a shape."""
+    monkeypatch.setattr(reading, "_LIMIT_BYTES", 1 << 28)
+    text = model(
+        "net (float[1] x) => (float[?] y) <int64 zero = {0}, int64 one = {1}, int64 n = {10000000000}>"
+        " { r = Range (zero, n, one) c = Cast <to = 1> (r) y = Add (x, c) }"
+    )
+    with pytest.raises(EnvironmentUnfitError, match=r"net\.onnx: it takes more than 0\.3 GB of memory"):
+        onnx_io.load(write(tmp_path, text))
+
+
+def test_an_element_type_that_onnx_does_not_have_is_refused(tmp_path):
+    net = parser.parse_model(RELU)
+    net.graph.input[0].type.tensor_type.elem_type = 99
+    path = tmp_path / "net.onnx"
+    path.write_bytes(net.SerializeToString())
+    assert "ONNX has no element type 99" in error_of(path)
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = write(tmp_path, model("net (float[1] x) => (float[1] y) { middle = Relu(x) y = Relu(middle) }"))
+    path.write_bytes(path.read_bytes().replace(b"middle", b"m\xffddle"))
+    assert "not UTF-8" in error_of(path)
+
+
+def test_a_stored_tensor_of_negative_size_is_refused(tmp_path):
+    path = external(tmp_path)
+    net = onnx.load(path)
+    net.graph.initializer[0].dims[0] = -256
+    path.write_bytes(net.SerializeToString())
+    assert "a negative size in (-256, 4)" in error_of(path)
+
+
+def test_functions_that_call_themselves_are_refused(tmp_path):
+    path = write(
+        tmp_path,
+        '<ir_version: 8, opset_import: ["" : 17, "own" : 1]> net (float[1] x) => (float[1] y) { y = own.F(x) }'
+        ' <domain: "own", opset_import: ["" : 17, "own" : 1]> F (a) => (b) { b = own.F(a) }',
+    )
+    assert "function 'F' calls itself" in error_of(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_LIMIT_S", 0.1)
+    os.mkfifo(tmp_path / "net.onnx")
+    assert "it was not read within" in error_of(tmp_path / "net.onnx")
 
 
 # -- real weights ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hwprof import cost, workloads
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.variants.factorize import factorize, factorize_weights
+from hwprof.variants.factorize import factorize, factorize_weights, singular_values, smaller_ranks
 from hwprof.variants.weights import load_weights, model_with
 
 
@@ -122,3 +122,19 @@ def test_workloads_run_at_a_quarter_of_their_rank(shapes_hold, name):
 def test_what_does_not_fit_is_an_error(rank, scheme, message):
     with pytest.raises(InputError, match=message):
         factorize(conv_net(), rank, scheme)
+
+
+def test_the_largest_rank_that_saves_work_is_known_without_trying_it():
+    b = GraphBuilder("ranks")
+    graph = b.build(b.gemm(b.gemm(b.input((1, 12)), 6), 1))
+    (first, _) = (node.label for node in graph.nodes)
+    assert smaller_ranks(graph) == {first: 3}  # rank * (12 + 6) below 72; a vector has no smaller rank than its own
+
+
+def test_singular_values_are_those_of_the_unfolded_weight():
+    graph = conv_net(8)
+    weights = load_weights(graph)
+    for node in (node for node in graph.nodes if node.op == "Conv"):
+        matrix = weights[node.inputs[1]].reshape(len(weights[node.inputs[1]]), -1)
+        expected = np.linalg.svd(matrix, compute_uv=False)
+        np.testing.assert_allclose(singular_values(graph, weights)[node.label], expected, rtol=1e-4)

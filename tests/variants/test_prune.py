@@ -7,7 +7,7 @@ from hwprof import cost, workloads
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.variants.prune import prunable_groups, prune_channels, prune_weights
+from hwprof.variants.prune import channel_norms, prunable_groups, prune_channels, prune_weights
 from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights, model_with
 
@@ -169,3 +169,12 @@ def test_an_unknown_group_is_an_error_that_lists_the_known(mobile_block):
         prune_channels(mobile_block, {"Conv_99": 0.5})
     with pytest.raises(InputError, match="multiples of 0"):
         prune_channels(mobile_block, 0.5, granule=0)
+
+
+def test_the_norms_of_a_group_are_those_of_its_weights_from_the_largest():
+    b = GraphBuilder("norms")
+    graph = b.build(b.conv(b.relu(b.conv(b.input((1, 1, 4, 4)), 3, 1, bias=False)), 2, 1, bias=False))
+    weights = load_weights(graph)
+    weights[graph.weights[0].name] = np.float32([2, -5, 1]).reshape(3, 1, 1, 1)
+    (group,) = prunable_groups(graph)
+    assert {name: norms.tolist() for name, norms in channel_norms(graph, weights).items()} == {group.name: [5, 2, 1]}

@@ -1,0 +1,120 @@
+"""`hwprof compress`: makes a network small enough for a measured latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+from hwprof.errors import InputError
+
+if TYPE_CHECKING:
+    from hwprof.compress.loop import Compressed, Settings
+
+
+def compress(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="An .onnx file, file.py:factory, or a workload.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Data, loss and metric: digits, fashion:DIR, file.py:task.")
+    ] = None,
+    device: options.DeviceName = "cpu-1t",
+    target_ms: Annotated[
+        list[float] | None, typer.Option("--target-ms", help="The latency to reach; repeatable, which gives a front.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", "-m", help="One of --list, or auto for all that fit.")] = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for networks and trainings.")] = Path(
+        "compressed"
+    ),
+    show: Annotated[bool, typer.Option("--list", help="Show the methods, what each needs, and its paper.")] = False,
+    epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
+    rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
+    train_epochs: Annotated[
+        int, typer.Option(help="Epochs for which the network itself is trained first; 0 if it is trained already.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
+    shape: options.ShapeTexts = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+) -> int:
+    """Compress a network to a latency, which is measured in a paired comparison with the network itself.
+
+    The same command goes on where it was stopped. Exit status 1: a target is not met; 4: it cannot be told.
+
+    \b
+    hwprof compress --list
+    hwprof compress model.py:net --task model.py:task --target-ms 2.5 -o small/
+    hwprof compress model.onnx --task fashion:DIR --target-ms 1 --target-ms 2 --method magnitude
+    """
+    from hwprof.cli import output, results
+    from hwprof.jobs import compressing
+
+    if show:
+        output.write_rows(compressing.methods(), format)
+        return 0
+    if model is None or task is None or not target_ms:
+        raise InputError("give a MODEL, --task and --target-ms (or --list)")
+    protocol = options.settings(target, budget, fast)
+    with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False) as (opened, asked):
+        made = compressing.compress_all(
+            model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
+            settings=_settings(epochs, rate, train_epochs), options=asked, shapes=options.shapes(shape), seed=seed,
+        )  # fmt: skip
+    if format is Format.JSON:
+        output.write_json([one.result.to_record() | {"file": str(one.path)} for one in made])
+    else:
+        output.write_rows([_row(one) for one in made], format)
+    return _status(made)
+
+
+def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
+    from hwprof.compress.loop import TRAINING, TUNING, Settings
+
+    first = replace(TRAINING, epochs=train_epochs) if train_epochs else None
+    return Settings(tuning=replace(TUNING, epochs=epochs, rate=rate), first=first)
+
+
+def _row(one: Compressed) -> dict[str, object]:
+    result = one.result
+    latency = result.latency(result.target.device)
+    compared = result.measured[result.target.device]
+    return {
+        "method": result.method,
+        "target ms": result.target.ms,
+        "met": str(result.met),
+        "ms": "" if latency is None else f"{latency.median:.4g}",
+        "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
+        "of baseline": f"{compared.ratio:.3f}",
+        "metric": f"{result.metric:.2f}",
+        "baseline": f"{result.baseline_metric:.2f}",
+        "kB": f"{result.size_bytes / 1e3:.4g}",
+        "file": str(one.path),
+    }
+
+
+def _status(made: Sequence[Compressed]) -> int:
+    """1 where a target is missed. Raises NotConvergedError where that cannot be told."""
+    from hwprof.cli import output
+    from hwprof.data.result import Met
+    from hwprof.errors import NotConvergedError
+    from hwprof.jobs import compressing
+
+    met = compressing.reached(made)
+    if met is Met.CANNOT_TELL:
+        raise NotConvergedError(
+            "whether the target is met cannot be told: its interval covers the target; raise --budget"
+        )
+    if met is Met.NO:
+        output.note("hwprof: the target is not met")
+    return 0 if met is Met.YES else 1

@@ -1,0 +1,352 @@
+"""The loop, once for all methods: from a network and a latency to a file that runs at that speed, or a clear no.
+
+    job = prepare(network, task, device, store, folder)
+    made = compress(job, "magnitude", target_ms=2.5)
+    print(made.result.met, made.path)
+
+The baseline is measured; the method learns, where it has to; its choices are projected by the table of the network's
+layers onto what the device rewards; the network is exported and compared with the baseline; where it is not yet
+fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times; the small network
+is tuned, exported and measured again. Only that last paired measurement decides whether the target is met.
+
+Everything is kept when it is made: trainings as checkpoints after each epoch, measurements and results in the store.
+The same call goes on from there, and does not compute a result again that is in the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+import hwprof
+from hwprof import cost
+from hwprof.compress import method as methods
+from hwprof.compress import networks
+from hwprof.compress.layer_table import LayerTable
+from hwprof.compress.method import Choice, Choices, Method, Network, Options
+from hwprof.compress.projection import project
+from hwprof.data.result import Met, Result, ResultKey, Target, measured_latency
+from hwprof.data.store import Store, key_of
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.files import write_bytes
+from hwprof.graph import Graph
+from hwprof.interfaces import Task
+from hwprof.measure import recording
+from hwprof.measure.machine import require_times
+from hwprof.measurement import Comparison, Measurement
+from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
+from hwprof.variants import spec
+
+Tell = Callable[[str], None]
+TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
+TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
+_SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """tuning: how a small network is trained. training: how a method that learns its choices trains. first: how the
+    network itself is trained before anything else; None where it is trained already. rounds: how often the table's
+    target may be set. All trainings have the job's seed."""
+
+    tuning: TrainSettings = TUNING
+    training: TrainSettings = TRAINING
+    first: TrainSettings | None = None
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"compression needs at least one round, not {self.rounds}")
+
+    def seeded(self, seed: int) -> Settings:
+        first = None if self.first is None else replace(self.first, seed=seed)
+        return Settings(replace(self.tuning, seed=seed), replace(self.training, seed=seed), first, self.rounds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A trained network that methods compress. Made by `prepare`.
+
+    baseline: its graph as it runs on the device, whose source is its file. identity: over graph and weights.
+    """
+
+    network: Network
+    task: Task
+    device: Device
+    store: Store
+    folder: Path
+    settings: Settings
+    options: recording.Options
+    seed: int
+    baseline: Graph
+    metric: float
+    measured: Measurement
+    identity: str
+    tell: Tell = field(repr=False)
+
+    def measure(self, graphs: Sequence[Graph]) -> list[Measurement]:
+        """The measurements of graphs, which are kept even where they did not reach their precision."""
+        options = replace(self.options, keep_unconverged=True)
+        with recording.recording(self.device, self.store, options) as recorder:
+            return recorder.measure(graphs)
+
+    def compare(self, graph: Graph) -> Comparison:
+        """The paired measurement of the baseline (a) and the network (b)."""
+        with recording.recording(self.device, self.store, self.options) as recorder:
+            return recorder.compare([self.baseline, graph], again=False)[0]
+
+    def fit(self, network: Network, hooks: Sequence[Hooks], settings: TrainSettings, purpose: str, told: str) -> None:
+        """Trains the network, and goes on where the same training stopped. purpose: over all that decides it."""
+        _fit(network, self.task, hooks, settings, self.folder, f"{self.identity} {purpose}", lambda text: self.tell(
+            f"{told}: {text}"
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A result and the file of its network."""
+
+    result: Result
+    path: Path
+
+    @property
+    def met(self) -> Met | None:
+        return self.result.met
+
+    def save(self, path: str | Path) -> None:
+        """Copies the network's file. Raises EnvironmentUnfitError where that cannot be written."""
+        write_bytes(Path(path), self.path.read_bytes())
+
+
+def prepare(
+    network: Network,
+    task: Task,
+    device: Device,
+    store: Store,
+    folder: Path,
+    *,
+    settings: Settings | None = None,
+    options: recording.Options | None = None,
+    seed: int = 0,
+) -> Job:
+    """Trains the network first, where the settings ask for it, and evaluates, exports and measures it.
+
+    folder: for the files of networks and trainings. Raises InputError for a task that does not fit the network and for
+    an emulated device, and what measuring raises.
+    """
+    require_times(device)
+    options = replace(options or recording.Options(), with_operators=False)
+    settings, tell = (settings or Settings()).seeded(seed), options.on_note
+    evaluate(network.module, task, "search")  # a task that does not fit is told before a training
+    if settings.first is not None:
+        before = _identity(network)
+        _fit(network, task, (), settings.first, folder, f"first {before}", lambda text: tell(f"network: {text}"))
+    runs = networks.deployed(network, device)
+    metric = evaluate(runs.module, task)
+    baseline = networks.export(runs, folder / f"{network.graph.name}-baseline.onnx")
+    with recording.recording(device, store, options) as recorder:
+        (measured,) = recorder.measure([baseline])
+    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(measured)}")
+    return Job(
+        network, task, device, store, folder, settings, options, seed, baseline, metric, measured,
+        _identity(network), tell,
+    )  # fmt: skip
+
+
+def compress(job: Job, name: str, target_ms: float) -> Compressed:
+    """The network that the method makes for the latency, and whether it has it.
+
+    Raises InputError for an unknown method, one that finds nothing to change, and a target below what its choices
+    reach; NotConvergedError where the table of the layers would mislead; and what training and measuring raise.
+    """
+    return _Run(job, methods.load(name), Target(job.device.name, target_ms)).result()
+
+
+class _Run:
+    """One method at one target."""
+
+    def __init__(self, job: Job, method: Method, target: Target) -> None:
+        self.job, self.method, self.target = job, method, target
+        self.wanted_ms = float(target.ms or 0)
+        self.title = f"{method.name}, {self.wanted_ms:g} ms"
+        settings = {
+            **_without_seeds(job.settings), "network": job.identity, "device": job.device.digest,
+            "hardware": job.measured.hardware, "protocol": asdict(job.options.settings),
+        }  # fmt: skip
+        self.key = ResultKey(method.name, settings, job.network.graph.name, job.task.name, job.seed, target)
+        self.path = job.folder / f"{job.network.graph.name}-{method.name}-{self.wanted_ms:g}ms-{self._digest()}.onnx"
+
+    def result(self) -> Compressed:
+        kept = None if self.job.options.fresh else self.job.store.result(self.key)
+        if kept is not None and self.path.exists():
+            self._tell("is in the store")
+            return Compressed(kept, self.path)
+        start = perf_counter()
+        choices, table_ms, compared = self._rounds()
+        network, compared = self._tuned(choices, compared)
+        graph = networks.export(network, self.path)
+        result = Result(
+            **asdict(self.key) | {"target": self.target},
+            choices={layer: _told(choice) for layer, choice in choices.items()},
+            metric=evaluate(network.module, self.job.task),
+            baseline_metric=self.job.metric,
+            size_bytes=self.path.stat().st_size,
+            macs=_macs(graph),
+            table_ms=table_ms,
+            measured={self.job.device.name: compared},
+            digest=graph.digest,
+            versions=_versions(compared.b),
+            seconds=perf_counter() - start,
+        )
+        self.job.store.add_result(result)
+        self._tell(f"{self.job.task.metric_name} {result.metric:.2f}; met: {result.met}")
+        return Compressed(result, self.path)
+
+    # -- choices -------------------------------------------------------------------------------------
+
+    def _rounds(self) -> tuple[Choices, float, Comparison]:
+        """The choices, their latency by the table, and the measured one."""
+        options = self.method.options(self.job.network.graph)
+        table = self._checked_table(options)
+        self._attach(table)
+        within_ms = self.wanted_ms
+        choices, table_ms = self._projected(options, table, within_ms)
+        compared = self._measured(choices, 1)
+        for number in range(2, self.job.settings.rounds + 1):
+            measured = measured_latency(compared.b)
+            if table is None or measured is None or not measured.high > self.wanted_ms:
+                break
+            within_ms = min(within_ms, table_ms) * self.wanted_ms / measured.high
+            smaller, smaller_ms = self._projected(options, table, within_ms)
+            if smaller == choices:
+                break  # the method has nothing smaller
+            choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
+        return choices, table_ms, compared
+
+    def _checked_table(self, options: Options) -> LayerTable | None:
+        if not options:
+            return None
+        job = self.job
+        self._tell("measures the table of its layers")
+        change = spec.change(networks.only_variant(job.device))
+        table = LayerTable(job.network.graph, job.measure, change)
+        self._tell(table.check(options, job.seed))
+        smallest = {layer: some[-1] for layer, some in options.items()}
+        whole_ms, least_ms = table.latency_ms([{}, smallest])
+        if min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
+            raise InputError(
+                f"{self.method.name} cannot bring {job.network.graph.name!r} to {self.wanted_ms:g} ms on "
+                f"{job.device.name}: the least that its choices reach is about {min(whole_ms, least_ms):.3g} ms"
+            )
+        return table
+
+    def _attach(self, table: LayerTable | None) -> None:
+        own = self.job.network.copy()
+        hooks = self.method.attach(own, _unknown_cost if table is None else table)
+        if "training" in self.method.needs:
+            self.job.fit(own, [hooks], self.job.settings.training, f"{self.method.name} {self.key}", self.title)
+        if table is None and not self.method.choices():
+            raise InputError(f"{self.method.name} finds nothing to change in {self.job.network.graph.name!r}")
+
+    def _projected(
+        self, options: Options, table: LayerTable | None, within_ms: float
+    ) -> tuple[dict[str, Choice], float]:  # fmt: skip
+        if table is None:
+            return dict(self.method.choices()), float("nan")
+        return project(options, self.method.harm, table.latency_ms, within_ms, self.method.choices())
+
+    def _measured(self, choices: Choices, number: int) -> Comparison:
+        network = networks.deployed(self.method.finish(choices), self.job.device)
+        compared = self.job.compare(
+            networks.export(network, _working(self.job.folder) / f"{self.path.stem}-{number}.onnx")
+        )
+        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(compared.b)}, {compared.verdict}")
+        return compared
+
+    # -- the small network ---------------------------------------------------------------------------
+
+    def _tuned(self, choices: Choices, compared: Comparison) -> tuple[Network, Comparison]:
+        """The trained small network as it runs on the device, and its comparison with the baseline."""
+        network = self.method.finish(choices)
+        if "tuning" not in self.method.needs or not choices:
+            return networks.deployed(network, self.job.device), compared
+        told = sorted((layer, asdict(choice)) for layer, choice in choices.items())
+        purpose = f"tune {self.method.name} {told}"
+        self.job.fit(network, (), self.job.settings.tuning, purpose, self.title)
+        network = networks.deployed(network, self.job.device)
+        return network, self.job.compare(networks.export(network, self.path))
+
+    def _tell(self, text: str) -> None:
+        self.job.tell(f"{self.title}: {text}")
+
+    def _digest(self) -> str:
+        """Tells files apart whose networks have one name."""
+        return key_of(asdict(self.key))[:8]
+
+
+def _fit(
+    network: Network, task: Task, hooks: Sequence[Hooks], settings: TrainSettings, folder: Path, purpose: str,
+    tell: Tell,
+) -> None:  # fmt: skip
+    key = key_of({"purpose": purpose, "task": task.name, **asdict(settings)})
+
+    def told(epoch: EpochResult) -> None:
+        metric = "" if epoch.metric is None else f", {task.metric_name} {epoch.metric:.2f}"
+        tell(f"epoch {epoch.number + 1} of {settings.epochs}: loss {epoch.loss:.4g}{metric}")
+
+    fit(network.module, task, settings, hooks, told, checkpoint=_working(folder) / f"{key}.safetensors")
+
+
+def _working(folder: Path) -> Path:
+    """The folder for what only a run that goes on needs."""
+    working = folder / "work"
+    working.mkdir(parents=True, exist_ok=True)
+    return working
+
+
+def _unknown_cost(_choices: Choices) -> torch.Tensor:
+    return torch.tensor(float("nan"))
+
+
+def _identity(network: Network) -> str:
+    """A digest of the graph and its present weights."""
+    digest = hashlib.sha256(network.graph.digest.encode())
+    for name, array in sorted(network.weights.items()):
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _without_seeds(settings: Settings) -> dict[str, Any]:
+    """JSON-ready; the seed of the job is in the key already."""
+    return asdict(settings.seeded(0))
+
+
+def _told(choice: Choice) -> dict[str, int]:
+    return {name: value for name, value in asdict(choice).items() if value is not None}
+
+
+def _latency(measured: Measurement) -> str:
+    found = measured_latency(measured)
+    return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"
+
+
+def _macs(graph: Graph) -> int | None:
+    return None if cost.unknown_operators(graph) else cost.of(graph).macs
+
+
+def _versions(measured: Measurement) -> Mapping[str, str]:
+    return {
+        **measured.versions,
+        "hwprof": hwprof.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

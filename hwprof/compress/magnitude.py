@@ -1,0 +1,48 @@
+"""Structured magnitude pruning: the channels with the smallest weights go (Li et al., Pruning Filters for Efficient
+ConvNets, ICLR 2017), in every group as many as the device's table asks for; then the small network is tuned."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwprof.compress.choices import kept_options, kept_shares
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.graph import Graph
+from hwprof.training import Hooks
+from hwprof.variants.prune import channel_norms, prunable_groups, prune_weights
+
+
+class Magnitude:
+    """A baseline with which every other method is compared."""
+
+    name = "magnitude"
+    paper = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017"
+    needs: frozenset[Need] = frozenset({"tuning"})
+
+    def options(self, graph: Graph) -> Options:
+        return kept_options(graph)
+
+    def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- the projection alone asks for it
+        self._network = network
+        self._norms = channel_norms(network.graph, network.weights)
+        self._granules = {group.name: group.granule for group in prunable_groups(network.graph)}
+        return Hooks()
+
+    def choices(self) -> Choices:
+        return {}
+
+    def harm(self, layer: str, choice: Choice) -> float:
+        """Minus the logarithm of the norm's share that stays."""
+        if choice.kept is None:
+            return 0.0
+        norms = self._norms[layer]
+        stays = float(norms[: choice.kept // self._granules[layer]].sum())
+        return -math.log(max(stays, np.finfo(float).tiny) / max(float(norms.sum()), np.finfo(float).tiny))
+
+    def finish(self, choices: Choices) -> Network:
+        network = self._network
+        shares = kept_shares(network.graph, choices)
+        graph, weights = prune_weights(network.graph, network.weights, shares, granule=1)
+        return network.with_weights(graph, weights)

@@ -1,0 +1,123 @@
+"""The interface of compression methods: choices, layer by layer, a way to learn them, and the network that they make.
+
+A method knows neither the device nor the loop. It says which choices it can make (`options`) and how much each harms
+the network (`harm`); `hwprof.compress.loop` decides by the measured table which of them reach the target, and then
+asks for the network (`finish`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from hwprof import plugins
+from hwprof.graph import Graph
+from hwprof.torch_io import TrainableGraph, trainable, weights_of
+from hwprof.training import Hooks
+from hwprof.variants import spec
+from hwprof.variants.samples import Samples
+from hwprof.variants.spec import Weighted
+from hwprof.variants.weights import Weights, constant_arrays
+
+Need: TypeAlias = Literal["training", "tuning", "examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The changes of one layer; None leaves it as before.
+
+    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
+    that replace one (`hwprof.variants.factorize`). bits: of weights and activations.
+    """
+
+    kept: int | None = None
+    rank: int | None = None
+    bits: int | None = None
+
+
+AS_BEFORE = Choice()
+Choices: TypeAlias = Mapping[str, Choice]  # by layer; one that is missing is as before
+Options: TypeAlias = Mapping[str, tuple[Choice, ...]]  # by layer, from as before to the smallest
+Cost: TypeAlias = Callable[[Choices], Tensor]  # the latency of the network with these choices, ms, a scalar
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A graph with its weights, as a module that trains.
+
+    examples: some inputs of the task, by the graph's input, [n, *shape], to calibrate with. int8: the variant of
+    `hwprof.variants.spec` in which the device runs 8 bits.
+    """
+
+    module: TrainableGraph
+    examples: Samples
+    int8: str = "int8"
+
+    @property
+    def graph(self) -> Graph:
+        return self.module.graph
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies of the present weights by name, each [*shape] of its tensor."""
+        return weights_of(self.module)
+
+    def with_weights(self, graph: Graph, weights: Weights) -> Network:
+        """Another graph for the same task. weights: those of the graph by name, each of its tensor's shape."""
+        return replace(self, module=trainable(graph, weights))
+
+    def copy(self) -> Network:
+        return self.with_weights(self.graph, self.weights)
+
+    def rewritten(self, variant: str) -> Network:
+        """The network in a variant, calibrated with the examples. Raises InputError where the variant does not fit."""
+        weighted = Weighted(self.graph, {**constant_arrays(self.graph), **self.weights})
+        made = spec.parse(variant).rewrite(
+            weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs}
+        )
+        return self.with_weights(made.graph, made.weights)
+
+
+class Method(Protocol):
+    """One object serves one compression. A class without arguments that makes such objects is an entry point of
+    `hwprof.methods`.
+
+    needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
+    small network is trained after them; "examples", where the method reads those of the network.
+    """
+
+    name: str
+    paper: str
+    needs: Collection[Need]
+
+    def options(self, graph: Graph) -> Options:
+        """Every choice that can be made, per layer; empty where there is nothing to decide. Raises
+        UnknownOperatorError for an operator without a rule."""
+        ...
+
+    def attach(self, network: Network, cost: Cost) -> Hooks:
+        """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
+        `cost` is nan where `options` is empty."""
+        ...
+
+    def choices(self) -> Choices:
+        """The choices that the method made itself, by learning or because there is only one."""
+        ...
+
+    def harm(self, layer: str, choice: Choice) -> float:
+        """An estimate, which adds up over layers: 0 for a layer as before, larger for smaller choices."""
+        ...
+
+    def finish(self, choices: Choices) -> Network:
+        """The network with these choices: plain, and smaller in its shapes or types. May be called several times."""
+        ...
+
+
+def load(name: str) -> Method:
+    """A new object of the installed method. Raises InputError for an unknown name."""
+    made: Method = plugins.load("method", name)()
+    return made

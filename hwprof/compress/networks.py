@@ -1,0 +1,125 @@
+"""The network that is compressed: from what the user has to a module that trains, and back to a file that runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hwprof import onnx_io, plugins, workloads
+from hwprof.compress.method import Network
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph, is_quantized
+from hwprof.interfaces import OneVariantBackend, Task
+from hwprof.torch_io import from_factory, onnx_export, trainable
+from hwprof.variants.samples import Samples
+from hwprof.variants.weights import load_weights, save_trained
+
+_EXAMPLES = 128  # to calibrate with
+
+
+def open_network(
+    model: object,
+    task: Task,
+    device: Device,
+    folder: Path,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+) -> Network:
+    """The network of a Graph, a torch.nn.Module, an .onnx file, a workload, or file.py:factory of a Graph or module.
+
+    folder: where a module is exported to. Weights are those of the module or file, else seeded random ones. Raises
+    InputError for everything else, and for a network that does not take the task's inputs.
+    """
+    inputs = _inputs(task)
+    graph = _graph(model, inputs, folder, shapes, seed)
+    if _is_quantized(graph):
+        raise InputError(f"{graph.name!r} is quantized; compression starts from the float network")
+    return Network(trainable(graph, load_weights(graph, seed)), _examples(graph, task, inputs), int8_variant(device))
+
+
+def int8_variant(device: Device) -> str:
+    """The variant in which the device's runtime runs 8 bits."""
+    return only_variant(device) or "int8"
+
+
+def only_variant(device: Device) -> str:
+    """The only variant that the device's runtime runs; empty where it runs float networks."""
+    backend = plugins.load("backend", device.backend)
+    return backend.variant if isinstance(backend, OneVariantBackend) else ""
+
+
+def deployed(network: Network, device: Device) -> Network:
+    """The network as the device runs it: itself, or quantized where its runtime takes nothing else."""
+    variant = only_variant(device)
+    return network.rewritten(variant) if variant and not _is_quantized(network.graph) else network
+
+
+def export(network: Network, path: Path) -> Graph:
+    """Writes the network as an .onnx file and returns its graph, whose source that file is."""
+    return save_trained(network.module, path).renamed(path.stem, os.fspath(path.resolve()))
+
+
+def _is_quantized(graph: Graph) -> bool:
+    return any(is_quantized(node) for node in graph.nodes)
+
+
+def _graph(
+    model: object, inputs: Sequence[np.ndarray], folder: Path, shapes: Mapping[str, Sequence[int]] | None, seed: int
+) -> Graph:
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix == ".onnx":
+            return onnx_io.load(path, shapes)
+        if str(model) in workloads.names():
+            return workloads.build(str(model))
+        if ":" not in str(model):
+            raise InputError(
+                f"{str(model)!r} is neither an .onnx file, a workload nor file.py:factory; workloads: "
+                f"{', '.join(workloads.names())}"
+            )
+        with torch.random.fork_rng(devices=[]):  # a network that is yet to be trained is the same one in each run
+            torch.manual_seed(seed)
+            model, _ = from_factory(str(model), None)
+    if isinstance(model, Graph):
+        return model
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"a network is a torch.nn.Module, a Graph or an .onnx file, not of type {type(model).__name__}"
+        )
+    batch = {f"input{i}": array[:1] for i, array in enumerate(inputs)}
+    return onnx_export.export(model, batch, folder / f"{type(model).__name__}.onnx")
+
+
+def _inputs(task: Task) -> list[np.ndarray]:
+    """Some of the task's training inputs, each [n, ...]. Raises InputError for a task without any."""
+    batch = next(iter(task.examples("train").batches(_EXAMPLES)), None)
+    if batch is None:
+        raise InputError(f"task {task.name!r} has no example to train on")
+    return [t.numpy() for t in (batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,))]
+
+
+def _examples(graph: Graph, task: Task, inputs: Sequence[np.ndarray]) -> Samples:
+    """[n, *shape] for each input of the graph."""
+    wanted = [tensor.shape for tensor in graph.inputs]
+    given = [array.shape for array in inputs]
+    if [shape[1:] for shape in wanted] != [shape[1:] for shape in given]:
+        raise InputError(
+            f"task {task.name!r} has inputs of shape {_text(given)}, which do not fit {graph.name!r}: it takes "
+            f"{_text(wanted)}, where the first axis is the batch"
+        )
+    return {t.name: _batched(array, t.shape, t.dtype) for t, array in zip(graph.inputs, inputs, strict=True)}
+
+
+def _batched(array: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    whole = np.resize(array, (max(len(array) // shape[0], 1) * shape[0], *array.shape[1:]))
+    return whole.reshape(-1, *shape).astype(dtype)
+
+
+def _text(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(str(list(shape)) for shape in shapes)

@@ -1,0 +1,134 @@
+"""Compressing: makes a network small enough for a latency that is measured, by one method or all that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hwprof import plugins, tasks
+from hwprof.compress.loop import Compressed, Job, Settings, prepare
+from hwprof.compress.loop import compress as compress_by
+from hwprof.compress.method import load
+from hwprof.compress.networks import open_network
+from hwprof.data.result import Met
+from hwprof.data.store import DEFAULT_PATH
+from hwprof.device import Device
+from hwprof.errors import HwprofError, InputError, NotConvergedError
+from hwprof.interfaces import Task
+from hwprof.jobs.inputs import StoreLike, device_of, opened
+from hwprof.measure.recording import Options
+from hwprof.workloads.loading import Shapes
+
+AUTO = "auto"
+DEFAULT_FOLDER = Path("compressed")
+
+
+def compress(
+    network: object,
+    task: Task | str,
+    *,
+    target_ms: float,
+    device: Device | str = "cpu-1t",
+    method: str = AUTO,
+    folder: Path | str = DEFAULT_FOLDER,
+    store: StoreLike = DEFAULT_PATH,
+    settings: Settings | None = None,
+    options: Options | None = None,
+    shapes: Shapes | None = None,
+    seed: int = 0,
+) -> Compressed:
+    """The network that reaches the latency with the best metric; where none does, the fastest.
+
+        made = hp.compress(net, task, target_ms=2.5, device="cpu-1t")
+        print(made.met, made.result.metric)
+        made.save("small.onnx")
+
+    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. method: the name of one, or
+    "auto" for all that fit. Raises as `compress_all`.
+    """
+    made = compress_all(
+        network, task, targets_ms=[target_ms], device=device, method=method, folder=folder, store=store,
+        settings=settings, options=options, shapes=shapes, seed=seed,
+    )  # fmt: skip
+    return best(made)
+
+
+def compress_all(
+    network: object,
+    task: Task | str,
+    *,
+    targets_ms: Sequence[float],
+    device: Device | str = "cpu-1t",
+    method: str = AUTO,
+    folder: Path | str = DEFAULT_FOLDER,
+    store: StoreLike = DEFAULT_PATH,
+    settings: Settings | None = None,
+    options: Options | None = None,
+    shapes: Shapes | None = None,
+    seed: int = 0,
+) -> list[Compressed]:
+    """A network for each method and target: the front of metric against latency. With "auto" a method that does not fit
+    the network, or cannot reach a target, is told and left out.
+
+    Raises InputError without a target, for a network or task that does not fit, and the first method's error where no
+    method gives a network.
+    """
+    if not targets_ms:
+        raise InputError("compression needs a target; give --target-ms")
+    place, chosen = Path(folder), device_of(device)
+    wanted = tasks.load(task) if isinstance(task, str) else task
+    methods = plugins.names("method") if method == AUTO else [method]
+    load(methods[0])  # an unknown one is told before a training
+    place.mkdir(parents=True, exist_ok=True)
+    with opened(store, options) as (_, kept, asked):
+        opened_network = open_network(network, wanted, chosen, place, shapes, seed)
+        job = prepare(opened_network, wanted, chosen, kept, place, settings=settings, options=asked, seed=seed)
+        return _made(job, methods, targets_ms, goes_on=method == AUTO)
+
+
+def best(made: Sequence[Compressed]) -> Compressed:
+    """The network with the best metric among those that meet their target, else the fastest."""
+    met = [one for one in made if one.met is Met.YES]
+    return max(met, key=lambda one: one.result.metric) if met else min(made, key=_latency_ms)
+
+
+def reached(made: Sequence[Compressed]) -> Met:
+    """Whether each target is met by some network: no where one is surely missed by all."""
+    found: dict[float | None, set[Met | None]] = {}
+    for one in made:
+        found.setdefault(one.result.target.ms, set()).add(one.met)
+    missed = [met for met in found.values() if Met.YES not in met]
+    if not missed:
+        return Met.YES
+    return Met.NO if any(Met.CANNOT_TELL not in met for met in missed) else Met.CANNOT_TELL
+
+
+def methods() -> list[Mapping[str, str]]:
+    """The installed methods: their names, needs and papers."""
+    found = [load(name) for name in plugins.names("method")]
+    return [{"method": m.name, "needs": ", ".join(sorted(m.needs)), "paper": m.paper} for m in found]
+
+
+def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on: bool) -> list[Compressed]:
+    made, errors = [], []
+    for target_ms in targets_ms:
+        for name in methods:
+            try:
+                made.append(compress_by(job, name, target_ms))
+            except (InputError, NotConvergedError) as error:
+                if not goes_on:
+                    raise
+                errors.append(error)
+                job.tell(f"{name}, {target_ms:g} ms: left out: {error}")
+    if not made:
+        raise _gravest(errors)
+    return made
+
+
+def _gravest(errors: Sequence[HwprofError]) -> HwprofError:
+    return max(errors, key=lambda error: error.exit_status)
+
+
+def _latency_ms(one: Compressed) -> float:
+    latency = one.result.latency(one.result.target.device)
+    return float("inf") if latency is None else latency.median

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwprof.__main__ import run
+
+
+def test_the_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[str]):
+    assert run(["compress", "--list", "--format", "json"]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() >= {"int8", "magnitude"}
+    assert rows["magnitude"]["needs"] == "tuning"
+    assert all(row["paper"] for row in rows.values())
+
+
+@pytest.mark.parametrize("missing", [[], ["net.onnx"], ["net.onnx", "--task", "digits"]])
+def test_what_is_missing_is_asked_for(missing: list[str], capsys: pytest.CaptureFixture[str]):
+    assert run(["compress", *missing]) == 2
+    assert "give a MODEL, --task and --target-ms (or --list)" in capsys.readouterr().err
+
+
+def test_a_missed_target_is_status_1_and_in_the_store_for_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "net_for_the_command.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    command = [
+        "compress", f"{tmp_path}/net_for_the_command.py:net", "--task", "digits", "--device", "roofline-edge-gpu",
+        "--fast", "--method", "int8", "--target-ms", "0.000001", "--out", str(tmp_path), "--store",
+        str(tmp_path / "s.db"), "--format", "json",
+    ]  # fmt: skip
+    assert run(command) == 1
+    told = capsys.readouterr()
+    (record,) = json.loads(told.out)
+    assert (record["met"], record["method"], record["task"]) == ("no", "int8", "digits")
+    assert Path(record["file"]).stat().st_size == record["size_bytes"]
+    assert "hwprof: the target is not met" in told.err
+    assert run(command) == 1
+    assert "is in the store" in capsys.readouterr().err

@@ -1,0 +1,17 @@
+from hwprof.compress.int8 import Int8
+from hwprof.compress.method import Choice
+from hwprof.testing import check_method
+from hwprof.training import Hooks
+
+
+def test_the_contract_of_methods_holds(opened):
+    check_method(Int8, opened)
+
+
+def test_every_layer_with_weights_gets_8_bits_and_there_is_nothing_to_decide(opened, no_cost):
+    method = Int8()
+    assert isinstance(method.attach(opened, no_cost), Hooks)
+    assert method.options(opened.graph) == {}
+    with_weights = {n.label for n in opened.graph.nodes if n.op in ("Conv", "Gemm")}
+    assert with_weights <= method.choices().keys()
+    assert set(method.choices().values()) == {Choice(bits=8)}

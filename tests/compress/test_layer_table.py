@@ -1,0 +1,67 @@
+from dataclasses import asdict
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from hwprof.compress.choices import chosen_graph, kept_options
+from hwprof.compress.layer_table import LayerTable
+from hwprof.compress.method import Choice
+from hwprof.data.store import Store
+from hwprof.errors import NotConvergedError
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import FAST
+from tests.compress.board import DEVICE, Board, latency_ns, network
+from tests.samples import make_process
+
+OPTIONS = kept_options(network())
+FIRST, SECOND = OPTIONS
+
+
+class Random(Board):
+    """Times have nothing to do with the networks."""
+
+    def measure(self, request):
+        ns = 10 ** np.random.default_rng(int(sha256(request["graphs"][0].encode()).hexdigest()[:8], 16)).uniform(3, 7)
+        yield {"index": 0, "process": asdict(make_process(request["round"], [ns] * request["blocks"]))}
+
+
+def table(board):
+    store = Store()
+
+    def measure(graphs):
+        with recording(DEVICE, store, Options(FAST, transport=board)) as recorder:
+            return recorder.measure(graphs)
+
+    return LayerTable(network(), measure, lambda graph: graph)
+
+
+def test_the_sum_of_its_rows_is_the_latency_of_the_network():
+    choices = {FIRST: Choice(kept=8), SECOND: Choice(kept=16)}
+    expected = latency_ns(chosen_graph(network(), choices)) / 1e6
+    assert float(table(Board())(choices)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_row_is_measured_once_and_only_when_it_is_needed():
+    board = Board()
+    made = table(board)
+    made.latency_ms([{}])
+    first = len(board.asked("measure"))
+    made.latency_ms([{}, {}])
+    assert len(board.asked("measure")) == first > 0
+    made.latency_ms([{SECOND: Choice(kept=8)}])
+    assert len(board.asked("measure")) > first
+
+
+def test_its_error_is_told_on_whole_networks():
+    assert table(Board()).check(OPTIONS, seed=0) == "sums of the table are 0.0 % from 6 measured networks"
+
+
+def test_too_few_networks_to_check_it_are_told():
+    only = {FIRST: OPTIONS[FIRST][:2]}
+    assert table(Board()).check(only, seed=0).endswith("there are only 2 different networks")
+
+
+def test_a_table_that_would_mislead_is_refused():
+    with pytest.raises(NotConvergedError, match=r"% from 6 measured networks \(at most 25 % is allowed\)"):
+        table(Random()).check(OPTIONS, seed=0)

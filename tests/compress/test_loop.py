@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from hwprof import onnx_io
+from hwprof.builder import GraphBuilder
+from hwprof.compress.loop import compress
+from hwprof.data.result import Met
+from hwprof.errors import InputError
+from hwprof.training import TrainSettings
+from tests.compress.board import SHORT, Board, job, latency_ns, network, task
+
+WHOLE_MS = latency_ns(network(16)) / 1e6
+FIRST = TrainSettings(epochs=4, batch_size=16, rate=0.05)
+
+
+def told(made_by):
+    return made_by.tell.__self__
+
+
+def test_a_pruned_network_meets_its_target_by_the_paired_measurement(tmp_path):
+    started = job(tmp_path, first=FIRST)
+    made = compress(started, "magnitude", 0.5 * WHOLE_MS)
+    result, graph = made.result, onnx_io.load(made.path)
+    assert made.met is Met.YES
+    assert result.latency("board").median == latency_ns(graph) / 1e6 <= 0.5 * WHOLE_MS
+    assert result.measured["board"].a.digest == started.baseline.digest
+    assert result.table_ms == pytest.approx(latency_ns(graph) / 1e6, rel=0.01)
+    assert result.digest == graph.digest
+    assert result.size_bytes == made.path.stat().st_size < (tmp_path / "small-baseline.onnx").stat().st_size
+    assert all(set(choice) == {"kept"} for choice in result.choices.values())
+    assert started.store.results() == [result]
+
+
+def test_the_file_computes_what_was_evaluated(tmp_path):
+    made = compress(job(tmp_path, first=FIRST), "magnitude", 0.5 * WHOLE_MS)
+    session = ReferenceEvaluator(onnx.load(made.path))
+    (batch,) = task().examples("test").batches(32)
+    name = onnx_io.load(made.path).inputs[0].name
+    scores = [session.run(None, {name: image[None].numpy()})[0][0] for image in batch.inputs]
+    right = np.argmax(scores, 1) == batch.targets.numpy()
+    assert made.result.metric == pytest.approx(100 * right.mean())
+
+
+def test_a_target_that_is_missed_by_the_device_is_tightened(tmp_path):
+    started = job(tmp_path, Board(paired=1.3))
+    made = compress(started, "magnitude", 0.6 * WHOLE_MS)
+    assert made.met is Met.YES
+    assert made.result.table_ms < 0.6 * WHOLE_MS / 1.2
+    assert any("round 2: " in line for line in told(started))
+
+
+def test_no_more_rounds_than_asked_for_and_then_it_is_told_that_it_was_missed(tmp_path):
+    made = compress(job(tmp_path, Board(paired=1.3), rounds=1), "magnitude", 0.6 * WHOLE_MS)
+    assert made.met is Met.NO
+
+
+def test_a_network_that_is_fast_enough_stays_as_it_is(tmp_path):
+    made = compress(job(tmp_path), "magnitude", 2 * WHOLE_MS)
+    assert made.result.choices == {}
+    assert made.result.metric_loss == 0
+    assert made.met is Met.YES
+
+
+def test_a_target_below_every_choice_says_the_least_that_is_reached(tmp_path):
+    with pytest.raises(InputError, match=r"cannot bring 'small' to 0.001 ms on board: the least .* is about 0.0\d* ms"):
+        compress(job(tmp_path), "magnitude", 0.001)
+
+
+def test_a_network_without_anything_to_change_is_told(tmp_path):
+    b = GraphBuilder("plain")
+    only = b.build(b.gemm(b.flatten(b.input((1, 1, 8, 8))), 4))
+    with pytest.raises(InputError, match="magnitude finds nothing to change in 'plain'"):
+        compress(job(tmp_path, graph=only), "magnitude", 1.0)
+
+
+def test_a_finished_result_is_not_made_again(tmp_path):
+    board = Board()
+    made = compress(job(tmp_path, board), "magnitude", 0.5 * WHOLE_MS)
+    measured = len(board.asked("measure"))
+    started = job(tmp_path, board)
+    assert compress(started, "magnitude", 0.5 * WHOLE_MS) == made
+    assert len(board.asked("measure")) == measured
+    assert told(started)[-1].endswith("is in the store")
+
+
+def test_a_run_that_was_interrupted_in_its_training_goes_on_there(tmp_path):
+    board = Board()
+
+    def interrupt(text):
+        if "epoch 1 of 2" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(replace(job(tmp_path, board), tell=interrupt), "magnitude", 0.5 * WHOLE_MS)
+    measured = len(board.asked("measure"))
+    started = job(tmp_path, board)
+    made = compress(started, "magnitude", 0.5 * WHOLE_MS)
+    assert [line for line in told(started) if "epoch" in line and "epoch 2 of 2" not in line] == []
+    assert len(board.asked("measure")) == measured + 3  # only the last comparison, of 3 processes
+    whole = compress(job(tmp_path / "whole", Board()), "magnitude", 0.5 * WHOLE_MS)
+    assert whole.result.metric == made.result.metric
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path):
+    files = [compress(job(tmp_path / name), "magnitude", 0.5 * WHOLE_MS).path.read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+
+
+def test_int8_keeps_its_result_even_where_it_is_slower(tmp_path):
+    made = compress(job(tmp_path), "int8", 0.9 * WHOLE_MS)  # the board runs no integers faster, and more operators
+    assert made.met is Met.NO
+    assert made.result.measured["board"].verdict == "slower"
+    assert made.result.size_bytes < (tmp_path / "small-baseline.onnx").stat().st_size
+
+
+def test_low_rank_splits_only_where_the_table_says_that_it_is_faster(tmp_path):
+    made = compress(job(tmp_path), "low_rank", 0.8 * WHOLE_MS)
+    assert made.met is Met.YES
+    (layer,) = made.result.choices  # the first convolution is too small, the product of the end costs nothing
+    added = {node.label for node in onnx_io.load(made.path).nodes} - {node.label for node in network(16).nodes}
+    assert added == {f"{layer}_first", f"{layer}_second"}
+
+
+def test_a_loss_that_is_not_finite_is_one_line(tmp_path):
+    wild = replace(SHORT, rate=1e30)
+    with pytest.raises(InputError, match=r"not finite any more|the loss is (nan|inf)"):
+        compress(job(tmp_path, tuning=wild), "magnitude", 0.5 * WHOLE_MS)
+
+
+def test_a_saved_network_is_a_copy_of_the_file(tmp_path):
+    made = compress(job(tmp_path), "int8", WHOLE_MS)
+    made.save(tmp_path / "mine.onnx")
+    assert (tmp_path / "mine.onnx").read_bytes() == made.path.read_bytes()

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+from torch import nn
+
+from hwprof import onnx_io
+from hwprof.compress.networks import deployed, export, open_network
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.integer.lowering import lowering
+from hwprof.integer.run import reference
+from hwprof.training import evaluate
+from hwprof.variants.spec import change
+from hwprof.variants.weights import load_weights
+from tests.compress.board import DEVICE, network, task
+
+
+def test_a_module_of_the_user_computes_the_same_as_a_network(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    opened = open_network(module, task(), DEVICE, tmp_path)
+    images = next(iter(task().examples("test").batches(5))).inputs
+    with torch.no_grad():
+        torch.testing.assert_close(opened.module.eval()(images), module(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_factory_in_a_file_is_called(tmp_path):
+    (tmp_path / "mine_to_compress.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))\n"
+    )
+    opened = open_network(f"{tmp_path}/mine_to_compress.py:net", task(), DEVICE, tmp_path)
+    assert [node.op for node in opened.graph.nodes] == ["Flatten", "Gemm"]
+
+
+def test_an_exported_network_is_read_back_the_same(tmp_path):
+    opened = open_network(network(), task(), DEVICE, tmp_path)
+    written = export(opened, tmp_path / "out.onnx")
+    again = open_network(tmp_path / "out.onnx", task(), DEVICE, tmp_path)
+    assert written.digest == onnx_io.load(tmp_path / "out.onnx").digest == again.graph.digest
+    for name, array in opened.weights.items():
+        np.testing.assert_array_equal(again.weights[name], array)
+    assert evaluate(again.module, task()) == evaluate(opened.module, task())
+
+
+@pytest.mark.parametrize("variant", ["", "int8", "integer"])
+def test_an_exported_network_computes_what_is_evaluated(variant, tmp_path):
+    opened = open_network(network(), task(), DEVICE, tmp_path)
+    made = opened.rewritten(variant) if variant else opened
+    export(made, tmp_path / "out.onnx")
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # fused, int8 is not exact
+    session = InferenceSession(tmp_path / "out.onnx", options)
+    (batch,) = task().examples("test").batches(32)
+    name = made.graph.inputs[0].name
+    computed = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in batch.inputs])
+    with torch.no_grad():
+        np.testing.assert_allclose(computed, made.module.eval()(batch.inputs).numpy(), atol=1e-5)
+
+
+def test_a_device_of_integers_gets_integers(tmp_path):
+    integers = Device.load("integer-numpy")
+    opened = open_network(network(), task(), integers, tmp_path)
+    assert opened.int8 == "integer"
+    runs = deployed(opened, integers)
+    assert runs.graph.digest == change("integer")(opened.graph).digest
+    assert deployed(runs, integers) is runs
+    assert deployed(opened, DEVICE) is opened
+
+
+def test_the_integers_of_the_file_are_those_that_were_evaluated(tmp_path):
+    opened = open_network(network(), task(), Device.load("integer-numpy"), tmp_path)
+    made = opened.rewritten(opened.int8)
+    export(made, tmp_path / "out.onnx")
+    graph = onnx_io.load(tmp_path / "out.onnx")
+    program = lowering.lower(graph, load_weights(graph))
+    (batch,) = task().examples("test").batches(32)
+    name, image = graph.inputs[0].name, batch.inputs[:1]
+    (computed,) = reference.run(program, {name: image.numpy()}).values()
+    with torch.no_grad():
+        np.testing.assert_array_equal(computed, made.module.eval()(image).numpy())
+
+
+def test_examples_are_as_many_as_the_batch_of_the_graph_takes(tmp_path):
+    opened = open_network(network(), task(), DEVICE, tmp_path)
+    (samples,) = opened.examples.values()
+    assert samples.shape == (64, 1, 1, 8, 8)
+
+
+def test_a_task_that_does_not_fit_is_told_with_both_shapes(tmp_path):
+    with pytest.raises(
+        InputError, match=r"has inputs of shape \[64, 1, 6, 6\], which do not fit 'small'.*\[1, 1, 8, 8\]"
+    ):
+        open_network(network(), task(side=6), DEVICE, tmp_path)
+
+
+def test_a_quantized_network_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is quantized; compression starts from the float network"):
+        open_network(change("int8")(network()), task(), DEVICE, tmp_path)
+
+
+@pytest.mark.parametrize(("model", "told"), [("nope", "neither an .onnx file, a workload nor"), (3, "not of type int")])
+def test_what_is_not_a_network_is_refused(model, told, tmp_path):
+    with pytest.raises(InputError, match=told):
+        open_network(model, task(), DEVICE, tmp_path)
