@@ -61,7 +61,7 @@ def run(work: Callable[[], T], subject: str, limit_s: float, limit_bytes: int) -
 def _fork(subject: str) -> int:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads; see above
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns about threads; see above
             return os.fork()
     except OSError as error:
         raise EnvironmentUnfitError(f"{subject}: no process could be started to read it: {error.strerror}") from None
