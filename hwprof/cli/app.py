@@ -20,6 +20,7 @@ from hwprof.cli.operators import operators
 from hwprof.cli.predict import predict
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
+from hwprof.cli.search import search
 from hwprof.cli.train import train
 from hwprof.cli.tune import tune
 
@@ -50,7 +51,8 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
+    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict, search,
+    compress,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

@@ -1,8 +1,9 @@
-"""The working store: one SQLite file that keeps every finished process of every measurement, and every result.
+"""The working store: one SQLite file that keeps every finished process of every measurement, every score of a search
+and every result.
 
 The samples of a process are committed as soon as they are complete. A job that is killed at any moment loses none of
 them, and the same job continues from there when it is started again. A search or compression that has its result in
-the store is not computed again.
+the store is not computed again, and an architecture that has its score there is not trained again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 from hwprof.data.result import Result, ResultKey
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.interfaces import Arch
 from hwprof.measurement import Measurement, Process, process_from_record
 
 DEFAULT_PATH = Path("hwprof.db")
@@ -42,7 +44,16 @@ CREATE TABLE IF NOT EXISTS result (
     seed INTEGER NOT NULL, device TEXT NOT NULL, target_ms REAL, met TEXT, digest TEXT NOT NULL,
     created TEXT NOT NULL DEFAULT (datetime('now')), record TEXT NOT NULL) STRICT;
 """
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS)  # the i-th turns a store of format i into one of format i + 1; 0 is empty
+_SCORES = """
+CREATE TABLE IF NOT EXISTS score (
+    key TEXT NOT NULL, arch TEXT NOT NULL, score REAL NOT NULL, created TEXT NOT NULL DEFAULT (datetime('now')),
+    PRIMARY KEY (key, arch)) STRICT;
+"""
+_MIGRATIONS = (
+    _MEASUREMENTS,
+    _RESULTS,
+    _SCORES,
+)  # the i-th turns a store of format i into one of format i + 1; 0 is empty
 
 
 class Store:
@@ -189,6 +200,19 @@ class Store:
         with self._errors():
             rows = self._db.execute("SELECT record FROM result ORDER BY id").fetchall()
         return [Result.from_record(json.loads(record)) for (record,) in rows]
+
+    def add_score(self, key: str, arch: Arch, score: float) -> None:
+        """Keeps the score of an architecture. key: over everything else that decides it (`key_of`)."""
+        with self._errors():
+            self._db.execute(
+                "INSERT OR REPLACE INTO score (key, arch, score) VALUES (?, ?, ?)", (key, json.dumps(arch), score)
+            )
+
+    def scores(self, key: str) -> dict[Arch, float]:
+        """The scores of the key by architecture, which need not be taken again."""
+        with self._errors():
+            rows = self._db.execute("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", (key,)).fetchall()
+        return {tuple(json.loads(arch)): float(score) for arch, score in rows}
 
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():
