@@ -23,6 +23,7 @@ def explain(
     shape: options.ShapeTexts = None,
     variant: options.VariantSpec = None,
     calibration: options.CalibrationFile = None,
+    time_limit: options.TimeLimitS = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find where a quantized model loses time.
@@ -42,7 +43,7 @@ def explain(
     from hwprof.jobs.explaining import CountedPair
     from hwprof.report import explanation as explaining
 
-    asked = jobs.Options(on_warning=output.warn)
+    asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit))
     found = jobs.explain(
         before, after, device, shapes=options.shapes(shape), variant=variant, calibration=calibration, options=asked
     )
