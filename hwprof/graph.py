@@ -97,8 +97,9 @@ class Graph:
     """A network. Equal to another when their digests are equal.
 
     `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
-    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter;
-    neither it nor any name is compared.
+    without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter,
+    `given` holds the values of inputs that are not drawn (`hwprof.onnx_io.input_values`); neither they nor any name is
+    compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -110,6 +111,7 @@ class Graph:
     opsets: tuple[tuple[str, int], ...] = (("", 17),)
     name: str = "graph"
     source: str | None = None
+    given: tuple[tuple[str, str], ...] = ()
     _types: dict[str, Tensor] = field(init=False, repr=False)
     _digest: list[str] = field(init=False, repr=False)
 
@@ -182,12 +184,13 @@ class Graph:
                 needed.update(node.inputs, captured(node))
         if len(kept) == len(self.nodes):
             return self
+        made = {out for node in kept for out in node.outputs}  # outputs that nobody reads keep their types
         return replace(
             self,
             nodes=tuple(reversed(kept)),
             weights=tuple(t for t in self.weights if t.name in needed),
             constants=tuple(t for t in self.constants if t.name in needed),
-            values=tuple(t for t in self.values if t.name in needed),
+            values=tuple(t for t in self.values if t.name in needed or t.name in made),
             source=None,
         )
 
@@ -363,6 +366,7 @@ def _graph_record(g: Graph) -> dict[str, Any]:
         "constants": [_tensor_record(t) for t in g.constants],
         "values": [_tensor_record(t) for t in g.values],
         "source": g.source,
+        **({"given": [list(pair) for pair in g.given]} if g.given else {}),
     }
 
 
@@ -392,4 +396,5 @@ def _graph_from_record(r: dict[str, Any]) -> Graph:
         opsets=tuple((domain, version) for domain, version in r["opsets"]),
         name=r["name"],
         source=r["source"],
+        given=tuple((name, text) for name, text in r.get("given", ())),
     )  # fmt: skip

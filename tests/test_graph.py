@@ -371,3 +371,11 @@ def test_an_input_that_nothing_produces_is_an_error_that_names_it():
 def test_a_node_without_a_name_is_labelled_by_its_first_output():
     assert Node("Split", ("x",), ("", "y")).label == "y"
     assert Node("Split", ("x",), ("", "y"), name="split").label == "split"
+
+
+def test_the_live_graph_keeps_the_types_of_outputs_that_nobody_reads():
+    split = Node("Split", ("x",), ("a", "unread"), (("axis", 0),))
+    dead = Node("Relu", ("x",), ("dead",))
+    values = tuple(Tensor(name, "float32", (2,)) for name in ("a", "unread", "dead"))
+    graph = Graph((Tensor("x", "float32", (4,)),), ("a",), (split, dead), values=values)
+    assert [t.name for t in graph.live().values] == ["a", "unread"]

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import onnx
 
 from hwprof import onnx_io, plugins
@@ -19,10 +21,12 @@ from hwprof.backends import onnxruntime_kernels as kernels
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Tensor
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
-from hwprof.onnx_io.runtime import onnxruntime, plain_errors
+from hwprof.onnx_io.proto import NARROW, dtype_code, storage_of
+from hwprof.onnx_io.runtime import ERRORS, onnxruntime, plain_errors
 
+T = TypeVar("T")
 _LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -104,11 +108,12 @@ class OnnxRuntimeTimer(BoundTimer):
         self._graph = graph
         self._settings = settings
         self.profiled_ns: float | None = None
+        self.idle: tuple[str, ...] = ()
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean over n runs of a second, profiled session after its warm-up. Raises as `open` does."""
         with TemporaryDirectory() as folder:
-            kernels_, self.profiled_ns = _profile(self._graph, self._settings, n, Path(folder))
+            kernels_, self.profiled_ns, self.idle = _profile(self._graph, self._settings, n, Path(folder))
         return kernels_
 
 
@@ -141,10 +146,7 @@ class OnnxRuntimeBackend:
         options.require_onnx(graph, device)
         host_resources.require_memory(graph, _WEIGHT_COPIES)
         with TemporaryDirectory() as folder, plain_errors(graph):
-            file, dimensions = onnx_file.locate(graph, Path(folder))
-            model = str(file) if file else onnx_io.materialize(graph).SerializeToString()
-            session = _session(model, _session_options(settings, dimensions), settings)
-            del model
+            session = _accepted(graph, Path(folder), partial(_started, settings=settings))
             if sensors := _sensors(settings):
                 yield GpuTimer(session, graph, settings, sensors.read)
             else:
@@ -186,6 +188,27 @@ def _session_options(settings: Settings, dimensions: Mapping[str, int]) -> onnxr
     return made
 
 
+def _accepted(
+    graph: Graph, folder: Path, use: Callable[[Path | onnx.ModelProto, Mapping[str, int]], T]
+) -> T:  # fmt: skip
+    """The result of `use` with the first form of the model that the runtime takes. Raises the error of the first."""
+    first: Exception | None = None
+    for model, dimensions in onnx_file.forms(graph, folder):
+        try:
+            return use(model, dimensions)
+        except ERRORS as error:
+            first = first or error
+    assert first is not None, "a model has a form"
+    raise first
+
+
+def _started(
+    model: Path | onnx.ModelProto, dimensions: Mapping[str, int], settings: Settings
+) -> onnxruntime.InferenceSession:
+    content = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return _session(content, _session_options(settings, dimensions), settings)
+
+
 def _session(
     model: str | bytes, session_options: onnxruntime.SessionOptions, settings: Settings
 ) -> onnxruntime.InferenceSession:
@@ -216,11 +239,19 @@ def _bind(
     """Binds seeded inputs, and outputs, whose memory the first run allocates. Returns the inputs."""
     bound: list[object] = []
     for name, array in onnx_io.random_inputs(graph).items():
-        bound.append(tensor := onnxruntime.OrtValue.ortvalue_from_numpy(array, *place))
+        bound.append(tensor := _ort_value(graph.type_of(name), array, place))
         binding.bind_ortvalue_input(name, tensor)
     for output in session.get_outputs():
         binding.bind_output(output.name, *place)
     return bound
+
+
+def _ort_value(tensor: Tensor, array: np.ndarray, place: tuple[str, int]) -> onnxruntime.OrtValue:
+    """The array [tensor.shape] in the tensor's type, also where NumPy has no such type."""
+    if tensor.dtype not in NARROW:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array, *place)
+    stored = storage_of(tensor, array)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(stored, dtype_code(tensor.dtype))
 
 
 # -- on an NVIDIA GPU ----------------------------------------------------------------------------------
@@ -261,15 +292,22 @@ def _sensors(settings: Settings) -> Any:
 # -- the profiled pass ---------------------------------------------------------------------------------
 
 
-def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tuple[OperatorTime, ...], float]:
+def _profile(
+    graph: Graph, settings: Settings, n: int, folder: Path
+) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
     """Times the kernels of the model that the runtime has optimized, with numbered nodes, so that it states which.
 
     Returns them and the mean latency of the profiled runs, ns.
     """
-    file, dimensions = onnx_file.locate(graph, folder)
-    model = onnx_file.read(file) if file else onnx_io.materialize(graph)
+    return _accepted(graph, folder, partial(_profile_form, graph=graph, settings=settings, n=n, folder=folder))
+
+
+def _profile_form(
+    form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, n: int, folder: Path
+) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
+    model = onnx_file.read(form) if isinstance(form, Path) else form
     kernels.label(model, graph)
-    weights_from = file.parent if file else folder
+    weights_from = form.parent if isinstance(form, Path) else folder
     optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
     if settings.options.graph_optimization_level in _LEVELS_WITH_LAYOUT:
         below = _optimized(model, settings.at("extended"), dimensions, weights_from, folder / "extended.onnx")
@@ -278,8 +316,11 @@ def _profile(graph: Graph, settings: Settings, n: int, folder: Path) -> tuple[tu
     else:
         extended = executed = kernels.label_kernels(optimized)
     events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
-    times = kernels.operator_times(graph, extended, executed, kernels.mean_times(events, _PROFILE_WARMUP))
-    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:])
+    by_place = kernels.mean_times(events, _PROFILE_WARMUP)
+    times = kernels.operator_times(graph, extended, executed, by_place)
+    without_work = kernels.idle(events)
+    idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
+    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:]), idle
 
 
 def _optimized(

@@ -88,6 +88,18 @@ def mean_times(events: Iterable[Mapping[str, Any]], warmup: int) -> dict[int, fl
     return {place: sum(run.get(place, 0.0) for run in kept) / len(kept) for place in (kept[0] if kept else ())}
 
 
+def idle(events: Iterable[Mapping[str, Any]]) -> set[int]:
+    """events: the profile's. Returns the indices of the kernels whose outputs had no elements in any run: they had
+    nothing to do."""
+    made: dict[int, bool] = {}
+    for event in events:
+        if found := _KERNEL_EVENT.fullmatch(str(event["name"])):
+            types = (event.get("args") or {}).get("output_type_shape") or ()
+            shapes = [shape for entry in types for shape in entry.values()]
+            made[int(found[1])] = made.get(int(found[1]), False) or not shapes or any(0 not in s for s in shapes)
+    return {place for place, is_made in made.items() if not is_made}
+
+
 def middle_mean(latencies_ns: Sequence[int]) -> float:
     """The mean of the middle half, which `mean_times` uses for the kernels."""
     kept = _middle(sorted(latencies_ns))

@@ -12,13 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Tensor
 from hwprof.measurement import Evidence, OperatorTime
+from hwprof.onnx_io.proto import storage_of
 
 # Importing openvino reports the import to its vendor through this package; without it a stub takes its place.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python marks "not there"
@@ -26,6 +29,7 @@ import openvino  # noqa: E402 -- must follow the line above
 
 # The runtime's own default is bfloat16 where the CPU has it: twice as fast, and not the same computation.
 _PRECISIONS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_NARROW_TYPES = {"bfloat16": openvino.Type.bf16, "int4": openvino.Type.i4, "uint4": openvino.Type.u4}
 _WEIGHT_COPIES = 2  # the model's and the compiled network's
 _PROFILE_WARMUP = 10
 _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
@@ -52,7 +56,7 @@ class OpenVinoTimer(HostTimer):
     def __init__(self, compiled: openvino.CompiledModel, graph: Graph, device: Device) -> None:
         request = compiled.create_infer_request()
         for name, array in onnx_io.random_inputs(graph).items():
-            request.set_tensor(name, openvino.Tensor(array))
+            request.set_tensor(name, _tensor(graph.type_of(name), array))
         self._graph = graph
         self._device = device
         self.profiled_ns: float | None = None
@@ -93,6 +97,13 @@ class OpenVinoBackend:
             yield OpenVinoTimer(compiled, graph, device)
 
 
+def _tensor(tensor: Tensor, array: np.ndarray) -> openvino.Tensor:
+    """The array [tensor.shape] in the tensor's type, also where NumPy has no such type."""
+    if tensor.dtype not in _NARROW_TYPES:
+        return openvino.Tensor(array)
+    return openvino.Tensor(storage_of(tensor, array), openvino.Shape(tensor.shape), _NARROW_TYPES[tensor.dtype])
+
+
 def _properties(device: Device) -> dict[str, Any]:
     if device.precision not in _PRECISIONS:
         raise InputError(
@@ -128,7 +139,7 @@ def _compiled(
 
 def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
     """The model with the graph's input shapes; weights too large to pass in memory go through a file."""
-    if graph.source and onnx_file.is_in_place(Path(graph.source)):
+    if graph.source and onnx_file.is_in_place(Path(graph.source)) and not onnx_io.has_functions(Path(graph.source)):
         model = core.read_model(graph.source)
     elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")

@@ -24,6 +24,7 @@ def collect(
     ] = None,
     device: options.DeviceName = "cpu-1t",
     variant: options.WeightlessVariantSpec = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")
     ] = None,
@@ -60,8 +61,8 @@ def collect(
             limit_s=options.time_limit(time_limit),
         )  # fmt: skip
         found = collecting.collect(
-            space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed, store=store,
-            options=asked,
+            space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed,
+            inputs=options.inputs(input), store=store, options=asked,
         )  # fmt: skip
     _show(found, format)
     if target_mape is not None and (found.error is None or found.error.high > target_mape):

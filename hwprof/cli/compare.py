@@ -20,6 +20,7 @@ def compare(
     models: options.Models,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +68,7 @@ def compare(
     ):
         rows = jobs.compare(
             models, chosen, opened, asked, options.share(margin, "--margin"),
-            shapes=shapes, variant=variant, calibration=calibration,
+            shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
         )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None

@@ -21,6 +21,7 @@ def explain(
     after: Annotated[str | None, typer.Argument(metavar="AFTER", help="The quantized model.")] = None,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: options.VariantSpec = None,
     calibration: options.CalibrationFile = None,
     time_limit: options.TimeLimitS = None,
@@ -45,7 +46,14 @@ def explain(
 
     asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit))
     found = jobs.explain(
-        before, after, device, shapes=options.shapes(shape), variant=variant, calibration=calibration, options=asked
+        before,
+        after,
+        device,
+        shapes=options.shapes(shape),
+        inputs=options.inputs(input),
+        variant=variant,
+        calibration=calibration,
+        options=asked,
     )
     if isinstance(found, CountedPair):
         _show_counted(found, format)

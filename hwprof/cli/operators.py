@@ -15,6 +15,7 @@ def operators(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file or the name of a workload.")],
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: options.VariantSpec = None,
     calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
@@ -49,7 +50,14 @@ def operators(
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     with results.measuring(store, settings, allow_unfit, fresh, limit_s=time_limit) as (opened, asked):
         timed = jobs.operators(
-            model, chosen, shapes=shapes, variant=variant, calibration=calibration, store=opened, options=asked
+            model,
+            chosen,
+            shapes=shapes,
+            inputs=options.inputs(input),
+            variant=variant,
+            calibration=calibration,
+            store=opened,
+            options=asked,
         )
     m, found = timed.measurement, timed.breakdown
     if found.inflation > breakdowns.INFLATION_LIMIT:

@@ -34,6 +34,14 @@ ShapeTexts = Annotated[
         "--shape", metavar="NAME=1,3,224,224", help="Sets the shape of an input with dynamic dimensions; repeatable."
     ),
 ]
+InputTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=VALUE",
+        help="The values of an input: FILE.npy (its shape, too), a number, 1,3,64, or randint:LOW:HIGH; repeatable.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="The format of standard output.")]
 StorePath = Annotated[
     Path,
@@ -116,8 +124,22 @@ def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             result[name] = tuple(int(d) for d in dims.split(",")) if dims else ()
         except ValueError:
             separator = ""
-        if not separator or not name or any(d < 1 for d in result[name]):
+        if not separator or not name or any(d < 0 for d in result[name]):
             raise InputError(f"--shape {text!r} is not of the form NAME=1,3,224,224")
+    return result
+
+
+def inputs(texts: list[str] | None) -> dict[str, str]:
+    """The value of each input as text, by name. Raises InputError for a text that is not NAME=VALUE, and for a name
+    that is given twice."""
+    result: dict[str, str] = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            raise InputError(f"--input {text!r} is not of the form NAME=VALUE, such as ids=ids.npy or rate=16000")
+        if name in result:
+            raise InputError(f"--input gives {name!r} twice; give it once, and run once for each value")
+        result[name] = value
     return result
 
 

@@ -15,6 +15,7 @@ def profile(
     models: options.Models,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: options.VariantSpec = None,
     calibration: options.CalibrationFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
@@ -50,7 +51,8 @@ def profile(
     failures, outcomes = results.Failures(), list[Outcome]()
     with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit) as (opened, asked):
         for outcome in jobs.profile_models(
-            models, chosen, shapes=shapes, variant=variant, calibration=calibration, store=opened, options=asked,
+            models, chosen, shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
+            store=opened, options=asked,
             on_error=failures.tell if len(models) > 1 else None,
         ):  # fmt: skip
             outcomes.append(outcome)

@@ -63,7 +63,8 @@ class Merged:
 def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Writes all that can be read of the stores into the new store `out`, the older measurements first.
 
-    A measurement that several of them hold is taken once. Raises InputError where a source is no store or `out` exists.
+    A measurement that several of them hold is copied once. Raises InputError where a source is not a store or `out`
+    exists.
     """
     if out.exists():
         raise InputError(f"{str(out)!r} exists; give the name of a new file")
@@ -101,7 +102,7 @@ class _Damage:
     lines: list[str] = field(default_factory=list)
 
     def of(self, read: Callable[..., T], *arguments: Any) -> T | None:
-        """What `read` returns; None, and a line of damage, where the store does not yield it."""
+        """The result of `read`; None, and a line of damage, where it cannot be read from the store."""
         try:
             return read(*arguments)
         except DamagedStoreError as error:

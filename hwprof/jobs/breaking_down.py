@@ -13,6 +13,7 @@ from hwprof.jobs.reporting import peaks
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options
 from hwprof.measurement import Measurement
+from hwprof.onnx_io import GivenInputs
 from hwprof.report import operators as breakdowns
 from hwprof.report.operators import Breakdown, Kernel
 from hwprof.workloads.loading import Shapes
@@ -41,6 +42,7 @@ def operators(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
@@ -51,7 +53,7 @@ def operators(
 
     Raises InputError for a device that has no times or whose runtime cannot time operators.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     chosen = device_of(device)
     require_times(chosen)
     with opened(store, options) as (folder, kept, asked):

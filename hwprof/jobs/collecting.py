@@ -30,6 +30,7 @@ from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import FAST, Measurement, Status, at_one_speed
+from hwprof.onnx_io import GivenInputs, as_texts, with_values
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.left_out import LeftOutError, left_out_error
 from hwprof.predictors.physical import PhysicalPredictor
@@ -60,6 +61,7 @@ class Plan:
     variant: str = ""
     seed: int = 0
     target_mape: float | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -87,14 +89,15 @@ def collect(
     variant: str = "",
     out: Path | str | None = None,
     seed: int = 0,
+    inputs: GivenInputs | None = None,
     store: Store | Path | str = DEFAULT_PATH,
     options: Options | None = None,
 ) -> Collected:
     """Measures `n` networks of a search space and writes them as a data set into `out` (latency_data/SPACE-DEVICE by
     default). The same call continues from the store after an interruption.
 
-    until_mape: percent; measure until the cross-validated error of a predictor is below it, at most `n` networks (300
-    by default). `options`: the fast protocol by default.
+    inputs: as `profile` takes them, for every network. until_mape: percent; measure until the cross-validated error of
+    a predictor is below it, at most `n` networks (300 by default). `options`: the fast protocol by default.
 
     Raises InputError without `n` and `until_mape`, or where `out` holds another data set, and the error of a network
     when none could be measured.
@@ -103,7 +106,8 @@ def collect(
         raise InputError("give n, the number of networks, or until_mape, the error at which to stop")
     name, variant = (space.name, variant or space.variant) if isinstance(space, VariedSpace) else (space, variant)
     chosen = device if isinstance(device, Device) else Device.load(device)
-    plan = Plan(name, chosen, MOST_UNTIL if n is None else n, variant, seed, until_mape)
+    given = tuple(sorted(as_texts(inputs, None).items()))
+    plan = Plan(name, chosen, MOST_UNTIL if n is None else n, variant, seed, until_mape, given)
     with opened(store) as kept:
         return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, options or Options(FAST))
 
@@ -160,13 +164,17 @@ class _Sweep:
         `sampling.ATTEMPTS` repetitions in a row."""
         repeated = 0
         for arch in archs:
-            graph = self.space.graph(arch)
+            graph = self.graph(arch)
             if graph.digest not in self.digests:
                 self.digests.add(graph.digest)
                 repeated = 0
                 yield arch, graph
             elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
                 return
+
+    def graph(self, arch: Arch) -> Graph:
+        """The graph of the architecture, with the plan's values for its inputs."""
+        return with_values(self.space.graph(arch), dict(self.plan.inputs))
 
     def measure(self, networks: Iterator[tuple[Arch, Graph]], n: int) -> None:
         """Measures the first `n` networks, or as many as there are."""
@@ -265,7 +273,7 @@ class _Pool:
 
     def measure(self, archs: Sequence[Arch]) -> None:
         self.candidates = [arch for arch in self.candidates if arch not in archs]
-        self.sweep.measure(((arch, self.sweep.space.graph(arch)) for arch in archs), len(archs))
+        self.sweep.measure(((arch, self.sweep.graph(arch)) for arch in archs), len(archs))
         self.known_ms = self.sweep.latencies_ms()
 
     def rows(self, archs: Iterable[Arch]) -> Any:

@@ -11,6 +11,7 @@ from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
 from hwprof.measure.recording import Options, recording, require_comparable
 from hwprof.measurement import Comparison
+from hwprof.onnx_io import GivenInputs
 from hwprof.workloads.loading import Shapes
 
 
@@ -22,6 +23,7 @@ def compare(
     margin: float = MARGIN,
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
@@ -31,7 +33,7 @@ def compare(
 
     Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     if variant and len(models) != 1:
         raise InputError("--variant compares one model with its variant; give one model")
     with opened(store, options) as (folder, kept, asked):

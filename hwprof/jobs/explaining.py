@@ -21,10 +21,11 @@ from hwprof.measure.operator_pass import time_operators
 from hwprof.measure.recording import Options
 from hwprof.measure.transport import Transport
 from hwprof.measurement import Evidence, Measurement
+from hwprof.onnx_io import GivenInputs
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
 from hwprof.report.explanation import Explanation
-from hwprof.workloads.loading import Shapes, load_network
+from hwprof.workloads.loading import Shapes
 
 _EXPLAIN_RUNS = 50
 
@@ -75,6 +76,7 @@ def explain(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     options: Options | None = None,
@@ -86,10 +88,10 @@ def explain(
     """
     if (after is None) == (variant is None):
         raise InputError("give either a second model or --variant")
-    wanted = Wanted(shapes, variant, calibration)
+    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(None, options) as (folder, store, asked):
-        a = load_network(before, shapes)
-        b = wanted.varied(a if after is None else load_network(after, shapes), folder, asked.on_warning)
+        a = wanted.load(before, folder)
+        b = wanted.varied(a if after is None else wanted.load(after, folder), folder, asked.on_warning)
         chosen = device_of(device)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.measure.recording import Options
+from hwprof.onnx_io import GivenInputs
 from hwprof.variants.apply import apply_variant
 from hwprof.variants.spec import Variant, parse
 from hwprof.workloads.loading import Shapes, load_network
@@ -23,14 +24,15 @@ StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its fil
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How a job opens its models: the shapes of dynamic inputs, the variant that is measured instead with its data to
-    calibrate, and a PyTorch module's `example_inputs`. Raises InputError for a text that names no variant, and for
-    calibration data that the variant does not use."""
+    """How a job opens its models: the shapes of dynamic inputs, the values of any (`inputs`), the variant that is
+    measured instead with its data to calibrate, and a PyTorch module's `example_inputs`. Raises InputError for a text
+    that names no variant, and for calibration data that the variant does not use."""
 
     shapes: Shapes | None = None
     variant: str | None = None
     calibration: Path | None = None
     example_inputs: object = None
+    inputs: GivenInputs | None = None
 
     def __post_init__(self) -> None:
         wanted = parse(self.variant) if self.variant else None
@@ -39,7 +41,7 @@ class Wanted:
 
     def load(self, model: object, folder: Path) -> Graph:
         """The model itself, as `load_network` finds it. A PyTorch module is traced into `folder`."""
-        return load_network(model, self.shapes, folder, self.example_inputs)
+        return load_network(model, self.shapes, folder, self.example_inputs, self.inputs)
 
     def open(self, model: object, folder: Path, on_warning: Callable[[str], None]) -> Graph:
         """The model's graph in the variant, whose file is written to `folder` and whose warnings go to `on_warning`."""
@@ -52,7 +54,7 @@ class Wanted:
         changed, warnings = variant(graph, self.variant, folder, self.calibration)
         for warning in warnings:
             on_warning(f"{changed.name}: {warning}")
-        return changed
+        return replace(changed, given=graph.given)
 
 
 def variant(

@@ -12,6 +12,7 @@ from hwprof.graph import Graph
 from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.recording import Options, Outcome, recording
 from hwprof.measurement import Measurement
+from hwprof.onnx_io import GivenInputs
 from hwprof.workloads.loading import Shapes
 
 
@@ -20,6 +21,7 @@ def profile(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
@@ -27,12 +29,13 @@ def profile(
     options: Options | None = None,
 ) -> Measurement:
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
-    with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
+        with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
 
+    `inputs` gives values of inputs by name: an array, a .npy file, a number, or "randint:0:30000"; others are drawn.
     With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
     HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs)
+    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     with opened(store, options) as (folder, kept, asked):
         graph = wanted.open(model, folder, asked.on_warning)
         (outcome,) = profile_many([graph], device_of(device), kept, asked)
@@ -44,6 +47,7 @@ def profile_models(
     device: Device | str = "cpu-1t",
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     variant: str | None = None,
     calibration: Path | None = None,
     store: StoreLike = None,
@@ -55,7 +59,7 @@ def profile_models(
     A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without `on_error` the
     error is raised.
     """
-    wanted = Wanted(shapes, variant, calibration)
+    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(store, options) as (folder, kept, asked):
         graphs = []
         for model in models:

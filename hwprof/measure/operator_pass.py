@@ -19,11 +19,13 @@ _MOST_RUNS = 500
 @dataclass(frozen=True, slots=True)
 class OperatorPass:
     """The kernels that the runtime executed (none where it cannot tell), the latency of the profiled runs, ns (None
-    where the runtime does not show it), and the architecture of the worker's machine, such as x86_64."""
+    where the runtime does not show it), the architecture of the worker's machine, such as x86_64, and the kernels whose
+    results had no elements, as far as the runtime tells."""
 
     kernels: tuple[OperatorTime, ...]
     profiled_ns: float | None
     machine: str
+    idle: tuple[str, ...] = ()
 
 
 def time_operators(graph: Graph, device: Device, runs: int, transport: Transport = LOCAL) -> OperatorPass:
@@ -34,7 +36,7 @@ def time_operators(graph: Graph, device: Device, runs: int, transport: Transport
         )
     with understood("operators"):
         kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
-        return OperatorPass(kernels, answer["profiled_ns"], answer["machine"])
+        return OperatorPass(kernels, answer["profiled_ns"], answer["machine"], tuple(answer.get("idle", ())))
 
 
 def runs_for(latency_ms: float) -> int:

@@ -170,6 +170,7 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
         profiled_ns = getattr(timer, "profiled_ns", None)
         yield {
             "operators": [asdict(k) for k in kernels], "profiled_ns": profiled_ns, "machine": platform.machine(),
+            "idle": getattr(timer, "idle", ()),
         }  # fmt: skip
 
 

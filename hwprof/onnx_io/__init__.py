@@ -7,11 +7,15 @@ DequantizeLinear stays, since otherwise a quantized network would look like a fl
 file's operators one by one, would have given one network two graphs, depending on its exporter.
 """
 
+from hwprof.onnx_io.functions import inlined
 from hwprof.onnx_io.inference import infer_types
+from hwprof.onnx_io.input_values import GivenInputs, as_texts, shape_of, with_values
+from hwprof.onnx_io.input_values import identity as inputs_identity
 from hwprof.onnx_io.random_values import initial_weights, random_inputs, to_model
-from hwprof.onnx_io.reading import external_files, load, materialize
+from hwprof.onnx_io.reading import external_files, has_functions, has_values, load, materialize
 from hwprof.onnx_io.writing import save
 
 __all__ = [
-    "external_files", "infer_types", "initial_weights", "load", "materialize", "random_inputs", "save", "to_model",
+    "GivenInputs", "as_texts", "external_files", "has_functions", "has_values", "infer_types", "initial_weights",
+    "inlined", "inputs_identity", "load", "materialize", "random_inputs", "save", "shape_of", "to_model", "with_values",
 ]  # fmt: skip

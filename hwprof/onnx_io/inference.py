@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
+from hwprof.onnx_io import pool_shapes
+from hwprof.onnx_io.contrib_types import missing_types
 from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
@@ -31,6 +33,7 @@ from hwprof.onnx_io.result_size import is_moderate
 
 # Random results are new at each run; an image may unpack to any size; a network without its dequantized weights would
 # not be a quantized one.
+_FLOAT32 = TensorProto.FLOAT
 NEVER_FOLDED = frozenset({
     "DequantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
     "Bernoulli", "ImageDecoder",
@@ -52,11 +55,30 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     skeleton.graph.value_info.extend(value_info(t) for t in declared)
     for output in skeleton.graph.output:
         output.ClearField("type")
+    if any(map(pool_shapes.rounds_up, graph.nodes)):
+        while pool_shapes.set_padding(graph, skeleton.graph, infer_shapes(skeleton, data_prop=True).graph):
+            pass
     try:
         model = infer_shapes(skeleton, strict_mode=True, data_prop=True)
     except (InferenceError, RuntimeError, ValueError) as error:
+        if "(op_type:If" in str(error):  # a branch that the values do not take need not fit the shapes
+            return _with_types(graph, infer_shapes(skeleton, data_prop=True).graph)
         raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_one_line(error)}") from None
     return _with_types(graph, model.graph)
+
+
+def element_types(graph: Graph) -> dict[str, str]:
+    """The element type of every tensor, also of those whose shape is not known. Results of operators outside of ONNX
+    whose type is not known are taken for float32, as most of them are."""
+    skeleton = skeleton_of(graph)
+    custom = {out for n in graph.nodes if n.domain for out in n.outputs if out}
+    skeleton.graph.value_info.extend(
+        value_info(graph.type_of(out)) if graph.has_type(out) else helper.make_tensor_value_info(out, _FLOAT32, None)
+        for out in sorted(custom.difference(graph.outputs))
+    )
+    found = infer_shapes(skeleton).graph
+    types = {info.name: info.type.tensor_type.elem_type for info in (*found.input, *found.value_info, *found.output)}
+    return {name: dtype_name(code) for name, code in types.items() if code}
 
 
 def _one_line(error: Exception) -> str:
@@ -94,6 +116,9 @@ def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
     declared = tuple(declared)
     while True:
         graph = infer_with(graph, declared)
+        if more := missing_types(graph):
+            declared = (*declared, *more)
+            continue
         folded = fold(graph)
         if folded is graph:
             return graph

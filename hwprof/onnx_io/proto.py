@@ -290,7 +290,7 @@ def _stored_tensor(node: NodeProto) -> TensorProto:
 
 
 def stored_type(proto: TensorProto, dims: Sequence[int] | None = None) -> Tensor:
-    """The type of a stored tensor; dims: those of a sparse one. Raises InputError for one that no tensor has."""
+    """The type and shape [*dims] of a stored tensor; dims: a sparse one's. Raises InputError for an invalid type."""
     shape = tuple(proto.dims if dims is None else dims)
     if not proto.data_type or min(shape, default=0) < 0:
         raise InputError(f"stored tensor {proto.name!r} has no element type, or a negative size in {shape}")

@@ -15,6 +15,8 @@ from onnx import ModelProto, checker
 
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor, is_quantized
+from hwprof.onnx_io.guessed_inputs import index_range, structure
+from hwprof.onnx_io.input_values import values_of
 from hwprof.onnx_io.proto import is_float, model_of, numpy_dtype, skeleton_of, value_info
 from hwprof.onnx_io.tensor_uses import MOVING, Role, Use, Uses, fan_in
 
@@ -55,19 +57,23 @@ def to_model(graph: Graph, seed: int = 0) -> ModelProto:
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """One array [...] for each input: floats from a normal distribution, bytes uniformly, indices in the range of the
-    tables that they index, other integers 1 and booleans True (a mask that hides nothing).
+    """One array [...] for each input: the values that are given for it, else floats from a normal distribution, bytes
+    uniformly, indices in the range of the tables that they index, shapes and scales that fit, other integers 1 and
+    booleans True (a mask that hides nothing).
 
     Raises InputError for an input type that numpy cannot hold.
     """
     rng = np.random.default_rng(seed)
-    uses = Uses(graph)
-    return {t.name: _input(uses, t, rng) for t in graph.inputs}
+    uses, given = Uses(graph), dict(graph.given)
+    return {t.name: values_of(t, given[t.name], rng) if t.name in given else _input(uses, t, rng) for t in graph.inputs}
 
 
 def _input(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray:
+    guess = structure(uses, tensor)
+    if guess is not None:
+        return guess.astype(numpy_dtype(tensor))
     if is_float(tensor.dtype):
-        return rng.standard_normal(tensor.shape, np.float32).astype(numpy_dtype(tensor))
+        return np.asarray(rng.standard_normal(tensor.shape, np.float32)).astype(numpy_dtype(tensor))
     return _indices(uses, tensor, rng)
 
 
@@ -208,42 +214,9 @@ def _indices(uses: Uses, tensor: Tensor, rng: np.random.Generator) -> np.ndarray
     dtype = numpy_dtype(tensor)
     if dtype.kind not in "iub":
         raise InputError(f"tensor {tensor.name!r} has type {tensor.dtype!r}, for which hwprof has no random values")
-    rows = _rows(uses, tensor.name)
-    if rows is not None:
-        return rng.integers(0, max(1, rows), tensor.shape).astype(dtype)
+    found = index_range(uses.graph, tensor.name) if dtype.kind != "b" else None
+    if found is not None:
+        return found.draw(tensor.shape, rng).astype(dtype)
     if tensor.dtype in ("int8", "uint8"):
         return _payload(tensor, rng)
-    return np.full(tensor.shape, _length(uses, tensor.name), dtype)
-
-
-def _rows(uses: Uses, name: str) -> int | None:
-    """Length of the smallest table that the elements of the tensor index, or None if there is none."""
-    sizes: list[int | None] = []
-    for node in uses.readers.get(name, ()):
-        if name not in node.inputs:
-            continue
-        position = node.inputs.index(name)
-        if node.op == "Concat" or (node.op in MOVING and position == 0):
-            sizes.append(_rows(uses, node.outputs[0]))
-        else:
-            sizes.append(_table_rows(uses, node, position))
-    return min((s for s in sizes if s is not None), default=None)
-
-
-def _table_rows(uses: Uses, node: Node, position: int) -> int | None:
-    """Length of the table that the input at the position indexes in the node itself."""
-    if node.op in ("Gather", "GatherElements") and position == 1:
-        return uses.graph.shape(node.inputs[0])[node.attribute("axis", 0)]
-    if node.op == "GatherND" and position == 1:
-        return min(uses.graph.shape(node.inputs[0]))
-    if node.op == "EmbedLayerNormalization" and position < 2:
-        return uses.graph.shape(node.inputs[2 if position == 0 else 4])[0]
-    return None
-
-
-def _length(uses: Uses, name: str) -> int:
-    """The number of time steps if the tensor tells recurrent operators how many there are, else 1."""
-    for node in uses.readers.get(name, ()):
-        if node.op in ("LSTM", "GRU", "RNN") and node.inputs.index(name) == 4:
-            return uses.graph.shape(node.inputs[0])[0]
-    return 1
+    return np.full(tensor.shape, 1, dtype)

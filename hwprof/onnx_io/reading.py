@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto
 from onnx.external_data_helper import uses_external_data
 
 from hwprof.errors import InputError
@@ -24,6 +24,7 @@ from hwprof.onnx_io.proto import (
     dtype_name,
     graph_from_proto,
     keeps_values,
+    lacks_values,
     stored_type,
     tensor_type,
     value_info,
@@ -122,7 +123,7 @@ def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> lis
     for name in shapes:
         if name not in infos:
             raise InputError(f"--shape names {name!r}, which is not an input; inputs: {', '.join(infos)}")
-    symbols: dict[str, int] = {}
+    symbols: dict[str, int | None] = {}
     for name, shape in shapes.items():
         _match(infos[name], shape, symbols)
     bound = [_bound(info, shapes.get(info.name), symbols) for info in infos.values()]
@@ -136,11 +137,17 @@ def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> lis
 def _dims(info: ValueInfoProto) -> list[str]:
     """One entry for each dimension: its size, or the name of an open one ("?" without a name)."""
     dims = info.type.tensor_type.shape.dim
-    return [str(d.dim_value) if d.dim_value > 0 else d.dim_param or "?" for d in dims]
+    return [str(d.dim_value) if is_fixed(d) else d.dim_param or "?" for d in dims]
 
 
-def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) -> None:
-    """Checks the shape against the declared one and records the value of each symbol."""
+def is_fixed(dimension: TensorShapeProto.Dimension) -> bool:
+    """Whether the file states the size, which may be 0: the past of a decoder's first step."""
+    return dimension.WhichOneof("value") == "dim_value" and dimension.dim_value >= 0
+
+
+def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int | None]) -> None:
+    """Checks the shape against the declared one and records the value of each symbol; None for one that exporters gave
+    to dimensions of different sizes, which runtimes accept."""
     dims = _dims(info)
     given = f"--shape {info.name}={','.join(map(str, shape))}"
     wanted = f"input {info.name!r} is [{', '.join(dims)}]"
@@ -149,13 +156,13 @@ def _match(info: ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) 
     if any(size < 0 for size in shape):
         raise InputError(f"{given} has a negative dimension; {wanted}")
     for dim, size in zip(dims, shape, strict=False):
-        if dim.isdecimal() and int(dim) != size:
+        if dim.isdecimal() and int(dim) not in (size, 0):  # some exporters write 0 for an open dimension
             raise InputError(f"{given} contradicts the network: {wanted}")
         if not dim.isdecimal() and dim != "?" and symbols.setdefault(dim, size) != size:
-            raise InputError(f"{given} contradicts another --shape, where {dim!r} is {symbols[dim]}; {wanted}")
+            symbols[dim] = None
 
 
-def _bound(info: ValueInfoProto, shape: Sequence[int] | None, symbols: Mapping[str, int]) -> Tensor | None:
+def _bound(info: ValueInfoProto, shape: Sequence[int] | None, symbols: Mapping[str, int | None]) -> Tensor | None:
     """The input with a static shape, or None where a dimension stays open."""
     if not info.type.HasField("tensor_type"):
         raise InputError(f"input {info.name!r} is not a tensor; only tensor inputs are supported")
@@ -201,6 +208,16 @@ def _find_external(graph: GraphProto, folder: Path) -> None:
             _resolve(tensor, folder, kind.size_bytes, read=keeps_values(kind))
 
 
+def has_values(path: Path) -> bool:
+    """Whether every stored tensor of the model has values, here or in an external file."""
+    return not any(map(lacks_values, _read(path).graph.initializer))
+
+
+def has_functions(path: Path) -> bool:
+    """Whether the model calls functions of its own, whose tensors runtimes name each in its way."""
+    return bool(_read(path).functions)
+
+
 def external_files(path: Path) -> list[Path]:
     """The files next to a model that hold its large weights, sorted. Raises InputError as `load` does."""
     model = _read(path)
@@ -228,19 +245,29 @@ def _resolve(tensor: TensorProto, folder: Path, size_bytes: int, read: bool) -> 
 def materialize(graph: Graph, seed: int = 0) -> ModelProto:
     """The model of `graph.source` with its own weights in memory and its inputs bound to the graph's shapes.
 
-    A graph without a source gets seeded random weights. Raises InputError when the source is missing or has other
-    inputs.
+    A graph without a source gets seeded random weights, and so do stored tensors without values. Raises InputError
+    when the source is missing or has other inputs.
     """
     if graph.source is None:
         return to_model(graph, seed)
     path = Path(graph.source)
     model = _read(path)
     with _naming(path):
+        model = inlined(model)
         for tensor in _tensors(model.graph):
             if uses_external_data(tensor):
                 _resolve(tensor, path.parent, stored_type(tensor).size_bytes, read=True)
+    _fill_in(model.graph, graph, seed)
     _bind(model.graph, graph)
     return model
+
+
+def _fill_in(proto: GraphProto, graph: Graph, seed: int) -> None:
+    """Gives stored tensors without values those that a graph without a source would have; zeros where it lacks them."""
+    bare = [tensor for tensor in proto.initializer if lacks_values(tensor)]
+    drawn = {t.name: t.raw_data for t in to_model(graph, seed).graph.initializer} if bare else {}
+    for tensor in bare:
+        tensor.raw_data = drawn.get(tensor.name) or bytes(stored_type(tensor).size_bytes)
 
 
 def _bind(proto: GraphProto, graph: Graph) -> None:

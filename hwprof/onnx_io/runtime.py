@@ -15,10 +15,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-__all__ = ["onnxruntime", "plain_errors"]
+__all__ = ["ERRORS", "onnxruntime", "plain_errors"]
 
 # ONNX Runtime's errors do not share a base class.
-_ERRORS: tuple[type[Exception], ...] = (
+ERRORS: tuple[type[Exception], ...] = (
     *(e for e in vars(native).values() if isinstance(e, type) and issubclass(e, Exception)),
     RuntimeError,  # raised directly by a bound run that fails
 )
@@ -29,7 +29,7 @@ def plain_errors(graph: Graph) -> Iterator[None]:
     """Turns the runtime's errors, when loading or later, into one line each."""
     try:
         yield
-    except _ERRORS as error:
+    except ERRORS as error:
         text = plain_error(str(error))
         if "Failed to allocate memory" in text:
             raise EnvironmentUnfitError(f"not enough memory to run {graph.name!r}: {text}") from None

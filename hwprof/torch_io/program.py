@@ -13,32 +13,39 @@ from __future__ import annotations
 import io
 import logging
 import operator
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
+from hwprof.torch_io.example_inputs import ExampleInputs, arguments, with_given
 
 SUFFIX = ".pt2"
 DOMAIN = "aten"
-ExampleInputs: TypeAlias = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 _TORCH_NAMES = {
     torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float64: "float64",
     torch.int8: "int8", torch.uint8: "uint8", torch.int16: "int16", torch.int32: "int32", torch.int64: "int64",
     torch.bool: "bool", torch.complex64: "complex64", torch.complex128: "complex128",
 }  # fmt: skip
+_FOREIGN_RESULT = ("not a known type", "TreeSpec")  # in what torch.export says of a class that it does not know
+# Checks that the tracer adds. They are not of the network, and a call of each would be timed.
+_CHECKS = re.compile(r"aten\._assert_|aten\.sym_constrain_range|.*::_assert|aten\._check")
+_LONGEST_REASON = 300
 _OTHERWISE_EQUAL = ("sample_inputs", "serialization_id")  # parts of a .pt2 that differ although the network does not
 
 
@@ -53,19 +60,54 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     name = name or type(module).__name__
     if example_inputs is None:
         raise InputError(
-            f"{name!r} is a PyTorch module: give its inputs (example_inputs=, or --shape NAME=1,3,224,224)"
+            f"{name!r} is a PyTorch module: give its inputs (example_inputs=, --shape NAME=1,3,224,224 for floats, and "
+            "--input NAME=randint:0:100 in addition for integers)"
         )
-    args, kwargs = _arguments(example_inputs)
+    args, kwargs = arguments(example_inputs)
     was_training = module.training
     try:
         with _quietly(), torch.no_grad():
-            program = torch.export.export(module.eval(), args, dict(kwargs))
-            torch.export.save(program, path)
+            program = _written(module.eval(), args, kwargs, path)
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
-        raise InputError(f"torch.export cannot trace {name!r}: {_first_line(error)}") from None
+        raise InputError(f"torch.export cannot trace {name!r}: {_one_line(error)}") from None
     finally:
         module.train(was_training)
     return graph_of(program, name, path)
+
+
+def _written(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], path: Path) -> ExportedProgram:
+    """The program of the module, which is also in PATH."""
+    if any(map(is_lazy, module.parameters())):
+        module(*args, **kwargs)
+    try:
+        program = torch.export.export(module, args, kwargs)
+        torch.export.save(program, path)
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        if isinstance(module, _Flattened) or not any(words in str(error) for words in _FOREIGN_RESULT):
+            raise
+        return _written(_Flattened(module), args, kwargs, path)
+    return program
+
+
+class _Flattened(nn.Module):
+    """A module whose results, of a class that torch.export does not know, come as a plain list of tensors."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        return list(_results(self.module(*args, **kwargs)))
+
+
+def _results(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+        return
+    if is_dataclass(value):
+        value = [getattr(value, f.name) for f in fields(value)]
+    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _results(part)
 
 
 def is_program(graph: Graph) -> bool:
@@ -116,12 +158,15 @@ def content_digest(path: Path) -> str:
 def graph_of(program: ExportedProgram, name: str, path: Path) -> Graph:
     """The program's operators with their shapes; weights and example inputs stay in the file."""
     signature = program.graph_signature
+    outputs = _outputs(program)
+    if not outputs:
+        raise InputError(f"{name!r} returns no tensor; there is nothing to run")
     user = {s.arg.name for s in signature.input_specs if s.kind is InputKind.USER_INPUT}
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
     calls = _calls(program, name)
     return Graph(
         inputs=tuple(t for n in placeholders if n.name in user for t in _tensors(n)),
-        outputs=tuple(s.arg.name for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT),
+        outputs=outputs,
         nodes=tuple(_node(n) for n in calls),
         weights=tuple(t for n in placeholders if n.name not in user for t in _tensors(n) if n.users),
         values=tuple(t for n in calls for t in _tensors(n)),
@@ -131,8 +176,27 @@ def graph_of(program: ExportedProgram, name: str, path: Path) -> Graph:
     )
 
 
+def _outputs(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the tensors that the module returns."""
+    specs = program.graph_signature.output_specs
+    return tuple(
+        s.arg.name for s in specs if s.kind is OutputKind.USER_OUTPUT and isinstance(s.arg, TensorArgument)
+    )  # fmt: skip
+
+
 def _calls(program: ExportedProgram, name: str) -> list[fx.Node]:
-    calls = [n for n in program.graph.nodes if n.op not in ("placeholder", "output")]
+    """The operators of the network in their order: all calls but the tracer's checks and what only they read."""
+    calls: list[fx.Node] = []
+    needed: set[fx.Node] = set()
+    for call in reversed(program.graph.nodes):
+        if call.op == "placeholder" or _CHECKS.match(str(call.target)):
+            continue
+        is_size = call.op == "call_function" and not _is_tensor(call) and not call.is_impure()
+        if is_size and call not in needed:
+            continue
+        needed.update(call.all_input_nodes)
+        if call.op != "output":
+            calls.insert(0, call)
     for call in calls:
         if call.op != "call_function":
             raise InputError(
@@ -141,17 +205,25 @@ def _calls(program: ExportedProgram, name: str) -> list[fx.Node]:
     return calls
 
 
-def _tensors(node: fx.Node) -> Iterator[Tensor]:
-    """The types of the node's results, several of which are told apart by their number."""
+def _is_tensor(node: fx.Node) -> bool:
+    """Whether a result is a tensor, and not a size that is read off one."""
+    return any(isinstance(v, torch.Tensor) for v in tree_leaves(node.meta.get("val")))
+
+
+def _named(node: fx.Node) -> Iterator[tuple[str, torch.Tensor]]:
+    """The node's results, several of which are told apart by their number."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
-        yield _tensor(node.name, value)
+        yield node.name, value
     elif isinstance(value, list | tuple):
-        yield from (_tensor(_result(node, i), v) for i, v in enumerate(value) if isinstance(v, torch.Tensor))
+        yield from ((_result(node, i), v) for i, v in enumerate(value) if isinstance(v, torch.Tensor))
 
 
-def _tensor(name: str, value: torch.Tensor) -> Tensor:
-    return Tensor(name, _TORCH_NAMES.get(value.dtype, str(value.dtype)), tuple(int(d) for d in value.shape))
+def _tensors(node: fx.Node) -> Iterator[Tensor]:
+    """The types of the node's results. Those whose shape depends on the data are not known."""
+    for name, value in _named(node):
+        if all(isinstance(d, int) for d in value.shape):
+            yield Tensor(name, _TORCH_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape))
 
 
 def _result(node: fx.Node, i: int) -> str:
@@ -171,7 +243,7 @@ def _node(call: fx.Node) -> Node:
         fx.node.map_arg(value, lambda n: inputs.append(n.name))
         attributes[key] = _attribute(value)
     op = str(call.target) if isinstance(call.target, str) else _title(call.target)
-    outputs = tuple(t.name for t in _tensors(call)) or (call.name,)
+    outputs = tuple(name for name, _ in _named(call)) or (call.name,)
     return Node(op, tuple(inputs), outputs, tuple(attributes.items()), DOMAIN, call.name)
 
 
@@ -210,6 +282,7 @@ def _flat_module(program: ExportedProgram, floats: torch.dtype, place: torch.dev
     root, code = nn.Module(), fx.Graph()
     stored = {s.arg.name: s.target for s in program.graph_signature.input_specs if s.kind is not InputKind.USER_INPUT}
     made: dict[fx.Node, fx.Node] = {}
+    calls = set(_calls(program, ""))
     number = 0
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in stored:
@@ -217,14 +290,15 @@ def _flat_module(program: ExportedProgram, floats: torch.dtype, place: torch.dev
                 root.register_buffer(node.name, _stored(program, stored[node.name]))
                 made[node] = code.get_attr(node.name)
         elif node.op == "placeholder":
-            made[node] = code.placeholder(node.name)
-        elif node.op == "call_function":
+            if isinstance(node.meta.get("val"), torch.Tensor):  # a number or a text is part of the code already
+                made[node] = code.placeholder(node.name)
+        elif node in calls:
             copied = made[node] = code.node_copy(node, lambda n: made[n])
             copied.args, copied.kwargs = tree_map(there, copied.args), tree_map(there, copied.kwargs)
             copied.name = f"n{number}"
             number += 1
-        else:
-            wanted = set(program.graph_signature.user_outputs)
+        elif node.op == "output":
+            wanted = set(_outputs(program))
             code.output(tuple(made[n] for n in node.args[0] if isinstance(n, fx.Node) and n.name in wanted))
     return fx.GraphModule(root, code).eval()
 
@@ -239,31 +313,27 @@ def _stored(program: ExportedProgram, target: str | None) -> torch.Tensor:
 # -- where modules come from -------------------------------------------------------------------------
 
 
-def from_factory(spec: str, shapes: Mapping[str, Sequence[int]] | None) -> tuple[object, ExampleInputs | None]:
-    """The result of package.module:factory: a module, or a module with example inputs.
+def from_factory(
+    spec: str, shapes: Mapping[str, Sequence[int]] | None, given: Mapping[str, str] | None = None
+) -> tuple[object, ExampleInputs | None]:
+    """The result of package.module:factory: a module, or a module with example inputs, or with arguments and keyword
+    arguments.
 
-    shapes: those of float32 inputs that are drawn at random, in the order of the arguments, where the factory gives
-    none. Raises InputError for a path that leads to nothing and for a factory that fails.
+    shapes, given: as `with_given` takes them. Raises InputError for a path that leads to nothing, for a factory that
+    fails, and for a name that is not an argument.
     """
     found = plugins.user_object(spec)
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
-        raise InputError(f"{spec!r} does not return a module: {_first_line(error)}") from None
-    if isinstance(made, tuple) and len(made) == 2:
-        return made
-    if not shapes:
-        return made, None
-    drawn = torch.Generator().manual_seed(0)
-    return made, [torch.randn(*shape, generator=drawn) for shape in shapes.values()]
-
-
-def _arguments(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(example_inputs, torch.Tensor):
-        return (example_inputs,), {}
-    if isinstance(example_inputs, Mapping):
-        return (), example_inputs
-    return tuple(example_inputs), {}
+        raise InputError(f"{spec!r} does not return a module: {_one_line(error)}") from None
+    inputs: ExampleInputs | None = None
+    if isinstance(made, tuple) and len(made) in (2, 3):
+        made, *rest = made
+        inputs = rest[0] if len(rest) == 1 else (tuple(rest[0]), rest[1])
+    if not isinstance(made, nn.Module):
+        return made, inputs
+    return made, with_given(made, inputs, shapes, given)
 
 
 @contextmanager
@@ -280,6 +350,8 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _one_line(error: Exception) -> str:
+    """The error's class and the start of its text, which may go on for pages."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

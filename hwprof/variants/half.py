@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from hwprof.errors import InputError, UnknownOperatorError
-from hwprof.graph import Constant, Graph, Node, Tensor
+from hwprof.errors import InputError
+from hwprof.graph import Constant, Graph, Node, Tensor, captured
+from hwprof.onnx_io.inference import element_types
+from hwprof.onnx_io.proto import with_bodies
 
 LARGEST_FLOAT16 = 65504.0
 
-_FLOAT32_OPERATORS = {"NonMaxSuppression", "Range", "Upsample"}  # ONNX defines them without float16
+_FLOAT32_OPERATORS = {  # ONNX defines them without float16, or gives them float32 where no attribute says more
+    "NonMaxSuppression", "Range", "Upsample", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
+    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "STFT", "DFT",
+}  # fmt: skip
 _FLOAT32_INPUTS = {"Resize": {1, 2}}  # region and scales describe the geometry; ONNX wants scales in float32
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLinear"}
 _TYPE_CODES = {"float32": 1, "float16": 10}  # onnx.TensorProto.DataType
@@ -19,13 +25,11 @@ _TYPE_ATTRIBUTES = {"to", "dtype"}
 def half(graph: Graph, keep_io: bool = True) -> Graph:
     """The graph in float16; its inputs and outputs stay float32, with Casts, unless `keep_io` is False.
 
-    Raises InputError for a quantized graph, UnknownOperatorError for an operator with a body.
+    Operators with a body keep float32, and so does all that is inside of it. Raises InputError for a quantized graph.
     """
     for node in graph.nodes:
         if node.op in _QUANTIZED:
             raise InputError(f"graph {graph.name!r} is quantized; convert the float32 one to float16")
-        if any(isinstance(value, Graph) for _, value in node.attributes):
-            raise UnknownOperatorError(f"no rule converts the body of operator {node.op!r} ({node.name!r}) to float16")
     return _Rewriter(graph, keep_io).graph()
 
 
@@ -35,6 +39,10 @@ class _Rewriter:
         self._keep_io = keep_io
         self._nodes: list[Node] = []
         self._types = {t.name: t for t in (*graph.values, *graph.inputs, *graph.weights, *graph.constants)}
+        results = [name for node in graph.nodes for name in node.outputs if name]
+        # Of some results only the element type is known: their shape depends on values.
+        self._dtypes = {} if all(name in self._types for name in results) else element_types(graph)
+        self._dtypes |= {t.name: t.dtype for t in self._types.values()}
         self._written_as: dict[str, str] = {}  # tensor -> name under which its float16 values are found
         self._casts: dict[tuple[str, str], str] = {}
 
@@ -44,7 +52,7 @@ class _Rewriter:
         stays |= self._read_in_float32()
         for tensor in (*old.inputs, *old.weights, *old.constants):
             if tensor.name not in stays:
-                self._types[tensor.name] = _halved(tensor)
+                self._set(_halved(tensor))
         for node in old.nodes:
             self._operator(node)
         own = {t.name for t in (*old.inputs, *old.weights, *old.constants)}
@@ -62,43 +70,80 @@ class _Rewriter:
     def _read_in_float32(self) -> set[str]:
         """Weights and constants that some operator needs in float32."""
         static = {t.name for t in (*self._old.weights, *self._old.constants)}
-        return {i for node in self._old.nodes for k, i in enumerate(node.inputs) if _needs_float32(node, k)} & static
+        read = {i for node in self._old.nodes for k, i in enumerate(node.inputs) if _needs_float32(node, k)}
+        return static & read.union(*map(captured, self._old.nodes))
 
     def _operator(self, node: Node) -> None:
         wanted = ("float32" if _needs_float32(node, k) else "float16" for k in range(len(node.inputs)))
         inputs = tuple(self._read(name, dtype) for name, dtype in zip(node.inputs, wanted, strict=True))
-        dtype = "float32" if node.op in _FLOAT32_OPERATORS else "float16"
+        dtype = "float32" if _is_float32(node) else "float16"
+        node = self._with_float32_bodies(node)
         outputs = tuple(self._output_name(name, dtype) for name in node.outputs)
         self._nodes.append(replace(node, inputs=inputs, outputs=outputs, attributes=_halved_attributes(node)))
         for name, written in zip(node.outputs, outputs, strict=True):
             if self._is_float(name) and dtype == "float16":
-                self._types[written] = replace(_halved(self._types[name]), name=written)
+                self._dtypes[written] = "float16"
+                if name in self._types:
+                    self._types[written] = replace(_halved(self._types[name]), name=written)
             if written != name:
                 self._written_as[name] = written
                 self._cast(written, "float32", name)
+
+    def _with_float32_bodies(self, node: Node) -> Node:
+        """The node with what its bodies read from around it under the names that hold float32."""
+        names = {name: self._read(name, "float32") for name in captured(node)}
+        return with_bodies(node, lambda _, body: _renamed(body, names))
+
+    def _set(self, tensor: Tensor) -> None:
+        self._types[tensor.name] = tensor
+        self._dtypes[tensor.name] = tensor.dtype
 
     def _output_name(self, name: str, dtype: str) -> str:
         kept = self._keep_io and name in self._old.outputs and dtype == "float16" and self._is_float(name)
         return f"{name}_float16" if kept else name
 
     def _is_float(self, name: str) -> bool:
-        return name in self._types and self._types[name].dtype in ("float32", "float16")
+        return self._dtypes.get(name) in ("float32", "float16")
 
     def _read(self, name: str, dtype: str) -> str:
         name = self._written_as.get(name, name)
-        if not self._is_float(name) or self._types[name].dtype == dtype:
+        if not self._is_float(name) or self._dtypes[name] == dtype:
             return name
         return self._casts.get((name, dtype)) or self._cast(name, dtype, f"{name}_{dtype}")
 
     def _cast(self, name: str, dtype: str, out: str) -> str:
         self._nodes.append(Node("Cast", (name,), (out,), (("to", _TYPE_CODES[dtype]),), name=f"Cast_{out}"))
-        self._types[out] = Tensor(out, dtype, self._types[name].shape)
+        self._dtypes[out] = dtype
+        if name in self._types:
+            self._types[out] = Tensor(out, dtype, self._types[name].shape)
         self._casts[name, dtype] = out
         return out
 
 
 def _needs_float32(node: Node, position: int) -> bool:
-    return node.op in _FLOAT32_OPERATORS or position in _FLOAT32_INPUTS.get(node.op, ())
+    return _is_float32(node) or position in _FLOAT32_INPUTS.get(node.op, ())
+
+
+def _is_float32(node: Node) -> bool:
+    """Whether the operator computes in float32 whatever it is given."""
+    has_default = node.op == "ConstantOfShape" and node.attribute("value") is None
+    has_body = any(isinstance(value, Graph) for _, value in node.attributes)
+    return node.op in _FLOAT32_OPERATORS or has_default or has_body or node.domain == "ai.onnx.ml"
+
+
+def _renamed(body: Graph, names: Mapping[str, str]) -> Graph:
+    """The body with other names for what it reads from around it."""
+    own = {t.name for t in (*body.inputs, *body.weights, *body.constants)}
+    own.update(out for node in body.nodes for out in node.outputs)
+    outer = {name: new for name, new in names.items() if name not in own and name != new}
+    if not outer:
+        return body
+    nodes = (with_bodies(n, lambda _, inner: _renamed(inner, outer)) for n in body.nodes)
+    return replace(
+        body,
+        nodes=tuple(replace(n, inputs=tuple(outer.get(i, i) for i in n.inputs)) for n in nodes),
+        outputs=tuple(outer.get(o, o) for o in body.outputs),
+    )
 
 
 def _halved(tensor: Tensor) -> Tensor:
@@ -112,7 +157,7 @@ def _halved(tensor: Tensor) -> Tensor:
 
 def _halved_attributes(node: Node) -> tuple[tuple[str, object], ...]:
     """Casts to float32 become Casts to float16, and so do tensors that an attribute holds."""
-    if node.op in _FLOAT32_OPERATORS:
+    if _is_float32(node):
         return node.attributes
     return tuple(
         (key, _TYPE_CODES["float16"] if key in _TYPE_ATTRIBUTES and value == _TYPE_CODES["float32"]

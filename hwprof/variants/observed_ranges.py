@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from hwprof.errors import InputError
 from hwprof.files import temporary_folder
@@ -38,7 +38,11 @@ def observed(
     inputs = {t.name for t in graph.inputs}
     made = sorted(watched.intersection(graph.producers()))
     stored = {name: weights[name] for name in watched.difference(made, inputs)}
-    model.graph.output.extend(value_info(graph.type_of(name)) for name in made if name not in known)
+    model.graph.output.extend(
+        value_info(graph.type_of(name)) if graph.has_type(name) else ValueInfoProto(name=name)
+        for name in made
+        if name not in known
+    )
     with temporary_folder() as folder:
         session = _session(graph, model, folder / "float.onnx")
     found: dict[str, tuple[float, float]] = {}
@@ -52,12 +56,17 @@ def observed(
         for name in watched:
             low, high = found.get(name, (np.inf, -np.inf))
             # NumPy's minimum and maximum keep NaN, Python's do not
-            found[name] = (float(np.minimum(low, held[name].min())), float(np.maximum(high, held[name].max())))
+            found[name] = (
+                float(np.minimum(low, held[name].min(initial=np.inf))),
+                float(np.maximum(high, held[name].max(initial=-np.inf))),
+            )
         for node in rows:
             top = softmax_floors.lowest_maximum(node, held[node.inputs[0]])
             tops[node.inputs[0]] = min(tops.get(node.inputs[0], np.inf), top)
     if not found:
         raise InputError(f"the calibration of {graph.name!r} needs at least one batch of data; none was given")
+    # A tensor that never held a value, such as a past of length 0, may have any range.
+    found = {name: (0.0, 0.0) if span == (np.inf, -np.inf) else span for name, span in found.items()}
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
         raise InputError(f"{graph.name!r} computes values that are not finite from these data, such as {unfit[0]!r}")

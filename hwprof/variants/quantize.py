@@ -177,7 +177,7 @@ class Marks:
         if node.inputs[0] not in self.activations:
             return
         for out in node.outputs:
-            if out and self.graph.type_of(out).dtype == "float32":
+            if out and self.graph.has_type(out) and self.graph.type_of(out).dtype == "float32":
                 self.activations[out] = node.inputs[0]
 
     def _weight(self, name: str, axis: int) -> None:

@@ -85,7 +85,7 @@ def _terms(graph: Graph, node: Node) -> Iterator[str]:
         names = node.inputs[1:]
     else:
         names = node.inputs if node.op in {"Add", *_CHOOSING} else ()
-    return (name for name in names if graph.type_of(name).dtype == "float32")
+    return (name for name in names if graph.has_type(name) and graph.type_of(name).dtype == "float32")
 
 
 class _Floors:
@@ -108,6 +108,8 @@ class _Floors:
     def _for(self, node: Node, name: str) -> float:
         """The floor of an operand of the node, as far as that goes."""
         if node.op == "Softmax":
+            if not self._graph.has_type(node.inputs[0]):
+                return -math.inf  # how far its elements reach depends on how many there are
             return self._tops[name] - self._reach(node)
         if name not in set(_terms(self._graph, node)):
             return -math.inf

@@ -15,7 +15,7 @@ a graph with weights; both give the same graph, with one digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
@@ -144,7 +144,8 @@ def _calibrated(text: str, quantizer: Change, observable: Change, runs_whole: bo
         weights = {**network.weights, **constant_arrays(graph)}
         quantized = quantizer(graph)
         samples = draw(graph)
-        batches = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))
+        drawn = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))
+        batches: Iterable[dict[str, np.ndarray]] = drawn if samples else [{}]  # one run of a network without inputs
         ranges = calibration.ranges_for(quantized, observable(graph), weights, batches)
         arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
         if runs_whole:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +17,56 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def load_network(
-    model: object, shapes: Shapes | None = None, folder: Path | None = None, example_inputs: Any = None
+    model: object,
+    shapes: Shapes | None = None,
+    folder: Path | None = None,
+    example_inputs: Any = None,
+    inputs: onnx_io.GivenInputs | None = None,
 ) -> Graph:
     """The graph of a model: a Graph itself, an .onnx file by its path, a reference network by its name, a PyTorch
     module with its `example_inputs` or as package.module:factory.
 
-    shapes: for inputs with dynamic dimensions, by name. A PyTorch module is traced into a file in `folder`.
-    Raises InputError for everything else, and for a module without a folder.
+    shapes: for inputs with dynamic dimensions, by name. inputs: what inputs hold, by name: a number, several, a text
+    such as "randint:0:30000", a .npy file or an array, whose shape binds the input's. A PyTorch module is traced into a
+    file in `folder`, which keeps arrays, too. Raises InputError for everything else, and for a module without a folder.
     """
+    given = onnx_io.as_texts(inputs, folder)
     if isinstance(model, Graph):
-        return model
+        return onnx_io.with_values(model, given)
     if not isinstance(model, str | Path):
-        return _traced(model, example_inputs, folder)
+        return _traced(model, example_inputs, given, folder)
     path = Path(model)
     if path.suffix == ".onnx" or path.exists():
-        return onnx_io.load(path, shapes)
+        known = {name: shape for name, text in given.items() if (shape := onnx_io.shape_of(name, text)) is not None}
+        return onnx_io.with_values(onnx_io.load(path, {**known, **(shapes or {})}), given)
     if str(model) in workloads.names():
         if shapes:
             raise InputError(f"the shapes of workload {str(model)!r} are fixed; --shape is for .onnx files")
-        return workloads.build(str(model))
+        return onnx_io.with_values(workloads.build(str(model)), given)
     if _FACTORY.fullmatch(str(model)):
         with plugins.optional_library("measuring a PyTorch module"):
             from hwprof import torch_io
-        made, inputs = torch_io.from_factory(str(model), shapes)
-        return _traced(made, inputs, folder, str(model).rpartition(":")[2])
-    known = ", ".join(workloads.names())
-    raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known}")
+        made, arguments = torch_io.from_factory(str(model), shapes, given)
+        return _exported(made, arguments, given, folder, str(model).rpartition(":")[2])
+    known_names = ", ".join(workloads.names())
+    raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known_names}")
 
 
-def _traced(module: object, example_inputs: Any, folder: Path | None, name: str = "") -> Graph:
+def _traced(module: object, example_inputs: Any, given: Mapping[str, str], folder: Path | None) -> Graph:
+    with plugins.optional_library("measuring a PyTorch module"):
+        from torch import nn
+
+        from hwprof import torch_io
+    arguments = torch_io.with_given(module, example_inputs, None, given) if isinstance(module, nn.Module) else None
+    return _exported(module, arguments, given, folder)
+
+
+def _exported(
+    module: object, arguments: Any, given: Mapping[str, str], folder: Path | None, name: str = ""
+) -> Graph:  # fmt: skip
     if folder is None:
         raise InputError("a PyTorch module can be profiled and compared; for the rest give an .onnx file or a workload")
     with plugins.optional_library("measuring a PyTorch module"):
         from hwprof import torch_io
     file = folder / f"traced-{len(list(folder.iterdir()))}.pt2"
-    return torch_io.export(module, example_inputs, file, name)
+    return replace(torch_io.export(module, arguments, file, name), given=tuple(sorted(given.items())))

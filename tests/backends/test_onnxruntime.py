@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from hwprof import onnx_io
 from hwprof.backends import onnx_file
@@ -230,3 +231,79 @@ def test_a_timer_on_a_gpu_shows_its_sensors_and_no_times_of_launches(tiny_graph)
     assert isinstance(timer, MonitoredTimer)
     assert timer.state() == DeviceState(power_w=431.0)
     assert not hasattr(timer, "operators")
+
+
+# -- models of other people ----------------------------------------------------------------------------
+
+
+def written(folder, nodes, inputs, stored=(), functions=(), opsets=(("", 17),), outputs=("y",)):
+    """An .onnx file: inputs by name, element type and shape; outputs of no stated shape."""
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(*i) for i in inputs],
+        [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs],
+        [numpy_helper.from_array(array, name) for name, array in stored],
+    )  # fmt: skip
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid(*o) for o in opsets], functions=functions, ir_version=9
+    )
+    onnx.save(made, folder / "net.onnx")
+    return folder / "net.onnx"
+
+
+def test_the_operators_of_a_local_function_are_timed_one_by_one(tmp_path):
+    inner = [helper.make_node("Exp", ["a"], ["t"]), helper.make_node("Cos", ["t"], ["b"])]
+    function = helper.make_function("own", "Wave", ["a"], ["b"], inner, [helper.make_opsetid("", 17)])
+    calls = [helper.make_node("Wave", [a], [b], domain="own") for a, b in (("x", "h"), ("h", "y"))]
+    path = written(
+        tmp_path, calls, [("x", TensorProto.FLOAT, (64,))], functions=[function], opsets=(("", 17), ("own", 1))
+    )
+    graph = onnx_io.load(path)
+    assert kernels(graph) == [(n.op, (n.label,)) for n in graph.nodes]
+
+
+@pytest.mark.parametrize("symbol", ["?", "n"])
+def test_a_symbol_of_several_sizes_binds_the_inputs(tmp_path, symbol):
+    path = written(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], [("x", TensorProto.FLOAT, (1, symbol, symbol))])
+    with BACKEND.open(onnx_io.load(path, {"x": (1, 3, 5)}), DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (1, 3, 5)
+        assert [k.op for k in timer.operators(3)] == ["Relu"]
+
+
+def test_a_branch_that_is_not_taken_need_not_fit_the_shapes(tmp_path):
+    """Two convolutions for two sampling rates, of which only one fits the input."""
+
+    def branch(name):
+        conv = helper.make_node("MatMul", ["x", name], [f"{name}_y"])
+        out = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)
+        return helper.make_graph([conv], name, [], [out])
+
+    nodes = [
+        helper.make_node("Equal", ["rate", "high"], ["is_high"]),
+        helper.make_node("If", ["is_high"], ["y"], then_branch=branch("wide"), else_branch=branch("narrow")),
+    ]
+    stored = [
+        ("high", np.int64(16000)), ("wide", np.ones((8, 3), np.float32)), ("narrow", np.ones((4, 3), np.float32)),
+    ]  # fmt: skip
+    inputs = [("x", TensorProto.FLOAT, ("batch", None)), ("rate", TensorProto.INT64, ())]
+    path = written(tmp_path, nodes, inputs, stored)
+    for width, rate in ((8, "16000"), (4, "8000")):
+        graph = onnx_io.with_values(onnx_io.load(path, {"x": (1, width)}), {"rate": rate})
+        with BACKEND.open(graph, DEVICE) as timer:
+            assert timer.outputs()["y"].tolist()[0][0] == pytest.approx(sum(onnx_io.random_inputs(graph)["x"][0]))
+            assert "If" in [k.op for k in timer.operators(3)]
+
+
+def test_a_past_of_length_0_runs(tmp_path):
+    nodes = [helper.make_node("Concat", ["past", "x"], ["y"], axis=1)]
+    path = written(tmp_path, nodes, [("past", TensorProto.FLOAT, (1, 0, 4)), ("x", TensorProto.FLOAT, (1, 2, 4))])
+    with BACKEND.open(onnx_io.load(path), DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (1, 2, 4)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int4"])
+def test_inputs_of_types_that_numpy_lacks_arrive_as_they_are(tmp_path, kind):
+    code = {"bfloat16": TensorProto.BFLOAT16, "int4": TensorProto.INT4}[kind]
+    nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
+    graph = onnx_io.load(written(tmp_path, nodes, [("x", code, (3, 4))], opsets=(("", 21),)))
+    with BACKEND.open(onnx_io.with_values(graph, {"x": "-3"}), DEVICE) as timer:
+        assert (timer.outputs()["y"] == -3).all()

@@ -192,13 +192,44 @@ def test_an_input_that_has_a_stored_default_is_a_weight(tmp_path):
         (DYNAMIC, {"x": (1, 3, 8)}, r"--shape x=1,3,8 has 3 dimensions; input 'x' is \[batch, 3, H, W\]$"),
         (DYNAMIC, {"x": (1, 4, 8, 8)}, r"--shape x=1,4,8,8 contradicts the network: input 'x' is \[batch, 3, H, W\]$"),
         (DYNAMIC, {"x": (1, 3, -8, 8)}, r"--shape x=1,3,-8,8 has a negative dimension"),
-        (TWO_INPUTS, {"ids": (1, 8), "mask": (1, 9)}, r"contradicts another --shape, where 'seq' is 8"),
     ],
 )
 def test_a_shape_that_is_missing_or_wrong_is_named_in_one_line(tmp_path, text, shapes, message):
     with pytest.raises(InputError, match=message) as caught:
         onnx_io.load(write(tmp_path, text), shapes)
     assert "\n" not in str(caught.value)
+
+
+def test_one_symbol_may_stand_for_several_sizes_as_runtimes_allow(tmp_path):
+    text = model("net (float[n,n] x, float[n] w) => (float[n] y) { y = Sqrt(w) }")
+    with pytest.raises(InputError, match=r"input 'w' is \[n\]"):
+        onnx_io.load(write(tmp_path, text), {"x": (2, 3)})
+    graph = onnx_io.load(write(tmp_path, text), {"x": (2, 3), "w": (5,)})
+    assert [t.shape for t in graph.inputs] == [(2, 3), (5,)]
+
+
+def test_a_dimension_of_length_0_is_a_size(tmp_path):
+    text = model("net (float[1,0,4] past, float[1,2,4] x) => (float[1,2,4] y) { y = Concat<axis = 1>(past, x) }")
+    assert onnx_io.load(write(tmp_path, text)).shape("past") == (1, 0, 4)
+    dynamic = text.replace("[1,0,4]", "[1,n,4]")
+    assert onnx_io.load(write(tmp_path, dynamic), {"past": (1, 0, 4)}).shape("past") == (1, 0, 4)
+
+
+def test_local_functions_are_inlined_in_the_graph_and_in_the_model_that_runs(tmp_path):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (4,))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, (4,))
+    inner = [helper.make_node("Abs", ["a"], ["t"]), helper.make_node("Sqrt", ["t"], ["b"])]
+    function = helper.make_function("own", "Root", ["a"], ["b"], inner, [helper.make_opsetid("", 17)])
+    calls = [helper.make_node("Root", [a], [b], domain="own") for a, b in (("x", "h"), ("h", "y"))]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    made = helper.make_model(
+        helper.make_graph(calls, "g", [x], [y]), opset_imports=opsets, functions=[function], ir_version=8
+    )
+    onnx.save(made, tmp_path / "net.onnx")
+    graph = onnx_io.load(tmp_path / "net.onnx")
+    run = onnx_io.materialize(graph)
+    assert [n.op for n in graph.nodes] == ["Abs", "Sqrt", "Abs", "Sqrt"]
+    assert [tuple(n.output) for n in run.graph.node] == [n.outputs for n in graph.nodes]
 
 
 # -- bad files ---------------------------------------------------------------------------------------
@@ -498,3 +529,20 @@ def test_materialize_says_when_the_source_has_other_inputs(tmp_path):
 def test_an_empty_graph_cannot_be_built_either():
     with pytest.raises(InputError, match="needs at least one output"):
         GraphBuilder("empty").build()
+
+
+# -- weights without values ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1, 1), (90, 3, 3, 3)])
+def test_stored_tensors_without_values_get_random_ones(tmp_path, shape):
+    bare = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=shape)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    body = helper.make_graph([helper.make_node("Conv", ["x", "W"], ["y"])], "g", [x], [y], [bare])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "net.onnx")
+    graph = onnx_io.load(tmp_path / "net.onnx")
+    (weight,) = onnx_io.materialize(graph).graph.initializer
+    drawn = numpy_helper.to_array(weight)
+    assert (drawn.shape, drawn.std() > 0) == (shape, True)
+    assert [(t.name, t.shape) for t in graph.weights] == [("W", shape)]

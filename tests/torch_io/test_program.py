@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -193,3 +194,93 @@ def test_a_factory_that_fails_says_how_in_one_line(factories, spec, fault):
     with pytest.raises(InputError, match=fault) as caught:
         torch_io.from_factory(spec, None)
     assert "\n" not in str(caught.value)
+
+
+class Repeated(nn.Module):
+    """Its arguments are of all kinds that Python has."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x, n: int, scale: float = 1.0, mask=None, kind="relu", *, bias=True):
+        for _ in range(n):
+            x = self.linear(x)
+        x = torch.relu(x) if kind == "relu" else x
+        return x * scale + float(bias) if mask is None else x * mask
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (torch.ones(2, 4), 3, 0.5, None, "none"),
+        {"n": 3, "x": torch.ones(2, 4), "kind": "relu"},
+        ((torch.ones(2, 4), 3), {"bias": False, "mask": torch.ones(4)}),
+    ],
+)
+def test_python_arguments_are_part_of_the_code(inputs, tmp_path):
+    module = Repeated().eval()
+    graph = export(module, inputs, tmp_path / "net.pt2")
+    assert [n.op for n in graph.nodes][:3] == ["linear.default"] * 3
+    args, kwargs = torch_io.program.arguments(inputs)
+    flat, tensors = load_program(graph, torch.float32, CPU)
+    assert torch.equal(flat(*tensors)[0], module(*args, **kwargs))
+
+
+class Normalized(nn.Module):
+    def forward(self, x):
+        return (x.float() * torch.rsqrt(x.to(torch.float32).pow(2).mean(-1, keepdim=True))).to(x.dtype)
+
+
+def test_the_checks_of_the_tracer_are_not_operators(tmp_path):
+    graph = export(Normalized(), torch.ones(2, 4), tmp_path / "net.pt2")
+    module, _ = load_program(graph, torch.float32, CPU)
+    assert not any("assert" in n.op for n in graph.nodes)
+    assert "assert" not in module.code
+
+
+class Selected(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.linear(x[x[:, 0] > 0]), x * 2
+
+
+def test_a_shape_that_depends_on_the_data_is_unknown_and_the_network_runs(tmp_path):
+    module, x = Selected().eval(), torch.tensor([[1.0, 2, 3], [-1, 2, 3], [4, 5, 6]])
+    graph = export(module, x, tmp_path / "net.pt2")
+    assert [graph.has_type(name) for name in graph.outputs] == [False, True]
+    flat, inputs = load_program(graph, torch.float32, CPU)
+    assert torch.equal(flat(*inputs)[0], module(x)[0])
+
+
+def test_a_result_of_an_unknown_class_is_flattened(tmp_path):
+    @dataclass
+    class Result:
+        logits: torch.Tensor
+        pair: tuple
+        loss: object = None
+
+    class Wrapped(nn.Module):
+        def forward(self, x):
+            return Result(x + 1, (x * 2, {"third": x - 1}))
+
+    graph = export(Wrapped(), torch.ones(3), tmp_path / "net.pt2")
+    module, inputs = load_program(graph, torch.float32, CPU)
+    assert [y[0].item() for y in module(*inputs)] == [2, 2, 0]
+
+
+def test_a_module_that_returns_no_tensor_has_nothing_to_run(tmp_path):
+    class Silent(nn.Module):
+        def forward(self, x):
+            return None
+
+    with pytest.raises(InputError, match="returns no tensor; there is nothing to run"):
+        export(Silent(), torch.ones(3), tmp_path / "net.pt2")
+
+
+def test_a_lazy_module_takes_its_shapes_from_the_inputs(tmp_path):
+    graph = export(nn.LazyLinear(8), torch.ones(2, 5), tmp_path / "net.pt2")
+    assert sorted(t.shape for t in graph.weights) == [(8,), (8, 5)]

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 
+from hwprof.backends.onnxruntime import BACKEND
 from hwprof.builder import GraphBuilder
-from hwprof.errors import InputError, UnknownOperatorError
-from hwprof.graph import Graph, Node
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Constant, Graph, Node, Tensor, captured
 from hwprof.variants.half import half
 from hwprof.variants.quantize import quantize
+
+
+def runs(graph: Graph) -> bool:
+    """Whether ONNX Runtime takes the graph and computes finite numbers."""
+    with BACKEND.open(graph, Device("d", "onnxruntime")) as timer:
+        return all(np.isfinite(np.asarray(y, np.float32)).all() for y in timer.outputs().values())
 
 
 def linear() -> Graph:
@@ -85,7 +93,52 @@ def test_a_quantized_graph_is_refused():
         half(quantize(linear()))
 
 
-def test_an_operator_with_a_body_is_refused_by_name():
-    node = Node("If", ("c",), ("y",), (("then_branch", linear()),), name="choice")
-    with pytest.raises(UnknownOperatorError, match="'If' \\('choice'\\)"):
-        half(Graph((), ("y",), (node,)))
+def test_an_operator_with_a_body_keeps_float32_and_reads_casts():
+    """if c: relu(h) else: -h, where h = x @ w is in float16."""
+
+    def branch(op):
+        return Graph((), (op,), (Node(op, ("h",), (op,)),), values=(Tensor(op, "float32", (2, 3)),))
+
+    nodes = (
+        Node("MatMul", ("x", "w"), ("h",)),
+        Node("If", ("c",), ("z",), (("then_branch", branch("Relu")), ("else_branch", branch("Neg")))),
+        Node("Add", ("z", "h"), ("y",)),
+    )
+    types = tuple(Tensor(name, "float32", (2, 3)) for name in ("h", "z", "y"))
+    graph = Graph(
+        (Tensor("x", "float32", (2, 4)), Tensor("c", "bool", ())), ("y",), nodes,
+        (Tensor("w", "float32", (4, 3)),), values=types,
+    )  # fmt: skip
+    changed = half(graph)
+    choice = next(n for n in changed.nodes if n.op == "If")
+    (read,) = captured(choice)
+    assert changed.type_of(read).dtype == "float32"
+    assert changed.type_of("h").dtype == "float16"
+    assert runs(changed)
+
+
+@pytest.mark.parametrize("op", ["RandomNormal", "RandomUniform"])
+def test_an_operator_that_makes_float32_by_default_is_cast(op):
+    nodes = (Node(op, (), ("noise",), (("shape", (2, 3)),)), Node("Add", ("x", "noise"), ("y",)))
+    x = Tensor("x", "float32", (2, 3))
+    types = tuple(Tensor(name, "float32", (2, 3)) for name in ("noise", "y"))
+    assert runs(half(Graph((x,), ("y",), nodes, values=types)))
+
+
+def test_tensors_of_unknown_shape_are_cast_by_their_element_type():
+    """The number of rows depends on the mask, and with it the shape of all that follows."""
+    nodes = (
+        Node("Compress", ("x", "mask"), ("rows",), (("axis", 0),)),
+        Node("Range", ("zero", "four", "one"), ("r",)),
+        Node("Mul", ("rows", "r"), ("m",)),
+        Node("MatMul", ("m", "w"), ("y",)),
+    )
+    numbers = tuple(Constant(n, "float32", (), (float(v),)) for n, v in (("zero", 0), ("four", 4), ("one", 1)))
+    graph = Graph(
+        (Tensor("x", "float32", (3, 4)), Tensor("mask", "bool", (3,))), ("y",), nodes,
+        (Tensor("w", "float32", (4, 2)),), numbers,
+    )  # fmt: skip
+    changed = half(graph)
+    assert next(n for n in changed.nodes if n.op == "MatMul").inputs == ("m", "w")
+    assert changed.type_of("w").dtype == "float16"
+    assert runs(changed)
