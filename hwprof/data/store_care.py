@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -170,18 +169,18 @@ class _Merging:
                 if (result := self.damage.of(store.read_result, number, record)) is not None:
                     self.target.add_result(result)
             for store in self.stores:
-                for (key,) in self.damage.of(store.query, "SELECT DISTINCT key FROM score") or ():
-                    for arch, score in (self.damage.of(store.scores, key) or {}).items():
-                        self.target.add_score(key, arch, score)
-                for digest, record in self.damage.of(store.query, "SELECT digest, record FROM graph") or ():
-                    self.damage.of(self._copy_graph, store, digest, record)
-                for machine, anchor, ns in (
-                    self.damage.of(store.query, "SELECT machine, anchor, ns FROM baseline") or ()
-                ):
-                    self.target.lower_baseline(machine, {anchor: ns})
-                for key, arch, score in self.damage.of(store.query, "SELECT key, arch, score FROM score") or ():
-                    self.target.add_score(key, tuple(json.loads(arch)), score)
+                self._copy_the_rest(store)
         return Merged(len(self.seen), self.repeated, tuple(self.damage.lines))
+
+    def _copy_the_rest(self, store: Store) -> None:
+        """Scores, graphs and baselines, which have no numbers."""
+        for (key,) in self.damage.of(store.query, "SELECT DISTINCT key FROM score") or ():
+            for arch, score in (self.damage.of(store.scores, key) or {}).items():
+                self.target.add_score(key, arch, score)
+        for digest, record in self.damage.of(store.query, "SELECT digest, record FROM graph") or ():
+            self.damage.of(self._copy_graph, store, digest, record)
+        for machine, anchor, ns in self.damage.of(store.query, "SELECT machine, anchor, ns FROM baseline") or ():
+            self.target.lower_baseline(machine, {anchor: ns})
 
     def _all(self) -> Iterator[tuple[str, int, int]]:
         """When it was made, place of its store, and number of each measurement."""
