@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -179,8 +178,6 @@ class _Merging:
                     self.damage.of(store.query, "SELECT machine, anchor, ns FROM baseline") or ()
                 ):
                     self.target.lower_baseline(machine, {anchor: ns})
-                for key, arch, score in self.damage.of(store.query, "SELECT key, arch, score FROM score") or ():
-                    self.target.add_score(key, tuple(json.loads(arch)), score)
         return Merged(len(self.seen), self.repeated, tuple(self.damage.lines))
 
     def _all(self) -> Iterator[tuple[str, int, int]]:
