@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 DEMO_STORE = build/demo.db
 
-.PHONY: demo test lint unit test-avx2 sanitize test-arm reports clean
+.PHONY: demo test lint unit test-avx2 sanitize test-arm reports fuzz clean
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -59,6 +59,13 @@ reports: $(VENV)/.test
 	$(VENV)/bin/python tests/benchmarks/protocol_claims.py run
 	$(VENV)/bin/python tests/benchmarks/protocol_claims.py report
 	$(VENV)/bin/python tests/benchmarks/integer_kernels.py
+
+# Reads changed models, predictors, tables, data sets and stores: `make fuzz FUZZ_SECONDS=3600 FUZZ_SEED=7`. Each has to
+# give a result or a one-line error; the others are kept in build/fuzz.
+FUZZ_SECONDS = 600
+FUZZ_SEED = 0
+fuzz: $(VENV)/.test
+	$(VENV)/bin/python -m tests.fuzz $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

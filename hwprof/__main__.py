@@ -9,11 +9,16 @@ from collections.abc import Sequence
 from typer.exceptions import TyperException
 
 from hwprof.cli.app import app
-from hwprof.errors import HwprofError
+from hwprof.errors import EnvironmentUnfitError, HwprofError
 
 _INTERRUPTED = 130
 _INTERRUPTION = "interrupted; the finished measurements are in the store, and the same command continues from there"
 _FAILED = 2
+_NO_MEMORY = "there is not enough memory for this; end other programs, or give fewer or smaller files"
+_HOW_TO_REPORT = (
+    "this is a fault of hwprof, not of what you gave it; please report it with the command, its files, "
+    "`hwprof --version` and the traceback that HWPROF_DEBUG=1 prints"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,11 +42,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         return _report(f"{error.strerror or error}{': ' + str(error.filename) if error.filename else ''}", _FAILED)
+    except MemoryError:
+        return _report(_NO_MEMORY, EnvironmentUnfitError.exit_status)
     except Exception as error:  # the rim: no traceback reaches a user
         if os.environ.get("HWPROF_DEBUG"):
             raise
-        text = f"internal error: {type(error).__name__}: {error} (HWPROF_DEBUG=1 shows where)"
-        return _report(text, _FAILED)
+        return _report(f"internal error: {type(error).__name__}: {error} ({_HOW_TO_REPORT})", _FAILED)
 
 
 def _report(text: str, status: int) -> int:

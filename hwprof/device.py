@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
+from hwprof.files import reading, toml_table
 
 SCHEMA = "hwprof.device/1"
 Option = str | int | float | bool
@@ -99,19 +99,15 @@ def available() -> list[str]:
 
 
 def _read(path: Path) -> Device:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"device file {path}: {error}") from None
-    schema = table.pop("schema", None)
-    if schema is None:
-        raise InputError(f'device file {path}: the schema is missing; add the first line schema = "{SCHEMA}"')
-    if schema != SCHEMA:
-        raise InputError(f"device file {path}: schema is {schema!r}, but this version reads {SCHEMA!r}")
-    try:
+    subject = f"device file {path}"
+    table = toml_table(path, subject)
+    with reading(subject):
+        schema = table.pop("schema", None)
+        if schema is None:
+            raise InputError(f'the schema is missing; add the first line schema = "{SCHEMA}"')
+        if schema != SCHEMA:
+            raise InputError(f"schema is {schema!r}, but this version reads {SCHEMA!r}")
         return _from_record({"name": path.stem, **table})
-    except InputError as error:
-        raise InputError(f"device file {path}: {error}") from None
 
 
 def _from_record(record: dict[str, Any]) -> Device:

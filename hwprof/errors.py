@@ -31,3 +31,7 @@ class DeviceLostError(HwprofError):
     """The device, or the worker process on it, was lost during the work."""
 
     exit_status = 5
+
+
+class TimeLimitError(DeviceLostError):
+    """A worker did not answer in the time that a request may take, and was ended."""

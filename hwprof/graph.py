@@ -230,8 +230,8 @@ def is_quantized(node: Node) -> bool:
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
     """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle.
 
-    It is the order in which repeated passes over the nodes find them ready, so that a sorted list stays unchanged, in
-    one walk over the edges.
+    It is the order in which repeated passes over the nodes find them ready, so that a sorted list is unchanged; here it
+    takes one walk over the edges.
     """
     nodes = list(nodes)
     known = {*available, ""}

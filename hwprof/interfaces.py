@@ -272,3 +272,32 @@ class Task(Protocol):
     def metric(self, output: Tensor, targets: Tensor) -> float:
         """output, targets: [n, ...]. Returns one figure for all n examples; larger is better."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An architecture that a search asked for: everything that the search learns about it.
+
+    score: larger is better; None where the network was refused, unscored, because its latency is above the limit.
+    latency_ms: what the network stays below, with the confidence of the latency budget.
+    """
+
+    arch: Arch
+    score: float | None
+    latency_ms: float
+
+
+class Search(Protocol):
+    """Proposes architectures of a space and learns from their trials. One seed and one sequence of calls: one result.
+
+    An entry point `hwprof.searches` is a class or function called as make(space, seed), which raises InputError for a
+    space that it cannot search.
+    """
+
+    def ask(self, n: int) -> list[Arch]:
+        """At most n architectures, fewer or none where nothing is left to propose. Repeats cost nothing."""
+        ...
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """The trials of all architectures of the last `ask`, in their order, refused ones included."""
+        ...

@@ -10,7 +10,7 @@ shared machine 95 % of pairs agreed within 3.3 % with the fixed weights, within 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -384,11 +384,12 @@ class Peaks:
 def process_from_record(record: Mapping[str, Any]) -> Process:
     """The inverse of `dataclasses.asdict` on a Process. Raises KeyError or TypeError on a foreign record."""
     blocks = tuple(_block_from_record(b) for b in record["blocks"])
+    _numbers([record["round"], record["open_ns"], record["cold_ns"], record["peak_memory_bytes"]])
     return Process(
         **{
             **record,
             "blocks": blocks,
-            "warmup_ns": tuple(record["warmup_ns"]),
+            "warmup_ns": _numbers(record["warmup_ns"]),
             "warnings": tuple(record["warnings"]),
             "instructions": tuple(record.get("instructions") or ()),
         }
@@ -397,7 +398,17 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
 
 def _block_from_record(record: Mapping[str, Any]) -> TimedBlock:
     states = tuple(DeviceState(**{**s, "throttled": tuple(s["throttled"])}) for s in record.get("states") or ())
-    return TimedBlock(**{**record, "samples_ns": tuple(record["samples_ns"]), "states": states})
+    _numbers([record["start_ns"], *record.get("anchors_ns", {}).values()])
+    return TimedBlock(**{**record, "samples_ns": _numbers(record["samples_ns"]), "states": states})
+
+
+def _numbers(values: Iterable[int]) -> tuple[int, ...]:
+    """Raises TypeError for what is no time or size: a text, NaN, less than 0."""
+    checked = tuple(values)
+    for value in checked:
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise TypeError(f"{value!r} is no time, size or number of a round")
+    return checked
 
 
 def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float]) -> float:

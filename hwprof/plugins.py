@@ -1,4 +1,7 @@
-"""Finds backends, spaces, predictors, tasks and methods among the installed entry points; imports each when asked."""
+"""Finds backends, spaces, predictors, tasks, methods and searches among the installed entry points.
+
+Each is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ GROUPS = {
     "backend": "hwprof.backends",
     "method": "hwprof.methods",
     "predictor": "hwprof.predictors",
+    "search": "hwprof.searches",
     "space": "hwprof.spaces",
     "task": "hwprof.tasks",
 }

@@ -1,17 +1,14 @@
-"""The host's resources for a runtime: CPUs, memory for a network, and an end together with the parent process."""
+"""The host's resources for a runtime: CPUs, and memory for a network."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 from pathlib import Path
 
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.graph import Graph, captured
 
-_PR_SET_PDEATHSIG = 1
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2^63 for "no limit"
 
 
@@ -116,8 +113,3 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-
-
-def die_with_parent() -> None:
-    """Makes the kernel kill this process as soon as the thread that started it ends, however that ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
-from hwprof.cli import data, emulator
+from hwprof.cli import data, emulator, store
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.compress import compress
@@ -20,6 +20,7 @@ from hwprof.cli.operators import operators
 from hwprof.cli.predict import predict
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
+from hwprof.cli.search import search
 from hwprof.cli.train import train
 from hwprof.cli.tune import tune
 
@@ -50,9 +51,11 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
+    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict, search,
+    compress,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 app.add_typer(emulator.app, name="emulator")

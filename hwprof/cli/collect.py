@@ -34,6 +34,7 @@ def collect(
     fresh: options.Fresh = False,
     target: options.Target = "3%",
     budget: options.BudgetS = 10.0,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Measure networks of a search space as a data set.
@@ -55,7 +56,10 @@ def collect(
         raise InputError("give --n, the number of networks, or --until mape=5%")
     target_mape, settings = _target_mape(until), options.fast_settings(target, budget)
     with progress.sweep(n or collecting.MOST_UNTIL, settings) as on_progress:
-        asked = jobs.Options(settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note)
+        asked = jobs.Options(
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
+            limit_s=options.time_limit(time_limit),
+        )  # fmt: skip
         found = collecting.collect(
             space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed,
             inputs=options.inputs(input), store=store, options=asked,

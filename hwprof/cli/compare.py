@@ -35,6 +35,7 @@ def compare(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
     fail_above: Annotated[
@@ -60,7 +61,11 @@ def compare(
     limit = options.share(fail_above, "--fail-above") if fail_above else None
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
-    with results.measuring(store, settings, allow_unfit, with_operators=html is not None) as (opened, asked):
+    with_operators = html is not None
+    with results.measuring(store, settings, allow_unfit, with_operators=with_operators, limit_s=time_limit) as (
+        opened,
+        asked,
+    ):
         rows = jobs.compare(
             models, chosen, opened, asked, options.share(margin, "--margin"),
             shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,

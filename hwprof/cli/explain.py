@@ -24,6 +24,7 @@ def explain(
     input: options.InputTexts = None,  # noqa: A002 -- the option's name
     variant: options.VariantSpec = None,
     calibration: options.CalibrationFile = None,
+    time_limit: options.TimeLimitS = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find where a quantized model loses time.
@@ -43,7 +44,7 @@ def explain(
     from hwprof.jobs.explaining import CountedPair
     from hwprof.report import explanation as explaining
 
-    asked = jobs.Options(on_warning=output.warn)
+    asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit))
     found = jobs.explain(
         before,
         after,

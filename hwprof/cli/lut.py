@@ -68,6 +68,7 @@ def build(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
@@ -85,7 +86,7 @@ def build(
 
     if not converting.is_own(out):
         raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; other formats: hwprof lut convert")
-    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh) as asked:
+    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
         built = tables.build_table(
             models or [], device, space=space, rows=rows, networks=networks, sweep=_sweeps(sweep),
             variant=variant or "", predictor=predictor, shapes=options.shapes(shape), store=store, options=asked,
@@ -127,6 +128,7 @@ def check(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
@@ -145,7 +147,7 @@ def check(
     from hwprof.latency_table import LatencyTable
 
     limit = options.share(max_mape, "--max-mape") if max_mape else None
-    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh) as asked:
+    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
         found = tables.check_table(
             LatencyTable.load(table), models or [], space=space, networks=networks, variant=variant or "",
             device=device, shapes=options.shapes(shape), store=store, options=asked, seed=seed,
@@ -236,13 +238,16 @@ def plot(
 
 
 @contextmanager
-def _measuring(settings: ProtocolSettings, allow_unfit: bool, fresh: bool) -> Iterator[Options]:
+def _measuring(settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit_s: float | None) -> Iterator[Options]:
     """How the command measures, with its progress on standard error."""
     from hwprof import jobs
     from hwprof.cli import output, progress
 
     with progress.bars(settings) as on_progress:
-        yield jobs.Options(settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note)
+        yield jobs.Options(
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
+            limit_s=options.time_limit(limit_s),
+        )  # fmt: skip
 
 
 def _summary(out: Path, table: LatencyTable) -> dict[str, object]:

@@ -24,6 +24,7 @@ def operators(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
     allow_unfit: options.AllowUnfit = False,
     by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel.")] = "both",
 ) -> int:
@@ -47,7 +48,7 @@ def operators(
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh) as (opened, asked):
+    with results.measuring(store, settings, allow_unfit, fresh, limit_s=time_limit) as (opened, asked):
         timed = jobs.operators(
             model,
             chosen,

@@ -54,6 +54,13 @@ BudgetS = Annotated[
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Use fewer processes and a target of 3 %; the record says so.")]
 AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure even if the preflight check fails.")]
+StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A file that keeps samples, such as hwprof.db.")]
+TimeLimitS = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit", help="Seconds that a worker may take for one request; by default 300 and 10 times the budget."
+    ),
+]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 
@@ -158,7 +165,7 @@ def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
     return replace(
         base,
         target=asked if asked != standard.target else base.target,
-        budget_s=_positive(budget_s) if budget_s != standard.budget_s else base.budget_s,
+        budget_s=positive(budget_s) if budget_s != standard.budget_s else base.budget_s,
     )
 
 
@@ -168,10 +175,16 @@ def fast_settings(target: str, budget_s: float) -> ProtocolSettings:
 
     from hwprof.measurement import FAST
 
-    return replace(FAST, target=share(target, "--target"), budget_s=_positive(budget_s))
+    return replace(FAST, target=share(target, "--target"), budget_s=positive(budget_s))
 
 
-def _positive(budget_s: float) -> float:
-    if not 0 < budget_s < math.inf:
-        raise InputError(f"--budget must be a positive number of seconds, not {budget_s:g}")
-    return budget_s
+def time_limit(limit_s: float | None) -> float | None:
+    """Raises InputError unless it is positive."""
+    return None if limit_s is None else positive(limit_s, "--time-limit")
+
+
+def positive(seconds: float, option: str = "--budget") -> float:
+    """Raises InputError unless they are a positive number."""
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{option} must be a positive number of seconds, not {seconds:g}")
+    return seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprof import jobs
-from hwprof.cli import output, progress
+from hwprof.cli import options, output, progress
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
 from hwprof.errors import HwprofError, NotConvergedError
@@ -52,13 +52,18 @@ def status_of(m: Measurement) -> int:
 
 @contextmanager
 def measuring(
-    store: Path, settings: ProtocolSettings, allow_unfit: bool, fresh: bool = False, with_operators: bool = True
+    store: Path,
+    settings: ProtocolSettings,
+    allow_unfit: bool,
+    fresh: bool = False,
+    with_operators: bool = True,
+    limit_s: float | None = None,
 ) -> Iterator[tuple[Store, jobs.Options]]:
     """The open store of a measuring command and the options of its job, which shows its progress."""
     with Store(store) as opened, progress.bars(settings) as on_progress:
         yield opened, jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
-            on_progress=on_progress, on_note=note, on_warning=output.warn,
+            on_progress=on_progress, on_note=note, on_warning=output.warn, limit_s=options.time_limit(limit_s),
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hwprof.interfaces import TuningProgress
 
 _A_DAY_S = 86400.0
+_AN_HOUR_S = 3600.0
 
 
 def tune(
@@ -31,6 +32,9 @@ def tune(
             help="Number of independent searches; measurements use all of them, which averages out their luck."
         ),
     ] = 1,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", help="Seconds that one step of a search may take.")
+    ] = _AN_HOUR_S,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Search for fast kernels of networks.
@@ -50,13 +54,13 @@ def tune(
 
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
-    chosen = Device.load(device)
+    chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
     graphs = [jobs.load_network(model, options.shapes(shape)) for model in models]
     rows = []
     for graph in graphs:
         for build in range(builds):
             with progress.trials(f"{graph.name} build {build}", trials) as show:
-                reached = jobs.tune(graph, chosen, trials, budget, build, show)
+                reached = jobs.tune(graph, chosen, trials, budget, build, show, limit_s=limit_s)
             rows.append({"model": graph.name, "device": chosen.name, "build": build, **_row(reached)})
             if reached.tuned < reached.kernels:
                 untuned = reached.kernels - reached.tuned

@@ -12,7 +12,7 @@ from hwprof.variants import spec
 from hwprof.variants.factorize import factorize, smaller_ranks
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
-GRANULE = 8  # kernels work on so many channels at a time
+GRANULE = 8  # kernels work on 8 channels at a time
 MOST_OPTIONS = 4  # per layer, besides as before: each is measured
 
 

@@ -37,6 +37,7 @@ class LayerTable:
         self._table: LatencyTable | None = None
 
     def __call__(self, choices: Choices) -> Tensor:
+        """The latency of the whole network with the choices, ms, a scalar."""
         return torch.tensor(float(self.latency_ms([choices])[0]))
 
     def latency_ms(self, choices: Sequence[Choices]) -> np.ndarray:

@@ -63,7 +63,7 @@ class Network:
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the present weights by name, each of its tensor's shape."""
+        """Copies of the present weights by name, each [*shape] of its tensor."""
         return weights_of(self.module)
 
     def with_weights(self, graph: Graph, weights: Weights) -> Network:

@@ -11,9 +11,9 @@ import hashlib
 import io
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from hwprof import instructions as counting
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.files import write_bytes, write_text
+from hwprof.files import read_bytes, reading, toml_table, write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
@@ -67,6 +67,9 @@ _COLUMNS = pa.schema(
         "processes": pa.list_(_PROCESS),
     }
 )  # fmt: skip
+
+
+_KINDS: Mapping[str, type] = {"str": str, "int": int}
 
 
 class _Space(Protocol):
@@ -210,10 +213,13 @@ class Dataset:
 
     def measurements(self) -> Iterator[Measurement]:
         """The measurements with their raw samples, in the order of the entries that have one."""
-        for batch in pq.ParquetFile(self.folder / MEASUREMENTS).iter_batches(64, columns=["record", "processes"]):
-            for row in batch.to_pylist(maps_as_pydicts="strict"):
-                if row["record"] is not None:
-                    yield Measurement.from_record({**json.loads(row["record"]), "processes": row["processes"]})
+        subject = f"data set {self.folder}: {MEASUREMENTS}"
+        for row in _records(self.folder / MEASUREMENTS, subject):
+            with reading(subject):
+                record, processes = row["record"], row["processes"]
+                found = Measurement.from_record({**json.loads(record), "processes": processes}) if record else None
+            if found is not None:
+                yield found
 
     def _require(self, unit: str) -> None:
         if self.card.unit != unit:
@@ -236,6 +242,9 @@ class Dataset:
                 f"measured for {entry.arch}; use the version of the space that built it"
             )
         return graph
+
+
+_CARD_KINDS = {f.name: _KINDS.get(str(f.type), dict) for f in fields(Card)}
 
 
 def card_of(name: str, measurements: Sequence[Measurement], space: str = "", licence: str = "Apache-2.0") -> Card:
@@ -282,31 +291,48 @@ def read(folder: str | Path) -> Dataset:
     """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or has a newer
     format."""
     folder = Path(folder)
-    try:
-        card = _card(tomllib.loads((folder / CARD).read_text(encoding="utf-8")))
-        graphs, measurements = (folder / GRAPHS).read_bytes(), (folder / MEASUREMENTS).read_bytes()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, InputError) as error:
-        raise InputError(f"data set {folder}: {error}") from None
+    subject = f"data set {folder}"
+    with reading(subject):
+        card = _card(toml_table(folder / CARD, f"{subject}: {CARD}"))
+        graphs, measurements = (read_bytes(folder / name, f"{subject}: {name}") for name in (GRAPHS, MEASUREMENTS))
     for name, content, expected in (
         (GRAPHS, graphs, card.graphs_sha256),
         (MEASUREMENTS, measurements, card.measurements_sha256),
     ):
         if _sha256(content) != expected:
-            raise InputError(f"data set {folder}: {name} changed since its card was written (sha256 differs)")
+            raise InputError(f"{subject}: {name} changed since its card was written (sha256 differs)")
+    try:
+        with reading(subject):
+            return Dataset(folder, card, _entries(graphs, measurements, card))
+    except pa.ArrowException as error:
+        raise InputError(f"{subject}: {MEASUREMENTS} is damaged: {' '.join(str(error).split())}") from None
+
+
+def _entries(graphs: bytes, measurements: bytes, card: Card) -> tuple[Entry, ...]:
+    """Raises InputError, without the data set's name, where the files do not belong together."""
     lines = graphs.decode().splitlines()
     table = pq.ParquetFile(pa.BufferReader(measurements))
     present = set(table.schema_arrow.names)
     if absent := sorted(_REQUIRED - present):
-        raise InputError(
-            f"data set {folder}: {MEASUREMENTS} has no column {absent[0]!r}; another version of hwprof wrote it"
-        )
+        raise InputError(f"{MEASUREMENTS} has no column {absent[0]!r}; another version of hwprof wrote it")
+    if not table.metadata.num_rows == len(lines) == card.rows:
+        n_rows = table.metadata.num_rows
+        raise InputError(f"{card.rows} rows in the card, {len(lines)} graphs, {n_rows} measurements")
     columns = [name for name in _COLUMNS.names if name in present and name not in ("record", "processes")]
+    for name in columns:
+        if (found := table.schema_arrow.field(name).type) != _COLUMNS.field(name).type:
+            raise InputError(f"column {name} of {MEASUREMENTS} is of type {found}, not {_COLUMNS.field(name).type}")
     rows = table.read(columns=columns).to_pylist(maps_as_pydicts="strict")
-    if not len(rows) == len(lines) == card.rows:
-        raise InputError(
-            f"data set {folder}: {card.rows} rows in the card, {len(lines)} graphs, {len(rows)} measurements"
-        )
-    return Dataset(folder, card, tuple(_entry(row, line) for row, line in zip(rows, lines, strict=True)))
+    return tuple(_entry(row, line) for row, line in zip(rows, lines, strict=True))
+
+
+def _records(path: Path, subject: str) -> Iterator[dict[str, Any]]:
+    """The rows with raw samples, a few at a time."""
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(64, columns=["record", "processes"]):
+            yield from batch.to_pylist(maps_as_pydicts="strict")
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{subject} is damaged: {' '.join(str(error).split())}") from None
 
 
 def validate(dataset: Dataset, space: _Space | None = None) -> None:
@@ -319,7 +345,9 @@ def validate(dataset: Dataset, space: _Space | None = None) -> None:
         for _ in dataset.each_graph(space):
             pass
     measured = [e for e in dataset.entries if e.status]
-    for entry, measurement in zip(measured, dataset.measurements(), strict=True):
+    for entry, measurement in zip_longest(measured, dataset.measurements()):
+        if entry is None or measurement is None:
+            raise InputError(f"data set {dataset.card.name}: not every measured row has its samples")
         figure = measurement.instructions if measurement.is_counted else measurement.latency_ms
         held = entry.instructions if measurement.is_counted else entry.latency_ms
         if (measurement.digest, figure) != (entry.digest, held):
@@ -399,5 +427,8 @@ def _card(record: dict[str, Any]) -> Card:
         raise InputError(
             f"the card has {'an unknown field ' + unknown[0] if unknown else 'no name, device_name or rows'}"
         )
+    for name, kind in _CARD_KINDS.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise InputError(f"{name} in the card is {record[name]!r:.80}, not of type {kind.__name__}")
     device = Device.from_record(record["device"]) if "device" in record else None
     return Card(**{**record, "device": device})

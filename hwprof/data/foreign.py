@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from hwprof.data import dataset
 from hwprof.data.dataset import Arch, Card, Dataset, Entry
 from hwprof.errors import InputError
+from hwprof.files import json_value
 from hwprof.time_unit import ms_per
 
 Cell: TypeAlias = str | int | float | bool | list[object] | dict[str, object] | None
@@ -94,7 +94,8 @@ def _written(out: Path, card: Card, good: Mapping[Arch, Mapping[int, float]], re
 def _check_columns(path: Path, record: Mapping[str, Cell], columns: Sequence[str]) -> None:
     missing = [c for c in columns if c not in record]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]!r}; known: {', '.join(record)}")
+        known = ", ".join(str(name)[:40] for name in list(record)[:20])
+        raise InputError(f"{path} has no column {missing[0]!r}; known: {known}")
 
 
 def _parsed(
@@ -118,7 +119,7 @@ def _number(cell: Cell) -> float:
     """The number in a cell; nan where there is none."""
     try:
         return float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 
@@ -128,7 +129,7 @@ def _records(path: Path) -> Iterator[Mapping[str, Cell]]:
         raise InputError(f"{path} is not a {', '.join(readers)} file; convert it to one of these")
     try:
         yield from readers[path.suffix](path)
-    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, OverflowError, csv.Error, pa.ArrowException) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from None
 
 
@@ -139,7 +140,12 @@ def _csv(path: Path) -> Iterator[Mapping[str, Cell]]:
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Cell]]:
     with path.open(encoding="utf-8") as file:
-        yield from (json.loads(line) for line in file if line.strip())
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                record = json_value(line, f"{path}, line {number}")
+                if not isinstance(record, dict):
+                    raise InputError(f"{path}, line {number}: it is not a JSON object")
+                yield record
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Cell]]:

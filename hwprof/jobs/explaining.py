@@ -95,7 +95,7 @@ def explain(
         chosen = device_of(device)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
-        return _explained(a, b, chosen, asked.transport)
+        return _explained(a, b, chosen, asked.limited_transport)
 
 
 def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> Explanation:

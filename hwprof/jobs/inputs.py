@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs
@@ -68,7 +68,7 @@ def variant(
 def opened(store: StoreLike, options: Options | None) -> Iterator[tuple[Path, Store, Options]]:
     """A folder for files that nobody asked to keep, the store, and default options where none were given."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="hwprof-")))
+        folder = stack.enter_context(temporary_folder())
         kept = store if isinstance(store, Store) else stack.enter_context(Store(store or ":memory:"))
         yield folder, kept, options or Options()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwprof.data.result import Result
 from hwprof.data.store import DEFAULT_PATH, Store
+from hwprof.data.store_care import existing
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import write_text
@@ -72,7 +73,7 @@ def report(
         raise InputError(
             "--comparison reports the networks that were compared last; leave out the models and --results"
         )
-    with _existing(Path(store)) as opened:
+    with existing(Path(store)) as opened:
         if results:
             pages = {out: _results_text(_results(opened, models), device, out, command)}
         else:
@@ -134,12 +135,6 @@ def _results_text(found: Sequence[Result], device: str | None, out: Path, comman
 def stored_graphs(store: Store, measurements: Iterable[Measurement]) -> dict[str, Graph]:
     """The graphs of the measurements that the store holds, by digest."""
     return {m.digest: Graph.from_json(text) for m in measurements if (text := store.graph(m.digest))}
-
-
-def _existing(path: Path) -> Store:
-    if not path.exists():
-        raise InputError(f"there is no store {str(path)!r}; hwprof profile creates one")
-    return Store(path)
 
 
 def _is_wanted(m: Measurement, models: Sequence[str], device: str | None) -> bool:

@@ -294,7 +294,7 @@ def _require_same_place(metadata: Metadata, place: OnDevice) -> None:
         raise InputError(
             f"the table is for device {metadata.device}, not for {device.name}; check it on {metadata.device}"
         )
-    here = fingerprint(place.options.transport, device) if metadata.hardware else ""
+    here = fingerprint(place.options.limited_transport, device) if metadata.hardware else ""
     if metadata.hardware != here:
         raise InputError(
             f"the table is for {metadata.device} on hardware {metadata.hardware}, this is {here}; build a table here"

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import DeviceLostError, InputError
 from hwprof.interfaces import TuningProgress
 from hwprof.jobs.inputs import device_of
 from hwprof.measure.hold import held
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import LimitedTransport, Transport, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.workloads.loading import Shapes, load_network
 
 TRIALS = 1000
 BUDGET_S = 86400.0
+STEP_LIMIT_S = 3600.0  # a step builds and times dozens of kernels
 
 
 def tune(
@@ -27,23 +28,26 @@ def tune(
     *,
     shapes: Shapes | None = None,
     transport: Transport = LOCAL,
+    limit_s: float = STEP_LIMIT_S,
 ) -> TuningProgress:
     """Searches for fast kernels of one network and keeps what it finds; the same call continues after an interruption.
 
-    `build` numbers independent searches. Returns how far the build has come. Raises InputError for a backend that has
-    nothing to tune.
+    `build` numbers independent searches. `limit_s` is the most that one step of a search may take. Returns how far the
+    build has come. Raises InputError for a backend that has nothing to tune, DeviceLostError when its worker is lost.
     """
     if trials < 1 or budget_s <= 0:
         raise InputError(f"tuning needs at least one trial and more than 0 s, not {trials} and {budget_s:g} s")
     graph, chosen = load_network(model, shapes), device_of(device)
-    with held(transport, chosen) as alone, alone.open(chosen) as worker:
+    with held(LimitedTransport(transport, limit_s), chosen) as alone, alone.open(chosen) as worker:
         answers = worker.ask(
             "tune", device=chosen.to_record(with_address=True), graph=graph.to_json(),
             trials=trials, budget_s=budget_s, build=build,
         )  # fmt: skip
         reached = None
         for answer in answers:
-            reached = TuningProgress(**answer)
+            with understood("tune"):
+                reached = TuningProgress(**answer)
             on_progress(reached)
-    assert reached is not None  # a search yields at least once: where it begins
+    if reached is None:  # a search yields at least once: where it begins
+        raise DeviceLostError("the worker's answer to 'tune' is not hwprof's: it holds nothing")
     return reached

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import json_value, read_bytes, write_bytes
 from hwprof.latency_table.correction import Correction, Pattern
 from hwprof.latency_table.rows import Content, Metadata, Row
 from hwprof.latency_table.staircase import NumericAttribute
@@ -19,10 +19,8 @@ SCHEMA = "hwprof.lut/1"
 
 def read(path: Path) -> Content:
     """Raises InputError for a file that is not a table, is newer, or names no device."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"latency table {path}: {error}") from None
+    subject = f"latency table {path}"
+    record = json_value(read_bytes(path, subject), subject)
     if not isinstance(record, dict) or "rows" not in record:
         raise InputError(f"latency table {path}: it does not hold a table in the format {SCHEMA}")
     return with_header(path, record, [_row(path, i, r) for i, r in enumerate(record["rows"])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import json_value, read_bytes, write_bytes
 from hwprof.latency_table.json_file import header, with_header
 from hwprof.latency_table.rows import Content, Row
 
 _HEADER = b"hwprof.lut"
 _OWN = ("op", "ms", "low_ms", "high_ms", "n")
+_MOST_ROWS, _MOST_COLUMNS, _BATCH = 2_000_000, 1000, 4096
 _PREFIX = "key."  # keeps an attribute named "n" apart from the number of samples
 
 
 def read(path: Path) -> Content:
     """Raises InputError for a file that is not a table, is newer, or names no device."""
+    subject = f"latency table {path}"
     try:
-        table = pq.read_table(path)
-        record = json.loads((table.schema.metadata or {})[_HEADER])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise InputError(f"latency table {path}: hwprof did not write it: {error}") from None
-    return with_header(path, record, [_row(values) for values in table.to_pylist()])
+        file = pq.ParquetFile(pa.BufferReader(read_bytes(path, subject)))
+        record = json_value((file.schema_arrow.metadata or {})[_HEADER], subject)
+        rows = [_row(values) for values in _records(file, subject)]
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{subject}: hwprof did not write it, or it is damaged: {reason}") from None
+    return with_header(path, record, rows)
+
+
+def _records(file: pq.ParquetFile, subject: str) -> Iterator[dict[str, Any]]:
+    """The rows. They are counted while they are read: a column of one value takes no space in the file."""
+    if file.metadata.num_rows > _MOST_ROWS or file.metadata.num_columns > _MOST_COLUMNS:
+        raise InputError(f"{subject}: it has more than {_MOST_ROWS:,} rows or {_MOST_COLUMNS:,} columns")
+    for batch in file.iter_batches(_BATCH, use_threads=False):
+        yield from batch.to_pylist()
 
 
 def write(table: Content, path: Path) -> None:

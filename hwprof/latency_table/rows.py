@@ -65,6 +65,10 @@ class Row:
         n: int | None = None,
     ) -> Row:
         """The row with its attributes sorted, and without an interval that is not finite."""
+        if not isinstance(op, str) or not (n is None or hasattr(n, "__index__")):
+            raise TypeError(
+                f"a row needs an operator's name and a whole number of samples, not {op!r:.40} and {n!r:.40}"
+            )
         low, high = interval_ms if interval_ms and all(map(math.isfinite, interval_ms)) else (None, None)
         return cls(op, tuple(sorted(attributes.items())), ms, low, high, n)
 

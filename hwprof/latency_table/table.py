@@ -22,6 +22,7 @@ import numpy as np
 
 from hwprof import plugins
 from hwprof.errors import InputError
+from hwprof.files import reading
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Takes
 from hwprof.latency_table import formats, json_file, operators
@@ -52,8 +53,10 @@ class LatencyTable(Content):
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
         """Reads a file that `save` wrote: .json or .parquet. Raises InputError."""
-        held = _own_format(path).read(Path(path))
-        return cls(held.metadata, held.rows, held.numeric, held.correction)
+        table_format = _own_format(path)
+        with reading(f"latency table {path}"):
+            held = table_format.read(Path(path))
+            return cls(held.metadata, held.rows, held.numeric, held.correction)
 
     def save(self, path: str | Path) -> None:
         """Writes a .json or .parquet file. Raises InputError for another ending."""
@@ -79,8 +82,9 @@ class LatencyTable(Content):
     ) -> LatencyTable:
         """Reads another tool's format. `metadata` holds the facts that the file does not state; formats that state no
         unit of time need `unit`. Raises InputError, naming the keys, for latencies that are not positive."""
-        rows = formats.load(name).read(Path(path), formats.Source(metadata, unit, allow_pickle))
-        return cls(metadata, tuple(rows), tuple(numeric))
+        table_format, source = formats.load(name), formats.Source(metadata, unit, allow_pickle)
+        with reading(f"latency table {path}"):
+            return cls(metadata, tuple(table_format.read(Path(path), source)), tuple(numeric))
 
     # -- one row -------------------------------------------------------------------------------------
 

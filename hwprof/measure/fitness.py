@@ -10,7 +10,7 @@ from typing import Any
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, HwprofError
 from hwprof.measure import disturbance
-from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
 
 
 class Fitness(StrEnum):
@@ -39,22 +39,26 @@ class Check:
 
 def check_machine(transport: Transport, device: Device) -> list[Check]:
     """All checks of the machine that measures the device, of the device's runtime and of its accelerator."""
-    with transport.open(device) as worker:
+    with RestartedWorker(transport, device) as worker:
         return [*preflight(worker, device), *_runtime_checks(worker, device)]
 
 
 def preflight(worker: Worker, device: Device) -> list[Check]:
     """The checks of the worker's machine."""
-    return [Check.from_record(answer) for answer in worker.ask("preflight", device=device.to_record(with_address=True))]
+    answers = list(worker.ask("preflight", device=device.to_record(with_address=True)))
+    with understood("preflight"):
+        return [Check.from_record(answer) for answer in answers]
 
 
 def _runtime_checks(worker: Worker, device: Device) -> list[Check]:
     try:
-        (hello,) = worker.ask("hello", device=device.to_record(with_address=True))
+        hello = ask_once(worker, "hello", device=device.to_record(with_address=True))
     except HwprofError as error:
         return [Check("runtime", Fitness.UNFIT, str(error), "choose another device: hwprof devices")]
-    versions = ", ".join(f"{name} {version}" for name, version in hello["versions"].items()) or str(hello["evidence"])
-    return [Check("runtime", Fitness.OK, versions), *accelerator_checks(hello["state"])]
+    with understood("hello"):
+        names = [f"{name} {version}" for name, version in hello["versions"].items()]
+        found = ", ".join(names) or str(hello["evidence"])
+        return [Check("runtime", Fitness.OK, found), *accelerator_checks(hello["state"])]
 
 
 def accelerator_checks(state: Mapping[str, Any] | None) -> list[Check]:

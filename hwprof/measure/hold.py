@@ -7,12 +7,12 @@ and does nothing else, so that it disturbs nothing. The lock vanishes with it, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError
-from hwprof.measure.transport import Transport, Worker
+from hwprof.errors import TimeLimitError
+from hwprof.measure.transport import LIMIT_S, RestartedWorker, Transport, Worker, ask_once
 
 
 @contextmanager
@@ -22,8 +22,8 @@ def held(transport: Transport, device: Device) -> Iterator[Transport]:
     Raises EnvironmentUnfitError when another hwprof is measuring there. A device whose times are not measured on the
     worker's machine (analytic, emulated, remote) needs no lock and gets none.
     """
-    with ExitStack() as stack:
-        machine = _HeldMachine(transport, device, stack)
+    with RestartedWorker(transport, device) as holder:
+        machine = _HeldMachine(transport, device, holder)
         machine.renew()
         yield machine
 
@@ -34,30 +34,23 @@ class _HeldMachine:
 
     transport: Transport
     device: Device
-    stack: ExitStack
-    holder: Worker | None = field(default=None, init=False)
+    holder: RestartedWorker
     is_needed: bool = field(default=True, init=False)
 
-    def open(self, device: Device) -> Worker:
+    def open(self, device: Device, limit_s: float = LIMIT_S) -> Worker:
         self.renew()
-        return self.transport.open(device)
+        return self.transport.open(device, limit_s)
 
     def renew(self) -> None:
-        """Takes the lock, again where its holder was lost. Raises as `held` does."""
+        """Takes the lock, again where its holder was lost or stands still. Raises as `held` does."""
         if not self.is_needed:
             return
-        if self.holder is not None:
-            try:
-                self._ask_to_hold(self.holder)
-            except DeviceLostError:
-                self.holder = None
-        if self.holder is None:
-            holder = self.stack.enter_context(self.transport.open(self.device))
-            self.is_needed = self._ask_to_hold(holder)
-            self.holder = holder
-            if not self.is_needed:
-                self.stack.close()
+        try:
+            self.is_needed = self._is_held()
+        except TimeLimitError:
+            self.is_needed = self._is_held()
+        if not self.is_needed:
+            self.holder.close()
 
-    def _ask_to_hold(self, holder: Worker) -> bool:
-        (answer,) = holder.ask("hold", device=self.device.to_record(with_address=True))
-        return bool(answer["is_held"])
+    def _is_held(self) -> bool:
+        return bool(ask_once(self.holder, "hold", device=self.device.to_record(with_address=True)).get("is_held"))

@@ -11,7 +11,7 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.interfaces import Backend
 from hwprof.measure.fitness import accelerator_checks, preflight, require_fit
-from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
 from hwprof.measurement import Evidence
 
 
@@ -31,29 +31,33 @@ class Machine:
 def look(transport: Transport, device: Device, allow_unfit: bool = False) -> Machine:
     """The machine of the device's workers. Raises EnvironmentUnfitError where it is not fit to measure, unless that is
     allowed, and what the runtime raises where the device is not there."""
-    with transport.open(device) as worker:
+    with RestartedWorker(transport, device) as worker:
         warnings = require_fit(preflight(worker, device), allow_unfit)
         hello = _hello(worker, device)
-        warnings += _evidence_warning(device, Evidence(hello["evidence"]))
-        warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
-        costs = worker.ask("overhead", device=device.to_record(with_address=True))
-        overhead = {name: value for answer in costs for name, value in answer.items()}
-        (seen,) = worker.ask("snapshot", device=device.to_record(with_address=True))
-    stamped, plain = overhead["empty_ns"]
-    return Machine(
-        hardware=hello["fingerprint"],
-        snapshot={"hardware": hello["hardware"], **seen, "overhead": overhead, "accelerator": hello["state"]},
-        versions=hello["versions"],
-        evidence=Evidence(hello["evidence"]),
-        overhead_ns=max(0.0, stamped - plain),
-        warnings=tuple(warnings),
-    )
+        with understood("hello"):
+            warnings += _evidence_warning(device, Evidence(hello["evidence"]))
+            warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
+        costs = list(worker.ask("overhead", device=device.to_record(with_address=True)))
+        seen = ask_once(worker, "snapshot", device=device.to_record(with_address=True))
+    overhead = {name: value for answer in costs for name, value in answer.items()}
+    with understood("overhead"):
+        stamped, plain = overhead["empty_ns"]
+        overhead_ns = max(0.0, float(stamped - plain))
+    with understood("hello"):
+        return Machine(
+            hardware=str(hello["fingerprint"]),
+            snapshot={"hardware": hello["hardware"], **seen, "overhead": overhead, "accelerator": hello["state"]},
+            versions=dict(hello["versions"]),
+            evidence=Evidence(hello["evidence"]),
+            overhead_ns=overhead_ns,
+            warnings=tuple(warnings),
+        )
 
 
 def fingerprint(transport: Transport, device: Device) -> str:
     """The fingerprint of the hardware that runs the device's networks. Raises what the backend raises where it is not
     there."""
-    with transport.open(device) as worker:
+    with RestartedWorker(transport, device) as worker, understood("hello"):
         return str(_hello(worker, device)["fingerprint"])
 
 
@@ -73,8 +77,7 @@ def require_times(device: Device) -> None:
 
 
 def _hello(worker: Worker, device: Device) -> dict[str, Any]:
-    (answer,) = worker.ask("hello", device=device.to_record(with_address=True))
-    return answer
+    return ask_once(worker, "hello", device=device.to_record(with_address=True))
 
 
 def _evidence_warning(device: Device, evidence: Evidence) -> list[str]:

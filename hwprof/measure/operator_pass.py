@@ -8,7 +8,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.graph import Graph
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import RestartedWorker, Transport, ask_once, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import OperatorTime
 
@@ -30,12 +30,13 @@ class OperatorPass:
 
 def time_operators(graph: Graph, device: Device, runs: int, transport: Transport = LOCAL) -> OperatorPass:
     """Times each kernel over this many profiled runs. Raises what the runtime raises."""
-    with transport.open(device) as worker:
-        (answer,) = worker.ask(
-            "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
+    with RestartedWorker(transport, device) as worker:
+        answer = ask_once(
+            worker, "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
         )
-    kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
-    return OperatorPass(kernels, answer["profiled_ns"], answer["machine"], tuple(answer.get("idle", ())))
+    with understood("operators"):
+        kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
+        return OperatorPass(kernels, answer["profiled_ns"], answer["machine"], tuple(answer.get("idle", ())))
 
 
 def runs_for(latency_ms: float) -> int:

@@ -9,7 +9,7 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import BITS_PER_ELEMENT, Graph
 from hwprof.measure.anchors import copy_graph, quantized_copy_graph
-from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Peaks
 from hwprof.variants.for_device import computed_type
@@ -45,7 +45,7 @@ def measure_peaks(device: Device, transport: Transport = LOCAL) -> Peaks:
     Bandwidths are those of one pass over a tensor, read and written; the memory's that of the largest.
     """
     floats = computed_type(device)
-    with transport.open(device) as worker:
+    with RestartedWorker(transport, device) as worker:
         products = {
             floats: _product_rates(worker, device, _product),
             "int8": [
@@ -82,7 +82,8 @@ def _copied_s(worker: Worker, device: Device, kib: int) -> float | None:
 
 def _seconds(worker: Worker, device: Device, graph: Graph) -> float | None:
     try:
-        (answer,) = worker.ask("peaks", device=device.to_record(with_address=True), graphs=[graph.to_json()])
+        answer = ask_once(worker, "peaks", device=device.to_record(with_address=True), graphs=[graph.to_json()])
+        with understood("peaks"):
+            return float(answer["latency_ns"]) / 1e9
     except HwprofError:
         return None
-    return float(answer["latency_ns"]) / 1e9

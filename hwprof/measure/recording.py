@@ -30,12 +30,14 @@ from hwprof.measure.hold import held
 from hwprof.measure.machine import Machine, look, require_times
 from hwprof.measure.operator_pass import runs_for, time_operators
 from hwprof.measure.rounds import Cohort, Rounds
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import LimitedTransport, Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
 from hwprof.onnx_io import inputs_identity
 
+_START_S = 300.0  # to import a runtime and to open a network
+_BUDGETS = 10.0  # the slowest networks overrun the budget in their first process
 _WITH_OPERATORS = (Evidence.MEASURED, Evidence.ANALYTIC)
 
 
@@ -47,9 +49,10 @@ def _warn(text: str) -> None:
 class Options:
     """How a measuring job treats what it finds, and where its workers run (`transport`).
 
-    `with_operators`: also everything else that takes time in addition to the latency (the accelerator's figures and
-    energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat measurements
-    that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result that the user
+    `limit_s` is the most that a worker may take for one network of one request; by default 300 s and ten times the
+    budget. `with_operators`: also everything else that takes time in addition to the latency (the accelerator's
+    figures and energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat
+    measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result that the user
     must know and no record holds.
     """
 
@@ -62,6 +65,13 @@ class Options:
     keep_unconverged: bool = False
     on_warning: Callable[[str], None] = _warn
     transport: Transport = LOCAL
+    limit_s: float | None = None
+
+    @property
+    def limited_transport(self) -> Transport:
+        """Where the workers run, each with its limit."""
+        limit_s = self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
+        return LimitedTransport(self.transport, limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +96,17 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
 
     Raises EnvironmentUnfitError where another hwprof measures there or the machine is not fit, and what the runtime
     raises where the device is not there.
+
+    What was measured short of its target is measured again when it is asked for again, but not after an interruption:
+    the next recording takes over what was measured in one that did not come to its end, be it that its process was
+    killed.
     """
-    with held(options.transport, device) as transport:
+    with held(options.limited_transport, device) as transport:
         machine = look(transport, device, options.allow_unfit)
         backend: Backend = plugins.load("backend", device.backend)
-        yield Recorder(device, store, replace(options, transport=transport), machine, backend)
+        recorder = Recorder(device, store, replace(options, transport=transport), machine, backend)
+        yield recorder
+        store.release(recorder.begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,7 @@ class Recorder:
     options: Options
     machine: Machine
     backend: Backend
+    begun: set[int] = field(default_factory=set, init=False)  # numbers of the measurements that are its own
 
     def profile_many(self, graphs: Sequence[Graph]) -> Iterator[Outcome]:
         """Measures graphs in one sweep; yields each as soon as it is done, in the order in which they end. Two that
@@ -184,9 +201,19 @@ class Recorder:
 
     def _stored(self, graph: Graph, key: str) -> Outcome | None:
         found = None if self.options.fresh else self.store.latest(key)
-        if found is None or not (self.options.keep_unconverged or found[1].status is Status.CONVERGED):
+        if found is None or not (self._is_kept(found[1]) or self._is_interrupted(found[0])):
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])
+
+    def _is_kept(self, found: Measurement) -> bool:
+        return self.options.keep_unconverged or found.status is Status.CONVERGED
+
+    def _is_interrupted(self, number: int) -> bool:
+        """The job that made the measurement did not come to its end, so this is the same job once more."""
+        if number in self.begun or not self.store.take_over(number):
+            return False
+        self.begun.add(number)
+        return True
 
     def _compared(self, graphs: Sequence[Graph], keys: Sequence[str]) -> list[Measurement]:
         """The measurements of a comparison that ended; empty where one of them is missing or is asked for afresh."""
@@ -199,16 +226,20 @@ class Recorder:
         numbers = tuple(self._begin(g, key, is_compared) for g, key in zip(graphs, keys, strict=True))
         kept = [self.store.processes(number) for number in numbers]
         common = set.intersection(*({p.round for p in ps} for ps in kept))
+        for number in numbers:
+            self.store.keep_processes(number, common)
         if common:
             self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
         return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers)
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
         self.store.add_graph(graph.digest, graph.to_json())
-        return self.store.begin(
+        number = self.store.begin(
             key, graph.name, graph.digest, self.device.name, self.machine.hardware,
             is_compared=is_compared, fresh=self.options.fresh,
         )  # fmt: skip
+        self.begun.add(number)
+        return number
 
     def _outcomes(self, cohort: Cohort) -> Iterator[Outcome]:
         """The outcome of each graph. Processes that were measured before the device was lost count."""

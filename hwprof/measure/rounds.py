@@ -7,6 +7,7 @@ machine affects all alike. A sweep thus costs one worker a round, not one a grap
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, TimeLimitError
 from hwprof.graph import Graph
 from hwprof.measure import stop
-from hwprof.measure.transport import Transport, Worker
+from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Process, ProtocolSettings, process_from_record
 
@@ -97,7 +98,7 @@ class Rounds:
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
         """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
-        a cohort that loses it twice ends with that error, and the others continue."""
+        a cohort that loses it twice, or exceeds the limit of a request, ends with that error; the others continue."""
         rng = np.random.default_rng(self.settings.seed)
         yield from self._end([c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]
@@ -115,8 +116,8 @@ class Rounds:
         waiting = list(cohorts)
         while waiting:
             start = monotonic()
-            with self.transport.open(self.device) as worker:
-                self._greet(worker)
+            with ExitStack() as stack:
+                worker = self._greeted(stack)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
                 while waiting and not lost:
@@ -127,6 +128,20 @@ class Rounds:
                     self.on_progress(cohort)
                     if cohort.is_done(self.settings):
                         yield from self._end([cohort])
+
+    def _greeted(self, stack: ExitStack) -> Worker:
+        """A worker that is ready to measure, until the stack closes. One that is lost before is started again."""
+        for start in range(1, STARTS + 1):
+            try:
+                with ExitStack() as opened:
+                    worker = opened.enter_context(self.transport.open(self.device))
+                    self._greet(worker)
+                    stack.push(opened.pop_all())
+                    return worker
+            except DeviceLostError:
+                if start == STARTS:
+                    raise
+        raise AssertionError
 
     def _greet(self, worker: Worker) -> None:
         """Makes sure that the device is still there. What was there when the job began is lost, not unfit."""
@@ -145,20 +160,21 @@ class Rounds:
         start = monotonic()
         try:
             # All answers are read before any is used: one left in the pipe would pass for the next cohort's.
-            answers = list(worker.ask("measure", **self._request(cohort, start_s)))
+            request = self._request(cohort, start_s)
+            processes = _processes(list(worker.ask("measure", **request)), request)
         except DeviceLostError as error:
             cohort.losses += 1
-            cohort.error = error if cohort.losses >= _LOSSES_UNTIL_GIVEN_UP else None
+            is_hopeless = isinstance(error, TimeLimitError) or cohort.losses >= _LOSSES_UNTIL_GIVEN_UP
+            cohort.error = error if is_hopeless else None
             return False
         except HwprofError as error:
             cohort.error = error
             return True
         finally:
             cohort.spent_s += monotonic() - start + start_s
-        for answer in answers:
-            process = process_from_record(answer["process"])
-            cohort.processes[answer["index"]].append(process)
-            self.on_process(cohort, answer["index"], process)
+        for place, process in enumerate(processes):
+            cohort.processes[place].append(process)
+            self.on_process(cohort, place, process)
         return True
 
     def _request(self, cohort: Cohort, start_s: float) -> dict[str, Any]:
@@ -190,6 +206,21 @@ class Rounds:
             cohort.ended = True
             self.on_progress(cohort)
             yield cohort
+
+
+def _processes(answers: Sequence[Answer], request: Request) -> list[Process]:
+    """The process of each graph of a request to measure, in their order. Raises DeviceLostError where one is missing,
+    there twice, of another round or none."""
+    with understood("measure"):
+        found = {int(answer["index"]): process_from_record(answer["process"]) for answer in answers}
+    expected = range(len(request["graphs"]))
+    if sorted(found) != [*expected] or len(answers) != len(expected):
+        raise DeviceLostError(
+            f"the worker measured {len(answers)} of {len(expected)} networks and said that it is done"
+        )
+    if any(process.round != request["round"] for process in found.values()):
+        raise DeviceLostError("the worker answered with the samples of another round")
+    return [found[place] for place in expected]
 
 
 def _longest_ns(cohort: Cohort) -> float | None:

@@ -8,6 +8,12 @@ cores, checks whether the machine is fit, locks it and tells its hardware.
 
 from __future__ import annotations
 
+from hwprof.backends import lifetime
+
+if __name__ == "__main__":  # before the imports: they take seconds, in which the parent may die
+    lifetime.die_with_parent()
+    lifetime.end_without_reader()
+
 import gc
 import json
 import os
@@ -24,7 +30,6 @@ from typing import Any, TextIO
 import numpy as np
 
 from hwprof import errors, plugins
-from hwprof.backends import host_resources
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
@@ -291,7 +296,7 @@ def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Serves standard input, keeps standard output for answers alone, and dies with its parent."""
-    host_resources.die_with_parent()
+    lifetime.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not land among the answers

@@ -1,4 +1,4 @@
-"""Where a model's external data is: next to the model, in its folder or in the cache that holds them both.
+"""Locates a model's external data: in the model's folder, or in the cache that holds them both.
 
 2026-11-29, which links are followed. As ONNX has it, a location is a path inside of the model's folder, and so is the
 file that a link there leads to; otherwise a model could take any file of its reader's machine for weights. One kind of

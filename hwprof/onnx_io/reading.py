@@ -14,6 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, TensorShap
 from onnx.external_data_helper import uses_external_data
 
 from hwprof.errors import InputError
+from hwprof.files import reading
 from hwprof.graph import Graph, Tensor
 from hwprof.onnx_io import bounded, external_data
 from hwprof.onnx_io.functions import inlined
@@ -60,21 +61,18 @@ def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
         opsets = _opsets(model)
         graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
         graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
-    # Links are not resolved: external data is next to the link (HuggingFace's cache), not next to the link's target.
+    # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to its target.
     return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Adds the file's name to errors, and turns those of malformed content into InputErrors."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: a name in it is not UTF-8 text; it is damaged") from None
-    except RecursionError:
-        raise InputError(f"{path}: its control-flow bodies are nested too deep") from None
+    with reading(str(path)):
+        try:
+            yield
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: a name in it is not UTF-8 text; it is damaged") from None
 
 
 def _size_bytes(path: Path) -> int:

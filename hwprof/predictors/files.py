@@ -10,17 +10,26 @@ import zlib
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from hwprof import plugins
 from hwprof.errors import InputError
+from hwprof.files import json_value, read_bytes
 from hwprof.interfaces import SearchSpace
 from hwprof.predictors.base import LatencyPredictor, State
 
 FORMAT = 1
 SCHEMA = "hwprof.predictor"
+_MOST_BYTES = 1 << 30
+# Trees in JSON unpack to 12 times their size, arrays to twice; a file made to fill the memory to 1000 times.
+_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_SHARE = 1 << 26, 40
+_ENCRYPTED = 1
+_LONGEST_REASON = 300
+# Raised where content is not what a reader or a predictor expects: other types, shapes, keys.
+UNFIT = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 _HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
 
 
@@ -39,13 +48,14 @@ def load(path: str | Path) -> LatencyPredictor:
     Raises InputError when the file is missing, truncated, newer than this version or not a predictor,
     EnvironmentUnfitError when a library that it needs is not installed.
     """
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no predictor file {str(path)!r}") from None
-    except OSError as error:
-        raise InputError(f"predictor file {path}: {error.strerror}") from None
-    return from_bytes(content, str(path))
+    return from_bytes(read(path), str(path))
+
+
+def read(path: str | Path) -> bytes:
+    """Returns the content of a file. Raises InputError when it is missing or very large."""
+    if not Path(path).exists():
+        raise InputError(f"there is no predictor file {str(path)!r}")
+    return read_bytes(Path(path), f"predictor file {str(path)!r}", _MOST_BYTES)
 
 
 def to_bytes(predictor: LatencyPredictor) -> bytes:
@@ -68,34 +78,65 @@ def to_bytes(predictor: LatencyPredictor) -> bytes:
 
 def from_bytes(content: bytes, name: str) -> LatencyPredictor:
     """Returns the predictor of a file's content; `name` is for errors. Raises as `load` does."""
-    try:
-        head, state = _read(content)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{name} is not a predictor file, or only a part of one: {error}") from None
+    head, state = _read(content, name)
     if head.get("schema") != SCHEMA:
         raise InputError(f"{name} holds {head.get('schema')!r}, not a predictor")
     if head.get("format") != FORMAT:
         raise InputError(f"{name} has format {head.get('format')}; this hwprof reads format {FORMAT}; upgrade hwprof")
+    wanted, given = head.get("predictor"), head.get("parameters")
+    if not isinstance(wanted, str) or not isinstance(given, dict) or not isinstance(state.settings, dict):
+        raise InputError(f"{name}: its head lacks the predictor's name, its parameters or its settings")
+    predictor_class = plugins.load("predictor", wanted)
     try:
-        predictor_class = plugins.load("predictor", head["predictor"])
-        parameters = {key: _revived(value) for key, value in head["parameters"].items()}
+        parameters = {key: _revived(value) for key, value in given.items()}
         restored: LatencyPredictor = predictor_class(**parameters).restore(state)
-    except (KeyError, TypeError, ValueError) as error:
-        wanted = head.get("predictor")
-        raise InputError(f"{name} does not fit the predictor {wanted!r} installed here: {error}") from None
+    except UNFIT as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise InputError(f"{name} does not fit the predictor {wanted!r} installed here: {reason}") from None
     return restored
 
 
-def _read(content: bytes) -> tuple[dict[str, Any], State]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        head = json.loads(archive.read(_HEAD))
-        with np.load(io.BytesIO(archive.read(_ARRAYS)), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        names = [name for name in archive.namelist() if name.startswith(_FILES)]
-        files = {name.removeprefix(_FILES): archive.read(name) for name in names}
+def members(content: bytes, name: str) -> dict[str, bytes]:
+    """The members of a zip file by name. Raises InputError where it is damaged, encrypted, or unpacks to far more than
+    its own size."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            infos = archive.infolist()
+            if sum(i.file_size for i in infos) > _LEAST_UNPACKED_BYTES + _MOST_UNPACKED_SHARE * len(content):
+                raise InputError(f"{name} unpacks to far more than its own size; no predictor does")
+            if any(i.flag_bits & _ENCRYPTED for i in infos):
+                raise InputError(f"{name} is encrypted; hwprof does not encrypt predictors")
+            return {i.filename: archive.read(i) for i in infos}
+    except (zipfile.BadZipFile, zlib.error, *UNFIT) as error:
+        raise InputError(f"{name} is not a predictor file, or only a part of one: {error}") from None
+
+
+def _read(content: bytes, name: str) -> tuple[dict[str, Any], State]:
+    stored = members(content, name)
+    if absent := {_HEAD, _ARRAYS} - stored.keys():
+        raise InputError(f"{name} is not a predictor file, or only a part of one: it has no {sorted(absent)[-1]}")
+    head = json_value(stored[_HEAD], name)
     if not isinstance(head, dict):
-        raise ValueError("its head is not a table")
+        raise InputError(f"{name} is not a predictor file: its head is not a table")
+    arrays = {key.removesuffix(".npy"): _array(value, name) for key, value in members(stored[_ARRAYS], name).items()}
+    files = {key.removeprefix(_FILES): value for key, value in stored.items() if key.startswith(_FILES)}
     return head, State(head.get("settings", {}), arrays, files)
+
+
+def _array(content: bytes, name: str) -> np.ndarray:
+    """[...] of plain numbers or text."""
+    try:
+        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    except (
+        SyntaxError,
+        TokenError,
+        MemoryError,
+        *UNFIT,
+    ) as error:  # MemoryError: a shape that the content does not fill
+        raise InputError(f"{name} holds an array that cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufUS":
+        raise InputError(f"{name} holds an array that is not of plain numbers or text")
+    return array
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
@@ -108,7 +109,7 @@ def restore_weights(module: nn.Module, stored: bytes) -> None:
     """Raises ValueError for the weights of another network."""
     try:
         module.load_state_dict(tensors_from_bytes(stored))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"its weights are those of another network: {str(error).splitlines()[0]}") from None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import json_value, write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.predictors import files
@@ -51,6 +51,20 @@ class Origin:
     counted_variant: str = ""
 
 
+def _origin(record: Any, path: str | Path) -> Origin:
+    """The record of a file. Raises InputError where a field is missing or of another type."""
+    kinds: dict[str, Any] = {"str": str, "int": int, "float": int | float, "Mapping[str, Any] | None": dict | None}
+    try:
+        given = {f.name: record[f.name] for f in fields(Origin) if f.name in record}
+        wrong = [f.name for f in fields(Origin) if not isinstance(given.get(f.name, f.default), kinds[str(f.type)])]
+        if not wrong:
+            return Origin(**given)
+        reason = f"{wrong[0]} is {given.get(wrong[0], 'missing')!r:.80}"
+    except (AttributeError, TypeError) as error:
+        reason = str(error)
+    raise InputError(f"predictor file {path}: its origin is damaged: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A predicted latency with the bounds of its interval, ms. `outside`: beyond the latencies that the predictor
@@ -74,16 +88,12 @@ class Trained:
     def load(cls, path: str | Path) -> Trained:
         """Reads a predictor file. Raises InputError when it is missing, truncated, newer than this version or not a
         predictor, EnvironmentUnfitError when a library that it needs is not installed."""
-        predictor = files.load(path)
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read(_ORIGIN) if _ORIGIN in archive.namelist() else b"null"
-        record = json.loads(text)
+        content = files.read(path)
+        predictor = files.from_bytes(content, str(path))
+        record = json_value(files.members(content, str(path)).get(_ORIGIN, b"null"), f"predictor file {path}")
         if record is None:
             return cls(predictor)
-        try:
-            origin = Origin(**{f.name: record[f.name] for f in fields(Origin) if f.name in record})
-        except (KeyError, TypeError) as error:
-            raise InputError(f"predictor file {path}: its origin is damaged: {error}") from None
+        origin = _origin(record, path)
         if origin.space:
             _tell(predictor, VariedSpace(origin.space, origin.variant))
         return cls(predictor, origin)
@@ -114,9 +124,15 @@ class Trained:
         if not networks:
             return []
         space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
-        X = stacked([row for network in networks for row in self._encoded(network, space, count)])
-        predicted_ms = self.predictor.predict(X)
-        bounds_ms = self.predictor.predict_interval(X, coverage)
+        try:
+            X = stacked([row for network in networks for row in self._encoded(network, space, count)])
+            predicted_ms = self.predictor.predict(X)
+            bounds_ms = self.predictor.predict_interval(X, coverage)
+        except files.UNFIT as error:  # arrays of a file that fit neither each other nor the networks
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the predictor cannot predict these networks; is its file damaged? {reason:.300}"
+            ) from error
         return [
             Prediction(_name(network), float(ms), float(low), float(high), self._is_outside(float(ms)))
             for network, ms, low, high in zip(networks, predicted_ms, *bounds_ms, strict=True)

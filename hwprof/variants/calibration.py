@@ -12,7 +12,6 @@ from 0.023 to 0.011 for 1.4 times; MobileNetV2 gained nothing. 16 also need opse
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from hwprof import onnx_io, plugins
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.variants import quantized_values
@@ -53,8 +53,8 @@ def calibrate(
         raise InputError("calibration needs at least one batch of data; none was given")
     with plugins.optional_library("a PyTorch module"):
         from hwprof.torch_io import onnx_export
-    with tempfile.TemporaryDirectory(prefix="hwprof-") as folder:
-        graph: Graph = onnx_export.export(network, first, Path(folder, "float.onnx"))
+    with temporary_folder() as folder:
+        graph: Graph = onnx_export.export(network, first, folder / "float.onnx")
         return _calibrated(graph, chain([first], waiting), Path(path), state_bits)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto
 
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.onnx_io import save
 from hwprof.onnx_io.proto import value_info
@@ -43,8 +43,8 @@ def observed(
         for name in made
         if name not in known
     )
-    with TemporaryDirectory(prefix="hwprof-") as folder:
-        session = _session(graph, model, Path(folder, "float.onnx"))
+    with temporary_folder() as folder:
+        session = _session(graph, model, folder / "float.onnx")
     found: dict[str, tuple[float, float]] = {}
     tops: dict[str, float] = {}
     rows = [node for node in graph.nodes if node.op == "Softmax"]

@@ -1,6 +1,13 @@
 import json
+import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -91,7 +98,7 @@ def test_a_full_disk_is_told_and_loses_nothing_that_was_committed(tmp_path: Path
 
 def test_tables_are_strict(tmp_path: Path):
     with Store(tmp_path / "s.db") as store, pytest.raises(sqlite3.IntegrityError):
-        store._db.execute("INSERT INTO process VALUES ('one', 'two', 3)")
+        store._db.execute("INSERT INTO process (measurement, round, record) VALUES ('one', 'two', 3)")
 
 
 def test_the_key_depends_on_values_and_not_on_their_order():
@@ -196,3 +203,176 @@ def test_a_store_that_was_opened_elsewhere_stays_open(tmp_path: Path):
         own.add_result(make_result())
     with pytest.raises(EnvironmentUnfitError, match="closed database"):
         own.results()
+
+
+# -- several runs on one store ---------------------------------------------------------------------------
+
+BEGIN = ("key", "m", "digest", "d", "hw")
+
+
+def test_two_runs_never_work_on_the_same_measurement(tmp_path: Path):
+    with Store(tmp_path / "s.db") as first, Store(tmp_path / "s.db") as second:
+        a, b = first.begin(*BEGIN), second.begin(*BEGIN)
+        assert a != b
+        assert (first.begin(*BEGIN), second.begin(*BEGIN)) == (a, b)
+        first.add_process(a, make_process(0, [1e6]))
+        second.add_process(b, make_process(0, [2e6]))
+        for number, store, median in ((a, first, 1e6), (b, second, 2e6)):
+            (process,) = store.processes(number)
+            assert process.blocks[0].samples_ns == (median,)
+            store.finish(number, make_measurement([process]))
+
+
+def test_samples_are_never_overwritten(tmp_path: Path):
+    with Store(tmp_path / "s.db") as first, Store(tmp_path / "s.db") as second:
+        number = first.begin(*BEGIN)
+        first.add_process(number, make_process(0, [1e6]))
+        with pytest.raises(EnvironmentUnfitError, match="another run"):
+            second.add_process(number, make_process(1, [2e6]))
+        with pytest.raises(EnvironmentUnfitError, match="UNIQUE"):
+            first.add_process(number, make_process(0, [2e6]))
+        assert second.processes(number) == [make_process(0, [1e6])]
+
+
+def test_what_a_killed_run_has_begun_the_next_goes_on_with_and_that_of_a_living_one_it_does_not(tmp_path: Path):
+    program = f"""
+import sys
+from hwprof.data.store import Store
+with Store({str(tmp_path / "s.db")!r}) as store:
+    print(store.begin(*{BEGIN}), flush=True)
+    sys.stdin.readline()
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with run, Store(tmp_path / "s.db") as store:
+        begun = int(run.stdout.readline())
+        run.send_signal(signal.SIGSTOP)
+        assert store.begin(*BEGIN) == begun + 1
+        run.kill()
+    assert [p.name for p in tmp_path.iterdir() if "-run-" in p.name]
+    with Store(tmp_path / "s.db") as store:
+        assert store.begin(*BEGIN) == begun + 1
+        store.finish(begun + 1, make_measurement([]))
+        store.release([begun + 1])
+        assert store.begin(*BEGIN) == begun
+    assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
+
+
+def test_a_run_sees_another_under_every_path_of_the_store(tmp_path: Path):
+    (tmp_path / "link.db").symlink_to(tmp_path / "s.db")
+    with Store(tmp_path / "s.db") as first, Store(os.path.relpath(tmp_path / "link.db")) as second:
+        assert first.begin(*BEGIN) != second.begin(*BEGIN)
+
+
+def test_only_what_a_run_left_before_its_job_was_done_can_be_taken_over(tmp_path: Path):
+    with Store(tmp_path / "s.db") as store:
+        left, done = store.begin(*BEGIN), store.begin("another", *BEGIN[1:])
+        for number in (left, done):
+            store.finish(number, make_measurement([]))
+        store.release([done])
+        with Store(tmp_path / "s.db") as other:
+            assert not other.take_over(left)  # the run that made it lives
+    with Store(tmp_path / "s.db") as store:
+        assert store.take_over(left)
+        assert not store.take_over(done)
+
+
+def test_many_runs_may_open_a_new_store_at_once(tmp_path: Path):
+    def begin(_: int) -> int:
+        with Store(tmp_path / "s.db") as store:
+            return store.begin("key", "m", "digest", "d", "hw", fresh=True)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(begin, range(16))) == list(range(1, 17))
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with Store(tmp_path / "s.db") as store:
+        monkeypatch.setattr("hwprof.data.store.new_locked_file", refuse)
+        with pytest.raises(EnvironmentUnfitError, match=r"cannot use the store .*: Permission denied"):
+            store.begin(*BEGIN)
+
+
+# -- whose file it is, and whether it is whole -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("application_id", [0, 0x0F055112])
+@pytest.mark.parametrize("table", ["moz_places", "measurement"])
+def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path, table: str, application_id: int):
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db:
+        db.execute(f"CREATE TABLE {table} (url TEXT)")
+        db.execute(f"PRAGMA application_id = {application_id}")
+        db.execute("PRAGMA user_version = 1")
+    before = (tmp_path / "s.db").read_bytes()
+    with pytest.raises(InputError, match="is another program's database") as raised:
+        Store(tmp_path / "s.db")
+    assert str(tmp_path / "s.db") in str(raised.value)
+    assert (tmp_path / "s.db").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
+
+
+def test_an_interrupted_measurement_of_the_first_format_goes_on(tmp_path: Path):
+    process, done = make_process(0, [1e6]), make_measurement([make_process(0, [1e6])])
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as db:
+        db.executescript(FORMAT_1)
+        insert = "INSERT INTO measurement (key, model, digest, device, hardware, is_compared, status, record) VALUES"
+        db.execute(f"{insert} ('done', 'm', 'digest', 'd', 'hw', 0, 'converged', ?)",
+                   [json.dumps(done.to_record(with_processes=False))])  # fmt: skip
+        db.execute(f"{insert} ('key', 'm', 'digest', 'd', 'hw', 0, NULL, NULL)")
+        for number in (1, 2):
+            db.execute("INSERT INTO process VALUES (?, 0, ?)", [number, json.dumps(asdict(process))])
+    for _ in range(2):
+        with Store(tmp_path / "s.db") as store:
+            assert store.measurements() == [done]
+            assert store.begin(*BEGIN) == 2
+            assert store.processes(2) == [process]
+
+
+def damage(path: Path, change: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(change)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A store with a finished measurement of one process."""
+    with Store(tmp_path / "s.db") as store:
+        number = store.begin(*BEGIN)
+        store.add_process(number, make_process(0, [1e6]))
+        store.finish(number, make_measurement([make_process(0, [1e6])]))
+        store.release([number])
+    return tmp_path / "s.db"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE measurement SET record = 'no JSON', crc32 = NULL", "measurement 1: Expecting value"),
+        ("UPDATE measurement SET record = '[]', crc32 = NULL", "measurement 1: "),
+        ("UPDATE measurement SET record = '{}', crc32 = NULL", "measurement 1: not a measurement record"),
+        ("UPDATE measurement SET record = CAST(x'7bff7d' AS TEXT), crc32 = NULL", "decode"),
+        ("UPDATE process SET record = 'no JSON', crc32 = NULL", "round 0 of measurement 1: Expecting value"),
+        ("UPDATE process SET record = '{}', crc32 = NULL", "round 0 of measurement 1: 'blocks' is missing"),
+        (
+            "UPDATE process SET record = replace(record, '1000000', '2000000')",
+            "round 0 .*: it is not as it was written",
+        ),
+        ("UPDATE measurement SET record = replace(record, 'converged', 'budget')", "it is not as it was written"),
+    ],
+)
+def test_a_record_that_is_not_as_it_was_written_is_one_line(finished: Path, change: str, told: str):
+    damage(finished, change)
+    with Store(finished) as store, pytest.raises(InputError, match=told) as raised:
+        store.latest("key")
+    assert str(raised.value).startswith(f"store {str(finished)!r} is damaged: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_page_is_one_line_that_names_the_store(finished: Path):
+    content = bytearray(finished.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    finished.write_bytes(content)
+    with pytest.raises(InputError, match=f"store '{finished}' is damaged: "), Store(finished) as store:
+        store.measurements()

@@ -2,7 +2,7 @@ import pytest
 
 from hwprof import jobs
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import DeviceLostError, InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
 from tests.measure.scripted import ScriptedTransport
@@ -20,6 +20,14 @@ def test_a_search_is_followed_step_by_step(tiny_graph: Graph):
     (request,) = transport.asked("tune")
     assert (request["trials"], request["budget_s"], request["build"]) == (7, 60.0, 0)
     assert transport.requests[0]["do"] == "hold"
+    assert set(transport.limits_s) == {3600.0}
+
+
+@pytest.mark.parametrize("steps", [[], [{"trials": 1}]])
+def test_a_search_that_tells_nothing_is_a_lost_device(tiny_graph: Graph, steps: list[object]):
+    transport = ScriptedTransport(lambda request: steps if request["do"] == "tune" else None)
+    with pytest.raises(DeviceLostError, match="'tune' is not hwprof's"):
+        jobs.tune(tiny_graph, ANY, 7, 60.0, transport=transport)
 
 
 def test_a_backend_that_has_nothing_to_tune_says_so(tiny_graph: Graph):

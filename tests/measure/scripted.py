@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwprof.device import Device
-from hwprof.measure.transport import MockTransport, Request, Worker
+from hwprof.measure.transport import LIMIT_S, MockTransport, Request, Worker
 from hwprof.measurement import Evidence
 from tests.samples import make_process
 
@@ -17,16 +17,19 @@ HARDWARE = {"cpu": "cortex-a72", "machine": "aarch64"}
 @dataclass
 class ScriptedTransport:
     """Answers as a quiet device whose networks take 1 ms. `spoil(request)` sees each request first: what it raises the
-    worker raises, what it returns is the answer. `workers` counts those that were opened; `requests` keeps all."""
+    worker raises, what it returns is the answer. `workers` counts those that were opened, `limits_s` what each of their
+    answers may take; `requests` keeps all."""
 
     spoil: Callable[[Request], Iterable[Mapping[str, Any]] | None] = lambda _request: None
     evidence: Evidence = Evidence.MEASURED
     workers: int = 0
     requests: list[Request] = field(default_factory=list)
+    limits_s: list[float] = field(default_factory=list)
 
-    def open(self, device: Device) -> Worker:
+    def open(self, device: Device, limit_s: float = LIMIT_S) -> Worker:
         self.workers += 1
-        return MockTransport(self._answer).open(device)
+        self.limits_s.append(limit_s)
+        return MockTransport(self._answer).open(device, limit_s)
 
     def asked(self, do: str) -> list[Request]:
         return [request for request in self.requests if request["do"] == do]

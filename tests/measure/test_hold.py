@@ -4,8 +4,9 @@ import signal
 import pytest
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, TimeLimitError
 from hwprof.measure.hold import held
+from hwprof.measure.transport import LIMIT_S
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
 from tests.measure.scripted import ScriptedTransport
@@ -51,6 +52,26 @@ def test_a_lost_holder_is_replaced_before_the_next_worker_opens():
         assert transport.workers == 3
 
 
+def test_a_holder_that_stands_still_is_ended_and_replaced():
+    def stand_still(request):
+        if len(transport.asked("hold")) == 2:
+            raise TimeLimitError("the worker did not answer")
+
+    transport = ScriptedTransport(stand_still)
+    with held(transport, ANY) as alone, alone.open(ANY):
+        assert transport.workers == 3
+
+
+def test_a_holder_that_is_lost_while_it_starts_is_started_again():
+    def lose_first(_request):
+        if transport.workers == 1:
+            raise DeviceLostError("killed")
+
+    transport = ScriptedTransport(lose_first)
+    with held(transport, ANY):
+        assert transport.workers == 2
+
+
 def test_a_second_job_is_refused_while_the_first_lives_and_then_goes_on():
     device = Device.load("cpu-1t")
     with held(LOCAL, device), pytest.raises(EnvironmentUnfitError, match="another hwprof"), held(LOCAL, device):
@@ -64,8 +85,8 @@ def test_a_killed_holder_frees_the_machine():
     holders = []
 
     class Seen:
-        def open(self, device):
-            holders.append(LOCAL.open(device))
+        def open(self, device, limit_s=LIMIT_S):
+            holders.append(LOCAL.open(device, limit_s))
             return holders[-1]
 
     with held(Seen(), device):

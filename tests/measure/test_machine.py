@@ -1,7 +1,7 @@
 import pytest
 
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
 from hwprof.measure.machine import fingerprint, look, require_times
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
@@ -50,3 +50,35 @@ def test_times_that_are_not_measured_are_a_warning():
 def test_an_emulated_device_has_no_times():
     with pytest.raises(InputError, match="is emulated: it counts instructions"):
         require_times(Device.load("emulated-cortex-a72"))
+
+
+@pytest.mark.parametrize("do", ["preflight", "hello", "overhead", "snapshot"])
+def test_a_worker_that_is_lost_while_the_machine_is_looked_at_is_started_again(do: str):
+    def lose_once(request):
+        if request["do"] == do and len(transport.asked(do)) == 1:
+            raise DeviceLostError("killed")
+
+    transport = ScriptedTransport(lose_once)
+    assert look(transport, ANY) == look(ScriptedTransport(), ANY)
+    assert transport.workers == 2
+
+
+@pytest.mark.parametrize(
+    ("do", "answers"),
+    [
+        ("preflight", [{"name": "turbo"}]),
+        ("preflight", [{"name": "turbo", "fitness": "splendid", "found": ""}]),
+        ("hello", []),
+        ("hello", [{"evidence": "measured", "state": None}]),
+        ("hello", [{"evidence": "guessed", "state": None}]),
+        ("overhead", []),
+        ("overhead", [{"empty_ns": None}]),
+        ("snapshot", []),
+        ("snapshot", [7]),
+    ],
+)
+def test_answers_that_are_not_the_protocols_are_one_line(do: str, answers: list[object]):
+    transport = ScriptedTransport(lambda request: answers if request["do"] == do else None)
+    with pytest.raises(DeviceLostError, match="the worker") as raised:
+        look(transport, ANY)
+    assert "\n" not in str(raised.value)

@@ -1,5 +1,7 @@
 from hwprof.device import Device
+from hwprof.errors import DeviceLostError
 from hwprof.measure.peaks import measure_peaks
+from tests.measure.scripted import ScriptedTransport
 
 
 def test_the_ceilings_of_an_analytic_device_are_the_ones_it_was_given():
@@ -16,3 +18,15 @@ def test_the_ceilings_of_this_machine_are_plausible_and_caches_are_faster_than_m
     sizes = [size for size, _ in peaks.bandwidths]
     assert sizes == sorted(sizes)
     assert peaks.bandwidths[0][1] > peaks.bytes_per_s
+
+
+def test_a_worker_that_is_lost_is_started_again():
+    def lose_third(_request):
+        if len(transport.requests) == 3:
+            raise DeviceLostError("killed")
+        return [{"latency_ns": 1e7}]
+
+    transport = ScriptedTransport(lose_third)
+    peaks = measure_peaks(Device("any", "roofline"), transport)
+    assert peaks == measure_peaks(Device("any", "roofline"), ScriptedTransport(lambda _: [{"latency_ns": 1e7}]))
+    assert transport.workers == 2

@@ -203,3 +203,93 @@ def test_a_finished_comparison_is_taken_from_the_store_where_that_is_enough(tiny
         assert (kept, len(transport.asked("measure"))) == (first, measured)
         recorder.compare(pair)
         assert len(transport.asked("measure")) == 2 * measured
+
+
+def differ(request):
+    """Processes that differ by half: no interval becomes narrow enough."""
+    if request["do"] == "measure":
+        process = make_process(request["round"], [1e6 * (1 + request["round"] % 2 / 2)] * request["blocks"])
+        return [{"index": 0, "process": asdict(process)}]
+    return None
+
+
+def test_a_worker_has_ten_budgets_or_what_is_asked_for(tiny_graph: Graph, store: Store):
+    for limit_s, expected in ((None, 300 + 10 * FAST.budget_s), (7.0, 7.0)):
+        transport = ScriptedTransport()
+        profiled([tiny_graph], store, transport, limit_s=limit_s, fresh=True)
+        assert set(transport.limits_s) == {expected}
+
+
+def test_two_runs_on_one_store_each_measure_their_own_and_both_finish(tiny_graph: Graph, tmp_path: Path):
+    others = []
+
+    def run_another(request):
+        if request["do"] == "measure" and request["round"] == 1 and not others:
+            with Store(tmp_path / "s.db") as second:
+                others.extend(profiled([tiny_graph], second, ScriptedTransport(lambda r: None)))
+
+    with Store(tmp_path / "s.db") as first:
+        (one,) = profiled([tiny_graph], first, ScriptedTransport(run_another))
+    (another,) = others
+    for outcome in (one, another):
+        assert [p.round for p in outcome.required().processes] == [0, 1, 2]
+    with Store(tmp_path / "s.db") as store:
+        assert [len(store.processes(number)) for number in (1, 2)] == [3, 3]
+
+
+def test_after_an_interruption_what_ended_short_of_its_target_is_not_measured_again(tiny_graph: Graph, tmp_path: Path):
+    relu = Node("Relu", tiny_graph.outputs, ("y",))
+    second = replace(tiny_graph, nodes=(*tiny_graph.nodes, relu), outputs=("y",), name="second")
+
+    def die_at_second(request):
+        if request["do"] == "measure" and '"second"' in request["graphs"][0]:
+            raise RuntimeError("the command was killed here")
+        return differ(request)
+
+    def profile(*graphs: Graph, spoil=differ) -> dict[str, bool]:
+        """Whether each came from the store."""
+        with Store(tmp_path / "s.db") as store, recording(ANY, store, options(spoil)) as recorder:
+            return {o.graph.name: o.stored is not None for graph in graphs for o in recorder.profile_many([graph])}
+
+    def options(spoil) -> Options:
+        return Options(FAST, transport=ScriptedTransport(spoil))
+
+    with pytest.raises(RuntimeError):
+        profile(tiny_graph, second, spoil=die_at_second)
+    assert profile(tiny_graph, second) == {"tiny": True, "second": False}
+    assert profile(tiny_graph, second) == {"tiny": False, "second": False}  # another command
+
+
+def test_a_comparison_that_was_killed_between_two_of_its_networks_loses_no_sample(tiny_graph: Graph, tmp_path: Path):
+    def compared(transport):
+        with Store(tmp_path / "s.db") as store, recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+            return recorder.compare([tiny_graph, tiny_graph])
+
+    def die_at_second_pass(request):
+        if request["do"] == "operators" and len(transport.asked("operators")) == 2:
+            raise RuntimeError("the command was killed here")
+
+    transport = ScriptedTransport(die_at_second_pass)
+    with pytest.raises(RuntimeError):
+        compared(transport)
+    again = ScriptedTransport()
+    (row,) = compared(again)
+    assert row.verdict == "same"
+    assert not again.asked("measure")
+    with Store(tmp_path / "s.db") as store:
+        assert [len(m.processes) for m in store.last_comparison()[0]] == [len(row.a.processes)] * 2
+
+
+def test_half_a_round_of_a_comparison_is_measured_anew(tiny_graph: Graph, tmp_path: Path):
+    with Store(tmp_path / "s.db") as store:
+        with recording(ANY, store, Options(FAST, transport=ScriptedTransport())) as recorder:
+            context = ",".join([recorder.key(tiny_graph)] * 2)
+            keys = [recorder.key(tiny_graph, f"{context} {place}") for place in range(2)]
+        numbers = [store.begin(key, "tiny", tiny_graph.digest, "any", "hw", is_compared=True) for key in keys]
+        store.add_process(numbers[0], make_process(0, [9e6]))  # killed before the other's
+    transport = ScriptedTransport()
+    with Store(tmp_path / "s.db") as store:
+        with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+            (row,) = recorder.compare([tiny_graph, tiny_graph])
+        assert [request["round"] for request in transport.asked("measure")] == [0, 1, 2]
+    assert row.a.latency_ms == row.b.latency_ms == 1.0

@@ -4,10 +4,10 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError, TimeLimitError
 from hwprof.graph import Graph, Node
 from hwprof.measure.rounds import Cohort, Rounds
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import STARTS, Transport
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import FAST, Process
 from tests.measure.scripted import ScriptedTransport
@@ -111,6 +111,70 @@ def test_a_worker_that_is_lost_twice_ends_its_graph_as_device_lost(tiny_graph: G
     (cohort,) = rounds([], ScriptedTransport(lose)).run([Cohort((tiny_graph,))])
     assert isinstance(cohort.error, DeviceLostError)
     assert "killed by SIGKILL" in str(cohort.error)
+
+
+def test_a_model_that_takes_too_long_ends_at_once_and_the_others_go_on(tiny_graph: Graph):
+    def hang(request):
+        if request["do"] == "measure" and '"endless"' in request["graphs"][0]:
+            raise TimeLimitError("the worker did not answer")
+
+    transport = ScriptedTransport(hang)
+    cohorts = [Cohort((replace(tiny_graph, name="endless"),)), Cohort((tiny_graph,))]
+    list(rounds([], transport).run(cohorts))
+    assert isinstance(cohorts[0].error, TimeLimitError)
+    assert sum('"endless"' in request["graphs"][0] for request in transport.asked("measure")) == 1
+    assert cohorts[1].error is None
+    assert cohorts[1].rounds == QUICK.min_processes
+
+
+def answer_of(request: dict, **changes: object) -> dict[str, object]:
+    return {"index": 0, "process": asdict(make_process(request["round"], [1e6])) | changes}
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        lambda _: [],
+        lambda request: [answer_of(request)] * 2,
+        lambda request: [answer_of(request) | {"index": 1}],
+        lambda request: [answer_of(request, round=7)],
+        lambda request: [answer_of(request, warmup_ns=["fast"])],
+        lambda request: [answer_of(request, blocks=[{"start_ns": 0, "samples_ns": [float("nan")]}])],
+        lambda _: [{"index": 0}],
+        lambda _: [{"index": 0, "process": 5}],
+        lambda _: [5],
+    ],
+    ids=["none", "two", "another-graph", "another-round", "text", "nan", "no-process", "number", "no-object"],
+)
+def test_answers_that_are_not_the_protocols_end_their_graph_and_the_others_go_on(tiny_graph: Graph, spoiled):
+    def spoil(request):
+        return spoiled(request) if request["do"] == "measure" and '"strange"' in request["graphs"][0] else None
+
+    cohorts = [Cohort((replace(tiny_graph, name="strange"),)), Cohort((tiny_graph,))]
+    seen: list[tuple[str, Process]] = []
+    list(rounds(seen, ScriptedTransport(spoil)).run(cohorts))
+    assert isinstance(cohorts[0].error, DeviceLostError)
+    assert "\n" not in str(cohorts[0].error)
+    assert [name for name, _ in seen] == ["tiny"] * QUICK.min_processes
+
+
+@pytest.mark.parametrize(("losses", "is_given_up"), [(STARTS - 1, False), (STARTS, True)])
+def test_a_worker_that_is_lost_while_it_greets_is_started_again_a_few_times(
+    tiny_graph: Graph, losses: int, is_given_up: bool
+):
+    def lose(request):
+        if request["do"] == "hello" and len(transport.asked("hello")) <= losses:
+            raise DeviceLostError("killed")
+
+    transport, cohort = ScriptedTransport(lose), Cohort((tiny_graph,))
+    if is_given_up:
+        with pytest.raises(DeviceLostError, match="killed"):
+            list(rounds([], transport).run([cohort]))
+        assert transport.workers == STARTS
+    else:
+        list(rounds([], transport).run([cohort]))
+        assert cohort.error is None
+        assert cohort.losses == 0
 
 
 def test_a_remote_device_that_does_not_greet_is_lost_and_a_machine_that_does_not_is_unfit(tiny_graph: Graph):

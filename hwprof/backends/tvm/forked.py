@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from hwprof.backends import host_resources
+from hwprof.backends import lifetime
 from hwprof.errors import HwprofError
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def result_of(work: Callable[[], T], limit_s: float) -> T | None:
 
 def _send(work: Callable[[], T], sender: Connection) -> None:
     # The fork must not outlive a killed worker: the work may be endless.
-    host_resources.die_with_parent()
+    lifetime.die_with_parent()
     try:
         sender.send(work())
     except HwprofError as error:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import read_text, write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
@@ -23,9 +23,9 @@ def read(path: Path, source: Source) -> list[Row]:
     """`unit` scales ms, low_ms and high_ms of a foreign file. Raises InputError, naming the line."""
     scale = ms_per(source.unit or "ms")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_row(path, line, record, scale) for line, record in enumerate(csv.DictReader(file), 2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        file = io.StringIO(read_text(path, f"latency table {path}"), newline="")
+        return [_row(path, line, record, scale) for line, record in enumerate(csv.DictReader(file), 2)]
+    except csv.Error as error:
         raise InputError(f"latency table {path}: {error}") from None
 
 

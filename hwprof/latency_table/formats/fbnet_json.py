@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import json_value, read_bytes, write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
@@ -47,10 +47,8 @@ def write(table: Content, path: Path) -> list[str]:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"latency table {path}: {error}") from None
+    subject = f"latency table {path}"
+    records = json_value(read_bytes(path, subject), subject)
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise InputError(f"latency table {path}: it is not a JSON list of operator records")
     return records

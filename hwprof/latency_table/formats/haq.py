@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import read_bytes, write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.rows import Content, Row
 
 OP = "layer"
+_MOST_BYTES = 1 << 24
 _FIELDS = ("layer", "weight_bits", "activation_bits")
 _CYCLES_PER_MS = 1e6  # written as cycles of a 1 GHz clock: one cycle is one ns
 
@@ -24,10 +26,17 @@ _CYCLES_PER_MS = 1e6  # written as cycles of a 1 GHz clock: one cycle is one ns
 def read(path: Path, source: Source) -> list[Row]:
     """Raises InputError for a file that does not hold such a table."""
     scale = source.asked_unit_ms("HAQ's table")
+    content = io.BytesIO(read_bytes(path, f"latency table {path}", _MOST_BYTES))
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"latency table {path}: {error}") from None
+        values = np.load(content, allow_pickle=False)
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        MemoryError,
+    ) as error:  # MemoryError: a shape that nothing fills
+        raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
     if values.ndim != 3:
         raise InputError(f"latency table {path}: shape {values.shape} is not [layer, weight bits, activation bits]")
     return [

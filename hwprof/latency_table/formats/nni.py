@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
+from hwprof.files import read_text, write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
@@ -22,10 +22,7 @@ _SHAPE = ("w", "h", "cin", "cout", "stride")
 def read(path: Path, source: Source) -> list[Row]:
     """Raises InputError, naming the line, for one that is not such a record."""
     scale = source.asked_unit_ms("NNI's table")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"latency table {path}: {error}") from None
+    lines = read_text(path, f"latency table {path}").splitlines()
     return [_row(path, number, line, scale) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -44,7 +41,7 @@ def _row(path: Path, number: int, line: str, scale: float) -> Row:
         record = ast.literal_eval(line)
         shape: dict[str, Attribute] = dict(zip(_SHAPE, record["op_data_shape"], strict=True))
         return Row.of(record["op_name"], {**shape, "dtype": record["op_dtype"]}, record["op_latency"] * scale)
-    except (ValueError, SyntaxError, KeyError, TypeError):
+    except (ValueError, SyntaxError, LookupError, TypeError, MemoryError, RecursionError):  # the last two: deep nesting
         raise InputError(f"latency table {path}: line {number} is not a record of NNI's table") from None
 
 

@@ -1,0 +1,124 @@
+"""`hwprof search`: the best network of a space within a measured latency."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+if TYPE_CHECKING:
+    from hwprof.data.result import Result
+    from hwprof.jobs.searching import Found
+
+
+def search(
+    space: options.SpaceReference,
+    target_ms: Annotated[float, typer.Option("--target-ms", help="The latency allowed on the device.")],
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="table:FILE[:COLUMN], or a function of architectures: package.module:OBJECT or FILE.py:OBJECT."
+        ),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Score by a short training on this task instead.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
+    device: options.DeviceName = "cpu-1t",
+    strategy: Annotated[str, typer.Option(help="auto, predictor, evolution, nsga2, random, ...")] = "auto",
+    evaluations: Annotated[int, typer.Option("--budget", "-n", help="How many architectures are scored.")] = 50,
+    latency: Annotated[
+        Path | None,
+        typer.Option(
+            help="A predictor (.hwp) or table that refuses networks before they are scored; else all are measured."
+        ),
+    ] = None,
+    confidence: Annotated[
+        str, typer.Option(help="How sure it must be that a network is within the target, by --latency.")
+    ] = "95%",
+    variant: options.WeightlessVariantSpec = None,
+    finalists: Annotated[int, typer.Option(help="How many of the best networks are measured at once.")] = 3,
+    workers: Annotated[int, typer.Option(help="Processes that score at once.")] = 1,
+    seed: Annotated[int, typer.Option(help="Decides all that is drawn.")] = 0,
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget_s: Annotated[float, typer.Option("--measure-budget", help="Seconds per measurement.")] = 60.0,
+    fast: options.Fast = False,
+    allow_unfit: options.AllowUnfit = False,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+) -> int:
+    """Find the best network of a space within a measured latency.
+
+    The best networks are measured in pairs with the first one that was scored; the winner is the best of those whose
+    measured latency is within the target. Scores are kept in the store, and a search that was killed goes on.
+
+    \b
+    hwprof search --space nasbench201 --score table:accuracy.csv --latency nb201.hwp --target-ms 8
+    hwprof search --space mine.py:SPACE --task digits --target-ms 0.2 --budget 30 --fast
+    """
+    from hwprof.cli import output, progress, results
+    from hwprof.jobs import searching
+
+    settings = options.settings(target, budget_s, fast)
+    share = options.share(confidence, "--confidence")
+    with (
+        results.measuring(store, settings, allow_unfit, fresh) as (opened, asked),
+        progress.steps(evaluations, "evaluations") as on_step,
+    ):
+        found = searching.search(
+            space, score, device, task=task, target_ms=target_ms, strategy=strategy, evaluations=evaluations,
+            latency=latency, confidence=share, variant=variant or "", epochs=epochs, finalists=finalists,
+            workers=workers, seed=seed, store=opened, options=asked, on_trial=lambda _trial: on_step(),
+        )  # fmt: skip
+    if format is Format.JSON:
+        output.write_json(_record(found))
+    else:
+        output.write_rows([_row(result, result == found.winner) for result in found.finalists], format)
+    return _status(found, target_ms)
+
+
+def _record(found: Found) -> dict[str, object]:
+    searched = found.searched
+    return {
+        "winner": found.winner.to_record() if found.winner else None,
+        "finalists": [result.to_record() for result in found.finalists],
+        "trials": [
+            {"arch": list(trial.arch), "score": trial.score, "latency_ms": trial.latency_ms}
+            for trial in (searched.trials if searched else ())
+        ],
+        "refused": searched.refused if searched else None,
+    }
+
+
+def _row(result: Result, is_winner: bool) -> dict[str, object]:
+    latency = result.latency(result.target.device)
+    return {
+        "architecture": "-".join(map(str, result.choices["arch"])),
+        "score": f"{result.metric:.4g}",
+        "by table ms": f"{result.table_ms:.4g}",
+        "measured ms": f"{latency.median:.4g}" if latency else "none",
+        "95 % interval": f"{latency.low:.4g} .. {latency.high:.4g}"
+        if latency and math.isfinite(latency.high)
+        else "none",
+        "target met": str(result.met) if result.met else "",
+        "winner": "yes" if is_winner else "",
+    }
+
+
+def _status(found: Found, target_ms: float) -> int:
+    from hwprof.cli import output
+
+    if found.searched is None:
+        output.note("from the store; --fresh searches again")
+    else:
+        output.note(f"{len(found.searched.trials)} architectures scored, {found.searched.refused} refused")
+    if found.winner is None:
+        output.note(
+            f"hwprof: none of the {len(found.finalists)} measured networks is within {target_ms:g} ms for certain"
+        )
+        return 1
+    return 0

@@ -1,0 +1,300 @@
+"""Searching: the best network of a space within a latency that the device confirms."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from hwprof import cost, plugins
+from hwprof.data.result import Result, ResultKey, Target
+from hwprof.data.store import Store, key_of
+from hwprof.device import Device
+from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.graph import Graph
+from hwprof.interfaces import Arch, Predictor, Trial
+from hwprof.jobs.inputs import StoreLike, device_of, opened
+from hwprof.latency_table import LatencyTable
+from hwprof.measure.recording import Options, Recorder, recording
+from hwprof.measurement import Comparison
+from hwprof.objective.arch_latency import ArchLatency
+from hwprof.objective.budget import Budget
+from hwprof.search import finalists
+from hwprof.search.run import BATCH, Limit, Plan, Score, Searched, run
+from hwprof.search.strategies import resolved, strategy
+from hwprof.search.table_score import TableScore
+from hwprof.spaces.varied import VariedSpace, titled
+
+_TABLE = "table:"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """winner: None where no measured network is within the target. finalists: all that were measured, best score
+    first. searched: None where the winner was in the store, so that nothing was searched."""
+
+    winner: Result | None
+    finalists: tuple[Result, ...]
+    searched: Searched | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedScore:
+    """A score with what a search must know beside it.
+
+    final: the figure that is reported for a finalist. kept_as: identifies the scores in a store; None where they are
+    not kept, because they cost nothing or because nobody can say what decides them.
+    """
+
+    name: str
+    score: Score
+    final: Score
+    kept_as: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserScore:
+    """The user's function, by reference, so that it can be sent to another process."""
+
+    reference: str
+
+    def __call__(self, arch: Arch) -> float:
+        """Raises InputError where the reference leads to nothing, or the function returns something else."""
+        value = plugins.user_object(self.reference)(arch)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise InputError(f"the score {self.reference!r} returned {value!r:.60}, which is not a number") from None
+
+
+def search(
+    space: str | VariedSpace,
+    score: str | Score | None = None,
+    device: Device | str = "cpu-1t",
+    *,
+    task: str | None = None,
+    target_ms: float,
+    strategy: str = "auto",
+    evaluations: int = 50,
+    latency: str | Path | LatencyTable | Predictor | None = None,
+    confidence: float = 0.95,
+    variant: str = "",
+    epochs: int | None = None,
+    finalists: int = 3,
+    batch: int = BATCH,
+    workers: int = 1,
+    seed: int = 0,
+    store: StoreLike = None,
+    options: Options | None = None,
+    on_trial: Callable[[Trial], None] = lambda _trial: None,
+) -> Found:
+    """Searches a space for the network with the best score that the device confirms to be within `target_ms`.
+
+    score: "table:FILE" or "table:FILE:COLUMN", a function of architectures, or one by reference; or, with `task`, the
+    metric after `epochs` of training. latency: a predictor or table, or its file, by which networks above the target
+    at this confidence are refused; without one every candidate is measured. finalists: how many of the best are
+    measured together. workers: processes that score at once.
+
+    Raises InputError for bad input and where no network is within the target by the `latency`, and HwprofError where
+    the device cannot measure.
+    """
+    searched_space = space if isinstance(space, VariedSpace) else VariedSpace(space, variant)
+    asked = _Asked(
+        searched_space, _named(searched_space, score, task, epochs), device_of(device), target_ms, resolved(strategy),
+        Plan(evaluations, batch), latency, confidence, finalists, workers, seed,
+    )  # fmt: skip
+    with opened(store, options) as (_folder, kept, asked_options):
+        known = None if asked_options.fresh or not asked.is_repeatable else kept.result(asked.key)
+        if known is not None:
+            return Found(known, (known,), None)
+        with recording(asked.device, kept, replace(asked_options, with_operators=False)) as recorder:
+            return _search(asked, kept, recorder, on_trial, asked_options.fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    space: VariedSpace
+    score: NamedScore
+    device: Device
+    target_ms: float
+    strategy: str
+    plan: Plan
+    latency: str | Path | LatencyTable | Predictor | None
+    confidence: float
+    finalists: int
+    workers: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"a search needs at least one worker, not {self.workers}")
+        Target(self.device.name, self.target_ms)  # raises before a device is opened, as does the next line
+        strategy(self.strategy, self.space, self.seed)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the key says everything that decides the result: not of a function or an object in memory."""
+        return self.score.kept_as is not None and isinstance(self.latency, str | Path | None)
+
+    @property
+    def key(self) -> ResultKey:
+        title = titled(self.space.name, self.space.variant)
+        return ResultKey(
+            f"search {self.strategy}", self.settings, title, self.score.name, self.seed,
+            Target(self.device.name, self.target_ms),
+        )  # fmt: skip
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        latency = "measured" if self.latency is None else str(self.latency)[:80]
+        if isinstance(self.latency, str | Path):
+            latency = f"{Path(self.latency).name} {_content_digest(Path(self.latency))}"
+        return {
+            "evaluations": self.plan.evaluations, "batch": self.plan.batch, "confidence": self.confidence,
+            "latency": latency, "score": self.scores_key,
+        }  # fmt: skip
+
+    @property
+    def scores_key(self) -> str:
+        """Over everything that decides a score beside the architecture: networks at two corners stand for the space,
+        which can change under its name."""
+        last = tuple(options - 1 for options in self.space.choices)
+        corners = [self.space.graph(self.space.repair(arch)).digest for arch in ((0,) * len(last), last)]
+        return key_of({"corners": corners, "score": self.score.name, **(self.score.kept_as or {})})
+
+
+def _search(
+    asked: _Asked, store: Store, recorder: Recorder, on_trial: Callable[[Trial], None], fresh: bool
+) -> Found:  # fmt: skip
+    start = perf_counter()
+    keeps = asked.score.kept_as is not None
+    key = asked.scores_key
+    with _workers(asked.workers) as executor:
+        searched = run(
+            strategy(asked.strategy, asked.space, asked.seed),
+            asked.score.score,
+            _limit(asked, recorder),
+            asked.plan,
+            executor=executor,
+            known=store.scores(key) if keeps and not fresh else {},
+            keep=partial(store.add_score, key) if keeps else lambda _arch, _score: None,
+            on_trial=on_trial,
+        )
+    described = partial(_described, asked, searched, perf_counter() - start)
+    results = finalists.measured(searched, asked.space, recorder.compare, described, asked.finalists)
+    winner = finalists.winner(results)
+    if winner is not None:
+        store.add_result(winner)
+    return Found(winner, tuple(results), searched)
+
+
+def _limit(asked: _Asked, recorder: Recorder) -> Limit:
+    if asked.latency is None:
+        return Limit(ArchLatency(recorder.latency_ms, asked.space), asked.target_ms)
+    return Limit.of(Budget(_source(asked), asked.target_ms, asked.confidence), asked.space)
+
+
+def _source(asked: _Asked) -> LatencyTable | Predictor:
+    """Raises InputError for a file that is neither a predictor nor a table, or one of another space or device."""
+    if not isinstance(asked.latency, str | Path):
+        assert asked.latency is not None
+        return asked.latency
+    path = Path(asked.latency)
+    if path.suffix == ".hwp":
+        with plugins.optional_library("a predictor"):
+            from hwprof.predictors.trained import Trained
+        trained = Trained.load(path)
+        if trained.origin is not None:
+            trained.require(asked.space.name, asked.device.name)
+            if trained.origin.variant != asked.space.variant:
+                raise InputError(
+                    f"{path.name} predicts the variant {trained.origin.variant or 'none'!r}, not "
+                    f"{asked.space.variant or 'none'!r}"
+                )
+        return trained.predictor
+    table = LatencyTable.load(path)
+    if table.metadata.device != asked.device.name:
+        raise InputError(f"{path.name} is of the device {table.metadata.device!r}, not {asked.device.name!r}")
+    return table
+
+
+def _named(space: VariedSpace, score: str | Score | None, task: str | None, epochs: int | None) -> NamedScore:
+    if (score is None) == (task is None):
+        raise InputError("give --score or --task, and not both")
+    if task is not None:
+        return _by_training(space, task, epochs)
+    if epochs is not None:
+        raise InputError("--epochs is for a score by training; give --task, too")
+    if not isinstance(score, str):
+        assert score is not None
+        return NamedScore(getattr(score, "__name__", type(score).__name__), score, score)
+    if score.startswith(_TABLE):
+        text = score.removeprefix(_TABLE)
+        file, _, column = (text, "", "") if Path(text).exists() else text.rpartition(":")
+        path = Path(file or column)
+        table = TableScore.load(path, space, column if file and column else None)
+        return NamedScore(score, table, table, {"digest": _content_digest(path)})
+    given = UserScore(score)
+    if not callable(plugins.user_object(score)):
+        raise InputError(f"the score {score!r} is not a function of architectures")
+    return NamedScore(score, given, given, {})
+
+
+def _by_training(space: VariedSpace, task: str, epochs: int | None) -> NamedScore:
+    with plugins.optional_library("a score by training"):
+        from hwprof import tasks
+        from hwprof.search.training_score import SHORT, TrainingScore
+    tasks.load(task)  # an unknown one is told before the search starts
+    settings = SHORT if epochs is None else replace(SHORT, epochs=epochs)
+    trained = TrainingScore(space.name, task, space.variant, settings)
+    return NamedScore(task, trained, trained.final, trained.identity())
+
+
+def _content_digest(path: Path) -> str:
+    try:
+        return key_of({"content": path.read_bytes().hex()})
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from None
+
+
+@contextmanager
+def _workers(n: int) -> Iterator[Executor | None]:
+    """Fresh processes, since a fork would copy the threads' locks of this one."""
+    if n == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+def _described(
+    asked: _Asked, searched: Searched, seconds: float, trial: Trial, graph: Graph, comparison: Comparison
+) -> Result:  # fmt: skip
+    key = asked.key
+    return Result(
+        key.method, key.settings, key.model, key.task, key.seed,
+        choices={"arch": list(trial.arch)},
+        metric=asked.score.final(trial.arch),
+        baseline_metric=asked.score.final(searched.trials[0].arch),
+        size_bytes=sum(weight.size_bytes for weight in graph.weights),
+        macs=_macs(graph),
+        table_ms=trial.latency_ms,
+        measured={asked.device.name: comparison},
+        target=key.target,
+        digest=graph.digest,
+        versions=comparison.b.versions,
+        seconds=seconds,
+    )  # fmt: skip
+
+
+def _macs(graph: Graph) -> int | None:
+    try:
+        return cost.of(graph).macs
+    except UnknownOperatorError:
+        return None

@@ -1,0 +1,50 @@
+"""Which architectures are likely to be refused, learned from the latencies of those that were told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwprof.interfaces import Arch, Trial
+
+_RIDGE = 0.1  # in units of one trial: with few trials, choices count little
+_FEWEST = 8
+
+
+class Feasibility:
+    """A linear model of the logarithm of the latency over one-hot codes, and the latencies that were not refused.
+
+    Asking for networks that will be refused costs no evaluation, but a search that guesses them away chooses among
+    more that fit. Those near the limit are not guessed away.
+    """
+
+    def __init__(self, choices: Sequence[int]) -> None:
+        self._choices = choices
+        self._ms: dict[Arch, float] = {}
+        self._accepted_ms = 0.0  # the largest
+        self._has_refused = False
+        self._weights: np.ndarray | None = None
+        self._most_log_ms = np.inf
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Learns from all trials, refused ones above all."""
+        self._ms.update({trial.arch: trial.latency_ms for trial in trials})
+        self._accepted_ms = max([self._accepted_ms, *(t.latency_ms for t in trials if t.score is not None)])
+        self._has_refused |= any(trial.score is None for trial in trials)
+        self._weights = None
+
+    def likely(self, archs: Sequence[Arch]) -> np.ndarray:
+        """Returns [n] of bool: all, while nothing was refused or too little is known."""
+        if not len(archs) or not self._has_refused or not self._accepted_ms or len(self._ms) < _FEWEST:
+            return np.ones(len(archs), bool)
+        if self._weights is None:
+            codes, logs = self._codes(list(self._ms)), np.log(list(self._ms.values()))
+            gram = codes.T @ codes + _RIDGE * np.eye(codes.shape[1])
+            self._weights = np.linalg.solve(gram, codes.T @ logs)
+            self._most_log_ms = np.log(self._accepted_ms) + float(np.std(logs - codes @ self._weights))
+        return np.asarray(self._codes(archs) @ self._weights <= self._most_log_ms)
+
+    def _codes(self, archs: Sequence[Arch]) -> np.ndarray:
+        """[n, sum(choices)], of 0 and 1."""
+        return np.hstack([np.eye(n)[column] for n, column in zip(self._choices, np.array(archs).T, strict=True)])

@@ -1,0 +1,135 @@
+"""Search guided by a predictor of the score (Mauch et al., arXiv 2011.12043).
+
+A regressor is fitted to the scores that are known; the candidates that it ranks highest are asked for, and it is
+fitted again. The candidates are the pool: the full space, a random subset of it, or a subset of the neighbours of the
+best networks known. The paper shows that a random subset costs much of the gain over random search, and that a subset
+chosen with care regains it. Its rule for choosing was not at hand: edits of the best networks are ours, and so is the
+formula of `sample_efficiency_gain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.errors import InputError
+from hwprof.interfaces import Arch, SearchSpace, Trial
+from hwprof.search.evolution import rank
+from hwprof.search.feasibility import Feasibility
+from hwprof.search.unseen import Unseen
+from hwprof.spaces import sampling
+
+with plugins.optional_library("a search guided by a predictor"):
+    from sklearn.ensemble import RandomForestRegressor
+
+    from hwprof.encoders.one_hot import OneHotEncoder
+
+Pool: TypeAlias = Literal["full", "random", "neighbours"]
+_PARENTS = 5  # the best networks, whose neighbours are candidates
+_MOST_EDITS = 2
+
+
+def forest(seed: int) -> Any:
+    """An unfitted regressor with `fit(codes, scores)` and `predict(codes)`; codes: [n, n_features], scores: [n]."""
+    return RandomForestRegressor(n_estimators=40, max_features=0.5, random_state=seed)
+
+
+class PredictorSearch:
+    """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
+    Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
+    many new scores change the model. model: makes an unfitted regressor for a seed.
+
+    Raises InputError for an unknown pool, and for the full pool of a space that is too large to be listed.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        pool: Pool = "neighbours",
+        subset: int = 48,
+        initial: int = 16,
+        refit: int = 8,
+        model: Callable[[int], Any] = forest,
+    ) -> None:
+        if pool not in get_args(Pool):
+            raise InputError(f"no pool is named {pool!r}; known: {', '.join(get_args(Pool))}")
+        if pool == "full" and sampling.size(space) > sampling.ENUMERABLE:
+            raise InputError(
+                f"the pool 'full' lists the space, which has {sampling.size(space):.3g} architectures; it can list "
+                f"{sampling.ENUMERABLE}: take the pool 'neighbours'"
+            )
+        self._space, self._pool, self._subset, self._initial = space, pool, subset, initial
+        self._refit, self._seed, self._model = refit, seed, model
+        self._rng = np.random.default_rng(seed)
+        self._unseen = Unseen(space, self._rng)
+        self._encoder = OneHotEncoder(space.choices).fit([])
+        self._feasibility = Feasibility(space.choices)
+        self._scored: list[Trial] = []
+        self._fitted: Any = None
+        self._fitted_to = 0  # scores
+        self._everything = list(sampling.enumerate_archs(space)) if pool == "full" else []  # that is unseen
+        self._ranked: list[Arch] | None = None
+
+    def ask(self, n: int) -> list[Arch]:
+        """At most n different architectures, those with the highest predictions first."""
+        if len(self._scored) < self._initial:
+            return self._unseen.random(n)
+        if self._pool == "full":
+            if self._ranked is None:
+                self._everything = [arch for arch in self._everything if arch not in self._unseen.seen]
+                self._ranked = self._by_prediction(self._everything)
+            return self._unseen.new(self._ranked, n)
+        best_first = self._by_prediction(self._candidates(max(n, self._subset)))
+        self._unseen.give_back(best_first[n:])
+        return best_first[:n]
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Known scores change the predictions; refused networks are not proposed again."""
+        self._feasibility.tell(trials)
+        self._scored += [trial for trial in trials if trial.score is not None]
+        if len(self._scored) >= self._fitted_to + self._refit:
+            self._fitted = self._ranked = None
+
+    def _candidates(self, n: int) -> list[Arch]:
+        if self._pool == "random":
+            return self._unseen.random(n)
+        best = sorted(self._scored, key=rank)[:_PARENTS]
+        found = self._unseen.drawn(n, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch))
+        return found + self._unseen.random(n - len(found))
+
+    def _neighbour(self, arch: Arch) -> Arch:
+        try:
+            return sampling.mutate(self._space, arch, self._rng, int(self._rng.integers(1, _MOST_EDITS + 1)))
+        except InputError:  # with fewer positions that can change
+            return arch
+
+    def _by_prediction(self, archs: Sequence[Arch]) -> list[Arch]:
+        """The best first."""
+        if not archs:
+            return []
+        if self._fitted is None:
+            scores = np.array([trial.score for trial in self._scored], float)
+            self._fitted_to = len(scores)
+            self._fitted = self._model(self._seed).fit(self._codes([trial.arch for trial in self._scored]), scores)
+        predicted = self._fitted.predict(self._codes(archs))
+        order = np.lexsort((-predicted, ~self._feasibility.likely(archs)))
+        return [archs[i] for i in order]
+
+    def _codes(self, archs: Sequence[Arch]) -> np.ndarray:
+        """[n, n_features]"""
+        return np.asarray(self._encoder.transform(archs))
+
+
+def sample_efficiency_gain(evaluations: Sequence[int], space_size: int, targets: int) -> float:
+    """How many times fewer evaluations than random search a search needs to find one of the `targets` best networks.
+
+    evaluations: those that the search needed, one number for each seed. Random search without replacement needs
+    (space_size + 1) / (targets + 1) on average. Raises InputError without evaluations or targets.
+    """
+    if not len(evaluations) or not 1 <= targets <= space_size:
+        raise InputError(f"the gain needs evaluations and 1 to {space_size} targets; {targets} were given")
+    return (space_size + 1) / (targets + 1) / float(np.mean(evaluations))

@@ -1,0 +1,21 @@
+"""Finds a search strategy by its name."""
+
+from __future__ import annotations
+
+from hwprof import plugins
+from hwprof.interfaces import Search, SearchSpace
+
+AUTO = "auto"
+_AUTO_IS = "predictor"  # the best at 50 to 200 evaluations in reports/search
+
+
+def strategy(name: str, space: SearchSpace, seed: int = 0) -> Search:
+    """The search of an entry point of `hwprof.searches`, or "auto" for the one that is usually best. Raises InputError
+    for an unknown name, and for a space that the strategy cannot search."""
+    made: Search = plugins.load("search", resolved(name))(space, seed)
+    return made
+
+
+def resolved(name: str) -> str:
+    """The name itself, or of the strategy that is taken for "auto"."""
+    return _AUTO_IS if name == AUTO else name

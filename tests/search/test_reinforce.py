@@ -1,0 +1,28 @@
+from hwprof.interfaces import Trial
+from hwprof.search.reinforce import Reinforce
+
+
+class Two:
+    choices = (2, 2)
+
+
+def test_the_policy_moves_to_the_choice_with_the_larger_reward():
+    search = Reinforce(Two())
+    for _ in range(60):
+        search.tell([Trial(arch, float(arch[0]), 1.0) for arch in search.ask(4)])
+    first, second = search.probabilities()
+    assert first[1] > 0.9
+    assert 0.1 < second[1] < 0.9
+
+
+def test_the_policy_leaves_what_is_refused():
+    search = Reinforce(Two())
+    for _ in range(60):
+        search.tell([Trial(arch, None if arch[0] else float(arch[1]), 1.0) for arch in search.ask(4)])
+    assert search.probabilities()[0][1] < 0.2
+
+
+def test_equal_rewards_change_nothing():
+    search = Reinforce(Two())
+    search.tell([Trial((0, 0), 1.0, 1.0), Trial((1, 1), 1.0, 1.0)])
+    assert all(p.tolist() == [0.5, 0.5] for p in search.probabilities())
