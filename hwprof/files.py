@@ -48,7 +48,9 @@ def reading(subject: str) -> Iterator[None]:
     except RecursionError:
         raise InputError(f"{subject}: it is nested too deep") from None
     except MemoryError:
-        raise EnvironmentUnfitError(f"{subject}: there is not enough memory to read it") from None
+        raise EnvironmentUnfitError(
+            f"{subject}: it takes more memory to read it than there is, or than a file may take"
+        ) from None
     except OSError as error:
         raise InputError(f"{subject}: {error.strerror or _one_line(error)}") from None
     except _MALFORMED as error:

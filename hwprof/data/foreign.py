@@ -108,7 +108,7 @@ def _parsed(
     latency = record.get(latency_column)
     ms = _number(latency) * scale
     if not (ms > 0 and math.isfinite(ms)):
-        raise InputError(f"latency {latency!r} is not a positive number")
+        raise InputError(f"latency {latency!r:.80} is not a positive number")
     cells = [record.get(c) for c in arch_columns]
     if None in cells:
         raise InputError(f"column {arch_columns[cells.index(None)]!r} is empty")

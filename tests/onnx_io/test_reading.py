@@ -451,7 +451,7 @@ def test_a_network_that_makes_onnx_s_inference_take_all_memory_is_an_error(tmp_p
         "net (float[1] x) => (float[?] y) <int64 zero = {0}, int64 one = {1}, int64 n = {10000000000}>"
         " { r = Range (zero, n, one) c = Cast <to = 1> (r) y = Add (x, c) }"
     )
-    with pytest.raises(EnvironmentUnfitError, match=r"net\.onnx: it takes more than 0\.3 GB of memory"):
+    with pytest.raises(EnvironmentUnfitError, match=r"net\.onnx: it takes more memory to read"):
         onnx_io.load(write(tmp_path, text))
 
 
