@@ -52,8 +52,8 @@ class Options:
     `limit_s` is the most that a worker may take for one network of one request; by default 300 s and ten times the
     budget. `with_operators`: also everything else that takes time in addition to the latency (the accelerator's
     figures and energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat
-    measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result that the user
-    must know and no record holds.
+    measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result
+    that the user must know and no record holds.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
