@@ -154,7 +154,7 @@ def lock(path: Path) -> int | None:
     """Marks an existing file or folder as in use. Returns the descriptor that holds the lock until it is closed.
 
     The kernel releases the lock when the process ends, however that ends, and other containers on this machine see
-    it. None when another process holds the lock, the path is gone, or its file system knows no locks.
+    it. None when another process holds the lock, the path is gone, or its file system has no locks.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -203,7 +203,7 @@ def _new_locked_folder(parent: Path) -> tuple[Path, int | None]:
 
 
 def _owned(paths: Iterator[Path]) -> Iterator[Path]:
-    """Those that belong to this user: what others left is theirs to remove."""
+    """The paths that belong to this user; other users remove their own."""
     for path in paths:
         with suppress(OSError):
             if path.lstat().st_uid == os.geteuid():

@@ -403,11 +403,11 @@ def _block_from_record(record: Mapping[str, Any]) -> TimedBlock:
 
 
 def _numbers(values: Iterable[int]) -> tuple[int, ...]:
-    """Raises TypeError for what is no time or size: a text, NaN, less than 0."""
+    """Raises TypeError for anything that is not a time or size: a text, NaN, less than 0."""
     checked = tuple(values)
     for value in checked:
         if not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise TypeError(f"{value!r} is no time, size or number of a round")
+            raise TypeError(f"{value!r} is not a time, size or number of a round")
     return checked
 
 

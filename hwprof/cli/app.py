@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
-from hwprof.cli import data, emulator, store
+from hwprof.cli import data, emulator
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.compress import compress
@@ -51,11 +51,10 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, explain, report, tune, collect, train, evaluate, predict, search,
-    compress,
+    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
+    search,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")
 app.add_typer(data.app, name="data")
-app.add_typer(store.app, name="store")
 app.add_typer(emulator.app, name="emulator")

@@ -321,7 +321,7 @@ def _entries(graphs: bytes, measurements: bytes, card: Card) -> tuple[Entry, ...
     columns = [name for name in _COLUMNS.names if name in present and name not in ("record", "processes")]
     for name in columns:
         if (found := table.schema_arrow.field(name).type) != _COLUMNS.field(name).type:
-            raise InputError(f"column {name} of {MEASUREMENTS} has type {found}, not {_COLUMNS.field(name).type}")
+            raise InputError(f"column {name} of {MEASUREMENTS} has the type {found}, not {_COLUMNS.field(name).type}")
     rows = table.read(columns=columns).to_pylist(maps_as_pydicts="strict")
     return tuple(_entry(row, line) for row, line in zip(rows, lines, strict=True))
 

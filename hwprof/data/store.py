@@ -5,10 +5,10 @@ The samples of a process are committed as soon as they are complete. A job that 
 them, and the same job continues from there when it is started again. A search or compression that has its result in
 the store is not computed again, and an architecture that has its score there is not trained again.
 
-Several runs may share a store. Each has a name of its own, which is that of a file beside the store that the kernel
-keeps locked as long as the run lives (`hwprof.files.lock`); a measurement holds the name of the run that works on it
-until the run's job is done. So no two runs add to one measurement, also from two containers that see the same folder,
-and what a killed run leaves is known by its name, which nobody holds any more.
+Several runs may share a store. Each has a name of its own, which is that of a file next to the store that the kernel
+keeps locked while the run lives (`hwprof.files.lock`); a measurement holds the name of the run that works on it until
+the run's job is done. So no two runs add to one measurement, also from two containers that see the same folder, and the
+measurements that a killed run leaves are recognized by its name, which nobody holds any more.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
 ALTER TABLE process ADD COLUMN crc32 INTEGER;
 PRAGMA application_id = {_APPLICATION_ID};
 """
-# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 3 there is no application_id.
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _RUNS, _SCORES)
+# The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 4 there is no application_id.
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS)
 _TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result", "score"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
 
@@ -110,7 +110,7 @@ class Store:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """What this run has not released is free for the next one."""
+        """Frees the measurements that this run has not released for the next one."""
         self._db.close()
         if self._run:
             self._run_file.unlink(missing_ok=True)
@@ -274,9 +274,8 @@ class Store:
 
     def scores(self, key: str) -> dict[Arch, float]:
         """The scores of the key by architecture, which need not be taken again."""
-        with self._errors():
-            rows = self._db.execute("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", (key,)).fetchall()
-        return {tuple(json.loads(arch)): float(score) for arch, score in rows}
+        rows = self.query("SELECT arch, score FROM score WHERE key = ? ORDER BY rowid", key)
+        return {self._read(f"a score of {key}", arch, None, tuple): float(score) for arch, score in rows}
 
     def add_graph(self, digest: str, record: str) -> None:
         with self._errors():

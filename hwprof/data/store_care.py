@@ -27,6 +27,7 @@ class Contents:
     processes: int
     comparisons: int
     results: int
+    scores: int
     graphs: int
     damage: tuple[str, ...]
 
@@ -43,6 +44,8 @@ def check(path: Path) -> Contents:
             damage.of(_require_compared, store, number, text)
         for number, record in damage.of(store.query, "SELECT id, record FROM result") or ():
             damage.of(store.read_result, number, record)
+        for (key,) in damage.of(store.query, "SELECT DISTINCT key FROM score") or ():
+            damage.of(store.scores, key)
         for digest, record in damage.of(store.query, "SELECT digest, record FROM graph") or ():
             damage.of(_require_digest, store, digest, record)
     return Contents(**counts, damage=tuple(dict.fromkeys(damage.lines)))
@@ -60,7 +63,8 @@ class Merged:
 def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Writes all that can be read of the stores into the new store `out`, the older measurements first.
 
-    A measurement that several of them hold is taken once. Raises InputError where a source is no store or `out` exists.
+    A measurement that several of them hold is copied once. Raises InputError where a source is not a store or `out`
+    exists.
     """
     if out.exists():
         raise InputError(f"{str(out)!r} exists; give the name of a new file")
@@ -88,6 +92,7 @@ _COUNTED = {
     "processes": "SELECT count(*) FROM process",
     "comparisons": "SELECT count(*) FROM comparison",
     "results": "SELECT count(*) FROM result",
+    "scores": "SELECT count(*) FROM score",
     "graphs": "SELECT count(*) FROM graph",
 }
 
@@ -97,7 +102,7 @@ class _Damage:
     lines: list[str] = field(default_factory=list)
 
     def of(self, read: Callable[..., T], *arguments: Any) -> T | None:
-        """What `read` returns; None, and a line of damage, where the store does not yield it."""
+        """The result of `read`; None, and a line of damage, where it cannot be read from the store."""
         try:
             return read(*arguments)
         except DamagedStoreError as error:
@@ -165,6 +170,9 @@ class _Merging:
                 if (result := self.damage.of(store.read_result, number, record)) is not None:
                     self.target.add_result(result)
             for store in self.stores:
+                for (key,) in self.damage.of(store.query, "SELECT DISTINCT key FROM score") or ():
+                    for arch, score in (self.damage.of(store.scores, key) or {}).items():
+                        self.target.add_score(key, arch, score)
                 for digest, record in self.damage.of(store.query, "SELECT digest, record FROM graph") or ():
                     self.damage.of(self._copy_graph, store, digest, record)
                 for machine, anchor, ns in (

@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NamedScore:
-    """A score with what a search must know beside it.
+    """A score with the facts about it that a search must know.
 
     final: the figure that is reported for a finalist. kept_as: identifies the scores in a store; None where they are
     not kept, because they cost nothing or because nobody can say what decides them.
@@ -162,8 +162,8 @@ class _Asked:
 
     @property
     def scores_key(self) -> str:
-        """Over everything that decides a score beside the architecture: networks at two corners stand for the space,
-        which can change under its name."""
+        """The key of everything besides the architecture that decides a score: networks at two corners stand for the
+        space, which can change under its name."""
         last = tuple(options - 1 for options in self.space.choices)
         corners = [self.space.graph(self.space.repair(arch)).digest for arch in ((0,) * len(last), last)]
         return key_of({"corners": corners, "score": self.score.name, **(self.score.kept_as or {})})
@@ -220,7 +220,7 @@ def _source(asked: _Asked) -> LatencyTable | Predictor:
         return trained.predictor
     table = LatencyTable.load(path)
     if table.metadata.device != asked.device.name:
-        raise InputError(f"{path.name} is of the device {table.metadata.device!r}, not {asked.device.name!r}")
+        raise InputError(f"{path.name} is for the device {table.metadata.device!r}, not {asked.device.name!r}")
     return table
 
 

@@ -10,11 +10,12 @@ from hwprof.data.store_care import Contents, Merged
 
 
 def check_store(store: Path) -> Contents:
-    """What the store holds, and a line for whatever cannot be read. Raises InputError where there is no store."""
+    """The content of the store, with a line for everything that cannot be read. Raises InputError where there is no
+    store."""
     return store_care.check(store)
 
 
 def merge_stores(stores: Sequence[Path], out: Path) -> Merged:
-    """Writes all that can be read of the stores into the new store `out`. Raises InputError where a source is no store
-    or `out` exists."""
+    """Writes all that can be read of the stores into the new store `out`. Raises InputError where a source is not a
+    store or `out` exists."""
     return store_care.merge(stores, out)

@@ -42,7 +42,7 @@ class _HeldMachine:
         return self.transport.open(device, limit_s)
 
     def renew(self) -> None:
-        """Takes the lock, again where its holder was lost or stands still. Raises as `held` does."""
+        """Takes the lock, again where its holder was lost or hangs. Raises as `held` does."""
         if not self.is_needed:
             return
         try:

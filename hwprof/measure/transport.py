@@ -133,7 +133,7 @@ def understood(do: str) -> Iterator[None]:
 class RestartedWorker:
     """A `Worker` that is started again when it is lost, for requests that may be repeated: those that change nothing.
 
-    The last of `STARTS` losses is raised, and a TimeLimitError at once; the next request starts it anew."""
+    The last of `STARTS` losses is raised, and a TimeLimitError at once; the next request starts it again."""
 
     transport: Transport
     device: Device
@@ -141,7 +141,7 @@ class RestartedWorker:
     stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def ask(self, do: str, **arguments: Any) -> Iterator[Answer]:
-        """As `Worker.ask`, once all answers are there."""
+        """Yields the answers as `Worker.ask` does, once all of them are there."""
         yield from self._answers(do, arguments, STARTS)
 
     def _answers(self, do: str, arguments: Mapping[str, Any], starts: int) -> list[Answer]:

@@ -1,4 +1,4 @@
-"""The finalists of a search: measured beside a baseline in pairs; the winner is the best one whose latency fits.
+"""The finalists of a search, measured in pairs with a baseline; the winner is the best one whose latency fits.
 
 Only the measurement decides. The latencies that the search saw are predictions, and a search finds the networks whose
 latency is under-estimated.
@@ -29,8 +29,8 @@ def measured(
     at_once: int = AT_ONCE,
     most_rounds: int = MOST_ROUNDS,
 ) -> list[Result]:
-    """The results of the best trials, best score first, measured beside the first trial: `at_once` of them, and while
-    none of these meets its target the next ones, `most_rounds` times at most.
+    """The results of the best trials, best score first, measured in pairs with the first trial: `at_once` of them, and
+    while none of these meets its target the next ones, `most_rounds` times at most.
 
     Raises InputError for fewer than one at once.
     """

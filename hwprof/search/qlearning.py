@@ -48,7 +48,7 @@ class QLearning:
         return max(self._least_random, 1 - (1 - self._least_random) * len(self._stored) / self._horizon)
 
     def ask(self, n: int) -> list[Arch]:
-        """As many as asked for: at each position the choice of the highest value, or a random one."""
+        """Returns n architectures: at each position the choice of the highest value, or a random one."""
         return [sampling.repaired(self._space, self._arch(), self._rng) for _ in range(n)]
 
     def tell(self, trials: Sequence[Trial]) -> None:

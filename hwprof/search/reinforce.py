@@ -34,7 +34,7 @@ class Reinforce:
         return [_softmax(logits) for logits in self._logits]
 
     def ask(self, n: int) -> list[Arch]:
-        """As many as asked for, drawn by the policy."""
+        """Returns n architectures, drawn by the policy."""
         policy = self.probabilities()
         drawn = (tuple(int(self._rng.choice(len(p), p=p)) for p in policy) for _ in range(n))
         return [sampling.repaired(self._space, arch, self._rng) for arch in drawn]

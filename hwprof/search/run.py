@@ -120,7 +120,7 @@ class _Told:
         return self.evaluations - len(self.trials)
 
     def wanted(self, asked: Sequence[Arch]) -> list[Arch]:
-        """Those to score. The others have been scored or are refused."""
+        """The architectures to score. The others have been scored or are refused."""
         new = [arch for arch in dict.fromkeys(asked) if arch not in self.ms]
         if not new:
             return []
@@ -160,7 +160,7 @@ class _Scoring:
     keep: Callable[[Arch, float], None]
 
     def scores(self, archs: Sequence[Arch]) -> list[float]:
-        """Those of the architectures, each kept as soon as it is there."""
+        """The scores of the architectures, each kept as soon as it is there."""
         for arch, value in self._new([arch for arch in archs if arch not in self.known]):
             self.known[arch] = _checked(arch, float(value), "score")
             self.keep(arch, self.known[arch])

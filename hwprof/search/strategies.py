@@ -6,11 +6,11 @@ from hwprof import plugins
 from hwprof.interfaces import Search, SearchSpace
 
 AUTO = "auto"
-_AUTO_IS = "predictor"  # the best at 50 to 200 evaluations in reports/search
+_AUTO_IS = "predictor"  # it also searches spaces that are too large to be listed
 
 
 def strategy(name: str, space: SearchSpace, seed: int = 0) -> Search:
-    """The search of an entry point of `hwprof.searches`, or "auto" for the one that is usually best. Raises InputError
+    """The search of an entry point of `hwprof.searches`, or "auto" for one that suits any space. Raises InputError
     for an unknown name, and for a space that the strategy cannot search."""
     made: Search = plugins.load("search", resolved(name))(space, seed)
     return made

@@ -20,6 +20,7 @@ def test_a_sound_store_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[
         "processes": 2,
         "comparisons": 0,
         "results": 0,
+        "scores": 0,
         "graphs": 0,
         "damage": 0,
     }

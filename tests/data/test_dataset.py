@@ -189,7 +189,7 @@ def test_a_data_set_of_another_version_is_refused(tmp_path):
         f'measurements_sha256 = "{sha256(content).hexdigest()}"' if "measurements_sha" in x else x for x in lines
     ]
     (folder / dataset.CARD).write_text("\n".join(changed))
-    with pytest.raises(InputError, match="no latency_ms"):
+    with pytest.raises(InputError, match="no column 'latency_ms'"):
         dataset.read(folder)
 
 

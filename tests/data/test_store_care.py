@@ -81,6 +81,7 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
         store.lower_baseline("machine", {"compute": 7.0})
         store.add_comparison([2, 3], 0.05)
         store.add_result(make_result())
+        store.add_score("key", (1, 2), 0.5)
     merged = merge([a, b], tmp_path / "out.db")
     assert (merged.measurements, merged.repeated, merged.damage) == (3, 2, ())
     assert check(tmp_path / "out.db").damage == ()
@@ -90,6 +91,7 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
         found, margin = store.last_comparison()
         assert ([m.model for m in found], margin) == (["both", "y"], 0.05)
         assert store.results() == [make_result()]
+        assert store.scores("key") == {(1, 2): 0.5}
         assert store.baseline_ns("machine") == {"compute": 7.0}
         assert store.graph(tiny_graph.digest) == tiny_graph.to_json()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.db", "b.db", "out.db"]

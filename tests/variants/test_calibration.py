@@ -144,10 +144,10 @@ def test_operators_that_integers_cannot_do_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("batches", "reason"),
     [
-        ([], "no batch"),
+        ([], "at least one batch"),
         ([np.zeros((1, 2), np.float32)], "a mapping such as .'x': array., not ndarray"),
         ([{"y": np.zeros((6, 2, 4), np.float32)}], "holds no input 'x'; it holds y"),
-        ([{"x": np.zeros((6, 3, 4), np.float32)}], r"of shape \(6, 2, 4\), a batch has \(6, 3, 4\)"),
+        ([{"x": np.zeros((6, 3, 4), np.float32)}], r"has the shape \(6, 2, 4\), a batch has \(6, 3, 4\)"),
         ([{"x": np.full((6, 2, 4), np.nan, np.float32)}], "not finite"),
     ],
 )
@@ -160,7 +160,7 @@ def test_data_that_do_not_fit_are_refused(batches, reason, tmp_path):
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"torch\.nn\.Module, not int"):
         calibrate(3, drawn((1, 2)), tmp_path / "int8.onnx")
-    with pytest.raises(InputError, match="no batch"):
+    with pytest.raises(InputError, match="at least one batch"):
         calibrate(Rows(), [], tmp_path / "int8.onnx")
 
 

@@ -115,7 +115,7 @@ def test_an_operation_without_a_gradient_is_named():
 
 
 def test_ranges_need_data():
-    with pytest.raises(InputError, match="no batch"):
+    with pytest.raises(InputError, match="at least one batch"):
         observe(classifier(), [])
 
 
