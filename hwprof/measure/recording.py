@@ -34,6 +34,7 @@ from hwprof.measure.transport import LimitedTransport, Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
+from hwprof.onnx_io import inputs_identity
 
 _START_S = 300.0  # to import a runtime and to open a network
 _BUDGETS = 10.0  # the slowest networks overrun the budget in their first process
@@ -185,6 +186,7 @@ class Recorder:
                 "protocol": asdict(self.options.settings),
                 "context": context,
                 **({"tuning": tuned} if tuned else {}),
+                **({"inputs": inputs_identity(graph)} if graph.given else {}),
             }
         )
 
@@ -258,7 +260,8 @@ class Recorder:
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.options.transport)
         except HwprofError as error:
             return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
-        return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns)
+        warnings = (*m.warnings, *_idle(graph, timed.idle))
+        return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
         measurement = Measurement(
@@ -274,6 +277,7 @@ class Recorder:
             status=stop.status(processes, self.options.settings),
             anchor_baseline_ns=self._baseline_ns(processes),
             overhead_ns=self.machine.overhead_ns,
+            inputs=inputs_identity(graph),
         )
         return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
 
@@ -285,6 +289,18 @@ class Recorder:
         seen = undisturbed_ns(processes)
         self.store.lower_baseline(machine, seen)
         return {name: ns for name, ns in self.store.baseline_ns(machine).items() if name in seen}
+
+
+def _idle(graph: Graph, operators: Sequence[str]) -> Iterator[str]:
+    """The warning about operators that had nothing to do, unless the graph itself says that their results are empty."""
+    producers = {node.label: node for node in graph.nodes}
+    empty = {t.name for t in graph.values if not t.numel}
+    named = [o for o in operators if o not in producers or empty.isdisjoint(producers[o].outputs)]
+    if named:
+        yield (
+            f"{len(named)} operators had nothing to do, their results are empty ({named[0]!r} is the first): the "
+            "values of the inputs decide what runs; give real ones with --input NAME=FILE.npy"
+        )
 
 
 def require_comparable(graphs: Sequence[Graph], device: Device) -> None:

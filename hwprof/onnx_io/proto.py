@@ -134,6 +134,15 @@ def tensor_proto(constant: Constant) -> TensorProto:
     return TensorProto(name=constant.name, data_type=kind, dims=constant.shape, raw_data=content)
 
 
+def storage_of(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """[tensor.shape]: the array of a type that NumPy lacks as a runtime stores it, in integers of the type's width. Of
+    4-bit integers two share a byte, and the second half of the array is unused."""
+    content = np.frombuffer(_raw_bytes(array, tensor.dtype), np.uint16 if tensor.dtype == "bfloat16" else np.uint8)
+    stored = np.zeros(tensor.numel, content.dtype)
+    stored[: content.size] = content
+    return stored.reshape(tensor.shape)
+
+
 def _raw_bytes(array: np.ndarray, dtype: str) -> bytes:
     if dtype == "bfloat16":
         array = (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16)
@@ -300,9 +309,16 @@ def stored_type(proto: TensorProto, dims: Sequence[int] | None = None) -> Tensor
 def static_from_proto(proto: TensorProto) -> Tensor:
     """A Constant [...] where the tensor is small enough to keep its values, else its type and shape."""
     tensor = stored_type(proto)
-    if not keeps_values(tensor):
+    if not keeps_values(tensor) or lacks_values(proto):
         return tensor
     return constant_of(proto.name, _values(proto), tensor.dtype)
+
+
+def lacks_values(proto: TensorProto) -> bool:
+    """Whether a stored tensor has a shape and no values at all, as in data sets of architectures."""
+    is_external = proto.data_location == TensorProto.EXTERNAL
+    has_values = any(f.name.endswith("_data") and f.name != "external_data" for f, _ in proto.ListFields())
+    return not (is_external or has_values) and math.prod(proto.dims) > 0
 
 
 def _values(proto: TensorProto) -> np.ndarray:
