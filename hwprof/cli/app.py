@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
-from hwprof.cli import data, emulator
+from hwprof.cli import data, emulator, store
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.compress import compress
@@ -57,4 +57,5 @@ for command in (
     app.command()(command)
 app.add_typer(lut, name="lut")
 app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
 app.add_typer(emulator.app, name="emulator")
