@@ -32,7 +32,9 @@ TESTED_BY = {
     "cli/progress.py": "cli/test_collect.py",
     "cli/results.py": "cli/test_profile.py",
     "jobs/emulating.py": "cli/test_emulated.py",
+    "jobs/storing.py": "cli/test_store.py",
     # runtimes: by the networks that they open
+    "backends/lifetime.py": "cli/test_profile.py",
     "backends/onnx_file.py": "backends/test_onnxruntime.py",
     "backends/emulator/guest.py": "backends/emulator/test_backend.py",
     "backends/emulator/location.py": "backends/emulator/test_build.py",
