@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.collecting import collect
     from hwprof.jobs.comparing import compare
+    from hwprof.jobs.compressing import compress
     from hwprof.jobs.converting import convert_table
     from hwprof.jobs.evaluating import evaluate
     from hwprof.jobs.explaining import explain
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.predicting import load_predictor, predict, train
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
+    from hwprof.jobs.searching import search
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
@@ -73,6 +75,7 @@ __all__ = [
     "check_table",
     "collect",
     "compare",
+    "compress",
     "convert_table",
     "evaluate",
     "explain",
@@ -84,6 +87,7 @@ __all__ = [
     "profile",
     "profile_many",
     "report",
+    "search",
     "space",
     "train",
     "tune",
@@ -178,6 +182,16 @@ def _differentiable() -> Mapping[str, object]:
     return locals()
 
 
+def _consuming() -> Mapping[str, object]:
+    """Needs PyTorch and the libraries of hwprof[data] and hwprof[predict]."""
+    from hwprof import plugins
+
+    with plugins.optional_library("a search or compression"):
+        from hwprof.jobs.compressing import compress
+        from hwprof.jobs.searching import search
+    return locals()
+
+
 _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     **dict.fromkeys(
         (
@@ -196,4 +210,5 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     **dict.fromkeys(("Card", "import_data"), _data_sets),
     **dict.fromkeys(("Trained", "collect", "evaluate", "load_predictor", "predict", "train"), _learning),
     **dict.fromkeys(("ExpectedLatency", "LatencyLoss"), _differentiable),
+    **dict.fromkeys(("compress", "search"), _consuming),
 }  # fmt: skip
