@@ -248,3 +248,25 @@ class FeatureEncoder:
         if self.choices is None:
             raise InputError("this predictor learned from graphs; architectures were given")
         return OneHotEncoder(self.choices).fit(X).transform(architectures(X))
+
+
+class FeatureRegressor(Regressor):
+    """A regressor of rows of features: X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of
+    floats. `space` names the choices; without it they are learned from X."""
+
+    space: SearchSpace | None
+
+    @property
+    def takes(self) -> Takes:
+        """After `fit`, the kind that it learned from; before, architectures if it knows their space."""
+        if hasattr(self, "encoder_"):
+            return self.encoder_.takes
+        return "graph" if self.space is None else "arch"
+
+    def _learned(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Learns how X is encoded. Returns features [n, n_features] and targets [n] on the target's scale."""
+        scaled = self.target.to_scale(checked_targets(X, y, self.target))
+        self.encoder_ = FeatureEncoder.learned(X, self.space)
+        features = self.encoder_(X)
+        self.n_features_in_ = features.shape[1]
+        return features, scaled

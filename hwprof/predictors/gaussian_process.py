@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from hwprof.interfaces import SearchSpace, Takes
-from hwprof.predictors.base import FeatureEncoder, Regressor, State, checked_rows, checked_targets
+from hwprof.interfaces import SearchSpace
+from hwprof.predictors.base import FeatureEncoder, FeatureRegressor, State, checked_rows
 
 LENGTHS = (0.5, 1.0, 2.0, 4.0)  # in standard deviations of a feature
 ADDITIVE_SHARES = (0.0, 0.5, 1.0)
@@ -88,26 +88,16 @@ class ResidualProcess:
         return np.asarray((logs - self.centre_) / self.spread_)
 
 
-class ProcessRegressor(Regressor):
+class ProcessRegressor(FeatureRegressor):
     """X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of floats >= 0. For scores: latencies
     are better learned by the same process on the residuals of a physical model."""
 
     def __init__(self, space: SearchSpace | None = None) -> None:
         self.space = space
 
-    @property
-    def takes(self) -> Takes:
-        """After `fit`, the kind that it learned from; before, architectures if it knows their space."""
-        if hasattr(self, "encoder_"):
-            return self.encoder_.takes
-        return "graph" if self.space is None else "arch"
-
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
-        scaled = self.target.to_scale(checked_targets(X, y, self.target))
-        self.encoder_ = FeatureEncoder.learned(X, self.space)
-        features = self.encoder_(X)
-        self.n_features_in_ = features.shape[1]
+        features, scaled = self._learned(X, y)
         self.mean_ = float(scaled.mean())
         self.process_ = ResidualProcess().fit(checked_rows(features, self.n_features_in_), scaled - self.mean_)
         self.errors_ = self.process_.left_out_residuals()

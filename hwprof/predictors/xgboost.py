@@ -11,14 +11,13 @@ from typing import Any, Self
 import numpy as np
 import xgboost
 
-from hwprof.interfaces import SearchSpace, Takes
+from hwprof.interfaces import SearchSpace
 from hwprof.predictors.base import (
     FeatureEncoder,
+    FeatureRegressor,
     LatencyPredictor,
-    Regressor,
     State,
     checked_rows,
-    checked_targets,
     fold_numbers,
     left_out_errors,
 )
@@ -26,7 +25,7 @@ from hwprof.predictors.base import (
 FOLDS = 5
 
 
-class XGBoostRegressor(Regressor):
+class XGBoostRegressor(FeatureRegressor):
     """X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of floats."""
 
     def __init__(
@@ -45,19 +44,9 @@ class XGBoostRegressor(Regressor):
         self.subsample = subsample
         self.seed = seed
 
-    @property
-    def takes(self) -> Takes:
-        """After `fit`, the kind that it learned from; before, architectures if it knows their space."""
-        if hasattr(self, "encoder_"):
-            return self.encoder_.takes
-        return "graph" if self.space is None else "arch"
-
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
-        scaled = self.target.to_scale(checked_targets(X, y, self.target))
-        self.encoder_ = FeatureEncoder.learned(X, self.space)
-        features = self.encoder_(X)
-        self.n_features_in_ = features.shape[1]
+        features, scaled = self._learned(X, y)
 
         def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
             booster = self._trained(features[train], scaled[train])
