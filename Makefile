@@ -32,7 +32,7 @@ QEMU = qemu-x86_64
 test-avx2: $(VENV)/.test
 	$(AVX2) $(VENV)/bin/python -m pytest -m processor
 	if command -v $(QEMU); then $(AVX2) $(QEMU) -cpu Haswell $(VENV)/bin/python -m pytest -q -p no:cacheprovider \
-		-p no:xdist tests/variants/integer/test_calibration.py -k 'nearly and convolutional'; fi
+		-p no:xdist tests/variants/test_calibration.py -k 'nearly and convolutional'; fi
 
 # The integer kernels' tests on a build that stops at a bad access, an overflow or another undefined operation, and in
 # which others stand in for the instructions of AMX and AVX-VNNI. 6 minutes on one core.

@@ -34,7 +34,7 @@ def floors() -> list[set[str]]:
     return [table[number] for number in range(len(table))]
 
 
-def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
+def cycles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
     """Groups of two or more modules that import each other (Tarjan's strongly connected components)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -72,6 +72,6 @@ def _imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:
-            for alias in node.names:
+            for alias in (a for a in node.names if a.name != "__version__"):  # a fact that is there before all imports
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in known else node.module

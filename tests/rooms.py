@@ -1,4 +1,4 @@
-"""Draws the rooms of hwprof: their lines, the arrows between them, and circles of files.
+"""Draws the rooms of hwprof: their lines, the arrows between them, and cycles of files.
 
 python -m tests.rooms                  # as text
 python -m tests.rooms docs/rooms.svg   # as a drawing, too
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from tests.imports import PACKAGE, arrows, circles, floors, modules, room
+from tests.imports import PACKAGE, arrows, cycles, floors, modules, room
 
 SOURCES = frozenset({".py", ".cpp", ".c", ".h", ".inl", ".css", ".js"})
 _WIDTH, _ROW, _BOX, _TOP = 1180, 84, 46, 20
@@ -55,7 +55,7 @@ def text(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int], found:
             share = f"{lines[name] / sum(lines.values()):.0%}"
             imports = ", ".join(f"{other} {n}" for n, other in below)
             rows.append(f"{number:3} {name:14} {lines[name]:6} lines {share:>4}  -> {imports or 'nothing'}")
-    return "\n".join([*rows, f"circles: {found or 'none'}"])
+    return "\n".join([*rows, f"cycles: {found or 'none'}"])
 
 
 def drawing(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int]) -> str:
@@ -102,7 +102,7 @@ def drawing(lines: Mapping[str, int], counts: Mapping[tuple[str, str], int]) -> 
 def main(arguments: list[str]) -> None:
     by_module = arrows(modules())
     lines, counts = lines_by_room(), arrows_by_room(by_module)
-    print(text(lines, counts, circles(by_module)))
+    print(text(lines, counts, cycles(by_module)))
     for path in arguments:
         Path(path).write_text(drawing(lines, counts))
 

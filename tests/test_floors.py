@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.imports import arrows, circles, floors, modules, room
+from tests.imports import arrows, cycles, floors, modules, room
 from tests.rooms import arrows_by_room, drawing, lines_by_room
 
 KNOWN = modules()
@@ -39,7 +39,7 @@ def test_a_consumer_knows_no_runtime(module: str):
 
 
 def test_no_modules_import_each_other():
-    assert circles(ARROWS) == []
+    assert cycles(ARROWS) == []
 
 
 def test_few_modules_are_loose_and_no_room_holds_more_than_a_fifth():

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import hwprof
-from hwprof import cost
+from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
 from hwprof.compress.layer_table import LayerTable
@@ -346,7 +345,7 @@ def _macs(graph: Graph) -> int | None:
 def _versions(measured: Measurement) -> Mapping[str, str]:
     return {
         **measured.versions,
-        "hwprof": hwprof.__version__,
+        "hwprof": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
