@@ -61,7 +61,7 @@ def test_a_module_in_memory_is_profiled_without_any_onnx():
 
 
 def test_a_module_is_no_network_for_another_runtime():
-    with Store() as store, pytest.raises(InputError, match="backend 'onnxruntime' of device 'cpu-1t' runs ONNX"):
+    with Store() as store, pytest.raises(InputError, match="backend 'onnxruntime' of device 'cpu-1t' runs only ONNX"):
         hwprof.profile(torch.nn.ReLU(), "cpu-1t", example_inputs=torch.ones(1), store=store, options=ONE_PROCESS)
 
 

@@ -73,7 +73,7 @@ def test_a_killed_search_goes_on_where_it_was(folder: Path, capsys):
     ("arguments", "status", "reason"),
     [
         (["product.onnx", "--device", "cpu-1t"], 2, "backend 'onnxruntime' of device 'cpu-1t' has nothing to tune"),
-        (["product.onnx", "--trials", "0"], 2, "give at least one trial and more than 0 s, not 0 and"),
+        (["product.onnx", "--trials", "0"], 2, "tuning needs at least one trial and more than 0 s, not 0 and"),
         (["product.onnx", "--builds", "0"], 2, "--builds must be at least 1, not 0"),
     ],
 )

@@ -143,7 +143,7 @@ def test_a_table_of_another_device_is_refused(bench):
 def test_a_table_of_another_machine_is_refused(bench):
     metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware="0123456789ab")
     table = LatencyTable(metadata, choices([[1.0]]).rows)
-    with pytest.raises(InputError, match="hardware 0123456789ab; this is"):
+    with pytest.raises(InputError, match="hardware 0123456789ab, this is"):
         tables.check(table, [Space().graph((0, 0))] * 4, bench, [(0,)] * 4)
 
 
@@ -151,7 +151,7 @@ def test_a_table_holds_where_the_device_is_not_where_it_is_asked_from(bench):
     far_away = replace(bench.options, transport=ScriptedTransport())  # hardware 0123456789ab
     far = replace(bench, device=replace(DEVICE, remote="board:9190"), options=far_away)
     graphs = [Space().graph((0, 0))] * 4
-    places = {"0123456789ab": "give the space instead of models", "ba9876543210": "; this is 0123456789ab: "}
+    places = {"0123456789ab": "give the space instead of models", "ba9876543210": ", this is 0123456789ab; "}
     for hardware, text in places.items():
         metadata = Metadata("roof", "roofline", 1, 1, "float32", hardware=hardware)
         with pytest.raises(InputError, match=text):

@@ -109,7 +109,7 @@ def test_what_is_not_a_space_is_refused(space_file, name, told):
 
 
 def test_an_object_that_is_not_there_is_refused(space_file):
-    with pytest.raises(InputError, match="leads to no object"):
+    with pytest.raises(InputError, match="does not lead to an object"):
         VariedSpace(f"{space_file}:NONE")
 
 

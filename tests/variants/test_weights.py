@@ -71,12 +71,18 @@ def test_a_vanished_file_is_an_error(tmp_path, mobile_block):
         load_weights(mobile_block.renamed("net", source=str(tmp_path / "gone.onnx")))
 
 
-def test_a_file_whose_weights_have_no_values_is_refused(tmp_path, tiny_graph):
+def test_weights_that_a_file_holds_no_values_of_are_drawn_and_cut_ones_are_refused(tmp_path, tiny_graph):
     model = onnx_io.to_model(tiny_graph)
     name = tiny_graph.weights[0].name
-    next(t for t in model.graph.initializer if t.name == name).ClearField("raw_data")
-    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    weight = next(t for t in model.graph.initializer if t.name == name)
     bare = tiny_graph.renamed("bare", source=str(tmp_path / "bare.onnx"))
+    content = weight.raw_data
+    weight.ClearField("raw_data")
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    assert load_weights(bare)[name].shape == tiny_graph.weights[0].shape
+    assert np.abs(load_weights(bare)[name]).max() > 0
+    weight.raw_data = content[:-4]
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match=f"the values of tensor '{name}' do not fill its shape"):
         load_weights(bare)
 
