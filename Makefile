@@ -23,7 +23,7 @@ lint: $(VENV)/.test
 
 # A file's tests run in one process, one after the other; at most four processes, each with one thread for torch.
 unit: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(VENV)/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What depends on the processor, as on one with AVX2 and nothing newer: torch and oneDNN by their own switches, ONNX
 # Runtime, which has none, on an emulated Haswell where qemu-x86_64 is installed (Debian: qemu-user).

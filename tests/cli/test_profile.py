@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,11 @@ def test_an_analytic_device_is_labelled_wherever_it_shows(tmp_path: Path, capsys
 
 
 def start(store: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([*COMMAND, "profile", *arguments, "--store", str(store)], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    """A run that Ctrl-C reaches, also where this one was started in the background and ignores it."""
+    return subprocess.Popen(
+        [*COMMAND, "profile", *arguments, "--store", str(store)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def wait_for_processes(store: Path, count: int) -> None:
