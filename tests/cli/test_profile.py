@@ -67,7 +67,8 @@ def start(store: Path, *arguments: str) -> subprocess.Popen[str]:
     """A run that Ctrl-C reaches, also where this one was started in the background and ignores it."""
     return subprocess.Popen(
         [*COMMAND, "profile", *arguments, "--store", str(store)], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no other thread runs here
     )  # fmt: skip
 
 
