@@ -346,13 +346,26 @@ class Store:
 
     def _prepare(self) -> None:
         """Nothing is written into a file before it is known to be ours."""
-        if self._format() < len(_MIGRATIONS):
+        with self._snapshot():
+            is_older = self._format() < len(_MIGRATIONS)
+        if is_older:
             with self.transaction():
                 for number, script in enumerate(_MIGRATIONS[self._format() :], self._format() + 1):
                     for statement in f"{script} PRAGMA user_version = {number}".split(";"):
                         self._db.execute(statement)
         self._log_ahead()
         self._db.execute("PRAGMA foreign_keys = ON")
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Every question in the context is answered from one state of the file: another run may be creating it."""
+        with self._errors():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def _format(self) -> int:
         """0 for a new file. Raises InputError for another program's database and for a newer format."""
