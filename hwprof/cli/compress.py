@@ -95,6 +95,7 @@ def _row(one: Compressed) -> dict[str, object]:
         "met": str(result.met),
         "ms": "" if latency is None else f"{latency.median:.4g}",
         "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
+        "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
         "metric": f"{result.metric:.2f}",
         "baseline": f"{result.baseline_metric:.2f}",

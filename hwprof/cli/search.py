@@ -99,8 +99,9 @@ def _row(result: Result, is_winner: bool) -> dict[str, object]:
     return {
         "architecture": "-".join(map(str, result.choices["arch"])),
         "score": f"{result.metric:.4g}",
-        "by table ms": f"{result.table_ms:.4g}",
-        "measured ms": f"{latency.median:.4g}" if latency else "none",
+        "searched ms": f"{result.table_ms:.4g}",
+        "paired ms": f"{latency.median:.4g}" if latency else "none",
+        "evidence": result.evidence,
         "95 % interval": f"{latency.low:.4g} .. {latency.high:.4g}"
         if latency and math.isfinite(latency.high)
         else "none",
@@ -117,8 +118,6 @@ def _status(found: Found, target_ms: float) -> int:
     else:
         output.note(f"{len(found.searched.trials)} architectures scored, {found.searched.refused} refused")
     if found.winner is None:
-        output.note(
-            f"hwprof: none of the {len(found.finalists)} measured networks is within {target_ms:g} ms for certain"
-        )
+        output.note(f"hwprof: none of the {len(found.finalists)} finalists is within {target_ms:g} ms for certain")
         return 1
     return 0

@@ -123,6 +123,12 @@ class Result:
         """How much smaller than the baseline's the metric is; nan where one of them is unknown."""
         return self.baseline_metric - self.metric
 
+    @property
+    def evidence(self) -> str:
+        """How the target's device got its latencies: "measured", "analytic", ...; empty without a comparison."""
+        found = self.measured.get(self.target.device)
+        return str(found.b.evidence) if found else ""
+
     def latency(self, device: str) -> LatencyStatistics | None:
         """The network's latency, ms, at the machine's undisturbed speed; None where none was measured."""
         found = self.measured.get(device)
