@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
@@ -79,3 +80,9 @@ def _thinned(values: Iterable[int]) -> list[int]:
     values = list(values)
     count = min(MOST_OPTIONS, len(values))
     return [values[(i + 1) * len(values) // count - 1] for i in range(count)]
+
+
+def log_loss(stays: float, whole: float) -> float:
+    """Minus the logarithm of the share of a layer's norm or energy that stays."""
+    tiny = sys.float_info.min
+    return -math.log(max(stays, tiny) / max(whole, tiny))

@@ -4,11 +4,7 @@ et al., arXiv 1812.02402), whose training towards low ranks is not part of it.""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from hwprof.compress.choices import chosen_ranks, rank_options
+from hwprof.compress.choices import chosen_ranks, log_loss, rank_options
 from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
 from hwprof.graph import Graph
 from hwprof.training import Hooks
@@ -34,11 +30,11 @@ class LowRank:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """Minus the logarithm of the energy's share that stays."""
+        """The `log_loss` of the energy."""
         if choice.rank is None:
             return 0.0
-        energies, tiny = self._energies[layer], float(np.finfo(float).tiny)
-        return -math.log(max(float(energies[: choice.rank].sum()), tiny) / max(float(energies.sum()), tiny))
+        energies = self._energies[layer]
+        return log_loss(float(energies[: choice.rank].sum()), float(energies.sum()))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network

@@ -3,11 +3,7 @@ ConvNets, ICLR 2017), in every group as many as the device's table asks for; the
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from hwprof.compress.choices import kept_options, kept_shares
+from hwprof.compress.choices import kept_options, kept_shares, log_loss
 from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
 from hwprof.graph import Graph
 from hwprof.training import Hooks
@@ -34,12 +30,11 @@ class Magnitude:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """Minus the logarithm of the norm's share that stays."""
+        """The `log_loss` of the norm."""
         if choice.kept is None:
             return 0.0
         norms = self._norms[layer]
-        stays = float(norms[: choice.kept // self._granules[layer]].sum())
-        return -math.log(max(stays, np.finfo(float).tiny) / max(float(norms.sum()), np.finfo(float).tiny))
+        return log_loss(float(norms[: choice.kept // self._granules[layer]].sum()), float(norms.sum()))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
