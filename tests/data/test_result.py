@@ -6,7 +6,7 @@ import pytest
 
 from hwprof.data.result import Met, Result, Target
 from hwprof.errors import InputError
-from hwprof.measurement import Status
+from hwprof.measurement import Evidence, Status
 from tests.results import compared, make_result, measured
 from tests.samples import counted_measurement, counted_process, counts
 
@@ -127,3 +127,10 @@ def test_a_target_is_a_positive_number(ms):
 def test_the_loss_of_the_metric_is_counted_from_the_baseline():
     assert make_result(metric=97.0, baseline_metric=98.5).metric_loss == pytest.approx(1.5)
     assert math.isnan(make_result(metric=math.nan).metric_loss)
+
+
+def test_a_result_says_what_its_latencies_are_worth():
+    assert make_result().evidence == "measured"
+    analytic = compared(5.0, evidence=Evidence.ANALYTIC)
+    assert make_result(measured={"d": analytic}).evidence == "analytic"
+    assert make_result(measured={}).evidence == ""
