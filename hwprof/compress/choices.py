@@ -37,6 +37,9 @@ def chosen_graph(graph: Graph, choices: Choices) -> Graph:
 
     Raises InputError for a layer or value that does not fit, and for bits that differ between layers.
     """
+    for unknown in ("levels", "groups", "sparsity"):
+        if any(getattr(choice, unknown) is not None for choice in choices.values()):
+            raise InputError(f"the latency of a network with other {unknown} is not known")
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
     if ranks := chosen_ranks(choices):

@@ -329,7 +329,7 @@ def _without_seeds(settings: Settings) -> dict[str, Any]:
     return asdict(settings.seeded(0))
 
 
-def _told(choice: Choice) -> dict[str, int]:
+def _told(choice: Choice) -> dict[str, float]:
     return {name: value for name, value in asdict(choice).items() if value is not None}
 
 

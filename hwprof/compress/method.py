@@ -31,12 +31,16 @@ class Choice:
     """The changes of one layer; None leaves it as before.
 
     kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
-    that replace one (`hwprof.variants.factorize`). bits: of weights and activations.
+    that replace one (`hwprof.variants.factorize`). bits: 8 of weights and activations, fewer of weights alone. levels:
+    how many values a dictionary of weights has. groups: of a convolution. sparsity: the share of weights that are zero.
     """
 
     kept: int | None = None
     rank: int | None = None
     bits: int | None = None
+    levels: int | None = None
+    groups: int | None = None
+    sparsity: float | None = None
 
 
 AS_BEFORE = Choice()

@@ -91,4 +91,4 @@ def _place(options: Sequence[Choice], choice: Choice) -> int:
 
 
 def _size(choice: Choice) -> tuple[float, ...]:
-    return tuple(math.inf if n is None else n for n in (choice.kept, choice.rank, choice.bits))
+    return tuple(math.inf if n is None else n for n in (choice.kept, choice.rank, choice.bits, choice.levels))
