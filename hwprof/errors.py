@@ -1,5 +1,7 @@
 """The errors: one base class; each error carries the exit status of the command line."""
 
+_LONGEST_REASON = 1000  # characters
+
 
 class HwprofError(Exception):
     """Base of every error that hwprof raises on purpose. Its text is one line for the user."""
@@ -35,3 +37,10 @@ class DeviceLostError(HwprofError):
 
 class TimeLimitError(DeviceLostError):
     """A worker did not answer in the time that a request may take, and was ended."""
+
+
+def one_line(reason: object) -> str:
+    """The text of another library's error as part of ours: without line breaks, and cut where it quotes a name or a
+    value of any length."""
+    text = " ".join(str(reason).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
