@@ -49,6 +49,11 @@ def factorize_weights(
     return smaller, {t.name: factors[t.name] if t.name in factors else weights[t.name] for t in smaller.weights}
 
 
+def full_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
+    """By the name of each operator that `factorize` takes, the rank at which it computes the same."""
+    return {name: min(unfolding.sides) for name, unfolding in _unfoldings(graph, scheme).items()}
+
+
 def smaller_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
     """By the name of each operator that `factorize` can make smaller, the largest rank at which it does."""
     ranks: dict[str, int] = {}
