@@ -11,7 +11,10 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.variants import int8_layers, spec
-from hwprof.variants.factorize import factorize, full_ranks, smaller_ranks
+from hwprof.variants.blocks import residual_blocks, without_blocks
+from hwprof.variants.factorize import FACTORS, factorize, full_ranks, smaller_ranks
+from hwprof.variants.group import grouped
+from hwprof.variants.low_bit import dictionaries, low_bits
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
@@ -36,21 +39,20 @@ def rank_options(graph: Graph) -> Options:
 
 
 def chosen_graph(graph: Graph, choices: Choices, only_variant: str = "") -> Graph:
-    """The graph with these choices, without weights, as a device runs it: of fewer channels first, then of lower rank,
-    then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
+    """The graph with these choices, without weights, as a device runs it: of fewer channels, blocks and groups first,
+    then of lower rank, then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
 
     only_variant: that of a device that runs no other; there all layers have its 8 bits. Raises InputError for a layer
     or value that does not fit.
     """
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
-    for field, values in {"groups": chosen_groups(choices), "levels": chosen_levels(choices)}.items():
-        if values:
-            raise InputError(f"the latency of a network with other {field} is not known")
-    if ranks := chosen_ranks(choices):
-        graph = factorize(graph, ranks)
-    if low := chosen_low_bits(choices):
-        raise InputError(f"the latency of {sorted(set(low.values()))} bits is not known: networks have 8")
+    graph = without_blocks(graph, removed_blocks(choices))
+    graph = grouped(graph, _of_layers(graph, choices, "groups"))
+    ranks = _of_layers(graph, choices, "rank")
+    graph = factorize(graph, ranks) if ranks else graph
+    graph = dictionaries(graph, _of_layers(graph, choices, "levels"))
+    graph = low_bits(graph, {name: n for name, n in _of_layers(graph, choices, "bits").items() if n != INT8})
     if only_variant:
         return spec.change(only_variant)(graph)
     if layers := int8_names(graph, choices):
@@ -66,18 +68,13 @@ def int8_variant_of(graph: Graph, layers: Collection[str]) -> spec.Variant:
 def int8_names(graph: Graph, choices: Choices) -> list[str]:
     """The layers of the graph, in its order, that have 8 bits by the choices, as have both parts of a factorized one;
     operators between layers follow these. Raises InputError for a name that is not in the network."""
-    chosen = {name for name, choice in choices.items() if choice.bits == INT8}
-    ranks = chosen_ranks(choices)
-    wanted = {part for name in chosen for part in ((f"{name}_first", f"{name}_second") if name in ranks else (name,))}
-    known = {node.label for node in graph.nodes}
-    if unknown := sorted(wanted - known):
-        raise InputError(f"no operator of {graph.name!r} is named {unknown[0]!r}, so it cannot have 8 bits")
-    return [name for name in int8_layers.layers(graph) if name in wanted]
+    bits = _of_layers(graph, choices, "bits")
+    return [name for name in int8_layers.layers(graph) if bits.get(name) == INT8]
 
 
 def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
     """The share of the channels that stay, by group, as `prune_channels` takes it with a granule of 1."""
-    wanted = {name: choice.kept for name, choice in choices.items() if choice.kept is not None}
+    wanted = {name: choice.kept for name, choice in choices.items() if choice.kept}
     if not wanted:
         return {}
     channels = {group.name: group.channels for group in prunable_groups(graph)}
@@ -92,29 +89,39 @@ def chosen_ranks(choices: Choices) -> dict[str, int]:
     return {name: choice.rank for name, choice in choices.items() if choice.rank is not None}
 
 
-def chosen_groups(choices: Choices) -> dict[str, int]:
-    """By convolution, for those that have more than one."""
-    return {name: choice.groups for name, choice in choices.items() if choice.groups not in (None, 1)}
+def removed_blocks(choices: Choices) -> list[str]:
+    """The residual blocks whose branch goes: their Add keeps none of it."""
+    return [name for name, choice in choices.items() if choice.kept == 0]
 
 
-def chosen_levels(choices: Choices) -> dict[str, int]:
-    """By layer, for those whose weights come from a dictionary: how many values it has."""
-    return {name: choice.levels for name, choice in choices.items() if choice.levels is not None}
-
-
-def chosen_low_bits(choices: Choices) -> dict[str, int]:
-    """By layer, for those whose weights have fewer than 8 bits."""
-    return {name: choice.bits for name, choice in choices.items() if choice.bits is not None and choice.bits != INT8}
+def _of_layers(graph: Graph, choices: Choices, field: str) -> dict[str, int]:
+    """By operator of the graph, which may be a part of a factorized one, the field of its choice. Raises InputError for
+    an operator that is not in the graph, unless a residual block took it away."""
+    known, has_blocks = {node.label for node in graph.nodes}, not removed_blocks(choices)
+    found: dict[str, int] = {}
+    for name, choice in choices.items():
+        value = getattr(choice, field)
+        parts = [part for part in (name, *(name + suffix for suffix in FACTORS)) if part in known]
+        if value is not None and not parts and has_blocks:
+            raise InputError(f"no operator of {graph.name!r} is named {name!r}, so it cannot have other {field}")
+        found |= dict.fromkeys(parts, value) if value is not None else {}
+    return found
 
 
 def as_before_value(graph: Graph, layer: str, field: str) -> float | None:
     """The value that the field of a choice has in the graph itself: a group's channels, an operator's full rank, 32
     bits, one group, no zeros. None where there is no such number: weights are not from a dictionary."""
     if field == "kept":
-        return next((float(group.channels) for group in prunable_groups(graph) if group.name == layer), None)
+        kept = {group.name: group.channels for group in prunable_groups(graph)}
+        return next((float(n) for name, n in (*kept.items(), *_blocks(graph).items()) if name == layer), None)
     if field == "rank":
         return next((float(rank) for name, rank in full_ranks(graph).items() if name == layer), None)
     return {"bits": float(FLOAT_BITS), "groups": 1.0, "sparsity": 0.0}.get(field)
+
+
+def _blocks(graph: Graph) -> dict[str, int]:
+    """1 for each residual block."""
+    return {block.name: 1 for block in residual_blocks(graph)}
 
 
 def every_value(graph: Graph, layer: str, field: str) -> list[int]:
@@ -122,8 +129,10 @@ def every_value(graph: Graph, layer: str, field: str) -> list[int]:
     if field == "bits":
         return list(range(INT8, 0, -1))
     if field == "kept":
-        group = next((group for group in prunable_groups(graph) if group.name == layer), None)
-        return [] if group is None else list(range(group.channels - group.granule, 0, -group.granule))
+        groups = {group.name: group for group in prunable_groups(graph)}
+        if layer not in groups:
+            return [0] if layer in _blocks(graph) else []
+        return list(range(groups[layer].channels - groups[layer].granule, 0, -groups[layer].granule))
     if field == "rank":
         return list(range(smaller_ranks(graph).get(layer, 0), 0, -1))
     return []
