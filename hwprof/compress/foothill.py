@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.integer.simulation import replaced
+from hwprof.compress.integer.cell import replaced
 from hwprof.compress.low_bit import BINARY, LowBitMethod, projected, step_of
 from hwprof.compress.method import Network
 from hwprof.predictors.foothill import foothill, foothill_curvature

@@ -2,10 +2,10 @@
 Partovi Nia, How Does Batch Normalization Help Binary Training?, arXiv 1909.09139).
 
 With independent weights of variance v, the variance of the gradient grows from the output of a layer with K inputs to
-that of the layer before by K v / 2 where a Relu is between them. Initial weights of floats have v = 2 / K, but weights of
--1 and 1 have v = 1, so that gradients grow by K / 2 per layer, whatever the weights were before. Batch normalization
-divides by what it measures, and the ratio does not depend on K any more. So does a step for each output, which all
-methods of this package have (`hwprof.compress.low_bit`).
+that of the layer before by K v / 2 where a Relu is between them. Initial weights of floats have v = 2 / K, but weights
+of -1 and 1 have v = 1, so that gradients grow by K / 2 per layer, whatever the weights were before. Batch normalization
+divides by what it measures, and the ratio does not depend on K any more. A step for each output, which all methods of
+this package have (`hwprof.compress.low_bit`), keeps the variance of the weights.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Smart ternary quantization: one training decides for each layer whether its weights get two values or three (Morin,
 Razani, Partovi Nia & Sari, arXiv 1909.12205).
 
-The regularizer of a weight w, in steps, is min(||w| - 1|, tan(beta) |w|). At beta = pi/4 it has wells at -1, 0 and 1; as
-beta goes to pi/2 the one at 0 disappears. The layer's own beta is trained: weights near 0 pull it down, to ternary, and
-gamma cot(beta) pulls it up, to binary, where gamma is positive.
+The regularizer of a weight w, in steps, is min(||w| - 1|, tan(beta) |w|). At beta = pi/4 it has wells at -1, 0 and 1;
+as beta goes to pi/2 the one at 0 disappears. The layer's own beta is trained: weights near 0 pull it down, to ternary,
+and gamma cot(beta) pulls it up, to binary, where gamma is positive.
 
 Here gamma is what the device says: in proportion to the time that a layer saves with binary weights. On a processor
 whose kernels for ternary weights are faster, gamma is negative, and all layers become ternary.
@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.low_bit import BINARY, TERNARY, nearest, projected, step_of, stored, straight_through
+from hwprof.compress.low_bit import BINARY, TERNARY, projected, step_of, stored, straight_through
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup

@@ -1,8 +1,8 @@
 """The foothill function between |x| and x^2 (Belbahri et al., Foothill: A Quasiconvex Regularization for Edge
 Computing of Deep Neural Networks, arXiv 1901.06414): a loss, a regularizer, and the gradient of a binary quantizer.
 
-f(x) = alpha x tanh(beta x / 2). With alpha = 1 it becomes |x| for a large beta, with alpha = 2 / beta it becomes x^2 for
-a small one. It has a slope everywhere, unlike L1, and does not grow with the square of an outlier, unlike L2.
+f(x) = alpha x tanh(beta x / 2). With alpha = 1 it becomes |x| for a large beta, with alpha = 2 / beta it becomes x^2
+for a small one. It has a slope everywhere, unlike L1, and does not grow with the square of an outlier, unlike L2.
 """
 
 from __future__ import annotations
