@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.variants import spec
-from hwprof.variants.factorize import factorize, smaller_ranks
+from hwprof.onnx_io.inference import fold
+from hwprof.variants import int8_layers, spec
+from hwprof.variants.factorize import factorize, full_ranks, smaller_ranks
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
 MOST_OPTIONS = 4  # per layer, besides as before: each is measured
+FLOAT_BITS = 32
+INT8 = 8  # bits of weights and activations; fewer bits are those of weights alone
 
 
 def kept_options(graph: Graph, granule: int = GRANULE) -> Options:
@@ -32,22 +35,44 @@ def rank_options(graph: Graph) -> Options:
     }
 
 
-def chosen_graph(graph: Graph, choices: Choices) -> Graph:
-    """The graph with these choices, without weights: of fewer channels first, then of lower rank, then of fewer bits.
+def chosen_graph(graph: Graph, choices: Choices, only_variant: str = "") -> Graph:
+    """The graph with these choices, without weights, as a device runs it: of fewer channels first, then of lower rank,
+    then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
 
-    Raises InputError for a layer or value that does not fit, and for bits that differ between layers.
+    only_variant: that of a device that runs no other; there all layers have its 8 bits. Raises InputError for a layer
+    or value that does not fit.
     """
-    for unknown in ("levels", "groups", "sparsity"):
-        if any(getattr(choice, unknown) is not None for choice in choices.values()):
-            raise InputError(f"the latency of a network with other {unknown} is not known")
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
+    for field, values in {"groups": chosen_groups(choices), "levels": chosen_levels(choices)}.items():
+        if values:
+            raise InputError(f"the latency of a network with other {field} is not known")
     if ranks := chosen_ranks(choices):
         graph = factorize(graph, ranks)
-    bits = {choice.bits for choice in choices.values()} - {None}
-    if bits - {8}:
-        raise InputError(f"the latency of {sorted(bits, key=str)} bits is not known: networks have 8 in all layers")
-    return spec.change("int8")(graph) if bits else graph
+    if low := chosen_low_bits(choices):
+        raise InputError(f"the latency of {sorted(set(low.values()))} bits is not known: networks have 8")
+    if only_variant:
+        return spec.change(only_variant)(graph)
+    if layers := int8_names(graph, choices):
+        return int8_variant_of(graph, layers).change(fold(graph))  # as a file of it is folded when it is loaded
+    return graph
+
+
+def int8_variant_of(graph: Graph, layers: Collection[str]) -> spec.Variant:
+    """The variant in which these layers of the graph have 8 bits, and the operators that follow them."""
+    return spec.parse("int8") if set(layers) >= set(int8_layers.layers(graph)) else spec.int8_of(layers)
+
+
+def int8_names(graph: Graph, choices: Choices) -> list[str]:
+    """The layers of the graph, in its order, that have 8 bits by the choices, as have both parts of a factorized one;
+    operators between layers follow these. Raises InputError for a name that is not in the network."""
+    chosen = {name for name, choice in choices.items() if choice.bits == INT8}
+    ranks = chosen_ranks(choices)
+    wanted = {part for name in chosen for part in ((f"{name}_first", f"{name}_second") if name in ranks else (name,))}
+    known = {node.label for node in graph.nodes}
+    if unknown := sorted(wanted - known):
+        raise InputError(f"no operator of {graph.name!r} is named {unknown[0]!r}, so it cannot have 8 bits")
+    return [name for name in int8_layers.layers(graph) if name in wanted]
 
 
 def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
@@ -65,6 +90,43 @@ def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
 def chosen_ranks(choices: Choices) -> dict[str, int]:
     """By operator, for those that have one."""
     return {name: choice.rank for name, choice in choices.items() if choice.rank is not None}
+
+
+def chosen_groups(choices: Choices) -> dict[str, int]:
+    """By convolution, for those that have more than one."""
+    return {name: choice.groups for name, choice in choices.items() if choice.groups not in (None, 1)}
+
+
+def chosen_levels(choices: Choices) -> dict[str, int]:
+    """By layer, for those whose weights come from a dictionary: how many values it has."""
+    return {name: choice.levels for name, choice in choices.items() if choice.levels is not None}
+
+
+def chosen_low_bits(choices: Choices) -> dict[str, int]:
+    """By layer, for those whose weights have fewer than 8 bits."""
+    return {name: choice.bits for name, choice in choices.items() if choice.bits is not None and choice.bits != INT8}
+
+
+def as_before_value(graph: Graph, layer: str, field: str) -> float | None:
+    """The value that the field of a choice has in the graph itself: a group's channels, an operator's full rank, 32
+    bits, one group, no zeros. None where there is no such number: weights are not from a dictionary."""
+    if field == "kept":
+        return next((float(group.channels) for group in prunable_groups(graph) if group.name == layer), None)
+    if field == "rank":
+        return next((float(rank) for name, rank in full_ranks(graph).items() if name == layer), None)
+    return {"bits": float(FLOAT_BITS), "groups": 1.0, "sparsity": 0.0}.get(field)
+
+
+def every_value(graph: Graph, layer: str, field: str) -> list[int]:
+    """All values that make the graph smaller there by the field of a choice, descending; none for other fields."""
+    if field == "bits":
+        return list(range(INT8, 0, -1))
+    if field == "kept":
+        group = next((group for group in prunable_groups(graph) if group.name == layer), None)
+        return [] if group is None else list(range(group.channels - group.granule, 0, -group.granule))
+    if field == "rank":
+        return list(range(smaller_ranks(graph).get(layer, 0), 0, -1))
+    return []
 
 
 def _fewer(group: ChannelGroup, granule: int) -> list[int]:

@@ -20,7 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from hwprof.compress.choices import kept_options, kept_shares, log_loss
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import (
+    AS_BEFORE,
+    Choice,
+    Choices,
+    Cost,
+    Need,
+    Network,
+    Options,
+    SoftChoice,
+    SoftChoices,
+)
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.blocks import ResidualBlock, residual_blocks, without_blocks_weights
@@ -150,9 +160,9 @@ class Dmp:
         graph, weights = prune_weights(network.graph, network.weights, shares, granule=1, scores=scores)
         return network.with_weights(graph, weights)
 
-    def _kept(self) -> Choices:
+    def _kept(self) -> SoftChoices:
         """Numbers of channels with a gradient: the sums of the masks."""
-        return {name: Choice(kept=self._granules[name] * masks.values.sum()) for name, masks in self._masks.items()}
+        return {name: SoftChoice(kept=self._granules[name] * masks.values.sum()) for name, masks in self._masks.items()}
 
 
 class DmpWeight:
@@ -257,10 +267,9 @@ _GONE = Choice(kept=0)
 
 
 class _Priced:
-    """The cost of choices with a gradient as a share of the whole network's. Asked for anew only now and then: between
-    two times it is linear in what changed."""
+    """The cost of soft choices as a share of the whole network's."""
 
-    def __init__(self, cost: Cost, choices: Callable[[], Choices]) -> None:
+    def __init__(self, cost: Cost, choices: Callable[[], SoftChoices]) -> None:
         self._cost, self._choices = cost, choices
 
     def __call__(self) -> Tensor:

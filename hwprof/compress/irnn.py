@@ -49,7 +49,7 @@ class IRnn:
         drawn = network.examples
         feeds = (dict(zip(drawn, sample, strict=True)) for sample in zip(*drawn.values(), strict=True))
         self._ranges = calibration.observed_ranges(self._graph, self._arrays(), feeds)
-        network.module.code = _Integers(network.module, self._graph, self._ranges)
+        network.module.code = _Integers(network.module, self._graph, self._ranges)  # type: ignore[assignment]
         return Hooks()
 
     def choices(self) -> Choices:

@@ -29,21 +29,20 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice, Choices, Method, Network, Options
+from hwprof.compress.method import Choice, Choices, Method, Network, Options, SoftChoices
 from hwprof.compress.projection import project
-from hwprof.data.result import Met, Result, ResultKey, Target, measured_latency
+from hwprof.data.result import Result, ResultKey, Target, measured_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Task
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measurement import Comparison, Measurement
 from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
-from hwprof.variants import spec
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
@@ -108,22 +107,6 @@ class Job:
         _fit(network, self.task, hooks, settings, self.folder, f"{self.identity} {purpose}", lambda text: self.tell(
             f"{told}: {text}"
         ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Compressed:
-    """A result and the file of its network."""
-
-    result: Result
-    path: Path
-
-    @property
-    def met(self) -> Met | None:
-        return self.result.met
-
-    def save(self, path: str | Path) -> None:
-        """Copies the network's file. Raises EnvironmentUnfitError where that cannot be written."""
-        write_bytes(Path(path), self.path.read_bytes())
 
 
 def prepare(
@@ -236,9 +219,8 @@ class _Run:
             return None
         job = self.job
         self._tell("measures the table of its layers")
-        change = spec.change(networks.only_variant(job.device))
-        table = LayerTable(job.network.graph, job.measure, change)
-        self._tell(table.check(options, job.seed))
+        table = LayerTable(job.network.graph, job.measure, options, networks.only_variant(job.device))
+        self._tell(table.check(job.seed))
         smallest = {layer: some[-1] for layer, some in options.items()}
         whole_ms, least_ms = table.latency_ms([{}, smallest])
         if min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
@@ -312,7 +294,7 @@ def _working(folder: Path) -> Path:
     return working
 
 
-def _unknown_cost(_choices: Choices) -> torch.Tensor:
+def _unknown_cost(_choices: SoftChoices) -> torch.Tensor:
     return torch.tensor(float("nan"))
 
 

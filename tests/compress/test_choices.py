@@ -9,6 +9,7 @@ from hwprof.variants.spec import change
 from tests.compress.board import network
 
 FIRST, SECOND = kept_options(network())
+LAYERS = [node.label for node in network().nodes if node.op in ("Conv", "Gemm")]
 
 
 def kept(options):
@@ -38,11 +39,36 @@ def test_choices_make_the_variants_of_the_graph():
     assert chosen_graph(graph, {}) == graph
     assert chosen_graph(graph, {FIRST: Choice(kept=8)}) == prune_channels(graph, {FIRST: 0.25})
     assert chosen_graph(graph, {SECOND: Choice(rank=3)}) == factorize(graph, {SECOND: 3})
-    assert chosen_graph(graph, {SECOND: Choice(bits=8)}) == change("int8")(graph)
+    assert chosen_graph(graph, {name: Choice(bits=8) for name in LAYERS}) == change("int8")(graph)
+
+
+def test_some_layers_have_8_bits_and_the_others_stay_float():
+    mixed = chosen_graph(network(), {SECOND: Choice(bits=8), FIRST: Choice(kept=8)})
+    stored = {t.name: t.dtype for t in mixed.weights}
+    by_label = {node.label: node for node in mixed.nodes}
+    assert stored[by_label[FIRST].inputs[1]] == "float32"
+    assert mixed.producers()[by_label[SECOND].inputs[1]].op == "DequantizeLinear"
+
+
+def test_both_parts_of_a_factorized_layer_have_its_bits():
+    mixed = chosen_graph(network(), {SECOND: Choice(rank=7, bits=8)})
+    assert sum(t.dtype == "int8" for t in mixed.weights) == 2
+
+
+def test_a_device_that_runs_integers_alone_gets_them_in_all_layers():
+    graph = network()
+    assert chosen_graph(graph, {}, "integer") == change("integer")(graph)
+    assert chosen_graph(graph, {SECOND: Choice(bits=8)}, "integer") == change("integer")(graph)
+
+
+def test_zeros_among_weights_take_the_time_of_the_dense_network():
+    assert chosen_graph(network(), {SECOND: Choice(sparsity=0.9)}) == network()
 
 
 def test_an_unknown_layer_or_width_is_refused():
     with pytest.raises(InputError, match="no group of channels is named 'nope'; known: "):
         chosen_graph(network(), {"nope": Choice(kept=8)})
+    with pytest.raises(InputError, match="no operator of 'small' is named 'nope', so it cannot have 8 bits"):
+        chosen_graph(network(), {"nope": Choice(bits=8)})
     with pytest.raises(InputError, match=r"the latency of \[4\] bits is not known"):
         chosen_graph(network(), {FIRST: Choice(bits=4)})
