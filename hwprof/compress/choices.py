@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable
+from typing import get_args
 
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.variants import int8_layers, spec
-from hwprof.variants.factorize import factorize, full_ranks, smaller_ranks
+from hwprof.variants.blocks import without_blocks
+from hwprof.variants.factorize import Scheme, factorize, full_ranks, smaller_ranks
+from hwprof.variants.group import grouped
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
 MOST_OPTIONS = 4  # per layer, besides as before: each is measured
 FLOAT_BITS = 32
+WITHOUT_BRANCH = Choice(kept=0)
 INT8 = 8  # bits of weights and activations; fewer bits are those of weights alone
 
 
@@ -27,28 +31,38 @@ def kept_options(graph: Graph, granule: int = GRANULE) -> Options:
     return {name: (AS_BEFORE, *(Choice(kept=n) for n in kept)) for name, kept in options.items() if kept}
 
 
-def rank_options(graph: Graph) -> Options:
+def rank_options(graph: Graph, scheme: Scheme = "channel") -> Options:
     """For each operator that can become two smaller ones the ranks at which it does, by halves."""
     return {
-        name: (AS_BEFORE, *(Choice(rank=rank) for rank in _halves(largest)))
-        for name, largest in smaller_ranks(graph).items()
+        name: (AS_BEFORE, *(_rank_choice(rank, scheme) for rank in _halves(largest)))
+        for name, largest in smaller_ranks(graph, scheme).items()
     }
 
 
+def block_options(names: Iterable[str]) -> Options:
+    """Residual blocks, by the names of `residual_blocks`, keep their branches or lose them."""
+    return dict.fromkeys(names, (AS_BEFORE, WITHOUT_BRANCH))
+
+
 def chosen_graph(graph: Graph, choices: Choices, only_variant: str = "") -> Graph:
-    """The graph with these choices, without weights, as a device runs it: of fewer channels first, then of lower rank,
-    then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
+    """The graph with these choices, without weights, as a device runs it: without branches first, then of fewer
+    channels, in more groups, of lower rank, and of fewer bits. Zeros among weights change nothing: dense kernels
+    multiply them, too.
 
     only_variant: that of a device that runs no other; there all layers have its 8 bits. Raises InputError for a layer
     or value that does not fit.
     """
+    if branches := chosen_branches(choices):
+        graph = without_blocks(graph, branches)
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
-    for field, values in {"groups": chosen_groups(choices), "levels": chosen_levels(choices)}.items():
-        if values:
-            raise InputError(f"the latency of a network with other {field} is not known")
-    if ranks := chosen_ranks(choices):
-        graph = factorize(graph, ranks)
+    if groups := chosen_groups(choices):
+        graph = grouped(graph, groups)
+    if chosen_levels(choices):
+        raise InputError("the latency of a network with other levels is not known")
+    for scheme in get_args(Scheme):
+        if ranks := chosen_ranks(choices, scheme):
+            graph = factorize(graph, ranks, scheme)
     if low := chosen_low_bits(choices):
         raise InputError(f"the latency of {sorted(set(low.values()))} bits is not known: networks have 8")
     if only_variant:
@@ -77,7 +91,7 @@ def int8_names(graph: Graph, choices: Choices) -> list[str]:
 
 def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
     """The share of the channels that stay, by group, as `prune_channels` takes it with a granule of 1."""
-    wanted = {name: choice.kept for name, choice in choices.items() if choice.kept is not None}
+    wanted = {name: choice.kept for name, choice in choices.items() if choice.kept}
     if not wanted:
         return {}
     channels = {group.name: group.channels for group in prunable_groups(graph)}
@@ -87,9 +101,15 @@ def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
     return {name: kept / channels[name] for name, kept in wanted.items()}
 
 
-def chosen_ranks(choices: Choices) -> dict[str, int]:
+def chosen_branches(choices: Choices) -> list[str]:
+    """The residual blocks that lose their branches."""
+    return [name for name, choice in choices.items() if choice.kept == 0]
+
+
+def chosen_ranks(choices: Choices, scheme: Scheme = "channel") -> dict[str, int]:
     """By operator, for those that have one."""
-    return {name: choice.rank for name, choice in choices.items() if choice.rank is not None}
+    ranks = {name: c.spatial_rank if scheme == "spatial" else c.rank for name, c in choices.items()}
+    return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
 def chosen_groups(choices: Choices) -> dict[str, int]:
@@ -127,6 +147,10 @@ def every_value(graph: Graph, layer: str, field: str) -> list[int]:
     if field == "rank":
         return list(range(smaller_ranks(graph).get(layer, 0), 0, -1))
     return []
+
+
+def _rank_choice(rank: int, scheme: Scheme) -> Choice:
+    return Choice(spatial_rank=rank) if scheme == "spatial" else Choice(rank=rank)
 
 
 def _fewer(group: ChannelGroup, granule: int) -> list[int]:

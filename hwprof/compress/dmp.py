@@ -19,9 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.choices import kept_options, kept_shares, log_loss
+from hwprof.compress.choices import (
+    WITHOUT_BRANCH,
+    block_options,
+    chosen_branches,
+    kept_options,
+    kept_shares,
+    log_loss,
+)
 from hwprof.compress.method import (
-    AS_BEFORE,
     Choice,
     Choices,
     Cost,
@@ -226,7 +232,7 @@ class DmpBlock:
 
     def options(self, graph: Graph) -> Options:
         """A branch stays or goes; those whose last operators have no weights to be masked stay."""
-        return dict.fromkeys(_last_weights(graph), (AS_BEFORE, _GONE))
+        return block_options(_last_weights(graph))
 
     def attach(self, network: Network, cost: Cost) -> Hooks:
         self._network, self._cost = network, cost
@@ -247,8 +253,7 @@ class DmpBlock:
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        gone = [block for block, choice in choices.items() if choice.kept is not None]
-        graph, weights = without_blocks_weights(network.graph, network.weights, gone)
+        graph, weights = without_blocks_weights(network.graph, network.weights, chosen_branches(choices))
         return network.with_weights(graph, weights)
 
     def _price(self) -> Tensor:
@@ -259,11 +264,8 @@ class DmpBlock:
     def _savings(self) -> dict[str, float]:
         """By block the share of the latency that its branch takes; it is not rewarded where it takes none."""
         whole = float(self._cost({}))
-        without = {block: float(self._cost({block: _GONE})) for block in self._masks}
+        without = {block: float(self._cost({block: WITHOUT_BRANCH})) for block in self._masks}
         return {block: max(1 - ms / whole, 0.0) for block, ms in without.items()}
-
-
-_GONE = Choice(kept=0)
 
 
 class _Priced:

@@ -10,7 +10,6 @@ for, where two operators are faster than one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -38,10 +37,7 @@ class Trp:
         self._energy, self._nuclear, self._period = energy, nuclear, period
 
     def options(self, graph: Graph) -> Options:
-        return {
-            layer: tuple(replace(choice, scheme=self._stored_scheme) if choice.rank else choice for choice in some)
-            for layer, some in rank_options(graph, self.scheme).items()
-        }
+        return rank_options(graph, self.scheme)
 
     def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- the projection alone asks for it
         self._network = network
@@ -55,14 +51,17 @@ class Trp:
 
     def harm(self, layer: str, choice: Choice) -> float:
         """The `log_loss` of the energy after the training."""
-        if choice.rank is None:
+        ranks = chosen_ranks({layer: choice}, self.scheme)
+        if not ranks:
             return 0.0
         energies = self._energies[layer]
-        return log_loss(float(energies[: choice.rank].sum()), float(energies.sum()))
+        return log_loss(float(energies[: ranks[layer]].sum()), float(energies.sum()))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        graph, weights = factorize_weights(network.graph, network.weights, chosen_ranks(choices), self.scheme)
+        graph, weights = factorize_weights(
+            network.graph, network.weights, chosen_ranks(choices, self.scheme), self.scheme
+        )
         return network.with_weights(graph, weights)
 
     @cached_property
@@ -71,10 +70,6 @@ class Trp:
         network = self._network
         found = singular_values(network.graph, network.weights, self.scheme)
         return {layer: values**2 for layer, values in found.items()}
-
-    @property
-    def _stored_scheme(self) -> Scheme | None:
-        return None if self.scheme == "channel" else self.scheme
 
 
 class TrpSpatial(Trp):

@@ -58,7 +58,7 @@ def factorize_weights(
 
 def full_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
     """By the name of each operator that `factorize` takes, the rank at which it computes the same."""
-    return {name: min(unfolding.sides) for name, unfolding in _unfoldings(graph, scheme).items()}
+    return {name: min(unfolding.sides) for name, unfolding in unfoldings(graph, scheme).items()}
 
 
 def smaller_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:

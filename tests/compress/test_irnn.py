@@ -56,5 +56,5 @@ def test_a_recurrent_network_learns_in_integers(rows, recurrent, no_cost):
 
 
 def test_a_network_with_convolutions_is_refused(opened, no_cost):
-    with pytest.raises(InputError, match="irnn trains networks of LSTM and Gemm .*, not 'small': it has Conv"):
+    with pytest.raises(InputError, match=r"irnn trains networks of LSTM and Gemm .*, not 'small': it has Conv"):
         IRnn().attach(opened, no_cost)
