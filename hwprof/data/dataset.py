@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from hwprof import instructions as counting
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import read_bytes, reading, toml_table, write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
@@ -305,7 +305,7 @@ def read(folder: str | Path) -> Dataset:
         with reading(subject):
             return Dataset(folder, card, _entries(graphs, measurements, card))
     except pa.ArrowException as error:
-        raise InputError(f"{subject}: {MEASUREMENTS} is damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{subject}: {MEASUREMENTS} is damaged: {one_line(error)}") from None
 
 
 def _entries(graphs: bytes, measurements: bytes, card: Card) -> tuple[Entry, ...]:
@@ -332,7 +332,7 @@ def _records(path: Path, subject: str) -> Iterator[dict[str, Any]]:
         for batch in pq.ParquetFile(path).iter_batches(64, columns=["record", "processes"]):
             yield from batch.to_pylist(maps_as_pydicts="strict")
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{subject} is damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{subject} is damaged: {one_line(error)}") from None
 
 
 def validate(dataset: Dataset, space: _Space | None = None) -> None:

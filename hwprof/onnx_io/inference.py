@@ -10,7 +10,7 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
 from hwprof.onnx_io import pool_shapes
 from hwprof.onnx_io.contrib_types import missing_types
@@ -64,7 +64,7 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     except (InferenceError, RuntimeError, ValueError) as error:
         if "(op_type:If" in str(error):  # a branch that the values do not take need not fit the shapes
             return _with_types(graph, infer_shapes(skeleton, data_prop=True).graph)
-        raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_one_line(error)}") from None
+        raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_cause(error)}") from None
     return _with_types(graph, model.graph)
 
 
@@ -82,11 +82,11 @@ def element_types(graph: Graph) -> dict[str, str]:
     return {name: dtype_name(code) for name, code in types.items() if code}
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def _cause(error: Exception) -> str:
+    text = str(error)
     for noise in ("[ShapeInferenceError]", "[TypeInferenceError]", "Inference error(s):"):
         text = text.replace(noise, "")
-    return " ".join(text.split())
+    return one_line(text)
 
 
 def _with_types(graph: Graph, proto: GraphProto) -> Graph:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import json_value, write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
@@ -129,9 +129,8 @@ class Trained:
             predicted_ms = self.predictor.predict(X)
             bounds_ms = self.predictor.predict_interval(X, coverage)
         except files.UNFIT as error:  # arrays of a file that fit neither each other nor the networks
-            reason = " ".join(str(error).split())
             raise InputError(
-                f"the predictor cannot predict these networks; is its file damaged? {reason:.300}"
+                f"the predictor cannot predict these networks; is its file damaged? {one_line(error)}"
             ) from error
         return [
             Prediction(_name(network), float(ms), float(low), float(high), self._is_outside(float(ms)))

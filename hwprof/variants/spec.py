@@ -15,7 +15,7 @@ a graph with weights; both give the same graph, with one digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
@@ -30,6 +30,7 @@ from hwprof.onnx_io.opset import with_opset
 from hwprof.variants import calibration, quantized_values
 from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
+from hwprof.variants.grids import LARGEST_WEIGHT
 from hwprof.variants.half import LARGEST_FLOAT16, half
 from hwprof.variants.low_bit import integer_dictionaries, integer_dictionary_weights
 from hwprof.variants.prune import prune_channels, prune_weights
@@ -129,12 +130,26 @@ def _int8(text: str, argument: str) -> Variant:
     return _calibrated(text, lambda graph: quantize(graph, activation, weight), inline_hard_swish)
 
 
+def int8_of(layers: Collection[str], types: str = "u8s8", largest_weight: int = LARGEST_WEIGHT) -> Variant:
+    """int8 of the named layers alone (`hwprof.variants.int8_layers.layers`) and of the operators that follow them.
+
+    largest_weight: the largest integer of a weight; `hwprof.variants.grids.REDUCED_WEIGHT` where products saturate.
+    """
+    activation, weight = _INT8_TYPES[types]
+    return _calibrated(
+        "int8", lambda graph: quantize(graph, activation, weight, layers=layers), inline_hard_swish,
+        largest_weight=largest_weight,
+    )  # fmt: skip
+
+
 def _integer(text: str, argument: str) -> Variant:
     _require_no_argument(text, argument)
     return _calibrated(text, quantize_whole, with_states, runs_whole=True)
 
 
-def _calibrated(text: str, quantizer: Change, observable: Change, runs_whole: bool = False) -> Variant:
+def _calibrated(
+    text: str, quantizer: Change, observable: Change, runs_whole: bool = False, largest_weight: int = LARGEST_WEIGHT
+) -> Variant:  # fmt: skip
     """observable: the float network in which every tensor with a grid has a name."""
 
     def changed(graph: Graph) -> Graph:
@@ -149,7 +164,7 @@ def _calibrated(text: str, quantizer: Change, observable: Change, runs_whole: bo
         drawn = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))
         batches: Iterable[dict[str, np.ndarray]] = drawn if samples else [{}]  # one run of a network without inputs
         ranges = calibration.ranges_for(quantized, observable(graph), weights, batches)
-        arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
+        arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges, largest_weight)
         if runs_whole:
             lowering.lower(quantized, arrays)
         unchanged = () if ranges else ("no operator could be quantized: this is the unchanged network",)
