@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.low_bit import straight_through
 from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
-from hwprof.compress.quantized_weights import replace_weights, straight_through, trained_weight, with_dictionaries
+from hwprof.compress.quantized_weights import insert_quantizers, trained_weight, with_dictionaries
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.training import Hooks
@@ -49,23 +50,25 @@ class LutQ:
 
     def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- there is nothing to decide
         self._before, self._network = network.copy(), network
-        made = replace_weights(network, lambda _, weight: Dictionary(weight, self.levels, self.constraint, self.pruned))
-        return _KMeans(list(made.values()), [trained_weight(network, dictionary) for dictionary in made.values()])
+        self._dictionaries = insert_quantizers(
+            network, lambda _, weight: Dictionary(weight, self.levels, self.constraint, self.pruned)
+        )
+        found = layers(network.graph)
+        return _KMeans([(d, trained_weight(network, found[name])) for name, d in self._dictionaries.items()])
 
     def choices(self) -> Choices:
-        choice = Choice(levels=self.levels, sparsity=self.pruned or None)
-        return dict.fromkeys(layers(self._before.graph), choice)
+        return dict.fromkeys(self._dictionaries, Choice(levels=self.levels, sparsity=self.pruned or None))
 
     def harm(self, layer: str, choice: Choice) -> float:  # noqa: ARG002
         return 0.0
 
     def finish(self, choices: Choices) -> Network:
-        return with_dictionaries(self._network, choices) if choices else self._before
+        return with_dictionaries(self._network, self._dictionaries, choices) if choices else self._before
 
 
 class _KMeans(Hooks):
-    def __init__(self, dictionaries: Sequence[Dictionary], weights: Sequence[Tensor]) -> None:
-        self._pairs = list(zip(dictionaries, weights, strict=True))
+    def __init__(self, pairs: Sequence[tuple[Dictionary, Tensor]]) -> None:
+        self._pairs = pairs
 
     def after_step(self, step: int) -> None:  # noqa: ARG002
         for dictionary, weight in self._pairs:

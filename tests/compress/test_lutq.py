@@ -5,6 +5,7 @@ import torch
 from hwprof.compress.loop import compress
 from hwprof.compress.lutq import Dictionary, LutQ
 from hwprof.compress.method import Choice
+from hwprof.compress.quantized_weights import computed_weights
 from hwprof.errors import InputError
 from hwprof.testing import check_method
 from hwprof.training import evaluate
@@ -20,7 +21,8 @@ def test_the_contract_of_methods_holds(opened):
 def quantized(method: LutQ) -> dict[str, np.ndarray]:
     """The weights of the layers, by label, after a training of one epoch."""
     compressed(method, epochs=1)
-    return {name: method._network.weights[layer.weight.name] for name, layer in layers(trained()[0].graph).items()}
+    weights = computed_weights(method._network, method._dictionaries)
+    return {name: weights[layer.weight.name] for name, layer in layers(method._network.graph).items()}
 
 
 def test_four_values_are_almost_as_good_as_floats_where_two_bits_after_training_are_not():
