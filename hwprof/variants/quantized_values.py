@@ -36,13 +36,16 @@ def _grids(quantized: Graph) -> dict[str, str]:
     return {name: name.removesuffix(NARROW) for name in names}
 
 
-def values(quantized: Graph, weights: Weights, ranges: Ranges) -> dict[str, np.ndarray]:
+def values(
+    quantized: Graph, weights: Weights, ranges: Ranges, largest: int = grids.LARGEST
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Every weight and constant of the Q/DQ network by name, each [*shape] of its tensor.
 
     quantized: the result of `quantize` or `quantize_whole`; weights: those of the float network by name, batch
-    normalization folded (`folded`); ranges: those of `activations`. Raises InputError for values that have no scale.
+    normalization folded (`folded`); ranges: those of `activations`; largest: the most that a weight's integer may be.
+    Raises InputError for values that have no scale.
     """
-    return _Values(quantized, weights, ranges).all()
+    return _Values(quantized, weights, ranges, largest).all()
 
 
 def model(quantized: Graph, arrays: Weights) -> ModelProto:
@@ -77,8 +80,9 @@ def folded(graph: Graph, weights: Weights) -> dict[str, np.ndarray]:
 class _Values:
     """Fills the names of a Q/DQ network; scales of activations first, since those of biases depend on them."""
 
-    def __init__(self, quantized: Graph, weights: Weights, ranges: Ranges) -> None:
+    def __init__(self, quantized: Graph, weights: Weights, ranges: Ranges, largest: int) -> None:
         self._graph = quantized
+        self._largest = largest
         self._weights = weights
         self._ranges = ranges
         self._producers, self._readers = quantized.producers(), quantized.consumers()
@@ -120,8 +124,8 @@ class _Values:
         axis = node.attribute("axis")
         rows = np.moveaxis(real, axis, 0).reshape(real.shape[axis], -1) if axis is not None else real.reshape(1, -1)
         bias, x_scale = self._added(node, len(rows))
-        scales = grids.weight_scales(rows, bias, x_scale)
-        integers = grids.weight_integers(rows, scales)
+        scales = grids.weight_scales(rows, bias, x_scale, self._largest)
+        integers = grids.weight_integers(rows, scales, self._largest)
         if axis is not None:
             integers = np.moveaxis(integers.reshape(len(rows), *np.delete(real.shape, axis)), 0, axis)
         if self._graph.type_of(node.inputs[0]).dtype == "uint8":
