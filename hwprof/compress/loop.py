@@ -49,7 +49,8 @@ from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
-_TELLINGS = 5  # in each round of a measurement
+_TELLINGS = 4  # in each round of a measurement of many graphs
+_MANY = 16
 _SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
@@ -102,7 +103,7 @@ class Job:
             return recorder.measure(graphs)
 
     def _counting(self, total: int, unit: str) -> Callable[[Cohort], None]:
-        """Tells after each tenth of the visits of a round how many of the graphs it has measured."""
+        """Tells after each quarter of the visits of a round how many of the graphs it has measured."""
         visits: Counter[int] = Counter()
 
         def show(cohort: Cohort) -> None:
@@ -110,7 +111,7 @@ class Job:
             if cohort.ended:
                 return
             visits[cohort.rounds] += 1
-            if visits[cohort.rounds] % max(total // _TELLINGS, 1) == 0 and total > _TELLINGS:
+            if total >= _MANY and visits[cohort.rounds] % (total // _TELLINGS) == 0:
                 self.tell(f"measured {visits[cohort.rounds]} of {total} {unit} in process {cohort.rounds}")
 
         return show
@@ -250,7 +251,7 @@ class _Run:
 
     def _attach(self, table: LayerTable | None) -> None:
         own = self.job.network.copy()
-        hooks = self.method.attach(own, _unknown_cost if table is None else table)
+        hooks = self.method.attach(own, unknown_cost if table is None else table)
         if "training" in self.method.needs:
             self.job.fit(own, [hooks], self.job.settings.training, f"{self.method.name} {self.key}", self.title)
         if table is None and not self.method.choices():
@@ -312,7 +313,8 @@ def _working(folder: Path) -> Path:
     return working
 
 
-def _unknown_cost(_choices: SoftChoices) -> torch.Tensor:
+def unknown_cost(_choices: SoftChoices) -> torch.Tensor:
+    """nan: a method whose choices have no cost."""
     return torch.tensor(float("nan"))
 
 
