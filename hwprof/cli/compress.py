@@ -14,7 +14,8 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError
 
 if TYPE_CHECKING:
-    from hwprof.compress.loop import Compressed, Settings
+    from hwprof.compress.compressed import Compressed
+    from hwprof.compress.loop import Settings
 
 
 def compress(

@@ -29,14 +29,14 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Choice, Choices, Method, Network, Options
 from hwprof.compress.projection import project
-from hwprof.data.result import Met, Result, ResultKey, Target, measured_latency
+from hwprof.data.result import Result, ResultKey, Target, measured_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Task
 from hwprof.measure import recording
@@ -108,22 +108,6 @@ class Job:
         _fit(network, self.task, hooks, settings, self.folder, f"{self.identity} {purpose}", lambda text: self.tell(
             f"{told}: {text}"
         ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Compressed:
-    """A result and the file of its network."""
-
-    result: Result
-    path: Path
-
-    @property
-    def met(self) -> Met | None:
-        return self.result.met
-
-    def save(self, path: str | Path) -> None:
-        """Copies the network's file. Raises EnvironmentUnfitError where that cannot be written."""
-        write_bytes(Path(path), self.path.read_bytes())
 
 
 def prepare(

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwprof import plugins, tasks
-from hwprof.compress.loop import Compressed, Job, Settings, prepare
+from hwprof.compress.compressed import Compressed
+from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load
 from hwprof.compress.networks import open_network

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -33,18 +34,24 @@ def factorize(graph: Graph, rank: Rank, scheme: Scheme = "channel") -> Graph:
 
 
 def factorize_weights(
-    graph: Graph, weights: Mapping[str, np.ndarray], rank: Rank, scheme: Scheme = "channel"
+    graph: Graph,
+    weights: Mapping[str, np.ndarray],
+    rank: Rank,
+    scheme: Scheme = "channel",
+    bases: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """Like `factorize`, with the weights of the new graph by name, each [*shape] of its tensor.
 
     weights: those of the graph by name. The two factors are the truncated singular value decomposition, the nearest
-    matrix of that rank; at full rank the network computes the same.
+    matrix of that rank; at full rank the network computes the same. bases: by operator orthonormal columns, [outputs,
+    outputs], the most important one first; the outputs of the operator are projected onto the first `rank` of them.
     """
     splits = _splits(graph, rank, scheme)
     smaller = _rewritten(graph, splits)
     factors: dict[str, np.ndarray] = {}
-    for split in splits.values():
-        first, second = split.factors(np.asarray(weights[split.weight.name]))
+    names = {node.outputs[0]: node.label for node in graph.nodes}
+    for output, split in splits.items():
+        first, second = split.factors(np.asarray(weights[split.weight.name]), bases.get(names[output]))
         factors |= {split.first.name: first, split.second.name: second}
     return smaller, {t.name: factors[t.name] if t.name in factors else weights[t.name] for t in smaller.weights}
 
@@ -217,12 +224,18 @@ class _Split:
     def saves(self) -> bool:
         return self.first.numel + self.second.numel < self.weight.numel
 
-    def factors(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """weight: of its tensor's shape. Returns the values of `first` and `second`, each of its shape, the
-        singular values shared evenly between them."""
-        u, s, vt = np.linalg.svd(self.unfolding.matrix(weight).astype(np.float64), full_matrices=False)
-        root = np.sqrt(s[: self.rank])
-        pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])
+    def factors(self, weight: np.ndarray, basis: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """weight: of its tensor's shape; basis: None, or of orthonormal columns, [outputs, outputs]. Returns the values
+        of `first` and `second`, each of its shape; without a basis the singular values are shared evenly between them.
+        """
+        matrix = self.unfolding.matrix(weight).astype(np.float64)
+        if basis is not None:
+            left = basis[:, : self.rank]
+            pair = self.unfolding.folded(left, left.T @ matrix)
+        else:
+            u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+            root = np.sqrt(s[: self.rank])
+            pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])
         return pair[0].astype(weight.dtype), pair[1].astype(weight.dtype)
 
 
