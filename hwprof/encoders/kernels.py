@@ -1,4 +1,4 @@
-"""Graphs as bags of kernels: what each operator computes and moves, and its shape, for predictors that sum over kernels.
+"""Graphs as bags of kernels, for predictors that sum over them: what each operator computes and moves, and its shape.
 
 A view launches nothing and is no kernel. Whether a runtime runs an operator alone, inside of the kernel before it, or
 not at all is part of the kernel's kind ("Relu absorbed", "Conv dead"), so that the measurements decide what it costs.
@@ -50,7 +50,7 @@ _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
 class KernelEncoder:
-    """Encodes graphs as `Kernels`; keeps what it knows of each different operator, so that similar networks are fast."""
+    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, _Row | None] = {}

@@ -54,8 +54,10 @@ class Trainer:
             errors = self._totals(parameters, kept, len(learned)).log() - wanted
             loss = torch.nn.functional.huber_loss(errors, torch.zeros_like(errors), delta=_HUBER) / _HUBER
             spread = parameters[3] - parameters[3].mean(dim=0, keepdim=True)
-            loss = loss + _TIE * spread.square().mean() + _DECAY * (first.square().mean() + parameters[2].square().mean())
-            loss.backward()
+            loss = (
+                loss + _TIE * spread.square().mean() + _DECAY * (first.square().mean() + parameters[2].square().mean())
+            )
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
         made = [parameter.detach().double().numpy() for parameter in parameters]
@@ -63,7 +65,9 @@ class Trainer:
 
     def log_ms(self, member: Member, rows: np.ndarray) -> np.ndarray:
         """rows: [n] numbers. Returns log ms by the member, [n]."""
-        parameters = [torch.tensor(a, dtype=torch.float32) for a in (member.first, member.bias, member.second, member.logs)]
+        parameters = [
+            torch.tensor(a, dtype=torch.float32) for a in (member.first, member.bias, member.second, member.logs)
+        ]
         with torch.no_grad():
             totals = self._totals([*parameters, torch.tensor(member.start)], self._kept(rows), len(rows))
         return np.asarray(totals.log().numpy(), float)

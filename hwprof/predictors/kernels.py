@@ -29,8 +29,8 @@ FAMILY_FOLDS = 5
 MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
 LIMIT = 2.5  # of the logarithm of the efficiency
 _MARGIN = 1.0  # of a feature, in its unit (a factor of two), beyond the largest and smallest that were learned from
-_NEIGHBOURS = 80  # kernels of a kind that are kept to compare with
-_FAR = 2.0  # root mean square over the features, in their unit: a factor of four in each
+_NEIGHBOURS = 200  # kernels of a kind that are kept to compare with
+_FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
 _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 
 

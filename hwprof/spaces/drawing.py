@@ -28,7 +28,7 @@ class Drawing:
 
     def log(self, low: float, high: float) -> float:
         """Log-uniform between the bounds."""
-        return low * (high / low) ** self.unit()
+        return float(low * (high / low) ** self.unit())
 
     def size(self, low: int, high: int) -> int:
         """Log-uniform between the bounds, a multiple of 8 three times out of four where it is above 8, as the sizes of

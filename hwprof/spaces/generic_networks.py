@@ -14,7 +14,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.graph import Graph
 from hwprof.spaces.blocks import attend, classify, conv_bn, squeeze_excite
 from hwprof.spaces.drawing import Drawing
-from hwprof.spaces.generic_operators import Draw
+from hwprof.spaces.generic_operators import POOLS, Draw
 
 MACS = (3e5, 5e9)
 ACTIVATIONS = ("Relu", "Relu", "Relu", "relu6", "HardSwish", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "silu", "gelu")
@@ -27,7 +27,7 @@ _TIMES = (1, 4, 8, 16, 32, 64, 128, 256)
 def plain(d: Drawing, name: str) -> Graph:
     """Convolutions and pools, one after the other (VGG)."""
     widths, depth, kernel = _widths(d, 3, 6), d.of((1, 1, 2, 3)), d.of((3, 3, 3, 5))
-    conv, pooled = _convolution(d), d.of(("MaxPool", "AveragePool"))
+    conv, pooled = _convolution(d), d.of(POOLS)
 
     def body(b: GraphBuilder, x: str) -> str:
         for width in widths:

@@ -7,9 +7,8 @@ one is solved for the work.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from hwprof.builder import GraphBuilder, window
 from hwprof.graph import Graph
@@ -23,22 +22,27 @@ FUNCTIONS = (
     "Relu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "LeakyRelu", "Softplus", "Exp", "Log", "Sqrt", "Erf",
     "Abs", "Neg", "Reciprocal", "Sin", "Floor",
 )  # fmt: skip
+POOLS: tuple[Literal["MaxPool", "AveragePool"], ...] = ("MaxPool", "AveragePool")
 _LARGEST = 2**24  # elements of a tensor
 
 
 def convolution(d: Drawing, name: str) -> Graph:
+    """A window larger than one pixel."""
     return _convolution(d, name, kernel=d.of((3, 3, 3, 5, 7, 2)), groups=1)
 
 
 def pointwise(d: Drawing, name: str) -> Graph:
+    """A window of one pixel."""
     return _convolution(d, name, kernel=1, groups=1)
 
 
 def grouped(d: Drawing, name: str) -> Graph:
+    """Groups of several channels each."""
     return _convolution(d, name, kernel=d.of((1, 3, 3, 5)), groups=d.of((2, 4, 8, 16, 32)))
 
 
 def depthwise(d: Drawing, name: str) -> Graph:
+    """Each channel on its own."""
     kernel, stride, channels = d.of((3, 3, 3, 5, 7)), _stride(d), d.size(4, 1024)
     pixels = d.log(MACS[0], MACS[1] / 20) / (channels * kernel**2)
     image = side(_at_most(pixels, channels) * stride**2, kernel)
@@ -48,6 +52,7 @@ def depthwise(d: Drawing, name: str) -> Graph:
 
 
 def convolution_1d(d: Drawing, name: str) -> Graph:
+    """Over a signal; each channel on its own a quarter of the time."""
     kernel, stride, c = d.of((1, 3, 3, 5, 9, 15, 31)), _stride(d), d.size(1, 512)
     channels = c if (alone := d.chance(0.25)) else d.size(4, 512)
     groups = c if alone else 1
@@ -64,6 +69,7 @@ def convolution_1d(d: Drawing, name: str) -> Graph:
 
 
 def transposed_convolution(d: Drawing, name: str) -> Graph:
+    """Twice as large an image, or a window that overlaps."""
     kernel, c, channels = d.of((2, 2, 4, 4, 3)), d.size(4, 512), d.size(2, 512)
     stride = min(2, kernel)
     image = side(_at_most(d.log(*MACS) / (c * channels * kernel**2), max(c, channels) * stride**2), 1)
@@ -99,14 +105,17 @@ def batched_product(d: Drawing, name: str) -> Graph:
 
 
 def lstm(d: Drawing, name: str) -> Graph:
+    """One layer."""
     return _recurrence(d, name, "LSTM", 4)
 
 
 def gru(d: Drawing, name: str) -> Graph:
+    """One layer."""
     return _recurrence(d, name, "GRU", 3)
 
 
 def function(d: Drawing, name: str) -> Graph:
+    """One function of each element."""
     b = GraphBuilder(name)
     return b.build(b.unary(d.of(FUNCTIONS), b.input(_shape(d))))
 
@@ -120,6 +129,7 @@ def two_tensors(d: Drawing, name: str) -> Graph:
 
 
 def normalization(d: Drawing, name: str) -> Graph:
+    """Layer, batch, instance or local response normalization, or softmax."""
     b = GraphBuilder(name)
     if d.chance(0.4):
         return b.build(b.layer_norm(b.input(_rows(d))))
@@ -135,6 +145,7 @@ def normalization(d: Drawing, name: str) -> Graph:
 
 
 def movement(d: Drawing, name: str) -> Graph:
+    """No arithmetic: transposed, concatenated, sliced, padded, gathered, split, depth to space."""
     b = GraphBuilder(name)
     kind = d.of(("Transpose", "Concat", "Slice", "Pad", "Gather", "Split", "DepthToSpace"))
     if kind == "Transpose":
@@ -158,6 +169,7 @@ def movement(d: Drawing, name: str) -> Graph:
 
 
 def resize(d: Drawing, name: str) -> Graph:
+    """Nearest or linear."""
     b = GraphBuilder(name)
     channels, scale = d.size(1, 256), d.of((2, 2, 4))
     image = side(d.log(ELEMENTS[0], ELEMENTS[1] / 8) / channels / scale**2, 2)
@@ -174,16 +186,17 @@ def resize(d: Drawing, name: str) -> Graph:
 
 
 def pool(d: Drawing, name: str) -> Graph:
+    """Largest or mean, of a window or of all."""
     b = GraphBuilder(name)
     x = b.input(_image(d, least_side=4))
     if d.chance(0.3):
         return b.build(b.global_average_pool(x))
     kernel = d.of((2, 2, 3, 3, 4))
-    operator = "MaxPool" if d.chance(0.5) else "AveragePool"
-    return b.build(b.pool(operator, x, kernel, d.of((1, 2, kernel)), (kernel - 1) // 2))
+    return b.build(b.pool(d.of(POOLS), x, kernel, d.of((1, 2, kernel)), (kernel - 1) // 2))
 
 
 def reduction(d: Drawing, name: str) -> Graph:
+    """Over the last axis, or over an image."""
     b = GraphBuilder(name)
     x = b.input(_rows(d) if d.chance(0.5) else _image(d))
     axes = (len(b.shape(x)) - 1,) if d.chance(0.5) else tuple(range(2, len(b.shape(x))))
@@ -219,7 +232,7 @@ def _followed(d: Drawing, b: GraphBuilder, x: str) -> str:
 
 
 def _recurrence(d: Drawing, name: str, op: str, gates: int) -> Graph:
-    hidden, width = d.size(16, 1024), d.size(16, 1024)
+    hidden, width = d.size(16, 1536), d.size(16, 1536)
     batch = 1 if d.chance(0.7) else d.of((2, 4, 8, 16))
     time = solved(d.log(1e5, 1e9) / (gates * hidden * (hidden + width) * batch), 1, 256)
     b = GraphBuilder(name)
@@ -227,8 +240,10 @@ def _recurrence(d: Drawing, name: str, op: str, gates: int) -> Graph:
     weights = [
         b.weight((1, gates * hidden, width)), b.weight((1, gates * hidden, hidden)), b.weight((1, 2 * gates * hidden)),
     ]  # fmt: skip
-    kinds = {} if op == "LSTM" else {"linear_before_reset": 1}
-    (y,) = b.nodes(op, [x, *weights], [("float32", (time, 1, batch, hidden))], hidden_size=hidden, **kinds)
+    (y,) = b.nodes(
+        op, [x, *weights], [("float32", (time, 1, batch, hidden))], hidden_size=hidden,
+        linear_before_reset=1 if op == "GRU" else None,
+    )  # fmt: skip
     return b.build(y)
 
 
@@ -253,4 +268,3 @@ def _rows(d: Drawing) -> Sequence[int]:
 
 def _shape(d: Drawing) -> Sequence[int]:
     return _image(d) if d.chance(0.6) else _rows(d)
-
