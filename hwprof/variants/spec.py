@@ -165,8 +165,12 @@ def _integer(text: str, argument: str) -> Variant:
 
 
 def _calibrated(
-    text: str, quantizer: Change, observable: Change, runs_whole: bool = False, largest_weight: int = grids.LARGEST_WEIGHT
-) -> Variant:  # fmt: skip
+    text: str,
+    quantizer: Change,
+    observable: Change,
+    runs_whole: bool = False,
+    largest_weight: int = grids.LARGEST_WEIGHT,
+) -> Variant:
     """observable: the float network in which every tensor with a grid has a name."""
 
     def changed(graph: Graph) -> Graph:
