@@ -20,6 +20,11 @@ TESTED_BY = {
     "errors.py": "cli/test_bad_input.py",
     "onnx_io/external_data.py": "onnx_io/test_reading.py",
     "interfaces.py": "backends/test_contract.py",
+    "spaces/drawing.py": "spaces/test_generic.py",
+    "spaces/generic_networks.py": "spaces/test_generic.py",
+    "spaces/generic_operators.py": "spaces/test_generic.py",
+    "predictors/kernel_sum.py": "predictors/test_kernels.py",
+    "predictors/kernel_training.py": "predictors/test_kernels.py",
     # the command line: by its commands
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hwprof.data import dataset
-from hwprof.data.dataset import CARD, Dataset, Entry
+from hwprof.data.dataset import CARD, FOLDER, Dataset, Entry
 from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
@@ -45,7 +45,6 @@ FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
 MOST_UNTIL = 300  # networks, unless told, that are measured until an error is small enough
 TIMED_PART = 20  # networks between two looks at the clock
 MOST_TIMED = 100_000  # networks, unless told, that are measured until the time is up
-FOLDER = Path("latency_data")
 _COUNTED = (
     "The figures are the instructions of one inference, by class, counted on an emulated core: they are not latencies."
 )

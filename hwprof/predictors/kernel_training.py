@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwprof.predictors.kernels import LIMIT, Member
+from hwprof.predictors.kernel_sum import LIMIT, Member
 
 HIDDEN = 48
 STEPS = 500
@@ -36,7 +36,7 @@ class Trainer:
         self._n_kinds = n_kinds
 
     def member(self, learned: np.ndarray, seed: int) -> Member:
-        """learned: the numbers of the rows that are learned from. Returns a fitted sum."""
+        """learned: [n], the numbers of the rows that are learned from. Returns a fitted sum."""
         generator = torch.Generator().manual_seed(seed)
         first = torch.randn(self._features.shape[1], HIDDEN, generator=generator) * 0.1
         parameters = [

@@ -11,8 +11,7 @@ that were left out, and a network whose time is in kernels unlike all that were 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -22,68 +21,13 @@ from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Takes
-from hwprof.predictors.base import LatencyPredictor, State, checked_latencies
+from hwprof.predictors.base import Doubt, LatencyPredictor, State, checked_latencies
+from hwprof.predictors.kernel_sum import Domain, Member
 
 MEMBERS = 3
 FAMILY_FOLDS = 5
 MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
-LIMIT = 2.5  # of the logarithm of the efficiency
-_MARGIN = 1.0  # of a feature, in its unit (a factor of two), beyond the largest and smallest that were learned from
-_NEIGHBOURS = 200  # kernels of a kind that are kept to compare with
-_FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
 _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Member:
-    """One fitted sum. first, bias, second: the weights of the efficiency's network, [n_features, n_hidden],
-    [n_kinds, n_hidden], [n_hidden]. logs: [n_kinds, 3], of ms per million MACs, ms per million bytes, ms per launch.
-    start: its log, ms."""
-
-    first: np.ndarray
-    bias: np.ndarray
-    second: np.ndarray
-    logs: np.ndarray
-    start: float
-
-    def ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the time of each kernel, ms, [n]."""
-        hidden = np.tanh(features @ self.first + self.bias[kinds])
-        efficiency = np.exp(LIMIT * np.tanh(hidden @ self.second / LIMIT))
-        rates = np.exp(self.logs[kinds])
-        found: np.ndarray = (amounts * rates[:, :2]).sum(axis=1) * efficiency + rates[:, 2]
-        return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Domain:
-    """What was learned from, by kind: points: [n, n_features] some of its kernels; low, high: [n_features]."""
-
-    points: Mapping[str, np.ndarray]
-    low: Mapping[str, np.ndarray]
-    high: Mapping[str, np.ndarray]
-
-    @classmethod
-    def of(cls, networks: Sequence[Kernels], rng: np.random.Generator) -> Domain:
-        rows: dict[str, list[np.ndarray]] = defaultdict(list)
-        for network in networks:
-            for kind, row in zip(network.kinds, network.features, strict=True):
-                rows[kind].append(row)
-        points, low, high = {}, {}, {}
-        for kind, found in rows.items():
-            different = np.unique(np.array(found), axis=0)
-            low[kind], high[kind] = different.min(axis=0), different.max(axis=0)
-            points[kind] = different[rng.permutation(len(different))[:_NEIGHBOURS]]
-        return cls(points, low, high)
-
-    def holds(self, kind: str, features: np.ndarray) -> bool:
-        """Whether the kernel, [n_features], is like those of its kind."""
-        if kind not in self.points:
-            return False
-        if (features < self.low[kind] - _MARGIN).any() or (features > self.high[kind] + _MARGIN).any():
-            return False
-        distances = np.sqrt(((self.points[kind] - features) ** 2).mean(axis=1))
-        return bool(distances.min() <= _FAR)
 
 
 class KernelPredictor(LatencyPredictor):
@@ -93,6 +37,8 @@ class KernelPredictor(LatencyPredictor):
     """
 
     takes: Takes = "graph"
+    knows_its_domain = True
+    most_learned = 5000
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -122,8 +68,9 @@ class KernelPredictor(LatencyPredictor):
         self.require_fitted()
         return np.array([self._total_ms(n) for n in self.encode(X)])
 
-    def doubts(self, X: Sequence[Any]) -> list[str]:
-        """X: [n]. Returns, for each, why it cannot be predicted; empty where it can."""
+    def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
+        """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
+        in kernels unlike the ones that were learned from."""
         self.require_fitted()
         return [self._doubt(network) for network in self.encode(X)]
 
@@ -146,7 +93,7 @@ class KernelPredictor(LatencyPredictor):
         return self
 
     def encode(self, X: Sequence[Any]) -> list[Kernels]:
-        """X: [n] graphs, or kernels, which stay as they are."""
+        """X: [n] graphs, or kernels, which stay unchanged."""
         encoder = KernelEncoder()
         return [x if isinstance(x, Kernels) else encoder([x])[0] for x in X]
 
@@ -168,20 +115,20 @@ class KernelPredictor(LatencyPredictor):
         total = start + float(self._kernel_ms(network) @ network.counts)
         return total * float(np.exp(self.offset_))
 
-    def _doubt(self, network: Kernels) -> str:
+    def _doubt(self, network: Kernels) -> Doubt | None:
         if network.missing:
-            return f"the work of {', '.join(network.missing)} is not known"
+            return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
         ms = self._kernel_ms(network) * network.counts
         rows = zip(network.kinds, network.features, strict=True)
         outside = np.array([not self.domain_.holds(kind, row) for kind, row in rows], bool)
         share = float(ms[outside].sum() / max(ms.sum(), 1e-12))
         if share <= MOST_OUTSIDE:
-            return ""
+            return None
         by_kind: dict[str, float] = defaultdict(float)
         for kind, kernel_ms in zip(np.array(network.kinds)[outside].tolist(), ms[outside].tolist(), strict=True):
             by_kind[kind] += kernel_ms
         worst = max(by_kind, key=by_kind.__getitem__)
-        return f"{share:.0%} of its time is in kernels unlike those learned from, most of it in {worst}"
+        return Doubt(f"{share:.0%} of its time is in kernels unlike those that were learned from, most in {worst}")
 
     def _left_out(
         self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator

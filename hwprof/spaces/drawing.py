@@ -45,5 +45,5 @@ def solved(amount: float, low: int, high: int) -> int:
 
 
 def side(pixels: float, low: int = 1, high: int = 512) -> int:
-    """The side of a square image with so many pixels."""
+    """The side of a square image with this many pixels."""
     return solved(math.sqrt(max(pixels, 1.0)), low, high)

@@ -278,7 +278,7 @@ _Convolution = Callable[[GraphBuilder, str, int, int, int, int], str]
 
 
 def _widths(d: Drawing, fewest: int, most: int) -> list[int]:
-    """Of the stages: each at least as wide as the one before."""
+    """The widths of the stages, each at least as wide as the one before."""
     count = fewest + int(d.unit() * (most - fewest + 1))
     width, growth = d.size(8, 64), d.of((1.0, 1.5, 2.0, 2.0))
     return [min(1024, 4 * round(width * growth**i / 4)) for i in range(count)]
