@@ -33,7 +33,13 @@ def compress(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for networks and trainings.")] = Path(
         "compressed"
     ),
-    show: Annotated[bool, typer.Option("--list", help="Show the methods, what each needs, and its paper.")] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Show the methods: what each needs, its paper, and whether --device has kernels for its result.",
+        ),
+    ] = False,
     epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
     rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
     train_epochs: Annotated[
@@ -62,7 +68,7 @@ def compress(
     from hwprof.jobs import compressing
 
     if show:
-        output.write_rows(compressing.methods(), format)
+        output.write_rows(compressing.methods(device), format)
         return 0
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")
@@ -98,6 +104,7 @@ def _row(one: Compressed) -> dict[str, object]:
         "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
+        "verdict": compared.verdict,
         "metric": f"{result.metric:.2f}",
         "baseline": f"{result.baseline_metric:.2f}",
         "kB": f"{result.size_bytes / 1e3:.4g}",
