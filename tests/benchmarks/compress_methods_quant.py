@@ -266,7 +266,7 @@ def _searched(rows: Rows) -> list[str]:
         "## The policy of DNQ",
         "",
         f"{found[0]['layers']} layers with 8, 4 or 2 bits, on the digits; the rewards of all "
-        f"{3 ** found[0]['layers']:,} choices are known. After 300 tries, over {len(found)} seeds, the policy's best has "
+        f"{3 ** found[0]['layers']:,} choices are known. After 300 tries, over {len(found)} seeds, its best has "
         f"{shares[:, 0].mean():.3f} of the optimum (lowest {shares[:, 0].min():.3f}), the best of as many different "
         f"random ones {shares[:, 1].mean():.3f} (lowest {shares[:, 1].min():.3f}).",
     ]
