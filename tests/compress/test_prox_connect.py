@@ -52,7 +52,7 @@ def test_without_a_jump_two_weights_come_apart_by_no_more_than_the_strength_allo
 
 
 def test_a_strength_that_cannot_be_is_refused():
-    with pytest.raises(InputError, match="from 0 to 1, not 1.5 and 0"):
+    with pytest.raises(InputError, match=r"from 0 to 1, not 1\.5 and 0"):
         proximal(X, 1, 1.5)
 
 
