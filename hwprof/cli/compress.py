@@ -40,6 +40,9 @@ def compress(
             help="Show the methods: what each needs, its paper, and whether --device has kernels for its result.",
         ),
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether a training with binary weights can work: no target.")
+    ] = False,
     epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
     rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
     train_epochs: Annotated[
@@ -61,6 +64,7 @@ def compress(
 
     \b
     hwprof compress --list
+    hwprof compress model.py:net --task model.py:task --check
     hwprof compress model.py:net --task model.py:task --target-ms 2.5 -o small/
     hwprof compress model.onnx --task fashion:DIR --target-ms 1 --target-ms 2 --method magnitude
     """
@@ -69,6 +73,10 @@ def compress(
 
     if show:
         output.write_rows(compressing.methods(device), format)
+        return 0
+    if check and model is not None and task is not None:
+        rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed)
+        output.write_rows(rows, format)
         return 0
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwprof import plugins, tasks
+from hwprof.compress import gradient_ratio
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
@@ -129,6 +130,25 @@ def _fitting(job: Job, names: Sequence[str]) -> list[str]:
             "nevertheless (--method)"
         )
     return fitting
+
+
+def check_gradients(
+    network: object,
+    task: Task | str,
+    device: Device | str = "cpu-1t",
+    folder: Path | str = DEFAULT_FOLDER,
+    shapes: Shapes | None = None,
+    seed: int = 0,
+) -> list[Mapping[str, str]]:
+    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the weights
+    as they are, for their signs alone, and for signs with a step for each output, as the methods here have them.
+
+    Raises InputError for a network or task that does not fit, and for a network with fewer than two layers.
+    """
+    place, wanted = Path(folder), tasks.load(task) if isinstance(task, str) else task
+    place.mkdir(parents=True, exist_ok=True)
+    opened_network = open_network(network, wanted, device_of(device), place, shapes, seed)
+    return [gradient_ratio.row(opened_network, weights, seed) for weights in gradient_ratio.WEIGHTS]
 
 
 def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on: bool) -> list[Compressed]:
