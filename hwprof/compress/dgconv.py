@@ -24,7 +24,6 @@ from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.group import diagonal_blocks, groupable, grouped_weights
 
-_RATE = 0.01  # of the gates, by Adam
 _FIRST = 0.5  # value of the gates' parameters at the start: all gates are 1
 
 
@@ -35,9 +34,9 @@ class DGConv:
     paper = "Yang et al., dynamic grouping convolution, arXiv 2109.06094"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
-    def __init__(self, strength: float = 1.0) -> None:
-        """strength: of the penalty on the latency, in units of the task's loss."""
-        self._strength = strength
+    def __init__(self, strength: float = 1.0, rate: float = 0.01) -> None:
+        """strength: of the penalty on the latency, in units of the task's loss. rate: of the gates, by Adam."""
+        self._strength, self._rate = strength, rate
 
     def options(self, graph: Graph) -> Options:
         return {layer: (AS_BEFORE, *(Choice(groups=1 << i) for i in range(1, n + 1))) for layer, n in _gates(graph)}
@@ -48,7 +47,7 @@ class DGConv:
         self._weights = {node.label: node.inputs[1] for node in network.graph.nodes if node.label in self._grouped}
         for layer, made in self._grouped.items():
             network.module.parametrize(self._weights[layer], made)
-        return _GroupHooks(self._grouped, self._price)
+        return _GroupHooks(self._grouped, self._price, self._rate) if self._grouped else Hooks()
 
     def choices(self) -> Choices:
         """Empty: the groups that the gates have learned do no harm, so the projection takes them first, and no more
@@ -122,7 +121,7 @@ class _Grouped(nn.Module):
 
     @property
     def n_groups(self) -> int:
-        return 1 << round(float(self.n_zeros))
+        return 1 << round(float(self.n_zeros.detach()))
 
     @property
     def n_zeros(self) -> Tensor:
@@ -146,11 +145,11 @@ class _Sign(torch.autograd.Function):
 
 
 class _GroupHooks(Hooks):
-    def __init__(self, grouped: Mapping[str, _Grouped], price: Callable[[], Tensor]) -> None:
-        self._grouped, self._price = grouped, price
+    def __init__(self, grouped: Mapping[str, _Grouped], price: Callable[[], Tensor], rate: float) -> None:
+        self._grouped, self._price, self._rate = grouped, price, rate
 
     def parameters(self) -> Sequence[ParamGroup]:
-        return (ParamGroup([made.gates for made in self._grouped.values()], _RATE, optimizer="adam"),)
+        return (ParamGroup([made.gates for made in self._grouped.values()], self._rate, optimizer="adam"),)
 
     def penalty(self, progress: float) -> Tensor:  # noqa: ARG002
         return self._price()
