@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable
-from typing import get_args
 
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.variants import int8_layers, spec
-from hwprof.variants.blocks import without_blocks
-from hwprof.variants.factorize import Scheme, factorize, full_ranks, smaller_ranks
+from hwprof.variants.blocks import residual_blocks, without_blocks
+from hwprof.variants.factorize import FACTORS, Scheme, factorize, full_ranks, smaller_ranks
 from hwprof.variants.group import grouped
+from hwprof.variants.low_bit import dictionaries, low_bits
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
@@ -45,26 +45,21 @@ def block_options(names: Iterable[str]) -> Options:
 
 
 def chosen_graph(graph: Graph, choices: Choices, only_variant: str = "") -> Graph:
-    """The graph with these choices, without weights, as a device runs it: without branches first, then of fewer
-    channels, in more groups, of lower rank, and of fewer bits. Zeros among weights change nothing: dense kernels
-    multiply them, too.
+    """The graph with these choices, without weights, as a device runs it: of fewer channels, blocks and groups first,
+    then of lower rank, then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
 
     only_variant: that of a device that runs no other; there all layers have its 8 bits. Raises InputError for a layer
     or value that does not fit.
     """
-    if branches := chosen_branches(choices):
-        graph = without_blocks(graph, branches)
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
-    if groups := chosen_groups(choices):
-        graph = grouped(graph, groups)
-    if chosen_levels(choices):
-        raise InputError("the latency of a network with other levels is not known")
-    for scheme in get_args(Scheme):
-        if ranks := chosen_ranks(choices, scheme):
-            graph = factorize(graph, ranks, scheme)
-    if low := chosen_low_bits(choices):
-        raise InputError(f"the latency of {sorted(set(low.values()))} bits is not known: networks have 8")
+    graph = without_blocks(graph, removed_blocks(choices))
+    graph = grouped(graph, _of_layers(graph, choices, "groups"))
+    ranks, spatial_ranks = (_of_layers(graph, choices, field) for field in ("rank", "spatial_rank"))
+    graph = factorize(graph, ranks) if ranks else graph
+    graph = factorize(graph, spatial_ranks, "spatial") if spatial_ranks else graph
+    graph = dictionaries(graph, _of_layers(graph, choices, "levels"))
+    graph = low_bits(graph, {name: n for name, n in _of_layers(graph, choices, "bits").items() if n != INT8})
     if only_variant:
         return spec.change(only_variant)(graph)
     if layers := int8_names(graph, choices):
@@ -80,13 +75,8 @@ def int8_variant_of(graph: Graph, layers: Collection[str]) -> spec.Variant:
 def int8_names(graph: Graph, choices: Choices) -> list[str]:
     """The layers of the graph, in its order, that have 8 bits by the choices, as have both parts of a factorized one;
     operators between layers follow these. Raises InputError for a name that is not in the network."""
-    chosen = {name for name, choice in choices.items() if choice.bits == INT8}
-    ranks = chosen_ranks(choices)
-    wanted = {part for name in chosen for part in ((f"{name}_first", f"{name}_second") if name in ranks else (name,))}
-    known = {node.label for node in graph.nodes}
-    if unknown := sorted(wanted - known):
-        raise InputError(f"no operator of {graph.name!r} is named {unknown[0]!r}, so it cannot have 8 bits")
-    return [name for name in int8_layers.layers(graph) if name in wanted]
+    bits = _of_layers(graph, choices, "bits")
+    return [name for name in int8_layers.layers(graph) if bits.get(name) == INT8]
 
 
 def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
@@ -101,40 +91,45 @@ def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
     return {name: kept / channels[name] for name, kept in wanted.items()}
 
 
-def chosen_branches(choices: Choices) -> list[str]:
-    """The residual blocks that lose their branches."""
-    return [name for name, choice in choices.items() if choice.kept == 0]
-
-
 def chosen_ranks(choices: Choices, scheme: Scheme = "channel") -> dict[str, int]:
     """By operator, for those that have one."""
     ranks = {name: c.spatial_rank if scheme == "spatial" else c.rank for name, c in choices.items()}
     return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
-def chosen_groups(choices: Choices) -> dict[str, int]:
-    """By convolution, for those that have more than one."""
-    return {name: choice.groups for name, choice in choices.items() if choice.groups not in (None, 1)}
+def removed_blocks(choices: Choices) -> list[str]:
+    """The residual blocks whose branch goes: their Add keeps none of it."""
+    return [name for name, choice in choices.items() if choice.kept == 0]
 
 
-def chosen_levels(choices: Choices) -> dict[str, int]:
-    """By layer, for those whose weights come from a dictionary: how many values it has."""
-    return {name: choice.levels for name, choice in choices.items() if choice.levels is not None}
-
-
-def chosen_low_bits(choices: Choices) -> dict[str, int]:
-    """By layer, for those whose weights have fewer than 8 bits."""
-    return {name: choice.bits for name, choice in choices.items() if choice.bits is not None and choice.bits != INT8}
+def _of_layers(graph: Graph, choices: Choices, field: str) -> dict[str, int]:
+    """By operator of the graph, which may be a part of a factorized one, the field of its choice. Raises InputError for
+    an operator that is not in the graph, unless a residual block took it away."""
+    known, has_blocks = {node.label for node in graph.nodes}, not removed_blocks(choices)
+    found: dict[str, int] = {}
+    for name, choice in choices.items():
+        value = getattr(choice, field)
+        parts = [part for part in (name, *(name + suffix for suffix in FACTORS)) if part in known]
+        if value is not None and not parts and has_blocks:
+            raise InputError(f"no operator of {graph.name!r} is named {name!r}, so it cannot have other {field}")
+        found |= dict.fromkeys(parts, value) if value is not None else {}
+    return found
 
 
 def as_before_value(graph: Graph, layer: str, field: str) -> float | None:
     """The value that the field of a choice has in the graph itself: a group's channels, an operator's full rank, 32
     bits, one group, no zeros. None where there is no such number: weights are not from a dictionary."""
     if field == "kept":
-        return next((float(group.channels) for group in prunable_groups(graph) if group.name == layer), None)
+        kept = {group.name: group.channels for group in prunable_groups(graph)}
+        return next((float(n) for name, n in (*kept.items(), *_blocks(graph).items()) if name == layer), None)
     if field == "rank":
         return next((float(rank) for name, rank in full_ranks(graph).items() if name == layer), None)
     return {"bits": float(FLOAT_BITS), "groups": 1.0, "sparsity": 0.0}.get(field)
+
+
+def _blocks(graph: Graph) -> dict[str, int]:
+    """1 for each residual block."""
+    return {block.name: 1 for block in residual_blocks(graph)}
 
 
 def every_value(graph: Graph, layer: str, field: str) -> list[int]:
@@ -142,8 +137,10 @@ def every_value(graph: Graph, layer: str, field: str) -> list[int]:
     if field == "bits":
         return list(range(INT8, 0, -1))
     if field == "kept":
-        group = next((group for group in prunable_groups(graph) if group.name == layer), None)
-        return [] if group is None else list(range(group.channels - group.granule, 0, -group.granule))
+        groups = {group.name: group for group in prunable_groups(graph)}
+        if layer not in groups:
+            return [0] if layer in _blocks(graph) else []
+        return list(range(groups[layer].channels - groups[layer].granule, 0, -groups[layer].granule))
     if field == "rank":
         return list(range(smaller_ranks(graph).get(layer, 0), 0, -1))
     return []

@@ -18,13 +18,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.choices import MOST_OPTIONS, chosen_groups, log_loss
+from hwprof.compress.choices import MOST_OPTIONS, log_loss
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.group import diagonal_blocks, groupable, grouped_weights
 
-_FIRST = 0.5  # value of the gates' parameters at the start: all gates are 1
+_FIRST = 0.5, 1.0  # values of the gates' parameters at the start: all gates are 1, and close one after the other
 
 
 class DGConv:
@@ -69,7 +69,8 @@ class DGConv:
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        graph, weights = grouped_weights(network.graph, network.weights, chosen_groups(choices))
+        groups = {layer: choice.groups for layer, choice in choices.items() if choice.groups is not None}
+        graph, weights = grouped_weights(network.graph, network.weights, groups)
         return network.with_weights(graph, weights)
 
     def _price(self) -> Tensor:
@@ -103,7 +104,7 @@ class _Grouped(nn.Module):
 
     def __init__(self, n_gates: int) -> None:
         super().__init__()
-        self._held = (nn.Parameter(torch.full((n_gates,), _FIRST)),)  # in a tuple it is not the module's
+        self._held = (nn.Parameter(torch.linspace(*_FIRST, n_gates)),)  # in a tuple it is not the module's
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: [out, in, *kernel]. Returns the one with zeros between its groups, of the same shape."""

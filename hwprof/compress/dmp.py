@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from hwprof.compress.choices import (
     WITHOUT_BRANCH,
     block_options,
-    chosen_branches,
     kept_options,
     kept_shares,
     log_loss,
+    removed_blocks,
 )
 from hwprof.compress.method import (
     Choice,
@@ -257,7 +257,7 @@ class DmpBlock:
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        graph, weights = without_blocks_weights(network.graph, network.weights, chosen_branches(choices))
+        graph, weights = without_blocks_weights(network.graph, network.weights, removed_blocks(choices))
         return network.with_weights(graph, weights)
 
     def _price(self) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
+FACTORS = ("_first", "_second")  # suffixes of the names of the two operators and weights
 Scheme = Literal["channel", "spatial"]
 _GEMM_WITHOUT_BIAS = 11  # the first opset whose Gemm needs no bias
 Rank = int | float | Mapping[str, int | float]
