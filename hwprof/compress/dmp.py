@@ -93,7 +93,7 @@ class _Masked(nn.Module):
 
 
 class _MaskHooks(Hooks):
-    """Trains masks. price: what the network costs with the masks as they are, as a share of the whole one, a scalar."""
+    """Trains masks. price: the cost of the network with the present masks, as a share of the whole one's, a scalar."""
 
     def __init__(
         self, masks: Mapping[str, Masks], price: Callable[[], Tensor], strength: float, rate: float

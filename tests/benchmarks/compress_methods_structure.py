@@ -49,7 +49,10 @@ SEEDS = (0, 1, 2)
 IMAGES = 8000
 FIRST = TrainSettings(epochs=6, rate=0.05, keep="best")
 SETTINGS = Settings(tuning=replace(FIRST, epochs=3, rate=0.02), training=FIRST, first=FIRST)
-PROTOCOL = ProtocolSettings(target=0.03, min_processes=3, max_processes=5, budget_s=4.0, block_ms=5.0, pilot_blocks=4)
+PROTOCOL = ProtocolSettings(
+    target=0.03, min_processes=3, max_processes=4, budget_s=2.0, block_ms=5.0, pilot_blocks=4, max_blocks=10, warmup_max_s=0.2,
+    anchor_tolerance=0.1, max_rejected_share=0.5,
+)  # fmt: skip
 ADAM = TrainSettings(epochs=30, batch_size=50, optimizer="adam", rate=4e-3, max_gradient_norm=1.0, keep="best")
 RECURRENT = Settings(tuning=replace(ADAM, epochs=8, rate=2e-3), training=replace(ADAM, epochs=6, rate=1e-3), first=ADAM)
 CNN = (

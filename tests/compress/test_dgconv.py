@@ -10,12 +10,13 @@ from hwprof.compress import costs
 from hwprof.compress.dgconv import DGConv, relation
 from hwprof.compress.loop import compress
 from hwprof.compress.method import Choice
+from hwprof.compress.networks import open_network
 from hwprof.data.result import Met
 from hwprof.onnx_io import load
 from hwprof.testing import check_method
 from hwprof.training import fit
 from hwprof.variants.group import diagonal_blocks
-from tests.compress.board import SHORT, job, latency_ns, network, task
+from tests.compress.board import DEVICE, SHORT, job, latency_ns, network, task
 
 
 def test_the_contract_of_methods_holds(opened):
@@ -51,34 +52,33 @@ def test_ascending_gates_give_blocks_on_the_diagonal():
         np.testing.assert_array_equal(mask, expected)
 
 
-LONG = replace(SHORT, epochs=20)
+LONG = replace(SHORT, epochs=10)
 
 
 def learned(savings, tmp_path):
-    """The groups of the second convolution that are learned where 2 and 4 groups save these shares of the latency."""
-    made = job(tmp_path)
-    method = DGConv(strength=50.0, rate=0.03)
+    """The groups that are learned where these numbers of groups save these shares of the latency."""
+    own = open_network(network(16), task(), DEVICE, tmp_path)
+    method = DGConv(strength=50.0, rate=0.06)
 
     def table(choices):
         (choice,) = choices.values() or [Choice()]
         return torch.tensor(1 - savings.get(choice.groups, 0.0))
 
-    own = made.network.copy()
     fit(own.module, task(), LONG, [method.attach(own, table)])
     return method.learned()
 
 
 def test_the_table_decides_on_groups(tmp_path):
-    slower = learned({2: -0.2, 4: -0.3, 8: -0.4, 16: -0.5}, tmp_path / "slower")
+    slower = learned({2: -0.2, 4: -0.3, 8: -0.4, 16: -0.5}, tmp_path)
     assert slower == {}
-    faster = learned({2: 0.2, 4: 0.3, 8: 0.4, 16: 0.5}, tmp_path / "faster")
+    faster = learned({2: 0.2, 4: 0.3, 8: 0.4, 16: 0.5}, tmp_path)
     assert faster == {"Conv_2": Choice(groups=16)}
-    some = learned({2: 0.2, 4: 0.4, 8: 0.1, 16: 0.0}, tmp_path / "some")
+    some = learned({2: 0.2, 4: 0.4, 8: 0.1, 16: 0.0}, tmp_path)
     assert some == {"Conv_2": Choice(groups=4)}
 
 
 def test_learned_groups_do_no_harm_and_are_exported_as_they_are(tmp_path):
-    own = job(tmp_path).network.copy()
+    own = open_network(network(16), task(), DEVICE, tmp_path)
     method = DGConv()
     method.attach(own, costs.macs(own.graph))
     with torch.no_grad():
