@@ -50,7 +50,7 @@ IMAGES = 8000
 FIRST = TrainSettings(epochs=6, rate=0.05, keep="best")
 SETTINGS = Settings(tuning=replace(FIRST, epochs=3, rate=0.02), training=FIRST, first=FIRST)
 PROTOCOL = ProtocolSettings(
-    target=0.03, min_processes=3, max_processes=4, budget_s=2.0, block_ms=5.0, pilot_blocks=4, max_blocks=10, warmup_max_s=0.2,
+    target=0.03, min_processes=3, max_processes=4, budget_s=2.0, block_ms=5.0, pilot_blocks=4, max_blocks=20, warmup_max_s=0.2, stamp_each_from_us=2.0,
     anchor_tolerance=0.1, max_rejected_share=0.5,
 )  # fmt: skip
 ADAM = TrainSettings(epochs=30, batch_size=50, optimizer="adam", rate=4e-3, max_gradient_norm=1.0, keep="best")
