@@ -25,7 +25,7 @@ from hwprof.compress.choices import (
     kept_options,
     kept_shares,
     log_loss,
-    removed_blocks,
+    chosen_branches,
 )
 from hwprof.compress.method import (
     Choice,
@@ -257,7 +257,7 @@ class DmpBlock:
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        graph, weights = without_blocks_weights(network.graph, network.weights, removed_blocks(choices))
+        graph, weights = without_blocks_weights(network.graph, network.weights, chosen_branches(choices))
         return network.with_weights(graph, weights)
 
     def _price(self) -> Tensor:
