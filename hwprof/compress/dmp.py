@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from hwprof.compress.choices import (
     WITHOUT_BRANCH,
     block_options,
+    chosen_branches,
     kept_options,
     kept_shares,
     log_loss,
-    chosen_branches,
 )
 from hwprof.compress.method import (
     Choice,
