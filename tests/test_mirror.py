@@ -76,6 +76,7 @@ TESTED_BY = {
     # parts of one thing
     "latency_table/bits.py": "latency_table/test_grouping.py",
     "latency_table/rows.py": "latency_table/test_table.py",
+    "onnx_io/packed.py": "variants/test_low_bit.py",
     "onnx_io/runtime_messages.py": "onnx_io/test_runtime.py",
     "compress/integer/cell.py": "compress/integer/test_recurrent.py",
     "torch_io/functions.py": "torch_io/test_operators.py",

@@ -31,7 +31,7 @@ from hwprof.compress import method as methods
 from hwprof.compress import networks
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice, Choices, Method, Network, Options
+from hwprof.compress.method import Choice, Choices, Method, Network, Options, SoftChoices
 from hwprof.compress.projection import project
 from hwprof.data.result import Result, ResultKey, Target, measured_latency
 from hwprof.data.store import Store, key_of
@@ -43,7 +43,6 @@ from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measurement import Comparison, Measurement
 from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
-from hwprof.variants import spec
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
@@ -220,9 +219,8 @@ class _Run:
             return None
         job = self.job
         self._tell("measures the table of its layers")
-        change = spec.change(networks.only_variant(job.device))
-        table = LayerTable(job.network.graph, job.measure, change)
-        self._tell(table.check(options, job.seed))
+        table = LayerTable(job.network.graph, job.measure, options, networks.only_variant(job.device))
+        self._tell(table.check(job.seed))
         smallest = {layer: some[-1] for layer, some in options.items()}
         whole_ms, least_ms = table.latency_ms([{}, smallest])
         if min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
@@ -296,7 +294,7 @@ def _working(folder: Path) -> Path:
     return working
 
 
-def _unknown_cost(_choices: Choices) -> torch.Tensor:
+def _unknown_cost(_choices: SoftChoices) -> torch.Tensor:
     return torch.tensor(float("nan"))
 
 

@@ -43,10 +43,24 @@ class Choice:
     sparsity: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftChoice:
+    """A choice that is still being learned: its fields are scalar tensors with gradients (16 of 32 channels while the
+    gates add up to 13.7), or numbers; None leaves the layer as before. Methods give it to a `Cost` alone."""
+
+    kept: float | Tensor | None = None
+    rank: float | Tensor | None = None
+    bits: float | Tensor | None = None
+    levels: float | Tensor | None = None
+    groups: float | Tensor | None = None
+    sparsity: float | Tensor | None = None
+
+
 AS_BEFORE = Choice()
 Choices: TypeAlias = Mapping[str, Choice]  # by layer; one that is missing is as before
+SoftChoices: TypeAlias = Mapping[str, Choice | SoftChoice]
 Options: TypeAlias = Mapping[str, tuple[Choice, ...]]  # by layer, from as before to the smallest
-Cost: TypeAlias = Callable[[Choices], Tensor]  # the latency of the network with these choices, ms, a scalar
+Cost: TypeAlias = Callable[[SoftChoices], Tensor]  # of the network with these choices, a scalar, differentiable in them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +91,11 @@ class Network:
     def copy(self) -> Network:
         return self.with_weights(self.graph, self.weights)
 
-    def rewritten(self, variant: str) -> Network:
+    def rewritten(self, variant: str | spec.Variant) -> Network:
         """The network in a variant, calibrated with the examples. Raises InputError where the variant does not fit."""
         weighted = Weighted(self.graph, {**constant_arrays(self.graph), **self.weights})
-        made = spec.parse(variant).rewrite(
-            weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs}
-        )
+        rewrite = (spec.parse(variant) if isinstance(variant, str) else variant).rewrite
+        made = rewrite(weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs})
         return self.with_weights(made.graph, made.weights)
 
 
@@ -105,7 +118,8 @@ class Method(Protocol):
 
     def attach(self, network: Network, cost: Cost) -> Hooks:
         """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
-        `cost` is nan where `options` is empty."""
+        `cost` is the latency, ms, by the device's table; nan where `options` is empty. `hwprof.compress.costs` has
+        others."""
         ...
 
     def choices(self) -> Choices:

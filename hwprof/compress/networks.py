@@ -57,7 +57,8 @@ def only_variant(device: Device) -> str:
 def deployed(network: Network, device: Device) -> Network:
     """The network as the device runs it: itself, or quantized where its runtime takes nothing else."""
     variant = only_variant(device)
-    return network.rewritten(variant) if variant and not _is_quantized(network.graph) else network
+    has_grids = any(node.op == "QuantizeLinear" for node in network.graph.nodes)
+    return network.rewritten(variant) if variant and not has_grids else network
 
 
 def export(network: Network, path: Path) -> Graph:

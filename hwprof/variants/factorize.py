@@ -18,6 +18,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
+FACTORS = ("_first", "_second")  # suffixes of the names of the two operators and weights
 Scheme = Literal["channel", "spatial"]
 _GEMM_WITHOUT_BIAS = 11  # the first opset whose Gemm needs no bias
 Rank = int | float | Mapping[str, int | float]
@@ -54,6 +55,11 @@ def factorize_weights(
         first, second = split.factors(np.asarray(weights[split.weight.name]), bases.get(names[output]))
         factors |= {split.first.name: first, split.second.name: second}
     return smaller, {t.name: factors[t.name] if t.name in factors else weights[t.name] for t in smaller.weights}
+
+
+def full_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
+    """By the name of each operator that `factorize` takes, the rank at which it computes the same."""
+    return {name: min(unfolding.sides) for name, unfolding in _unfoldings(graph, scheme).items()}
 
 
 def smaller_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:

@@ -32,6 +32,7 @@ from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
 from hwprof.variants.grids import LARGEST_WEIGHT
 from hwprof.variants.half import LARGEST_FLOAT16, half
+from hwprof.variants.low_bit import integer_dictionaries, integer_dictionary_weights
 from hwprof.variants.prune import prune_channels, prune_weights
 from hwprof.variants.quantize import inline_hard_swish, quantize
 from hwprof.variants.quantize_whole import quantize_whole, with_states
@@ -152,11 +153,12 @@ def _calibrated(
     """observable: the float network in which every tensor with a grid has a name."""
 
     def changed(graph: Graph) -> Graph:
-        return quantizer(with_opset(graph, _QDQ_OPSET))
+        return quantizer(integer_dictionaries(with_opset(graph, _QDQ_OPSET)))
 
     def rewritten(network: Weighted, draw: Draw) -> Weighted:
         graph = with_opset(network.graph, _QDQ_OPSET)
-        weights = {**network.weights, **constant_arrays(graph)}
+        weights = integer_dictionary_weights(graph, {**network.weights, **constant_arrays(graph)})
+        graph = integer_dictionaries(graph)
         quantized = quantizer(graph)
         samples = draw(graph)
         drawn = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from hwprof import onnx_io, plugins, workloads
 from hwprof.builder import GraphBuilder
@@ -284,3 +285,30 @@ def test_operators_on_integers_do_not_train():
     graph = b.build(b.node("QLinearSigmoid", [b.input((1, 4), "uint8", name="x")], (1, 4), "uint8"))
     with pytest.raises(UnknownOperatorError, match="operator QLinearSigmoid 'QLinearSigmoid_0' has no counterpart"):
         trainable(graph)
+
+
+class _Doubled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_an_inserted_module_changes_what_is_read_of_a_weight_and_of_a_result():
+    b = GraphBuilder("net")
+    hidden = b.relu(b.gemm(b.input((1, 4)), 3))
+    graph = b.build(b.gemm(hidden, 2))
+    plain, changed = trainable(graph), trainable(graph)
+    weight = graph.nodes[-1].inputs[1]
+    changed.insert(weight, _Doubled())
+    changed.insert(hidden, _Doubled())
+    changed.insert(hidden, _Doubled())
+    x = torch.ones(2, 4)
+    bias = plain.tensor(graph.nodes[-1].inputs[2])
+    torch.testing.assert_close(changed(x) - bias, 8 * (plain(x) - bias))
+    torch.testing.assert_close(weights_of(changed)[weight], weights_of(plain)[weight])
+    assert len(list(changed.parameters())) == len(list(plain.parameters())) + 3
+    with pytest.raises(InputError, match="'net' reads a tensor 'nope'"):
+        changed.insert("nope", _Doubled())
