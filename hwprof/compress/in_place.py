@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hwprof.compress.method import AS_BEFORE, Choice, Choices
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices
 from hwprof.compress.rewriting import parts
 from hwprof.errors import InputError
 from hwprof.graph import Graph

@@ -15,6 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from hwprof import plugins
+from hwprof.compress.choice import AS_BEFORE as AS_BEFORE
+from hwprof.compress.choice import Choice as Choice
+from hwprof.compress.choice import Choices as Choices
+from hwprof.compress.choice import Options as Options
 from hwprof.graph import Graph
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
 from hwprof.training import Hooks
@@ -24,23 +28,6 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import Weights, constant_arrays
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The changes of one layer; None leaves it as before.
-
-    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
-    that replace one (`hwprof.variants.factorize`). bits: 8 of weights and activations, fewer of weights alone. levels:
-    how many values a dictionary of weights has. groups: of a convolution. sparsity: the share of weights that are zero.
-    """
-
-    kept: int | None = None
-    rank: int | None = None
-    bits: int | None = None
-    levels: int | None = None
-    groups: int | None = None
-    sparsity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +43,7 @@ class SoftChoice:
     sparsity: float | Tensor | None = None
 
 
-AS_BEFORE = Choice()
-Choices: TypeAlias = Mapping[str, Choice]  # by layer; one that is missing is as before
 SoftChoices: TypeAlias = Mapping[str, Choice | SoftChoice]
-Options: TypeAlias = Mapping[str, tuple[Choice, ...]]  # by layer, from as before to the smallest
 Cost: TypeAlias = Callable[[SoftChoices], Tensor]  # of the network with these choices, a scalar, differentiable in them
 
 

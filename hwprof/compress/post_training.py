@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from hwprof import __version__, cost, plugins
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
 from hwprof.data.result import Result, ResultKey, Target, measured_latency
@@ -48,7 +48,7 @@ from hwprof.variants.weights import load_weights, model_with
 NAME = "post_training"
 ERROR = "outputs"  # in place of a task's name: the metric is minus the relative error of the outputs
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
-_JUDGED = 16  # samples for the error of a layer; all that judge for that of a result
+_JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
 _MIXED = 2  # networks with mixed choices that correct the table
 _MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
 _RANKS = 2  # of a layer that are tried, by halves
@@ -287,15 +287,10 @@ class _Run:
 
     @cached_property
     def front(self) -> list[Point]:
-        options = self._options()
-        count = sum(len(some) - 1 for some in options.values())
-        self.options.on_note(f"measures the error of {count} changes of {len(options)} layers")
-        harms = {
-            (layer, choice): self.layer_judge.harm(self.rewriting.network({layer: choice}))
-            for layer, some in options.items()
-            for choice in some[1:]
-        }
-        return front(options, lambda layer, choice: harms[layer, choice], self.table.latency_ms)
+        options, harms = self._options(), _Harms(self.rewriting, self.layer_judge)
+        changes = {(layer, one) for layer, some in options.items() for choice in some for one in _single(choice)}
+        self.options.on_note(f"measures the error of {len(changes)} changes of {len(options)} layers")
+        return front(options, harms.of, self.table.latency_ms)
 
     def _options(self) -> Options:
         ranks = self._faster_ranks()
@@ -323,6 +318,27 @@ class _Run:
 
     def _tell(self, wanted: _Wanted, text: str) -> None:
         self.options.on_note(f"{NAME}, {wanted.title}: {text}")
+
+
+class _Harms:
+    """The harm of a layer's choices, each measured once; that of a rank and of 8 bits adds up."""
+
+    def __init__(self, rewriting: Rewriting, judge: Judge) -> None:
+        self._rewriting, self._judge = rewriting, judge
+        self._found: dict[tuple[str, Choice], float] = {}
+
+    def of(self, layer: str, choice: Choice) -> float:
+        return sum(self._measured(layer, one) for one in _single(choice))
+
+    def _measured(self, layer: str, choice: Choice) -> float:
+        if (layer, choice) not in self._found:
+            self._found[layer, choice] = self._judge.harm(self._rewriting.network({layer: choice}))
+        return self._found[layer, choice]
+
+
+def _single(choice: Choice) -> list[Choice]:
+    """The choice, one field each."""
+    return [Choice(**{name: value}) for name, value in asdict(choice).items() if value is not None]
 
 
 def _halves(samples: Samples) -> tuple[Samples, Samples]:
