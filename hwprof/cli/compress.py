@@ -32,7 +32,7 @@ def compress(
     method: Annotated[str, typer.Option("--method", "-m", help="One of --list, or auto for all that fit.")] = "auto",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Samples of an .onnx file's inputs, .npz or a folder: compress it without a task."),
+        typer.Option(help="Inputs by name, an .npz file or a folder: compresses an .onnx file without a task."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="With --calibration: module:function of the outputs, changed and float.")

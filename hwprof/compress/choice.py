@@ -1,4 +1,4 @@
-"""What a method decides, layer by layer."""
+"""The choices that a method makes, layer by layer."""
 
 from __future__ import annotations
 

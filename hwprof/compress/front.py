@@ -63,7 +63,7 @@ class _Walk:
         self.seen: list[Point] = [self._point({})]
 
     def prices(self, smallest: Choices) -> np.ndarray:
-        """Of one unit of harm, ms, ascending."""
+        """Prices of one unit of harm, ms, ascending."""
         least, whole = self._point(smallest), self.seen[0]
         middle = max(whole.ms, least.ms) / least.harm if least.harm > 0 else 1.0
         return middle * np.logspace(-_SPAN, _SPAN, _PRICES)

@@ -113,9 +113,7 @@ def compress(
     settings = settings or Settings()
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed)
-    if targets:
-        return [run.result(_Wanted(target.ms)) for target in targets]
-    return [run.result(_Wanted(None, i / settings.points)) for i in range(settings.points)]
+    return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
 
 
 def _require_float(graph: Graph, device: Device) -> None:
@@ -146,6 +144,18 @@ class _Run:
         few = {name: array[:_JUDGED] for name, array in self.judged.items()}
         self.layer_judge = Judge(self.float, few, metric)
         self.identity = _digest(weights) + _digest(samples)
+
+    def shares(self) -> list[_Wanted]:
+        """Different networks of the front, the fastest first. Raises InputError where none is faster than the float
+        one."""
+        some = [_Wanted(None, i / self.settings.points) for i in range(self.settings.points)]
+        if not self.front[0].choices:
+            raise InputError(
+                f"no layer of {self.graph.name!r} is faster with int8 or a lower rank on {self.device.name}: the "
+                f"network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
+            )
+        points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
+        return list(points.values())[::-1]
 
     def result(self, wanted: _Wanted) -> Compressed:
         key = self._key(wanted)
@@ -342,7 +352,7 @@ def _single(choice: Choice) -> list[Choice]:
 
 
 def _halves(samples: Samples) -> tuple[Samples, Samples]:
-    """Those that calibrate and those that judge; a single sample does both."""
+    """Samples to calibrate and samples to judge by; a single one does both."""
     if min(len(array) for array in samples.values()) < 2:
         return samples, samples
     return {k: v[0::2] for k, v in samples.items()}, {k: v[1::2] for k, v in samples.items()}

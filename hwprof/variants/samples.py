@@ -36,7 +36,8 @@ def read_samples(graph: Graph, path: Path) -> Samples:
 
 
 def as_samples(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Samples:
-    """Samples from an array for each input, as `read_samples` takes them from a file. Raises as `read_samples`."""
+    """Samples, [n_samples, *shape] for each input, from arrays as `read_samples` takes them from a file. Raises as
+    `read_samples`."""
     named = {name: np.asarray(array) for name, array in arrays.items()}
     missing = [t.name for t in graph.inputs if t.name not in named]
     if missing:
@@ -47,10 +48,10 @@ def as_samples(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Samples:
 def _counted(samples: Samples, place: str) -> Samples:
     """The samples. Raises InputError where there is none, or inputs differ in how many they have."""
     counts = {name: len(array) for name, array in samples.items()}
+    if not any(counts.values()):
+        raise InputError(f"calibration data {place} holds no sample")
     if len(set(counts.values())) > 1:
         raise InputError(f"calibration data {place} has different numbers of samples for the inputs: {counts}")
-    if not all(counts.values()):
-        raise InputError(f"calibration data {place} holds no sample")
     return samples
 
 
