@@ -78,6 +78,7 @@ TESTED_BY = {
     "latency_table/rows.py": "latency_table/test_table.py",
     "onnx_io/packed.py": "variants/test_low_bit.py",
     "onnx_io/runtime_messages.py": "onnx_io/test_runtime.py",
+    "compress/quantized_weights.py": "compress/test_lutq.py",
     "compress/integer/cell.py": "compress/integer/test_recurrent.py",
     "torch_io/functions.py": "torch_io/test_operators.py",
     "torch_io/module.py": "torch_io/test_operators.py",

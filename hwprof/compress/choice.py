@@ -11,9 +11,11 @@ from typing import TypeAlias
 class Choice:
     """The changes of one layer; None leaves it as before.
 
-    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
-    that replace one (`hwprof.variants.factorize`). bits: 8 of weights and activations, fewer of weights alone. levels:
-    how many values a dictionary of weights has. groups: of a convolution. sparsity: the share of weights that are zero.
+    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`; 0 for the branch of a residual
+    block of `hwprof.variants.blocks`. rank: of the two operators that replace one (`hwprof.variants.factorize`).
+    spatial_rank: the same by its spatial scheme. bits: 8 of weights and activations, fewer of weights alone. levels:
+    how many values a dictionary of weights has. groups: of a convolution (`hwprof.variants.group`). sparsity: the share
+    of weights that are zero.
     """
 
     kept: int | None = None
@@ -22,6 +24,7 @@ class Choice:
     levels: int | None = None
     groups: int | None = None
     sparsity: float | None = None
+    spatial_rank: int | None = None
 
 
 AS_BEFORE = Choice()

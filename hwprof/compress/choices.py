@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import get_args
 
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.errors import InputError
@@ -12,14 +13,16 @@ from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.variants import int8_layers, spec
 from hwprof.variants.blocks import residual_blocks, without_blocks
-from hwprof.variants.factorize import FACTORS, factorize, full_ranks, smaller_ranks
+from hwprof.variants.factorize import FACTORS, Scheme, factorize, full_ranks, smaller_ranks
 from hwprof.variants.group import grouped
 from hwprof.variants.low_bit import dictionaries, low_bits
 from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
+_RANKS: Mapping[Scheme, str] = {"channel": "rank", "spatial": "spatial_rank"}  # the field of a choice
 MOST_OPTIONS = 4  # per layer, besides as before: each is measured
 FLOAT_BITS = 32
+WITHOUT_BRANCH = Choice(kept=0)
 INT8 = 8  # bits of weights and activations; fewer bits are those of weights alone
 
 
@@ -30,27 +33,35 @@ def kept_options(graph: Graph, granule: int = GRANULE) -> Options:
     return {name: (AS_BEFORE, *(Choice(kept=n) for n in kept)) for name, kept in options.items() if kept}
 
 
-def rank_options(graph: Graph) -> Options:
+def rank_options(graph: Graph, scheme: Scheme = "channel") -> Options:
     """For each operator that can become two smaller ones the ranks at which it does, by halves."""
     return {
-        name: (AS_BEFORE, *(Choice(rank=rank) for rank in _halves(largest)))
-        for name, largest in smaller_ranks(graph).items()
+        name: (AS_BEFORE, *(_rank_choice(rank, scheme) for rank in _halves(largest)))
+        for name, largest in smaller_ranks(graph, scheme).items()
     }
 
 
+def block_options(names: Iterable[str]) -> Options:
+    """Residual blocks, by the names of `residual_blocks`, keep their branches or lose them."""
+    return dict.fromkeys(names, (AS_BEFORE, WITHOUT_BRANCH))
+
+
 def chosen_graph(graph: Graph, choices: Choices, only_variant: str = "") -> Graph:
-    """The graph with these choices, without weights, as a device runs it: of fewer channels, blocks and groups first,
-    then of lower rank, then of fewer bits. Zeros among weights change nothing: dense kernels multiply them, too.
+    """The graph with these choices, without weights, as a device runs it: of fewer channels first, then without
+    branches, in more groups, of lower rank, and of fewer bits. Zeros among weights change nothing: dense kernels
+    multiply them, too.
 
     only_variant: that of a device that runs no other; there all layers have its 8 bits. Raises InputError for a layer
     or value that does not fit.
     """
     if kept := kept_shares(graph, choices):
         graph = prune_channels(graph, kept, granule=1)
-    graph = without_blocks(graph, removed_blocks(choices))
+    if branches := chosen_branches(choices):
+        graph = without_blocks(graph, branches)
     graph = grouped(graph, _of_layers(graph, choices, "groups"))
-    ranks = _of_layers(graph, choices, "rank")
-    graph = factorize(graph, ranks) if ranks else graph
+    for scheme in get_args(Scheme):
+        if ranks := _of_layers(graph, choices, _RANKS[scheme]):
+            graph = factorize(graph, ranks, scheme)
     graph = dictionaries(graph, _of_layers(graph, choices, "levels"))
     graph = low_bits(graph, {name: n for name, n in _of_layers(graph, choices, "bits").items() if n != INT8})
     if only_variant:
@@ -84,25 +95,31 @@ def kept_shares(graph: Graph, choices: Choices) -> dict[str, float]:
     return {name: kept / channels[name] for name, kept in wanted.items()}
 
 
-def chosen_ranks(choices: Choices) -> dict[str, int]:
-    """By operator, for those that have one."""
-    return {name: choice.rank for name, choice in choices.items() if choice.rank is not None}
-
-
-def removed_blocks(choices: Choices) -> list[str]:
-    """The residual blocks whose branch goes: their Add keeps none of it."""
+def chosen_branches(choices: Choices) -> list[str]:
+    """The residual blocks that lose their branches."""
     return [name for name, choice in choices.items() if choice.kept == 0]
+
+
+def chosen_ranks(choices: Choices, scheme: Scheme = "channel") -> dict[str, int]:
+    """By operator, for those that have one."""
+    ranks = {name: getattr(choice, _RANKS[scheme]) for name, choice in choices.items()}
+    return {name: rank for name, rank in ranks.items() if rank is not None}
+
+
+def chosen_groups(choices: Choices) -> dict[str, int]:
+    """By convolution, for those that have more than one."""
+    return {name: choice.groups for name, choice in choices.items() if choice.groups not in (None, 1)}
 
 
 def _of_layers(graph: Graph, choices: Choices, field: str) -> dict[str, int]:
     """By operator of the graph, which may be a part of a factorized one, the field of its choice. Raises InputError for
     an operator that is not in the graph, unless a residual block took it away."""
-    known, has_blocks = {node.label for node in graph.nodes}, not removed_blocks(choices)
+    known, all_remain = {node.label for node in graph.nodes}, not chosen_branches(choices)
     found: dict[str, int] = {}
     for name, choice in choices.items():
         value = getattr(choice, field)
         parts = [part for part in (name, *(name + suffix for suffix in FACTORS)) if part in known]
-        if value is not None and not parts and has_blocks:
+        if value is not None and not parts and all_remain:
             raise InputError(f"no operator of {graph.name!r} is named {name!r}, so it cannot have other {field}")
         found |= dict.fromkeys(parts, value) if value is not None else {}
     return found
@@ -114,8 +131,9 @@ def as_before_value(graph: Graph, layer: str, field: str) -> float | None:
     if field == "kept":
         kept = {group.name: group.channels for group in prunable_groups(graph)}
         return next((float(n) for name, n in (*kept.items(), *_blocks(graph).items()) if name == layer), None)
-    if field == "rank":
-        return next((float(rank) for name, rank in full_ranks(graph).items() if name == layer), None)
+    for scheme, rank_field in _RANKS.items():
+        if field == rank_field:
+            return next((float(rank) for name, rank in full_ranks(graph, scheme).items() if name == layer), None)
     return {"bits": float(FLOAT_BITS), "groups": 1.0, "sparsity": 0.0}.get(field)
 
 
@@ -133,9 +151,14 @@ def every_value(graph: Graph, layer: str, field: str) -> list[int]:
         if layer not in groups:
             return [0] if layer in _blocks(graph) else []
         return list(range(groups[layer].channels - groups[layer].granule, 0, -groups[layer].granule))
-    if field == "rank":
-        return list(range(smaller_ranks(graph).get(layer, 0), 0, -1))
+    for scheme, rank_field in _RANKS.items():
+        if field == rank_field:
+            return list(range(smaller_ranks(graph, scheme).get(layer, 0), 0, -1))
     return []
+
+
+def _rank_choice(rank: int, scheme: Scheme) -> Choice:
+    return Choice(spatial_rank=rank) if scheme == "spatial" else Choice(rank=rank)
 
 
 def _fewer(group: ChannelGroup, granule: int) -> list[int]:

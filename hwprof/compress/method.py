@@ -41,6 +41,7 @@ class SoftChoice:
     levels: float | Tensor | None = None
     groups: float | Tensor | None = None
     sparsity: float | Tensor | None = None
+    spatial_rank: float | Tensor | None = None
 
 
 SoftChoices: TypeAlias = Mapping[str, Choice | SoftChoice]

@@ -159,7 +159,7 @@ def report(rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
 
 # ONNX files alone: mixed precision and low rank after training
 
-{environment.hardware()['cpu']}, ONNX Runtime, one thread, on a machine that others used at the same time. The networks come
+{environment.hardware()["cpu"]}, ONNX Runtime, one thread, on a machine that others used at the same time. The networks come
 from the wheels of rapidocr-onnxruntime 1.4.4 and nudenet 3.4.2. The error is that of the outputs on {SAMPLES // 2}
 drawn pages of text that did not calibrate, relative to float. "int8" is `--variant int8` of the same calibration; "ours" is
 `hwprof compress MODEL --calibration samples.npz --target-ms T`, where T is the middle between float and int8; where

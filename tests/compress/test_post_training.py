@@ -113,7 +113,7 @@ def test_without_a_target_there_is_a_front(model: Graph, tmp_path: Path):
 
 def test_a_network_that_is_slower_in_pairs_is_tightened(model: Graph, tmp_path: Path):
     told = Told()
-    (made,) = run(model, tmp_path, [0.8 * whole_ms()], told=told, transport=KernelBoard(paired=1.35))
+    (made,) = run(model, tmp_path, [0.6 * whole_ms()], told=told, transport=KernelBoard(paired=1.2))
     assert made.met is Met.YES
     assert any("round 2: " in line for line in told)
 
