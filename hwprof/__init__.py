@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.collecting import collect
     from hwprof.jobs.comparing import compare
     from hwprof.jobs.compressing import compress
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.converting import convert_table
     from hwprof.jobs.evaluating import evaluate
     from hwprof.jobs.explaining import explain
@@ -76,6 +77,7 @@ __all__ = [
     "collect",
     "compare",
     "compress",
+    "compress_file",
     "convert_table",
     "evaluate",
     "explain",
@@ -132,6 +134,7 @@ def _facts() -> Mapping[str, object]:
 def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.comparing import compare
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
@@ -202,7 +205,8 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "report", "tune",
+            "Options", "compare", "compress_file", "explain", "load", "operators", "profile", "profile_many", "report",
+            "tune",
         ),
         _measuring,
     ),

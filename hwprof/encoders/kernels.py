@@ -1,7 +1,7 @@
 """Graphs as bags of kernels, for predictors that sum over them: what each operator computes and moves, and its shape.
 
 A view launches nothing and is not a kernel. Whether a runtime runs an operator alone, inside of the kernel before it,
-or not at all is part of the kernel's kind ("Relu absorbed", "Conv dead"), so that the measurements decide what it costs.
+or not at all is part of the kernel's kind ("Relu absorbed", "Conv dead"): the measurements decide what it costs.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from hwprof import plugins, tasks
 from hwprof.compress import gradient_ratio
 from hwprof.compress.compressed import Compressed
+from hwprof.compress.compressed import reached as reached
 from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load, result_of
@@ -93,17 +94,6 @@ def best(made: Sequence[Compressed]) -> Compressed:
     """The network with the best metric among those that meet their target, else the fastest."""
     met = [one for one in made if one.met is Met.YES]
     return max(met, key=lambda one: one.result.metric) if met else min(made, key=_latency_ms)
-
-
-def reached(made: Sequence[Compressed]) -> Met:
-    """Whether each target is met by some network: no where one is surely missed by all."""
-    found: dict[float | None, set[Met | None]] = {}
-    for one in made:
-        found.setdefault(one.result.target.ms, set()).add(one.met)
-    missed = [met for met in found.values() if Met.YES not in met]
-    if not missed:
-        return Met.YES
-    return Met.NO if any(Met.CANNOT_TELL not in met for met in missed) else Met.CANNOT_TELL
 
 
 def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:
