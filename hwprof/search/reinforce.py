@@ -8,6 +8,7 @@ one known, so that the policy leaves the region above the latency limit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,9 @@ class Reinforce:
 
     It proposes architectures again as its policy hardens.
     """
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Williams, Machine Learning 8, 1992; DNQ, arXiv 1812.02375"
 
     def __init__(self, space: SearchSpace, seed: int = 0, rate: float = 0.1, memory: float = 0.95) -> None:
         self._space, self._rate, self._memory = space, rate, memory
