@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, Trial
 from hwprof.jobs.inputs import StoreLike, device_of, opened
 from hwprof.latency_table import LatencyTable
-from hwprof.measure.recording import Options, recording
-from hwprof.measurement import Comparison
+from hwprof.measure.recording import Options, Recorder, recording
+from hwprof.measurement import Comparison, Evidence
 from hwprof.objective.budget import Budget
 from hwprof.search import finalists
 from hwprof.search.measured_latency import MeasuredLatency
@@ -123,10 +123,8 @@ def search(
         known = None if asked_options.fresh or not asked.is_repeatable else kept.result(asked.key)
         if known is not None:
             return Found(known, (known,), None)
-        if latency is not None:  # else the first candidates are measured at once
-            with recording(asked.device, kept, asked_options):
-                pass  # an absent or unfit device is told before anything is scored
-        return _search(asked, kept, asked_options, on_trial)
+        with _measuring(asked.device, kept, replace(asked_options, with_operators=False)) as measuring:
+            return _search(asked, kept, measuring, on_trial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +179,11 @@ class _Asked:
         return key_of({"corners": corners, "score": self.score.name, **(self.score.kept_as or {})})
 
 
-def _search(asked: _Asked, store: Store, options: Options, on_trial: Callable[[Trial], None]) -> Found:
+def _search(asked: _Asked, store: Store, measuring: _Measuring, on_trial: Callable[[Trial], None]) -> Found:
     start = perf_counter()
     keeps = asked.score.kept_as is not None
     key = asked.scores_key
-    measuring = _Measuring(asked.device, store, replace(options, with_operators=False))
+    options = measuring.options
     measured = MeasuredLatency(
         measuring.latency_ms, asked.space, asked.target_ms, asked.confidence, _learner()
     )  # fmt: skip
@@ -215,22 +213,39 @@ def _search(asked: _Asked, store: Store, options: Options, on_trial: Callable[[T
 
 @dataclass(frozen=True, slots=True)
 class _Measuring:
-    """Has the machine to itself only while it measures: between two calls a search may train for hours."""
+    """Has the machine to itself only while it measures: between two calls a search may train for hours.
+
+    recorder: that of a device which occupies no machine, so that one can stay open.
+    """
 
     device: Device
     store: Store
     options: Options
+    recorder: Recorder | None = None
 
     def latency_ms(self, graphs: Sequence[Graph]) -> np.ndarray:
         """[n_graphs], ms. What an earlier run of the search measured is taken from the store, even if it did not
         converge: a repetition would lead the search elsewhere."""
-        with recording(self.device, self.store, replace(self.options, keep_unconverged=True)) as recorder:
+        with self._recording(replace(self.options, keep_unconverged=True)) as recorder:
             return recorder.latency_ms(graphs)
 
     def compare(self, graphs: Sequence[Graph]) -> list[Comparison]:
         """Each graph against the first."""
-        with recording(self.device, self.store, self.options) as recorder:
+        with self._recording(self.options) as recorder:
             return recorder.compare(graphs)
+
+    def _recording(self, options: Options) -> AbstractContextManager[Recorder]:
+        return nullcontext(self.recorder) if self.recorder else recording(self.device, self.store, options)
+
+
+@contextmanager
+def _measuring(device: Device, store: Store, options: Options) -> Iterator[_Measuring]:
+    """Raises, before anything is scored, where the device is absent or its machine is not fit or not free."""
+    with recording(device, store, options) as recorder:
+        if recorder.machine.evidence is not Evidence.MEASURED:
+            yield _Measuring(device, store, options, recorder)
+            return
+    yield _Measuring(device, store, options)
 
 
 def _learner() -> Callable[[], Predictor] | None:

@@ -164,8 +164,8 @@ class EmbeddingPredictor(LatencyPredictor, EmbeddingRegressor):
 
 
 def left_out(points: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """points: [..., n, k]; target: [..., n]. Returns the error and the variance of each when it is predicted from all the
-    others, both [..., n]."""
+    """points: [..., n, k]; target: [..., n]. Returns the error and the variance of each when it is predicted from all
+    the others, both [..., n]."""
     inverse = torch.linalg.inv(noisy_kernel(points))
     diagonal = inverse.diagonal(dim1=-2, dim2=-1)
     return (inverse @ target[..., None])[..., 0] / diagonal, 1 / diagonal

@@ -29,13 +29,17 @@ class EarlyStop:
         return score - self.mu * float(np.log(cost)) - self.rho * float(np.log(density))
 
 
-def fitted(early: Sequence[float], final: Sequence[float], costs: Sequence[float], densities: Sequence[float]) -> EarlyStop:
+def fitted(
+    early: Sequence[float], final: Sequence[float], costs: Sequence[float], densities: Sequence[float]
+) -> EarlyStop:
     """All [n], of the same networks: the least squares fit of final score - early score.
 
     Raises InputError for fewer than 4 networks, of which 3 would be fitted exactly.
     """
     if len(early) < 4:
-        raise InputError(f"a reward for early stops is fitted to at least 4 networks trained to the end, not {len(early)}")
+        raise InputError(
+            f"a reward for early stops is fitted to at least 4 networks trained to the end, not {len(early)}"
+        )
     logs = np.column_stack([np.ones(len(early)), np.log(costs), np.log(densities)])
     weights = np.linalg.lstsq(logs, np.asarray(final) - np.asarray(early), rcond=None)[0]
     return EarlyStop(-float(weights[1]), -float(weights[2]))

@@ -1,14 +1,14 @@
 """Search by Gaussian processes over learned embeddings (ESNAC: Cao et al., arXiv 1902.00383).
 
-A bidirectional LSTM reads the choices of an architecture one by one; the mean of its outputs, scaled to length 1, is the
-embedding (`hwprof.predictors.embedding_gp` has the same kernel and likelihood, over layers of graphs). Several such
+A bidirectional LSTM reads the choices of an architecture one by one; the mean of its outputs, scaled to length 1, is
+its embedding (`hwprof.predictors.embedding_gp` has the same kernel and likelihood, over layers of graphs). Several such
 kernels are trained anew in each round, each on a random half of the trials, and each proposes one architecture: that of
 the largest expected improvement among random candidates. So the proposals of a round differ.
 
 2026-11-29, what differs from the paper's code. The kernels are trained at once, as one batch, and the leave-one-out
 likelihood has a closed form: a round takes a second, not a minute. Scores are replaced by the normal quantiles of their
-ranks, and half of the candidates are neighbours of the best networks, because random ones alone rarely improve late. Its
-reward C (2 - C) A / A_teacher, C the share of parameters saved, is a score like any other here.
+ranks, and half of the candidates are neighbours of the best networks, because random ones alone rarely improve late.
+Its reward C (2 - C) A / A_teacher, C the share of parameters saved, is a score like any other here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _RATE, _DECAY = 1e-2, 5e-4
 
 
 class Esnac:
-    """kernels: embeddings that are trained for each round; each proposes one architecture of the round. hidden: units of
-    each direction. steps: of the training. candidates: among which a kernel chooses. initial: how many random
+    """kernels: embeddings that are trained for each round; each proposes one architecture. hidden: units of each
+    direction. steps: of the training. candidates: among which a kernel chooses. initial: how many random
     architectures are scored first."""
 
     needs: ClassVar[str] = "any space; PyTorch"
@@ -133,7 +133,7 @@ class Embeddings(nn.Module):
         output = memory = total = gates.new_zeros(2 * n, n_archs, self.recurrent.shape[1])
         for position in range(n_positions):
             parts = (gates[:, :, position] + output @ self.recurrent).chunk(4, dim=-1)
-            kept, new, shown = parts[0].sigmoid(), parts[1].sigmoid() * parts[2].tanh(), parts[3].sigmoid()
+            new, kept, shown = parts[0].sigmoid() * parts[2].tanh(), parts[1].sigmoid(), parts[3].sigmoid()
             memory = kept * memory + new
             output = shown * memory.tanh()
             total = total + output

@@ -131,6 +131,22 @@ class PredictorSearch:
         return one_hot(self._space.choices, archs)
 
 
+class FullPool(PredictorSearch):
+    """Ranks the whole space."""
+
+    needs: ClassVar[str] = f"a space of at most {sampling.ENUMERABLE:,} architectures"
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        super().__init__(space, seed, "full")
+
+
+class RandomPool(PredictorSearch):
+    """Ranks random subsets."""
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        super().__init__(space, seed, "random")
+
+
 def sample_efficiency_gain(evaluations: Sequence[int], space_size: int, targets: int) -> float:
     """How many times fewer evaluations than random search a search needs to find one of the `targets` best networks.
 

@@ -1,9 +1,9 @@
 """A Gaussian process of ranks over one-hot codes, for searches: it is fitted in milliseconds.
 
 The kernel is exp(-d / length), d the number of positions at which two architectures differ: each position contributes a
-factor, so that all interactions count, the higher ones less. Scores are replaced by the normal quantiles of their ranks,
-because a few very bad networks would otherwise decide the scale. Length and noise maximize the marginal likelihood
-(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1) on a grid.
+factor, so that all interactions count, the higher ones less. Scores are replaced by the normal quantiles of their
+ranks, because a few very bad networks would otherwise decide the scale. Length and noise maximize the marginal
+likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1) on a grid.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _fitted(distances: np.ndarray, target: np.ndarray, length: float) -> tuple[float, float, np.ndarray]:
-    """distances: [n, n]; target: [n]. Returns the log likelihood with the best noise and the best amplitude, the length,
-    and the solution [n]."""
+    """distances: [n, n]; target: [n]. Returns the log likelihood with the best noise and amplitude, the length, and
+    the solution [n]."""
     values, vectors = np.linalg.eigh(np.exp(-distances / length))
     along = vectors.T @ target
     best = (-np.inf, length, target)

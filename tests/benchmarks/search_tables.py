@@ -12,27 +12,34 @@ devices. Three budgets for each device let 10, 25 and 50 % of the cells pass.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from matplotlib.figure import Figure
+import pyarrow.parquet as pq
 
-from hwprof import plugins
+from hwprof import cost, plugins
 from hwprof.interfaces import Arch, Search, Trial
-from hwprof.measure import environment
-from hwprof.search.early_stop import EarlyStop
-from hwprof.search.predictor_guided import PredictorSearch, forest, process, sample_efficiency_gain
+from hwprof.metrics import kendall
+from hwprof.predictors.device_choice import DeviceChoice, Pick
+from hwprof.search.early_stop import EarlyStop, density, fitted
+from hwprof.search.optimization_gap import optimization_gap
+from hwprof.search.predictor_guided import PredictorSearch, forest, process
 from hwprof.search.qlearning import QLearning
+from hwprof.search.reduction import reduced
 from hwprof.search.run import BATCH, Limit, Plan, run
+from hwprof.search.score_fitting import FittedScores
 from hwprof.search.strategies import strategy
 from hwprof.search.table_score import TableScore
+from hwprof.search.training_free import ActivationScore
+from hwprof.spaces.nasbench201 import NasBench201
 from hwprof.spaces.varied import VariedSpace
 
 ROOT = Path(__file__).parents[2]
@@ -41,17 +48,18 @@ OUT = ROOT / "reports" / "search"
 ROWS = OUT / "rows.jsonl"
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
 SPACE = VariedSpace("nasbench201")
-SCORES, SHORT_SCORES = "cifar100_test_200", "ep12_cifar100"
+SCORES, SHORT_SCORES = "cifar100_test_200", "ep12_cifar100_test"
 DEVICES = ("gold_6240", "raspi4")
 SHARES = (0.1, 0.25, 0.5)  # of the cells that are within the budget
 CHECKPOINTS = (50, 100, 200)
 SEEDS = 10
-SLOW = ("esnac",)  # they are computed last, and only for as many evaluations as their goal needs
-SLOW_EVALUATIONS = 100
+SLOW = ("esnac",)  # only for as many evaluations as their goal needs
+SLOW_EVALUATIONS, SLOW_SHARES = 100, (0.25,)
 POOLS = ("full", "random", "neighbours")
 MODELS = {"forest": forest, "process": process}
 GAIN_SEEDS, TARGETS, GAIN_BATCH, SUBSET = 32, 16, 16, 48
 POLICY_SEEDS, POLICY_EVALUATIONS, POLICY_LAST = 20, 500, 50
+CELL_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # edges, in the order of an architecture
 SHRINK_SEEDS, SHRINK_CHECKPOINTS = 8, (32, 80)
 Row: TypeAlias = Mapping[str, Any]
 
@@ -170,37 +178,141 @@ def shrinking(strategy_name: str, seed: int) -> Row:
         return c * (2 - c) * scores()(arch) / best
 
     trials = run(
-        strategy(strategy_name, SPACE, seed), shrunk, Limit(lambda archs: np.ones(len(archs))), Plan(SHRINK_CHECKPOINTS[-1])
+        strategy(strategy_name, SPACE, seed),
+        shrunk,
+        Limit(lambda archs: np.ones(len(archs))),
+        Plan(SHRINK_CHECKPOINTS[-1]),
     ).trials
     return {"best": [round(max(t.score for t in trials[:n]), 5) for n in SHRINK_CHECKPOINTS]}
 
 
+def reduction(seed: int) -> Row:
+    """C-BRED on the cells that compute something different: the accuracies of the chosen cluster and of all, and the
+    rank correlation of score and accuracy over the clusters."""
+    archs = unlike_cells()
+    proxy = ActivationScore(seed=seed)
+    found = reduced(
+        SPACE, archs, np.array([path_features(a) for a in archs]), lambda a: proxy(SMALL.graph(a)), seed=seed
+    )
+    accuracy = {cluster: np.mean([scores()(a) for a in cluster.archs]) for cluster in found.clusters}
+    ranked = [c for c in found.clusters if c.score is not None]
+    return {
+        "chosen": float(accuracy[found.kept]), "all": float(np.mean([scores()(a) for a in archs])),
+        "size": len(found.kept.archs), "best": max(scores()(a) for a in found.kept.archs),
+        "kendall": kendall(np.array([accuracy[c] for c in ranked]), np.array([c.score for c in ranked])),
+    }  # fmt: skip
+
+
+@cache
+def unlike_cells() -> list[Arch]:
+    """One of the cells that compute the same, for each of the 6,466 computations."""
+    rows = pq.read_table(FOLDER / "nb201_accuracy.parquet", columns=["arch", "unique_str"]).to_pylist()
+    return list({row["unique_str"]: SPACE.parse(row["arch"]) for row in reversed(rows)}.values())
+
+
+def path_features(arch: Arch) -> list[float]:
+    """Of the cell's paths from input to output that carry something: how many, the operations on them, the convolutions
+    of the longest, and of all together."""
+    live = [path for path in CELL_PATHS if all(arch[edge] for edge in path)]
+    edges = {edge for path in live for edge in path}
+    convolutions = [sum(arch[edge] in (2, 3) for edge in path) for path in live]
+    counts = [sum(arch[edge] == operation for edge in edges) for operation in range(1, 5)]
+    return [len(live), *counts, max(convolutions, default=0), sum(convolutions)]
+
+
+def fitting(n: int, seed: int) -> Row:
+    """Scores of n random cells after 12 epochs, raw and fitted: rank correlation with the accuracy after 200, over all
+    of them and over the better half; and the time of a table of the whole space, ms."""
+    short = table("nb201_accuracy", SHORT_SCORES)
+    archs = list(short.by_arch)
+    drawn = [archs[i] for i in np.random.default_rng(seed).permutation(len(archs))[:n]]
+    raw, final = [short(a) for a in drawn], [scores()(a) for a in drawn]
+    model = FittedScores(SPACE.choices, seed=seed).fit(drawn, raw)
+    start = time.process_time()
+    model(archs)
+    ms = 1000 * (time.process_time() - start)
+    gaps = [optimization_gap(values, final) for values in (raw, model(drawn).tolist())]
+    return {"kendall": [g.kendall for g in gaps], "upper": [g.kendall_upper for g in gaps], "table_ms": ms}
+
+
+def early_stop(seed: int) -> Row:
+    """Rank correlation with the accuracy after 200 epochs of that after 12, and of the redefined reward: mu and rho are
+    fitted to 30 cells and tested on 200 others. Cost: MACs."""
+    short = table("nb201_accuracy", SHORT_SCORES)
+    order = np.random.default_rng(seed).permutation(len(short.by_arch))[:230]
+    archs = [list(short.by_arch)[i] for i in order]
+    graphs = [SMALL.graph(a) for a in archs]
+    costs, densities = [float(cost.of(g).macs or 1) for g in graphs], [density(g) for g in graphs]
+    early, final = [short(a) for a in archs], [scores()(a) for a in archs]
+    reward = fitted(early[:30], final[:30], costs[:30], densities[:30])
+    redefined = [reward(*each) for each in zip(early, costs, densities, strict=True)]
+    return {
+        "kendall": [kendall(np.array(final[30:]), np.array(v[30:])) for v in (early, redefined)],
+        "mu": reward.mu,
+        "rho": reward.rho,
+    }
+
+
+def picking(name: str, first: str, second: str) -> Row:
+    """A choice of a device that learned from 200 networks: of 2,000 others, how many it decides, and how many rightly."""
+    space, archs, ms = latencies_of(name)
+    decided = right = 0
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(archs))
+        known, others = order[:200], order[200:2200]
+        choice = DeviceChoice(space).fit([archs[i] for i in known], ms[first][known], ms[second][known])
+        for i, pick in zip(others, choice.pick([archs[i] for i in others]), strict=True):
+            faster = ms[first][i] - ms[second][i]
+            decided += pick is not Pick.CANNOT_TELL
+            right += (pick is Pick.FIRST and faster <= 0) or (pick is Pick.SECOND and faster >= 0)
+    return {"decided": decided, "right": right, "of": 6000}
+
+
+@cache
+def latencies_of(name: str) -> tuple[Any, list[Arch], dict[str, np.ndarray]]:
+    """A space, its architectures, and their latencies by device, ms."""
+    file = {"nasbench201": "nb201", "fbnet": "fbnet", "ofa_mbv3": "ofa"}[name]
+    rows = pq.read_table(FOLDER / f"{file}_latency_ms.parquet").to_pylist()
+    space: Any = plugins.load("space", name)
+    read = {
+        "nasbench201": lambda r: space.parse(r["arch"]),
+        "fbnet": lambda r: space.parse(r["arch_str"]),
+        "ofa_mbv3": space.from_columns,
+    }[name]
+    devices = [c for c, value in rows[0].items() if isinstance(value, float)]
+    return space, [read(row) for row in rows], {d: np.array([row[d] for row in rows]) for d in devices}
+
+
+SMALL = NasBench201(channels=8, cells=1, resolution=16)
 WORK: dict[str, Callable[..., Row]] = {
     "curve": curve, "gain": evaluations_to_target, "policy": policy_reward, "shrink": shrinking,
+    "reduction": reduction, "fitting": fitting, "early_stop": early_stop, "pick": picking,
 }  # fmt: skip
 
 
 def wanted() -> Iterator[tuple[str, dict[str, Any]]]:
     """All rows, each by its kind and the arguments of its function; what is quick comes first."""
-    names = plugins.names("search")
-    quick, slow = [n for n in names if n not in SLOW], [n for n in names if n in SLOW]
-    for seed in range(SEEDS):
-        for setting in settings():
-            for name in quick:
-                yield "curve", {"strategy_name": name, "device": setting.device, "share": setting.share, "seed": seed}
-    for seed in range(GAIN_SEEDS):
-        for model in MODELS:
-            for pool in POOLS:
-                yield "gain", {"model": model, "pool": pool, "seed": seed}
-    for seed in range(POLICY_SEEDS):
-        yield "policy", {"seed": seed}
-    for seed in range(SHRINK_SEEDS):
-        for name in ("random", "predictor", *slow):
-            yield "shrink", {"strategy_name": name, "seed": seed}
-    for seed in range(SEEDS):
-        for setting in settings():
-            for name in slow:
-                yield "curve", {"strategy_name": name, "device": setting.device, "share": setting.share, "seed": seed}
+    names = [name for name in plugins.names("search") if name not in SLOW]
+    yield from curves(["evolution", "nsga2", "predictor", "qlearning", "random", "reinforce"], SHARES)
+    yield from (("gain", {"model": "process", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
+    yield from (("policy", {"seed": seed}) for seed in range(POLICY_SEEDS))
+    shrunk = ("random", "predictor", "esnac")
+    yield from (("shrink", {"strategy_name": n, "seed": s}) for s in range(SHRINK_SEEDS) for n in shrunk)
+    yield from (("reduction", {"seed": seed}) for seed in range(5))
+    yield from (("fitting", {"n": n, "seed": seed}) for seed in range(5) for n in (100, 500))
+    yield from (("early_stop", {"seed": seed}) for seed in range(5))
+    for name in ("nasbench201", "fbnet", "ofa_mbv3"):
+        devices = latencies_of(name)[2]
+        yield from (("pick", {"name": name, "first": a, "second": b}) for a, b in itertools.combinations(devices, 2))
+    yield from curves(SLOW, SLOW_SHARES)
+    yield from curves(names, SHARES)
+    yield from (("gain", {"model": "forest", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
+
+
+def curves(names: Sequence[str], shares: Sequence[float]) -> Iterator[tuple[str, dict[str, Any]]]:
+    chosen = [setting for setting in settings() if setting.share in shares]
+    for seed, setting, name in itertools.product(range(SEEDS), chosen, names):
+        yield "curve", {"strategy_name": name, "device": setting.device, "share": setting.share, "seed": seed}
 
 
 def settings() -> list[Setting]:

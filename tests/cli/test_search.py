@@ -27,7 +27,7 @@ def arguments(tmp_path, monkeypatch):
     (tmp_path / "launches.toml").write_text(DEVICE)
     return [
         "search", "--space", "space", "--score", "table:scores.csv", "--device", "launches.toml", "--store", "s.db",
-        "--budget", "16", "--fast", "--finalists", "1",
+        "--budget", "8", "--fast", "--finalists", "1",
     ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_the_winner_the_finalists_and_all_trials_are_told_as_json(arguments, cap
     assert told["winner"] == told["finalists"][0]
     assert told["winner"]["met"] == "yes"
     assert told["winner"]["choices"]["arch"][0] == 1
-    assert len(told["trials"]) == 16
+    assert len(told["trials"]) == 8
     assert max(trial["latency_ms"] for trial in told["trials"]) <= 6
     assert told["refused"] > 0
 
@@ -58,7 +58,7 @@ def test_the_winner_the_finalists_and_all_trials_are_told_as_json(arguments, cap
 def test_a_second_search_is_answered_from_the_store_with_the_same_row(arguments, capsys):
     assert run([*arguments, "--target-ms", "6"]) == 0
     first = capsys.readouterr()
-    assert "16 architectures scored" in first.err
+    assert "8 architectures scored" in first.err
     assert run([*arguments, "--target-ms", "6"]) == 0
     second = capsys.readouterr()
     assert second.err == "from the store; --fresh searches again\n"
