@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.evaluating import evaluate
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.importing import import_data
+    from hwprof.jobs.picking import pick_device
     from hwprof.jobs.predicting import load_predictor, predict, train
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
@@ -85,6 +86,7 @@ __all__ = [
     "load",
     "load_predictor",
     "operators",
+    "pick_device",
     "predict",
     "profile",
     "profile_many",
@@ -170,6 +172,7 @@ def _learning() -> Mapping[str, object]:
     with plugins.optional_library("a predictor"):
         from hwprof.jobs.collecting import collect
         from hwprof.jobs.evaluating import evaluate
+        from hwprof.jobs.picking import pick_device
         from hwprof.jobs.predicting import load_predictor, predict, train
         from hwprof.predictors.trained import Trained
     return locals()
@@ -212,7 +215,9 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(("build_table", "check_table", "convert_table", "space"), _tables),
     **dict.fromkeys(("Card", "import_data"), _data_sets),
-    **dict.fromkeys(("Trained", "collect", "evaluate", "load_predictor", "predict", "train"), _learning),
+    **dict.fromkeys(
+        ("Trained", "collect", "evaluate", "load_predictor", "pick_device", "predict", "train"), _learning
+    ),
     **dict.fromkeys(("ExpectedLatency", "LatencyLoss"), _differentiable),
     **dict.fromkeys(("compress", "search"), _consuming),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -45,7 +45,8 @@ def size(space: SearchSpace) -> int:
 
 def repaired(space: SearchSpace, arch: Arch, rng: np.random.Generator | None = None) -> Arch:
     """The architecture, repaired where the space has a `repair`."""
-    return space.repair(arch, rng) if isinstance(space, RepairingSpace) else arch
+    repair: Callable[..., Arch] | None = getattr(space, "repair", None)  # isinstance with a protocol takes 50 us
+    return arch if repair is None else repair(arch, rng)
 
 
 def random_archs(space: SearchSpace, n: int, rng: np.random.Generator) -> list[Arch]:
