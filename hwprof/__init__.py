@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
     from hwprof.jobs.searching import search
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
@@ -89,6 +90,7 @@ __all__ = [
     "report",
     "search",
     "space",
+    "sweep",
     "train",
     "tune",
 ]
@@ -135,6 +137,7 @@ def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tuning import tune
     from hwprof.measure.recording import Options
     from hwprof.workloads.loading import load_network as load
@@ -202,7 +205,7 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "report", "tune",
+            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "report", "sweep", "tune",
         ),
         _measuring,
     ),

@@ -46,6 +46,7 @@ def train(
 
     with plugins.optional_library("hwprof train"):
         from hwprof.data import dataset
+        from hwprof.data.summary import doubts
         from hwprof.jobs import predicting
 
     data = dataset.read(folder)
@@ -57,6 +58,8 @@ def train(
     assert origin is not None  # the predictor was trained just now
     if n is None and origin.n < data.card.rows:
         output.note(f"learned from {origin.n} of {data.card.rows} networks, drawn at random; --n changes the number")
+    for doubt in doubts(data):
+        output.warn(doubt)
     if format is Format.JSON:
         output.write_json({"file": str(out), **asdict(origin)})
     else:
