@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwprof import plugins, tasks
+from hwprof.compress import gradient_ratio
 from hwprof.compress.compressed import Compressed
+from hwprof.compress.compressed import reached as reached
 from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load, result_of
@@ -94,17 +96,6 @@ def best(made: Sequence[Compressed]) -> Compressed:
     return max(met, key=lambda one: one.result.metric) if met else min(made, key=_latency_ms)
 
 
-def reached(made: Sequence[Compressed]) -> Met:
-    """Whether each target is met by some network: no where one is surely missed by all."""
-    found: dict[float | None, set[Met | None]] = {}
-    for one in made:
-        found.setdefault(one.result.target.ms, set()).add(one.met)
-    missed = [met for met in found.values() if Met.YES not in met]
-    if not missed:
-        return Met.YES
-    return Met.NO if any(Met.CANNOT_TELL not in met for met in missed) else Met.CANNOT_TELL
-
-
 def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:
     """The installed methods: their names, needs, kinds of result and papers, and whether the device has kernels for
     these."""
@@ -129,6 +120,25 @@ def _fitting(job: Job, names: Sequence[str]) -> list[str]:
             "nevertheless (--method)"
         )
     return fitting
+
+
+def check_gradients(
+    network: object,
+    task: Task | str,
+    device: Device | str = "cpu-1t",
+    folder: Path | str = DEFAULT_FOLDER,
+    shapes: Shapes | None = None,
+    seed: int = 0,
+) -> list[Mapping[str, str]]:
+    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the weights
+    as they are, for their signs alone, and for signs with a step for each output, as the methods here have them.
+
+    Raises InputError for a network or task that does not fit, and for a network with fewer than two layers.
+    """
+    place, wanted = Path(folder), tasks.load(task) if isinstance(task, str) else task
+    place.mkdir(parents=True, exist_ok=True)
+    opened_network = open_network(network, wanted, device_of(device), place, shapes, seed)
+    return [gradient_ratio.row(opened_network, weights, seed) for weights in gradient_ratio.WEIGHTS]
 
 
 def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on: bool) -> list[Compressed]:
