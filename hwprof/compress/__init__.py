@@ -2,7 +2,9 @@
 
 `method` says what a compression method is; `int8`, `magnitude` and `low_rank` are methods, one per file. `loop` is the
 one loop that all of them share, from a network and a latency to a file that is measured; `layer_table` and `projection`
-decide for it which choices reach the latency; `networks` opens what is compressed and exports what becomes of it.
+decide for it which choices reach the latency; `screening` says which methods can help at all; `networks` opens what is
+compressed and exports what becomes of it. `soft` prices choices that are still being learned, `costs` counts bytes and
+multiply-adds.
 `integer` has what networks for the integer engine need.
 
 A training loop of one's own needs the method alone:
