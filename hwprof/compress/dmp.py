@@ -129,6 +129,7 @@ class Dmp:
 
     name = "dmp"
     paper = PAPER
+    result = "fewer channels"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
@@ -179,6 +180,7 @@ class DmpWeight:
 
     name = "dmp_weight"
     paper = PAPER
+    result = "zeros"
     needs: frozenset[Need] = frozenset({"training"})
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
@@ -228,6 +230,7 @@ class DmpBlock:
 
     name = "dmp_block"
     paper = PAPER
+    result = "fewer blocks"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
