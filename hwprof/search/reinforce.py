@@ -8,6 +8,7 @@ latency limit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from hwprof.spaces import sampling
 
 class Reinforce:
     """rate, memory: those of `Policy`. It proposes architectures again as its policy hardens."""
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Williams, Machine Learning 8, 1992; DNQ, arXiv 1812.02375"
 
     def __init__(self, space: SearchSpace, seed: int = 0, rate: float = 0.1, memory: float = 0.95) -> None:
         self._space = space
