@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
     from hwprof.jobs.searching import search
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
@@ -93,6 +94,7 @@ __all__ = [
     "report",
     "search",
     "space",
+    "sweep",
     "train",
     "tune",
 ]
@@ -140,6 +142,7 @@ def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tuning import tune
     from hwprof.measure.recording import Options
     from hwprof.workloads.loading import load_network as load
@@ -209,7 +212,7 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     **dict.fromkeys(
         (
             "Options", "compare", "compress_file", "explain", "load", "operators", "profile", "profile_many", "report",
-            "tune",
+            "sweep", "tune",
         ),
         _measuring,
     ),

@@ -28,6 +28,8 @@ TESTED_BY = {
     # the command line: by its commands
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",
+    "cli/sweep.py": "cli/test_commands.py",
+    "measure/opening.py": "measure/test_fitness.py",
     "cli/doctor.py": "cli/test_commands.py",
     "cli/emulator.py": "cli/test_emulated.py",
     "cli/explain.py": "cli/test_commands.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
     from hwprof.jobs.collecting import Collected
+    from hwprof.measurement import ProtocolSettings
 
 
 def collect(
@@ -83,9 +85,11 @@ def collect(
             seed=seed, inputs=options.inputs(input), store=store, options=asked,
         )  # fmt: skip
     _show(found, format)
+    unconverged = _tell_unconverged(found, settings)
     if target_mape is not None and (found.error is None or found.error.high > target_mape):
         raise NotConvergedError(_missed(found, target_mape))
-    return max((o.error.exit_status for o in found.failed if o.error), default=0)
+    failures = [o.error.exit_status for o in found.failed if o.error]
+    return max([*failures, NotConvergedError.exit_status if unconverged else 0])
 
 
 def _target_mape(until: str | None) -> float | None:
@@ -96,6 +100,21 @@ def _target_mape(until: str | None) -> float | None:
     if figure != "mape":
         raise InputError(f"--until {until!r} is not of the form mape=5%")
     return 100 * options.share(value, "--until mape")
+
+
+def _tell_unconverged(found: Collected, settings: ProtocolSettings) -> int:
+    """The number of networks whose measurement missed its target, which is said."""
+    from hwprof.cli import output
+
+    missed = Counter(e.status for e in found.dataset.entries if e.status not in ("", "converged"))
+    if missed:
+        causes = ", ".join(f"{n} {status}" for status, n in missed.most_common())
+        output.note(
+            f"hwprof: {missed.total()} of {len(found.dataset.entries)} networks did not converge to "
+            f"{100 * settings.target:.4g}% ({causes}); the data set holds them; raise --budget or --target, or stop "
+            "other programs, and repeat with --fresh"
+        )
+    return missed.total()
 
 
 def _missed(found: Collected, target_mape: float) -> str:

@@ -54,6 +54,7 @@ def train(
 
     with plugins.optional_library("hwprof train"):
         from hwprof.data import dataset
+        from hwprof.data.summary import doubts
         from hwprof.jobs import predicting
 
     data = [dataset.read(folder) for folder in folders]
@@ -65,6 +66,8 @@ def train(
     assert origin is not None  # the predictor was trained just now
     if n is None and origin.n < (rows := sum(one.card.rows for one in data)):
         output.note(f"learned from {origin.n} of {rows} networks, drawn at random; --n changes the number")
+    for doubt in (doubt for one in data for doubt in doubts(one)):
+        output.warn(doubt)
     if format is Format.JSON:
         output.write_json({"file": str(out), **asdict(origin)})
     else:
