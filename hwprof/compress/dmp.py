@@ -156,11 +156,12 @@ class Dmp:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """The `log_loss` of the masks that stay."""
+        """The `log_loss` of what the masks let through: closed channels do none, even where all of a layer's are."""
         if choice.kept is None:
             return 0.0
         masks = -np.sort(-self._masks[layer].held())
-        return log_loss(float(masks[: choice.kept // self._granules[layer]].sum()), float(masks.sum()))
+        lost = float(masks[choice.kept // self._granules[layer] :].sum())
+        return log_loss(len(masks) - lost, len(masks))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
