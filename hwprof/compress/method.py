@@ -15,6 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from hwprof import plugins
+from hwprof.compress.choice import AS_BEFORE as AS_BEFORE
+from hwprof.compress.choice import Choice as Choice
+from hwprof.compress.choice import Choices as Choices
+from hwprof.compress.choice import Options as Options
 from hwprof.graph import Graph
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
 from hwprof.training import Hooks
@@ -24,26 +28,9 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import Weights, constant_arrays
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The changes of one layer; None leaves it as before.
-
-    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`; 0 for the branch of a residual
-    block of `hwprof.variants.blocks`. rank: of the two operators that replace one (`hwprof.variants.factorize`).
-    spatial_rank: the same by its spatial scheme. bits: 8 of weights and activations, fewer of weights alone. levels:
-    how many values a dictionary or an epitome of weights has. groups: of a convolution (`hwprof.variants.group`).
-    sparsity: the share of weights that are zero.
-    """
-
-    kept: int | None = None
-    rank: int | None = None
-    bits: int | None = None
-    levels: int | None = None
-    groups: int | None = None
-    sparsity: float | None = None
-    spatial_rank: int | None = None
+Outcome: TypeAlias = Literal[
+    "fewer channels", "fewer blocks", "lower rank", "more groups", "int8", "low-bit weights", "dictionary", "zeros"
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +47,7 @@ class SoftChoice:
     spatial_rank: float | Tensor | None = None
 
 
-AS_BEFORE = Choice()
-Choices: TypeAlias = Mapping[str, Choice]  # by layer; one that is missing is as before
 SoftChoices: TypeAlias = Mapping[str, Choice | SoftChoice]
-Options: TypeAlias = Mapping[str, tuple[Choice, ...]]  # by layer, from as before to the smallest
 Cost: TypeAlias = Callable[[SoftChoices], Tensor]  # of the network with these choices, a scalar, differentiable in them
 
 
@@ -108,7 +92,8 @@ class Method(Protocol):
     `hwprof.methods`.
 
     needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
-    small network is trained after them; "examples", where the method reads those of the network.
+    small network is trained after them; "examples", where the method reads those of the network. A method may also
+    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that.
     """
 
     name: str
@@ -137,6 +122,11 @@ class Method(Protocol):
     def finish(self, choices: Choices) -> Network:
         """The network with these choices: plain, and smaller in its shapes or types. May be called several times."""
         ...
+
+
+def result_of(method: Method) -> str:
+    """The `Outcome` of the method; empty where it does not say."""
+    return str(getattr(method, "result", ""))
 
 
 def load(name: str) -> Method:
