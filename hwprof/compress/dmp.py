@@ -34,6 +34,7 @@ from hwprof.compress.method import (
     Need,
     Network,
     Options,
+    Outcome,
     SoftChoice,
     SoftChoices,
 )
@@ -130,6 +131,7 @@ class Dmp:
     name = "dmp"
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "fewer channels"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
@@ -181,6 +183,7 @@ class DmpWeight:
     name = "dmp_weight"
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training"})
+    result: Outcome = "zeros"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the share of weights that stay, in units of the task's loss. rate: of the
@@ -230,6 +233,7 @@ class DmpBlock:
     name = "dmp_block"
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "fewer blocks"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
