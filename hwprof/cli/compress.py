@@ -40,7 +40,16 @@ def compress(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for networks and trainings.")] = Path(
         "compressed"
     ),
-    show: Annotated[bool, typer.Option("--list", help="Show the methods, what each needs, and its paper.")] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Show the methods: what each needs, its paper, and whether --device has kernels for its result.",
+        ),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether a training with binary weights can work: no target.")
+    ] = False,
     epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
     rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
     train_epochs: Annotated[
@@ -62,6 +71,7 @@ def compress(
 
     \b
     hwprof compress --list
+    hwprof compress model.py:net --task model.py:task --check
     hwprof compress model.py:net --task model.py:task --target-ms 2.5 -o small/
     hwprof compress model.onnx --task fashion:DIR --target-ms 1 --target-ms 2 --method magnitude
     hwprof compress model.onnx --calibration samples.npz --target-ms 5
@@ -84,7 +94,11 @@ def compress(
     from hwprof.jobs import compressing
 
     if show:
-        output.write_rows(compressing.methods(), format)
+        output.write_rows(compressing.methods(device), format)
+        return 0
+    if check and model is not None and task is not None:
+        rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed)
+        output.write_rows(rows, format)
         return 0
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")
@@ -133,6 +147,7 @@ def _row(one: Compressed) -> dict[str, object]:
         "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
+        "verdict": compared.verdict,
         "metric": f"{result.metric:.2f}" if abs(result.metric) >= 1 else f"{result.metric:.2g}",
         "baseline": f"{result.baseline_metric:.2f}",
         "kB": f"{result.size_bytes / 1e3:.4g}",

@@ -14,8 +14,8 @@ class Choice:
     kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`; 0 for the branch of a residual
     block of `hwprof.variants.blocks`. rank: of the two operators that replace one (`hwprof.variants.factorize`).
     spatial_rank: the same by its spatial scheme. bits: 8 of weights and activations, fewer of weights alone. levels:
-    how many values a dictionary of weights has. groups: of a convolution (`hwprof.variants.group`). sparsity: the share
-    of weights that are zero.
+    how many values a dictionary or an epitome of weights has. groups: of a convolution (`hwprof.variants.group`).
+    sparsity: the share of weights that are zero.
     """
 
     kept: int | None = None

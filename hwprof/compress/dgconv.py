@@ -18,14 +18,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.choices import MOST_OPTIONS, chosen_groups, log_loss
+from hwprof.compress.choices import MOST_OPTIONS, log_loss
 from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.group import diagonal_blocks, groupable, grouped_weights
 
-_RATE = 0.01  # of the gates, by Adam
-_FIRST = 0.5  # value of the gates' parameters at the start: all gates are 1
+_FIRST = 0.5, 1.0  # values of the gates' parameters at the start: all gates are 1, and close one after the other
 
 
 class DGConv:
@@ -35,9 +34,9 @@ class DGConv:
     paper = "Yang et al., dynamic grouping convolution, arXiv 2109.06094"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
-    def __init__(self, strength: float = 1.0) -> None:
-        """strength: of the penalty on the latency, in units of the task's loss."""
-        self._strength = strength
+    def __init__(self, strength: float = 1.0, rate: float = 0.01) -> None:
+        """strength: of the penalty on the latency, in units of the task's loss. rate: of the gates, by Adam."""
+        self._strength, self._rate = strength, rate
 
     def options(self, graph: Graph) -> Options:
         return {layer: (AS_BEFORE, *(Choice(groups=1 << i) for i in range(1, n + 1))) for layer, n in _gates(graph)}
@@ -48,7 +47,7 @@ class DGConv:
         self._weights = {node.label: node.inputs[1] for node in network.graph.nodes if node.label in self._grouped}
         for layer, made in self._grouped.items():
             network.module.parametrize(self._weights[layer], made)
-        return _GroupHooks(self._grouped, self._price)
+        return _GroupHooks(self._grouped, self._price, self._rate) if self._grouped else Hooks()
 
     def choices(self) -> Choices:
         """Empty: the groups that the gates have learned do no harm, so the projection takes them first, and no more
@@ -70,12 +69,13 @@ class DGConv:
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
-        graph, weights = grouped_weights(network.graph, network.weights, chosen_groups(choices))
+        groups = {layer: choice.groups for layer, choice in choices.items() if choice.groups is not None}
+        graph, weights = grouped_weights(network.graph, network.weights, groups)
         return network.with_weights(graph, weights)
 
     def _price(self) -> Tensor:
-        """A scalar: what the layers save is linear between the table's numbers of groups."""
-        prices = [_between(self._savings[layer], made.n_zeros) for layer, made in self._grouped.items()]
+        """Less the shares of the latency that the layers' groups save, a scalar."""
+        prices = [_towards_best(self._savings[layer], made.n_zeros) for layer, made in self._grouped.items()]
         return -self._strength * torch.stack(prices).sum()
 
     @cached_property
@@ -104,7 +104,7 @@ class _Grouped(nn.Module):
 
     def __init__(self, n_gates: int) -> None:
         super().__init__()
-        self._held = (nn.Parameter(torch.full((n_gates,), _FIRST)),)  # in a tuple it is not the module's
+        self._held = (nn.Parameter(torch.linspace(*_FIRST, n_gates)),)  # in a tuple it is not the module's
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: [out, in, *kernel]. Returns the one with zeros between its groups, of the same shape."""
@@ -122,7 +122,7 @@ class _Grouped(nn.Module):
 
     @property
     def n_groups(self) -> int:
-        return 1 << round(float(self.n_zeros))
+        return 1 << round(float(self.n_zeros.detach()))
 
     @property
     def n_zeros(self) -> Tensor:
@@ -146,11 +146,11 @@ class _Sign(torch.autograd.Function):
 
 
 class _GroupHooks(Hooks):
-    def __init__(self, grouped: Mapping[str, _Grouped], price: Callable[[], Tensor]) -> None:
-        self._grouped, self._price = grouped, price
+    def __init__(self, grouped: Mapping[str, _Grouped], price: Callable[[], Tensor], rate: float) -> None:
+        self._grouped, self._price, self._rate = grouped, price, rate
 
     def parameters(self) -> Sequence[ParamGroup]:
-        return (ParamGroup([made.gates for made in self._grouped.values()], _RATE, optimizer="adam"),)
+        return (ParamGroup([made.gates for made in self._grouped.values()], self._rate, optimizer="adam"),)
 
     def penalty(self, progress: float) -> Tensor:  # noqa: ARG002
         return self._price()
@@ -163,7 +163,11 @@ def _gates(graph: Graph) -> list[tuple[str, int]]:
     return [(layer, n) for layer, n in powers if n]
 
 
-def _between(values: Sequence[float], place: Tensor) -> Tensor:
-    """place: a scalar, 0 to the last place. Returns the value there, linear between two places, a scalar."""
-    left = min(int(place), len(values) - 2)
-    return values[left] + (values[left + 1] - values[left]) * (place - left)
+def _towards_best(savings: Sequence[float], place: Tensor) -> Tensor:
+    """place: a whole number, a scalar. Returns the saving there; its gradient leads to the place with the largest gain
+    for each step, and is 0 where no other place saves more, a scalar."""
+    here = int(place)
+    gains = {i: (saving - savings[here]) / abs(i - here) for i, saving in enumerate(savings) if i != here}
+    best = max(gains, key=gains.__getitem__)
+    slope = max(gains[best], 0.0) * (1 if best > here else -1)
+    return savings[here] + slope * (place - place.detach())

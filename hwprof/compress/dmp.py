@@ -44,7 +44,6 @@ from hwprof.variants.prune import Reading, channel_readings, prunable_groups, pr
 from hwprof.variants.sparsify import sparsifiable
 
 PAPER = "Ramakrishnan et al., Differentiable Mask Pruning for Neural Networks, arXiv 1909.04567"
-_RATE = 0.02  # of the masks, by Adam
 _SHARPNESS = 2.0, 20.0  # of the sigmoid, at the start and at the end of the training
 _FIRST = 1.0  # value of all parameters of masks at the start: masks are 0.88
 _OPEN = 0.5  # masks below are closed
@@ -94,17 +93,19 @@ class _Masked(nn.Module):
 
 
 class _MaskHooks(Hooks):
-    """Trains masks. price: what the network costs with the masks as they are, as a share of the whole one, a scalar."""
+    """Trains masks. price: the cost of the network with the present masks, as a share of the whole one's, a scalar."""
 
-    def __init__(self, masks: Mapping[str, Masks], price: Callable[[], Tensor], strength: float) -> None:
-        self._masks, self._price, self._strength = masks, price, strength
+    def __init__(
+        self, masks: Mapping[str, Masks], price: Callable[[], Tensor], strength: float, rate: float
+    ) -> None:  # fmt: skip
+        self._masks, self._price, self._strength, self._rate = masks, price, strength, rate
         self._sharpness = torch.tensor(_SHARPNESS[0])
         self._progress = 0.0
         for each in masks.values():
             each.sharpness = self._sharpness
 
     def parameters(self) -> Sequence[ParamGroup]:
-        return (ParamGroup([each.parameters for each in self._masks.values()], _RATE, optimizer="adam"),)
+        return (ParamGroup([each.parameters for each in self._masks.values()], self._rate, optimizer="adam"),)
 
     def before_step(self, step: int) -> None:  # noqa: ARG002
         first, last = _SHARPNESS
@@ -130,9 +131,9 @@ class Dmp:
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
-    def __init__(self, strength: float = 0.5) -> None:
-        """strength: of the penalty on the latency, in units of the task's loss."""
-        self._strength = strength
+    def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
+        """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
+        self._strength, self._rate = strength, rate
 
     def options(self, graph: Graph) -> Options:
         readings = channel_readings(graph)
@@ -145,7 +146,9 @@ class Dmp:
         self._masks = {name: Masks(group.channels // group.granule) for name, group in groups.items()}
         self._granules = {name: group.granule for name, group in groups.items()}
         _mask_readers(network, readings, self._masks)
-        return _MaskHooks(self._masks, _Priced(cost, self._kept), self._strength)
+        return (
+            _MaskHooks(self._masks, _Priced(cost, self._kept), self._strength, self._rate) if self._masks else Hooks()
+        )
 
     def choices(self) -> Choices:
         """Empty: closed masks do no harm, so the projection takes their channels first, and no more than the target
@@ -178,9 +181,10 @@ class DmpWeight:
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training"})
 
-    def __init__(self, strength: float = 0.5) -> None:
-        """strength: of the penalty on the share of weights that stay, in units of the task's loss."""
-        self._strength = strength
+    def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
+        """strength: of the penalty on the share of weights that stay, in units of the task's loss. rate: of the
+        masks."""
+        self._strength, self._rate = strength, rate
 
     def options(self, graph: Graph) -> Options:  # noqa: ARG002 -- the latency decides nothing
         return {}
@@ -193,7 +197,7 @@ class DmpWeight:
         for name, masks in self._masks.items():
             shape = network.graph.shape(name)
             network.module.parametrize(name, _Masked([(masks, torch.arange(masks.parameters.numel()))], shape))
-        return _MaskHooks(self._masks, self._share, self._strength)
+        return _MaskHooks(self._masks, self._share, self._strength, self._rate) if self._masks else Hooks()
 
     def choices(self) -> Choices:
         """The share of each layer's weights whose masks are closed."""
@@ -226,9 +230,9 @@ class DmpBlock:
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training", "tuning"})
 
-    def __init__(self, strength: float = 0.5) -> None:
-        """strength: of the penalty on the latency, in units of the task's loss."""
-        self._strength = strength
+    def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
+        """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
+        self._strength, self._rate = strength, rate
 
     def options(self, graph: Graph) -> Options:
         """A branch stays or goes; those whose last operators have no weights to be masked stay."""
@@ -241,7 +245,7 @@ class DmpBlock:
         for block, names in last.items():
             for name in names:
                 network.module.parametrize(name, _Masked([(self._masks[block], torch.zeros(1, dtype=torch.long))], ()))
-        return _MaskHooks(self._masks, self._price, self._strength)
+        return _MaskHooks(self._masks, self._price, self._strength, self._rate) if self._masks else Hooks()
 
     def choices(self) -> Choices:
         """Empty, as those of `Dmp`."""

@@ -33,7 +33,7 @@ from hwprof.variants.group import groupable
 PAPER = "Zhou et al., Neural Epitome Search for Architecture-Agnostic Network Compression, arXiv 1907.05642"
 _RATE = 0.02  # of the places, by Adam
 _RUN = 64  # elements of a sample, at least, where a filter has that many
-_FEWEST = 4  # rows that an epitome has more than a sample; a layer with fewer stays as before
+_FEWEST = 3  # rows that an epitome has more than a sample; a layer with fewer stays as before
 _INSIDE = 1e-4  # by which a place is below the last one, after which there is nothing to interpolate
 
 
@@ -119,7 +119,7 @@ class Epitome:
         self._sampled = {layer: _Sampled(shape) for layer, shape in self._shapes(network.graph).items()}
         for made in self._sampled.values():
             network.module.parametrize(made.shape.weight.name, made)
-        return _PlaceHooks(self._sampled)
+        return _PlaceHooks(self._sampled) if self._sampled else Hooks()
 
     def choices(self) -> Choices:
         """How many values the weights of each layer are made of."""

@@ -24,6 +24,8 @@ from hwprof.errors import InputError
 from hwprof.variants.low_bit import Layer, layers
 
 Weights: TypeAlias = Literal["float", "signs", "steps"]
+WEIGHTS: tuple[Weights, ...] = ("float", "signs", "steps")
+_TITLES = {"float": "as they are", "signs": "-1 and 1", "steps": "minus and plus a step"}
 MOST_RATIO = 2.0  # above which the gradients of a network of many layers have no common rate
 _MOST_GROWTH = 10.0  # of all layers together, below which a single layer's ratio does not matter
 _BATCH = 128
@@ -72,6 +74,21 @@ class GradientCheck:
     def can_work(self) -> bool:
         """Whether a training with one rate for all layers can be expected to work."""
         return self.growth <= _MOST_GROWTH or self.growth ** (1 / len(self.ratios)) <= MOST_RATIO
+
+
+def row(network: Network, weights: Weights, seed: int = 0) -> dict[str, str]:
+    """The check for these weights, as text. Raises as `gradient_ratios` does."""
+    check = GradientCheck(gradient_ratios(network, weights, seed))
+    layer, ratio = check.largest
+    advice = "yes" if check.can_work else (
+        f"no: gradients grow {check.growth:.3g} times; add batch normalization, or give each output a step"
+    )  # fmt: skip
+    return {
+        "weights": _TITLES[weights],
+        "growth per layer": f"{check.growth ** (1 / len(check.ratios)):.3g}",
+        "largest": f"{ratio:.3g} at {layer}",
+        "training can work": advice,
+    }
 
 
 def _replaced(weight: Tensor, layer: Layer, weights: Weights) -> Tensor:

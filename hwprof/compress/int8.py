@@ -4,7 +4,7 @@ al., Quantization and Training of Neural Networks for Efficient Integer-Arithmet
 from __future__ import annotations
 
 from hwprof.compress.choices import INT8, int8_names, int8_variant_of
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 
@@ -13,6 +13,7 @@ class Int8:
     """A baseline with which every other method is compared."""
 
     name = "int8"
+    result: Outcome = "int8"
     paper = "Jacob et al., Quantization and Training of Neural Networks, CVPR 2018"
     needs: frozenset[Need] = frozenset({"examples"})
 

@@ -28,6 +28,9 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import Weights, constant_arrays
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
+Outcome: TypeAlias = Literal[
+    "fewer channels", "fewer blocks", "lower rank", "more groups", "int8", "low-bit weights", "dictionary", "zeros"
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +92,8 @@ class Method(Protocol):
     `hwprof.methods`.
 
     needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
-    small network is trained after them; "examples", where the method reads those of the network.
+    small network is trained after them; "examples", where the method reads those of the network. A method may also
+    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that.
     """
 
     name: str
@@ -118,6 +122,11 @@ class Method(Protocol):
     def finish(self, choices: Choices) -> Network:
         """The network with these choices: plain, and smaller in its shapes or types. May be called several times."""
         ...
+
+
+def result_of(method: Method) -> str:
+    """The `Outcome` of the method; empty where it does not say."""
+    return str(getattr(method, "result", ""))
 
 
 def load(name: str) -> Method:

@@ -175,6 +175,19 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
         }  # fmt: skip
 
 
+def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Opens one graph and runs it once, to see that the device can."""
+    device, backend = state.pinned(request)
+    graph = Graph.from_json(request["graph"])
+    if isinstance(backend, CountingBackend):
+        with backend.open_counter(graph, device):
+            pass
+    else:
+        with backend.open(graph, device) as timer:
+            timer(1)
+    yield {"opened": True}
+
+
 def output_error(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Over the float outputs of two graphs: the sum of the squared differences, and that of the first one's squares;
     null where it is not finite."""
@@ -284,7 +297,7 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
-    for request in (hello, hold, preflight, snapshot, overhead, measure, operators, output_error, peaks, tune)
+    for request in (hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, tune)
 }
 
 

@@ -105,3 +105,10 @@ def test_an_unknown_layer_or_width_is_refused():
         chosen_graph(network(), {"nope": Choice(bits=8)})
     with pytest.raises(InputError, match="cannot have 9 bits"):
         chosen_graph(network(), {FIRST: Choice(bits=9)})
+
+
+def test_a_spatial_rank_makes_a_convolution_along_each_axis():
+    graph = network()
+    changed = chosen_graph(graph, {SECOND: Choice(spatial_rank=6)})
+    assert changed == factorize(graph, {SECOND: 6}, "spatial") != chosen_graph(graph, {SECOND: Choice(rank=6)})
+    assert [some[1:] for some in rank_options(graph, "spatial").values() if some[1].spatial_rank is None] == []
