@@ -18,13 +18,15 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
+from hwprof.search.evolution import mutated
 from hwprof.search.feasibility import Feasibility
 from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
 
 _PROBES = 8  # the fewest networks from which the first latencies are learned
 _DRAWS = 40  # of a candidate, of which the one closest to the budget is taken
-_ROUNDS = 20  # without anything new to ask for, before a random network is asked for
+_CLOSEST = 8  # draws to the budget, from which an exchange takes one at random
+_ROUNDS = 3  # without anything new to ask for, before an edit of the present network is asked for
 
 
 class MultiLayerDescent:
@@ -64,6 +66,9 @@ class MultiLayerDescent:
                 break
             self._advance()
         asked, self._queue = self._queue[:n], self._queue[n:]
+        if not asked and self._current is not None:
+            arch = self._current.arch
+            asked = self._unseen.drawn(n, lambda: mutated(self._space, arch, self._rng))
         return asked or self._unseen.random(n)
 
     def tell(self, trials: Sequence[Trial]) -> None:
@@ -136,14 +141,16 @@ class MultiLayerDescent:
         return self._moved(current, self._budget_ms(current), self._layers + self._misses)
 
     def _exchanged(self, current: Trial) -> Arch:
-        grow, shrink = self._rng.integers(1, self._layers + 1, size=2).tolist()
+        most = self._layers + min(self._misses, self._layers)
+        grow, shrink = self._rng.integers(1, most + 1, size=2).tolist()
         allowed_ms = self._allowed_ms()
         larger = self._moved(current, allowed_ms * (1 + self._step), grow, faster=False)
         expected_ms = float(self._latency.expected_ms([larger], current)[0])
         return self._moved(Trial(larger, None, expected_ms), allowed_ms, shrink)
 
     def _moved(self, start: Trial, budget_ms: float, layers: int, faster: bool = True) -> Arch:
-        """The draw whose expected latency is closest to the budget: below it, or above for slower ones."""
+        """The draw whose expected latency is closest to the budget: below it, or above for slower ones. In an exchange
+        one of the closest, since the same ones would soon be known."""
         options = self._movable(start.arch, faster)
         if not options:
             return start.arch
@@ -154,7 +161,9 @@ class MultiLayerDescent:
             archs[column, place] = self._rng.choice(options[int(place)], size=int(column.sum()))
         ms = self._latency.expected_ms(archs.tolist(), start)
         misses = ms > budget_ms if faster else ms < budget_ms
-        chosen = archs[np.lexsort((np.abs(ms - budget_ms), misses))[0]]
+        order = np.lexsort((np.abs(ms - budget_ms), misses))
+        among = min(_CLOSEST, max(1, int((~misses).sum()))) if self._exchanges else 1
+        chosen = archs[order[self._rng.integers(among)]]
         return sampling.repaired(self._space, tuple(chosen.tolist()), self._rng)
 
     def _movable(self, arch: Arch, faster: bool) -> dict[int, list[int]]:

@@ -25,7 +25,7 @@ def accuracy(arch):
     return 90.0 - sum(LOSS[place // 2][choice] for place, choice in enumerate(arch))
 
 
-def traversed(evaluations=8, limit_ms=np.inf, **settings):
+def traversed(evaluations=9, limit_ms=np.inf, **settings):
     search = GroupTraversal(Precisions(), **settings)
     return search, run(search, accuracy, Limit(latency_ms, limit_ms), Plan(evaluations))
 
