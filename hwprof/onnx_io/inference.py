@@ -14,6 +14,7 @@ from hwprof.errors import InputError, one_line
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
 from hwprof.onnx_io import pool_shapes
 from hwprof.onnx_io.contrib_types import missing_types
+from hwprof.onnx_io.packed import reads_packed
 from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
@@ -163,6 +164,8 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
         return [constant_of(node.outputs[0], array)]
     operands = [statics[i] for i in node.inputs if i in statics]
     if len(operands) < sum(map(bool, node.inputs)) or bodies_of(node):
+        return None
+    if operands and reads_packed(node, operands[0].dtype):
         return None
     outputs = [o for o in node.outputs if o]
     types = [graph.type_of(o) for o in outputs if graph.has_type(o)]

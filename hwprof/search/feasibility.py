@@ -39,11 +39,11 @@ class Feasibility:
         """Returns [n] of bool: all, while nothing was refused or too little is known."""
         if not len(archs) or not self.has_refused or not self.accepted_ms or len(self._ms) < _FEWEST:
             return np.ones(len(archs), bool)
-        return np.asarray(self._codes(archs) @ self._fitted() <= self._most_log_ms)
+        return np.asarray(one_hot(self._choices, archs) @ self._fitted() <= self._most_log_ms)
 
     def expected_ms(self, archs: Sequence[Arch], near: Trial) -> np.ndarray:
         """Returns [n], ms: by the model, scaled so that it is right for the trial `near`."""
-        logs = (self._codes(archs) - self._codes([near.arch])) @ self._fitted()
+        logs = (one_hot(self._choices, archs) - one_hot(self._choices, [near.arch])) @ self._fitted()
         return np.asarray(near.latency_ms * np.exp(logs))
 
     def weights(self) -> list[np.ndarray]:
@@ -53,13 +53,15 @@ class Feasibility:
     def _fitted(self) -> np.ndarray:
         """[sum(choices)]."""
         if self._weights is None:
-            codes, logs = self._codes(list(self._ms)), np.log(list(self._ms.values()))
+            codes, logs = one_hot(self._choices, list(self._ms)), np.log(list(self._ms.values()))
             gram = codes.T @ codes + _RIDGE * np.eye(codes.shape[1])
             self._weights = np.linalg.solve(gram, codes.T @ logs)
             accepted = np.log(self.accepted_ms) if self.accepted_ms else -np.inf
             self._most_log_ms = accepted + float(np.std(logs - codes @ self._weights))
         return self._weights
 
-    def _codes(self, archs: Sequence[Arch]) -> np.ndarray:
-        """[n, sum(choices)], of 0 and 1."""
-        return np.hstack([np.eye(n)[column] for n, column in zip(self._choices, np.array(archs).T, strict=True)])
+
+def one_hot(choices: Sequence[int], archs: Sequence[Arch]) -> np.ndarray:
+    """[n_archs, sum(choices)], of 0 and 1: one column for each position and choice. The architectures are of the
+    space."""
+    return np.hstack([np.eye(n)[column] for n, column in zip(choices, np.array(archs).T, strict=True)])

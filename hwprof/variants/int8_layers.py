@@ -25,21 +25,26 @@ def with_names(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(replace(node, name=node.label) for node in graph.nodes))
 
 
+def deciding_layers(graph: Graph) -> dict[str, set[str]]:
+    """For the first output of each operator the layers that must all be int8 for it to become int8: itself; for an
+    operator between layers the nearest ones that it reads from, before the first layer those that read from it. Empty
+    where no layer is near."""
+    read, given_to = _layers_before(graph), _layers_after(graph)
+    return {
+        node.outputs[0]: {node.label} if _is_layer(node) else read[node.outputs[0]] or given_to[node.outputs[0]]
+        for node in graph.nodes
+    }
+
+
 def quantized_operators(graph: Graph, chosen: Collection[str]) -> set[str]:
     """The first outputs of the operators that become int8 with the chosen layers: all operators where all are chosen.
 
-    Before the first layer, where an operator reads from none, the layers that read from it decide. Raises InputError
-    for a name that is not one of `layers`.
+    Raises InputError for a name that is not one of `layers`.
     """
     known = layers(graph)
     if unknown := sorted(set(chosen).difference(known)):
         raise InputError(f"no layer of {graph.name!r} that can be int8 is named {unknown[0]!r}; known: {_few(known)}")
-    read, given_to = _layers_before(graph), _layers_after(graph)
-    decided_by = {
-        node.outputs[0]: {node.label} if _is_layer(node) else read[node.outputs[0]] or given_to[node.outputs[0]]
-        for node in graph.nodes
-    }
-    return {out for out, found in decided_by.items() if found and found.issubset(chosen)}
+    return {out for out, found in deciding_layers(graph).items() if found and found.issubset(chosen)}
 
 
 def _is_layer(node: Node) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
+from hwprof.onnx_io.packed import unpacked
 from hwprof.variants.int8_layers import quantized_operators, with_names
 
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # suffixes of the name of a tensor
@@ -87,12 +88,15 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def batch_norms(graph: Graph) -> dict[str, Node]:
-    """For the output of a Conv the BatchNormalization that alone reads it, and so disappears in it."""
+    """For the output of a Conv the BatchNormalization that alone reads it, and so disappears in its stored weight."""
     readers, producers = graph.consumers(), graph.producers()
+    static = {t.name for t in (*graph.weights, *graph.constants)}
     folded: dict[str, Node] = {}
     for node in graph.nodes:
         conv = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if conv and conv.op == "Conv" and len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
+        if conv is None or conv.op != "Conv" or conv.inputs[1] not in static:
+            continue
+        if len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
             folded[conv.outputs[0]] = node
     return folded
 
@@ -154,6 +158,13 @@ class Marks:
         self._readers, self._producers = self.graph.consumers(), self.graph.producers()
         self._static = {t.name for t in (*self.graph.weights, *self.graph.constants)}
         self._fixed = {*self.graph.outputs, *(t.name for t in self.graph.inputs)}
+        unpacking = unpacked(self.graph)
+        self._on_grid = {  # weights that have a grid already, with the axis of its steps
+            node.outputs[0]: node.attribute("axis", 1)
+            for node in self.graph.nodes
+            if node.op == "DequantizeLinear" and (node.inputs[0] in self._static or node.inputs[0] in unpacking)
+        }
+        self._given = {*self._on_grid, *unpacking}
 
     def visited(self) -> Self:
         """With every operator marked that is to be quantized."""
@@ -171,7 +182,7 @@ class Marks:
         return producer is None or self.stays_float(producer)
 
     def visit(self, node: Node) -> None:
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") or node.outputs[0] in self._given:
             return
         if node.op in _SAME_AS_INPUT:
             self._same_as_input(node)
@@ -200,6 +211,9 @@ class Marks:
                 self.activations[out] = node.inputs[0]
 
     def _weight(self, name: str, axis: int) -> None:
+        if name in self._on_grid:
+            self.weights[name] = self._on_grid[name]
+            return
         if name not in self._static:
             self._mark(name)
             return

@@ -69,12 +69,18 @@ def folded(graph: Graph, weights: Weights) -> dict[str, np.ndarray]:
         _, w, *bias = conv.inputs
         if len(readers[w]) > 1:
             raise InputError(f"convolution {conv.label!r} shares its weight; its batch normalization cannot be folded")
-        gain, shift, mean, variance = (arrays[n].astype(np.float64) for n in norm.inputs[1:5])
-        factor = gain / np.sqrt(variance + float(norm.attribute("epsilon", 1e-5)))
+        shift, mean = (arrays[n].astype(np.float64) for n in norm.inputs[2:4])
+        factor = norm_factor(norm, arrays)
         before = arrays[bias[0]].astype(np.float64) if bias else np.zeros_like(mean)
         arrays[bias[0] if bias else f"{name}_bias"] = ((before - mean) * factor + shift).astype(np.float32)
         arrays[w] = (arrays[w] * factor.reshape(-1, *(1,) * (arrays[w].ndim - 1))).astype(np.float32)
     return arrays
+
+
+def norm_factor(norm: Node, weights: Weights) -> np.ndarray:
+    """float64 [channels]: the factor of a BatchNormalization. weights: those of its graph by name."""
+    gain, variance = (np.asarray(weights[norm.inputs[i]], np.float64) for i in (1, 4))
+    return np.asarray(gain / np.sqrt(variance + float(norm.attribute("epsilon", 1e-5))))
 
 
 class _Values:
@@ -147,6 +153,8 @@ class _Values:
         reader = self._readers[node.outputs[0]][0]
         scale = (self._scale_of(reader.inputs[0]) * self._scale_of(reader.inputs[1])).astype(np.float32)
         steps = np.rint(np.asarray(self._weights[name], np.float64) / scale.astype(np.float64))
+        if np.abs(steps).max(initial=0.0) > np.iinfo(np.int32).max:  # where the weight's steps were chosen without it
+            raise InputError(f"bias {name!r} is too large for the steps of the weight that it is added after")
         self._set(node, name, np.broadcast_to(scale, self._graph.shape(node.inputs[1])), steps.astype(np.int32))
 
     def _added(self, node: Node, rows: int) -> tuple[np.ndarray | None, float]:
