@@ -160,8 +160,8 @@ def prepare(
     tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(measured)}")
     if measured.status is not Status.CONVERGED:
         tell(
-            f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay undecided; "
-            "a quiet machine or a larger --budget helps"
+            f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay "
+            "undecided; a quiet machine or a larger --budget helps"
         )
     return Job(
         network, task, device, store, folder, settings, options, seed, baseline, metric, measured,
