@@ -31,7 +31,6 @@ TESTED_BY = {
     "cli/operators.py": "cli/test_commands.py",
     "cli/options.py": "cli/test_profile.py",
     "cli/output.py": "cli/test_commands.py",
-    "cli/progress.py": "cli/test_collect.py",
     "cli/results.py": "cli/test_profile.py",
     "jobs/emulating.py": "cli/test_emulated.py",
     "jobs/storing.py": "cli/test_store.py",

@@ -37,6 +37,7 @@ def collect(
     target: options.Target = "3%",
     budget: options.BudgetS = 10.0,
     time_limit: options.TimeLimitS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Measure networks of a search space as a data set.
@@ -60,7 +61,7 @@ def collect(
     with progress.sweep(n or collecting.MOST_UNTIL, settings) as on_progress:
         asked = jobs.Options(
             settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
-            limit_s=options.time_limit(time_limit),
+            limit_s=options.time_limit(time_limit), wait_s=wait,
         )  # fmt: skip
         found = collecting.collect(
             space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed,

@@ -36,6 +36,8 @@ def compare(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
     fail_above: Annotated[
@@ -62,7 +64,7 @@ def compare(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     with_operators = html is not None
-    with results.measuring(store, settings, allow_unfit, with_operators=with_operators, limit_s=time_limit) as (
+    with results.measuring(store, settings, allow_unfit, False, with_operators, time_limit, total_budget, wait) as (
         opened,
         asked,
     ):
@@ -86,13 +88,15 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
+    from hwprof.report import quantity
+
     return {
         "a": c.a.model,
         "b": c.b.model,
         "a ms": f"{c.a.latency_ms:.4g}",
         "b ms": f"{c.b.latency_ms:.4g}",
         "b / a": f"{c.ratio:.4f}",
-        "95 % interval": "none" if math.isnan(c.high) else f"{c.low:.4f} .. {c.high:.4f}",
+        "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
     } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
@@ -103,6 +107,7 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     yet."""
     from hwprof.cli import output
     from hwprof.errors import NotConvergedError
+    from hwprof.report import quantity
 
     failed = [c for c in rows if limit is not None and c.low > 1 + limit]
     for c in failed:
@@ -112,6 +117,6 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     for c in rows:
         # The interval of a single process is nan, which is never below the limit.
         if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
-            found = "one process" if math.isnan(c.high) else f"ratio {c.low:.4f} .. {c.high:.4f}"
+            found = "one process" if math.isnan(c.high) else f"ratio {quantity.bounds(c.low, c.high, '.4f')}"
             raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; raise --budget")
     return 0

@@ -64,6 +64,13 @@ TimeLimitS = Annotated[
         "--time-limit", help="Seconds that a worker may take for one request; by default 300 and 10 times the budget."
     ),
 ]
+TotalBudgetS = Annotated[
+    float | None,
+    typer.Option("--total-budget", help="Seconds for all models together; those not reached are named."),
+]
+WaitS = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for another hwprof that is measuring on this machine.")
+]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 

@@ -25,6 +25,8 @@ def profile(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     operators: Annotated[bool, typer.Option(help="Also time the operators, in a separate pass.")] = True,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
@@ -49,7 +51,10 @@ def profile(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     failures, outcomes = results.Failures(), list[Outcome]()
-    with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit) as (opened, asked):
+    with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit, total_budget, wait) as (
+        opened,
+        asked,
+    ):
         for outcome in jobs.profile_models(
             models, chosen, shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
             store=opened, options=asked,

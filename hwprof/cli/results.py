@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,12 +59,15 @@ def measuring(
     fresh: bool = False,
     with_operators: bool = True,
     limit_s: float | None = None,
+    total_s: float | None = None,
+    wait_s: float = 0.0,
 ) -> Iterator[tuple[Store, jobs.Options]]:
     """The open store of a measuring command and the options of its job, which shows its progress."""
     with Store(store) as opened, progress.bars(settings) as on_progress:
         yield opened, jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
             on_progress=on_progress, on_note=note, on_warning=_once(output.warn), limit_s=options.time_limit(limit_s),
+            total_s=math.inf if total_s is None else options.positive(total_s, "--total-budget"), wait_s=wait_s,
         )  # fmt: skip
 
 
@@ -112,7 +116,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "model": m.model,
         "device": m.device.name + label,
         "median ms": f"{s.median:.4g}",
-        "95 % interval": f"{s.low:.4g} .. {s.high:.4g}",
+        "95 % interval": quantity.bounds(s.low, s.high),
         "+-": quantity.half_width(s.relative_half_width),
         "undisturbed ms": f"{m.normalized.median:.4g}" if m.anchor_baseline_ns else "",
         "p90": f"{s.p90:.4g}",

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from hwprof.data.result import Result
-from hwprof.graph import Graph
+from hwprof.graph import Graph, is_quantized
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
+    causes,
     distribution,
+    explanation,
     front,
     intervals,
     operators,
@@ -25,6 +27,7 @@ from hwprof.report import (
     verdict,
     warmup,
 )
+from hwprof.report.causes import Cause
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
 from hwprof.report.results import Front
@@ -152,7 +155,20 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     a, b = (_breakdown(m, graphs.get(m.digest), peaks) for m in (c.a, c.b))
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
+    if found := _causes(c, graphs):
+        parts.append(element("div", _table(tables.causes(found)), class_="figure full"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
+
+
+def _causes(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
+    """Why B loses time, where it is a quantized A; nothing where that is not known."""
+    a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
+    if not (a and b and c.a.operators and c.b.operators and any(map(is_quantized, b.nodes))):
+        return ()
+    if any(map(is_quantized, a.nodes)):
+        return ()
+    machine = c.b.environment.get("hardware", {}).get("machine", "")
+    return causes.group(explanation.explain(a, b, c.a.operators, c.b.operators, str(machine)))
 
 
 def _front(found: Front, with_note: bool) -> Markup:
@@ -232,7 +248,8 @@ def _distribution_note(*measurements: Measurement) -> str:
     runs = max((b.runs_per_sample for m in measurements for p in m.processes for b in p.kept), default=1)
     samples = quantity.plural(sum(m.samples for m in measurements), "sample")
     what = "single inferences" if runs == 1 else f"means of up to {runs} inferences, so the tail is flattened"
-    return f"{samples}, {what}, from the valid blocks. The band is the 95 % interval of the median."
+    blocks = "undisturbed blocks" if all(m.rejected_share < 1 for m in measurements) else "blocks, though disturbed"
+    return f"{samples}, {what}, from the {blocks}. The band is the 95 % interval of the median."
 
 
 def _breakdown(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
@@ -244,6 +261,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
     title = element("h3", "Where the time goes")
     if breakdown is None:
         return join([title, element("p", "Operators were not timed.", class_="empty")])
+    reached = breakdown.peaks
     return join(
         [
             title,
@@ -252,7 +270,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
             element(
                 "div",
                 element("div", _table(tables.kinds(breakdown)), class_="figure"),
-                _figure("Roofline", roofline.draw(breakdown, peaks), _roofline_note(breakdown, peaks)),
+                _figure("Roofline", roofline.draw(breakdown, reached), _roofline_note(breakdown, reached)),
                 class_="figures",
             ),
             _folded(tables.kernels(breakdown), shown=len(breakdown.kernels) <= _SHORT),
@@ -266,6 +284,8 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
     words = f"{kinds[0].op} takes {quantity.percent(kinds[0].share)} of the time. "
     words += f"The times are those of a profiled pass, corrected for its slowdown of {inflation} × the plain one. "
     notes = [words]
+    if breakdown.exceeded_words:
+        notes.append(element("strong", f"{breakdown.exceeded_words.capitalize()}. "))
     if breakdown.inflation > operators.INFLATION_LIMIT:
         limit = quantity.significant(operators.INFLATION_LIMIT)
         notes.append(
