@@ -40,6 +40,9 @@ def compare(
     wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare with this one of hwprof profile --save-baseline.")
+    ] = None,
     fail_above: Annotated[
         str | None, typer.Option(help="Exit with status 1 when a model is slower than the first by more than this.")
     ] = None,
@@ -53,6 +56,7 @@ def compare(
     hwprof compare before.onnx after.onnx
     hwprof compare mobilenet_v2 --variant int8
     hwprof compare main.onnx branch.onnx --fail-above 5%
+    hwprof compare branch.onnx --baseline main --fail-above 5%
     """
     from hwprof import jobs
     from hwprof.cli import output, results
@@ -71,6 +75,7 @@ def compare(
         rows = jobs.compare(
             models, chosen, opened, asked, options.share(margin, "--margin"),
             shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
+            baseline=baseline,
         )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None

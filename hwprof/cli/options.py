@@ -218,8 +218,8 @@ def time_limit(limit_s: float | None) -> float | None:
     return None if limit_s is None else positive(limit_s, "--time-limit")
 
 
-def positive(seconds: float, option: str = "--budget") -> float:
+def positive(seconds: float, option: str = "--budget", unit: str = "seconds") -> float:
     """Raises InputError unless they are a positive number."""
     if not 0 < seconds < math.inf:
-        raise InputError(f"{option} must be a positive number of seconds, not {seconds:g}")
+        raise InputError(f"{option} must be a positive number of {unit}, not {seconds:g}")
     return seconds

@@ -55,7 +55,8 @@ class Options:
     figures and energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat
     measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result
     that the user must know and that no record holds. `total_s`: the budget of all networks together; those that were
-    not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine.
+    not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine. `label`: is kept
+    with each measurement, such as the commit.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -70,6 +71,7 @@ class Options:
     limit_s: float | None = None
     total_s: float = math.inf
     wait_s: float = 0.0
+    label: str = ""
 
     @property
     def limited_transport(self) -> Transport:
@@ -276,7 +278,7 @@ class Recorder:
             evidence=self.machine.evidence,
             versions=self.machine.versions,
             protocol=self.options.settings,
-            environment=self.machine.snapshot,
+            environment={**self.machine.snapshot, **({"label": self.options.label} if self.options.label else {})},
             processes=processes,
             status=stop.status(processes, self.options.settings),
             anchor_baseline_ns=self._baseline_ns(processes),

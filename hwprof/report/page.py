@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from hwprof.data.result import Result
+from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
@@ -13,6 +14,7 @@ from hwprof.report import (
     distribution,
     explanation,
     front,
+    history,
     intervals,
     operators,
     pairs,
@@ -81,6 +83,18 @@ def render_sweep(found: Sweep, command: str) -> str:
     table = Table("Measurements", tuple(rows[0]), cells)
     listed = element("div", _table(table), class_="figure full")
     return _document(sweep.verdict(found), "sweep", [element("section", figure, listed)], command)
+
+
+def render_history(found: Sequence[Measurement], command: str) -> str:
+    """The page of a model's history, oldest first. Raises InputError without a measurement."""
+    if not found:
+        raise InputError("a history needs at least one measurement; none was given")
+    note = "Latencies are at the machine's undisturbed speed, with their 95 % intervals; hollow: not converged."
+    rows = history.table(found)
+    cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
+    figure = _figure("Latency over time", history.draw(found), note, "full")
+    listed = element("div", _table(Table("Measurements", tuple(rows[0]), cells)), class_="figure full")
+    return _document(history.verdict(found), "history", [element("section", figure, listed)], command)
 
 
 def _number(cell: object) -> float | None:
