@@ -24,6 +24,7 @@ TESTED_BY = {
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",
     "cli/sweep.py": "cli/test_commands.py",
+    "cli/history.py": "cli/test_profile.py",
     "measure/opening.py": "measure/test_fitness.py",
     "cli/doctor.py": "cli/test_commands.py",
     "cli/emulator.py": "cli/test_emulated.py",

@@ -87,7 +87,7 @@ def report(
 def history(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Measurement]:
     """The measurements of the model of this name that the store holds, oldest first. Raises InputError for none."""
     with existing(Path(store)) as opened:
-        found = [m for m in _profiles(opened, [model], device) if m.processes]
+        found = [m for m in opened.history(model) if m.processes and _is_wanted(m, [model], device)]
         known = ", ".join(dict.fromkeys(m.model for m in opened.measurements()))
     if not found:
         raise InputError(f"the store {str(store)!r} holds no measurement of {model!r}; it has {known or 'none'}")

@@ -55,8 +55,8 @@ class Options:
     figures and energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat
     measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result
     that the user must know and that no record holds. `total_s`: the budget of all networks together; those that were
-    not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine. `label`: is kept
-    with each measurement, such as the commit.
+    not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine. `label` is
+    kept with each measurement, such as the commit.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
