@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
 from hwprof.data.result import Result
@@ -77,7 +77,7 @@ def render_sweep(found: Sweep, command: str) -> str:
         "Latencies are at the machine's undisturbed speed, with the 95 % interval of the median; latencies that were "
         "calculated do not compete for the fastest."
     )
-    figure = _figure("Latency, throughput and memory", sweep.draw(found), note, "full")
+    figure = _figure("Latency, throughput and memory", _panels(sweep.draw(found)), note, "full")
     rows = sweep.table(found)
     cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
     table = Table("Measurements", tuple(rows[0]), cells)
@@ -92,7 +92,7 @@ def render_history(found: Sequence[Measurement], command: str) -> str:
     note = "Latencies are at the machine's undisturbed speed, with their 95 % intervals; hollow: not converged."
     rows = history.table(found)
     cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
-    figure = _figure("Latency over time", history.draw(found), note, "full")
+    figure = _figure("Latency over time", _for_both(lambda width: history.draw(found, width)), note, "full")
     listed = element("div", _table(Table("Measurements", tuple(rows[0]), cells)), class_="figure full")
     return _document(history.verdict(found), "history", [element("section", figure, listed)], command)
 
@@ -150,7 +150,7 @@ def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) 
     note = "The line is the 95 % interval of the median; a hollow mark has not converged."
     table = tables.overview(measurements, graphs)
     links = [f"#profile-{i}" for i in range(len(measurements))]
-    figure = _figure("Latencies", intervals.draw(measurements, graphs), note, "full")
+    figure = _figure("Latencies", _for_both(lambda width: intervals.draw(measurements, graphs, width)), note, "full")
     return element("section", figure, _table(table, links))
 
 
@@ -161,7 +161,7 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
         "blocks, the large dot is their median. The diamond is the estimate with its 95 % interval; ratios in the band "
         "count as the same."
     )
-    parts = [_figure("Paired ratios", pairs.draw(c, *names), note, "full")]
+    parts = [_figure("Paired ratios", _for_both(lambda width: pairs.draw(c, *names, width)), note, "full")]
     timed = [(m, name) for m, name in zip((c.a, c.b), names, strict=True) if verdict.statistics(m)]
     if timed:
         shown = distribution.draw([m for m, _ in timed], [name for _, name in timed])
@@ -337,6 +337,19 @@ def _figure(heading: str, drawn: Markup | None, note: str, class_: str = "") -> 
         "figure", element("figcaption", element("strong", heading), element("span", note)), drawn,
         class_=f"figure {class_}".strip(),
     )  # fmt: skip
+
+
+def _for_both(draw: Callable[[float], Markup | None]) -> Markup | None:
+    """A figure over the whole width of a screen, and one for a phone, in which its words keep their size."""
+    wide, narrow = draw(2 * WIDTH), draw(WIDTH)
+    if wide is None or narrow is None:
+        return None
+    return join([element("div", wide, class_="wide"), element("div", narrow, class_="narrow")])
+
+
+def _panels(drawn: Markup | None) -> Markup | None:
+    """Several panels side by side, which a phone scrolls."""
+    return None if drawn is None else element("div", drawn, class_="panels", tabindex="0")
 
 
 def _folded(table: Table, shown: bool = False) -> Markup:
