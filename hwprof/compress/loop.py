@@ -325,7 +325,7 @@ def _working(folder: Path) -> Path:
 
 
 def unknown_cost(_choices: SoftChoices) -> torch.Tensor:
-    """nan: a method whose choices have no cost."""
+    """nan, a scalar: the cost of choices that no table prices."""
     return torch.tensor(float("nan"))
 
 
