@@ -170,8 +170,8 @@ def report(rows: Sequence[Row], skipped: Mapping[str, str]) -> str:
 networks come from the wheels of rapidocr-onnxruntime 1.4.4 and nudenet 3.4.2. The error is that of the outputs on
 {SAMPLES // 2} drawn pages of text that did not calibrate, relative to float. "int8" is `--variant int8` of the same
 calibration; "ours" is the network of least error that keeps half of int8's gain (else the fastest), of those that
-`hwprof compress MODEL --calibration samples.npz` made: for the middle between float and int8, and of the front. Ratios to float are from one
-paired comparison of all networks, with their 95 % intervals.
+`hwprof compress MODEL --calibration samples.npz` made: for the middle between float and int8, and of the front. Ratios
+to float are from one paired comparison of all networks, with their 95 % intervals.
 
 | network | float ms | int8 ms | of float | error | ours ms | of float | error | layers changed | gain kept | goal |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
