@@ -26,6 +26,7 @@ from hwprof.spaces import sampling
 Pool: TypeAlias = Literal["full", "random", "neighbours"]
 _PARENTS = 5  # the best networks, whose neighbours are candidates
 _MOST_EDITS = 2
+_RANDOM_PART = 4  # a quarter of the neighbours' pool is random, as a way out of a region that holds no better network
 
 
 def process(_seed: int) -> RankProcess:
@@ -105,7 +106,9 @@ class PredictorSearch:
         if self._pool == "random":
             return self._unseen.random(n)
         best = sorted(self._scored, key=rank)[:_PARENTS]
-        found = self._unseen.drawn(n, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch))
+        found = self._unseen.drawn(
+            n - n // _RANDOM_PART, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch)
+        )
         return found + self._unseen.random(n - len(found))
 
     def _neighbour(self, arch: Arch) -> Arch:
