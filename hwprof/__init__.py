@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.collecting import collect
     from hwprof.jobs.comparing import compare
     from hwprof.jobs.compressing import compress
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.converting import convert_table
     from hwprof.jobs.evaluating import evaluate
     from hwprof.jobs.explaining import explain
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
     from hwprof.jobs.searching import search
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tables import build_table, check_table
     from hwprof.jobs.tuning import tune
     from hwprof.latency_table import LatencyTable
@@ -77,6 +79,7 @@ __all__ = [
     "collect",
     "compare",
     "compress",
+    "compress_file",
     "convert_table",
     "evaluate",
     "explain",
@@ -91,6 +94,7 @@ __all__ = [
     "report",
     "search",
     "space",
+    "sweep",
     "train",
     "tune",
 ]
@@ -134,9 +138,11 @@ def _facts() -> Mapping[str, object]:
 def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.comparing import compare
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import report
+    from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tuning import tune
     from hwprof.measure.recording import Options
     from hwprof.workloads.loading import load_network as load
@@ -205,7 +211,8 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "explain", "load", "operators", "profile", "profile_many", "report", "tune",
+            "Options", "compare", "compress_file", "explain", "load", "operators", "profile", "profile_many", "report",
+            "sweep", "tune",
         ),
         _measuring,
     ),

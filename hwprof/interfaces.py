@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -159,6 +159,23 @@ class OneVariantBackend(Protocol):
     """A backend that runs networks in one variant only, named as in `hwprof.variants.spec`."""
 
     variant: str
+
+
+@runtime_checkable
+class KernelBackend(Protocol):
+    """A backend that says for which compressed networks it has kernels of its own, in the words of
+    `hwprof.compress.method.Outcome`. It runs others by the kernels of the network as it was."""
+
+    kernels: Collection[str]
+
+
+@runtime_checkable
+class SaturatingBackend(Protocol):
+    """A backend whose kernels for uint8 by int8 may sum two products in 16 bits, which saturate."""
+
+    def saturates(self, device: Device, features: Collection[str]) -> bool:
+        """Whether they do on a processor with these instruction sets (`avx2`, `avx512_vnni`)."""
+        ...
 
 
 @runtime_checkable

@@ -350,6 +350,8 @@ class Comparison:
     """B against A from paired rounds. `verdict` is faster, slower, same or inconclusive, of B relative to A.
 
     ratio: B's latency over A's, with its 95 % interval `low` to `high`; inside 1 ± `margin` they are the same.
+    output_error: the root mean square of the difference of their outputs, over that of A's; None where it was not
+    asked for, as between two networks that do not compute the same thing.
     """
 
     a: Measurement
@@ -360,6 +362,7 @@ class Comparison:
     high: float
     pairs: int
     margin: float
+    output_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from hwprof.device import Device
@@ -50,6 +51,12 @@ def peak_activation_bytes(graph: Graph) -> int:
         dropped = {n for n in (*node.inputs, *captured(node)) if last_use[n] == i} - set(graph.outputs)
         held -= sum(sizes.get(name, 0) for name in dropped)
     return peak
+
+
+def saturates(features: Collection[str]) -> bool:
+    """Whether products of uint8 and int8 are summed by VPMADDUBSW, in 16 bits that saturate: on x86 without VNNI."""
+    is_x86 = any(name.startswith(("sse4", "avx")) for name in features)
+    return is_x86 and not any("vnni" in name for name in features)
 
 
 def last_cache_bytes(root: Path = Path("/")) -> int | None:

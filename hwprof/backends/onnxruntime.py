@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,6 +40,7 @@ _PROVIDER_OPTION = "provider_options."
 _WEIGHT_COPIES = 2  # while it is loaded: the model's and the session's
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _PROFILE_WARMUP = 10
+_CPU = "CPUExecutionProvider"
 _ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
@@ -52,7 +53,7 @@ class Options:
     graph_optimization_level: str = "all"
     spinning: bool | None = None
     arena: bool = True
-    provider: str = "CPUExecutionProvider"
+    provider: str = _CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class OnnxRuntimeBackend:
     """Sequential execution; the number of threads is always set, since the runtime ignores the limits of a cgroup."""
 
     evidence = Evidence.MEASURED
+    kernels = frozenset({"int8"})
 
     def versions(self) -> Mapping[str, str]:
         found = {"onnxruntime": str(onnxruntime.__version__)}
@@ -137,6 +139,9 @@ class OnnxRuntimeBackend:
         """Raises as `hardware` does."""
         sensors = _sensors(_settings(device))
         return sensors.read() if sensors else None
+
+    def saturates(self, device: Device, features: Collection[str]) -> bool:
+        return device.option.get("provider", _CPU) == _CPU and host_resources.saturates(features)
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[BoundTimer]:

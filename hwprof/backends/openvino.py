@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,9 +82,13 @@ class OpenVinoBackend:
     """One stream, the device's number of threads; the workers are pinned by hwprof, not by the runtime."""
 
     evidence = Evidence.MEASURED
+    kernels = frozenset({"int8"})
 
     def versions(self) -> Mapping[str, str]:
         return {"openvino": str(openvino.__version__)}
+
+    def saturates(self, device: Device, features: Collection[str]) -> bool:  # noqa: ARG002 -- the CPU alone
+        return host_resources.saturates(features)
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[OpenVinoTimer]:

@@ -21,6 +21,7 @@ from hwprof.cli.predict import predict
 from hwprof.cli.profile import profile
 from hwprof.cli.report import report
 from hwprof.cli.search import search
+from hwprof.cli.sweep import sweep
 from hwprof.cli.train import train
 from hwprof.cli.tune import tune
 
@@ -51,8 +52,8 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, operators, compare, compress, explain, report, tune, collect, train, evaluate, predict,
-    search,
+    doctor, devices, profile, sweep, operators, compare, compress, explain, report, tune, collect, train, evaluate,
+    predict, search,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

@@ -76,7 +76,8 @@ def compare(
         records = [record.comparison_record(c, by_digest) for c in rows]
         output.write_json(records[0] if len(records) == 1 else records)
     else:
-        output.write_rows([_row(c) for c in rows], format)
+        with_error = any(c.output_error is not None for c in rows)
+        output.write_rows([_row(c, with_error) for c in rows], format)
         results.tell_builds(m for c in rows for m in (c.a, c.b))
     if html:
         write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
@@ -84,7 +85,7 @@ def compare(
     return _status(rows, limit)
 
 
-def _row(c: Comparison) -> dict[str, object]:
+def _row(c: Comparison, with_error: bool) -> dict[str, object]:
     return {
         "a": c.a.model,
         "b": c.b.model,
@@ -94,7 +95,7 @@ def _row(c: Comparison) -> dict[str, object]:
         "95 % interval": "none" if math.isnan(c.high) else f"{c.low:.4f} .. {c.high:.4f}",
         "b is": c.verdict,
         "pairs": c.pairs,
-    }
+    } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
 
 
 def _status(rows: Sequence[Comparison], limit: float | None) -> int:

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
 
+if TYPE_CHECKING:
+    from hwprof.device import Device
+
 
 def devices(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Say which devices can run it, without measuring.")
+    ] = None,
+    devices: Annotated[
+        str | None, typer.Option("--devices", "-d", metavar="A,B,...", help="Only these; with a model.")
+    ] = None,
+    shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+    variant: options.VariantSpec = None,
+    calibration: options.CalibrationFile = None,
+    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for a device to run the model.")] = 120.0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     by: Annotated[Literal["device", "backend"], typer.Option(help="One row for each.")] = "device",
-) -> None:
-    """List the devices that networks can be measured on.
+) -> int:
+    """List the devices that networks can be measured on, or those that can run a model.
 
-    Lists the shipped devices, those in ./devices and those in $HWPROF_DEVICES.
+    Lists the shipped devices, those in ./devices and those in $HWPROF_DEVICES. With a model, each opens it and runs it
+    once, and those that cannot say why; exits with 3 when none can.
 
     \b
     hwprof devices --by backend
     hwprof devices --format json
+    hwprof devices model.onnx
+    hwprof devices model.onnx --devices cpu-1t,openvino-1t --variant int8
     """
+    if model is not None:
+        from hwprof import jobs
+        from hwprof.cli import output as told
+        from hwprof.jobs import listing as listed
+
+        asked = jobs.Options(on_warning=told.warn, limit_s=options.positive(time_limit, "--time-limit"))
+        answers = listed.runnable(
+            model, options.names(devices, "--devices") if devices else None, shapes=options.shapes(shape),
+            inputs=options.inputs(input), variant=variant, calibration=calibration, options=asked,
+        )  # fmt: skip
+        return _show_runnable(answers, format)
     from hwprof.cli import output
     from hwprof.jobs import listing
 
@@ -37,6 +65,20 @@ def devices(
         for d in found
     ]
     output.write_rows(_by_backend(rows) if by == "backend" else rows, format)
+    return 0
+
+
+def _show_runnable(answers: Iterator[tuple[Device, str]], format: Format) -> int:  # noqa: A002 -- the option's name
+    from hwprof.cli import output
+    from hwprof.errors import EnvironmentUnfitError
+
+    found = list(answers)
+    if format is Format.JSON:
+        output.write_json([{"device": d.name, "runs": not why, "reason": why or None} for d, why in found])
+    else:
+        rows = [{"device": d.name, "runs": "no" if why else "yes", "reason": why} for d, why in found]
+        output.write_rows(rows, format)
+    return 0 if any(not why for _, why in found) else EnvironmentUnfitError.exit_status
 
 
 def _by_backend(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

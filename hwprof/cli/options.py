@@ -28,6 +28,9 @@ Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help=".onnx files, workloads, or package.module:factory.")
 ]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
+DeviceNames = Annotated[
+    str, typer.Option("--devices", "-d", metavar="A,B,...", help="Devices, by name or .toml file; see hwprof devices.")
+]
 ShapeTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -116,17 +119,42 @@ ExpectedDevice = Annotated[str | None, typer.Option("--device", "-d", help="Refu
 
 
 def shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """Raises InputError for a text that is not NAME=1,3,224,224."""
-    result = {}
+    """Raises InputError for a text that is not NAME=1,3,224,224, and for a name that is given twice."""
+    several = swept_shapes(texts)
+    for name, given in several.items():
+        if len(given) > 1:
+            raise InputError(
+                f"--shape gives {name!r} {len(given)} shapes; give one, measure all with hwprof sweep, or give each "
+                f"model its own: MODEL@{name}={','.join(map(str, given[0]))}"
+            )
+    return {name: given[0] for name, given in several.items()}
+
+
+def swept_shapes(texts: list[str] | None) -> dict[str, list[tuple[int, ...]]]:
+    """Every shape of each input. Raises InputError for a text that is not NAME=1,3,224,224."""
+    from hwprof.workloads.shapes import shape_of
+
+    result: dict[str, list[tuple[int, ...]]] = {}
     for text in texts or []:
-        name, separator, dims = text.rpartition("=")
-        try:
-            result[name] = tuple(int(d) for d in dims.split(",")) if dims else ()
-        except ValueError:
-            separator = ""
-        if not separator or not name or any(d < 0 for d in result[name]):
-            raise InputError(f"--shape {text!r} is not of the form NAME=1,3,224,224")
+        name, shape = shape_of(text)
+        result.setdefault(name, []).append(shape)
     return result
+
+
+def names(text: str, option: str) -> list[str]:
+    """The words between commas. Raises InputError where one is empty."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise InputError(f"{option} {text!r} is not of the form A,B,...")
+    return found
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """The numbers between commas, from 1; none for an empty text. Raises InputError for anything else."""
+    found = [int(word) if word.strip().isdecimal() else 0 for word in text.split(",")] if text else []
+    if not all(found):
+        raise InputError(f"{option} {text!r} is not of the form 1,4,16")
+    return found
 
 
 def inputs(texts: list[str] | None) -> dict[str, str]:

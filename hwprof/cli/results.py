@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,20 @@ def measuring(
     with Store(store) as opened, progress.bars(settings) as on_progress:
         yield opened, jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
-            on_progress=on_progress, on_note=note, on_warning=output.warn, limit_s=options.time_limit(limit_s),
+            on_progress=on_progress, on_note=note, on_warning=_once(output.warn), limit_s=options.time_limit(limit_s),
         )  # fmt: skip
+
+
+def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Says each text once, however many devices or models it concerns."""
+    told: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            tell(text)
+
+    return say
 
 
 def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa: A002 -- the option's name

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _A_DAY_S = 86400.0
 _AN_HOUR_S = 3600.0
+_MORE = "raise --trials or --budget"
 
 
 def tune(
@@ -50,7 +51,7 @@ def tune(
     from hwprof import jobs
     from hwprof.cli import output, progress
     from hwprof.device import Device
-    from hwprof.errors import InputError
+    from hwprof.errors import InputError, NotConvergedError
 
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
@@ -68,7 +69,10 @@ def tune(
                     f"{graph.name}: {untuned} of {reached.kernels} kernels have no schedule yet; raise --trials"
                 )
     output.write_rows(rows, format)
-    return 0
+    fruitless = dict.fromkeys(str(row["model"]) for row in rows if not row["tuned"])
+    for model in fruitless:
+        output.note(f"hwprof: {model}: no schedule that runs was found, so it is measured untuned; {_MORE}")
+    return NotConvergedError.exit_status if fruitless else 0
 
 
 def _row(reached: TuningProgress) -> dict[str, object]:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.integer.simulation import replaced
+from hwprof.compress.integer.cell import replaced
 from hwprof.compress.low_bit import BINARY, TERNARY, LowBitMethod, step_of
 from hwprof.compress.method import Choices, Network
 from hwprof.errors import InputError
@@ -136,7 +136,7 @@ def scale_at(progress: float, start: float, end: float, power: float) -> float:
     """The scale of the noise, in steps: FIRST_SCALE until `start`, then with this power of what is left until `end`."""
     if progress <= start:
         return FIRST_SCALE
-    return FIRST_SCALE * max(0.0, (end - progress) / (end - start)) ** power
+    return float(FIRST_SCALE * max(0.0, (end - progress) / (end - start)) ** power)
 
 
 class NoisyStair(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,3 +24,14 @@ class Compressed:
     def save(self, path: str | Path) -> None:
         """Copies the network's file. Raises EnvironmentUnfitError where that cannot be written."""
         write_bytes(Path(path), self.path.read_bytes())
+
+
+def reached(made: Sequence[Compressed]) -> Met:
+    """Whether each target is met by some network: no where one is surely missed by all."""
+    found: dict[float | None, set[Met | None]] = {}
+    for one in made:
+        found.setdefault(one.result.target.ms, set()).add(one.met)
+    missed = [met for met in found.values() if Met.YES not in met]
+    if not missed:
+        return Met.YES
+    return Met.NO if any(Met.CANNOT_TELL not in met for met in missed) else Met.CANNOT_TELL

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from hwprof.compress.method import AS_BEFORE, Choices, Options
-from hwprof.compress.projection import Harm
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 
-LatencyOf = Callable[[Choices], float]  # ms
+Harm: TypeAlias = Callable[[str, Choice], float]  # of a layer with a choice; adds up over layers
+LatencyOf: TypeAlias = Callable[[Choices], float]  # of the whole network, ms
 _PRICES = 24
 _SPAN = 4.0  # decades of the prices to each side of that at which all harm costs as much as all time
 _RUNS = (2, 4, 8, 16, 32)  # lengths of the runs of layers that change together
@@ -62,7 +63,7 @@ class _Walk:
         self.seen: list[Point] = [self._point({})]
 
     def prices(self, smallest: Choices) -> np.ndarray:
-        """Of one unit of harm, ms, ascending."""
+        """Prices of one unit of harm, ms, ascending."""
         least, whole = self._point(smallest), self.seen[0]
         middle = max(whole.ms, least.ms) / least.harm if least.harm > 0 else 1.0
         return middle * np.logspace(-_SPAN, _SPAN, _PRICES)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hwprof.compress.method import AS_BEFORE, Choice, Choices
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices
 from hwprof.compress.rewriting import parts
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -22,7 +22,8 @@ from hwprof.measurement import Measurement
 from hwprof.report.operators import without_profiling
 from hwprof.variants.int8_layers import deciding_layers
 
-_PRIOR = 0.1  # weight of a factor of 1 in the correction, against one measured network
+_PRIOR = 0.1  # the weight of factors of 1 in the correction, against one measured network of double latency
+_LEAST_FACTOR = 0.1  # noise must not turn a saving into a loss
 
 
 @dataclass(slots=True)
@@ -62,13 +63,14 @@ class InPlaceTable:
         self._float, self._int8 = _Column(), _Column()
         self._ranked: dict[tuple[str, int, int | None], float] = {}  # by layer, rank and bits
         self._border_ms = 0.0  # for each element
+        self._float_ms = 0.0
         self._seen: list[tuple[Choices, float]] = []
-        self._factors = np.ones(2)  # of operators and borders
+        self._factors = np.ones(2)  # of the operators' and the borders' part of what the choices change
 
     def add_float(self, measured: Measurement) -> None:
         """The network itself. Raises InputError where the device does not time kernels."""
         self._float = _column(measured, {name: name for name in self._layers})
-        self.learn({}, measured.normalized.median)
+        self._float_ms = measured.normalized.median
 
     def add_int8(self, measured: Measurement, choices: Choices) -> None:
         """The network in which all layers are int8."""
@@ -90,35 +92,36 @@ class InPlaceTable:
     def learn(self, choices: Choices, measured_ms: float) -> None:
         """Corrects the sums by a whole network that was measured."""
         self._seen.append((choices, measured_ms))
-        shares = [self._parts_ms(choices) / ms for choices, ms in self._seen]
-        left = np.vstack([*shares, _PRIOR * np.eye(2)])
-        right = np.concatenate([np.ones(len(shares)), _PRIOR * np.ones(2)])
-        self._factors = np.maximum(np.linalg.lstsq(left, right, rcond=None)[0], 0.0)
+        changes = [self._changes_ms(choices) / self._float_ms for choices, _ in self._seen]
+        left = np.vstack([*changes, _PRIOR * np.eye(2)])
+        right = [ms / self._float_ms - 1 for _, ms in self._seen] + [_PRIOR, _PRIOR]
+        self._factors = np.maximum(np.linalg.lstsq(left, np.array(right), rcond=None)[0], _LEAST_FACTOR)
 
     def latency_ms(self, choices: Choices) -> float:
-        """Of the whole network, ms."""
-        return float(self._parts_ms(choices) @ self._factors)
+        """The latency of the whole network, ms."""
+        return self._float_ms + float(self._changes_ms(choices) @ self._factors)
 
     @property
     def mape(self) -> float:
-        """The mean error of the sums of the networks that were measured, percent."""
+        """The mean error of the sums of the changed networks that were measured, percent."""
         return 100 * float(np.mean([abs(self.latency_ms(choices) / ms - 1) for choices, ms in self._seen]))
 
     def layer_ms(self, layer: str, choice: Choice) -> float:
-        """Of one layer, without its borders, ms."""
+        """The time of one layer, without its borders, ms."""
         if choice.rank is not None:
             return self._ranked[layer, choice.rank, choice.bits]
         return (self._int8 if choice.bits else self._float).ms.get(layer, 0.0)
 
     # -- sums ----------------------------------------------------------------------------------------
 
-    def _parts_ms(self, choices: Choices) -> np.ndarray:
-        """The sums of the operators and of the borders, ms, [2]."""
+    def _changes_ms(self, choices: Choices) -> np.ndarray:
+        """The time that the choices add by operators and by borders, ms, [2]; negative where they save it."""
+        before_ms, _ = self._sums({})
         operators_ms, elements = self._sums(choices)
-        return np.array([operators_ms, elements * self._border_ms])
+        return np.array([operators_ms - before_ms, elements * self._border_ms])
 
     def _sums(self, choices: Choices) -> tuple[float, int]:
-        """Of the operators, ms, and of the elements that are converted."""
+        """The sum of the operators, ms, and how many elements are converted."""
         chosen = {layer for layer, choice in choices.items() if choice.bits}
         followers = {name for name, layers in self._layers.items() if layers and layers <= chosen}
         operators_ms = 0.0

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.integer.simulation import replaced
+from hwprof.compress.integer.cell import replaced
 from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
 from hwprof.errors import InputError
 from hwprof.graph import Graph

@@ -78,7 +78,7 @@ def values(network: Weighted, samples: Samples, names: Sequence[str]) -> Iterato
     with plain_errors(graph):
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for sample in zip(*samples.values(), strict=True):
-            given = dict(zip(samples, sample, strict=True))
+            given = {name: np.asarray(array) for name, array in zip(samples, sample, strict=True)}
             yield dict(zip(names, session.run(list(names), given), strict=True))
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from hwprof import __version__, cost, plugins
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
 from hwprof.data.result import Result, ResultKey, Target, measured_latency
@@ -48,7 +48,7 @@ from hwprof.variants.weights import load_weights, model_with
 NAME = "post_training"
 ERROR = "outputs"  # in place of a task's name: the metric is minus the relative error of the outputs
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
-_JUDGED = 16  # samples for the error of a layer; all that judge for that of a result
+_JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
 _MIXED = 2  # networks with mixed choices that correct the table
 _MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
 _RANKS = 2  # of a layer that are tried, by halves
@@ -113,9 +113,7 @@ def compress(
     settings = settings or Settings()
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed)
-    if targets:
-        return [run.result(_Wanted(target.ms)) for target in targets]
-    return [run.result(_Wanted(None, i / settings.points)) for i in range(settings.points)]
+    return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
 
 
 def _require_float(graph: Graph, device: Device) -> None:
@@ -146,6 +144,18 @@ class _Run:
         few = {name: array[:_JUDGED] for name, array in self.judged.items()}
         self.layer_judge = Judge(self.float, few, metric)
         self.identity = _digest(weights) + _digest(samples)
+
+    def shares(self) -> list[_Wanted]:
+        """Different networks of the front, the fastest first. Raises InputError where none is faster than the float
+        one."""
+        some = [_Wanted(None, i / self.settings.points) for i in range(self.settings.points)]
+        if not self.front[0].choices:
+            raise InputError(
+                f"no layer of {self.graph.name!r} is faster with int8 or a lower rank on {self.device.name}: the "
+                f"network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
+            )
+        points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
+        return list(points.values())[::-1]
 
     def result(self, wanted: _Wanted) -> Compressed:
         key = self._key(wanted)
@@ -287,15 +297,10 @@ class _Run:
 
     @cached_property
     def front(self) -> list[Point]:
-        options = self._options()
-        count = sum(len(some) - 1 for some in options.values())
-        self.options.on_note(f"measures the error of {count} changes of {len(options)} layers")
-        harms = {
-            (layer, choice): self.layer_judge.harm(self.rewriting.network({layer: choice}))
-            for layer, some in options.items()
-            for choice in some[1:]
-        }
-        return front(options, lambda layer, choice: harms[layer, choice], self.table.latency_ms)
+        options, harms = self._options(), _Harms(self.rewriting, self.layer_judge)
+        changes = {(layer, one) for layer, some in options.items() for choice in some for one in _single(choice)}
+        self.options.on_note(f"measures the error of {len(changes)} changes of {len(options)} layers")
+        return front(options, harms.of, self.table.latency_ms)
 
     def _options(self) -> Options:
         ranks = self._faster_ranks()
@@ -325,8 +330,29 @@ class _Run:
         self.options.on_note(f"{NAME}, {wanted.title}: {text}")
 
 
+class _Harms:
+    """The harm of a layer's choices, each measured once; that of a rank and of 8 bits adds up."""
+
+    def __init__(self, rewriting: Rewriting, judge: Judge) -> None:
+        self._rewriting, self._judge = rewriting, judge
+        self._found: dict[tuple[str, Choice], float] = {}
+
+    def of(self, layer: str, choice: Choice) -> float:
+        return sum(self._measured(layer, one) for one in _single(choice))
+
+    def _measured(self, layer: str, choice: Choice) -> float:
+        if (layer, choice) not in self._found:
+            self._found[layer, choice] = self._judge.harm(self._rewriting.network({layer: choice}))
+        return self._found[layer, choice]
+
+
+def _single(choice: Choice) -> list[Choice]:
+    """The choice, one field each."""
+    return [Choice(**{name: value}) for name, value in asdict(choice).items() if value is not None]
+
+
 def _halves(samples: Samples) -> tuple[Samples, Samples]:
-    """Those that calibrate and those that judge; a single sample does both."""
+    """Samples to calibrate and samples to judge by; a single one does both."""
     if min(len(array) for array in samples.values()) < 2:
         return samples, samples
     return {k: v[0::2] for k, v in samples.items()}, {k: v[1::2] for k, v in samples.items()}

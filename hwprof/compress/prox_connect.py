@@ -15,7 +15,7 @@ The paper proves that ProxConnect converges for convex regularizers; the maps he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from hwprof.errors import InputError
 from hwprof.training import Hooks
 from hwprof.variants.low_bit import Layer
 
-FULL_AT = 0.8  # share of the training after which all weights are on their values
+FULL_AT = 0.3  # share of the training after which all weights are on their values
+LATE, STEEP = 0.8, 4.0  # share and power for maps that are applied to what they gave before: half strength is a freeze
 _HALF_GAP = {1: 1.0, 2: 0.5}  # between two values, in steps
 
 
@@ -51,16 +52,20 @@ def proximal(x: Tensor, bits: int, strength: float, jump: float = 0.0) -> Tensor
 
 
 class ProxConnect(LowBitMethod):
-    """jump: of `proximal`. full_at: the share of the training after which the strength is 1; 0 has it from the
-    start."""
+    """jump: of `proximal`. full_at: the share of the training after which the strength is 1; 0 has it from the start.
+    power: of that share with which it grows until then."""
 
     name = "prox_connect"
     paper = "Dockhorn et al., Demystifying and Generalizing BinaryConnect, NeurIPS 2021, arXiv 2110.13220"
 
-    def __init__(self, bits: int = TERNARY, jump: float = 0.0, full_at: float = FULL_AT) -> None:
+    def __init__(self, bits: int = TERNARY, jump: float = 0.0, full_at: float = FULL_AT, power: float = 1.0) -> None:
         super().__init__(bits)
-        self._jump, self._full_at = jump, full_at
+        self._jump, self._full_at, self._power = jump, full_at, power
         self._strength = torch.zeros(()) if full_at else torch.ones(())
+
+    def strength(self, progress: float) -> float:
+        """progress: the share of the training that is done. Returns 0 to 1."""
+        return min(1.0, progress / self._full_at) ** self._power if self._full_at else 1.0
 
     def computed(self, weight: Tensor, axis: int) -> Tensor:
         """weight: w*, [*shape], whose axis is that of the outputs. Returns w = P(w*), [*shape], without a gradient."""
@@ -71,7 +76,7 @@ class ProxConnect(LowBitMethod):
         return _Computed(self, layer.axis)
 
     def hooks(self, network: Network, quantizers: Mapping[str, nn.Module | None]) -> Hooks:  # noqa: ARG002
-        return _Strengthening(self._strength, self._full_at)
+        return _Strengthening(self, self._strength)
 
     def compute_all(self) -> None:
         """w* becomes P(w*) in every layer."""
@@ -100,11 +105,14 @@ class ProxQuant(ProxConnect):
     name = "prox_quant"
     paper = "Bai et al., ProxQuant, ICLR 2019, arXiv 1810.00861"
 
+    def __init__(self, bits: int = TERNARY, jump: float = 0.0, full_at: float = LATE, power: float = STEEP) -> None:
+        super().__init__(bits, jump, full_at, power)
+
     def quantizer(self, layer: Layer) -> None:  # noqa: ARG002
         return None
 
     def hooks(self, network: Network, quantizers: Mapping[str, nn.Module | None]) -> Hooks:  # noqa: ARG002
-        return _AfterSteps(self._strength, self._full_at, self.compute_all)
+        return _AfterSteps(self, self._strength)
 
 
 class ReverseProxConnect(ProxConnect):
@@ -113,11 +121,14 @@ class ReverseProxConnect(ProxConnect):
     name = "reverse_prox_connect"
     paper = "Dockhorn et al., Demystifying and Generalizing BinaryConnect, arXiv 2110.13220, its reverse ProxConnect"
 
+    def __init__(self, bits: int = TERNARY, jump: float = 0.0, full_at: float = LATE, power: float = STEEP) -> None:
+        super().__init__(bits, jump, full_at, power)
+
     def quantizer(self, layer: Layer) -> nn.Module:
         return _ComputedInEvaluation(self, layer.axis)
 
     def hooks(self, network: Network, quantizers: Mapping[str, nn.Module | None]) -> Hooks:  # noqa: ARG002
-        return _BeforeSteps(self._strength, self._full_at, self.compute_all)
+        return _BeforeSteps(self, self._strength)
 
 
 class _Computed(nn.Module):
@@ -137,13 +148,13 @@ class _ComputedInEvaluation(_Computed):
 
 
 class _Strengthening(Hooks):
-    """The strength grows in a line; states are kept once it is 1."""
+    """States may be kept once the strength is 1."""
 
-    def __init__(self, strength: Tensor, full_at: float, compute_all: Callable[[], None] = lambda: None) -> None:
-        self._strength, self._full_at, self._compute_all = strength, full_at, compute_all
+    def __init__(self, method: ProxConnect, strength: Tensor) -> None:
+        self._method, self._strength = method, strength
 
     def penalty(self, progress: float) -> float:
-        self._strength.fill_(min(1.0, progress / self._full_at) if self._full_at else 1.0)
+        self._strength.fill_(self._method.strength(progress))
         return 0.0
 
     def may_be_kept(self) -> bool:
@@ -155,11 +166,11 @@ class _Strengthening(Hooks):
 
 class _AfterSteps(_Strengthening):
     def after_step(self, step: int) -> None:  # noqa: ARG002
-        self._compute_all()
+        self._method.compute_all()
 
 
 class _BeforeSteps(_Strengthening):
     """Between the gradient at w* and the step, which starts from w."""
 
     def after_backward(self, step: int) -> None:  # noqa: ARG002
-        self._compute_all()
+        self._method.compute_all()

@@ -14,11 +14,11 @@ import numpy as np
 
 from hwprof import plugins
 from hwprof.compress import outputs
-from hwprof.compress.method import Choices
+from hwprof.compress.choice import Choices
 from hwprof.graph import Graph, Node
 from hwprof.onnx_io.opset import with_opset
 from hwprof.variants import quantized_values
-from hwprof.variants.factorize import factorize_weights, smaller_ranks
+from hwprof.variants.factorize import FACTORS, factorize_weights, smaller_ranks
 from hwprof.variants.grids import LARGEST_WEIGHT
 from hwprof.variants.int8_layers import layers, with_names
 from hwprof.variants.quantize import fold_batch_norm, inline_hard_swish, quantize, require_quantizable
@@ -28,8 +28,6 @@ from hwprof.variants.weights import Weights, constant_arrays
 
 _QDQ_OPSET = 13
 _MOST_POSITIONS = 1024  # of a layer's output that are looked at, for each sample
-_FACTOR = "_first"  # suffix of the tensor between two factors, and of the first of them
-_SECOND = "_second"
 
 
 def prepared(graph: Graph, weights: Weights) -> Weighted:
@@ -105,7 +103,7 @@ class Rewriting:
     def _quantized(self, network: Weighted, int8: Collection[str], ranks: Mapping[str, int]) -> Weighted:
         graph = quantize(network.graph, layers=int8)
         between = {
-            f"{node.outputs[0]}{_FACTOR}": ranks[node.label]
+            f"{node.outputs[0]}{FACTORS[0]}": ranks[node.label]
             for node in self.float_network.graph.nodes
             if node.label in ranks
         }
@@ -135,7 +133,7 @@ class Rewriting:
 
 def parts(layer: str, is_factorized: bool) -> tuple[str, ...]:
     """The names of the operators that the layer is."""
-    return (f"{layer}{_FACTOR}", f"{layer}{_SECOND}") if is_factorized else (layer,)
+    return tuple(layer + suffix for suffix in FACTORS) if is_factorized else (layer,)
 
 
 def _rows(values: np.ndarray, node: Node) -> np.ndarray:

@@ -29,6 +29,7 @@ from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
 SCHEMA = "hwprof.dataset/1"
+FOLDER = Path("latency_data")  # of data sets that hwprof measured
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 _REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later
@@ -288,9 +289,11 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
 
 
 def read(folder: str | Path) -> Dataset:
-    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or has a newer
-    format."""
+    """The data set of a folder, or of that name in latency_data/. Raises InputError when a file is missing, changed
+    since it was written, or has a newer format."""
     folder = Path(folder)
+    if not folder.exists() and (FOLDER / folder / CARD).exists():
+        folder = FOLDER / folder
     subject = f"data set {folder}"
     with reading(subject):
         card = _card(toml_table(folder / CARD, f"{subject}: {CARD}"))

@@ -8,6 +8,25 @@ import numpy as np
 
 from hwprof.data.dataset import MS, Dataset
 
+_FEWEST = 20  # networks below which a left-out error says little
+_DOUBTFUL_HALF_WIDTH = 0.05
+
+
+def doubts(found: Dataset) -> tuple[str, ...]:
+    """Whole sentences on what the data are not good for; empty where nothing speaks against learning from them."""
+    facts = summarize(found)
+    told = []
+    if facts["evidence"] not in ("measured", "emulated"):
+        told.append(f"the data are {facts['evidence']}: nothing was measured on {facts['device']}")
+    if facts["converged"] is not None and facts["converged"] < facts["networks"]:
+        missed = facts["networks"] - facts["converged"]
+        told.append(f"{missed} of {facts['networks']} networks did not converge when they were measured")
+    if (half_width := facts["half_width"]) is not None and half_width > _DOUBTFUL_HALF_WIDTH:
+        told.append(f"the latencies are known to +-{half_width:.0%} only; no predictor can be better than its data")
+    if facts["networks"] < _FEWEST:
+        told.append(f"{facts['networks']} networks are few: the left-out error is itself uncertain")
+    return tuple(told)
+
 
 def summarize(found: Dataset) -> dict[str, Any]:
     """Range and median of the figures (ms, or millions of instructions), precision, dates, machine and source.

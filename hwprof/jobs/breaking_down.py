@@ -57,7 +57,7 @@ def operators(
     chosen = device_of(device)
     require_times(chosen)
     with opened(store, options) as (folder, kept, asked):
-        graph = wanted.open(model, folder, asked.on_warning)
+        graph = wanted.on(chosen, asked).open(model, folder, asked.on_warning)
         m = profile(graph, chosen, store=kept, options=asked)
         breakdown = breakdowns.of_measurement(m, graph, peaks(chosen, asked.limited_transport))
     if breakdown is None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import HwprofError, InputError
+from hwprof.graph import Graph
 from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
+from hwprof.measure.machine import evidence_of
+from hwprof.measure.output_error import is_approximated, relative_rms
 from hwprof.measure.recording import Options, recording, require_comparable
-from hwprof.measurement import Comparison
+from hwprof.measurement import Comparison, Evidence
 from hwprof.onnx_io import GivenInputs
+from hwprof.onnx_io.input_values import as_texts
+from hwprof.variants.apply import RANDOM_SAMPLES
+from hwprof.variants.samples import Samples, random_samples, read_samples
 from hwprof.workloads.loading import Shapes
 
 
@@ -29,7 +37,8 @@ def compare(
     example_inputs: object = None,
 ) -> list[Comparison]:
     """Compares each network, given as to `profile`, with the first one, by blocks that alternate in the same processes.
-    With `variant`, one model is compared with that variant of it.
+    With `variant`, one model is compared with that variant of it. A quantized network's row also has the error of its
+    outputs, on the data of `calibration` or on random inputs.
 
     Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
@@ -37,10 +46,35 @@ def compare(
     if variant and len(models) != 1:
         raise InputError("--variant compares one model with its variant; give one model")
     with opened(store, options) as (folder, kept, asked):
+        chosen = device_of(device)
+        wanted = wanted.on(chosen, asked)
         graphs = [wanted.load(model, folder) for model in models]
         if variant:
             graphs.append(wanted.varied(graphs[0], folder, asked.on_warning))
-        chosen = device_of(device)
         require_comparable(graphs, chosen)
         with recording(chosen, kept, asked) as recorder:
-            return recorder.compare(graphs, margin)
+            rows = recorder.compare(graphs, margin)
+        first, *others = graphs
+        errors = [_output_error(first, graph, chosen, calibration, folder, asked) for graph in others]
+    return [replace(row, output_error=error) for row, error in zip(rows, errors, strict=True)]
+
+
+def _output_error(
+    before: Graph, after: Graph, device: Device, calibration: Path | None, folder: Path, options: Options
+) -> float | None:
+    """None, and a warning, where it cannot be found."""
+    if evidence_of(device) is not Evidence.MEASURED or not is_approximated(before, after):
+        return None
+    try:
+        drawn = read_samples(before, calibration) if calibration else random_samples(before, RANDOM_SAMPLES)
+        found = relative_rms(before, after, _texts(drawn, folder), device, options.limited_transport)
+    except HwprofError as error:
+        options.on_warning(f"{after.name}: the error of its outputs is unknown: {error}")
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _texts(drawn: Samples, folder: Path) -> list[dict[str, str]]:
+    """The inputs of a few samples as files. drawn: [n_samples, *shape] for each input."""
+    count = min([RANDOM_SAMPLES, *(len(array) for array in drawn.values())])
+    return [as_texts({name: array[i] for name, array in drawn.items()}, folder) for i in range(count)]

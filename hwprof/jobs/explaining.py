@@ -90,9 +90,10 @@ def explain(
         raise InputError("give either a second model or --variant")
     wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(None, options) as (folder, store, asked):
+        chosen = device_of(device)
+        wanted = wanted.on(chosen, asked)
         a = wanted.load(before, folder)
         b = wanted.varied(a if after is None else wanted.load(after, folder), folder, asked.on_warning)
-        chosen = device_of(device)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
         return _explained(a, b, chosen, asked.limited_transport)

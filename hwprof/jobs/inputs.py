@@ -13,12 +13,17 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
+from hwprof.measure.machine import saturates
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs
 from hwprof.variants.apply import apply_variant
-from hwprof.variants.spec import Variant, parse
+from hwprof.variants.spec import Variant, parse, unsaturated
 from hwprof.workloads.loading import Shapes, load_network
 
+_SATURATES = (
+    "int8: this processor has no VNNI instructions, so sums of uint8 by int8 products saturate; the weights take the "
+    "reduced range from -64 to 64, which is as fast and exact (int8:u8s8 takes the whole range)"
+)
 StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
 
 
@@ -38,6 +43,16 @@ class Wanted:
         wanted = parse(self.variant) if self.variant else None
         if self.calibration is not None and not (wanted and wanted.is_calibrated):
             raise InputError("--calibration needs a quantized variant; also give --variant int8")
+
+    def on(self, device: Device, options: Options) -> Wanted:
+        """With the variant that the device computes right: where `int8` would saturate, the one with reduced weights,
+        which is said. Raises as `machine.saturates`."""
+        if not self.variant or unsaturated(self.variant) == self.variant:
+            return self
+        if not saturates(options.limited_transport, device):
+            return self
+        options.on_warning(_SATURATES)
+        return replace(self, variant=unsaturated(self.variant))
 
     def load(self, model: object, folder: Path) -> Graph:
         """The model itself, as `load_network` finds it. A PyTorch module is traced into `folder`."""

@@ -1,14 +1,50 @@
-"""Lists the devices that networks can be measured on."""
+"""Lists the devices that networks can be measured on, and those that can run a network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 from hwprof import plugins
 from hwprof.device import Device, available
+from hwprof.errors import HwprofError
+from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.measure.opening import require_runnable
+from hwprof.measure.recording import Options
+from hwprof.onnx_io import GivenInputs
+from hwprof.workloads.loading import Shapes
 
 
 def list_devices() -> list[Device]:
     """The shipped devices, those in ./devices and in $HWPROF_DEVICES, by name."""
     return [Device.load(name) for name in available()]
+
+
+def runnable(
+    model: object,
+    devices: Sequence[Device | str] | None = None,
+    *,
+    shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
+    variant: str | None = None,
+    calibration: Path | None = None,
+    options: Options | None = None,
+) -> Iterator[tuple[Device, str]]:
+    """Each device, all of them by default, with the reason for which it cannot run the model, given as to `profile`;
+    empty where it can. Each opens the network and runs it once; nothing is measured.
+
+    Raises InputError for a model that no device could run, such as one that cannot be read.
+    """
+    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
+    with opened(None, options) as (folder, _, asked):
+        float_graph = wanted.load(model, folder)
+        for device in [device_of(d) for d in devices] if devices else list_devices():
+            try:
+                graph = wanted.on(device, asked).varied(float_graph, folder, lambda _warning: None)
+                require_runnable(graph, device, asked.limited_transport)
+                yield device, ""
+            except HwprofError as error:
+                yield device, str(error)
 
 
 def is_installed(device: Device) -> bool:

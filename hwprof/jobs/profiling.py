@@ -37,8 +37,9 @@ def profile(
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
     with opened(store, options) as (folder, kept, asked):
-        graph = wanted.open(model, folder, asked.on_warning)
-        (outcome,) = profile_many([graph], device_of(device), kept, asked)
+        chosen = device_of(device)
+        graph = wanted.on(chosen, asked).open(model, folder, asked.on_warning)
+        (outcome,) = profile_many([graph], chosen, kept, asked)
     return outcome.required()
 
 
@@ -61,7 +62,8 @@ def profile_models(
     """
     wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(store, options) as (folder, kept, asked):
-        graphs = []
+        graphs, chosen = [], device_of(device)
+        wanted = wanted.on(chosen, asked)
         for model in models:
             try:
                 graphs.append(wanted.open(model, folder, asked.on_warning))
@@ -70,7 +72,7 @@ def profile_models(
                     raise
                 on_error(str(model), error)
         if graphs:
-            yield from profile_many(graphs, device_of(device), kept, asked)
+            yield from profile_many(graphs, chosen, kept, asked)
 
 
 def profile_many(graphs: Sequence[Graph], device: Device, store: Store, options: Options) -> Iterator[Outcome]:

@@ -10,6 +10,7 @@ from typing import Any
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, HwprofError
 from hwprof.measure import disturbance
+from hwprof.measure.opening import open_once, smallest
 from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
 
 
@@ -40,7 +41,18 @@ class Check:
 def check_machine(transport: Transport, device: Device) -> list[Check]:
     """All checks of the machine that measures the device, of the device's runtime and of its accelerator."""
     with RestartedWorker(transport, device) as worker:
-        return [*preflight(worker, device), *_runtime_checks(worker, device)]
+        checks = [*preflight(worker, device), *_runtime_checks(worker, device)]
+        return checks if checks[-1].fitness is Fitness.UNFIT else [*checks, _check_settings(worker, device)]
+
+
+def _check_settings(worker: Worker, device: Device) -> Check:
+    """Whether the runtime grants what the device asks for (instruction set, provider, precision, threads): it runs the
+    smallest network."""
+    try:
+        open_once(worker, smallest(device), device)
+    except HwprofError as error:
+        return Check("device", Fitness.UNFIT, str(error), "change the device's file, or choose another: hwprof devices")
+    return Check("device", Fitness.OK, "opens and runs a network")
 
 
 def preflight(worker: Worker, device: Device) -> list[Check]:

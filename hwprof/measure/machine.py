@@ -9,7 +9,7 @@ from typing import Any
 from hwprof import plugins
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.interfaces import Backend
+from hwprof.interfaces import Backend, SaturatingBackend
 from hwprof.measure.fitness import accelerator_checks, preflight, require_fit
 from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
 from hwprof.measurement import Evidence
@@ -59,6 +59,16 @@ def fingerprint(transport: Transport, device: Device) -> str:
     there."""
     with RestartedWorker(transport, device) as worker, understood("hello"):
         return str(_hello(worker, device)["fingerprint"])
+
+
+def saturates(transport: Transport, device: Device) -> bool:
+    """Whether sums of two products of uint8 and int8 saturate on the device (`interfaces.SaturatingBackend`). Raises as
+    `fingerprint`."""
+    backend = plugins.load("backend", device.backend)
+    if not isinstance(backend, SaturatingBackend) or device.remote:
+        return False
+    with RestartedWorker(transport, device) as worker, understood("hello"):
+        return backend.saturates(device, frozenset(_hello(worker, device)["hardware"]["features"]))
 
 
 def evidence_of(device: Device) -> Evidence:

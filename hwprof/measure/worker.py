@@ -39,6 +39,7 @@ from hwprof.interfaces import (
     Backend,
     BuiltTimer,
     CountingBackend,
+    OutputTimer,
     RemoteBackend,
     Timer,
     TunableBackend,
@@ -174,6 +175,39 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
         }  # fmt: skip
 
 
+def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Opens one graph and runs it once, to see that the device can."""
+    device, backend = state.pinned(request)
+    graph = Graph.from_json(request["graph"])
+    if isinstance(backend, CountingBackend):
+        with backend.open_counter(graph, device):
+            pass
+    else:
+        with backend.open(graph, device) as timer:
+            timer(1)
+    yield {"opened": True}
+
+
+def output_error(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Over the float outputs of two graphs: the sum of the squared differences, and that of the first one's squares;
+    null where it is not finite."""
+    device, backend = state.pinned(request)
+    outputs = []
+    for text in request["graphs"]:
+        with backend.open(Graph.from_json(text), device) as timer:
+            if not isinstance(timer, OutputTimer):
+                raise InputError(f"backend {device.backend!r} does not show the outputs of a network")
+            timer(1)
+            outputs.append([np.asarray(y, np.float64) for y in timer.outputs().values() if y.dtype.kind == "f"])
+    squares = sum(float(np.square(b - a).sum()) for a, b in zip(*outputs, strict=True))
+    reference = sum(float(np.square(a).sum()) for a in outputs[0])
+    yield {"squares": _finite_or_null(squares), "reference": _finite_or_null(reference)}
+
+
+def _finite_or_null(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 def overhead(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """The times of a function and of a network that do nothing, ns: a stamp for each run, and one for all of them."""
     device, backend = state.pinned(request)
@@ -263,7 +297,7 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
-    for request in (hello, hold, preflight, snapshot, overhead, measure, operators, peaks, tune)
+    for request in (hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, tune)
 }
 
 

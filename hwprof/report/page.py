@@ -18,6 +18,7 @@ from hwprof.report import (
     quantity,
     results,
     roofline,
+    sweep,
     tables,
     timeline,
     treemap,
@@ -28,6 +29,7 @@ from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
 from hwprof.report.results import Front
 from hwprof.report.svg import WIDTH
+from hwprof.report.sweep import Sweep
 from hwprof.report.tables import Cell, Fact, Table
 from hwprof.report.verdict import Tone, Verdict
 
@@ -62,6 +64,28 @@ def render_results(found: Sequence[Result], command: str, device: str | None = N
     drawn = [_front(f, with_note=i == 0) for i, f in enumerate(results.fronts(rows))]
     body = element("section", *drawn, element("div", _table(results.table(rows)), class_="figure full"))
     return _document(results.verdict(rows), "results", [body], command)
+
+
+def render_sweep(found: Sweep, command: str) -> str:
+    """The page of a sweep: who is fastest, who cannot run it, and every measurement."""
+    note = (
+        "Latencies are at the machine's undisturbed speed, with the 95 % interval of the median; latencies that were "
+        "calculated do not compete for the fastest."
+    )
+    figure = _figure("Latency, throughput and memory", sweep.draw(found), note, "full")
+    rows = sweep.table(found)
+    cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
+    table = Table("Measurements", tuple(rows[0]), cells)
+    listed = element("div", _table(table), class_="figure full")
+    return _document(sweep.verdict(found), "sweep", [element("section", figure, listed)], command)
+
+
+def _number(cell: object) -> float | None:
+    """The sort key of a cell."""
+    try:
+        return float(str(cell))
+    except ValueError:
+        return None
 
 
 # -- the page ----------------------------------------------------------------------------------------

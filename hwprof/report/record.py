@@ -60,6 +60,7 @@ def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks |
         **_finite({"ratio": c.ratio, "low": c.low, "high": c.high}),
         "pairs": c.pairs,
         "margin": c.margin,
+        "output_error": c.output_error,
         "a": profile_record(c.a, graphs.get(c.a.digest), peaks),
         "b": profile_record(c.b, graphs.get(c.b.digest), peaks),
     }

@@ -135,7 +135,8 @@ def _pairing(c: Comparison) -> str:
     if math.isfinite(c.low):
         interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
-    return f"{interval} from {pairs}; within ±{quantity.percent(c.margin)} counts as the same"
+    error = f"; relative error of the outputs {c.output_error:.2g}" if c.output_error is not None else ""
+    return f"{interval} from {pairs}; within ±{quantity.percent(c.margin)} counts as the same{error}"
 
 
 def labels(c: Comparison) -> tuple[str, str]:

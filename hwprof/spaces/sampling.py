@@ -29,6 +29,15 @@ class RepairingSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class OrderedSpace(Protocol):
+    """A search space that says in which order its points are best measured."""
+
+    def archs(self, seed: int, /) -> Iterator[Arch]:
+        """Points without end, the same ones for the same seed, of which any first n are a balanced sample."""
+        ...
+
+
 def size(space: SearchSpace) -> int:
     """The number of points in the product of the choices, repaired or not."""
     return math.prod(space.choices)

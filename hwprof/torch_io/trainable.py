@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from hwprof import onnx_io
 from hwprof.errors import InputError
@@ -79,11 +80,28 @@ class TrainableGraph(nn.Module):
     def tensor(self, name: str) -> Tensor:
         """The parameter or buffer that holds the graph's weight of this name, [*shape] of its tensor; a quantized
         weight is held in floats. Raises InputError for a name that is not a weight's."""
+        found: Tensor = getattr(*self._home(name))
+        return found
+
+    def parametrize(self, name: str, parametrization: nn.Module) -> None:
+        """From now on the weight of this name is what the parametrization makes of another tensor, which trains in its
+        place; as `torch.nn.utils.parametrize` has it, `right_inverse` of the present weight. Raises as `tensor`
+        does."""
+        register_parametrization(*self._home(name), parametrization)
+
+    def original(self, name: str) -> nn.Parameter:
+        """The tensor [...] that trains in place of the weight of this name, which `parametrize` was given. Raises as
+        `tensor` does."""
+        home, attribute = self._home(name)
+        found: nn.Parameter = home.get_parameter(f"parametrizations.{attribute}.original")
+        return found
+
+    def _home(self, name: str) -> tuple[nn.Module, str]:
+        """The module and the attribute that hold the weight."""
         if name not in self._attributes:
             raise InputError(f"{self.graph.name!r} has no weight {name!r}")
-        home = self.unread if hasattr(self.unread, self._attributes[name]) else self.code.get_submodule(_HELD)
-        found: Tensor = getattr(home, self._attributes[name])
-        return found
+        attribute = self._attributes[name]
+        return (self.unread if hasattr(self.unread, attribute) else self.code.get_submodule(_HELD)), attribute
 
     def value(self, name: str) -> Tensor:
         """The weight of this name, [*shape] of its tensor, in the type of the graph: a quantized one is in integers.

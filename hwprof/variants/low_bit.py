@@ -113,13 +113,15 @@ def low_bits_weights(
     if not bits:
         return graph, {**weights}
     raised = _raised(graph, bits)
-    arrays = {**folded(graph, weights), **constant_arrays(raised)}
-    gains = _norm_gains(graph, weights)
+    is_folded = len(batch_norms(raised)) < len(batch_norms(graph))
+    arrays = {**(folded(graph, weights) if is_folded else weights), **constant_arrays(raised)}
+    gains = _norm_gains(graph, weights) if is_folded else {}
     for name, layer in _chosen(raised, bits):
         weight = np.asarray(arrays[layer.weight.name], np.float64)
-        given = None if steps is None or name not in steps else np.broadcast_to(steps[name], layer.outputs)
-        step = _steps(layer.rows(weight), bits[name]) if given is None else given * gains.get(name, 1.0)
-        step = np.where(step > 0, step, 1.0).astype(np.float32)
+        if steps is None or name not in steps:
+            step = default_steps(layer, weight, bits[name])
+        else:
+            step = _positive(np.broadcast_to(steps[name], layer.outputs) * gains.get(name, 1.0))
         arrays |= _low_bit_values(layer, weight, bits[name], step)
     return _with_arrays(low_bits(graph, bits), arrays)
 
@@ -139,12 +141,26 @@ def _norm_gains(graph: Graph, weights: Weights) -> dict[str, np.ndarray]:
     return {producers[name].label: np.abs(norm_factor(norm, weights)) for name, norm in batch_norms(graph).items()}
 
 
-def _steps(rows: np.ndarray, bits: int) -> np.ndarray:
-    """rows: [outputs, n]. Returns [outputs]."""
-    sizes = np.abs(rows)
-    if bits == 1:
-        return np.asarray(sizes.mean(axis=1))
-    return np.asarray(sizes.max(axis=1, initial=0.0) / largest_integer(bits))
+def default_steps(layer: Layer, weight: np.ndarray, bits: int) -> np.ndarray:
+    """The steps, float32 [outputs], above 0, with which `low_bits_weights` stores the weight, [*shape], by default."""
+    sizes = np.abs(layer.rows(weight))
+    return _positive(sizes.mean(axis=1) if bits == 1 else sizes.max(axis=1, initial=0.0) / largest_integer(bits))
+
+
+def rounded(layer: Layer, weight: np.ndarray, bits: int, steps: np.ndarray) -> np.ndarray:
+    """The weight, [*shape], as it is stored with these steps, float32 [outputs]; float32 [*shape]."""
+    return np.asarray(_in_steps(layer, weight, bits, steps) * layer.along(steps), np.float32)
+
+
+def _positive(steps: np.ndarray) -> np.ndarray:
+    return np.where(steps > 0, steps, 1.0).astype(np.float32)
+
+
+def _in_steps(layer: Layer, weight: np.ndarray, bits: int, steps: np.ndarray) -> np.ndarray:
+    """int8, of the weight's shape."""
+    most = largest_integer(bits)
+    exact = np.clip(weight / layer.along(steps.astype(np.float64)), -most, most)
+    return np.where(exact < 0, -1, 1).astype(np.int8) if bits == 1 else np.rint(exact).astype(np.int8)
 
 
 def largest_integer(bits: int) -> int:
@@ -169,9 +185,7 @@ def _low_bit_parts(layer: Layer, bits: int) -> _Parts:
 
 def _low_bit_values(layer: Layer, weight: np.ndarray, bits: int, steps: np.ndarray) -> dict[str, np.ndarray]:
     """weight: of the weight's shape; steps: float32 [outputs], above 0."""
-    name, most = layer.weight.name, largest_integer(bits)
-    exact = np.clip(weight / layer.along(steps.astype(np.float64)), -most, most)
-    integers = np.rint(exact).astype(np.int8) if bits > 1 else np.where(exact < 0, -1, 1).astype(np.int8)
+    name, integers = layer.weight.name, _in_steps(layer, weight, bits, steps)
     scale = {f"{name}{SCALE}": steps}
     if bits in _TYPES:
         return scale | {f"{name}{STORED}": integers}

@@ -81,6 +81,37 @@ def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, 
     return {name: -np.sort(-norm) for name, norm in norms.items()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """An axis of a weight over which an operator sums channels: a 0 there for a channel removes it from the result.
+
+    blocks: for each place along the axis the block of the group's channels to which it belongs, -1 for other channels,
+    [size of the axis].
+    """
+
+    weight: str
+    axis: int
+    blocks: np.ndarray
+
+
+def channel_readings(graph: Graph) -> dict[str, tuple[Reading, ...]]:
+    """By the names of `prunable_groups` the weights that read their channels. A network where all of them have a 0 for
+    some channels computes what it does without those channels, if nothing normalizes over channels.
+
+    Raises UnknownOperatorError for an operator without a rule.
+    """
+    layout = ChannelLayout(graph)
+    found = [(reader.weight, reader.axis, layout.axes(reader.weight)[reader.axis]) for reader in layout.readers]
+    return {
+        _describe(layout, root).name: tuple(
+            Reading(weight, index, blocks)
+            for weight, index, axis in found
+            if (blocks := _blocks(layout, root, axis)).max(initial=-1) >= 0
+        )
+        for root in layout.prunable()
+    }
+
+
 # -- how many, and which -------------------------------------------------------------------------------
 
 
@@ -151,6 +182,18 @@ def _places(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> np.ndarray:
             places.append(start + (blocks[:, None] * places_per_unit + np.arange(places_per_unit)).ravel())
         start += segment.size
     return np.concatenate(places)
+
+
+def _blocks(layout: ChannelLayout, root: int, axis: Axis) -> np.ndarray:
+    """The block of the group's channels at each place of an axis, -1 for other channels, [size of the axis]."""
+    parts = [np.arange(0)]
+    for segment in axis:
+        channels = layout.channels(root)
+        if segment.group is None or layout.root(segment.group) != root:
+            parts.append(np.full(segment.size, -1))
+        else:
+            parts.append(np.arange(segment.size) * channels // segment.size // layout.granule(root))
+    return np.concatenate(parts)
 
 
 def _slice(layout: ChannelLayout, chosen: Chosen, name: str, array: np.ndarray) -> np.ndarray:

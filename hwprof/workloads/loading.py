@@ -11,6 +11,7 @@ from typing import Any
 from hwprof import onnx_io, plugins, workloads
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.workloads.shapes import split
 
 Shapes = Mapping[str, Sequence[int]]
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -26,10 +27,14 @@ def load_network(
     """The graph of a model: a Graph itself, an .onnx file by its path, a reference network by its name, a PyTorch
     module with its `example_inputs` or as package.module:factory.
 
-    shapes: for inputs with dynamic dimensions, by name. inputs: what inputs hold, by name: a number, several, a text
+    shapes: for inputs with dynamic dimensions, by name; a text may have its own, as in "model.onnx@x=1,3,64,64",
+    which become part of the network's name. inputs: what inputs hold, by name: a number, several, a text
     such as "randint:0:30000", a .npy file or an array, whose shape binds the input's. A PyTorch module is traced into a
     file in `folder`, which keeps arrays, too. Raises InputError for everything else, and for a module without a folder.
     """
+    if isinstance(model, str) and (own := split(model))[1]:
+        graph = load_network(own[0], {**(shapes or {}), **own[1]}, folder, example_inputs, inputs)
+        return graph.renamed(f"{graph.name}@{model.partition('@')[2]}", graph.source)
     given = onnx_io.as_texts(inputs, folder)
     if isinstance(model, Graph):
         return onnx_io.with_values(model, given)

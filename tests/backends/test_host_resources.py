@@ -100,3 +100,10 @@ def test_the_last_cache_is_the_largest_that_the_system_names(tmp_path):
         folder.mkdir(parents=True)
         (folder / "size").write_text(f"{size}\n")
     assert host_resources.last_cache_bytes(tmp_path) == 105 * 2**20
+
+
+def test_products_saturate_on_x86_without_vnni():
+    assert host_resources.saturates(["sse4_2", "avx2", "fma"])
+    assert not host_resources.saturates(["avx2", "avx_vnni"])
+    assert not host_resources.saturates(["avx2", "avx512f", "avx512_vnni"])
+    assert not host_resources.saturates(["asimd", "asimddp"])

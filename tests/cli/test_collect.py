@@ -82,3 +82,16 @@ def test_a_device_without_its_library_is_an_unfit_environment(collect, tmp_path:
     code, _, told = collect("--space", "space", "-n", "2", "--device", "gone.toml")
     assert code == 3
     assert "512 threads" in told[-1]
+
+
+def test_networks_that_did_not_converge_are_counted_and_the_status_says_so(collect, tmp_path: Path):
+    hard = ("--target", "0.001%", "--budget", "0.01", "--format", "json")
+    code, out, told = collect("--space", "space", "-n", "4", *hard)
+    assert code == 4
+    assert json.loads(out)[0]["converged"] == 0
+    assert told == [
+        "hwprof: 4 of 4 networks did not converge to 0.001% (4 budget); the data set holds them; raise --budget or "
+        "--target, or stop other programs, and repeat with --fresh"
+    ]
+    assert (tmp_path / "latency_data" / "space-noisy" / "dataset.toml").exists()
+    assert run(["train", "latency_data/space-noisy", "-o", "p.hwp"]) in (0, 2)

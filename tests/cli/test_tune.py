@@ -122,3 +122,13 @@ def test_collecting_goes_on_when_a_device_that_died_is_back(nodes, folder: Path,
     card = next(folder.glob("latency_data/*/dataset.toml")).read_text()
     assert "untuned" in card
     assert device.remote not in card
+
+
+def test_a_search_that_found_nothing_says_so_and_leaves_the_network_untuned(folder: Path, capsys):
+    assert run(["tune", "product.onnx", "--budget", "0.000001"]) == 4
+    assert "product: no schedule that runs was found, so it is measured untuned" in capsys.readouterr().err
+    assert records(folder) == []
+    assert len(list(folder.glob("hwprof.tuning/*/*/0"))) == 1
+    assert run(["devices", "product.onnx", "--devices", "tvm-1t", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["runs"] is True

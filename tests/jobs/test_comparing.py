@@ -33,3 +33,10 @@ def test_a_variant_is_compared_to_one_model_only(tiny_graph: Graph):
 def test_one_network_is_compared_to_nothing(tiny_graph: Graph):
     with pytest.raises(InputError, match="compare needs at least two networks"):
         hp.compare([tiny_graph], EDGE, options=replace(QUICK))
+
+
+def test_a_quantized_network_is_compared_with_the_error_of_its_outputs(tiny_graph: Graph):
+    fast = replace(QUICK, settings=replace(FAST, min_processes=2, max_processes=2, budget_s=1.0), allow_unfit=True)
+    (row,) = hp.compare([tiny_graph], "cpu-1t", variant="int8", options=fast)
+    assert row.output_error is not None
+    assert 0 < row.output_error < 0.2

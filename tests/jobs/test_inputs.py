@@ -8,6 +8,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.jobs import Options
 from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.measure.transport import MockTransport
 
 
 def test_data_to_calibrate_need_a_variant():
@@ -44,3 +45,15 @@ def test_a_store_is_given_open_by_its_file_or_not_at_all(tmp_path: Path):
     with opened(None, None) as (folder, kept, _):
         assert kept.path == ":memory:"
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("features", "name"), [(["avx2"], "tiny-int8reduced"), (["avx2", "avx_vnni"], "tiny-int8")])
+def test_int8_has_reduced_weights_where_products_saturate_and_says_so(
+    features: list[str], name: str, tiny_graph: Graph, tmp_path: Path
+):
+    told: list[str] = []
+    machine = MockTransport(lambda _request: [{"hardware": {"features": features}}])
+    options = Options(transport=machine, on_warning=told.append)
+    wanted = Wanted(variant="int8").on(Device("cpu", "onnxruntime"), options)
+    assert wanted.open(tiny_graph, tmp_path, lambda _text: None).name == name
+    assert [text.partition(":")[0] for text in told] == (["int8"] if name.endswith("reduced") else [])

@@ -55,6 +55,9 @@ class ScriptedTransport:
         yield {"empty_ns": [70.0, 20.0]}
         yield {"identity_ns": None}
 
+    def opening(self, _request: Request) -> Iterator[Mapping[str, Any]]:
+        yield {"opened": True}
+
     def snapshot(self, _request: Request) -> Iterator[Mapping[str, Any]]:
         yield {"cores": [3]}
 

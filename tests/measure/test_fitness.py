@@ -3,6 +3,7 @@ import pytest
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.measure.fitness import Check, Fitness, accelerator_checks, check_machine, require_fit
+from hwprof.measure.worker_process import LOCAL
 from tests.measure.scripted import ScriptedTransport
 
 ANY = Device("any", "roofline")
@@ -31,6 +32,7 @@ def test_the_checks_of_a_machine_are_those_of_its_worker_and_its_runtime():
     assert checks == [
         Check("turbo", Fitness.WARNING, "on", "turn it off to compare"),
         Check("runtime", Fitness.OK, "runtime 1.0"),
+        Check("device", Fitness.OK, "opens and runs a network"),
     ]
 
 
@@ -41,6 +43,23 @@ def test_a_runtime_that_does_not_start_is_unfit():
 
     check = check_machine(ScriptedTransport(refuse), ANY)[-1]
     assert (check.name, check.fitness, check.found) == ("runtime", Fitness.UNFIT, "no such library")
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        (Device("any", "integer", options=(("instruction_set", "neon-sdot"),)), "this processor has no 'neon-sdot'"),
+        (
+            Device("any", "onnxruntime", options=(("provider", "Nobody"),)),
+            "does not have the provider 'Nobody'",
+        ),
+        (Device("any", "openvino", precision="int8"), "asks for precision 'int8'"),
+    ],
+)
+def test_an_instruction_set_or_provider_or_precision_that_is_not_there_is_unfit(device: Device, reason: str):
+    check = check_machine(LOCAL, device)[-1]
+    assert check.fitness is Fitness.UNFIT
+    assert reason in check.found
 
 
 def test_an_accelerator_that_is_held_down_is_a_warning():

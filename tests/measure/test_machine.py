@@ -2,7 +2,8 @@ import pytest
 
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
-from hwprof.measure.machine import fingerprint, look, require_times
+from hwprof.measure.machine import fingerprint, look, require_times, saturates
+from hwprof.measure.transport import MockTransport
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
 from tests.measure.scripted import HARDWARE, ScriptedTransport
@@ -82,3 +83,13 @@ def test_answers_that_are_not_the_protocols_are_one_line(do: str, answers: list[
     with pytest.raises(DeviceLostError, match="the worker") as raised:
         look(transport, ANY)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "features", "expected"),
+    [("onnxruntime", ["avx2"], True), ("onnxruntime", ["avx2", "avx512_vnni"], False), ("openvino", ["avx2"], True),
+     ("onnxruntime", ["asimd"], False), ("roofline", ["avx2"], False)],
+)  # fmt: skip
+def test_products_of_bytes_saturate_where_the_machine_of_the_worker_has_no_vnni(backend, features, expected):
+    transport = MockTransport(lambda _request: [{"hardware": {"features": features}}])
+    assert saturates(transport, Device("any", backend)) is expected

@@ -312,3 +312,27 @@ def test_an_inserted_module_changes_what_is_read_of_a_weight_and_of_a_result():
     assert len(list(changed.parameters())) == len(list(plain.parameters())) + 3
     with pytest.raises(InputError, match="'net' reads a tensor 'nope'"):
         changed.insert("nope", _Doubled())
+
+
+class _Rows(nn.Module):
+    """Each row of a matrix is the same."""
+
+    def forward(self, row):
+        return row.expand(3, -1)
+
+    def right_inverse(self, matrix):
+        return matrix.mean(0, keepdim=True)
+
+
+def test_a_parametrized_weight_is_what_is_made_of_the_tensor_that_trains_in_its_place():
+    b = GraphBuilder("net")
+    graph = b.build(b.gemm(b.input((1, 4)), 3))
+    network = trainable(graph)
+    weight = graph.nodes[0].inputs[1]
+    before = weights_of(network)[weight]
+    network.parametrize(weight, _Rows())
+    assert network.original(weight).shape == (1, 4)
+    assert any(parameter is network.original(weight) for parameter in network.weights())
+    np.testing.assert_allclose(weights_of(network)[weight], np.tile(before.mean(0), (3, 1)), atol=1e-6)
+    with pytest.raises(InputError, match="'net' has no weight 'nope'"):
+        network.parametrize("nope", _Rows())

@@ -142,6 +142,14 @@ def test_batch_normalization_with_negative_gains_becomes_part_of_the_steps():
     np.testing.assert_allclose(by_runtime(small, packed), by_runtime(graph, weights), atol=1e-5)
 
 
+def test_batch_normalization_of_other_layers_stays():
+    graph = network(np.random.default_rng(3))
+    weights, last = load_weights(graph), list(layers(graph))[-1]
+    small, packed = low_bits_weights(graph, weights, {last: 8})
+    assert "BatchNormalization" in {node.op for node in small.nodes}
+    np.testing.assert_allclose(by_runtime(small, packed), by_runtime(graph, weights), atol=0.02)
+
+
 def test_a_weight_of_few_values_is_decoded_bit_for_bit():
     graph = network(np.random.default_rng(0))
     weights, levels = load_weights(graph), {}

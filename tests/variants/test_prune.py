@@ -7,7 +7,7 @@ from hwprof import cost, workloads
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.variants.prune import channel_norms, prunable_groups, prune_channels, prune_weights
+from hwprof.variants.prune import channel_norms, channel_readings, prunable_groups, prune_channels, prune_weights
 from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights, model_with
 
@@ -252,3 +252,41 @@ def test_the_blocks_with_the_largest_scores_stay():
     scores = {first.label: np.array([0.1, 0.9, 0.8, 0.2])}
     _, kept = prune_weights(graph, weights, 0.5, granule=1, scores=scores)
     assert kept[first.inputs[1]].ravel().tolist() == [-1, 0.5]
+
+
+def masked(graph, weights, gone):
+    """The weights where all that read a group's blocks of channels have zeros for those that are gone."""
+    result = dict(weights)
+    for name, readings in channel_readings(graph).items():
+        for reading in readings:
+            stays = ~np.isin(reading.blocks, gone[name])
+            rows = np.moveaxis(result[reading.weight], reading.axis, -1) * stays
+            result[reading.weight] = np.moveaxis(rows, -1, reading.axis).astype("f")
+    return result
+
+
+def branched():
+    b = GraphBuilder("branched")
+    x = b.relu(b.batch_norm(b.conv(b.input((1, 3, 8, 8)), 16, 3)))
+    y = b.relu(b.conv(b.conv(x, 16, 3, groups=16), 8))
+    z = b.relu(b.conv(b.concat([y, b.conv(y, 8, 3), x]), 12))
+    z = b.conv(b.add(b.conv(z, 12), z), 12, groups=4)
+    return b.build(b.linear(b.relu(b.gemm(b.flatten(z), 10)), 4))
+
+
+@pytest.mark.parametrize("graph", [branched(), recurrent()], ids=["convolutions", "LSTM"])
+def test_a_pruned_network_computes_what_the_network_with_masked_readers_does(graph, run):
+    weights = {t.name: np.random.default_rng(i).normal(size=t.shape).astype("f") for i, t in enumerate(graph.weights)}
+    for name in (node.inputs[4] for node in graph.nodes if node.op == "BatchNormalization"):
+        weights[name] = np.abs(weights[name])
+    groups = {group.name: group for group in prunable_groups(graph)}
+    n_blocks = {name: group.channels // group.granule for name, group in groups.items()}
+    gone = {name: np.random.default_rng(n).permutation(n)[: n // 3] for name, n in n_blocks.items()}
+    scores = {name: -np.isin(np.arange(n), gone[name]).astype(float) for name, n in n_blocks.items()}
+    shares = {name: 1 - len(gone[name]) / n for name, n in n_blocks.items()}
+    pruned, kept = prune_weights(graph, weights, shares, granule=1, scores=scores)
+    before = run(model_with(graph, masked(graph, weights, gone)), graph)[0]
+    after = run(model_with(pruned, kept), pruned)[0]
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+    assert all(channel_readings(graph).values())
+    assert sum(map(len, gone.values())) > 5

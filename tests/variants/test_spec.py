@@ -222,5 +222,25 @@ def test_every_example_is_a_variant(text):
     ],
 )
 def test_a_text_that_names_no_variant_is_refused_with_examples(text, reason):
-    with pytest.raises(InputError, match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, integer, fp16"):
+    with pytest.raises(
+        InputError, match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, int8:reduced, integer, fp16"
+    ):
         spec.parse(text)
+
+
+def test_weights_of_the_reduced_range_cannot_saturate_a_pair_of_products(tmp_path):
+    largest = {}
+    for text in ("int8", "int8:reduced"):
+        graph, _ = apply_variant(convolutional(), text, tmp_path)
+        weights = load_weights(graph)
+        largest[graph.name] = max(
+            int(np.abs(w.astype(int)).max()) for w in weights.values() if w.dtype == np.int8 and w.ndim > 1
+        )
+    assert largest == {"convolutional-int8": 127, "convolutional-int8reduced": 64}
+    assert 2 * 255 * 64 < 2**15  # two products of a byte
+
+
+def test_only_int8_without_types_gets_reduced_weights_where_products_saturate():
+    assert spec.unsaturated("prune:0.5+int8") == "prune:0.5+int8:reduced"
+    for text in ("int8:u8s8", "int8:s8s8", "integer", "fp16", "int8:reduced"):
+        assert spec.unsaturated(text) == text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from hwprof.backends.tvm.library import tvm
 from hwprof.device import Device
 from hwprof.graph import Graph
 
+FAILED_S = 1e10  # how the database marks a schedule that does not run
 _WORKLOADS, _RECORDS, _SPENT = "database_workload.json", "database_tuning_record.json", "spent.json"
 
 
@@ -40,9 +42,26 @@ def folder(graph: Graph, device: Device, build: int) -> Path:
 def builds(graph: Graph, device: Device) -> int:
     """The number of builds; they are numbered from 0."""
     number = 0
-    while (folder(graph, device, number) / _RECORDS).is_file():
+    while _has_schedule(folder(graph, device, number) / _RECORDS):
         number += 1
     return number
+
+
+def _has_schedule(records: Path) -> bool:
+    """Whether a search found one that runs. One that ended early, or whose candidates all failed, leaves a file without
+    any: it is not a build."""
+    if not records.is_file():
+        return False
+    return any(_seconds(line) < FAILED_S for line in records.read_text(encoding="utf-8").splitlines())
+
+
+def _seconds(line: str) -> float:
+    """The mean run time in a line of TVM's database; infinite for a torn line."""
+    try:
+        _workload, (_trace, seconds, *_) = json.loads(line)
+        return float(sum(map(float, seconds))) / len(seconds)
+    except (ValueError, TypeError, ZeroDivisionError):
+        return math.inf
 
 
 def identity(graph: Graph, device: Device) -> str:

@@ -31,7 +31,6 @@ from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
 
 _BATCH = 32  # trials between two checks of the clock
-_FAILED_S = 1e10  # how the database marks a schedule that does not run
 _LEAST_RUN_MS = 20
 _LONGEST_S = 30.0  # to compile and run one candidate: LLVM was still busy after an hour with one of MobileNetV2
 _POPULATION = 4  # schedules in a generation per trial
@@ -76,20 +75,20 @@ class CandidateTimer:
     compiler: str
 
     def seconds(self, candidate: Any) -> list[float]:
-        """Run times; `_FAILED_S` for a candidate that cannot be built and run in time. Raises DeviceLostError."""
+        """Run times; `database.FAILED_S` for one that cannot be built and run in time. Raises DeviceLostError."""
         if self.session is None:
             here = forked.result_of(lambda: self._timed(self._built(candidate), tvm.cpu(), candidate), _LONGEST_S)
-            return here or [_FAILED_S]
+            return here or [database.FAILED_S]
         with TemporaryDirectory() as folder:
             library = Path(folder, "kernel.so")
             if not forked.result_of(lambda: self._linked(candidate, library), _LONGEST_S):
-                return [_FAILED_S]
+                return [database.FAILED_S]
             loaded = self.session.load(library)
         try:
             with self.session.guarded():
                 return self._timed(loaded, self.session.place, candidate)
         except _ERRORS:
-            return [_FAILED_S]
+            return [database.FAILED_S]
 
     def _built(self, candidate: Any) -> Any:
         module = _search_passes()(candidate.sch.mod)
@@ -141,7 +140,7 @@ def _searches(module: Any, built_for: Any, found: Any, build: int) -> list[Kerne
         workload = found.commit_workload(kernel)
         seconds = [_mean_s(r) for r in records if r.workload.same_as(workload)]
         seed = 1 + 1000 * build + number + len(records)
-        best_s = min((s for s in seconds if s < _FAILED_S), default=None)
+        best_s = min((s for s in seconds if s < database.FAILED_S), default=None)
         name = str(extracted.task_name)
         searches.append(KernelSearch(name, kernel, seed, workload, int(extracted.weight), len(seconds), best_s))
     return searches
@@ -163,13 +162,13 @@ def _search_on(search: KernelSearch, trials: int, found: Any, model: Any, timer:
                 candidate.sch.trace, search.workload, seconds, timer.built_for, candidate.args_info
             )
         )
-        failed = seconds[0] >= _FAILED_S
+        failed = seconds[0] >= database.FAILED_S
         results.append(
             _search.runner.RunnerResult(None, "failed") if failed else _search.runner.RunnerResult(seconds, None)
         )
         search.trials += 1
         if not failed:
-            search.best_s = min(search.best_s or _FAILED_S, float(np.mean(seconds)))
+            search.best_s = min(search.best_s or database.FAILED_S, float(np.mean(seconds)))
     if results:
         tried = candidates[: len(results)]
         context.notify_runner_results(tried, results)

@@ -1,0 +1,70 @@
+"""`hwprof sweep`: one table of networks on devices, threads, batches and shapes, and the fastest of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def sweep(
+    models: options.Models,
+    devices: options.DeviceNames = "cpu-1t",
+    threads: Annotated[str, typer.Option(metavar="1,2", help="Numbers of threads, for processors.")] = "",
+    batch: Annotated[str, typer.Option(metavar="1,4,16", help="Batches, in place of leading dimensions of 1.")] = "",
+    shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+    variant: options.VariantSpec = None,
+    calibration: options.CalibrationFile = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    fresh: options.Fresh = False,
+    target: options.Target = "1%",
+    budget: options.BudgetS = 60.0,
+    fast: options.Fast = False,
+    time_limit: options.TimeLimitS = None,
+    allow_unfit: options.AllowUnfit = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the table and a figure to this file.")] = None,
+) -> int:
+    """Measure networks on several devices, and name the fastest.
+
+    Says which devices cannot run a network, and why. A --shape that is repeated for one input is swept, too.
+
+    \b
+    hwprof sweep model.onnx --devices cpu-1t,openvino-1t,torch-cpu-1t
+    hwprof sweep mobilenet_v2 --devices cpu-1t --threads 1,2 --batch 1,4,16 --html sweep.html
+    hwprof sweep model.onnx --shape x=1,3,224,224 --shape x=1,3,320,320
+    """
+    from hwprof.cli import output, results
+    from hwprof.errors import EnvironmentUnfitError, NotConvergedError
+    from hwprof.files import write_text
+    from hwprof.jobs import sweeping
+    from hwprof.report import page
+    from hwprof.report import sweep as swept
+
+    settings, shapes = options.settings(target, budget, fast), options.swept_shapes(shape)
+    with results.measuring(store, settings, allow_unfit, fresh, with_operators=False, limit_s=time_limit) as (
+        opened,
+        asked,
+    ):
+        found = sweeping.sweep(
+            models, options.names(devices, "--devices"), threads=options.numbers(threads, "--threads"),
+            batches=options.numbers(batch, "--batch"), shapes=shapes, inputs=options.inputs(input), variant=variant,
+            calibration=calibration, store=opened, options=asked,
+        )  # fmt: skip
+    if format is Format.JSON:
+        output.write_json(swept.record(found))
+    else:
+        output.write_rows(swept.table(found), format)
+        for sentence in (*swept.reasons(found.refused), *(f.sentence for f in found.fastest)):
+            output.note(sentence)
+    if html:
+        write_text(html, page.render_sweep(found, results.command()))
+        output.note(f"wrote {html}")
+    if len(found.refused) == len(found.rows):
+        return EnvironmentUnfitError.exit_status
+    return 0 if found.is_converged else NotConvergedError.exit_status

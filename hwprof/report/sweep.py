@@ -1,0 +1,238 @@
+"""A sweep: networks on many devices, with threads, batches and shapes; who is fastest, and who cannot run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from hwprof.measurement import Evidence, LatencyStatistics, Measurement, Status
+from hwprof.report import quantity
+from hwprof.report.markup import Markup, join
+from hwprof.report.svg import Scale, drawing, line, rect, shortened, text
+from hwprof.report.verdict import Tone, Verdict, normalized, statistics
+
+_NAMES, _ROW, _TOP, _WIDTH, _GAP, _VALUE = 250.0, 22.0, 34.0, 1080.0, 16.0, 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One network at one batch and shape on one device: its measurement, or the `reason` for which there is none.
+
+    shape: of the inputs, in words; empty for the network's own.
+    """
+
+    model: str
+    shape: str
+    batch: int
+    device: str
+    threads: int
+    measurement: Measurement | None
+    reason: str = ""
+
+    @property
+    def statistics(self) -> LatencyStatistics | None:
+        """At the machine's undisturbed speed where that is known, ms."""
+        m = self.measurement
+        return None if m is None or m.is_counted else normalized(m) or statistics(m)
+
+    @property
+    def per_s(self) -> float | None:
+        """Samples per second: the batch over its latency."""
+        s = self.statistics
+        return 1e3 * self.batch / s.median if s else None
+
+    @property
+    def question(self) -> tuple[str, str, int]:
+        """Rows that answer the same question may be compared."""
+        return self.model, self.shape, self.batch
+
+    @property
+    def place(self) -> str:
+        """The device in words, with the number of threads."""
+        return f"{self.device}, {quantity.plural(self.threads, 'thread') if self.threads else 'all threads'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fastest:
+    """The fastest row of one question; `rivals` are those that cannot be told from it."""
+
+    row: Swept
+    rivals: tuple[Swept, ...]
+
+    @property
+    def is_certain(self) -> bool:
+        return not self.rivals
+
+    @property
+    def sentence(self) -> str:
+        """The answer in words."""
+        s, row = self.row.statistics, self.row
+        assert s is not None
+        what = " ".join(filter(None, (row.model, row.shape, f"at batch {row.batch}" if row.batch > 1 else "")))
+        if self.rivals:
+            return f"{what}: cannot tell {' from '.join(r.place for r in (row, *self.rivals))}; raise --budget"
+        median, interval = quantity.estimate(s.median, s.low, s.high)
+        return f"{what}: {row.place} is fastest, {median} ({interval or 'no interval'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """All rows of a sweep."""
+
+    rows: tuple[Swept, ...]
+
+    @property
+    def fastest(self) -> tuple[Fastest, ...]:
+        """One for each question that was measured on two devices or more."""
+        found = (_fastest(list(rows)) for _, rows in groupby(sorted(self.rows, key=_question), key=_question))
+        return tuple(f for f in found if f)
+
+    @property
+    def refused(self) -> tuple[Swept, ...]:
+        """The rows without a measurement."""
+        return tuple(row for row in self.rows if row.measurement is None)
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether each measurement reached its target and each fastest one is known."""
+        measured = [row.measurement for row in self.rows if row.measurement]
+        return all(m.status is Status.CONVERGED for m in measured) and all(f.is_certain for f in self.fastest)
+
+
+def _question(row: Swept) -> tuple[str, str, int]:
+    return row.question
+
+
+def _fastest(rows: Sequence[Swept]) -> Fastest | None:
+    """Calculated and simulated latencies do not compete with measured ones."""
+    timed = [(s, r) for r in rows if (s := r.statistics) and r.measurement.evidence is Evidence.MEASURED]  # type: ignore[union-attr]
+    if len(timed) < 2:
+        return None
+    timed.sort(key=lambda pair: pair[0].median)
+    (best, row), *others = timed
+    # nan, the bound of a single process, is below nothing: such a row stays a rival
+    return Fastest(row, tuple(r for s, r in others if not best.high < s.low))
+
+
+def table(found: Sweep) -> list[dict[str, Any]]:
+    """A row for each, for a terminal, Markdown or CSV."""
+    return [_cells(row) for row in found.rows]
+
+
+def _cells(row: Swept) -> dict[str, Any]:
+    s, m = row.statistics, row.measurement
+    evidence = "" if m is None or m.evidence is Evidence.MEASURED else f" ({m.evidence})"
+    return {
+        "model": row.model,
+        "input": row.shape,
+        "batch": row.batch,
+        "device": row.device + evidence,
+        "threads": row.threads or "all",
+        "ms": f"{s.median:.4g}" if s else "",
+        "95 % interval": f"{s.low:.4g} .. {s.high:.4g}" if s and math.isfinite(s.high) else "none" if s else "",
+        "per s": f"{row.per_s:.4g}" if row.per_s else "",
+        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s else "",
+        "status": str(m.status) if m else "cannot run",
+    }
+
+
+def record(found: Sweep) -> dict[str, Any]:
+    """JSON-ready; what is unknown is null."""
+    return {
+        "rows": [_record(row) for row in found.rows],
+        "fastest": [
+            {
+                "model": f.row.model, "input": f.row.shape or None, "batch": f.row.batch, "device": f.row.device,
+                "threads": f.row.threads, "certain": f.is_certain, "rivals": [r.place for r in f.rivals],
+                "sentence": f.sentence,
+            }
+            for f in found.fastest
+        ],
+    }  # fmt: skip
+
+
+def _record(row: Swept) -> dict[str, Any]:
+    s, m = row.statistics, row.measurement
+    return {
+        "model": row.model, "input": row.shape or None, "batch": row.batch, "device": row.device,
+        "threads": row.threads, "evidence": str(m.evidence) if m else None,
+        "latency_ms": s.median if s else None,
+        "low_ms": s.low if s and math.isfinite(s.low) else None,
+        "high_ms": s.high if s and math.isfinite(s.high) else None,
+        "per_s": row.per_s, "memory_bytes": m.peak_memory_bytes if m else None,
+        "status": str(m.status) if m else None, "reason": row.reason or None,
+    }  # fmt: skip
+
+
+def reasons(rows: Iterable[Swept]) -> list[str]:
+    """One sentence for each device and reason, however many rows it has."""
+    return list(dict.fromkeys(f"{row.device} cannot run {row.model}: {row.reason}" for row in rows))
+
+
+def verdict(found: Sweep) -> Verdict:
+    """The answers, and every reason for doubt."""
+    answers, refused = found.fastest, reasons(found.refused)
+    missed = [r.place for r in found.rows if r.measurement and r.measurement.status is not Status.CONVERGED]
+    doubts = (*refused, *([f"Not converged: {', '.join(dict.fromkeys(missed))}."] if missed else []))
+    if not any(row.measurement for row in found.rows):
+        return Verdict(Tone.BAD, "No device can run it", "nothing was measured", doubts)
+    headline = answers[0].sentence if answers else f"{len(found.rows)} measurements"
+    support = "; ".join(a.sentence for a in answers[1:]) or quantity.plural(len(found.rows), "measurement")
+    return Verdict(Tone.GOOD if found.is_converged else Tone.CAUTION, headline, support, doubts)
+
+
+# -- the figure ----------------------------------------------------------------------------------------
+
+
+def draw(found: Sweep) -> Markup | None:
+    """A row for each measurement; side by side its latency with the interval, its throughput and its memory. None
+    where nothing has a latency."""
+    rows = [(r, s) for r in found.rows if (s := r.statistics)]
+    if not rows:
+        return None
+    names = _names([r for r, _ in rows])
+    panel = (_WIDTH - _NAMES) / 3
+    y = [_TOP + (i + 0.5) * _ROW for i in range(len(rows))]
+    marks = [text(_NAMES - 10, y[i] + 4, shortened(name, _NAMES - 10, 12), "end") for i, name in enumerate(names)]
+    columns: tuple[tuple[str, list[float], Callable[[float], str]], ...] = (
+        ("latency", [s.median for _, s in rows], quantity.time),
+        ("samples per second", [float(r.per_s or 0.0) for r, _ in rows], quantity.significant),
+        ("memory", [float(r.measurement.peak_memory_bytes) for r, _ in rows if r.measurement], _mebibytes),
+    )
+    for n, (name, values, write) in enumerate(columns):
+        x = _panel(values, _NAMES + n * panel, panel)
+        marks.append(text(x.start, 16, f"{name}, logarithmic" if x.log else name, class_="name"))
+        for i, value in enumerate(values):
+            end = x.clamped(value) if value > 0 else x.start
+            marks.append(rect(x.start, y[i] - 7, end - x.start, 14, f"k{n}", f"{names[i]}: {write(value)}"))
+            if n == 0 and math.isfinite(rows[i][1].high):
+                marks.append(line(x.clamped(rows[i][1].low), y[i], x.clamped(rows[i][1].high), y[i], "whisker"))
+            marks.append(text(max(end, x.clamped(rows[i][1].high) if n == 0 else end) + 6, y[i] + 4, write(value)))
+    words = "; ".join(f"{name} {quantity.time(s.median)}" for name, (_, s) in zip(names, rows, strict=True))
+    return drawing(_TOP + _ROW * len(rows) + 8, f"Latency, throughput and memory: {words}", join(marks), width=_WIDTH)
+
+
+def _panel(values: Sequence[float], start: float, width: float) -> Scale:
+    """From zero, or by logarithm where one outlier would flatten the others."""
+    positive = [v for v in values if v > 0] or [1.0]
+    is_wide = max(positive) > 20 * min(positive)
+    stop = start + width - _GAP - _VALUE
+    return Scale(min(positive) / 2 if is_wide else 0.0, max(positive), start, stop, log=is_wide)
+
+
+def _names(rows: Sequence[Swept]) -> list[str]:
+    """What tells the rows apart."""
+    is_one = len({(r.model, r.shape) for r in rows}) == 1
+    batches = len({r.batch for r in rows}) > 1
+    return [
+        " ".join(filter(None, ("" if is_one else f"{r.model} {r.shape}".strip(), f"batch {r.batch}," if batches else
+                               "", r.place)))
+        for r in rows
+    ]  # fmt: skip
+
+
+def _mebibytes(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB"

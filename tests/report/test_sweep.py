@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hwprof.measurement import Evidence
+from hwprof.report import page
+from hwprof.report import sweep as swept
+from hwprof.report.sweep import Sweep, Swept
+from tests.samples import make_measurement, make_process
+
+
+def row(device: str, ms: float | None, batch: int = 1, spread: float = 0.001) -> Swept:
+    """spread: of the medians of three processes."""
+    if ms is None:
+        return Swept("net", "", batch, device, 1, None, "no such library")
+    processes = [make_process(i, [1e6 * ms * (1 + spread * (i - 1))] * 2) for i in range(3)]
+    return Swept("net", "", batch, device, 1, make_measurement(processes))
+
+
+def test_the_fastest_is_named_with_its_interval():
+    (found,) = Sweep((row("slow", 2.0), row("fast", 1.0), row("broken", None))).fastest
+    assert (found.row.device, found.is_certain) == ("fast", True)
+    assert found.sentence.startswith("net: fast, 1 thread is fastest, 1.000 ms (")
+
+
+def test_devices_whose_intervals_overlap_cannot_be_told_apart():
+    (found,) = Sweep((row("a", 1.0, spread=0.2), row("b", 1.01, spread=0.2), row("c", 9.0))).fastest
+    assert [r.device for r in found.rivals] == ["b"]
+    assert found.sentence == "net: cannot tell a, 1 thread from b, 1 thread; raise --budget"
+
+
+def test_only_equal_batches_compete():
+    found = Sweep((row("a", 1.0), row("b", 2.0), row("a", 4.0, batch=4), row("b", 3.0, batch=4))).fastest
+    assert [(f.row.batch, f.row.device) for f in found] == [(1, "a"), (4, "b")]
+
+
+def test_a_calculated_latency_does_not_compete():
+    calculated = row("roofline", 0.1)
+    assert calculated.measurement is not None
+    calculated = replace(calculated, measurement=replace(calculated.measurement, evidence=Evidence.ANALYTIC))
+    assert Sweep((row("a", 1.0), calculated)).fastest == ()
+
+
+def test_throughput_counts_the_samples_of_a_batch():
+    assert row("a", 2.0, batch=4).per_s == pytest.approx(2000)
+
+
+def test_a_device_that_cannot_run_the_network_says_why_once():
+    found = Sweep((row("a", 1.0), row("b", None), row("b", None, batch=4)))
+    assert swept.reasons(found.refused) == ["b cannot run net: no such library"]
+    assert [r["status"] for r in swept.table(found)][1:] == ["cannot run", "cannot run"]
+    assert json.loads(json.dumps(swept.record(found), allow_nan=False))["rows"][1]["reason"] == "no such library"
+
+
+def test_the_page_has_a_figure_and_every_row():
+    text = page.render_sweep(Sweep((row("a", 1.0), row("b", 30.0), row("c", None))), "hwprof sweep net")
+    assert "<svg" in text
+    assert text.count("cannot run") >= 2
+    assert "<svg" not in page.render_sweep(Sweep((row("c", None),)), "hwprof sweep net")
