@@ -84,8 +84,11 @@ class Esnac:
 
     def _candidate_archs(self, n: int) -> list[Arch]:
         best = sorted(self._scored, key=rank)[:_PARENTS]
-        parent = lambda: best[int(self._rng.integers(len(best)))].arch  # noqa: E731
-        near = self._unseen.drawn(self._candidates // 2, lambda: mutated(self._space, parent(), self._rng))
+
+        def child() -> Arch:
+            return mutated(self._space, best[int(self._rng.integers(len(best)))].arch, self._rng)
+
+        near = self._unseen.drawn(self._candidates // 2, child)
         return near + self._unseen.random(max(n, self._candidates - len(near)))
 
     def _improvements(self, candidates: Sequence[Arch]) -> np.ndarray:
@@ -145,7 +148,7 @@ def _train(embeddings: Embeddings, known: torch.Tensor, target: torch.Tensor, st
     optimizer = torch.optim.Adam(embeddings.parameters(), _RATE, weight_decay=_DECAY)
     for _ in range(steps):
         error, variance = left_out(embeddings(known), target)
-        loss = (error**2 / variance + variance.log()).mean(dim=-1).sum() / 2
+        loss: torch.Tensor = (error**2 / variance + variance.log()).mean(dim=-1).sum() / 2
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -161,5 +164,6 @@ def expected_improvement(
     mean = (covariance @ solved[..., -1:])[..., 0]
     deviation = (1 - (covariance * solved[..., :-1].mT).sum(dim=-1)).clamp_min(1e-9).sqrt()
     scaled = (mean - best) / deviation
-    normal = torch.distributions.Normal(0.0, 1.0)
-    return deviation * (scaled * normal.cdf(scaled) + normal.log_prob(scaled).exp())
+    density = (-(scaled**2) / 2).exp() / (2 * torch.pi) ** 0.5
+    expected: torch.Tensor = deviation * (scaled * torch.special.ndtr(scaled) + density)
+    return expected

@@ -44,6 +44,7 @@ def forest(seed: int) -> Any:
 
 class PredictorSearch:
     """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
+    A quarter of the neighbours are random, too.
     Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
     many new scores change the model. model: makes, for a seed, an unfitted regressor with `fit(codes, scores)` and
     `predict(codes)`, where the one-hot codes are [n, n_features] and the scores [n].
