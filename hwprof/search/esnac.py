@@ -150,7 +150,7 @@ def _train(embeddings: Embeddings, known: torch.Tensor, target: torch.Tensor, st
         error, variance = left_out(embeddings(known), target)
         loss: torch.Tensor = (error**2 / variance + variance.log()).mean(dim=-1).sum() / 2
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimizer.step()
 
 
