@@ -2,7 +2,7 @@
 
 A bidirectional LSTM reads the choices of an architecture one by one; the mean of its outputs, scaled to length 1, is
 its embedding (`hwprof.predictors.embedding_gp` has the same kernel and likelihood, over layers of graphs). Several such
-kernels are trained anew in each round, each on a random half of the trials, and each proposes one architecture: that of
+kernels are trained afresh in each round, each on a random half of the trials, and each proposes one architecture, with
 the largest expected improvement among random candidates. So the proposals of a round differ.
 
 2026-11-29, what differs from the paper's code. The kernels are trained at once, as one batch, and the leave-one-out
