@@ -49,7 +49,7 @@ class Esnac:
         seed: int = 0,
         kernels: int = 8,
         hidden: int = 24,
-        steps: int = 60,
+        steps: int = 40,
         candidates: int = 500,
         initial: int = 8,
     ) -> None:
