@@ -340,10 +340,10 @@ def _latencies(rows: Rows) -> list[str]:
         "that others used at the same time. These networks are smaller, not faster: see reports/low-bit for the sizes "
         "at which narrow weights are.",
         "",
-        "| method | device | before, ms | after, ms | after by before |",
-        "|---|---|---|---|---|",
+        "| method | device | before, ms | after, ms | after by before | verdict of the pairs |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | {r['ms'] / r['before_ms']:.2f} |"
+            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | {r['ms'] / r['before_ms']:.2f} | {r['verdict']} |"
             for r in found
         ),
     ]
