@@ -343,7 +343,8 @@ def _latencies(rows: Rows) -> list[str]:
         "| method | device | before, ms | after, ms | after by before | verdict of the pairs |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | {r['ms'] / r['before_ms']:.2f} | {r['verdict']} |"
+            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | "
+            f"{r['ms'] / r['before_ms']:.2f} | {r['verdict']} |"
             for r in found
         ),
     ]
