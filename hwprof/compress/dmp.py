@@ -130,6 +130,7 @@ class Dmp:
 
     name = "dmp"
     paper = PAPER
+    result = "fewer channels"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer channels"
 
@@ -182,6 +183,7 @@ class DmpWeight:
 
     name = "dmp_weight"
     paper = PAPER
+    result = "zeros"
     needs: frozenset[Need] = frozenset({"training"})
     result: Outcome = "zeros"
 
@@ -232,6 +234,7 @@ class DmpBlock:
 
     name = "dmp_block"
     paper = PAPER
+    result = "fewer blocks"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer blocks"
 
