@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from hwprof.jobs.collecting import collect
     from hwprof.jobs.comparing import compare
     from hwprof.jobs.compressing import compress
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.converting import convert_table
     from hwprof.jobs.evaluating import evaluate
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.importing import import_data
+    from hwprof.jobs.picking import pick_device
     from hwprof.jobs.predicting import load_predictor, predict, train
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import history, report
@@ -77,6 +79,7 @@ __all__ = [
     "collect",
     "compare",
     "compress",
+    "compress_file",
     "convert_table",
     "evaluate",
     "explain",
@@ -85,6 +88,7 @@ __all__ = [
     "load",
     "load_predictor",
     "operators",
+    "pick_device",
     "predict",
     "profile",
     "profile_many",
@@ -135,6 +139,7 @@ def _facts() -> Mapping[str, object]:
 def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.comparing import compare
+    from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
     from hwprof.jobs.reporting import history, report
@@ -171,6 +176,7 @@ def _learning() -> Mapping[str, object]:
     with plugins.optional_library("a predictor"):
         from hwprof.jobs.collecting import collect
         from hwprof.jobs.evaluating import evaluate
+        from hwprof.jobs.picking import pick_device
         from hwprof.jobs.predicting import load_predictor, predict, train
         from hwprof.predictors.trained import Trained
     return locals()
@@ -206,14 +212,16 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "explain", "history", "load", "operators", "profile", "profile_many", "report",
-            "sweep", "tune",
+            "Options", "compare", "compress_file", "explain", "history", "load", "operators", "profile", "profile_many",
+            "report", "sweep", "tune",
         ),
         _measuring,
     ),
     **dict.fromkeys(("build_table", "check_table", "convert_table", "space"), _tables),
     **dict.fromkeys(("Card", "import_data"), _data_sets),
-    **dict.fromkeys(("Trained", "collect", "evaluate", "load_predictor", "predict", "train"), _learning),
+    **dict.fromkeys(
+        ("Trained", "collect", "evaluate", "load_predictor", "pick_device", "predict", "train"), _learning
+    ),
     **dict.fromkeys(("ExpectedLatency", "LatencyLoss"), _differentiable),
     **dict.fromkeys(("compress", "search"), _consuming),
 }  # fmt: skip

@@ -1,10 +1,16 @@
 """The errors: one base class; each error carries the exit status of the command line."""
 
+_LONGEST_REASON = 1000  # characters
+_LONGEST_TEXT = 1800
+
 
 class HwprofError(Exception):
-    """Base of every error that hwprof raises on purpose. Its text is one line for the user."""
+    """Base of every error that hwprof raises on purpose. Its text is one line for the user, whatever it quotes."""
 
     exit_status = 2
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(one_line(text, _LONGEST_TEXT))
 
 
 class InputError(HwprofError):
@@ -39,3 +45,10 @@ class DeviceLostError(HwprofError):
 
 class TimeLimitError(DeviceLostError):
     """A worker did not answer in the time that a request may take, and was ended."""
+
+
+def one_line(reason: object, longest: int = _LONGEST_REASON) -> str:
+    """The text of another library's error as part of ours: without line breaks, and cut where it quotes a name or a
+    value of any length."""
+    text = " ".join(str(reason).split())
+    return text if len(text) <= longest else f"{text[:longest]} ..."

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError
+from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError, one_line
 
 # Raised by readers when content is not what they expect: a list for a dict, a missing key, 10^400 as a float.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, EOFError)
@@ -27,7 +27,6 @@ _MOST_TOML_BYTES = 1 << 20
 # The reader of TOML takes quadratic time for a key of many parts (a.a.a.a).
 _MOST_KEY_PARTS = 32
 _DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]++\s*+\.\s*+){{{_MOST_KEY_PARTS}}}""")
-_LONGEST_REASON = 1000
 _FOLDER_PREFIX = "hwprof-run-"
 _ATTEMPTS = 3  # another process that cleans up may take a new file before it is locked
 
@@ -41,7 +40,7 @@ def reading(subject: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = _one_line(error)
+        text = one_line(error)
         raise InputError(text if subject in text else f"{subject}: {text}") from None
     except HwprofError:
         raise
@@ -52,15 +51,9 @@ def reading(subject: str) -> Iterator[None]:
             f"{subject}: it takes more memory to read it than there is, or than a file may take"
         ) from None
     except OSError as error:
-        raise InputError(f"{subject}: {error.strerror or _one_line(error)}") from None
+        raise InputError(f"{subject}: {error.strerror or one_line(error)}") from None
     except _MALFORMED as error:
-        raise InputError(f"{subject}: it is damaged: {_one_line(error) or type(error).__name__}") from None
-
-
-def _one_line(error: Exception) -> str:
-    """Its text, which may quote a name or value of any length from the file."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
+        raise InputError(f"{subject}: it is damaged: {one_line(error) or type(error).__name__}") from None
 
 
 def read_bytes(path: Path, subject: str, most_bytes: int = _MOST_BYTES) -> bytes:

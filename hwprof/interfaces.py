@@ -162,6 +162,14 @@ class OneVariantBackend(Protocol):
 
 
 @runtime_checkable
+class KernelBackend(Protocol):
+    """A backend that says for which compressed networks it has kernels of its own, in the words of
+    `hwprof.compress.method.Outcome`. It runs others by the kernels of the network as it was."""
+
+    kernels: Collection[str]
+
+
+@runtime_checkable
 class SaturatingBackend(Protocol):
     """A backend whose kernels for uint8 by int8 may sum two products in 16 bits, which saturate."""
 

@@ -20,6 +20,11 @@ TESTED_BY = {
     "errors.py": "cli/test_bad_input.py",
     "onnx_io/external_data.py": "onnx_io/test_reading.py",
     "interfaces.py": "backends/test_contract.py",
+    "spaces/drawing.py": "spaces/test_generic.py",
+    "spaces/generic_networks.py": "spaces/test_generic.py",
+    "spaces/generic_operators.py": "spaces/test_generic.py",
+    "predictors/kernel_sum.py": "predictors/test_kernels.py",
+    "predictors/kernel_training.py": "predictors/test_kernels.py",
     # the command line: by its commands
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",
@@ -78,7 +83,10 @@ TESTED_BY = {
     # parts of one thing
     "latency_table/bits.py": "latency_table/test_grouping.py",
     "latency_table/rows.py": "latency_table/test_table.py",
+    "onnx_io/packed.py": "variants/test_low_bit.py",
     "onnx_io/runtime_messages.py": "onnx_io/test_runtime.py",
+    "compress/incremental.py": "compress/test_slq.py",
+    "compress/quantized_weights.py": "compress/test_lutq.py",
     "compress/integer/cell.py": "compress/integer/test_recurrent.py",
     "torch_io/functions.py": "torch_io/test_operators.py",
     "torch_io/module.py": "torch_io/test_operators.py",

@@ -83,6 +83,7 @@ class IntegerBackend:
 
     evidence = Evidence.MEASURED
     variant = "integer"
+    kernels = frozenset({"int8", "low-bit weights", "dictionary"})
 
     def versions(self) -> Mapping[str, str]:
         return {"hwprof-integer": hwprof.__version__}

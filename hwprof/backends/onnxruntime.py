@@ -122,6 +122,7 @@ class OnnxRuntimeBackend:
     """Sequential execution; the number of threads is always set, since the runtime ignores the limits of a cgroup."""
 
     evidence = Evidence.MEASURED
+    kernels = frozenset({"int8"})
 
     def versions(self) -> Mapping[str, str]:
         found = {"onnxruntime": str(onnxruntime.__version__)}

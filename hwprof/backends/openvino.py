@@ -82,6 +82,7 @@ class OpenVinoBackend:
     """One stream, the device's number of threads; the workers are pinned by hwprof, not by the runtime."""
 
     evidence = Evidence.MEASURED
+    kernels = frozenset({"int8"})
 
     def versions(self) -> Mapping[str, str]:
         return {"openvino": str(openvino.__version__)}

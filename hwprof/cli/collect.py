@@ -18,11 +18,21 @@ if TYPE_CHECKING:
 
 
 def collect(
-    space: options.SpaceReference,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT."),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="generic: operators and networks of many styles, to predict any network from."),
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Number of networks; with --until, the maximum.")] = None,
     until: Annotated[
         str | None,
         typer.Option(metavar="mape=5%", help="Measure until a predictor's cross-validated error is below this."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Measure until the time is up; the same command goes on for as long again.")
     ] = None,
     device: options.DeviceName = "cpu-1t",
     variant: options.WeightlessVariantSpec = None,
@@ -35,7 +45,10 @@ def collect(
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,
     target: options.Target = "3%",
-    budget: options.BudgetS = 10.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds per network after which to stop; 10, or 1 with --minutes: many count more."),
+    ] = None,
     time_limit: options.TimeLimitS = None,
     wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
@@ -48,6 +61,7 @@ def collect(
     hwprof collect --space nasbench201 --n 100
     hwprof collect --space darts --variant int8 --n 300
     hwprof collect --space ofa_mbv3 --until mape=5%
+    hwprof collect --sample generic --minutes 15 --device cpu-1t
     """
     from hwprof import jobs, plugins
     from hwprof.cli import output, progress
@@ -55,17 +69,21 @@ def collect(
     with plugins.optional_library("hwprof collect"):
         from hwprof.jobs import collecting
 
-    if n is None and until is None:
-        raise InputError("give --n, the number of networks, or --until mape=5%")
-    target_mape, settings = _target_mape(until), options.fast_settings(target, budget)
-    with progress.sweep(n or collecting.MOST_UNTIL, settings) as on_progress:
+    if n is None and until is None and minutes is None:
+        raise InputError("give --n, the number of networks, --minutes, or --until mape=5%")
+    if (space is None) == (sample is None):
+        raise InputError("give either --space, or --sample generic")
+    budget_s = budget or (10.0 if minutes is None else 1.0)
+    target_mape, settings = _target_mape(until), options.fast_settings(target, budget_s)
+    shown = n or (collecting.MOST_UNTIL if minutes is None else round(60 * minutes / (2 * budget_s)))
+    with progress.sweep(shown, settings) as on_progress:
         asked = jobs.Options(
             settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
             limit_s=options.time_limit(time_limit), wait_s=wait,
         )  # fmt: skip
         found = collecting.collect(
-            space, device, n, until_mape=target_mape, variant=variant or "", out=out, seed=seed,
-            inputs=options.inputs(input), store=store, options=asked,
+            space or sample or "", device, n, until_mape=target_mape, minutes=minutes, variant=variant or "", out=out,
+            seed=seed, inputs=options.inputs(input), store=store, options=asked,
         )  # fmt: skip
     _show(found, format)
     unconverged = _tell_unconverged(found, settings)

@@ -14,7 +14,8 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError
 
 if TYPE_CHECKING:
-    from hwprof.compress.loop import Compressed, Settings
+    from hwprof.compress.compressed import Compressed
+    from hwprof.compress.loop import Settings
 
 
 def compress(
@@ -29,10 +30,26 @@ def compress(
         list[float] | None, typer.Option("--target-ms", help="The latency to reach; repeatable, which gives a front.")
     ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="One of --list, or auto for all that fit.")] = "auto",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Inputs by name, an .npz file or a folder: compresses an .onnx file without a task."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="With --calibration: module:function of the outputs, changed and float.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for networks and trainings.")] = Path(
         "compressed"
     ),
-    show: Annotated[bool, typer.Option("--list", help="Show the methods, what each needs, and its paper.")] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            help="Show the methods: what each needs, its paper, and whether --device has kernels for its result.",
+        ),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether a training with binary weights can work: no target.")
+    ] = False,
     epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
     rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
     train_epochs: Annotated[
@@ -54,14 +71,34 @@ def compress(
 
     \b
     hwprof compress --list
+    hwprof compress model.py:net --task model.py:task --check
     hwprof compress model.py:net --task model.py:task --target-ms 2.5 -o small/
     hwprof compress model.onnx --task fashion:DIR --target-ms 1 --target-ms 2 --method magnitude
+    hwprof compress model.onnx --calibration samples.npz --target-ms 5
     """
     from hwprof.cli import output, results
+
+    if model is not None and calibration is not None and not show:
+        _require_no_training(task, method)
+        protocol = options.settings(target, budget, fast)
+        with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False) as (opened, asked):
+            from hwprof.jobs.compressing_files import compress_file
+
+            found = compress_file(
+                model, calibration, targets_ms=target_ms or (), device=device, metric=metric, folder=out, store=opened,
+                options=asked, shapes=options.shapes(shape), seed=seed,
+            )  # fmt: skip
+        return _show(found, format)
+    if metric is not None:
+        raise InputError("--metric judges outputs on samples; also give --calibration")
     from hwprof.jobs import compressing
 
     if show:
-        output.write_rows(compressing.methods(), format)
+        output.write_rows(compressing.methods(device), format)
+        return 0
+    if check and model is not None and task is not None:
+        rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed)
+        output.write_rows(rows, format)
         return 0
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")
@@ -71,11 +108,24 @@ def compress(
             model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
             settings=_settings(epochs, rate, train_epochs), options=asked, shapes=options.shapes(shape), seed=seed,
         )  # fmt: skip
+    return _show(made, format)
+
+
+def _require_no_training(task: str | None, method: str) -> None:
+    if task is not None:
+        raise InputError("--calibration compresses without training, --task with; give one of them")
+    if method not in ("auto", "post_training"):
+        raise InputError(f"method {method!r} needs --task; --calibration goes without a method")
+
+
+def _show(made: Sequence[Compressed], format: Format) -> int:  # noqa: A002 -- the option's name
+    from hwprof.cli import output
+
     if format is Format.JSON:
         output.write_json([one.result.to_record() | {"file": str(one.path)} for one in made])
     else:
         output.write_rows([_row(one) for one in made], format)
-    return _status(made)
+    return _status([one for one in made if one.met is not None])
 
 
 def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
@@ -91,13 +141,14 @@ def _row(one: Compressed) -> dict[str, object]:
     compared = result.measured[result.target.device]
     return {
         "method": result.method,
-        "target ms": result.target.ms,
-        "met": str(result.met),
+        "target ms": "" if result.target.ms is None else result.target.ms,
+        "met": str(result.met or ""),
         "ms": "" if latency is None else f"{latency.median:.4g}",
         "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
-        "metric": f"{result.metric:.2f}",
+        "verdict": compared.verdict,
+        "metric": f"{result.metric:.2f}" if abs(result.metric) >= 1 else f"{result.metric:.2g}",
         "baseline": f"{result.baseline_metric:.2f}",
         "kB": f"{result.size_bytes / 1e3:.4g}",
         "file": str(one.path),
@@ -107,11 +158,11 @@ def _row(one: Compressed) -> dict[str, object]:
 def _status(made: Sequence[Compressed]) -> int:
     """1 where a target is missed. Raises NotConvergedError where that cannot be told."""
     from hwprof.cli import output
+    from hwprof.compress.compressed import reached
     from hwprof.data.result import Met
     from hwprof.errors import NotConvergedError
-    from hwprof.jobs import compressing
 
-    met = compressing.reached(made)
+    met = reached(made)
     if met is Met.CANNOT_TELL:
         raise NotConvergedError(
             "whether the target is met cannot be told: its interval covers the target; raise --budget"

@@ -112,9 +112,9 @@ CalibrationFile = Annotated[
         help="Inputs to calibrate int8 or integer with, by name: an .npz file or a folder of .npy files.",
     ),
 ]
-SpaceReference = Annotated[
-    str, typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT.")
-]
+_SPACE = typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT.")
+SpaceReference = Annotated[str, _SPACE]
+OptionalSpaceReference = Annotated[str | None, _SPACE]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]
 Sources = Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
-from hwprof.errors import InputError
+from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
     from hwprof.predictors.trained import Origin, Prediction
@@ -33,18 +34,29 @@ def predict(
     coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Also predict networks unlike those that were learned from.")
+    ] = False,
+    lower_bound: Annotated[
+        bool, typer.Option("--lower-bound", help="Leave out operators whose work is not known.")
+    ] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Show the time of each operator instead (predictor kernels).")
+    ] = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-) -> None:
+) -> int:
     """Predict the latency of networks, with an interval.
 
-    No network is measured. The interval holds for networks like those that the predictor learned from.
+    No network is measured. The interval holds for networks like those that the predictor learned from; what is unlike
+    them is unknown, with the reason. Exit status 4: nothing is known.
 
     \b
     hwprof predict nb201.hwp model.onnx
     hwprof predict nb201.hwp --arch 3,3,1,0,2,3 --coverage 95%
+    hwprof predict generic.hwp model.onnx --operators
     """
     from hwprof import plugins
-    from hwprof.cli import output
+    from hwprof.cli import output, results
 
     with plugins.optional_library("hwprof predict"):
         from hwprof.jobs import predicting
@@ -54,22 +66,32 @@ def predict(
         raise InputError("nothing to predict; give models or --arch")
     share = options.share(coverage, "--coverage")
     trained = Trained.load(file)
+    failures = results.Failures()
+    given, shapes = models or [], options.shapes(shape)
+    told = failures.tell if len(given) > 1 else None
+    if operators:
+        rows = predicting.predict_operators(trained, given, shapes=shapes, on_error=told)
+        output.write_rows([asdict(row) for row in rows], format)
+        return failures.status([])
     found = predicting.predict(
-        trained,
-        models or (),
-        archs=arch or (),
-        shapes=options.shapes(shape),
-        coverage=share,
-        space=space,
-        device=device,
-    )
+        trained, given, archs=arch or (), shapes=shapes, coverage=share, space=space, device=device,
+        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told,
+    )  # fmt: skip
     output.write_rows([_row(p, trained.origin, share, format) for p in found], format)
-    for warning in _warnings(found, trained.origin):
-        output.warn(warning)
-    if models and trained.origin is not None and trained.origin.space:
+    for p in found:
+        if p.doubt:
+            output.warn(f"{p.network}: {p.doubt}{'; its interval may not hold' if p.is_known else _advice(p)}")
+    if models and trained.origin is not None and trained.origin.space and not trained.predictor.knows_its_domain:
         output.note(
             f"the interval holds for networks like those of {trained.origin.space}, which the predictor learned from"
         )
+    if found and not any(p.is_known for p in found):
+        return NotConvergedError.exit_status
+    return failures.status([])
+
+
+def _advice(prediction: Prediction) -> str:
+    return "; --extrapolate predicts it nevertheless" if prediction.outside else "; --lower-bound predicts the rest"
 
 
 def _row(
@@ -79,21 +101,17 @@ def _row(
     format: Format,  # noqa: A002 -- the option's name
 ) -> dict[str, object]:
     ms = {"latency_ms": prediction.latency_ms, "low_ms": prediction.low_ms, "high_ms": prediction.high_ms}
+    if not prediction.is_known:
+        shown: Mapping[str, object] = dict.fromkeys(ms, None if format is Format.JSON else "unknown")
+    else:
+        shown = ms if format is Format.JSON else {key: f"{value:.4g}" for key, value in ms.items()}
     return {
         "network": prediction.network,
         "device": origin.device if origin else "unknown",
         "evidence": "predicted",
-        **(ms if format is Format.JSON else {key: f"{value:.4g}" for key, value in ms.items()}),
+        **shown,
         "coverage": coverage,
+        "status": "predicted" if prediction.is_known else "unknown",
+        "outside": prediction.outside,
+        **({"doubt": prediction.doubt} if format is Format.JSON else {}),
     }
-
-
-def _warnings(predictions: Sequence[Prediction], origin: Origin | None) -> list[str]:
-    if origin is None:
-        return []
-    return [
-        f"{p.network}: the predictor learned from {origin.least_ms:.4g} to {origin.most_ms:.4g} ms and extrapolates "
-        "here; its interval may not hold"
-        for p in predictions
-        if p.outside
-    ]

@@ -9,6 +9,7 @@ import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+from hwprof.errors import InputError
 
 if TYPE_CHECKING:
     from hwprof.data.result import Result
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def search(
-    space: options.SpaceReference,
-    target_ms: Annotated[float, typer.Option("--target-ms", help="The latency allowed on the device.")],
+    space: options.OptionalSpaceReference = None,
+    target_ms: Annotated[float | None, typer.Option("--target-ms", help="The latency allowed on the device.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Show the strategies, what each needs, and its paper.")] = False,
     score: Annotated[
         str | None,
         typer.Option(
@@ -27,16 +29,17 @@ def search(
     task: Annotated[str | None, typer.Option(help="Score by a short training on this task instead.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
     device: options.DeviceName = "cpu-1t",
-    strategy: Annotated[str, typer.Option(help="auto, predictor, evolution, nsga2, random, ...")] = "auto",
+    strategy: Annotated[str, typer.Option(help="One of --list, or auto.")] = "auto",
     evaluations: Annotated[int, typer.Option("--budget", "-n", help="How many architectures are scored.")] = 50,
     latency: Annotated[
         Path | None,
         typer.Option(
-            help="A predictor (.hwp) or table that refuses networks before they are scored; else all are measured."
+            help="A predictor (.hwp) or table that refuses networks before they are scored. By default candidates are "
+            "measured, later ones only where the first do not tell whether they are within the target."
         ),
     ] = None,
     confidence: Annotated[
-        str, typer.Option(help="How sure it must be that a network is within the target, by --latency.")
+        str, typer.Option(help="How sure it must be that a network is within the target, where that is predicted.")
     ] = "95%",
     variant: options.WeightlessVariantSpec = None,
     finalists: Annotated[int, typer.Option(help="How many of the best networks are measured at once.")] = 3,
@@ -56,12 +59,18 @@ def search(
     measured latency is within the target. Scores are kept in the store, and a search that was killed goes on.
 
     \b
+    hwprof search --list
     hwprof search --space nasbench201 --score table:accuracy.csv --latency nb201.hwp --target-ms 8
     hwprof search --space mine.py:SPACE --task digits --target-ms 0.2 --budget 30 --fast
     """
     from hwprof.cli import output, progress, results
     from hwprof.jobs import searching
 
+    if show:
+        output.write_rows(searching.strategies(), format)
+        return 0
+    if space is None or target_ms is None:
+        raise InputError("give --space and --target-ms (or --list)")
     settings = options.settings(target, budget_s, fast)
     share = options.share(confidence, "--confidence")
     with (

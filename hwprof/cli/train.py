@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 
 def train(
-    folder: options.DataFolder,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folders of data sets of one device and machine; see hwprof collect."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, NAME.hwp.")],
-    predictor: options.PredictorName = "physical",
+    predictor: Annotated[
+        str | None,
+        typer.Option("--predictor", "-p", help="physical (the default), kernels (for generic samples), lut, gcn, ..."),
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Learn from this many of the networks.")] = None,
     source: options.Sources = None,
     counts: Annotated[
@@ -37,6 +43,8 @@ def train(
     \b
     hwprof train latency_data/nasbench201-cpu-1t -o nb201.hwp
     hwprof train latency_data/mine --predictor transfer --source other-device.hwp -o mine.hwp
+    hwprof train generic-cpu-1t -o any.hwp
+    hwprof train generic-cpu-1t darts-cpu-1t --predictor kernels -o any.hwp
     hwprof train latency_data/board --counts latency_data/nasbench201-emulated-cortex-a72 -o board.hwp
     """
     from dataclasses import asdict
@@ -49,16 +57,16 @@ def train(
         from hwprof.data.summary import doubts
         from hwprof.jobs import predicting
 
-    data = dataset.read(folder)
+    data = [dataset.read(folder) for folder in folders]
     trained = predicting.train(
         data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed
     )
     trained.save(out)
     origin = trained.origin
     assert origin is not None  # the predictor was trained just now
-    if n is None and origin.n < data.card.rows:
-        output.note(f"learned from {origin.n} of {data.card.rows} networks, drawn at random; --n changes the number")
-    for doubt in doubts(data):
+    if n is None and origin.n < (rows := sum(one.card.rows for one in data)):
+        output.note(f"learned from {origin.n} of {rows} networks, drawn at random; --n changes the number")
+    for doubt in (doubt for one in data for doubt in doubts(one)):
         output.warn(doubt)
     if format is Format.JSON:
         output.write_json({"file": str(out), **asdict(origin)})

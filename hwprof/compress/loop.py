@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,25 +30,27 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice, Choices, Method, Network, Options
+from hwprof.compress.method import Choice, Choices, Method, Network, Options, SoftChoices
 from hwprof.compress.projection import project
-from hwprof.data.result import Met, Result, ResultKey, Target, measured_latency
+from hwprof.data.result import Result, ResultKey, Target, measured_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.files import write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Task
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
+from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Comparison, Measurement
 from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
-from hwprof.variants import spec
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
+_TELLINGS = 4  # in each round of a measurement of many graphs
+_MANY = 16
 _SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
@@ -92,11 +95,26 @@ class Job:
     identity: str
     tell: Tell = field(repr=False)
 
-    def measure(self, graphs: Sequence[Graph]) -> list[Measurement]:
-        """The measurements of graphs, which are kept even where they did not reach their precision."""
-        options = replace(self.options, keep_unconverged=True)
+    def measure(self, graphs: Sequence[Graph], unit: str = "networks") -> list[Measurement]:
+        """The measurements of graphs, which are kept even where they did not reach their precision. Tells how many of
+        them are done; unit: what they are, for that."""
+        options = replace(self.options, keep_unconverged=True, on_progress=self._counting(len(graphs), unit))
         with recording.recording(self.device, self.store, options) as recorder:
             return recorder.measure(graphs)
+
+    def _counting(self, total: int, unit: str) -> Callable[[Cohort], None]:
+        """Tells after each quarter of the visits of a round how many of the graphs it has measured."""
+        visits: Counter[int] = Counter()
+
+        def show(cohort: Cohort) -> None:
+            self.options.on_progress(cohort)
+            if cohort.ended:
+                return
+            visits[cohort.rounds] += 1
+            if total >= _MANY and visits[cohort.rounds] % (total // _TELLINGS) == 0:
+                self.tell(f"measured {visits[cohort.rounds]} of {total} {unit} in process {cohort.rounds}")
+
+        return show
 
     def compare(self, graph: Graph) -> Comparison:
         """The paired measurement of the baseline (a) and the network (b)."""
@@ -108,22 +126,6 @@ class Job:
         _fit(network, self.task, hooks, settings, self.folder, f"{self.identity} {purpose}", lambda text: self.tell(
             f"{told}: {text}"
         ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Compressed:
-    """A result and the file of its network."""
-
-    result: Result
-    path: Path
-
-    @property
-    def met(self) -> Met | None:
-        return self.result.met
-
-    def save(self, path: str | Path) -> None:
-        """Copies the network's file. Raises EnvironmentUnfitError where that cannot be written."""
-        write_bytes(Path(path), self.path.read_bytes())
 
 
 def prepare(
@@ -236,9 +238,8 @@ class _Run:
             return None
         job = self.job
         self._tell("measures the table of its layers")
-        change = spec.change(networks.only_variant(job.device))
-        table = LayerTable(job.network.graph, job.measure, change)
-        self._tell(table.check(options, job.seed))
+        table = LayerTable(job.network.graph, job.measure, options, networks.only_variant(job.device))
+        self._tell(table.check(job.seed))
         smallest = {layer: some[-1] for layer, some in options.items()}
         whole_ms, least_ms = table.latency_ms([{}, smallest])
         if min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
@@ -250,7 +251,7 @@ class _Run:
 
     def _attach(self, table: LayerTable | None) -> None:
         own = self.job.network.copy()
-        hooks = self.method.attach(own, _unknown_cost if table is None else table)
+        hooks = self.method.attach(own, unknown_cost if table is None else table)
         if "training" in self.method.needs:
             self.job.fit(own, [hooks], self.job.settings.training, f"{self.method.name} {self.key}", self.title)
         if table is None and not self.method.choices():
@@ -312,7 +313,8 @@ def _working(folder: Path) -> Path:
     return working
 
 
-def _unknown_cost(_choices: Choices) -> torch.Tensor:
+def unknown_cost(_choices: SoftChoices) -> torch.Tensor:
+    """nan: a method whose choices have no cost."""
     return torch.tensor(float("nan"))
 
 

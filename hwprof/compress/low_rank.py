@@ -5,7 +5,7 @@ et al., arXiv 1812.02402), whose training towards low ranks is not part of it.""
 from __future__ import annotations
 
 from hwprof.compress.choices import chosen_ranks, log_loss, rank_options
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.factorize import factorize_weights, singular_values
@@ -15,6 +15,7 @@ class LowRank:
     """Two operators in place of one, only where the table says that they are faster."""
 
     name = "low_rank"
+    result: Outcome = "lower rank"
     paper = "the decomposition of Xu et al., Trained Rank Pruning, arXiv 1812.02402, without its training"
     needs: frozenset[Need] = frozenset({"tuning"})
 

@@ -4,7 +4,7 @@ ConvNets, ICLR 2017), in every group as many as the device's table asks for; the
 from __future__ import annotations
 
 from hwprof.compress.choices import kept_options, kept_shares, log_loss
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.prune import channel_norms, prunable_groups, prune_weights
@@ -14,6 +14,7 @@ class Magnitude:
     """A baseline with which every other method is compared."""
 
     name = "magnitude"
+    result: Outcome = "fewer channels"
     paper = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017"
     needs: frozenset[Need] = frozenset({"tuning"})
 

@@ -15,6 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from hwprof import plugins
+from hwprof.compress.choice import AS_BEFORE as AS_BEFORE
+from hwprof.compress.choice import Choice as Choice
+from hwprof.compress.choice import Choices as Choices
+from hwprof.compress.choice import Options as Options
 from hwprof.graph import Graph
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
 from hwprof.training import Hooks
@@ -24,29 +28,27 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import Weights, constant_arrays
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
+Outcome: TypeAlias = Literal[
+    "fewer channels", "fewer blocks", "lower rank", "more groups", "int8", "low-bit weights", "dictionary", "zeros"
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The changes of one layer; None leaves it as before.
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftChoice:
+    """A choice that is still being learned: its fields are scalar tensors with gradients (16 of 32 channels while the
+    gates add up to 13.7), or numbers; None leaves the layer as before. Methods give it to a `Cost` alone."""
 
-    kept: how many channels stay, of a group of `hwprof.variants.prune.prunable_groups`. rank: of the two operators
-    that replace one (`hwprof.variants.factorize`). bits: 8 of weights and activations, fewer of weights alone. levels:
-    how many values a dictionary of weights has. groups: of a convolution. sparsity: the share of weights that are zero.
-    """
-
-    kept: int | None = None
-    rank: int | None = None
-    bits: int | None = None
-    levels: int | None = None
-    groups: int | None = None
-    sparsity: float | None = None
+    kept: float | Tensor | None = None
+    rank: float | Tensor | None = None
+    bits: float | Tensor | None = None
+    levels: float | Tensor | None = None
+    groups: float | Tensor | None = None
+    sparsity: float | Tensor | None = None
+    spatial_rank: float | Tensor | None = None
 
 
-AS_BEFORE = Choice()
-Choices: TypeAlias = Mapping[str, Choice]  # by layer; one that is missing is as before
-Options: TypeAlias = Mapping[str, tuple[Choice, ...]]  # by layer, from as before to the smallest
-Cost: TypeAlias = Callable[[Choices], Tensor]  # the latency of the network with these choices, ms, a scalar
+SoftChoices: TypeAlias = Mapping[str, Choice | SoftChoice]
+Cost: TypeAlias = Callable[[SoftChoices], Tensor]  # of the network with these choices, a scalar, differentiable in them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +79,11 @@ class Network:
     def copy(self) -> Network:
         return self.with_weights(self.graph, self.weights)
 
-    def rewritten(self, variant: str) -> Network:
+    def rewritten(self, variant: str | spec.Variant) -> Network:
         """The network in a variant, calibrated with the examples. Raises InputError where the variant does not fit."""
         weighted = Weighted(self.graph, {**constant_arrays(self.graph), **self.weights})
-        made = spec.parse(variant).rewrite(
-            weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs}
-        )
+        rewrite = (spec.parse(variant) if isinstance(variant, str) else variant).rewrite
+        made = rewrite(weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs})
         return self.with_weights(made.graph, made.weights)
 
 
@@ -91,7 +92,8 @@ class Method(Protocol):
     `hwprof.methods`.
 
     needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
-    small network is trained after them; "examples", where the method reads those of the network.
+    small network is trained after them; "examples", where the method reads those of the network. A method may also
+    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that.
     """
 
     name: str
@@ -105,7 +107,8 @@ class Method(Protocol):
 
     def attach(self, network: Network, cost: Cost) -> Hooks:
         """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
-        `cost` is nan where `options` is empty."""
+        `cost` is the latency, ms, by the device's table; nan where `options` is empty. `hwprof.compress.costs` has
+        others."""
         ...
 
     def choices(self) -> Choices:
@@ -119,6 +122,11 @@ class Method(Protocol):
     def finish(self, choices: Choices) -> Network:
         """The network with these choices: plain, and smaller in its shapes or types. May be called several times."""
         ...
+
+
+def result_of(method: Method) -> str:
+    """The `Outcome` of the method; empty where it does not say."""
+    return str(getattr(method, "result", ""))
 
 
 def load(name: str) -> Method:

@@ -16,6 +16,7 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.interfaces import OneVariantBackend, Task
+from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import from_factory, onnx_export, trainable
 from hwprof.variants.samples import Samples
 from hwprof.variants.weights import load_weights, save_trained
@@ -57,12 +58,13 @@ def only_variant(device: Device) -> str:
 def deployed(network: Network, device: Device) -> Network:
     """The network as the device runs it: itself, or quantized where its runtime takes nothing else."""
     variant = only_variant(device)
-    return network.rewritten(variant) if variant and not _is_quantized(network.graph) else network
+    has_grids = any(node.op == "QuantizeLinear" for node in network.graph.nodes)
+    return network.rewritten(variant) if variant and not has_grids else network
 
 
 def export(network: Network, path: Path) -> Graph:
-    """Writes the network as an .onnx file and returns its graph, whose source that file is."""
-    return save_trained(network.module, path).renamed(path.stem, os.fspath(path.resolve()))
+    """Writes the network as an .onnx file and returns its graph as loading the file does, whose source that file is."""
+    return fold(save_trained(network.module, path)).renamed(path.stem, os.fspath(path.resolve()))
 
 
 def _is_quantized(graph: Graph) -> bool:

@@ -91,4 +91,6 @@ def _place(options: Sequence[Choice], choice: Choice) -> int:
 
 
 def _size(choice: Choice) -> tuple[float, ...]:
-    return tuple(math.inf if n is None else n for n in (choice.kept, choice.rank, choice.bits, choice.levels))
+    groups = None if choice.groups is None else -choice.groups
+    sizes = choice.kept, choice.rank, choice.spatial_rank, choice.bits, choice.levels, groups
+    return tuple(math.inf if n is None else n for n in sizes)

@@ -23,12 +23,13 @@ import pyarrow.parquet as pq
 
 from hwprof import instructions as counting
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import read_bytes, reading, toml_table, write_bytes, write_text
 from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 
 SCHEMA = "hwprof.dataset/1"
+FOLDER = Path("latency_data")  # of data sets that hwprof measured
 CARD, GRAPHS, MEASUREMENTS = "dataset.toml", "graphs.jsonl", "measurements.parquet"
 Arch = tuple[int, ...]
 _REQUIRED = frozenset({"digest", "arch", "status", "latency_ms"})  # columns of `MEASUREMENTS`; others came later
@@ -288,9 +289,11 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
 
 
 def read(folder: str | Path) -> Dataset:
-    """The data set of a folder. Raises InputError when a file is missing, changed since it was written, or has a newer
-    format."""
+    """The data set of a folder, or of that name in latency_data/. Raises InputError when a file is missing, changed
+    since it was written, or has a newer format."""
     folder = Path(folder)
+    if not folder.exists() and (FOLDER / folder / CARD).exists():
+        folder = FOLDER / folder
     subject = f"data set {folder}"
     with reading(subject):
         card = _card(toml_table(folder / CARD, f"{subject}: {CARD}"))
@@ -305,7 +308,7 @@ def read(folder: str | Path) -> Dataset:
         with reading(subject):
             return Dataset(folder, card, _entries(graphs, measurements, card))
     except pa.ArrowException as error:
-        raise InputError(f"{subject}: {MEASUREMENTS} is damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{subject}: {MEASUREMENTS} is damaged: {one_line(error)}") from None
 
 
 def _entries(graphs: bytes, measurements: bytes, card: Card) -> tuple[Entry, ...]:
@@ -332,7 +335,7 @@ def _records(path: Path, subject: str) -> Iterator[dict[str, Any]]:
         for batch in pq.ParquetFile(path).iter_batches(64, columns=["record", "processes"]):
             yield from batch.to_pylist(maps_as_pydicts="strict")
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{subject} is damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{subject} is damaged: {one_line(error)}") from None
 
 
 def validate(dataset: Dataset, space: _Space | None = None) -> None:

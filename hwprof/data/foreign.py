@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from hwprof.data import dataset
 from hwprof.data.dataset import Arch, Card, Dataset, Entry
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import json_value
 from hwprof.time_unit import ms_per
 
@@ -130,7 +130,7 @@ def _records(path: Path) -> Iterator[Mapping[str, Cell]]:
     try:
         yield from readers[path.suffix](path)
     except (OSError, ValueError, TypeError, OverflowError, csv.Error, pa.ArrowException) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: {one_line(error)}") from None
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Cell]]:

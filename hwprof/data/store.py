@@ -27,7 +27,7 @@ from time import sleep
 from typing import Any, Self, TypeVar
 
 from hwprof.data.result import Result, ResultKey
-from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.files import new_locked_file, remove_unlocked
 from hwprof.interfaces import Arch
 from hwprof.measurement import Measurement, Process, process_from_record
@@ -80,9 +80,9 @@ class DamagedStoreError(InputError):
     """`how`: what cannot be read."""
 
     def __init__(self, path: str, how: str) -> None:
-        self.how = how
+        self.how = one_line(how)  # SQLite quotes the schema
         super().__init__(
-            f"store {path!r} is damaged: {how} (hwprof store check finds all, hwprof store merge saves the rest)"
+            f"store {path!r} is damaged: {self.how} (hwprof store check finds all, hwprof store merge saves the rest)"
         )
 
 
@@ -461,6 +461,8 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError:  # of SQLite's own message, which quotes what it read
+            raise self._damaged("its schema is not text") from None
         except sqlite3.DatabaseError as error:
             text = str(error)
             if "not a database" in text:

@@ -119,7 +119,7 @@ def _require_sound_pages(store: Store) -> None:
     lost = store.query("PRAGMA foreign_key_check")
     if found or lost:
         how = found[0] if found else f"{len(lost)} rows of the table {lost[0][0]!r} belong to no measurement"
-        raise DamagedStoreError(store.path, " ".join(how.split()))
+        raise DamagedStoreError(store.path, how)
 
 
 def _require_sound(store: Store, number: int) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from hwprof.data import dataset
-from hwprof.data.dataset import CARD, Dataset, Entry
+from hwprof.data.dataset import CARD, FOLDER, Dataset, Entry
 from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
@@ -42,7 +43,8 @@ BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
 MOST_UNTIL = 300  # networks, unless told, that are measured until an error is small enough
-FOLDER = Path("latency_data")
+TIMED_PART = 20  # networks between two looks at the clock
+MOST_TIMED = 100_000  # networks, unless told, that are measured until the time is up
 _COUNTED = (
     "The figures are the instructions of one inference, by class, counted on an emulated core: they are not latencies."
 )
@@ -53,7 +55,7 @@ _LABEL = "The label is normalized_ms, the latency at the machine's undisturbed s
 class Plan:
     """Which networks to collect: `n` with different graphs of the space of this reference (see `VariedSpace`). With a
     `target_mape` (percent) at most `n`: the sweep ends when the cross-validated error of the default predictor is
-    below it."""
+    below it. With `minutes` at most `n`: it ends after the networks that are being measured then."""
 
     space: str
     device: Device
@@ -62,6 +64,7 @@ class Plan:
     seed: int = 0
     target_mape: float | None = None
     inputs: tuple[tuple[str, str], ...] = ()
+    minutes: float | None = None
 
     @property
     def name(self) -> str:
@@ -86,6 +89,7 @@ def collect(
     n: int | None = None,
     *,
     until_mape: float | None = None,
+    minutes: float | None = None,
     variant: str = "",
     out: Path | str | None = None,
     seed: int = 0,
@@ -97,17 +101,19 @@ def collect(
     default). The same call continues from the store after an interruption.
 
     inputs: as `profile` takes them, for every network. until_mape: percent; measure until the cross-validated error of
-    a predictor is below it, at most `n` networks (300 by default). `options`: the fast protocol by default.
+    a predictor is below it, at most `n` networks (300 by default). minutes: stop after this time; another call goes on
+    for as long again. `options`: the fast protocol by default.
 
-    Raises InputError without `n` and `until_mape`, or where `out` holds another data set, and the error of a network
-    when none could be measured.
+    Raises InputError without `n`, `until_mape` and `minutes`, or where `out` holds another data set, and the error of a
+    network when none could be measured.
     """
-    if n is None and until_mape is None:
-        raise InputError("give n, the number of networks, or until_mape, the error at which to stop")
+    if n is None and until_mape is None and minutes is None:
+        raise InputError("give n, the number of networks, until_mape, the error, or minutes, the time at which to stop")
     name, variant = (space.name, variant or space.variant) if isinstance(space, VariedSpace) else (space, variant)
     chosen = device if isinstance(device, Device) else Device.load(device)
     given = tuple(sorted(as_texts(inputs, None).items()))
-    plan = Plan(name, chosen, MOST_UNTIL if n is None else n, variant, seed, until_mape, given)
+    most = n if n is not None else MOST_UNTIL if minutes is None else MOST_TIMED
+    plan = Plan(name, chosen, most, variant, seed, until_mape, given, minutes)
     with opened(store) as kept:
         return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, options or Options(FAST))
 
@@ -117,9 +123,11 @@ def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collecte
     _check(plan, out)
     asked = replace(options, with_operators=False, keep_unconverged=True)
     sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
-    if plan.target_mape is None:
+    error = None
+    if plan.minutes is not None:
+        _until_time_is_up(sweep, monotonic() + 60 * plan.minutes)
+    elif plan.target_mape is None:
         sweep.measure(sweep.fresh(drawn_archs(sweep.space.space, plan.seed)), plan.n)
-        error = None
         if sweep.tried < plan.n:
             options.on_note(f"space {plan.space} has only {sweep.tried} different networks")
     else:
@@ -130,6 +138,8 @@ def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collecte
 def _check(plan: Plan, out: Path) -> None:
     if plan.target_mape is not None:
         require_times(plan.device)
+    if plan.minutes is not None and (plan.target_mape is not None or not plan.minutes > 0):
+        raise InputError(f"--minutes must be positive, and does not go with --until; {plan.minutes:g} was given")
     if plan.n < 1:
         raise InputError(f"--n must be at least 1, not {plan.n}")
     if not (out / CARD).exists():
@@ -221,9 +231,21 @@ class _Sweep:
         return dict(zip(self.measured, at_one_speed(list(self.measured.values())), strict=True))
 
 
+def _until_time_is_up(sweep: _Sweep, end_s: float) -> None:
+    """Measures a few networks at a time. Networks that are in the store take no time, so that another call goes on."""
+    networks = sweep.fresh(drawn_archs(sweep.space.space, sweep.plan.seed))
+    tried = -1
+    while tried < sweep.tried < sweep.plan.n and monotonic() < end_s:
+        tried = sweep.tried
+        sweep.measure(networks, min(TIMED_PART, sweep.plan.n - tried))
+
+
 def drawn_archs(space: SearchSpace, seed: int) -> Iterator[Arch]:
-    """Architectures at random; the first n are the same however many are taken. Ends after the last one of a space
-    that can be listed."""
+    """Architectures at random, or in the space's own order; the first n are the same however many are taken. Ends after
+    the last one of a space that can be listed."""
+    if isinstance(space, sampling.OrderedSpace):
+        yield from space.archs(seed)
+        return
     rng = np.random.default_rng(seed)
     if sampling.size(space) <= sampling.ENUMERABLE:
         archs = list(sampling.enumerate_archs(space))

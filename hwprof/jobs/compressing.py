@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwprof import plugins, tasks
-from hwprof.compress.loop import Compressed, Job, Settings, prepare
+from hwprof.compress import gradient_ratio
+from hwprof.compress.compressed import Compressed
+from hwprof.compress.compressed import reached as reached
+from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
-from hwprof.compress.method import load
+from hwprof.compress.method import load, result_of
 from hwprof.compress.networks import open_network
+from hwprof.compress.screening import kernels_for, screened
 from hwprof.data.result import Met
 from hwprof.data.store import DEFAULT_PATH
 from hwprof.device import Device
@@ -83,7 +87,7 @@ def compress_all(
     with opened(store, options) as (_, kept, asked):
         opened_network = open_network(network, wanted, chosen, place, shapes, seed)
         job = prepare(opened_network, wanted, chosen, kept, place, settings=settings, options=asked, seed=seed)
-        return _made(job, methods, targets_ms, goes_on=method == AUTO)
+        return _made(job, methods if method != AUTO else _fitting(job, methods), targets_ms, goes_on=method == AUTO)
 
 
 def best(made: Sequence[Compressed]) -> Compressed:
@@ -92,21 +96,49 @@ def best(made: Sequence[Compressed]) -> Compressed:
     return max(met, key=lambda one: one.result.metric) if met else min(made, key=_latency_ms)
 
 
-def reached(made: Sequence[Compressed]) -> Met:
-    """Whether each target is met by some network: no where one is surely missed by all."""
-    found: dict[float | None, set[Met | None]] = {}
-    for one in made:
-        found.setdefault(one.result.target.ms, set()).add(one.met)
-    missed = [met for met in found.values() if Met.YES not in met]
-    if not missed:
-        return Met.YES
-    return Met.NO if any(Met.CANNOT_TELL not in met for met in missed) else Met.CANNOT_TELL
+def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:
+    """The installed methods: their names, needs, kinds of result and papers, and whether the device has kernels for
+    these."""
+    found, chosen = [load(name) for name in plugins.names("method")], device_of(device)
+    return [
+        {
+            "method": m.name, "needs": ", ".join(sorted(m.needs)), "result": result_of(m) or "unknown",
+            f"kernels on {chosen.name}": kernels_for(result_of(m), chosen), "paper": m.paper,
+        }
+        for m in found
+    ]  # fmt: skip
 
 
-def methods() -> list[Mapping[str, str]]:
-    """The installed methods: their names, needs and papers."""
-    found = [load(name) for name in plugins.names("method")]
-    return [{"method": m.name, "needs": ", ".join(sorted(m.needs)), "paper": m.paper} for m in found]
+def _fitting(job: Job, names: Sequence[str]) -> list[str]:
+    """Those that can make the network faster. Raises InputError where none can."""
+    fitting, left_out = screened(job, names)
+    for one in left_out:
+        job.tell(f"{one.name}: left out: {one.reason}")
+    if not fitting:
+        raise InputError(
+            f"no method can make {job.network.graph.name!r} faster on {job.device.name}; name one to run it "
+            "nevertheless (--method)"
+        )
+    return fitting
+
+
+def check_gradients(
+    network: object,
+    task: Task | str,
+    device: Device | str = "cpu-1t",
+    folder: Path | str = DEFAULT_FOLDER,
+    shapes: Shapes | None = None,
+    seed: int = 0,
+) -> list[Mapping[str, str]]:
+    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the weights
+    as they are, for their signs alone, and for signs with a step for each output, as the methods here have them.
+
+    Raises InputError for a network or task that does not fit, and for a network with fewer than two layers.
+    """
+    place, wanted = Path(folder), tasks.load(task) if isinstance(task, str) else task
+    place.mkdir(parents=True, exist_ok=True)
+    opened_network = open_network(network, wanted, device_of(device), place, shapes, seed)
+    return [gradient_ratio.row(opened_network, weights, seed) for weights in gradient_ratio.WEIGHTS]
 
 
 def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on: bool) -> list[Compressed]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,23 @@ from hwprof import instructions
 from hwprof.data.dataset import Dataset
 from hwprof.data.store import Store
 from hwprof.device import Device
+from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.jobs.profiling import profile
 from hwprof.measure.recording import Options
 from hwprof.predictors import learning, trained
 from hwprof.predictors.base import LatencyPredictor
+from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Prediction, Trained
+from hwprof.spaces import generic
 from hwprof.variants.spec import change
 from hwprof.workloads.loading import Shapes, load_network
 
 
 def train(
-    data: Dataset | str | Path,
-    predictor: str = "physical",
+    data: Dataset | str | Path | Sequence[Dataset | str | Path],
+    predictor: str | None = None,
     *,
     n: int | None = None,
     sources: Sequence[str | Path | Trained | LatencyPredictor] = (),
@@ -33,17 +37,21 @@ def train(
     device: str | None = None,
     seed: int = 0,
 ) -> Trained:
-    """Trains a predictor on the networks of a data set, as `hwprof train` does.
+    """Trains a predictor on the networks of a data set, or of several of one device, as `hwprof train` does.
 
-    n: learn from this many of the networks, drawn at random; all, but at most 1000, unless given. sources: for
-    transfer, predictors of other devices or their files. counts: a data set of the instructions that the same networks
-    execute on an emulated core, to learn from as well. Raises InputError for an unknown predictor, data that cannot be
+    predictor: by default "kernels" for a generic sample, else "physical". n: learn from this many of the networks,
+    drawn at random; all, but at most the predictor's `most_learned`, unless given. sources: for transfer, predictors of
+    other devices or their files. counts: a data set of the instructions that the same networks execute on an emulated
+    core, to learn from as well. Raises InputError for an unknown predictor, data that cannot be
     learned from, or a data set whose space or device is not the given one.
     """
-    found = learning.opened(data, space, device)
+    first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
+    found = learning.opened(first, space, device)
     others = trained.load_sources(sources, found.card.space)
     counted = learning.opened(counts) if counts is not None else None
-    return learning.learn(found, predictor, n=n, seed=seed, sources=others, counts=counted)
+    further = [learning.opened(one, space, device) for one in rest]
+    name = predictor or ("kernels" if found.card.space == generic.NAME else "physical")
+    return learning.learn(found, name, n=n, seed=seed, sources=others, counts=counted, further=further)
 
 
 def predict(
@@ -55,18 +63,62 @@ def predict(
     coverage: float = 0.9,
     space: str | None = None,
     device: str | None = None,
+    extrapolate: bool = False,
+    lower_bound: bool = False,
+    on_error: Callable[[str, HwprofError], None] | None = None,
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
     predictor: a trained one, or its file. models: graphs, .onnx files, names of workloads, or architectures as tuples.
     archs: architectures of the predictor's space, as tuples or in its notation. coverage: the probability that the
-    latency is inside the interval. Raises InputError for a network that the predictor cannot take, or for a predictor
-    whose space or device is not the given one.
+    latency is inside the interval. extrapolate: also predict networks unlike those that were learned from. lower_bound:
+    also predict the rest of networks with operators whose work is not known. A model that cannot be opened is passed to
+    `on_error(model, error)`, and the others continue; without `on_error` the error is raised.
+
+    Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
+    or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
     found.require(space, device)
-    networks = [model if isinstance(model, tuple) else load_network(model, shapes) for model in models]
-    return found.predict([*networks, *archs], coverage, count_instructions)
+    networks = _opened(models, shapes, on_error)
+    return found.predict(
+        [*networks, *archs], coverage, count_instructions, extrapolate=extrapolate, lower_bound=lower_bound
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedOperator:
+    """The predicted time of one operator, ms, and its share of the network's; nan where its work is not known."""
+
+    network: str
+    operator: str
+    op: str
+    ms: float
+    share: float
+
+
+def predict_operators(
+    predictor: Trained | str | Path,
+    models: Sequence[Graph | str | Path],
+    *,
+    shapes: Shapes | None = None,
+    on_error: Callable[[str, HwprofError], None] | None = None,
+) -> list[PredictedOperator]:
+    """The operators of each model with their predicted times, the longest first. Errors as in `predict`. Raises
+    InputError for a predictor that does not sum over operators: train one with --predictor kernels."""
+    found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
+    if not isinstance(found.predictor, KernelPredictor):
+        name = found.origin.predictor if found.origin else type(found.predictor).__name__
+        raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
+    rows: list[PredictedOperator] = []
+    for graph in _opened(models, shapes, on_error):
+        assert isinstance(graph, Graph)  # models are not architectures here
+        ms = found.predictor.operator_ms(graph)
+        total = float(np.nansum(ms))
+        for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
+            node = graph.nodes[i]
+            rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
+    return rows
 
 
 def load_predictor(path: str | Path) -> LatencyPredictor:
@@ -79,3 +131,19 @@ def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray
     with Store() as store:
         measurement = profile(change(variant)(graph), device, store=store, options=Options())
     return instructions.vector(measurement.instructions)
+
+
+def _opened(
+    models: Sequence[Graph | Arch | str | Path],
+    shapes: Shapes | None,
+    on_error: Callable[[str, HwprofError], None] | None,
+) -> list[Graph | Arch]:
+    networks: list[Graph | Arch] = []
+    for model in models:
+        try:
+            networks.append(model if isinstance(model, tuple) else load_network(model, shapes))
+        except HwprofError as error:
+            if on_error is None:
+                raise
+            on_error(str(model), error)
+    return networks

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from hwprof import cost, plugins
 from hwprof.data.result import Result, ResultKey, Target
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
-from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.errors import EnvironmentUnfitError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, Trial
 from hwprof.jobs.inputs import StoreLike, device_of, opened
 from hwprof.latency_table import LatencyTable
 from hwprof.measure.recording import Options, Recorder, recording
-from hwprof.measurement import Comparison
-from hwprof.objective.arch_latency import ArchLatency
+from hwprof.measurement import Comparison, Evidence
 from hwprof.objective.budget import Budget
 from hwprof.search import finalists
+from hwprof.search.measured_latency import MeasuredLatency
 from hwprof.search.run import BATCH, Limit, Plan, Score, Searched, run
-from hwprof.search.strategies import resolved, strategy
+from hwprof.search.strategies import listed, resolved, strategy
 from hwprof.search.table_score import TableScore
 from hwprof.spaces.varied import VariedSpace, titled
 
@@ -73,6 +75,11 @@ class UserScore:
             raise InputError(f"the score {self.reference!r} returned {value!r:.60}, which is not a number") from None
 
 
+def strategies() -> list[Mapping[str, str]]:
+    """The installed strategies: their names, needs and papers."""
+    return listed()
+
+
 def search(
     space: str | VariedSpace,
     score: str | Score | None = None,
@@ -98,8 +105,11 @@ def search(
 
     score: "table:FILE" or "table:FILE:COLUMN", a function of architectures, or one by reference; or, with `task`, the
     metric after `epochs` of training. latency: a predictor or table, or its file, by which networks above the target
-    at this confidence are refused; without one every candidate is measured. finalists: how many of the best are
+    at this confidence are refused; without one the candidates are measured, later ones only where a predictor that
+    learned from the first does not tell on which side of the target they are. finalists: how many of the best are
     measured together. workers: processes that score at once.
+
+    No other hwprof can measure on the machine while this one measures; while it scores, they can.
 
     Raises InputError for bad input and where no network is within the target by the `latency`, and HwprofError where
     the device cannot measure.
@@ -113,8 +123,8 @@ def search(
         known = None if asked_options.fresh or not asked.is_repeatable else kept.result(asked.key)
         if known is not None:
             return Found(known, (known,), None)
-        with recording(asked.device, kept, replace(asked_options, with_operators=False)) as recorder:
-            return _search(asked, kept, recorder, on_trial, asked_options.fresh)
+        with _measuring(asked.device, kept, replace(asked_options, with_operators=False)) as measuring:
+            return _search(asked, kept, measuring, on_trial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class _Asked:
 
     @property
     def settings(self) -> dict[str, Any]:
-        latency = "measured" if self.latency is None else str(self.latency)[:80]
+        latency = "measured, predicted where clear" if self.latency is None else str(self.latency)[:80]
         if isinstance(self.latency, str | Path):
             latency = f"{Path(self.latency).name} {_content_digest(Path(self.latency))}"
         return {
@@ -169,34 +179,88 @@ class _Asked:
         return key_of({"corners": corners, "score": self.score.name, **(self.score.kept_as or {})})
 
 
-def _search(
-    asked: _Asked, store: Store, recorder: Recorder, on_trial: Callable[[Trial], None], fresh: bool
-) -> Found:  # fmt: skip
+def _search(asked: _Asked, store: Store, measuring: _Measuring, on_trial: Callable[[Trial], None]) -> Found:
     start = perf_counter()
     keeps = asked.score.kept_as is not None
     key = asked.scores_key
+    options = measuring.options
+    measured = MeasuredLatency(
+        measuring.latency_ms, asked.space, asked.target_ms, asked.confidence, _learner()
+    )  # fmt: skip
     with _workers(asked.workers) as executor:
         searched = run(
             strategy(asked.strategy, asked.space, asked.seed),
             asked.score.score,
-            _limit(asked, recorder),
+            _limit(asked, measured),
             asked.plan,
             executor=executor,
-            known=store.scores(key) if keeps and not fresh else {},
+            known=store.scores(key) if keeps and not options.fresh else {},
             keep=partial(store.add_score, key) if keeps else lambda _arch, _score: None,
             on_trial=on_trial,
         )
+    if measured.n_measured:
+        options.on_note(
+            f"latencies of candidates: {measured.n_measured} measured, {measured.n_predicted} predicted from these to "
+            f"be within or above {asked.target_ms:g} ms with {asked.confidence:.0%} confidence"
+        )
     described = partial(_described, asked, searched, perf_counter() - start)
-    results = finalists.measured(searched, asked.space, recorder.compare, described, asked.finalists)
+    results = finalists.measured(searched, asked.space, measuring.compare, described, asked.finalists)
     winner = finalists.winner(results)
     if winner is not None:
         store.add_result(winner)
     return Found(winner, tuple(results), searched)
 
 
-def _limit(asked: _Asked, recorder: Recorder) -> Limit:
+@dataclass(frozen=True, slots=True)
+class _Measuring:
+    """Has the machine to itself only while it measures: between two calls a search may train for hours.
+
+    recorder: that of a device which occupies no machine, so that one can stay open.
+    """
+
+    device: Device
+    store: Store
+    options: Options
+    recorder: Recorder | None = None
+
+    def latency_ms(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """[n_graphs], ms. What an earlier run of the search measured is taken from the store, even if it did not
+        converge: a repetition would lead the search elsewhere."""
+        with self._recording(replace(self.options, keep_unconverged=True)) as recorder:
+            return recorder.latency_ms(graphs)
+
+    def compare(self, graphs: Sequence[Graph]) -> list[Comparison]:
+        """Each graph against the first."""
+        with self._recording(self.options) as recorder:
+            return recorder.compare(graphs)
+
+    def _recording(self, options: Options) -> AbstractContextManager[Recorder]:
+        return nullcontext(self.recorder) if self.recorder else recording(self.device, self.store, options)
+
+
+@contextmanager
+def _measuring(device: Device, store: Store, options: Options) -> Iterator[_Measuring]:
+    """Raises, before anything is scored, where the device is absent or its machine is not fit or not free."""
+    with recording(device, store, options) as recorder:
+        if recorder.machine.evidence is not Evidence.MEASURED:
+            yield _Measuring(device, store, options, recorder)
+            return
+    yield _Measuring(device, store, options)
+
+
+def _learner() -> Callable[[], Predictor] | None:
+    """Makes predictors of graphs; None where their libraries are not installed, so that everything is measured."""
+    try:
+        with plugins.optional_library("to predict latencies in a search"):
+            from hwprof.predictors.physical import PhysicalPredictor
+    except EnvironmentUnfitError:
+        return None
+    return PhysicalPredictor
+
+
+def _limit(asked: _Asked, measured: MeasuredLatency) -> Limit:
     if asked.latency is None:
-        return Limit(ArchLatency(recorder.latency_ms, asked.space), asked.target_ms)
+        return Limit(measured, asked.target_ms)
     return Limit.of(Budget(_source(asked), asked.target_ms, asked.confidence), asked.space)
 
 

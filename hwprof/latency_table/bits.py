@@ -5,6 +5,7 @@ from __future__ import annotations
 from hwprof.graph import BITS_PER_ELEMENT, Graph
 from hwprof.latency_table.grouping import OperatorNodes, operator_nodes
 from hwprof.latency_table.staircase import NumericAttribute
+from hwprof.onnx_io.packed import index_bits
 
 WEIGHTS, ACTIVATIONS = "w_bits", "a_bits"
 NUMERIC = (NumericAttribute(WEIGHTS), NumericAttribute(ACTIVATIONS))
@@ -13,15 +14,20 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 def of(graph: Graph, operator: OperatorNodes) -> dict[str, int]:
     """The bit widths of one operator: 8 for int8, 32 for float32. `w_bits` is the width of its largest stored tensor,
+    that of an index where it is packed,
     absent where it reads single numbers at most; `a_bits` that of its widest activation, absent for an operator on
     indices alone."""
-    dequantized = {node.outputs[0]: node.inputs[0] for node in operator.before}
+    dequantized = {node.outputs[0]: node.inputs[0] for node in operator.before if node.op == "DequantizeLinear"}
+    unpacking = {node.outputs[0]: node for node in operator.before if node.op != "DequantizeLinear"}
     inside = {out for node in operator.nodes for out in node.outputs}
     static = {t.name for t in (*graph.weights, *graph.constants)}
     weights: list[tuple[int, int]] = []  # elements and bits
     activations: list[int] = []
     for name in dict.fromkeys(n for node in operator.nodes for n in node.inputs if n and n not in inside):
         tensor = graph.type_of(dequantized.get(name, name))
+        if tensor.name in unpacking:
+            weights.append((tensor.numel, index_bits(graph, unpacking[tensor.name])))
+            continue
         if name not in dequantized and tensor.dtype not in _FLOATS and tensor.name in static:
             continue  # a shape, an axis, a zero point
         if tensor.name in static:

@@ -6,10 +6,11 @@ which cannot be timed without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hwprof.graph import Graph, Node
+from hwprof.onnx_io.packed import unpacked
 
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _LEADING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
@@ -17,7 +18,8 @@ _LEADING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN")
 
 @dataclass(frozen=True, slots=True)
 class OperatorNodes:
-    """nodes: those that compute, in order; before, after: the DequantizeLinears and QuantizeLinears around them."""
+    """nodes: those that compute, in order; before, after: the DequantizeLinears and QuantizeLinears around them, and
+    before them what unpacks their weights."""
 
     nodes: tuple[Node, ...]
     before: tuple[Node, ...] = ()
@@ -36,16 +38,17 @@ class OperatorNodes:
 def operator_nodes(graph: Graph) -> list[OperatorNodes]:
     """All operators of the graph, in order. Every node belongs to one of them; a DequantizeLinear belongs to each that
     reads its result."""
-    return _Grouping(graph).all() if any(n.op == _DEQUANTIZE for n in graph.nodes) else [
-        OperatorNodes((node,)) for node in graph.nodes
-    ]  # fmt: skip
+    unpacking = unpacked(graph)
+    if unpacking or any(n.op == _DEQUANTIZE for n in graph.nodes):
+        return _Grouping(graph, unpacking).all()
+    return [OperatorNodes((node,)) for node in graph.nodes]
 
 
 class _Grouping:
     """Follows the float tensors between nodes."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, unpacking: Mapping[str, Node]) -> None:
+        self._graph, self._unpacking = graph, unpacking
         self._producers, self._readers = graph.producers(), graph.consumers()
         self._static = {t.name for t in (*graph.weights, *graph.constants)}
 
@@ -54,7 +57,7 @@ class _Grouping:
         absorbed: set[str] = set()  # outputs of QuantizeLinears that an operator holds
         seen: set[str] = set()
         for node in self._graph.nodes:
-            if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen:
+            if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen or _name(node) in self._unpacking:
                 continue
             region = self._region(node)
             for nodes in [region] if self._is_closed(region) else [(node,)]:
@@ -83,12 +86,15 @@ class _Grouping:
     def _neighbours(self, node: Node) -> Iterator[Node]:
         made = (self._producers[name] for name in node.inputs if name in self._producers)
         read = (reader for out in node.outputs if out for reader in self._readers.get(out, ()))
-        yield from (other for other in (*made, *read) if other.op not in (_QUANTIZE, _DEQUANTIZE))
+        for other in (*made, *read):
+            if other.op not in (_QUANTIZE, _DEQUANTIZE) and _name(other) not in self._unpacking:
+                yield other
 
     def _is_closed(self, region: tuple[Node, ...]) -> bool:
         """Whether every tensor that enters is dequantized and every one that leaves is quantized."""
         made = {out for node in region for out in node.outputs if out}
         entering = {name for node in region for name in node.inputs if name} - made - self._static
+        entering -= self._unpacking.keys()
         leaving = {out for out in made if out in self._graph.outputs or not self._readers.get(out)}
         return not leaving and all(self._made_by(name) == _DEQUANTIZE for name in entering)
 
@@ -101,8 +107,18 @@ class _Grouping:
         return OperatorNodes(nodes, self._before(nodes), tuple(after))
 
     def _before(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-        read = dict.fromkeys(name for node in nodes for name in node.inputs)
-        return tuple(self._producers[name] for name in read if self._made_by(name) == _DEQUANTIZE)
+        found: dict[str, Node] = {}
+        for name in (name for node in nodes for name in node.inputs):
+            if self._made_by(name) == _DEQUANTIZE or name in self._unpacking:
+                self._add_with_unpacking(name, found)
+        return tuple(found.values())
+
+    def _add_with_unpacking(self, name: str, found: dict[str, Node]) -> None:
+        """Adds the node that makes the tensor, after those that unpack what it reads."""
+        for read in self._producers[name].inputs:
+            if read in self._unpacking:
+                self._add_with_unpacking(read, found)
+        found.setdefault(name, self._producers[name])
 
     def _is_end(self, node: Node) -> bool:
         """Whether none of the operators that read the result of the DequantizeLinear contains it."""

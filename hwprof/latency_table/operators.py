@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,7 +83,11 @@ def _title(operator: OperatorNodes) -> str:
 
 def _operator(graph: Graph, operator: OperatorNodes) -> Operator:
     leading = operator.leading
-    key = _attributes(graph, leading, {node.outputs[0] for node in operator.before if _is_stored(graph, node)})
+    stored = _stored(graph, operator)
+    key = _attributes(graph, leading, stored)
+    for name in leading.inputs:
+        if name in stored and stored[name].op == "Gather":
+            key["levels"] = graph.type_of(stored[name].inputs[0]).numel
     for place, node in enumerate(operator.nodes):
         if node is not leading:
             general = ",".join(f"{name}={value}" for name, value in sorted(_general(graph, node).items()))
@@ -91,17 +95,22 @@ def _operator(graph: Graph, operator: OperatorNodes) -> Operator:
     return Operator(_title(operator), key | bits.of(graph, operator), operator)
 
 
-def _attributes(graph: Graph, node: Node, dequantized: Set[str]) -> dict[str, Attribute]:
-    """dequantized: the stored tensors that the node reads as floats."""
+def _attributes(graph: Graph, node: Node, stored: Collection[str]) -> dict[str, Attribute]:
+    """stored: the tensors that the node reads as floats and that are made of stored ones."""
     if node.op == "Conv" and len(graph.shape(node.inputs[0])) == 4:
         return _convolution(graph, node)
     if node.op in ("Gemm", "MatMul") and len(graph.shape(node.inputs[1])) == 2:
-        return _matrix(graph, node, node.inputs[1] in graph.weight_names | dequantized)
+        return _matrix(graph, node, node.inputs[1] in graph.weight_names.union(stored))
     return _general(graph, node)
 
 
-def _is_stored(graph: Graph, node: Node) -> bool:
-    return node.inputs[0] in graph.weight_names
+def _stored(graph: Graph, operator: OperatorNodes) -> dict[str, Node]:
+    """By name the tensors that are made of stored ones before the operator, and their nodes."""
+    found: dict[str, Node] = {}
+    for node in operator.before:
+        if node.inputs[0] in graph.weight_names or node.inputs[0] in found:
+            found[node.outputs[0]] = node
+    return found
 
 
 def _convolution(graph: Graph, node: Node) -> dict[str, Attribute]:

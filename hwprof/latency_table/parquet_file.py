@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import json_value, read_bytes, write_bytes
 from hwprof.latency_table.json_file import header, with_header
 from hwprof.latency_table.rows import Content, Row
@@ -30,7 +30,7 @@ def read(path: Path) -> Content:
         record = json_value((file.schema_arrow.metadata or {})[_HEADER], subject)
         rows = [_row(values) for values in _records(file, subject)]
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{subject}: hwprof did not write it, or it is damaged: {reason}") from None
     return with_header(path, record, rows)
 

@@ -1,8 +1,9 @@
 """`LatencyLoss`: how much a latency above its target costs in a search's loss.
 
 linear: the additive term of ProxylessNAS (arXiv 1812.00332); log: FBNet's (arXiv 1812.03443); abs: TuNAS's (arXiv
-2008.06120); power: MnasNet's (arXiv 1807.11626). A hinge alone can let a supernet collapse to all-skip, for nothing
-pulls it back up to the target; abs does.
+2008.06120); power: MnasNet's (arXiv 1807.11626); foothill: abs that is smooth at the target (arXiv
+1901.06414). A hinge alone can let a supernet collapse to all-skip, for nothing pulls it back up to the target; abs
+does.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from collections.abc import Callable
 import torch
 
 from hwprof.errors import InputError
+from hwprof.predictors.foothill import foothill
 
+_SHARPNESS = 40.0  # of foothill: a square up to about 5 % from the target
 _SHAPES: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "hinge": lambda ratio, _: torch.relu(ratio - 1),
     "abs": lambda ratio, _: (ratio - 1).abs(),
     "linear": lambda ratio, _: ratio,
     "log": lambda ratio, _: ratio.log(),
     "power": lambda ratio, exponent: ratio**exponent,
+    "foothill": lambda ratio, _: foothill(ratio - 1, 1.0, _SHARPNESS),
 }
 
 

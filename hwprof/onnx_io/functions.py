@@ -8,7 +8,7 @@ from onnx import AttributeProto, ModelProto, NodeProto
 from onnx.checker import ValidationError
 from onnx.inliner import inline_local_functions
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 
 # Functions that call others twice double their size at each level: 26 levels are 67 million operators.
 _MOST_OPERATORS = 500_000
@@ -31,7 +31,7 @@ def inlined(model: ModelProto) -> ModelProto:
     try:
         return inline_local_functions(model)
     except (RuntimeError, ValueError, ValidationError) as error:
-        raise InputError(f"its functions cannot be inlined: {' '.join(str(error).split())}") from None
+        raise InputError(f"its functions cannot be inlined: {one_line(error)}") from None
 
 
 class _Sizes:

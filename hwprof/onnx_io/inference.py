@@ -10,10 +10,11 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
 from hwprof.onnx_io import pool_shapes
 from hwprof.onnx_io.contrib_types import missing_types
+from hwprof.onnx_io.packed import reads_packed
 from hwprof.onnx_io.proto import (
     NARROW,
     UNDEFINED,
@@ -63,7 +64,7 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     except (InferenceError, RuntimeError, ValueError) as error:
         if "(op_type:If" in str(error):  # a branch that the values do not take need not fit the shapes
             return _with_types(graph, infer_shapes(skeleton, data_prop=True).graph)
-        raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_one_line(error)}") from None
+        raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_cause(error)}") from None
     return _with_types(graph, model.graph)
 
 
@@ -81,11 +82,11 @@ def element_types(graph: Graph) -> dict[str, str]:
     return {name: dtype_name(code) for name, code in types.items() if code}
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def _cause(error: Exception) -> str:
+    text = str(error)
     for noise in ("[ShapeInferenceError]", "[TypeInferenceError]", "Inference error(s):"):
         text = text.replace(noise, "")
-    return " ".join(text.split())
+    return one_line(text)
 
 
 def _with_types(graph: Graph, proto: GraphProto) -> Graph:
@@ -163,6 +164,8 @@ def _folded(node: Node, graph: Graph, statics: Mapping[str, Tensor], opsets: Map
         return [constant_of(node.outputs[0], array)]
     operands = [statics[i] for i in node.inputs if i in statics]
     if len(operands) < sum(map(bool, node.inputs)) or bodies_of(node):
+        return None
+    if operands and reads_packed(node, operands[0].dtype):
         return None
     outputs = [o for o in node.outputs if o]
     types = [graph.type_of(o) for o in outputs if graph.has_type(o)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from onnx import version_converter
 from onnx.shape_inference import InferenceError
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import infer_and_fold
 from hwprof.onnx_io.proto import graph_from_proto, skeleton_of
@@ -25,7 +25,7 @@ def with_opset(graph: Graph, least: int) -> Graph:
     try:
         model = version_converter.convert_version(skeleton_of(graph), least)
     except (RuntimeError, InferenceError, version_converter.ConvertError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"graph {graph.name!r} cannot be raised from opset {version} to {least}: {reason}") from None
     opsets = tuple((domain, least if domain == "" else v) for domain, v in graph.opsets)
     raised = graph_from_proto(model.graph, (*graph.inputs, *graph.weights), opsets, graph.name)

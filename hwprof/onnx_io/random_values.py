@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from onnx import ModelProto, checker
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor, is_quantized
 from hwprof.onnx_io.guessed_inputs import index_range, structure
 from hwprof.onnx_io.input_values import values_of
@@ -51,7 +51,7 @@ def to_model(graph: Graph, seed: int = 0) -> ModelProto:
     try:
         checker.check_model(skeleton)
     except checker.ValidationError as error:
-        raise InputError(f"graph {graph.name!r} is not valid ONNX: {' '.join(str(error).split())}") from None
+        raise InputError(f"graph {graph.name!r} is not valid ONNX: {one_line(error)}") from None
     rng = np.random.default_rng(seed)
     return model_of(graph, lambda g: partial(_weight, Uses(g), rng=rng))
 

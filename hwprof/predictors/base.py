@@ -117,10 +117,29 @@ class Regressor(RegressorMixin, BaseEstimator):
             raise NotFittedError(f"this {type(self).__name__} has not learned anything yet; call fit first")
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a network's latency is not known. `is_lower_bound`: what is predicted is that of a part of the network."""
+
+    reason: str
+    is_lower_bound: bool = False
+
+
 class LatencyPredictor(Regressor):
-    """A regressor of latency, ms. `errors_` are log(measured / predicted)."""
+    """A regressor of latency, ms. `errors_` are log(measured / predicted).
+
+    knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
+    it learns from unless asked for more.
+    """
 
     target = LATENCY
+    knows_its_domain = False
+    most_learned = 1000  # a Gaussian process takes their third power
+
+    def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
+        """X: [n]. Returns, for each network, why what `predict` says of it cannot be relied on; None where it can, or
+        where the predictor does not know."""
+        return [None] * len(X)
 
 
 def conformal_quantile(errors: np.ndarray, coverage: float) -> float:

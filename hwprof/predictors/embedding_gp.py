@@ -63,7 +63,7 @@ class EmbeddingProcess:
     def predict(self, sequences: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
         """sequences: [n, longest, n_features]; lengths: [n]. Returns [n], on the target's scale."""
         with torch.no_grad():
-            standardized = _kernel(self.embedding(sequences, lengths), self.points) @ self.solved
+            standardized = kernel(self.embedding(sequences, lengths), self.points) @ self.solved
         return np.asarray(self.centre + self.spread * standardized.numpy().astype(float))
 
 
@@ -138,7 +138,7 @@ class EmbeddingRegressor(Regressor):
         neural.train(embedding, loss, self.steps, self.learning_rate)
         with torch.no_grad():
             points = embedding(sequences, lengths)
-            return EmbeddingProcess(embedding, centre, spread, points, torch.linalg.solve(_noisy(points), target))
+            return EmbeddingProcess(embedding, centre, spread, points, torch.linalg.solve(noisy_kernel(points), target))
 
     def _sequences(self, X: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns [n, longest, n_features], padded with zeros, and the lengths [n]."""
@@ -164,16 +164,18 @@ class EmbeddingPredictor(LatencyPredictor, EmbeddingRegressor):
 
 
 def left_out(points: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """points: [n, k]; target: [n]. Returns the error and the variance of each when it is predicted from all the others,
-    both [n]."""
-    inverse = torch.linalg.inv(_noisy(points))
-    return inverse @ target / inverse.diagonal(), 1 / inverse.diagonal()
+    """points: [..., n, k]; target: [..., n]. Returns the error and the variance of each when it is predicted from all
+    the others, both [..., n]."""
+    inverse = torch.linalg.inv(noisy_kernel(points))
+    diagonal = inverse.diagonal(dim1=-2, dim2=-1)
+    return (inverse @ target[..., None])[..., 0] / diagonal, 1 / diagonal
 
 
-def _noisy(points: torch.Tensor) -> torch.Tensor:
-    return _kernel(points, points) + NOISE * torch.eye(len(points))
+def noisy_kernel(points: torch.Tensor) -> torch.Tensor:
+    """points: [..., n, k], of length 1. Returns the covariances of their targets, [..., n, n]."""
+    return kernel(points, points) + NOISE * torch.eye(points.shape[-2])
 
 
-def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a: [n, k], b: [m, k], of length 1. Returns [n, m]."""
-    return torch.exp((a @ b.T - 1) / LENGTH_SQUARED)  # |a - b|^2 = 2 - 2 a.b
+def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a: [..., n, k], b: [..., m, k], of length 1. Returns [..., n, m]."""
+    return torch.exp((a @ b.mT - 1) / LENGTH_SQUARED)  # |a - b|^2 = 2 - 2 a.b

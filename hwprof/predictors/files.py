@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hwprof import plugins
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import json_value, read_bytes
 from hwprof.interfaces import SearchSpace
 from hwprof.predictors.base import LatencyPredictor, State
@@ -27,7 +27,6 @@ _MOST_BYTES = 1 << 30
 # Trees in JSON unpack to 12 times their size, arrays to twice; a file made to fill the memory to 1000 times.
 _LEAST_UNPACKED_BYTES, _MOST_UNPACKED_SHARE = 1 << 26, 40
 _ENCRYPTED = 1
-_LONGEST_REASON = 300
 # Raised where content is not what a reader or a predictor expects: other types, shapes, keys.
 UNFIT = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 _HEAD, _ARRAYS, _FILES = "predictor.json", "arrays.npz", "files/"
@@ -91,7 +90,7 @@ def from_bytes(content: bytes, name: str) -> LatencyPredictor:
         parameters = {key: _revived(value) for key, value in given.items()}
         restored: LatencyPredictor = predictor_class(**parameters).restore(state)
     except UNFIT as error:
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        reason = one_line(error)
         raise InputError(f"{name} does not fit the predictor {wanted!r} installed here: {reason}") from None
     return restored
 
@@ -108,7 +107,7 @@ def members(content: bytes, name: str) -> dict[str, bytes]:
                 raise InputError(f"{name} is encrypted; hwprof does not encrypt predictors")
             return {i.filename: archive.read(i) for i in infos}
     except (zipfile.BadZipFile, zlib.error, *UNFIT) as error:
-        raise InputError(f"{name} is not a predictor file, or only a part of one: {error}") from None
+        raise InputError(f"{name} is not a predictor file, or only a part of one: {one_line(error)}") from None
 
 
 def _read(content: bytes, name: str) -> tuple[dict[str, Any], State]:
@@ -133,7 +132,7 @@ def _array(content: bytes, name: str) -> np.ndarray:
         MemoryError,
         *UNFIT,
     ) as error:  # MemoryError: a shape that the content does not fill
-        raise InputError(f"{name} holds an array that cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"{name} holds an array that cannot be read: {one_line(error)}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufUS":
         raise InputError(f"{name} holds an array that is not of plain numbers or text")
     return array

@@ -12,6 +12,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data import dataset
 from hwprof.data.dataset import Card, Dataset
+from hwprof.encoders.operators import kind
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.predictors.base import LatencyPredictor, stacked
@@ -20,7 +21,6 @@ from hwprof.predictors.left_out import left_out_error
 from hwprof.predictors.trained import Origin, Trained, require_same
 from hwprof.spaces.varied import VariedSpace
 
-MOST_TRAINED = 1000  # networks, unless asked for more: a Gaussian process takes their third power
 _PART = 50  # graphs in memory at once
 
 
@@ -34,32 +34,70 @@ def opened(data: Dataset | str | Path, space: str | None = None, device: str | N
 
 def learn(
     data: Dataset, name: str, *, n: int | None = None, seed: int = 0, sources: Sequence[LatencyPredictor] = (),
-    counts: Dataset | None = None,
+    counts: Dataset | None = None, further: Sequence[Dataset] = (),
 ) -> Trained:  # fmt: skip
     """Fits the predictor `name` to the normalized latencies of `n` of the networks, drawn at random where there are
-    more; to at most `MOST_TRAINED` unless told.
+    more; to at most its `most_learned` unless told.
 
     counts: a data set of the instructions that the same networks execute on an emulated core, to learn from as well.
-    Raises InputError for an unknown predictor or data that cannot be learned from.
+    further: data sets of the same device and hardware, of other networks; `n` is of all together. Raises InputError for
+    an unknown predictor or data that cannot be learned from.
     """
     counted = CountedNetworks.of(counts, data) if counts else None
-    data = drawn(counted.among(data) if counted else data, n, MOST_TRAINED, seed)
-    space = space_of(data.card)
+    _require_one_machine(data, further)
+    space = None if further else space_of(data.card)
     predictor = make(name, space, seed, sources)
-    y = data.normalized_ms
-    X = stacked([row for part in parts(data) for row in encoded(part, space, predictor)])
+    if further and predictor.takes != "graph":
+        raise InputError(f"predictor {name!r} learns architectures of one space; several data sets need physical, gcn "
+                         "or kernels")  # fmt: skip
+    most = predictor.most_learned
+    sets = [counted.among(data) if counted else data, *further]
+    sets = [drawn(data, n, most, seed) if not further else data for data in sets]
+    y = np.concatenate([data.normalized_ms for data in sets])
+    X = stacked([row for data in sets for part in parts(data) for row in encoded(part, space_of(data.card), predictor)])
     if counted:
         require_counting(predictor, name)
         predictor.set_params(counted=True)
-        X = np.hstack([X, counted.rows(data)])
+        X = np.hstack([X, counted.rows(sets[0])])
+    if further and (n or most) < len(y):
+        chosen = np.random.default_rng(seed).permutation(len(y))[: n or most]
+        y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
+    kinds = () if predictor.knows_its_domain or predictor.takes == "arch" else _operators(sets)
     error, card = left_out_error(predictor.errors_), data.card
     origin = Origin(
-        name, card.name, card.measurements_sha256, card.device_name, card.space, card.variant, card.evidence,
+        name, " + ".join(data.card.name for data in sets), card.measurements_sha256, card.device_name,
+        card.space if not further else "", card.variant if not further else "", card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
-        counted.device.to_record() if counted else None, counted.variant if counted else "",
+        counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
     )  # fmt: skip
     return Trained(predictor, origin)
+
+
+def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
+    """Raises InputError for data sets of different devices or hardware."""
+    for other in further:
+        for noun, first, second in (
+            ("device", data.card.device_name, other.card.device_name),
+            ("hardware", data.card.hardware, other.card.hardware),
+        ):
+            if first != second:
+                raise InputError(
+                    f"data sets {data.card.name} and {other.card.name} are of different {noun}: {first or 'unknown'} "
+                    f"and {second or 'unknown'}; learn from each by itself"
+                )
+
+
+def _operators(sets: Sequence[Dataset]) -> tuple[str, ...]:
+    """The kinds of operators in their networks, sorted."""
+    kinds = (
+        kind(node)
+        for data in sets
+        for part in parts(data)
+        for graph in part.graphs(space_of(data.card))
+        for node in graph.nodes
+    )
+    return tuple(sorted(set(kinds)))
 
 
 def make(

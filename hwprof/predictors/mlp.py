@@ -28,6 +28,7 @@ SOFT_BATCH = 32
 
 class MlpRegressor(Regressor):
     """X: [n] architectures. soft_weight: the weight of the consistency at probabilities; 0 trains as LA-DARTS does.
+    loss: a robust one by default, as is "foothill" (`hwprof.predictors.foothill`).
 
     `module_` maps [..., sum(choices)] to [..., 1] in `units_`.
     """
@@ -42,6 +43,7 @@ class MlpRegressor(Regressor):
         learning_rate: float = 3e-3,
         soft_weight: float = 1.0,
         seed: int = 0,
+        loss: neural.LossName = "smooth_l1",
     ) -> None:
         self.space = space
         self.hidden = hidden
@@ -49,6 +51,7 @@ class MlpRegressor(Regressor):
         self.learning_rate = learning_rate
         self.soft_weight = soft_weight
         self.seed = seed
+        self.loss = loss
 
     def fit(self, X: Sequence[Arch], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y: [n]. Raises InputError for data that cannot be learned from."""
@@ -105,7 +108,7 @@ class MlpRegressor(Regressor):
         generator = torch.Generator().manual_seed(self.seed)
 
         def loss(step: int) -> torch.Tensor:
-            total = self.units_.loss(module(codes)[:, 0], target)
+            total = self.units_.loss(module(codes)[:, 0], target, self.loss)
             if soft_weight and step >= WARMUP_STEPS:
                 total = total + soft_weight * self._inconsistency(module, generator)
             return total

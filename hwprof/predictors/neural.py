@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -13,13 +13,30 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
+from hwprof.errors import InputError
 from hwprof.predictors import base
 from hwprof.predictors.base import Target, fold_numbers
+from hwprof.predictors.foothill import foothill
 
 FOLDS = 3
 _LEAST = 1e-3  # of a positive target, in units of its mean
 _PRECISION = 0.05  # relative error up to which the loss of a positive target is quadratic
 M = TypeVar("M", bound=nn.Module)
+LossName: TypeAlias = Literal["smooth_l1", "l1", "l2", "foothill"]
+
+
+def _foothill_loss(output: torch.Tensor, target: torch.Tensor, precision: float) -> torch.Tensor:
+    """Its curve bends from that of a square into a line at the precision."""
+    return foothill(output - target, 1.0, 2 / precision).mean()
+
+
+# By name: of output and target, [n], and the error up to which a loss is quadratic, to a scalar.
+_LOSSES: Mapping[LossName, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+    "smooth_l1": lambda output, target, precision: nn.functional.smooth_l1_loss(output, target, beta=precision),
+    "l1": lambda output, target, _: nn.functional.l1_loss(output, target),
+    "l2": lambda output, target, _: nn.functional.mse_loss(output, target),
+    "foothill": _foothill_loss,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +74,15 @@ class Units:
         values = output.numpy().astype(float)
         return np.asarray(self.centre + self.spread * (np.maximum(values, _LEAST) if self.positive else values))
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """output, target: [n], in these units. Returns a scalar: smooth L1, of the relative error where the target is
-        positive."""
+    def loss(self, output: torch.Tensor, target: torch.Tensor, kind: LossName = "smooth_l1") -> torch.Tensor:
+        """output, target: [n], in these units. Returns a scalar: the mean loss, of the relative error where the target
+        is positive. Raises InputError for an unknown kind."""
+        if kind not in _LOSSES:
+            raise InputError(f"no loss of predictors is named {kind!r}; known: {', '.join(_LOSSES)}")
         if not self.positive:
-            return nn.functional.smooth_l1_loss(output, target)
+            return _LOSSES[kind](output, target, 1.0)
         relative = output / target
-        return nn.functional.smooth_l1_loss(relative, torch.ones_like(relative), beta=_PRECISION)
+        return _LOSSES[kind](relative, torch.ones_like(relative), _PRECISION)
 
 
 def left_out_errors(

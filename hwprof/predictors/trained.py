@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,15 +14,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.encoders.operators import kind
+from hwprof.errors import InputError, UnknownOperatorError, one_line
 from hwprof.files import json_value, write_bytes
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.predictors import files
-from hwprof.predictors.base import LatencyPredictor, stacked
+from hwprof.predictors.base import Doubt, LatencyPredictor, stacked
 from hwprof.spaces.varied import VariedSpace
 
 _ORIGIN = "origin.json"
+_FAR = 1.5  # times the smallest and largest latency that was learned from
+_MOST_LISTED = 3
+_UNKNOWN = (math.nan, math.nan, math.nan)
 # (graph, emulated device, variant) to the instructions that the variant of the graph executes there, [n_classes]
 CountInstructions: TypeAlias = Callable[[Graph, Device, str], np.ndarray]
 
@@ -32,6 +37,8 @@ class Origin:
 
     mape: the error on networks left out, percent, with the bounds of its 90 % interval. counted_on: the emulated device
     (`Device.to_record`) whose instructions it learned from as well, executed by the networks in `counted_variant`.
+    operators: the kinds (`hwprof.encoders.operators.kind`) in its networks; empty for a predictor of architectures.
+    hardware: identifies the machine.
     """
 
     predictor: str
@@ -49,16 +56,24 @@ class Origin:
     mape_high: float
     counted_on: Mapping[str, Any] | None = None
     counted_variant: str = ""
+    operators: Sequence[str] = ()
+    hardware: str = ""
 
 
 def _origin(record: Any, path: str | Path) -> Origin:
     """The record of a file. Raises InputError where a field is missing or of another type."""
-    kinds: dict[str, Any] = {"str": str, "int": int, "float": int | float, "Mapping[str, Any] | None": dict | None}
+    kinds: dict[str, Any] = {
+        "str": str,
+        "int": int,
+        "float": int | float,
+        "Mapping[str, Any] | None": dict | None,
+        "Sequence[str]": list | tuple,
+    }
     try:
         given = {f.name: record[f.name] for f in fields(Origin) if f.name in record}
         wrong = [f.name for f in fields(Origin) if not isinstance(given.get(f.name, f.default), kinds[str(f.type)])]
         if not wrong:
-            return Origin(**given)
+            return Origin(**{**given, "operators": tuple(given.get("operators", ()))})
         reason = f"{wrong[0]} is {given.get(wrong[0], 'missing')!r:.80}"
     except (AttributeError, TypeError) as error:
         reason = str(error)
@@ -67,14 +82,20 @@ def _origin(record: Any, path: str | Path) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A predicted latency with the bounds of its interval, ms. `outside`: beyond the latencies that the predictor
-    learned from, so that the interval may not hold."""
+    """A predicted latency with the bounds of its interval, ms; all nan where it is not known. `doubt`: why it is not,
+    or why the interval may not hold; empty where it does. `outside`: whether the network is unlike those that the
+    predictor learned from."""
 
     network: str
     latency_ms: float
     low_ms: float
     high_ms: float
-    outside: bool
+    outside: bool = False
+    doubt: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        return math.isfinite(self.latency_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,33 +134,69 @@ class Trained:
         require_same("the predictor", found, (space, device))
 
     def predict(
-        self, networks: Sequence[Graph | Arch | str], coverage: float = 0.9, count: CountInstructions | None = None
+        self,
+        networks: Sequence[Graph | Arch | str],
+        coverage: float = 0.9,
+        count: CountInstructions | None = None,
+        *,
+        extrapolate: bool = False,
+        lower_bound: bool = False,
     ) -> list[Prediction]:
         """networks: [n] graphs; architectures of its space, as choices or as text. Returns [n].
 
         coverage: the probability that the latency is inside the interval. count: counts instructions, for a predictor
-        that learned from them (`hwprof.predict` provides it). Raises InputError for a network that the predictor cannot
-        take.
+        that learned from them (`hwprof.predict` provides it). extrapolate: also predict networks unlike those that were
+        learned from. lower_bound: also predict the rest of networks with operators whose work is not known. Raises
+        InputError for a network that the predictor cannot take, be it the only one.
         """
-        if not networks:
-            return []
         space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
-        try:
-            X = stacked([row for network in networks for row in self._encoded(network, space, count)])
-            predicted_ms = self.predictor.predict(X)
-            bounds_ms = self.predictor.predict_interval(X, coverage)
-        except files.UNFIT as error:  # arrays of a file that fit neither each other nor the networks
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"the predictor cannot predict these networks; is its file damaged? {reason:.300}"
-            ) from error
-        return [
-            Prediction(_name(network), float(ms), float(low), float(high), self._is_outside(float(ms)))
-            for network, ms, low, high in zip(networks, predicted_ms, *bounds_ms, strict=True)
-        ]
+        rows, unfit = dict[int, Any](), dict[int, str]()
+        for i, network in enumerate(networks):
+            try:
+                (rows[i],) = self._encoded(network, space, count)
+            except (InputError, UnknownOperatorError) as error:
+                if len(networks) == 1 or not isinstance(network, Graph):
+                    raise
+                unfit[i] = str(error)
+        found = {i: Prediction(_name(networks[i]), *_UNKNOWN, doubt=reason) for i, reason in unfit.items()}
+        for i, (ms, low, high, own) in zip(rows, self._predicted(list(rows.values()), coverage), strict=True):
+            doubt = own or self._doubt(networks[i], ms)
+            known = doubt is None or (lower_bound if doubt.is_lower_bound else extrapolate)
+            found[i] = Prediction(
+                _name(networks[i]), *((ms, low, high) if known else _UNKNOWN),
+                outside=doubt is not None and not doubt.is_lower_bound, doubt="" if doubt is None else doubt.reason,
+            )  # fmt: skip
+        return [found[i] for i in range(len(networks))]
 
-    def _is_outside(self, ms: float) -> bool:
-        return self.origin is not None and not self.origin.least_ms <= ms <= self.origin.most_ms
+    def _predicted(self, rows: Sequence[Any], coverage: float) -> Iterable[tuple[float, float, float, Doubt | None]]:
+        """rows: [n], encoded networks. Yields the latency, the bounds of its interval, ms, and the doubt of each."""
+        if not rows:
+            return
+        X = stacked(rows)
+        try:
+            predicted = self.predictor.predict(X), *self.predictor.predict_interval(X, coverage)
+            doubts = self.predictor.doubts(X)
+        except files.UNFIT as error:  # arrays of a file that fit neither each other nor the networks
+            raise InputError(
+                f"the predictor cannot predict these networks; is its file damaged? {one_line(error)}"
+            ) from error
+        for ms, low, high, doubt in zip(*predicted, doubts, strict=True):
+            yield float(ms), float(low), float(high), doubt
+
+    def _doubt(self, network: Graph | Arch | str, ms: float) -> Doubt | None:
+        """About a network with operators, or a latency, that no network had which was learned from."""
+        origin = self.origin
+        if origin is None or self.predictor.knows_its_domain:
+            return None
+        known = set(origin.operators)
+        if known and isinstance(network, Graph) and (new := sorted({kind(node) for node in network.nodes} - known)):
+            return Doubt(f"it has {_listed(new)}, which no network had that was learned from")
+        if not origin.least_ms / _FAR <= ms <= origin.most_ms * _FAR:
+            return Doubt(
+                f"its latency would be {ms:.4g} ms, and networks of {origin.least_ms:.4g} to {origin.most_ms:.4g} ms "
+                "were learned from"
+            )
+        return None
 
     def _encoded(self, network: Graph | Arch | str, space: VariedSpace | None, count: CountInstructions | None) -> Any:
         """Returns [1]: the network as the predictor takes it, with its instructions if it learned from those."""
@@ -163,11 +220,16 @@ class Trained:
         return _known(space, network).parse(network) if isinstance(network, str) else network
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
+
+
 def require_same(subject: str, found: tuple[str, str], wanted: tuple[str | None, str | None]) -> None:
     """found, wanted: names of a space and of a device. Raises InputError where they differ; None matches all."""
-    for kind, name, other in zip(("space", "device"), found, wanted, strict=True):
+    for noun, name, other in zip(("space", "device"), found, wanted, strict=True):
         if other is not None and other != name:
-            raise InputError(f"{subject} has the {kind} {name or 'unknown'!r}, not {other!r}")
+            raise InputError(f"{subject} has the {noun} {name or 'unknown'!r}, not {other!r}")
 
 
 def load_predictor(path: str | Path) -> LatencyPredictor:

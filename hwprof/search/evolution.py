@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class Evolution:
 
     Raises InputError for a tournament that is larger than the population, or empty.
     """
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Real et al., Regularized Evolution, arXiv 1802.01548"
 
     def __init__(self, space: SearchSpace, seed: int = 0, population: int = 20, tournament: int = 5) -> None:
         if not 1 <= tournament <= population:

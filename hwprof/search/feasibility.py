@@ -39,12 +39,14 @@ class Feasibility:
         if not len(archs) or not self._has_refused or not self._accepted_ms or len(self._ms) < _FEWEST:
             return np.ones(len(archs), bool)
         if self._weights is None:
-            codes, logs = self._codes(list(self._ms)), np.log(list(self._ms.values()))
+            codes, logs = one_hot(self._choices, list(self._ms)), np.log(list(self._ms.values()))
             gram = codes.T @ codes + _RIDGE * np.eye(codes.shape[1])
             self._weights = np.linalg.solve(gram, codes.T @ logs)
             self._most_log_ms = np.log(self._accepted_ms) + float(np.std(logs - codes @ self._weights))
-        return np.asarray(self._codes(archs) @ self._weights <= self._most_log_ms)
+        return np.asarray(one_hot(self._choices, archs) @ self._weights <= self._most_log_ms)
 
-    def _codes(self, archs: Sequence[Arch]) -> np.ndarray:
-        """[n, sum(choices)], of 0 and 1."""
-        return np.hstack([np.eye(n)[column] for n, column in zip(self._choices, np.array(archs).T, strict=True)])
+
+def one_hot(choices: Sequence[int], archs: Sequence[Arch]) -> np.ndarray:
+    """[n_archs, sum(choices)], of 0 and 1: one column for each position and choice. The architectures are of the
+    space."""
+    return np.hstack([np.eye(n)[column] for n, column in zip(choices, np.array(archs).T, strict=True)])

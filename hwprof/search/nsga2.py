@@ -8,6 +8,7 @@ not generation by generation, from the survivors of everything that was told.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from hwprof.spaces import sampling
 
 class Nsga2:
     """population: how many trials survive. crossed: share of the children that have two parents."""
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Deb et al., NSGA-II, IEEE Trans. Evolutionary Computation 6(2), 2002"
 
     def __init__(self, space: SearchSpace, seed: int = 0, population: int = 20, crossed: float = 0.5) -> None:
         self._space, self._population, self._crossed = space, population, crossed

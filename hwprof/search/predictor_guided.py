@@ -10,7 +10,7 @@ formula of `sample_efficiency_gain`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,32 +18,40 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
 from hwprof.search.evolution import rank
-from hwprof.search.feasibility import Feasibility
+from hwprof.search.feasibility import Feasibility, one_hot
+from hwprof.search.rank_process import RankProcess
 from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
-
-with plugins.optional_library("a search guided by a predictor"):
-    from sklearn.ensemble import RandomForestRegressor
-
-    from hwprof.encoders.one_hot import OneHotEncoder
 
 Pool: TypeAlias = Literal["full", "random", "neighbours"]
 _PARENTS = 5  # the best networks, whose neighbours are candidates
 _MOST_EDITS = 2
 
 
+def process(_seed: int) -> RankProcess:
+    """The default: an unfitted Gaussian process of ranks."""
+    return RankProcess()
+
+
 def forest(seed: int) -> Any:
-    """An unfitted regressor with `fit(codes, scores)` and `predict(codes)`; codes: [n, n_features], scores: [n]."""
+    """An unfitted random forest, which was the default before 2026-11-29: on NAS-Bench-201 the process finds better
+    cells with the same evaluations, in a quarter of the time."""
+    with plugins.optional_library("a search guided by a random forest"):
+        from sklearn.ensemble import RandomForestRegressor
     return RandomForestRegressor(n_estimators=40, max_features=0.5, random_state=seed)
 
 
 class PredictorSearch:
     """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
     Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
-    many new scores change the model. model: makes an unfitted regressor for a seed.
+    many new scores change the model. model: makes, for a seed, an unfitted regressor with `fit(codes, scores)` and
+    `predict(codes)`, where the one-hot codes are [n, n_features] and the scores [n].
 
     Raises InputError for an unknown pool, and for the full pool of a space that is too large to be listed.
     """
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Mauch et al., Efficient Sampling for Predictor-Based NAS, arXiv 2011.12043"
 
     def __init__(
         self,
@@ -53,7 +61,7 @@ class PredictorSearch:
         subset: int = 48,
         initial: int = 16,
         refit: int = 8,
-        model: Callable[[int], Any] = forest,
+        model: Callable[[int], Any] = process,
     ) -> None:
         if pool not in get_args(Pool):
             raise InputError(f"no pool is named {pool!r}; known: {', '.join(get_args(Pool))}")
@@ -66,7 +74,6 @@ class PredictorSearch:
         self._refit, self._seed, self._model = refit, seed, model
         self._rng = np.random.default_rng(seed)
         self._unseen = Unseen(space, self._rng)
-        self._encoder = OneHotEncoder(space.choices).fit([])
         self._feasibility = Feasibility(space.choices)
         self._scored: list[Trial] = []
         self._fitted: Any = None
@@ -120,8 +127,24 @@ class PredictorSearch:
         return [archs[i] for i in order]
 
     def _codes(self, archs: Sequence[Arch]) -> np.ndarray:
-        """[n, n_features]"""
-        return np.asarray(self._encoder.transform(archs))
+        """[n, n_features], one-hot"""
+        return one_hot(self._space.choices, archs)
+
+
+class FullPool(PredictorSearch):
+    """Ranks the whole space."""
+
+    needs: ClassVar[str] = f"a space of at most {sampling.ENUMERABLE:,} architectures"
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        super().__init__(space, seed, "full")
+
+
+class RandomPool(PredictorSearch):
+    """Ranks random subsets."""
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        super().__init__(space, seed, "random")
 
 
 def sample_efficiency_gain(evaluations: Sequence[int], space_size: int, targets: int) -> float:

@@ -8,6 +8,7 @@ The paper's reward is accuracy - mu log FLOPs - rho log density; here it is scor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ class QLearning:
 
     It proposes architectures again as random actions become rarer. A refused network has the lowest reward known.
     """
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Zhong et al., BlockQNN, arXiv 1808.05584"
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class QLearning:
         self._values = [np.zeros((states, n)) for states, n in zip(before, space.choices, strict=True)]
         self._stored: list[Trial] = []
         self._first_ms = 1.0
+        self._lowest = np.inf  # reward
         self._is_started = False
 
     @property
@@ -56,7 +61,9 @@ class QLearning:
         self._stored += trials
         if not self._is_started:
             self._start()
-        lowest = min((self._reward(trial) for trial in self._stored if trial.score is not None), default=0.0)
+        scored = [self._reward(trial) for trial in trials if trial.score is not None]
+        self._lowest = min([self._lowest, *scored])
+        lowest = self._lowest if np.isfinite(self._lowest) else 0.0
         replayed = self._rng.integers(len(self._stored), size=self._replays) if self._stored else ()
         for trial in (*trials, *(self._stored[i] for i in replayed)):
             self._learn(trial.arch, lowest if trial.score is None else self._reward(trial))
@@ -76,7 +83,7 @@ class QLearning:
             row = values[arch[-1] if arch else 0]
             is_random = self._rng.random() < self.random_share
             best = np.arange(len(row)) if is_random else np.flatnonzero(row == row.max())
-            arch.append(int(self._rng.choice(best)))
+            arch.append(int(best[self._rng.integers(len(best))]))
         return tuple(arch)
 
     def _reward(self, trial: Trial) -> float:

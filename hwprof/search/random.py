@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from hwprof.search.unseen import Unseen
 
 class RandomSearch:
     """Draws without replacement. It learns nothing."""
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Li and Talwalkar, Random Search and Reproducibility for NAS, arXiv 1902.07638"
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         self._unseen = Unseen(space, np.random.default_rng(seed))

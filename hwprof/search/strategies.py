@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hwprof import plugins
+from hwprof.errors import EnvironmentUnfitError
 from hwprof.interfaces import Search, SearchSpace
 
 AUTO = "auto"
@@ -19,3 +22,16 @@ def strategy(name: str, space: SearchSpace, seed: int = 0) -> Search:
 def resolved(name: str) -> str:
     """The name itself, or of the strategy that is taken for "auto"."""
     return _AUTO_IS if name == AUTO else name
+
+
+def listed() -> list[Mapping[str, str]]:
+    """The installed strategies: their names, what each needs of a space, and its paper, as far as it says so."""
+    return [_row(name) for name in plugins.names("search")]
+
+
+def _row(name: str) -> Mapping[str, str]:
+    try:
+        made = plugins.load("search", name)
+    except EnvironmentUnfitError as error:
+        return {"strategy": name, "needs": str(error), "paper": ""}
+    return {"strategy": name, "needs": getattr(made, "needs", ""), "paper": getattr(made, "paper", "")}

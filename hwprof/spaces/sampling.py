@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +29,15 @@ class RepairingSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class OrderedSpace(Protocol):
+    """A search space that says in which order its points are best measured."""
+
+    def archs(self, seed: int, /) -> Iterator[Arch]:
+        """Points without end, the same ones for the same seed, of which any first n are a balanced sample."""
+        ...
+
+
 def size(space: SearchSpace) -> int:
     """The number of points in the product of the choices, repaired or not."""
     return math.prod(space.choices)
@@ -36,7 +45,8 @@ def size(space: SearchSpace) -> int:
 
 def repaired(space: SearchSpace, arch: Arch, rng: np.random.Generator | None = None) -> Arch:
     """The architecture, repaired where the space has a `repair`."""
-    return space.repair(arch, rng) if isinstance(space, RepairingSpace) else arch
+    repair: Callable[..., Arch] | None = getattr(space, "repair", None)  # isinstance with a protocol takes 50 us
+    return arch if repair is None else repair(arch, rng)
 
 
 def random_archs(space: SearchSpace, n: int, rng: np.random.Generator) -> list[Arch]:

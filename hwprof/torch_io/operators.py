@@ -21,8 +21,8 @@ TYPE_CODES = {
     1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64",
     16: "bfloat16",
 }  # fmt: skip
-TORCH_TYPES = {name: getattr(torch, name) for name in TYPE_CODES.values()}
-INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+TORCH_TYPES = {name: getattr(torch, name) for name in TYPE_CODES.values()} | {"int4": torch.int8, "uint4": torch.uint8}
+INTEGER_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}
 
 Value = Tensor | fx.Node
 
@@ -163,6 +163,11 @@ def _division(call: Call) -> TorchCall:
     mode = {} if kind.startswith(("float", "bfloat")) else {"rounding_mode": "trunc"}
     function, args, _ = _binary(torch.div)(call)
     return TorchCall(function, args, mode)
+
+
+def _remainder(call: Call) -> TorchCall:
+    """With the sign of the divisor, or with `fmod` that of the dividend."""
+    return _binary(torch.fmod if call.attribute("fmod", 0) else torch.remainder)(call)
 
 
 # -- windows -----------------------------------------------------------------------------------------
@@ -514,6 +519,7 @@ RULES: Mapping[str, Rule] = {
     "MaxPool": _max_pool,
     "Mean": _plain(functions.mean_of),
     "Min": lambda call: TorchCall(functions.extreme, call.tensors, {"largest": False}),
+    "Mod": _remainder,
     "PRelu": _plain(functions.prelu),
     "Pad": _pad,
     "QuantizeLinear": _quantize,

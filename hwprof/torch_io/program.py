@@ -31,7 +31,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hwprof import plugins
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
 from hwprof.torch_io.example_inputs import ExampleInputs, arguments, with_given
 
@@ -45,7 +45,6 @@ _TORCH_NAMES = {
 _FOREIGN_RESULT = ("not a known type", "TreeSpec")  # in what torch.export says of a class that it does not know
 # Checks that the tracer adds. They are not of the network, and a call of each would be timed.
 _CHECKS = re.compile(r"aten\._assert_|aten\.sym_constrain_range|.*::_assert|aten\._check")
-_LONGEST_REASON = 300
 _OTHERWISE_EQUAL = ("sample_inputs", "serialization_id")  # parts of a .pt2 that differ although the network does not
 
 
@@ -69,7 +68,7 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
         with _quietly(), torch.no_grad():
             program = _written(module.eval(), args, kwargs, path)
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
-        raise InputError(f"torch.export cannot trace {name!r}: {_one_line(error)}") from None
+        raise InputError(f"torch.export cannot trace {name!r}: {_cause(error)}") from None
     finally:
         module.train(was_training)
     return graph_of(program, name, path)
@@ -326,7 +325,7 @@ def from_factory(
     try:
         made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except Exception as error:  # noqa: BLE001 -- whatever user code raises
-        raise InputError(f"{spec!r} does not return a module: {_one_line(error)}") from None
+        raise InputError(f"{spec!r} does not return a module: {_cause(error)}") from None
     inputs: ExampleInputs | None = None
     if isinstance(made, tuple) and len(made) in (2, 3):
         made, *rest = made
@@ -350,8 +349,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _one_line(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     """The error's class and the start of its text, which may go on for pages."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
+    text = one_line(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

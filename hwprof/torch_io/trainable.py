@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from hwprof import onnx_io
 from hwprof.errors import InputError
@@ -58,7 +59,9 @@ class TrainableGraph(nn.Module):
         self._readers = _readers_of_quantized(graph)
         self._constants = {c.name: as_tensor(array_of(c), c.dtype) for c in graph.constants}
         held = self._held(_checked(graph, weights))
-        self.code = _TrainingTranslator(graph, held, self._attributes, set(self._readers), batch_axes).module()
+        translator = _TrainingTranslator(graph, held, self._attributes, set(self._readers), batch_axes)
+        self.code = translator.module()
+        self._variables = translator.variables()
         read = {name for name, _ in (*self.code.named_parameters(), *self.code.named_buffers())}
         self.unread = nn.Module()
         for name, buffer in held.named_buffers():
@@ -77,11 +80,28 @@ class TrainableGraph(nn.Module):
     def tensor(self, name: str) -> Tensor:
         """The parameter or buffer that holds the graph's weight of this name, [*shape] of its tensor; a quantized
         weight is held in floats. Raises InputError for a name that is not a weight's."""
+        found: Tensor = getattr(*self._home(name))
+        return found
+
+    def parametrize(self, name: str, parametrization: nn.Module) -> None:
+        """From now on the weight of this name is what the parametrization makes of another tensor, which trains in its
+        place; as `torch.nn.utils.parametrize` has it, `right_inverse` of the present weight. Raises as `tensor`
+        does."""
+        register_parametrization(*self._home(name), parametrization)
+
+    def original(self, name: str) -> nn.Parameter:
+        """The tensor [...] that trains in place of the weight of this name, which `parametrize` was given. Raises as
+        `tensor` does."""
+        home, attribute = self._home(name)
+        found: nn.Parameter = home.get_parameter(f"parametrizations.{attribute}.original")
+        return found
+
+    def _home(self, name: str) -> tuple[nn.Module, str]:
+        """The module and the attribute that hold the weight."""
         if name not in self._attributes:
             raise InputError(f"{self.graph.name!r} has no weight {name!r}")
-        home = self.unread if hasattr(self.unread, self._attributes[name]) else self.code.get_submodule(_HELD)
-        found: Tensor = getattr(home, self._attributes[name])
-        return found
+        attribute = self._attributes[name]
+        return (self.unread if hasattr(self.unread, attribute) else self.code.get_submodule(_HELD)), attribute
 
     def value(self, name: str) -> Tensor:
         """The weight of this name, [*shape] of its tensor, in the type of the graph: a quantized one is in integers.
@@ -91,6 +111,25 @@ class TrainableGraph(nn.Module):
             return value
         scale, zero, axis = _grid(self._readers[name], self._fixed)
         return functions.quantize(value.cpu(), scale, zero, axis, *_STORED_RANGES[kind], TORCH_TYPES[kind])
+
+    def insert(self, name: str, module: nn.Module) -> None:
+        """From now on, all that reads the tensor of this name, a weight or a result, reads module(tensor) instead, of
+        the same shape. `tensor` and `weights_of` still give the weight itself, and a second module reads the first
+        one's result. Parameters of the module train along.
+
+        Raises InputError for a tensor that the code does not compute.
+        """
+        variables = {node.name: node for node in self.code.graph.nodes}
+        if name not in self._variables:
+            raise InputError(f"no operator of {self.graph.name!r} reads a tensor {name!r} that changes")
+        read = variables[self._variables[name]]
+        place = f"on_{read.name}"
+        self.code.add_submodule(place, module)
+        with self.code.graph.inserting_after(read):
+            made = self.code.graph.call_module(place, (read,))
+        read.replace_all_uses_with(made, delete_user_cb=lambda user: user is not made)
+        self._variables[name] = made.name
+        self.code.recompile()
 
     def _fixed(self, name: str) -> Tensor:
         """A constant, or a weight that does not train, on the CPU."""
@@ -239,6 +278,10 @@ class _TrainingTranslator(FreeBatchTranslator):
         if name in self._attributes and name not in self._live:
             self._live[name] = self.code.get_attr(f"{_HELD}.{self._attributes[name]}")
         return super().value(name)
+
+    def variables(self) -> dict[str, str]:
+        """By tensor of the graph the variable of the code that holds it."""
+        return {name: node.name for name, node in self._live.items()}
 
     def _dequantize(self, call: Call) -> TorchCall:
         name = call.node.inputs[0]

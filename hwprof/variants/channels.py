@@ -38,9 +38,17 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """A weight whose axis `axis` makes the channels of a group."""
+    """A weight whose axis `axis` makes the channels of a group; in a recurrence once for each gate."""
 
     node: Node
+    weight: str
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A weight that sums over the channels along its axis `axis`: 0 in all of its places there removes a channel."""
+
     weight: str
     axis: int
 
@@ -51,6 +59,7 @@ class ChannelLayout:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers: list[Producer] = []
+        self.readers: list[Reader] = []
         self._groups: list[_Group] = []
         self._parents: list[int] = []
         self._axes: dict[str, list[Axis | None]] = {}  # None: an axis of a weight that nothing claimed yet
@@ -141,15 +150,22 @@ class ChannelLayout:
         known = self._axes[name][index]
         self._axes[name][index] = axis if known is None else self._tie(known, axis)
 
-    def _source(self, node: Node, name: str, index: int) -> Axis:
-        """The axis of a weight as one that makes channels: a new group, unless the weight is used elsewhere too."""
+    def _read(self, name: str, index: int, axis: Axis) -> None:
+        """The axis of a weight (or of any tensor), over which an operator sums, shrinks with `axis`."""
+        if name in self._weights:
+            self.readers.append(Reader(name, index % len(self._axes[name])))
+        self._follow(name, index, axis)
+
+    def _source(self, node: Node, name: str, index: int, copies: int = 1) -> Axis:
+        """The axis of a weight as one that makes channels, `copies` times: a new group, unless the weight is used
+        elsewhere too."""
         index %= len(self._axes[name])
         known = self._axes[name][index]
         if known is None:
-            self._groups.append(_Group(self.graph.shape(name)[index]))
+            self._groups.append(_Group(self.graph.shape(name)[index] // copies))
             self._parents.append(len(self._parents))
             self.producers.append(Producer(node, name, index))
-            known = (Segment(self._groups[-1].channels, len(self._groups) - 1),)
+            known = (Segment(self._groups[-1].channels, len(self._groups) - 1),) * copies
             self._axes[name][index] = known
         return known
 
@@ -215,7 +231,7 @@ class ChannelLayout:
         inner, outer = (1, 0) if node.op == "Conv" else (0, 1)
         groups = node.attribute("group", 1)
         if groups == 1:
-            self._follow(w, inner, channels)
+            self._read(w, inner, channels)
             made = self._source(node, w, outer)
         else:
             made = self._grouped(node, channels, groups)
@@ -236,9 +252,9 @@ class ChannelLayout:
             return self.whole(node)
         rows, columns = self._outer(node, a, -2), self._outer(node, b, -1)
         if b in self._weights:
-            self._follow(b, -2, self.axes(a)[-1])
+            self._read(b, -2, self.axes(a)[-1])
         else:
-            self._follow(a, -1, self.axes(b)[-2])
+            self._read(a, -1, self.axes(b)[-2])
         return self._write(node, [*self._broadcast(node.inputs, skip=2), rows, columns])
 
     def _outer(self, node: Node, name: str, index: int) -> Axis:
@@ -248,7 +264,7 @@ class ChannelLayout:
         a, b, *c = node.inputs
         row, inner = (1, 0) if node.attribute("transA", 0) else (0, 1)
         shared, column = (1, 0) if node.attribute("transB", 0) else (0, 1)
-        self._follow(b, shared, self.axes(a)[inner])
+        self._read(b, shared, self.axes(a)[inner])
         self._write(node, [self.axes(a)[row], self._outer(node, b, column)])
         for name in filter(None, c):
             self._broadcast([node.outputs[0], name])
@@ -268,12 +284,30 @@ class ChannelLayout:
         self._write(node, self.axes(x))
 
     def recurrence(self, node: Node) -> None:
-        """The width of the input follows; the hidden state keeps its size."""
-        x, w, *_ = node.inputs
-        self._follow(w, 2, self.axes(x)[2])
+        """The width of the input follows. The units are a group: they make the gates, in which each has as many rows as
+        there are gates, and they read the state."""
+        x, w, r, *rest = node.inputs
+        self._read(w, 2, self.axes(x)[2])
+        units = self._units(node, _GATES[node.op])
+        self._read(r, 2, units)
+        bias, _lengths, hidden, cell, peepholes = (*rest, *[""] * 5)[:5]
+        for name, index, copies in (
+            (bias, 1, 2 * _GATES[node.op]), (peepholes, 1, _PEEPHOLES), (hidden, 2, 1), (cell, 2, 1)
+        ):  # fmt: skip
+            if name:
+                self._follow(name, index, units * copies)
         for i, name in enumerate(node.outputs):
             if name:
-                self._write(node, [(Segment(size),) for size in self.graph.shape(name)], i)
+                fixed: list[Axis] = [(Segment(size),) for size in self.graph.shape(name)[:-1]]
+                self._write(node, [*fixed, units], i)
+
+    def _units(self, node: Node, gates: int) -> Axis:
+        """Fixed where another operator uses a weight in another way."""
+        made = [self._source(node, name, 1, gates) for name in node.inputs[1:3]]
+        if any(len(axis) != gates for axis in made):
+            self._freeze(*made)
+            return (Segment(self.graph.shape(node.inputs[2])[2]),)
+        return self._tie(*made)[:1]
 
     def concat(self, node: Node) -> None:
         parts = [self.axes(name) for name in node.inputs]
@@ -364,6 +398,9 @@ _REDUCED = """ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 Reduc
 ArgMax ArgMin"""
 _WHOLE = """DepthToSpace SpaceToDepth Expand Tile Shape Size GroupNormalization MeanVarianceNormalization TopK CumSum
 GatherElements GatherND ScatterElements ScatterND OneHot Range ConstantOfShape Trilu"""
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+_PEEPHOLES = 3
 
 RULES: dict[str, Callable[[ChannelLayout, Node], None]] = {
     **dict.fromkeys(_SAME.split(), ChannelLayout.same),

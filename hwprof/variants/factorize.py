@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
+FACTORS = ("_first", "_second")  # suffixes of the names of the two operators and weights
 Scheme = Literal["channel", "spatial"]
 _GEMM_WITHOUT_BIAS = 11  # the first opset whose Gemm needs no bias
 Rank = int | float | Mapping[str, int | float]
@@ -33,26 +35,37 @@ def factorize(graph: Graph, rank: Rank, scheme: Scheme = "channel") -> Graph:
 
 
 def factorize_weights(
-    graph: Graph, weights: Mapping[str, np.ndarray], rank: Rank, scheme: Scheme = "channel"
+    graph: Graph,
+    weights: Mapping[str, np.ndarray],
+    rank: Rank,
+    scheme: Scheme = "channel",
+    bases: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """Like `factorize`, with the weights of the new graph by name, each [*shape] of its tensor.
 
     weights: those of the graph by name. The two factors are the truncated singular value decomposition, the nearest
-    matrix of that rank; at full rank the network computes the same.
+    matrix of that rank; at full rank the network computes the same. bases: by operator orthonormal columns, [outputs,
+    outputs], the most important one first; the outputs of the operator are projected onto the first `rank` of them.
     """
     splits = _splits(graph, rank, scheme)
     smaller = _rewritten(graph, splits)
     factors: dict[str, np.ndarray] = {}
-    for split in splits.values():
-        first, second = split.factors(np.asarray(weights[split.weight.name]))
+    names = {node.outputs[0]: node.label for node in graph.nodes}
+    for output, split in splits.items():
+        first, second = split.factors(np.asarray(weights[split.weight.name]), bases.get(names[output]))
         factors |= {split.first.name: first, split.second.name: second}
     return smaller, {t.name: factors[t.name] if t.name in factors else weights[t.name] for t in smaller.weights}
+
+
+def full_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
+    """By the name of each operator that `factorize` takes, the rank at which it computes the same."""
+    return {name: min(unfolding.sides) for name, unfolding in unfoldings(graph, scheme).items()}
 
 
 def smaller_ranks(graph: Graph, scheme: Scheme = "channel") -> dict[str, int]:
     """By the name of each operator that `factorize` can make smaller, the largest rank at which it does."""
     ranks: dict[str, int] = {}
-    for name, unfolding in _unfoldings(graph, scheme).items():
+    for name, unfolding in unfoldings(graph, scheme).items():
         full = min(unfolding.sides)
         saving = [rank for rank in range(full, 0, -1) if _split(unfolding, rank).saves]
         ranks |= {name: saving[0]} if saving else {}
@@ -64,7 +77,7 @@ def singular_values(
 ) -> dict[str, np.ndarray]:
     """By the name of each operator that `factorize` takes, the singular values of its unfolded weight, descending,
     [full rank]. weights: those of the graph by name."""
-    found = _unfoldings(graph, scheme)
+    found = unfoldings(graph, scheme)
     matrices = {name: u.matrix(np.asarray(weights[u.weight.name], float)) for name, u in found.items()}
     return {name: np.linalg.svd(matrix, compute_uv=False) for name, matrix in matrices.items()}
 
@@ -73,7 +86,7 @@ def singular_values(
 
 
 @dataclass(frozen=True, slots=True)
-class _Unfolding:
+class Unfolding:
     """A weight seen as a matrix [outputs, inputs], the product of [outputs, rank] and [rank, inputs].
 
     The operator of the right factor runs first, that of the left one second.
@@ -94,12 +107,16 @@ class _Unfolding:
         """weight: of the weight's shape. Returns [outputs, inputs]."""
         raise NotImplementedError
 
+    def array(self, matrix: np.ndarray) -> np.ndarray:
+        """matrix: [outputs, inputs]. Returns the weight, of its shape: the inverse of `matrix`."""
+        raise NotImplementedError
+
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """left: [outputs, rank]; right: [rank, inputs]. Returns the first and the second weight, of `shapes`."""
         raise NotImplementedError
 
 
-class _Channel(_Unfolding):
+class _Channel(Unfolding):
     """n x c x k... as n x (c k...)."""
 
     @property
@@ -114,12 +131,15 @@ class _Channel(_Unfolding):
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         return weight.reshape(self.sides)
 
+    def array(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix.reshape(self.weight.shape)
+
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, second = self.shapes(len(right))
         return right.reshape(first), left.reshape(second)
 
 
-class _Spatial(_Unfolding):
+class _Spatial(Unfolding):
     """n x c x p x q as (n q) x (c p)."""
 
     @property
@@ -134,13 +154,17 @@ class _Spatial(_Unfolding):
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         return weight.transpose(0, 3, 1, 2).reshape(self.sides)
 
+    def array(self, matrix: np.ndarray) -> np.ndarray:
+        n, c, p, q = self.weight.shape
+        return matrix.reshape(n, q, c, p).transpose(0, 2, 3, 1)
+
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, second = self.shapes(len(right))
         n, rank, _, q = second
         return right.reshape(first), left.reshape(n, q, rank).transpose(0, 2, 1).reshape(second)
 
 
-class _Matrix(_Unfolding):
+class _Matrix(Unfolding):
     """outputs x inputs, as a Gemm with transB stores it."""
 
     @property
@@ -155,11 +179,14 @@ class _Matrix(_Unfolding):
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         return weight
 
+    def array(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix
+
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return right, left
 
 
-class _TransposedMatrix(_Unfolding):
+class _TransposedMatrix(Unfolding):
     """inputs x outputs, as MatMul and Gemm store it."""
 
     @property
@@ -174,11 +201,14 @@ class _TransposedMatrix(_Unfolding):
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         return weight.T
 
+    def array(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix.T
+
     def folded(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return right.T, left.T
 
 
-def _unfolding(graph: Graph, node: Node, scheme: Scheme) -> _Unfolding | None:
+def _unfolding(graph: Graph, node: Node, scheme: Scheme) -> Unfolding | None:
     """None for an operator that is not factorized."""
     if len(node.inputs) < 2 or node.inputs[1] not in graph.weight_names or node.domain not in ("", "ai.onnx"):
         return None
@@ -198,7 +228,7 @@ def _unfolding(graph: Graph, node: Node, scheme: Scheme) -> _Unfolding | None:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    unfolding: _Unfolding
+    unfolding: Unfolding
     rank: int
 
     @property
@@ -217,17 +247,24 @@ class _Split:
     def saves(self) -> bool:
         return self.first.numel + self.second.numel < self.weight.numel
 
-    def factors(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """weight: of its tensor's shape. Returns the values of `first` and `second`, each of its shape, the
-        singular values shared evenly between them."""
-        u, s, vt = np.linalg.svd(self.unfolding.matrix(weight).astype(np.float64), full_matrices=False)
-        root = np.sqrt(s[: self.rank])
-        pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])
+    def factors(self, weight: np.ndarray, basis: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """weight: of its tensor's shape; basis: None, or of orthonormal columns, [outputs, outputs]. Returns the values
+        of `first` and `second`, each of its shape; without a basis the singular values are shared evenly between them.
+        """
+        matrix = self.unfolding.matrix(weight).astype(np.float64)
+        if basis is not None:
+            left = basis[:, : self.rank]
+            pair = self.unfolding.folded(left, left.T @ matrix)
+        else:
+            u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+            root = np.sqrt(s[: self.rank])
+            pair = self.unfolding.folded(u[:, : self.rank] * root, root[:, None] * vt[: self.rank])
         return pair[0].astype(weight.dtype), pair[1].astype(weight.dtype)
 
 
-def _unfoldings(graph: Graph, scheme: Scheme) -> dict[str, _Unfolding]:
-    """By the name of each operator that can be factorized: one whose weight no other operator reads."""
+def unfoldings(graph: Graph, scheme: Scheme = "channel") -> dict[str, Unfolding]:
+    """By the name of each operator that `factorize` takes, how its weight is seen as a matrix; no other operator reads
+    that weight. Raises InputError for an unknown scheme."""
     if scheme not in ("channel", "spatial"):
         raise InputError(f"no scheme of factorization is named {scheme!r}; known: channel, spatial")
     readers = graph.consumers()
@@ -240,7 +277,7 @@ def _unfoldings(graph: Graph, scheme: Scheme) -> dict[str, _Unfolding]:
 
 def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
     """By the first output of the operator."""
-    found = _unfoldings(graph, scheme)
+    found = unfoldings(graph, scheme)
     if isinstance(rank, Mapping):
         for name in rank:
             if name not in found:
@@ -251,7 +288,7 @@ def _splits(graph: Graph, rank: Rank, scheme: Scheme) -> dict[str, _Split]:
     return {out: split for out, split in splits.items() if isinstance(rank, Mapping) or split.saves}
 
 
-def _split(unfolding: _Unfolding, rank: int | float) -> _Split:
+def _split(unfolding: Unfolding, rank: int | float) -> _Split:
     full = min(unfolding.sides)
     if not 0 < rank <= (1 if isinstance(rank, float) else math.inf):
         raise InputError(f"cannot factorize to rank {rank}; give an int from 1, or a share above 0 and at most 1")

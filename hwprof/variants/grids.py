@@ -14,7 +14,8 @@ from hwprof.errors import InputError
 from hwprof.integer.numerics.grid import Grid
 
 _STEPS, _WIDE_STEPS = 255, 2**15 - 1
-LARGEST, REDUCED = 127, 64  # of a weight's integers; where pairs of products of 8 bits are summed in 16
+LARGEST_WEIGHT = 127  # of its integers
+REDUCED_WEIGHT = 64  # two products of it and 255 fit into the 16 bits of a processor without VNNI
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # below it, float32 loses digits
 _LEAST_SHARE = 2.0**-10  # of the largest row's scale: the scale of a row of zeros
 _BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it and the products
@@ -41,10 +42,9 @@ def _require_range(low: float, high: float) -> None:
 
 
 def weight_scales(
-    rows: np.ndarray, bias: np.ndarray | None = None, x_scale: float = 1.0, largest: int = LARGEST
+    rows: np.ndarray, bias: np.ndarray | None = None, x_scale: float = 1.0, largest: int = LARGEST_WEIGHT
 ) -> np.ndarray:
-    """rows: [n, k]; bias: [n], added to the sums of products with an operand of scale `x_scale`; largest: the most that
-    an integer may be.
+    """rows: [n, k]; bias: [n], added to the sums of products with an operand of scale `x_scale`; largest: integer.
 
     Returns float32 [n], above 0: rows of zeros, and rows whose bias is much larger than they are, get a coarser
     scale than their values need, on which the sum still fits. Raises InputError for values that are not finite.
@@ -58,8 +58,8 @@ def weight_scales(
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
-def weight_integers(rows: np.ndarray, scales: np.ndarray, largest: int = LARGEST) -> np.ndarray:
-    """rows: [n, k]; scales: [n]. Returns int8 [n, k] from -largest to largest, half to even."""
+def weight_integers(rows: np.ndarray, scales: np.ndarray, largest: int = LARGEST_WEIGHT) -> np.ndarray:
+    """rows: [n, k]; scales: [n]. Returns int8 [n, k] in [-largest, largest], half to even."""
     steps = np.rint(rows.astype(np.float64) / scales.astype(np.float64)[:, None])
     limited: np.ndarray = np.clip(steps, -largest, largest).astype(np.int8)
     return limited

@@ -24,8 +24,9 @@ _TARGET_SHAPE = {"Reshape": 1, "Resize": 3}  # which input says the shape of the
 class ChannelGroup:
     """Channels that go together, named by the first operator that makes them.
 
-    `granule`: they are removed in blocks of this many (a group of a grouped convolution). `producers`: the operators
-    whose weights make these channels.
+    They are channels of convolutions, features of matrix products or units of recurrences. `granule`: they are removed
+    in blocks of this many (a group of a grouped convolution). `producers`: the operators whose weights make these
+    channels.
     """
 
     name: str
@@ -56,13 +57,19 @@ def prune_channels(graph: Graph, keep: float | Mapping[str, float], granule: int
 
 
 def prune_weights(
-    graph: Graph, weights: Mapping[str, np.ndarray], keep: float | Mapping[str, float], granule: int = 8
+    graph: Graph,
+    weights: Mapping[str, np.ndarray],
+    keep: float | Mapping[str, float],
+    granule: int = 8,
+    scores: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Like `prune_channels`, with the weights of the new graph by name, each [*shape] of its tensor; the channels with
-    the smallest L1 norm go. weights: those of the graph by name."""
+    """Like `prune_channels`, with the weights of the new graph by name, each [*shape] of its tensor. weights: those of
+    the graph by name. scores: by group, for each block of `granule` channels, [n_blocks]: the largest stay; by default
+    the blocks' L1 norms."""
     layout = ChannelLayout(graph)
     counts = _kept(layout, keep, granule)
-    chosen = {root: _strongest(layout, root, count, weights) for root, count in counts.items()}
+    scores = _block_norms_by_name(layout, weights) if scores is None else scores
+    chosen = {root: _strongest(layout, root, count, scores) for root, count in counts.items()}
     sliced = {t.name: _slice(layout, chosen, t.name, weights[t.name]) for t in graph.weights}
     return _shrunk(layout, chosen), sliced
 
@@ -70,9 +77,39 @@ def prune_weights(
 def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """By the names of `prunable_groups` the L1 norms, descending, of the blocks of `granule` channels that
     `prune_weights` keeps or removes, [n_blocks]. weights: those of the graph by name."""
-    layout = ChannelLayout(graph)
-    norms = {_describe(layout, root).name: _block_norms(layout, root, weights) for root in layout.prunable()}
+    norms = _block_norms_by_name(ChannelLayout(graph), weights)
     return {name: -np.sort(-norm) for name, norm in norms.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """An axis of a weight over which an operator sums channels: a 0 there for a channel removes it from the result.
+
+    blocks: for each place along the axis the block of the group's channels to which it belongs, -1 for other channels,
+    [size of the axis].
+    """
+
+    weight: str
+    axis: int
+    blocks: np.ndarray
+
+
+def channel_readings(graph: Graph) -> dict[str, tuple[Reading, ...]]:
+    """By the names of `prunable_groups` the weights that read their channels. A network where all of them have a 0 for
+    some channels computes what it does without those channels, if nothing normalizes over channels.
+
+    Raises UnknownOperatorError for an operator without a rule.
+    """
+    layout = ChannelLayout(graph)
+    found = [(reader.weight, reader.axis, layout.axes(reader.weight)[reader.axis]) for reader in layout.readers]
+    return {
+        _describe(layout, root).name: tuple(
+            Reading(weight, index, blocks)
+            for weight, index, axis in found
+            if (blocks := _blocks(layout, root, axis)).max(initial=-1) >= 0
+        )
+        for root in layout.prunable()
+    }
 
 
 # -- how many, and which -------------------------------------------------------------------------------
@@ -109,11 +146,15 @@ def _rounded(layout: ChannelLayout, root: int, share: float, granule: int) -> in
     return min(max(half_up, 1) * step, channels)
 
 
-def _strongest(layout: ChannelLayout, root: int, count: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Sorted indices of the blocks of channels with the largest L1 norm, [count]."""
+def _strongest(layout: ChannelLayout, root: int, count: int, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Sorted indices of the channels of the blocks with the largest scores, [count]."""
     granule = layout.granule(root)
-    blocks = np.argsort(-_block_norms(layout, root, weights), kind="stable")[: count // granule]
+    blocks = np.argsort(-scores[_describe(layout, root).name], kind="stable")[: count // granule]
     return (np.sort(blocks)[:, None] * granule + np.arange(granule)).ravel()
+
+
+def _block_norms_by_name(layout: ChannelLayout, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {_describe(layout, root).name: _block_norms(layout, root, weights) for root in layout.prunable()}
 
 
 def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -121,7 +162,8 @@ def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndar
     norm = np.zeros(layout.channels(root))
     for producer in _producers(layout, root):
         array = np.abs(np.asarray(weights[producer.weight], float))
-        norm += array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
+        rows = array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
+        norm += rows.reshape(-1, len(norm)).sum(axis=0)  # a unit of a recurrence has a row in each gate
     return np.asarray(norm.reshape(-1, layout.granule(root)).sum(axis=1))
 
 
@@ -142,6 +184,18 @@ def _places(layout: ChannelLayout, chosen: Chosen, axis: Axis) -> np.ndarray:
     return np.concatenate(places)
 
 
+def _blocks(layout: ChannelLayout, root: int, axis: Axis) -> np.ndarray:
+    """The block of the group's channels at each place of an axis, -1 for other channels, [size of the axis]."""
+    parts = [np.arange(0)]
+    for segment in axis:
+        channels = layout.channels(root)
+        if segment.group is None or layout.root(segment.group) != root:
+            parts.append(np.full(segment.size, -1))
+        else:
+            parts.append(np.arange(segment.size) * channels // segment.size // layout.granule(root))
+    return np.concatenate(parts)
+
+
 def _slice(layout: ChannelLayout, chosen: Chosen, name: str, array: np.ndarray) -> np.ndarray:
     for index, axis in enumerate(layout.axes(name)):
         array = np.take(array, _places(layout, chosen, axis), axis=index)
@@ -154,7 +208,7 @@ def _slice(layout: ChannelLayout, chosen: Chosen, name: str, array: np.ndarray) 
 def _shrunk(layout: ChannelLayout, chosen: Chosen) -> Graph:
     graph = layout.graph
     targets = {node.outputs[0]: target for node in graph.nodes if (target := _new_target(layout, chosen, node))}
-    nodes = [_aimed(_regrouped(layout, chosen, node), targets.get(node.outputs[0])) for node in graph.nodes]
+    nodes = [_aimed(_resized(layout, chosen, node), targets.get(node.outputs[0])) for node in graph.nodes]
     read = {name for node in nodes for name in node.inputs} | {*graph.outputs}
     return replace(
         graph,
@@ -184,17 +238,21 @@ def _constant(layout: ChannelLayout, chosen: Chosen, constant: Constant) -> Cons
     return replace(constant, shape=shape, values=tuple(values.ravel().tolist()))
 
 
-def _regrouped(layout: ChannelLayout, chosen: Chosen, node: Node) -> Node:
-    """A convolution whose groups shrank in number, not in size."""
+def _resized(layout: ChannelLayout, chosen: Chosen, node: Node) -> Node:
+    """A convolution whose groups shrank in number, not in size; a recurrence with fewer units."""
+    if node.attribute("hidden_size") is not None:
+        return _with_attribute(node, "hidden_size", _length(layout, chosen, layout.axes(node.inputs[2])[2]))
     groups: int = node.attribute("group", 1)
     if groups == 1:
         return node
     before = layout.graph.shape(node.inputs[0])[1]
     after = _length(layout, chosen, layout.axes(node.inputs[0])[1])
-    attributes: list[tuple[str, AttributeValue]] = [
-        (key, groups * after // before if key == "group" else value) for key, value in node.attributes
-    ]
-    return replace(node, attributes=tuple(attributes))
+    return _with_attribute(node, "group", groups * after // before)
+
+
+def _with_attribute(node: Node, name: str, value: AttributeValue) -> Node:
+    """The node with another value of an attribute that it has."""
+    return replace(node, attributes=tuple((key, value if key == name else old) for key, old in node.attributes))
 
 
 def _new_target(layout: ChannelLayout, chosen: Chosen, node: Node) -> Constant | None:

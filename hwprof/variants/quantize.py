@@ -13,7 +13,7 @@ operators of this file were not slower than those; no other network was timed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -21,6 +21,8 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor
+from hwprof.onnx_io.packed import unpacked
+from hwprof.variants.int8_layers import quantized_operators, with_names
 
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # suffixes of the name of a tensor
 NARROW = "_narrow"  # suffix of the 8-bit twin of a 16-bit tensor
@@ -31,18 +33,26 @@ _RELU_SPAN = 6.0
 _UNIFORM_INT8_DEVIATION = 73.0  # of integers drawn evenly from [-127, 127]
 
 
-def quantize(graph: Graph, activation: str = "uint8", weight: str = "int8", per_channel: bool = True) -> Graph:
+def quantize(
+    graph: Graph,
+    activation: str = "uint8",
+    weight: str = "int8",
+    per_channel: bool = True,
+    layers: Collection[str] | None = None,
+) -> Graph:
     """The graph with Q/DQ pairs around its quantizable operators; batch normalization is folded first.
 
-    On x86 "uint8" activations with "int8" weights are the fast combination; on ARM "int8" both ways.
-    Raises InputError for another type, a graph before opset 13, or one that is quantized already.
+    On x86 "uint8" activations with "int8" weights are the fast combination; on ARM "int8" both ways. layers: names from
+    `int8_layers.layers`; only those become int8, with the operators that follow them. Raises InputError for another
+    type or layer, a graph before opset 13, or one that is quantized already.
     """
     for dtype in (activation, weight):
         if dtype not in _BYTES:
             raise InputError(f"cannot quantize to {dtype!r}; known: {', '.join(_BYTES)}")
     require_quantizable(graph)
-    marks = Marks(inline_hard_swish(fold_batch_norm(graph)), per_channel)
-    return Rewriter(marks.visited(), activation, weight).graph()
+    prepared = inline_hard_swish(fold_batch_norm(graph if layers is None else with_names(graph)))
+    quantized = None if layers is None else quantized_operators(prepared, layers)
+    return Rewriter(Marks(prepared, per_channel, quantized).visited(), activation, weight).graph()
 
 
 def require_quantizable(graph: Graph) -> None:
@@ -78,12 +88,15 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def batch_norms(graph: Graph) -> dict[str, Node]:
-    """For the output of a Conv the BatchNormalization that alone reads it, and so disappears in it."""
+    """For the output of a Conv the BatchNormalization that alone reads it, and so disappears in its stored weight."""
     readers, producers = graph.consumers(), graph.producers()
+    static = {t.name for t in (*graph.weights, *graph.constants)}
     folded: dict[str, Node] = {}
     for node in graph.nodes:
         conv = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
-        if conv and conv.op == "Conv" and len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
+        if conv is None or conv.op != "Conv" or conv.inputs[1] not in static:
+            continue
+        if len(readers[conv.outputs[0]]) == 1 and conv.outputs[0] not in graph.outputs:
             folded[conv.outputs[0]] = node
     return folded
 
@@ -133,6 +146,7 @@ class Marks:
 
     graph: Graph
     per_channel: bool
+    quantized: Collection[str] | None = None  # first outputs of the operators to visit; None for all
     activations: dict[str, str] = field(default_factory=dict)  # tensor -> tensor whose scale it shares
     weights: dict[str, int | None] = field(default_factory=dict)  # weight -> axis of its scales
     biases: dict[str, tuple[str, str]] = field(default_factory=dict)  # bias -> input and weight of its operator
@@ -144,15 +158,31 @@ class Marks:
         self._readers, self._producers = self.graph.consumers(), self.graph.producers()
         self._static = {t.name for t in (*self.graph.weights, *self.graph.constants)}
         self._fixed = {*self.graph.outputs, *(t.name for t in self.graph.inputs)}
+        unpacking = unpacked(self.graph)
+        self._on_grid = {  # weights that have a grid already, with the axis of its steps
+            node.outputs[0]: node.attribute("axis", 1)
+            for node in self.graph.nodes
+            if node.op == "DequantizeLinear" and (node.inputs[0] in self._static or node.inputs[0] in unpacking)
+        }
+        self._given = {*self._on_grid, *unpacking}
 
     def visited(self) -> Self:
-        """With every operator marked."""
+        """With every operator marked that is to be quantized."""
         for node in self.graph.nodes:
-            self.visit(node)
+            if not self.stays_float(node):
+                self.visit(node)
         return self
 
+    def stays_float(self, node: Node) -> bool:
+        return self.quantized is not None and node.outputs[0] not in self.quantized
+
+    def is_made_float(self, name: str) -> bool:
+        """Whether an operator that stays float makes this, or none does."""
+        producer = self._producers.get(name)
+        return producer is None or self.stays_float(producer)
+
     def visit(self, node: Node) -> None:
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") or node.outputs[0] in self._given:
             return
         if node.op in _SAME_AS_INPUT:
             self._same_as_input(node)
@@ -181,6 +211,9 @@ class Marks:
                 self.activations[out] = node.inputs[0]
 
     def _weight(self, name: str, axis: int) -> None:
+        if name in self._on_grid:
+            self.weights[name] = self._on_grid[name]
+            return
         if name not in self._static:
             self._mark(name)
             return
@@ -309,17 +342,19 @@ class Rewriter:
     def _operator(self, node: Node) -> None:
         outputs = tuple(self._marks.removed.get(name, name) for name in node.outputs)
         written = tuple(f"{name}_QuantizeLinear_Input" if self._is_marked_output(name) else name for name in outputs)
-        inputs = tuple(self._input(name, node.outputs[0]) for name in node.inputs)
+        inputs = tuple(self._input(name, node) for name in node.inputs)
         self._nodes.append(replace(node, inputs=inputs, outputs=written))
         for name, raw in zip(outputs, written, strict=True):
             if name in self._marks.activations:
                 self._values[raw] = replace(self._old.type_of(name), name=raw)
                 self._pair(name, raw)
 
-    def _input(self, name: str, result: str) -> str:
-        """The tensor that the operator that makes `result` reads in place of `name`."""
+    def _input(self, name: str, node: Node) -> str:
+        """The tensor that the operator reads in place of `name`."""
+        if self._marks.stays_float(node) and self._marks.is_made_float(name):
+            return name
         as_read = self._read_as.get(name, name)
-        return self._narrow(name, as_read) if (name, result) in self._marks.narrow_inputs else as_read
+        return self._narrow(name, as_read) if (name, node.outputs[0]) in self._marks.narrow_inputs else as_read
 
     def _narrow(self, name: str, wide: str) -> str:
         """The 8-bit twin of a 16-bit tensor."""
@@ -334,7 +369,9 @@ class Rewriter:
         return self._read_as[twin]
 
     def _is_marked_output(self, name: str) -> bool:
-        return name in self._old.outputs and name in self._marks.activations
+        """Whether an output of the network is read from its grid."""
+        is_kept_float = self._marks.quantized is not None and self._marks.is_made_float(name)
+        return name in self._old.outputs and name in self._marks.activations and not is_kept_float
 
     def _static(self, tensor: Tensor) -> None:
         """Adds a weight or constant, and the integers of a quantized one that a DequantizeLinear reads. Unread

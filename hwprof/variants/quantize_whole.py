@@ -79,6 +79,8 @@ class _WholeMarks(Marks):
         self._mark(*(t.name for t in self.graph.inputs))
 
     def visit(self, node: Node) -> None:
+        if node.outputs[0] in self._given:
+            return
         if node.op in _RECURRENT:
             self._recurrent(node)
         elif node.op == "MatMul" and self._is_biased(node):

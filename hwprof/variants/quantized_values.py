@@ -37,15 +37,15 @@ def _grids(quantized: Graph) -> dict[str, str]:
 
 
 def values(
-    quantized: Graph, weights: Weights, ranges: Ranges, largest: int = grids.LARGEST
-) -> dict[str, np.ndarray]:  # fmt: skip
+    quantized: Graph, weights: Weights, ranges: Ranges, largest_weight: int = grids.LARGEST_WEIGHT
+) -> dict[str, np.ndarray]:
     """Every weight and constant of the Q/DQ network by name, each [*shape] of its tensor.
 
     quantized: the result of `quantize` or `quantize_whole`; weights: those of the float network by name, batch
-    normalization folded (`folded`); ranges: those of `activations`; largest: the most that a weight's integer may be.
+    normalization folded (`folded`); ranges: those of `activations`; largest_weight: the largest integer of a weight.
     Raises InputError for values that have no scale.
     """
-    return _Values(quantized, weights, ranges, largest).all()
+    return _Values(quantized, weights, ranges, largest_weight).all()
 
 
 def model(quantized: Graph, arrays: Weights) -> ModelProto:
@@ -69,20 +69,26 @@ def folded(graph: Graph, weights: Weights) -> dict[str, np.ndarray]:
         _, w, *bias = conv.inputs
         if len(readers[w]) > 1:
             raise InputError(f"convolution {conv.label!r} shares its weight; its batch normalization cannot be folded")
-        gain, shift, mean, variance = (arrays[n].astype(np.float64) for n in norm.inputs[1:5])
-        factor = gain / np.sqrt(variance + float(norm.attribute("epsilon", 1e-5)))
+        shift, mean = (arrays[n].astype(np.float64) for n in norm.inputs[2:4])
+        factor = norm_factor(norm, arrays)
         before = arrays[bias[0]].astype(np.float64) if bias else np.zeros_like(mean)
         arrays[bias[0] if bias else f"{name}_bias"] = ((before - mean) * factor + shift).astype(np.float32)
         arrays[w] = (arrays[w] * factor.reshape(-1, *(1,) * (arrays[w].ndim - 1))).astype(np.float32)
     return arrays
 
 
+def norm_factor(norm: Node, weights: Weights) -> np.ndarray:
+    """float64 [channels]: the factor of a BatchNormalization. weights: those of its graph by name."""
+    gain, variance = (np.asarray(weights[norm.inputs[i]], np.float64) for i in (1, 4))
+    return np.asarray(gain / np.sqrt(variance + float(norm.attribute("epsilon", 1e-5))))
+
+
 class _Values:
     """Fills the names of a Q/DQ network; scales of activations first, since those of biases depend on them."""
 
-    def __init__(self, quantized: Graph, weights: Weights, ranges: Ranges, largest: int) -> None:
+    def __init__(self, quantized: Graph, weights: Weights, ranges: Ranges, largest_weight: int) -> None:
         self._graph = quantized
-        self._largest = largest
+        self._largest_weight = largest_weight
         self._weights = weights
         self._ranges = ranges
         self._producers, self._readers = quantized.producers(), quantized.consumers()
@@ -124,8 +130,8 @@ class _Values:
         axis = node.attribute("axis")
         rows = np.moveaxis(real, axis, 0).reshape(real.shape[axis], -1) if axis is not None else real.reshape(1, -1)
         bias, x_scale = self._added(node, len(rows))
-        scales = grids.weight_scales(rows, bias, x_scale, self._largest)
-        integers = grids.weight_integers(rows, scales, self._largest)
+        scales = grids.weight_scales(rows, bias, x_scale, self._largest_weight)
+        integers = grids.weight_integers(rows, scales, self._largest_weight)
         if axis is not None:
             integers = np.moveaxis(integers.reshape(len(rows), *np.delete(real.shape, axis)), 0, axis)
         if self._graph.type_of(node.inputs[0]).dtype == "uint8":
@@ -147,6 +153,8 @@ class _Values:
         reader = self._readers[node.outputs[0]][0]
         scale = (self._scale_of(reader.inputs[0]) * self._scale_of(reader.inputs[1])).astype(np.float32)
         steps = np.rint(np.asarray(self._weights[name], np.float64) / scale.astype(np.float64))
+        if np.abs(steps).max(initial=0.0) > np.iinfo(np.int32).max:  # where the weight's steps were chosen without it
+            raise InputError(f"bias {name!r} is too large for the steps of the weight that it is added after")
         self._set(node, name, np.broadcast_to(scale, self._graph.shape(node.inputs[1])), steps.astype(np.int32))
 
     def _added(self, node: Node, rows: int) -> tuple[np.ndarray | None, float]:

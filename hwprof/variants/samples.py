@@ -12,6 +12,7 @@ from hwprof.graph import Graph, Tensor
 from hwprof.onnx_io import random_inputs
 
 Samples = dict[str, np.ndarray]  # input -> [n_samples, *shape]
+_FLOATS = ("float", "bfloat")
 
 
 def random_samples(graph: Graph, count: int, seed: int = 0) -> Samples:
@@ -31,10 +32,26 @@ def read_samples(graph: Graph, path: Path) -> Samples:
     if not files:
         raise InputError(f"calibration folder {path} holds no .npy or .npz file")
     parts = [_read(graph, file) for file in files]
-    samples = {t.name: np.concatenate([part[t.name] for part in parts]) for t in graph.inputs}
+    return _counted({t.name: np.concatenate([part[t.name] for part in parts]) for t in graph.inputs}, str(path))
+
+
+def as_samples(graph: Graph, arrays: Mapping[str, np.ndarray]) -> Samples:
+    """Samples, [n_samples, *shape] for each input, from arrays as `read_samples` takes them from a file. Raises as
+    `read_samples`."""
+    named = {name: np.asarray(array) for name, array in arrays.items()}
+    missing = [t.name for t in graph.inputs if t.name not in named]
+    if missing:
+        raise InputError(f"the calibration data have no array {missing[0]!r}; they have {', '.join(named) or 'none'}")
+    return _counted({t.name: _as_samples(named[t.name], t, "calibration data") for t in graph.inputs}, "in memory")
+
+
+def _counted(samples: Samples, place: str) -> Samples:
+    """The samples. Raises InputError where there is none, or inputs differ in how many they have."""
     counts = {name: len(array) for name, array in samples.items()}
-    if len(set(counts.values())) > 1 or not min(counts.values()):
-        raise InputError(f"calibration data {path} has different numbers of samples for the inputs: {counts}")
+    if not any(counts.values()):
+        raise InputError(f"calibration data {place} holds no sample")
+    if len(set(counts.values())) > 1:
+        raise InputError(f"calibration data {place} has different numbers of samples for the inputs: {counts}")
     return samples
 
 
@@ -67,12 +84,16 @@ def _member(arrays: Mapping[str, np.ndarray], name: str, file: Path) -> np.ndarr
         raise InputError(f"array {name!r} of {file} cannot be read: {error}") from None
 
 
-def _as_samples(array: np.ndarray, tensor: Tensor, file: Path) -> np.ndarray:
+def _as_samples(array: np.ndarray, tensor: Tensor, place: Path | str) -> np.ndarray:
     """[n_samples, *shape], in the input's type."""
     shape = tensor.shape
     many = array.ndim == len(shape) + 1 and array.shape[1:] == shape
     batched = array.ndim == len(shape) > 0 and array.shape[1:] == shape[1:] and array.shape[0] % shape[0] == 0
     unbatched = shape[:1] == (1,) and array.shape == shape[1:]
     if not (many or batched or unbatched):
-        raise InputError(f"{file}: an array of shape {array.shape} holds no samples of input {tensor.name!r} {shape}")
+        raise InputError(f"{place}: an array of shape {array.shape} holds no samples of input {tensor.name!r} {shape}")
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not tensor.dtype.startswith(_FLOATS)):
+        raise InputError(
+            f"{place}: an array of {array.dtype} holds no samples of input {tensor.name!r}, {tensor.dtype}"
+        )
     return array.reshape(-1, *shape).astype(tensor.dtype)

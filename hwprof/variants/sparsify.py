@@ -31,9 +31,21 @@ def sparsify_weights(graph: Graph, weights: Mapping[str, np.ndarray], sparsity: 
         raise InputError(
             f"cannot set a share of {sparsity} of the weights to zero; give a share of at least 0 and below 1"
         )
-    pruned = {n.inputs[i] for n in graph.nodes for i in _WEIGHT_INPUTS.get(n.op, ()) if i < len(n.inputs)}
-    pruned &= graph.weight_names
+    pruned = {name for names in sparsifiable(graph).values() for name in names}
     return {name: _zeroed(array, sparsity) if name in pruned else array for name, array in weights.items()}
+
+
+def sparsifiable(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """By the name of each operator the matrices and filters among its weights, which `sparsify_weights` thins out."""
+    found = {
+        node.label: tuple(
+            node.inputs[i]
+            for i in _WEIGHT_INPUTS.get(node.op, ())
+            if i < len(node.inputs) and node.inputs[i] in graph.weight_names
+        )
+        for node in graph.nodes
+    }
+    return {label: names for label, names in found.items() if names}
 
 
 def _zeroed(array: np.ndarray, sparsity: float) -> np.ndarray:

@@ -21,7 +21,7 @@ the file, by which stored measurements are found; the digest, which no weight's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import cast
@@ -37,6 +37,7 @@ from hwprof.variants import calibration, grids, quantized_values
 from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
+from hwprof.variants.low_bit import integer_dictionaries, integer_dictionary_weights
 from hwprof.variants.prune import prune_channels, prune_weights
 from hwprof.variants.quantize import inline_hard_swish, quantize
 from hwprof.variants.quantize_whole import quantize_whole, with_states
@@ -140,8 +141,22 @@ def _int8(text: str, argument: str) -> Variant:
     if types not in _INT8_TYPES:
         raise _unknown(text, f"needs types of activations and weights: {', '.join(_INT8_TYPES)}, or {_REDUCED}")
     activation, weight = _INT8_TYPES[types]
-    largest = grids.REDUCED if is_reduced else grids.LARGEST
-    return _calibrated(text, lambda graph: quantize(graph, activation, weight), inline_hard_swish, largest=largest)
+    largest = grids.REDUCED_WEIGHT if is_reduced else grids.LARGEST_WEIGHT
+    return _calibrated(
+        text, lambda graph: quantize(graph, activation, weight), inline_hard_swish, largest_weight=largest
+    )
+
+
+def int8_of(layers: Collection[str], types: str = "u8s8", largest_weight: int = grids.LARGEST_WEIGHT) -> Variant:
+    """int8 of the named layers alone (`hwprof.variants.int8_layers.layers`) and of the operators that follow them.
+
+    largest_weight: the largest integer of a weight; `hwprof.variants.grids.REDUCED_WEIGHT` where products saturate.
+    """
+    activation, weight = _INT8_TYPES[types]
+    return _calibrated(
+        "int8", lambda graph: quantize(graph, activation, weight, layers=layers), inline_hard_swish,
+        largest_weight=largest_weight,
+    )  # fmt: skip
 
 
 def _integer(text: str, argument: str) -> Variant:
@@ -150,23 +165,27 @@ def _integer(text: str, argument: str) -> Variant:
 
 
 def _calibrated(
-    text: str, quantizer: Change, observable: Change, runs_whole: bool = False, largest: int = grids.LARGEST
+    text: str,
+    quantizer: Change,
+    observable: Change,
+    runs_whole: bool = False,
+    largest_weight: int = grids.LARGEST_WEIGHT,
 ) -> Variant:
-    """observable: the float network in which every tensor with a grid has a name; largest: the most that a weight's
-    integer may be."""
+    """observable: the float network in which every tensor with a grid has a name."""
 
     def changed(graph: Graph) -> Graph:
-        return quantizer(with_opset(graph, _QDQ_OPSET))
+        return quantizer(integer_dictionaries(with_opset(graph, _QDQ_OPSET)))
 
     def rewritten(network: Weighted, draw: Draw) -> Weighted:
         graph = with_opset(network.graph, _QDQ_OPSET)
-        weights = {**network.weights, **constant_arrays(graph)}
+        weights = integer_dictionary_weights(graph, {**network.weights, **constant_arrays(graph)})
+        graph = integer_dictionaries(graph)
         quantized = quantizer(graph)
         samples = draw(graph)
         drawn = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))
         batches: Iterable[dict[str, np.ndarray]] = drawn if samples else [{}]  # one run of a network without inputs
         ranges = calibration.ranges_for(quantized, observable(graph), weights, batches)
-        arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges, largest)
+        arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges, largest_weight)
         if runs_whole:
             lowering.lower(quantized, arrays)
         unchanged = () if ranges else ("no operator could be quantized: this is the unchanged network",)

@@ -15,7 +15,7 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import materialize, save, to_model
-from hwprof.onnx_io.proto import numpy_dtype
+from hwprof.onnx_io.proto import array_of, numpy_dtype
 
 if TYPE_CHECKING:
     from hwprof.torch_io import TrainableGraph
@@ -38,7 +38,7 @@ def load_weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
 
 def constant_arrays(graph: Graph) -> dict[str, np.ndarray]:
     """The values of the constants by name, each [*shape] of its tensor."""
-    return {c.name: np.reshape(c.values, c.shape) for c in graph.constants}
+    return {c.name: array_of(c) for c in graph.constants}
 
 
 def evaluated(graph: Graph, weights: Weights, names: Collection[str]) -> dict[str, np.ndarray]:

@@ -2,70 +2,72 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/search_tables.py [DATA_FOLDER]      # writes reports/search
 
-DATA_FOLDER defaults to ../shared/data beside the repository. It takes about ten minutes of two cores. The scores are
-accuracies on CIFAR-100 after 200 epochs; the latencies are those that others measured on two devices. Three budgets for
-each device let 10, 25 and 50 % of the cells pass.
+DATA_FOLDER defaults to ../shared/data beside the repository. Each figure is a line of reports/search/rows.jsonl as soon
+as it is known: the same command goes on where it was stopped, and computes nothing twice. It takes about ten minutes of
+one core. The scores are accuracies on CIFAR-100 after 200 epochs; the latencies are those that others measured on two
+devices. Three budgets for each device let 10, 25 and 50 % of the cells pass.
 """
 
 # ruff: noqa: E501 -- the lines of the report
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-from matplotlib.figure import Figure
+import pyarrow.parquet as pq
 
-from hwprof import plugins
+from hwprof import cost, plugins
 from hwprof.interfaces import Arch, Search, Trial
-from hwprof.measure import environment
-from hwprof.search.predictor_guided import PredictorSearch, sample_efficiency_gain
+from hwprof.metrics import kendall
+from hwprof.predictors.device_choice import DeviceChoice, Pick
+from hwprof.search.early_stop import EarlyStop, density, fitted
+from hwprof.search.optimization_gap import optimization_gap
+from hwprof.search.predictor_guided import PredictorSearch, forest, process
 from hwprof.search.qlearning import QLearning
+from hwprof.search.reduction import reduced
 from hwprof.search.run import BATCH, Limit, Plan, run
+from hwprof.search.score_fitting import FittedScores
 from hwprof.search.strategies import strategy
 from hwprof.search.table_score import TableScore
+from hwprof.search.training_free import ActivationScore
+from hwprof.spaces.nasbench201 import NasBench201
 from hwprof.spaces.varied import VariedSpace
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_tables.py"
 OUT = ROOT / "reports" / "search"
+ROWS = OUT / "rows.jsonl"
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
 SPACE = VariedSpace("nasbench201")
-SCORES = "cifar100_test_200"
+SCORES, SHORT_SCORES = "cifar100_test_200", "ep12_cifar100_test"
 DEVICES = ("gold_6240", "raspi4")
 SHARES = (0.1, 0.25, 0.5)  # of the cells that are within the budget
 CHECKPOINTS = (50, 100, 200)
 SEEDS = 10
+SLOW = ("esnac",)  # only for as many evaluations as their goal needs
+SLOW_EVALUATIONS, SLOW_SHARES = 100, (0.25,)
 POOLS = ("full", "random", "neighbours")
-GAIN_SEEDS, TARGETS, GAIN_BATCH = 32, 16, 16
+MODELS = {"forest": forest, "process": process}
+GAIN_SEEDS, TARGETS, GAIN_BATCH, SUBSET = 32, 16, 16, 48
 POLICY_SEEDS, POLICY_EVALUATIONS, POLICY_LAST = 20, 500, 50
+CELL_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # edges, in the order of an architecture
+SHRINK_SEEDS, SHRINK_CHECKPOINTS = 8, (32, 80)
+Row: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     device: str
     share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """best: [n_evaluations], the best accuracy so far, %. ask_ms: mean time of a call of `ask` and the `tell` after it,
-    for each architecture asked for. refused: architectures."""
-
-    strategy: str
-    device: str
-    share: float
-    seed: int
-    best: list[float]
-    ask_ms: float
-    refused: int
 
 
 class Timed:
@@ -75,16 +77,16 @@ class Timed:
         self._search, self.seconds, self.asked = search, 0.0, 0
 
     def ask(self, n: int) -> list[Arch]:
-        start = time.perf_counter()
+        start = time.process_time()
         archs = self._search.ask(n)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
         self.asked += len(archs)
         return archs
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        start = time.perf_counter()
+        start = time.process_time()
         self._search.tell(trials)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
 
 
 @cache
@@ -103,215 +105,240 @@ def limit(setting: Setting) -> Limit:
     return Limit(lambda archs: np.array([latencies(tuple(arch)) for arch in archs.tolist()]), ms)
 
 
+@cache
 def best_feasible(setting: Setting) -> float:
     latencies = table("nb201_latency_ms", setting.device).by_arch
     return max(score for arch, score in scores().by_arch.items() if latencies[arch] <= limit(setting).ms)
 
 
-def curve(name: str, setting: Setting, seed: int) -> Curve:
-    timed = Timed(strategy(name, SPACE, seed))
-    searched = run(timed, scores(), limit(setting), Plan(CHECKPOINTS[-1]))
+# -- what is computed: each function returns the figures of one row -----------------------------------
+
+
+def curve(strategy_name: str, device: str, share: float, seed: int) -> Row:
+    """best: (evaluation, best accuracy from there, %). ask_ms: mean processor time of `ask` and the `tell` after it, for
+    each architecture asked for. refused: architectures."""
+    timed = Timed(strategy(strategy_name, SPACE, seed))
+    most = SLOW_EVALUATIONS if strategy_name in SLOW else CHECKPOINTS[-1]
+    searched = run(timed, scores(), limit(Setting(device, share)), Plan(most))
     best = np.maximum.accumulate([trial.score for trial in searched.trials])
-    padded = np.pad(best, (0, CHECKPOINTS[-1] - len(best)), mode="edge")  # it had nothing new to propose
-    ask_ms = 1000 * timed.seconds / max(1, timed.asked)
-    return Curve(
-        name, setting.device, setting.share, seed, [round(b, 3) for b in padded.tolist()], ask_ms, searched.refused
-    )
+    steps = [i for i in range(len(best)) if i == 0 or best[i] > best[i - 1]]
+    return {
+        "best": [(i + 1, round(float(best[i]), 3)) for i in steps], "refused": searched.refused,
+        "ask_ms": round(1000 * timed.seconds / max(1, timed.asked), 4),
+    }  # fmt: skip
 
 
-def evaluations_to_target(pool: str, seed: int) -> int:
+def evaluations_to_target(model: str, pool: str, seed: int) -> Row:
     """How many evaluations find one of the `TARGETS` most accurate cells, at any latency."""
     lowest = sorted(scores().by_arch.values())[-TARGETS]
-    search = PredictorSearch(SPACE, seed, pool, subset=48, initial=GAIN_BATCH, refit=GAIN_BATCH)
+    search = PredictorSearch(
+        SPACE, seed, pool, subset=SUBSET, initial=GAIN_BATCH, refit=GAIN_BATCH, model=MODELS[model]
+    )
     told = 0
     while True:
         trials = [Trial(arch, scores()(arch), 1.0) for arch in search.ask(GAIN_BATCH)]
         for trial in trials:
             told += 1
             if trial.score >= lowest:
-                return told
+                return {"evaluations": told}
         search.tell(trials)
 
 
-def policy_reward(seed: int) -> tuple[float, float]:
-    """BlockQNN's claim: mean reward of the last networks of Q-learning, with repeats, and the best one of the run.
-
-    Reward: accuracy as a share - 0.05 log(latency / mean latency), on gold_6240.
-    """
+def policy_reward(seed: int) -> Row:
+    """BlockQNN's claim: mean reward of the last networks of Q-learning, with repeats, and the best one of the run."""
     latencies = table("nb201_latency_ms", "gold_6240")
-    mean_ms = float(np.mean(list(latencies.by_arch.values())))
     search = QLearning(SPACE, seed, horizon=POLICY_EVALUATIONS // 2)
     rewards: list[float] = []
     while len(rewards) < POLICY_EVALUATIONS:
         archs = search.ask(BATCH)
-        values = [reward(scores()(arch), latencies(arch), mean_ms) for arch in archs]
+        values = [reward(scores()(arch), latencies(arch)) for arch in archs]
         rewards += values
         search.tell([Trial(arch, value, latencies(arch)) for arch, value in zip(archs, values, strict=True)])
-    return float(np.mean(rewards[-POLICY_LAST:])), max(rewards)
+    return {"last": float(np.mean(rewards[-POLICY_LAST:])), "best": max(rewards)}
 
 
-def reward(accuracy: float, ms: float, mean_ms: float) -> float:
-    return accuracy / 100 - 0.05 * float(np.log(ms / mean_ms))
-
-
-# -- the report --------------------------------------------------------------------------------------
-
-
-def main() -> None:
-    names = plugins.names("search")
-    settings = [Setting(device, share) for device in DEVICES for share in SHARES]
-    with ProcessPoolExecutor(2) as pool:
-        jobs = [pool.submit(curve, n, s, seed) for s in settings for n in names for seed in range(SEEDS)]
-        needed = {p: list(pool.map(partial(evaluations_to_target, p), range(GAIN_SEEDS))) for p in POOLS}
-        policies = list(pool.map(policy_reward, range(POLICY_SEEDS)))
-        curves = [job.result() for job in jobs]
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "results.json").write_text(
-        json.dumps({"curves": [asdict(c) for c in curves], "needed": needed, "policies": policies}) + "\n"
-    )
-    draw(curves, settings, names)
-    (OUT / "README.md").write_text(page(curves, settings, names, needed, policies))
-
-
-def matrix(curves: Sequence[Curve], name: str, setting: Setting) -> np.ndarray:
-    """[n_seeds, n_evaluations]"""
-    return np.array(
-        [c.best for c in curves if (c.strategy, c.device, c.share) == (name, setting.device, setting.share)]
-    )
-
-
-def page(curves, settings, names, needed, policies) -> str:
-    lines = [
-        f"`{COMMAND}`", "", "# Searches at equal evaluations, on tables", "",
-        f"NAS-Bench-201, accuracy on CIFAR-100 after 200 epochs; latencies that others measured on {' and '.join(DEVICES)} "
-        f"(gold_6226 of the goal is not among the data). {SEEDS} seeds, the architectures of a batch ({BATCH}) are asked "
-        "for together. Every strategy sees the latencies of the table, so that no network of its own breaks the budget; "
-        f"nothing was measured here. Computed on {environment.hardware()['cpu']}.", "",
-        "Regret: the best accuracy within the budget minus the best one found, points, mean and standard error. Against "
-        "random: how much smaller the regret is than random search's, paired by seed, with its standard error.", "",
-        "![Best accuracy within the budget over evaluations, mean and standard error](search.svg)", "",
-    ]  # fmt: skip
-    lines += regrets(curves, settings, names)
-    lines += ["## Goals", "", "| goal | reached |", "|---|---|", *goals(curves, settings, names, needed, policies), ""]
-    lines += ["## Sample-efficiency gain (Mauch et al., arXiv 2011.12043)", ""]
-    lines += [
-        f"Evaluations until one of the {TARGETS} most accurate cells is found, at any latency; {GAIN_SEEDS} seeds, batch "
-        f"{GAIN_BATCH}, subsets of 48. Random search needs {(15625 + 1) / (TARGETS + 1):.0f} on average.", "",
-        "| pool | evaluations | gain |", "|---|---|---|",
-    ]  # fmt: skip
-    lines += [f"| {p} | {np.mean(n):.0f} ± {error(n):.0f} | {gain(n):.1f} |" for p, n in needed.items()]
-    last, best = np.array(policies).T
-    space_mean = mean_reward()
-    lines += [
-        "", "## Q-learning's policy (BlockQNN, arXiv 1808.05584)", "",
-        f"Reward: accuracy as a share - 0.05 log(latency / mean latency), gold_6240; {POLICY_EVALUATIONS} networks with "
-        f"repeats, {POLICY_SEEDS} seeds. Mean reward of the space {space_mean:.3f}, of the last {POLICY_LAST} networks "
-        f"{last.mean():.3f} ± {error(last):.3f}; the best of a run {best.mean():.4f}, of as many random networks "
-        f"{random_best():.4f}.", "",
-        "## Time of a search itself", "",
-        "| strategy | ms per architecture asked for | refused per run |", "|---|---|---|",
-    ]  # fmt: skip
-    for name in names:
-        own = [c for c in curves if c.strategy == name]
-        lines.append(f"| {name} | {np.mean([c.ask_ms for c in own]):.2f} | {np.mean([c.refused for c in own]):.0f} |")
-    return "\n".join(lines) + "\n"
-
-
-def regrets(curves, settings, names) -> list[str]:
-    lines = []
-    for setting in settings:
-        best, random = best_feasible(setting), matrix(curves, "random", setting)
-        lines += [
-            f"## {setting.device}, {limit(setting).ms:.2f} ms: {setting.share:.0%} of the cells fit, the best has {best:.2f} %",
-            "", f"| strategy | {' | '.join(f'at {n} | against random' for n in CHECKPOINTS)} |",
-            f"|---|{'---|---|' * len(CHECKPOINTS)}",
-        ]  # fmt: skip
-        for name in names:
-            found = matrix(curves, name, setting)
-            cells = []
-            for n in CHECKPOINTS:
-                regret, gained = best - found[:, n - 1], found[:, n - 1] - random[:, n - 1]
-                cells += [f"{regret.mean():.2f} ± {error(regret):.2f}"]
-                cells += ["" if name == "random" else f"{gained.mean():+.2f} ± {error(gained):.2f}"]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
-    return lines
-
-
-def goals(curves, settings, names, needed, policies) -> list[str]:
-    below, regret = [], {}
-    for name in names:
-        gained = [
-            matrix(curves, name, s)[:, n - 1].mean() - matrix(curves, "random", s)[:, n - 1].mean()
-            for s in settings
-            for n in CHECKPOINTS
-        ]
-        below += [f"{name} in {sum(g < 0 for g in gained)} of {len(gained)}"] if min(gained) < 0 else []
-        regret[name] = [best_feasible(s) - matrix(curves, name, s)[:, 99].mean() for s in settings]
-    best = min(regret, key=lambda name: float(np.mean(regret[name])))
-    gains = {p: gain(n) for p, n in needed.items()}
-    is_ordered = gains["random"] < gains["full"] <= gains["neighbours"]
-    policy = float(np.mean([last for last, _ in policies])) - mean_reward()
-    within = sum(r <= 0.5 for r in regret[best])
-    return [
-        f"| every strategy at least random on the mean | {'no: below random ' + ', '.join(below) if below else 'yes'} |",
-        f"| the best one at 100 evaluations within 0.5 points of the best feasible accuracy | {best}, in {within} of "
-        f"{len(settings)} settings: {', '.join(f'{r:.2f}' for r in regret[best])} |",
-        f"| gain of a random subset < full <= neighbours | {'yes' if is_ordered else 'no'} |",
-        f"| Q-learning's last rewards at least 0.05 above the mean of the space | {'yes' if policy >= 0.05 else 'no'}: "
-        f"{policy:+.3f} |",
-    ]
-
-
-def gain(evaluations: Sequence[int]) -> float:
-    return sample_efficiency_gain(evaluations, 15625, TARGETS)
-
-
-def error(values: Sequence[float] | np.ndarray) -> float:
-    """The standard error of the mean."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+def reward(accuracy: float, ms: float) -> float:
+    """Accuracy as a share - 0.05 log(latency / mean latency), on gold_6240."""
+    return EarlyStop(mu=0.05)(accuracy / 100, ms / mean_ms("gold_6240"))
 
 
 @cache
-def all_rewards() -> np.ndarray:
-    """[n_cells]"""
-    latencies = table("nb201_latency_ms", "gold_6240").by_arch
-    mean_ms = float(np.mean(list(latencies.values())))
-    return np.array([reward(score, latencies[arch], mean_ms) for arch, score in scores().by_arch.items()])
+def mean_ms(device: str) -> float:
+    return float(np.mean(list(table("nb201_latency_ms", device).by_arch.values())))
 
 
-def mean_reward() -> float:
-    return float(all_rewards().mean())
+def shrinking(strategy_name: str, seed: int) -> Row:
+    """ESNAC's reward C (2 - C) A, C = 1 - latency / that of the slowest cell and A = accuracy / the best one, on
+    gold_6240: the best after `SHRINK_CHECKPOINTS` evaluations."""
+    latencies = table("nb201_latency_ms", "gold_6240")
+    slowest, best = max(latencies.by_arch.values()), max(scores().by_arch.values())
+
+    def shrunk(arch: Arch) -> float:
+        c = 1 - latencies(arch) / slowest
+        return c * (2 - c) * scores()(arch) / best
+
+    trials = run(
+        strategy(strategy_name, SPACE, seed),
+        shrunk,
+        Limit(lambda archs: np.ones(len(archs))),
+        Plan(SHRINK_CHECKPOINTS[-1]),
+    ).trials
+    return {"best": [round(max(t.score for t in trials[:n]), 5) for n in SHRINK_CHECKPOINTS]}
 
 
-def random_best() -> float:
-    """The mean over seeds of the best of as many random cells."""
-    draws = [
-        np.random.default_rng(seed).choice(all_rewards(), POLICY_EVALUATIONS, replace=False)
-        for seed in range(POLICY_SEEDS)
-    ]
-    return float(np.mean([draw.max() for draw in draws]))
+def reduction(seed: int) -> Row:
+    """C-BRED on the cells that compute something different: the accuracies of the chosen cluster and of all, and the
+    rank correlation of score and accuracy over the clusters."""
+    archs = unlike_cells()
+    proxy = ActivationScore(seed=seed)
+    found = reduced(
+        SPACE, archs, np.array([path_features(a) for a in archs]), lambda a: proxy(SMALL.graph(a)), seed=seed
+    )
+    accuracy = {cluster: np.mean([scores()(a) for a in cluster.archs]) for cluster in found.clusters}
+    ranked = [c for c in found.clusters if c.score is not None]
+    return {
+        "chosen": float(accuracy[found.kept]), "all": float(np.mean([scores()(a) for a in archs])),
+        "size": len(found.kept.archs), "best": max(scores()(a) for a in found.kept.archs),
+        "kendall": kendall(np.array([accuracy[c] for c in ranked]), np.array([c.score for c in ranked])),
+    }  # fmt: skip
 
 
-def draw(curves, settings, names) -> None:
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    axes = figure.subplots(len(DEVICES), len(SHARES), sharex=True).flat
-    x = np.arange(1, CHECKPOINTS[-1] + 1)
-    for ax, setting in zip(axes, settings, strict=True):
-        for number, name in enumerate(names):
-            found = matrix(curves, name, setting)
-            mean, band = found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
-            ax.plot(x, mean, color=f"C{number}", label=name, linestyle="--" if name == "random" else "-")
-            ax.fill_between(x, mean - band, mean + band, color=f"C{number}", alpha=0.15, linewidth=0)
-        best = best_feasible(setting)
-        ax.axhline(best, color="black", linewidth=0.8, linestyle=":")
-        ax.set_ylim(best - 6, best + 0.3)
-        ax.set_title(f"{setting.device}, {limit(setting).ms:.2f} ms ({setting.share:.0%} fit)", fontsize=10)
-        ax.set_xlabel("evaluations")
-        ax.set_ylabel("best accuracy that fits, %")
-    figure.legend(names, loc="outside lower center", ncols=len(names))
-    figure.savefig(OUT / "search.svg", metadata={"Date": None})
+@cache
+def unlike_cells() -> list[Arch]:
+    """One of the cells that compute the same, for each of the 6,466 computations."""
+    rows = pq.read_table(FOLDER / "nb201_accuracy.parquet", columns=["arch", "unique_str"]).to_pylist()
+    return list({row["unique_str"]: SPACE.parse(row["arch"]) for row in reversed(rows)}.values())
+
+
+def path_features(arch: Arch) -> list[float]:
+    """Of the cell's paths from input to output that carry something: how many, the operations on them, the convolutions
+    of the longest, and of all together."""
+    live = [path for path in CELL_PATHS if all(arch[edge] for edge in path)]
+    edges = {edge for path in live for edge in path}
+    convolutions = [sum(arch[edge] in (2, 3) for edge in path) for path in live]
+    counts = [sum(arch[edge] == operation for edge in edges) for operation in range(1, 5)]
+    return [len(live), *counts, max(convolutions, default=0), sum(convolutions)]
+
+
+def fitting(n: int, seed: int) -> Row:
+    """Scores of n random cells after 12 epochs, raw and fitted: rank correlation with the accuracy after 200, over all
+    of them and over the better half; and the time of a table of the whole space, ms."""
+    short = table("nb201_accuracy", SHORT_SCORES)
+    archs = list(short.by_arch)
+    drawn = [archs[i] for i in np.random.default_rng(seed).permutation(len(archs))[:n]]
+    raw, final = [short(a) for a in drawn], [scores()(a) for a in drawn]
+    model = FittedScores(SPACE.choices, seed=seed).fit(drawn, raw)
+    start = time.process_time()
+    model(archs)
+    ms = 1000 * (time.process_time() - start)
+    gaps = [optimization_gap(values, final) for values in (raw, model(drawn).tolist())]
+    return {"kendall": [g.kendall for g in gaps], "upper": [g.kendall_upper for g in gaps], "table_ms": ms}
+
+
+def early_stop(seed: int) -> Row:
+    """Rank correlation with the accuracy after 200 epochs of that after 12, and of the redefined reward: mu and rho are
+    fitted to 30 cells and tested on 200 others. Cost: MACs."""
+    short = table("nb201_accuracy", SHORT_SCORES)
+    order = np.random.default_rng(seed).permutation(len(short.by_arch))[:230]
+    archs = [list(short.by_arch)[i] for i in order]
+    graphs = [SMALL.graph(a) for a in archs]
+    costs, densities = [float(cost.of(g).macs or 1) for g in graphs], [density(g) for g in graphs]
+    early, final = [short(a) for a in archs], [scores()(a) for a in archs]
+    reward = fitted(early[:30], final[:30], costs[:30], densities[:30])
+    redefined = [reward(*each) for each in zip(early, costs, densities, strict=True)]
+    return {
+        "kendall": [kendall(np.array(final[30:]), np.array(v[30:])) for v in (early, redefined)],
+        "mu": reward.mu,
+        "rho": reward.rho,
+    }
+
+
+def picking(name: str, first: str, second: str) -> Row:
+    """A choice of a device that learned from 200 networks: of 2,000 others, how many it decides, and how many rightly."""
+    space, archs, ms = latencies_of(name)
+    decided = right = 0
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(archs))
+        known, others = order[:200], order[200:2200]
+        choice = DeviceChoice(space).fit([archs[i] for i in known], ms[first][known], ms[second][known])
+        for i, pick in zip(others, choice.pick([archs[i] for i in others]), strict=True):
+            faster = ms[first][i] - ms[second][i]
+            decided += pick is not Pick.CANNOT_TELL
+            right += (pick is Pick.FIRST and faster <= 0) or (pick is Pick.SECOND and faster >= 0)
+    return {"decided": decided, "right": right, "of": 6000}
+
+
+@cache
+def latencies_of(name: str) -> tuple[Any, list[Arch], dict[str, np.ndarray]]:
+    """A space, its architectures, and their latencies by device, ms."""
+    file = {"nasbench201": "nb201", "fbnet": "fbnet", "ofa_mbv3": "ofa"}[name]
+    rows = pq.read_table(FOLDER / f"{file}_latency_ms.parquet").to_pylist()
+    space: Any = plugins.load("space", name)
+    read = {
+        "nasbench201": lambda r: space.parse(r["arch"]),
+        "fbnet": lambda r: space.parse(r["arch_str"]),
+        "ofa_mbv3": space.from_columns,
+    }[name]
+    devices = [c for c, value in rows[0].items() if isinstance(value, float)]
+    return space, [read(row) for row in rows], {d: np.array([row[d] for row in rows]) for d in devices}
+
+
+SMALL = NasBench201(channels=8, cells=1, resolution=16)
+WORK: dict[str, Callable[..., Row]] = {
+    "curve": curve, "gain": evaluations_to_target, "policy": policy_reward, "shrink": shrinking,
+    "reduction": reduction, "fitting": fitting, "early_stop": early_stop, "pick": picking,
+}  # fmt: skip
+
+
+def wanted() -> Iterator[tuple[str, dict[str, Any]]]:
+    """All rows, each by its kind and the arguments of its function; what is quick comes first."""
+    names = [name for name in plugins.names("search") if name not in SLOW]
+    yield from curves(["evolution", "nsga2", "predictor", "qlearning", "random", "reinforce"], SHARES)
+    yield from (("gain", {"model": "process", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
+    yield from (("policy", {"seed": seed}) for seed in range(POLICY_SEEDS))
+    shrunk = ("random", "predictor", "esnac")
+    yield from (("shrink", {"strategy_name": n, "seed": s}) for s in range(SHRINK_SEEDS) for n in shrunk)
+    yield from (("reduction", {"seed": seed}) for seed in range(5))
+    yield from (("fitting", {"n": n, "seed": seed}) for seed in range(5) for n in (100, 500))
+    yield from (("early_stop", {"seed": seed}) for seed in range(5))
+    for name in ("nasbench201", "fbnet", "ofa_mbv3"):
+        devices = latencies_of(name)[2]
+        yield from (("pick", {"name": name, "first": a, "second": b}) for a, b in itertools.combinations(devices, 2))
+    yield from curves(SLOW, SLOW_SHARES)
+    yield from curves(names, SHARES)
+    yield from (("gain", {"model": "forest", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
+
+
+def curves(names: Sequence[str], shares: Sequence[float]) -> Iterator[tuple[str, dict[str, Any]]]:
+    chosen = [setting for setting in settings() if setting.share in shares]
+    for seed, setting, name in itertools.product(range(SEEDS), chosen, names):
+        yield "curve", {"strategy_name": name, "device": setting.device, "share": setting.share, "seed": seed}
+
+
+def settings() -> list[Setting]:
+    return [Setting(device, share) for device in DEVICES for share in SHARES]
+
+
+def compute() -> None:
+    """Adds the rows that are missing to the file."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    known = {key(row["kind"], row["given"]) for row in stored()}
+    with ROWS.open("a") as stream:
+        for kind, given in wanted():
+            if key(kind, given) not in known:
+                stream.write(json.dumps({"kind": kind, "given": given, "found": WORK[kind](**given)}) + "\n")
+                stream.flush()
+
+
+def stored() -> list[Row]:
+    """The rows of the file, without one that was cut off while it was written."""
+    lines = ROWS.read_text().splitlines() if ROWS.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}}")]
+
+
+def key(kind: str, given: Row) -> str:
+    return f"{kind} {json.dumps(given, sort_keys=True)}"
 
 
 if __name__ == "__main__":
-    main()
+    compute()

@@ -41,3 +41,28 @@ def test_a_missed_target_is_status_1_and_in_the_store_for_the_report(
     assert "hwprof: the target is not met" in told.err
     assert run(command) == 1
     assert "is in the store" in capsys.readouterr().err
+
+
+def test_a_check_warns_before_a_training_with_binary_weights_that_cannot_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "nets_for_the_check.py").write_text(
+        "from hwprof.builder import GraphBuilder\n"
+        "def deep(norm):\n"
+        "    b = GraphBuilder('deep')\n"
+        "    x = b.flatten(b.input((1, 1, 8, 8)))\n"
+        "    for _ in range(3):\n"
+        "        x = b.gemm(x, 64)\n"
+        "        x = b.relu(b.batch_norm(x) if norm else x)\n"
+        "    return b.build(b.gemm(x, 10))\n"
+        "def plain():\n    return deep(False)\n"
+        "def normed():\n    return deep(True)\n"
+    )
+    told = {}
+    for name in ("plain", "normed"):
+        model = f"{tmp_path}/nets_for_the_check.py:{name}"
+        command = ["compress", model, "--task", "digits", "--check", "--out", str(tmp_path), "--format", "json"]
+        assert run(command) == 0
+        told[name] = {row["weights"]: row["training can work"] for row in json.loads(capsys.readouterr().out)}
+    assert told["plain"]["-1 and 1"].startswith("no: gradients grow")
+    assert told["plain"]["minus and plus a step"] == told["normed"]["-1 and 1"] == "yes"

@@ -33,9 +33,31 @@ def test_a_file_and_its_architecture_are_predicted_alike_and_marked(predictor, t
     assert told.err == "the interval holds for networks like those of space, which the predictor learned from\n"
 
 
-def test_a_network_beyond_the_training_data_is_warned_of(predictor, capsys):
-    assert run(["predict", str(predictor), "mobilenet_v3_small"]) == 0
-    assert "hwprof: warning: mobilenet_v3_small: the predictor learned from" in capsys.readouterr().err
+def test_a_network_unlike_the_training_data_is_unknown(predictor, capsys):
+    assert run(["predict", str(predictor), "mobilenet_v3_small", "--format", "json"]) == 4
+    told = capsys.readouterr()
+    (row,) = json.loads(told.out)
+    assert (row["latency_ms"], row["status"], row["outside"]) == (None, "unknown", True)
+    assert "which no network had that was learned from; --extrapolate predicts it nevertheless" in told.err
+
+
+def test_a_network_unlike_the_training_data_is_predicted_when_asked_and_warned_of(predictor, capsys):
+    assert run(["predict", str(predictor), "mobilenet_v3_small", "--extrapolate", "--format", "json"]) == 0
+    told = capsys.readouterr()
+    (row,) = json.loads(told.out)
+    assert row["low_ms"] < row["latency_ms"] < row["high_ms"]
+    assert (row["status"], row["outside"]) == ("predicted", True)
+    assert "its interval may not hold" in told.err
+
+
+def test_one_bad_model_does_not_hide_the_others(predictor, tmp_path, capsys):
+    onnx_io.save(SPACE.graph((2, 1, 1, 0)), tmp_path / "net.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    models = [str(tmp_path / name) for name in ("broken.onnx", "net.onnx")]
+    assert run(["predict", str(predictor), *models, "mobilenet_v3_small", "--format", "json"]) == 2
+    told = capsys.readouterr()
+    assert [row["status"] for row in json.loads(told.out)] == ["predicted", "unknown"]
+    assert "broken.onnx" in told.err
 
 
 @pytest.mark.parametrize(

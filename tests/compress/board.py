@@ -16,6 +16,7 @@ from hwprof.compress.networks import open_network
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.graph import Graph
+from hwprof.latency_table.grouping import operator_nodes
 from hwprof.measure.recording import Options
 from hwprof.measure.transport import Request
 from hwprof.measurement import FAST
@@ -42,6 +43,44 @@ class Board(ScriptedTransport):
         for place, graph in enumerate(graphs):
             process = make_process(request["round"], [factor * latency_ns(graph)] * request["blocks"])
             yield {"index": place, "process": asdict(process)}
+
+
+@dataclass
+class KernelBoard(ScriptedTransport):
+    """Times kernels, too: a multiply-add takes 1 ns, or `int8` ns where it is quantized, an operator 1 us more; a
+    conversion that no kernel absorbs takes 1 ns for each element. A whole network takes the sum, in pairs `paired`
+    times as long."""
+
+    int8: float = 0.25
+    paired: float = 1.0
+
+    def measure(self, request: Request) -> Iterator[Mapping[str, Any]]:
+        graphs = [Graph.from_json(text) for text in request["graphs"]]
+        factor = self.paired if len(graphs) > 1 else 1.0
+        for place, graph in enumerate(graphs):
+            whole = factor * sum(kernel["ns"] for kernel in self.kernels(graph))
+            yield {"index": place, "process": asdict(make_process(request["round"], [whole] * request["blocks"]))}
+
+    def operators(self, request: Request) -> Iterator[Mapping[str, Any]]:
+        kernels = self.kernels(Graph.from_json(request["graph"]))
+        yield {"operators": kernels, "profiled_ns": sum(k["ns"] for k in kernels), "machine": "aarch64"}
+
+    def kernels(self, graph: Graph) -> list[dict[str, Any]]:
+        found = []
+        for operator in operator_nodes(graph):
+            leading = operator.leading
+            kernel = {"name": leading.label, "op": leading.op}
+            if leading.op in ("QuantizeLinear", "DequantizeLinear"):
+                found.append(
+                    kernel | {"members": [leading.label], "ns": float(graph.type_of(leading.outputs[0]).numel)}
+                )
+                continue
+            is_int8 = bool(operator.before and operator.after) and not graph.weight_names.intersection(leading.inputs)
+            members = (*operator.before, *operator.nodes, *operator.after) if is_int8 else operator.nodes
+            macs = sum(cost.of_node(graph, node).macs for node in operator.nodes)
+            ns = LAUNCH_NS + macs * (self.int8 if is_int8 else 1.0)
+            found.append(kernel | {"members": [node.label for node in members], "ns": ns})
+        return found
 
 
 def latency_ns(graph: Graph) -> int:

@@ -1,16 +1,18 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
+import torch
 
 from hwprof.compress.choices import chosen_graph, kept_options
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice
+from hwprof.compress.method import Choice, SoftChoice
 from hwprof.data.store import Store
 from hwprof.errors import NotConvergedError
+from hwprof.graph import Graph
 from hwprof.measure.recording import Options, recording
-from hwprof.measurement import FAST
+from hwprof.measurement import FAST, Status
 from tests.compress.board import DEVICE, Board, latency_ns, network
 from tests.samples import make_process
 
@@ -26,20 +28,36 @@ class Random(Board):
         yield {"index": 0, "process": asdict(make_process(request["round"], [ns] * request["blocks"]))}
 
 
-def table(board):
+class RandomAlone(Random):
+    """Only times of single operators have nothing to do with them."""
+
+    def measure(self, request):
+        whole = len(Graph.from_json(request["graphs"][0]).nodes) > 1
+        yield from Board.measure(self, request) if whole else super().measure(request)
+
+
+def table(board, options=OPTIONS):
     store = Store()
 
-    def measure(graphs):
+    def measure(graphs, _unit):
         with recording(DEVICE, store, Options(FAST, transport=board)) as recorder:
             return recorder.measure(graphs)
 
-    return LayerTable(network(), measure, lambda graph: graph)
+    return LayerTable(network(), measure, options)
 
 
 def test_the_sum_of_its_rows_is_the_latency_of_the_network():
     choices = {FIRST: Choice(kept=8), SECOND: Choice(kept=16)}
     expected = latency_ns(chosen_graph(network(), choices)) / 1e6
     assert float(table(Board())(choices)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_soft_choice_is_between_the_measured_options_and_has_a_gradient():
+    made, kept = table(Board()), torch.tensor(13.7, requires_grad=True)
+    found = made({FIRST: SoftChoice(kept=kept), SECOND: Choice(kept=16)})
+    fewer, more = made.latency_ms([{FIRST: Choice(kept=n), SECOND: Choice(kept=16)} for n in (8, 16)])
+    assert found.item() == pytest.approx(fewer + 5.7 / 8 * (more - fewer))
+    assert float(torch.autograd.grad(found, kept)[0]) == pytest.approx((more - fewer) / 8)
 
 
 def test_a_row_is_measured_once_and_only_when_it_is_needed():
@@ -54,14 +72,46 @@ def test_a_row_is_measured_once_and_only_when_it_is_needed():
 
 
 def test_its_error_is_told_on_whole_networks():
-    assert table(Board()).check(OPTIONS, seed=0) == "sums of the table are 0.0 % from 6 measured networks"
+    assert table(Board()).check(seed=0) == "sums of the table are 0.0 % from 6 measured networks"
 
 
 def test_too_few_networks_to_check_it_are_told():
     only = {FIRST: OPTIONS[FIRST][:2]}
-    assert table(Board()).check(only, seed=0).endswith("there are only 2 different networks")
+    assert table(Board(), only).check(seed=0).endswith("there are only 2 different networks")
 
 
 def test_a_table_that_would_mislead_is_refused():
-    with pytest.raises(NotConvergedError, match=r"% from 6 measured networks \(at most 25 % is allowed\)"):
-        table(Random()).check(OPTIONS, seed=0)
+    with pytest.raises(NotConvergedError, match=r"from 6 measured .* from 16 .* \(at most 25 % is allowed\)"):
+        table(Random()).check(seed=0)
+
+
+def test_where_rows_mislead_latencies_are_learned_from_whole_networks():
+    made = table(RandomAlone())
+    told = made.check(seed=0)
+    assert "so it would mislead: latencies are learned from 16 measured networks, " in told
+    choices = {FIRST: Choice(kept=24), SECOND: Choice(kept=8)}
+    assert made(choices).item() == pytest.approx(latency_ns(chosen_graph(network(), choices)) / 1e6, rel=0.1)
+
+
+def with_status(board, status, options=OPTIONS):
+    """A table whose measurements end so."""
+
+    def measure(graphs, _unit):
+        with recording(DEVICE, Store(), Options(FAST, transport=board)) as recorder:
+            return [replace(m, status=status) for m in recorder.measure(graphs)]
+
+    return LayerTable(network(), measure, options)
+
+
+def test_few_networks_to_learn_from_are_told_with_the_state_of_the_machine():
+    few = {FIRST: OPTIONS[FIRST][:3], SECOND: OPTIONS[SECOND][:2]}
+    unstable = (
+        r"so it would mislead; 6 of 6 measurements did not reach their precision \(unstable\); measure on a quiet"
+    )
+    with pytest.raises(NotConvergedError, match=unstable):
+        with_status(RandomAlone(), Status.UNSTABLE, few).check(seed=0)
+
+
+def test_a_measurement_without_a_valid_latency_is_refused():
+    with pytest.raises(NotConvergedError, match=r"7 of 7 rows of the layer table have no valid latency \('Conv' is"):
+        with_status(Board(), Status.INVALID).latency_ms([{}])

@@ -13,7 +13,7 @@ def test_every_installed_method_is_loaded_anew_each_time():
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="no method is named 'nope'; known: int8, low_rank, magnitude"):
+    with pytest.raises(InputError, match=r"no method is named 'nope'; known: .*int8, .*low_rank, .*magnitude"):
         load("nope")
 
 

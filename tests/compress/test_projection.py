@@ -41,3 +41,14 @@ def test_layers_become_only_smaller_than_the_method_chose():
 
 def test_a_learned_choice_is_taken_to_the_option_above_it():
     assert project(OPTIONS, harm, latency_ms, 9.0, {"a": Choice(kept=9)}) == ({"a": Choice(kept=24)}, 8.0)
+
+
+def test_more_groups_are_a_smaller_choice():
+    options = {"a": (AS_BEFORE, Choice(groups=2), Choice(groups=4))}
+    ms = {None: 3.0, 2: 2.0, 4: 1.0}
+
+    def latency(many):
+        return np.array([ms[choices.get("a", AS_BEFORE).groups] for choices in many])
+
+    made = project(options, lambda _layer, choice: choice.groups or 0.0, latency, 2.5, {"a": Choice(groups=4)})
+    assert made == ({"a": Choice(groups=4)}, 1.0)

@@ -376,3 +376,11 @@ def test_a_damaged_page_is_one_line_that_names_the_store(finished: Path):
     finished.write_bytes(content)
     with pytest.raises(InputError, match=f"store '{finished}' is damaged: "), Store(finished) as store:
         store.measurements()
+
+
+@pytest.mark.parametrize("changed", [b"CREATE TABLE\x81\xcfmeasurement", b"CREATE\nTABLE\nmea,surement"])
+def test_a_damaged_schema_is_one_line_even_if_it_is_no_text(finished: Path, changed: bytes):
+    finished.write_bytes(finished.read_bytes().replace(b"CREATE TABLE measurement", changed[:24].ljust(24), 1))
+    with pytest.raises(InputError, match=f"store '{finished}' is damaged: ") as raised, Store(finished):
+        pass
+    assert "\n" not in str(raised.value)

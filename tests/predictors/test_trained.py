@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from hwprof.builder import GraphBuilder
 from hwprof.data import dataset
 from hwprof.errors import InputError
 from hwprof.predictors import files, learning
@@ -49,6 +50,16 @@ def test_the_interval_widens_with_its_coverage(trained):
 def test_a_network_beyond_what_was_learned_from_is_marked(trained):
     inside, outside = trained.predict(["2,1,1,0", NASBENCH201.graph((3,) * 6)])
     assert (inside.outside, outside.outside) == (False, True)
+    assert (inside.is_known, outside.is_known) == (True, False)
+    assert "which no network had that was learned from" in outside.doubt
+
+
+def test_a_network_with_an_operator_without_a_rule_is_unknown_beside_the_others(trained):
+    b = GraphBuilder("odd")
+    odd = b.build(b.unary("NoSuchOperator", b.input((1, 4))))
+    known, unknown = trained.predict([SPACE.graph(ARCH), odd])
+    assert (known.is_known, unknown.is_known) == (True, False)
+    assert "NoSuchOperator" in unknown.doubt
 
 
 def test_a_predictor_of_a_variant_predicts_the_variant_of_an_architecture(collected, tmp_path):

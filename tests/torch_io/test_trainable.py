@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from hwprof import onnx_io, plugins, workloads
 from hwprof.builder import GraphBuilder
@@ -284,3 +285,54 @@ def test_operators_on_integers_do_not_train():
     graph = b.build(b.node("QLinearSigmoid", [b.input((1, 4), "uint8", name="x")], (1, 4), "uint8"))
     with pytest.raises(UnknownOperatorError, match="operator QLinearSigmoid 'QLinearSigmoid_0' has no counterpart"):
         trainable(graph)
+
+
+class _Doubled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_an_inserted_module_changes_what_is_read_of_a_weight_and_of_a_result():
+    b = GraphBuilder("net")
+    hidden = b.relu(b.gemm(b.input((1, 4)), 3))
+    graph = b.build(b.gemm(hidden, 2))
+    plain, changed = trainable(graph), trainable(graph)
+    weight = graph.nodes[-1].inputs[1]
+    changed.insert(weight, _Doubled())
+    changed.insert(hidden, _Doubled())
+    changed.insert(hidden, _Doubled())
+    x = torch.ones(2, 4)
+    bias = plain.tensor(graph.nodes[-1].inputs[2])
+    torch.testing.assert_close(changed(x) - bias, 8 * (plain(x) - bias))
+    torch.testing.assert_close(weights_of(changed)[weight], weights_of(plain)[weight])
+    assert len(list(changed.parameters())) == len(list(plain.parameters())) + 3
+    with pytest.raises(InputError, match="'net' reads a tensor 'nope'"):
+        changed.insert("nope", _Doubled())
+
+
+class _Rows(nn.Module):
+    """Each row of a matrix is the same."""
+
+    def forward(self, row):
+        return row.expand(3, -1)
+
+    def right_inverse(self, matrix):
+        return matrix.mean(0, keepdim=True)
+
+
+def test_a_parametrized_weight_is_what_is_made_of_the_tensor_that_trains_in_its_place():
+    b = GraphBuilder("net")
+    graph = b.build(b.gemm(b.input((1, 4)), 3))
+    network = trainable(graph)
+    weight = graph.nodes[0].inputs[1]
+    before = weights_of(network)[weight]
+    network.parametrize(weight, _Rows())
+    assert network.original(weight).shape == (1, 4)
+    assert any(parameter is network.original(weight) for parameter in network.weights())
+    np.testing.assert_allclose(weights_of(network)[weight], np.tile(before.mean(0), (3, 1)), atol=1e-6)
+    with pytest.raises(InputError, match="'net' has no weight 'nope'"):
+        network.parametrize("nope", _Rows())

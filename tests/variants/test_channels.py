@@ -80,14 +80,29 @@ def test_the_channels_of_an_output_are_not_prunable():
     assert layout(b, b.conv(b.input((1, 16, 8, 8)), 16)).prunable() == []
 
 
-def test_the_hidden_state_of_a_recurrence_keeps_its_size_and_its_input_may_shrink():
+def test_the_units_of_a_recurrence_are_a_group_and_its_input_may_shrink():
     b = GraphBuilder("net")
     y = b.lstm(b.linear(b.input((4, 1, 8)), 32), 16)
     found = layout(b, b.linear(y, 10))
-    (group,) = found.prunable()
-    assert found.channels(group) == 32
+    before, units = found.prunable()
+    assert [found.channels(group) for group in (before, units)] == [32, 16]
     lstm = next(n for n in found.graph.nodes if n.op == "LSTM")
-    assert found.axes(lstm.inputs[1]) == [(Segment(1),), (Segment(64),), (Segment(32, group),)]
+    w, r, bias = (found.axes(name)[1:] for name in lstm.inputs[1:])
+    assert [len(axis) for axis in (w[0], r[0], bias[0])] == [4, 4, 8]
+    assert {found.root(s.group) for axis in (w[0], *r, *bias) for s in axis} == {units}
+    assert w[1] == (Segment(32, before),)
+
+
+def test_the_units_of_a_recurrence_that_leave_the_network_stay():
+    b = GraphBuilder("net")
+    assert layout(b, b.lstm(b.input((4, 1, 8)), 16)).prunable() == []
+
+
+def test_weights_that_sum_over_channels_are_known():
+    b = GraphBuilder("net")
+    x = b.conv(b.conv(b.conv(b.input((1, 3, 8, 8)), 8), 8, groups=8), 16)
+    found = layout(b, b.gemm(b.flatten(b.global_average_pool(x)), 10))
+    assert [(reader.weight, reader.axis) for reader in found.readers] == [("w0", 1), ("w2", 1), ("w3", 1)]
 
 
 def test_a_weight_that_is_itself_reshaped_keeps_its_size():

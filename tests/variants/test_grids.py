@@ -38,9 +38,9 @@ def test_a_row_s_largest_weight_is_127_steps():
 
 def test_a_reduced_weight_has_at_most_64_steps():
     rows = np.array([[0.5, -0.64], [1.28, 0.0]], np.float32)
-    scales = grids.weight_scales(rows, largest=grids.REDUCED)
+    scales = grids.weight_scales(rows, largest=grids.REDUCED_WEIGHT)
     np.testing.assert_allclose(scales, [0.01, 0.02], rtol=1e-6)
-    np.testing.assert_array_equal(grids.weight_integers(rows, scales, grids.REDUCED), [[50, -64], [64, 0]])
+    np.testing.assert_array_equal(grids.weight_integers(rows, scales, grids.REDUCED_WEIGHT), [[50, -64], [64, 0]])
 
 
 def test_a_row_of_zeros_has_a_scale():

@@ -7,7 +7,7 @@ from hwprof import cost, workloads
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.variants.prune import channel_norms, prunable_groups, prune_channels, prune_weights
+from hwprof.variants.prune import channel_norms, channel_readings, prunable_groups, prune_channels, prune_weights
 from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights, model_with
 
@@ -178,3 +178,115 @@ def test_the_norms_of_a_group_are_those_of_its_weights_from_the_largest():
     weights[graph.weights[0].name] = np.float32([2, -5, 1]).reshape(3, 1, 1, 1)
     (group,) = prunable_groups(graph)
     assert {name: norms.tolist() for name, norms in channel_norms(graph, weights).items()} == {group.name: [5, 2, 1]}
+
+
+# -- recurrences -----------------------------------------------------------------------------------------
+
+
+def recurrent(op="LSTM", units=16):
+    """Two layers and a classifier of the last state."""
+    b = GraphBuilder("recurrent")
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
+    y, width = b.input((5, 2, 6)), 6
+    for _ in range(2):
+        shapes = (1, gates * units, width), (1, gates * units, units), (1, 2 * gates * units)
+        states = b.node(op, [y, *map(b.weight, shapes)], (5, 1, 2, units), hidden_size=units)
+        y, width = b.node("Squeeze", [states, b.constant([1])], (5, 2, units)), units
+    return b.build(b.gemm(b.reshape(b.slice(y, 0, 4, 5), (2, units)), 3))
+
+
+def without_rows(graph, weights, node, units):
+    """The weights where the gates of these units, and so their states, are 0."""
+    masked = dict(weights)
+    n = node.attribute("hidden_size")
+    for name in node.inputs[1:4]:
+        rows = masked[name].copy().reshape(1, -1, n, *masked[name].shape[2:])
+        rows[:, :, units] = 0
+        masked[name] = rows.reshape(masked[name].shape)
+    return masked
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU", "RNN"])
+def test_a_recurrence_with_fewer_units_computes_what_the_masked_one_does(op, run, shapes_hold):
+    graph = recurrent(op)
+    weights = {t.name: np.random.default_rng(i).normal(size=t.shape).astype("f") for i, t in enumerate(graph.weights)}
+    scores = {}
+    for node in (n for n in graph.nodes if n.op == op):
+        gone = np.random.default_rng(len(scores)).permutation(16)[:6]
+        weights = without_rows(graph, weights, node, gone)
+        scores[node.label] = np.where(np.isin(np.arange(16), gone), 0.0, 1.0)
+    pruned, kept = prune_weights(graph, weights, dict.fromkeys(scores, 10 / 16), granule=1, scores=scores)
+    assert [n.attribute("hidden_size") for n in pruned.nodes if n.op == op] == [10, 10]
+    (before,), (after,) = run(model_with(graph, weights), graph), run(model_with(pruned, kept), pruned)
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    shapes_hold(pruned)
+
+
+def test_the_weakest_units_of_an_lstm_go():
+    graph = recurrent()
+    first = next(n for n in graph.nodes if n.op == "LSTM")
+    weights = {t.name: np.ones(t.shape, "f") for t in graph.weights}
+    weights = without_rows(graph, weights, first, [1, 3, 5, 7])
+    _, kept = prune_weights(graph, weights, {first.label: 12 / 16}, granule=1)
+    assert all(kept[name].all() for name in first.inputs[1:4])
+
+
+def test_first_states_lose_their_units_too(run):
+    b = GraphBuilder("states")
+    x, units = b.input((3, 1, 4)), 8
+    w, r, bias = b.weight((1, 32, 4)), b.weight((1, 32, 8)), b.weight((1, 64))
+    inputs = [x, w, r, bias, "", b.weight((1, 1, 8)), b.weight((1, 1, 8)), b.weight((1, 24))]
+    y = b.node("LSTM", inputs, (3, 1, 1, units), hidden_size=units)
+    pruned = prune_channels(b.build(b.linear(b.node("Squeeze", [y, b.constant([1])], (3, 1, 8)), 2)), 0.5, granule=1)
+    shapes = [(1, 16, 4), (1, 16, 4), (1, 32), (1, 1, 4), (1, 1, 4), (1, 12), (4, 2), (2,)]
+    assert [t.shape for t in pruned.weights] == shapes
+    assert run(pruned)[0].shape == (3, 1, 2)
+
+
+def test_the_blocks_with_the_largest_scores_stay():
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.conv(b.input((1, 1, 4, 4)), 4), 2))
+    first = graph.nodes[0]
+    weights = load_weights(graph)
+    weights[first.inputs[1]] = np.float32([3, -1, 0.5, -4]).reshape(4, 1, 1, 1)
+    scores = {first.label: np.array([0.1, 0.9, 0.8, 0.2])}
+    _, kept = prune_weights(graph, weights, 0.5, granule=1, scores=scores)
+    assert kept[first.inputs[1]].ravel().tolist() == [-1, 0.5]
+
+
+def masked(graph, weights, gone):
+    """The weights where all that read a group's blocks of channels have zeros for those that are gone."""
+    result = dict(weights)
+    for name, readings in channel_readings(graph).items():
+        for reading in readings:
+            stays = ~np.isin(reading.blocks, gone[name])
+            rows = np.moveaxis(result[reading.weight], reading.axis, -1) * stays
+            result[reading.weight] = np.moveaxis(rows, -1, reading.axis).astype("f")
+    return result
+
+
+def branched():
+    b = GraphBuilder("branched")
+    x = b.relu(b.batch_norm(b.conv(b.input((1, 3, 8, 8)), 16, 3)))
+    y = b.relu(b.conv(b.conv(x, 16, 3, groups=16), 8))
+    z = b.relu(b.conv(b.concat([y, b.conv(y, 8, 3), x]), 12))
+    z = b.conv(b.add(b.conv(z, 12), z), 12, groups=4)
+    return b.build(b.linear(b.relu(b.gemm(b.flatten(z), 10)), 4))
+
+
+@pytest.mark.parametrize("graph", [branched(), recurrent()], ids=["convolutions", "LSTM"])
+def test_a_pruned_network_computes_what_the_network_with_masked_readers_does(graph, run):
+    weights = {t.name: np.random.default_rng(i).normal(size=t.shape).astype("f") for i, t in enumerate(graph.weights)}
+    for name in (node.inputs[4] for node in graph.nodes if node.op == "BatchNormalization"):
+        weights[name] = np.abs(weights[name])
+    groups = {group.name: group for group in prunable_groups(graph)}
+    n_blocks = {name: group.channels // group.granule for name, group in groups.items()}
+    gone = {name: np.random.default_rng(n).permutation(n)[: n // 3] for name, n in n_blocks.items()}
+    scores = {name: -np.isin(np.arange(n), gone[name]).astype(float) for name, n in n_blocks.items()}
+    shares = {name: 1 - len(gone[name]) / n for name, n in n_blocks.items()}
+    pruned, kept = prune_weights(graph, weights, shares, granule=1, scores=scores)
+    before = run(model_with(graph, masked(graph, weights, gone)), graph)[0]
+    after = run(model_with(pruned, kept), pruned)[0]
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+    assert all(channel_readings(graph).values())
+    assert sum(map(len, gone.values())) > 5

@@ -5,7 +5,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.variants.sparsify import sparsify_weights
+from hwprof.variants.sparsify import sparsifiable, sparsify_weights
 
 
 def linear():
@@ -41,3 +41,11 @@ def test_ties_do_not_make_more_zeros_than_asked():
 def test_another_share_is_an_error(sparsity):
     with pytest.raises(InputError, match="at least 0 and below 1"):
         sparsify_weights(linear(), {}, sparsity)
+
+
+def test_matrices_filters_and_gates_are_sparsifiable_and_biases_are_not():
+    b = GraphBuilder("net")
+    x = b.conv(b.input((1, 2, 4, 4)), 3, bias=True)
+    y = b.lstm(b.reshape(x, (1, 1, 48)), 5)
+    found = sparsifiable(b.build(b.linear(y, 2)))
+    assert found == {"Conv_0": ("w0",), "LSTM_2": ("w2", "w3"), "MatMul_4": ("w5",)}

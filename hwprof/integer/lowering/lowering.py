@@ -18,6 +18,7 @@ from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules
 from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics.grid import Grid, Stored, held_zero
 from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
+from hwprof.onnx_io.packed import index_bits, unpacked
 from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
@@ -65,6 +66,7 @@ class _Lowering:
         self._weights = dict(weights)
         self._scope = SymbolTable(graph, self._weights)
         self._graph = graph
+        self._unpacked = unpacked(graph)
 
     def program(self) -> Program:
         for node in self._graph.nodes:
@@ -147,7 +149,13 @@ class _Lowering:
             raise refuse(node, f"weights of {scale.dtype} are not supported")
         values = np.asarray(self._weights[node.inputs[0]], dtype)
         axis = axis % values.ndim if axis is not None else None
-        return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, BITS_PER_ELEMENT[scale.dtype])
+        bits = self._stored_bits(node.inputs[0], scale.dtype)
+        return Stored(values, scale.scale.ravel(), scale.zero.ravel(), axis, bits)
+
+    def _stored_bits(self, name: str, dtype: str) -> int:
+        """How many bits an element has in the file."""
+        last = self._unpacked.get(name)
+        return BITS_PER_ELEMENT[dtype] if last is None or last.op != "Gather" else index_bits(self._graph, last)
 
     def _quantize(self, node: Node) -> None:
         symbols, name, out = self._scope, node.inputs[0], node.outputs[0]

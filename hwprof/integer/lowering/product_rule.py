@@ -96,7 +96,7 @@ def _dense(symbols: SymbolTable, work: _Product, target: Target) -> Held:
 
 def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
     """size: the ONNX shape of the result, which is an image."""
-    work = _of_eight_bits(symbols, work)
+    work = _fine_enough(_of_eight_bits(symbols, work), target)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
@@ -118,10 +118,20 @@ def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window
         window,
         groups,
     )
-    if work.bits == weight_formats.INT4_BITS:
-        operation = weight_formats.in_four_bits(operation)
+    if work.bits <= weight_formats.INT4_BITS:
+        operation = weight_formats.in_few_bits(operation, work.bits)
     symbols.operations.append(operation)
     return Held(value, target.grid, tuple(size), is_image=True)
+
+
+def _fine_enough(work: _Product, target: Target) -> _Product:
+    """With a weight of few bits on half the scale as often as the kernels need it to rescale the sums."""
+    while np.abs(work.weight).max(initial=0) <= _WEIGHT_LIMIT // 2:
+        _, shift = fixed_point.multipliers_and_shifts(work.x.grid.scale * work.scale / target.grid.scale)
+        if shift.min() >= _SMALLEST_SHIFT or not work.weight.any():
+            break
+        work = replace(work, weight=2 * work.weight, scale=work.scale / 2)
+    return work
 
 
 def _folded_bias(work: _Product) -> np.ndarray:

@@ -53,7 +53,7 @@ class Grid:
 class Stored:
     """A weight that a DequantizeLinear reads: integers, and scale and zero point per position of `axis`.
 
-    scale, zero: [n], where n is 1 if `axis` is None. bits: width of the type in the file; 4 bits are held in 8.
+    scale, zero: [n], where n is 1 if `axis` is None. bits: width in the file; fewer than 8 are held in 8.
     """
 
     values: np.ndarray

@@ -52,9 +52,9 @@ def smallest(op: Convolution) -> WeightFormat:
     return _first(op, few)
 
 
-def in_four_bits(op: Convolution) -> Convolution:
-    """The convolution with 4-bit weights where the kernels support that, as an ONNX weight of type INT4 asks for."""
-    return replace(op, weight_format=_first(op, ("int4", "dictionary-16")))
+def in_few_bits(op: Convolution, bits: int) -> Convolution:
+    """The convolution with weights as narrow as in its file, 4 bits or fewer, where the kernels support that."""
+    return replace(op, weight_format=smallest(op) if bits < INT4_BITS else _first(op, ("int4", "dictionary-16")))
 
 
 def with_format(program: Program, choose: Callable[[Convolution], WeightFormat]) -> Program:

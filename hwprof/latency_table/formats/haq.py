@@ -11,7 +11,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import read_bytes, write_bytes
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
@@ -36,7 +36,7 @@ def read(path: Path, source: Source) -> list[Row]:
         TokenError,
         MemoryError,
     ) as error:  # MemoryError: a shape that nothing fills
-        raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
+        raise InputError(f"latency table {path}: {one_line(error)}") from None
     if values.ndim != 3:
         raise InputError(f"latency table {path}: shape {values.shape} is not [layer, weight bits, activation bits]")
     return [

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import write_bytes
 from hwprof.latency_table.formats.source import Source
 
@@ -44,7 +44,7 @@ def read(path: Path, source: Source) -> Any:
             raise _RefusedError(f"it has more than {_LARGEST_BYTES >> 20} MB")
         return _Plain().of(_Machine().run(path.read_bytes()), 0)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, _RefusedError) as error:
-        reason = " ".join(str(error).split()) or "truncated"
+        reason = one_line(error) or "truncated"
         raise InputError(f"latency table {path}: {reason}") from None
 
 

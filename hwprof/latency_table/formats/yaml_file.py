@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hwprof import plugins
-from hwprof.errors import InputError
+from hwprof.errors import InputError, one_line
 from hwprof.files import read_text, write_bytes
 
 _MOST_BYTES = 1 << 26
@@ -26,7 +26,7 @@ def entries(path: Path) -> Mapping[str, Mapping[str, float]]:
         _require_plain(yaml.parse(text, Loader=loader), path)
         content = yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
-        raise InputError(f"latency table {path}: {' '.join(str(error).split())}") from None
+        raise InputError(f"latency table {path}: {one_line(error)}") from None
     if not isinstance(content, dict) or not content:
         raise InputError(f"latency table {path}: it is not a mapping from operator keys to latencies")
     for key, value in content.items():

@@ -1,0 +1,107 @@
+"""Recurrent networks for integers (iRNN; Sari, Courville & Partovi Nia, arXiv 2109.09828): training with the integers
+that the kernels of the backend `integer` compute.
+
+The forward pass is `hwprof.compress.integer.simulation`: products with 8 bits, and activations in piecewise-linear
+functions of integers; the backward pass is that of the real arithmetic. The ranges of the activations are observed
+before the training and stay.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hwprof.compress.integer.simulation import Simulation
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.onnx_io.opset import with_opset
+from hwprof.torch_io import TrainableGraph
+from hwprof.training import Hooks
+from hwprof.variants import calibration, quantized_values
+from hwprof.variants.batch import with_batch
+from hwprof.variants.quantize_whole import quantize_whole
+from hwprof.variants.quantized_values import Ranges
+from hwprof.variants.weights import constant_arrays
+
+_BITS = 8
+_QDQ_OPSET = 13  # the first whose DequantizeLinear has an axis
+_TRAINED = {"LSTM", "Gemm"}
+_MOVING = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+
+
+class IRnn:
+    """LSTM and linear layers in integers."""
+
+    name = "irnn"
+    paper = "Sari et al., iRNN: Integer-only Recurrent Neural Network, arXiv 2109.09828"
+    needs: frozenset[Need] = frozenset({"training", "examples"})
+
+    def options(self, graph: Graph) -> Options:  # noqa: ARG002 -- all layers get 8 bits
+        return {}
+
+    def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- there is nothing to decide
+        """Raises InputError for a network that has layers other than LSTM and Gemm."""
+        _require_recurrent(network.graph)
+        self._before, self._network = network.copy(), network
+        self._graph = with_opset(network.graph, _QDQ_OPSET)
+        drawn = network.examples
+        feeds = (dict(zip(drawn, sample, strict=True)) for sample in zip(*drawn.values(), strict=True))
+        self._ranges = calibration.observed_ranges(self._graph, self._arrays(), feeds)
+        network.module.code = _Integers(network.module, self._graph, self._ranges)  # type: ignore[assignment]
+        return Hooks()
+
+    def choices(self) -> Choices:
+        return {node.label: Choice(bits=_BITS) for node in self._network.graph.nodes if node.op in _TRAINED}
+
+    def harm(self, layer: str, choice: Choice) -> float:  # noqa: ARG002
+        return 0.0
+
+    def finish(self, choices: Choices) -> Network:
+        """The Q/DQ network that the backend `integer` runs whole."""
+        if not choices:
+            return self._before
+        quantized = quantize_whole(self._graph)
+        values = quantized_values.values(quantized, quantized_values.folded(self._graph, self._arrays()), self._ranges)
+        return self._network.with_weights(quantized_values.with_constants(quantized, values), values)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {**constant_arrays(self._graph), **self._network.weights}
+
+
+class _Integers(nn.Module):
+    """Takes the place of a module's code: computes in integers with the module's weights, which stay where they are."""
+
+    def __init__(self, module: TrainableGraph, graph: Graph, ranges: Ranges) -> None:
+        super().__init__()
+        self.weights = module.code.get_submodule("weights")
+        self.simulation = Simulation(_Float(module, graph), ranges)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """x: [batch, ...]. Returns the output, [batch, ...]."""
+        return (self.simulation(x),)
+
+
+class _Float:
+    """The float network that a simulation reads (`simulation.Trainable`). graph: for a batch of 1."""
+
+    def __init__(self, module: TrainableGraph, graph: Graph) -> None:
+        self._module, self._graph = module, graph
+
+    def graph(self, batch: int) -> Graph:
+        return with_batch(self._graph, batch)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and constants by name, each [*shape] of its tensor."""
+        constants = {name: torch.from_numpy(array) for name, array in constant_arrays(self._graph).items()}
+        return {**constants, **{t.name: self._module.tensor(t.name) for t in self._graph.weights}}
+
+
+def _require_recurrent(graph: Graph) -> None:
+    odd = sorted({node.op for node in graph.nodes} - _TRAINED - _MOVING)
+    if odd or not any(node.op == "LSTM" for node in graph.nodes) or (len(graph.inputs), len(graph.outputs)) != (1, 1):
+        reason = f"it has {', '.join(odd)}" if odd else "it has no LSTM, or several inputs or outputs"
+        raise InputError(
+            f"irnn trains networks of LSTM and Gemm with one input and one output, not {graph.name!r}: {reason}"
+        )

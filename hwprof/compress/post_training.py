@@ -1,0 +1,383 @@
+"""Compression of an ONNX file alone: no training code, no task, only samples of its inputs.
+
+The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
+in place (`in_place`), so is its error when it alone has 8 bits or a lower rank; `front` decides from both which layers
+change. The network with the choices is exported, and compared with the user's in pairs; where it is not yet fast enough
+the target is tightened by wanted / measured, at most `Settings.rounds` times.
+
+Half of the samples give the ranges of activations and the directions of responses, the other half judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hwprof import __version__, cost, plugins
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
+from hwprof.compress.compressed import Compressed
+from hwprof.compress.front import Point, front
+from hwprof.compress.in_place import InPlaceTable
+from hwprof.compress.outputs import Judge, Metric
+from hwprof.compress.rewriting import Rewriting, prepared
+from hwprof.data.result import Result, ResultKey, Target, measured_latency
+from hwprof.data.store import Store, key_of
+from hwprof.device import Device
+from hwprof.errors import InputError, NotConvergedError
+from hwprof.graph import Graph, is_quantized
+from hwprof.interfaces import OneVariantBackend
+from hwprof.measure import recording
+from hwprof.measure.machine import require_times
+from hwprof.measurement import Comparison, Measurement
+from hwprof.onnx_io import load, save
+from hwprof.variants.factorize import smaller_ranks
+from hwprof.variants.grids import LARGEST_WEIGHT, REDUCED_WEIGHT
+from hwprof.variants.int8_layers import layers
+from hwprof.variants.samples import Samples
+from hwprof.variants.spec import Weighted
+from hwprof.variants.weights import load_weights, model_with
+
+NAME = "post_training"
+ERROR = "outputs"  # in place of a task's name: the metric is minus the relative error of the outputs
+MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
+_JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
+_MIXED = 2  # networks with mixed choices that correct the table
+_MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
+_RANKS = 2  # of a layer that are tried, by halves
+_SLOWER = 1.001  # relative: a target above the fastest network by less is out of reach
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """rounds: how often the table's target may be set; points: how many networks make a front without targets."""
+
+    rounds: int = 3
+    points: int = 4
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.points < 1:
+            raise InputError(f"compression needs at least one round and point, not {self.rounds} and {self.points}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One network of the front: at most `ms`, or the fastest and those between it and the float one, by share."""
+
+    ms: float | None
+    share: float = 0.0
+
+    @property
+    def title(self) -> str:
+        return f"{self.ms:g}ms" if self.ms is not None else f"front{self.share:.2g}"
+
+
+def compress(
+    graph: Graph,
+    samples: Samples,
+    device: Device,
+    store: Store,
+    folder: Path,
+    *,
+    targets_ms: Sequence[float] = (),
+    metric: Metric | None = None,
+    metric_name: str = ERROR,
+    settings: Settings | None = None,
+    options: recording.Options | None = None,
+    seed: int = 0,
+) -> list[Compressed]:
+    """A network for each target; without any, some from the fastest that can be reached to the float one.
+
+    samples: [n, *shape] for each input of the graph, whose weights are those of its source. metric: of the outputs of a
+    changed and of the float network, larger is better; without it, minus their relative error.
+
+    Raises InputError for a network that is quantized already, one that cannot be quantized, samples that are not
+    finite, a target out of reach, and a device that runs no float networks or does not time kernels;
+    NotConvergedError where the table of the layers would mislead; and what measuring raises.
+    """
+    require_times(device)
+    _require_float(graph, device)
+    for name, array in samples.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"the samples of input {name!r} hold values that are not finite")
+    targets = [Target(device.name, ms) for ms in targets_ms]
+    settings = settings or Settings()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed)
+    return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
+
+
+def _require_float(graph: Graph, device: Device) -> None:
+    if any(is_quantized(node) for node in graph.nodes):
+        raise InputError(f"{graph.name!r} is quantized already; compression starts from the float network")
+    backend = plugins.load("backend", device.backend)
+    if isinstance(backend, OneVariantBackend) and backend.variant:
+        raise InputError(
+            f"device {device.name!r} runs {backend.variant} networks only, so no layer of one can stay float; use "
+            f"hwprof profile --variant {backend.variant}"
+        )
+
+
+class _Run:
+    """Compresses one network on one device."""
+
+    def __init__(
+        self, graph: Graph, samples: Samples, device: Device, store: Store, folder: Path, metric: Metric | None,
+        metric_name: str, settings: Settings, options: recording.Options | None, seed: int,
+    ) -> None:  # fmt: skip
+        self.graph, self.device, self.store, self.folder = graph, device, store, folder
+        self.settings, self.seed, self.task = settings, seed, metric_name
+        self.options = options or recording.Options()
+        weights = load_weights(graph, seed)
+        self.float = prepared(graph, weights)
+        self.calibration, self.judged = _halves(samples)
+        self.judge = Judge(self.float, self.judged, metric)
+        few = {name: array[:_JUDGED] for name, array in self.judged.items()}
+        self.layer_judge = Judge(self.float, few, metric)
+        self.identity = _digest(weights) + _digest(samples)
+
+    def shares(self) -> list[_Wanted]:
+        """Different networks of the front, the fastest first. Raises InputError where none is faster than the float
+        one."""
+        some = [_Wanted(None, i / self.settings.points) for i in range(self.settings.points)]
+        if not self.front[0].choices:
+            raise InputError(
+                f"no layer of {self.graph.name!r} is faster with int8 or a lower rank on {self.device.name}: the "
+                f"network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
+            )
+        points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
+        return list(points.values())[::-1]
+
+    def result(self, wanted: _Wanted) -> Compressed:
+        key = self._key(wanted)
+        path = self.folder / f"{self.graph.name}-{wanted.title}-{key_of(asdict(key))[:8]}.onnx"
+        kept = None if self.options.fresh else self.store.result(key)
+        if kept is not None and path.exists():
+            self._tell(wanted, "is in the store")
+            return Compressed(kept, path)
+        start = perf_counter()
+        choices, table_ms, compared = self._rounds(wanted, path)
+        network = self.rewriting.network(choices)
+        graph = load(path)
+        result = Result(
+            **asdict(key) | {"target": key.target},
+            choices={layer: _told(choice) for layer, choice in choices.items()},
+            metric=self.judge.score(network),
+            baseline_metric=self.judge.best,
+            size_bytes=path.stat().st_size,
+            macs=None if cost.unknown_operators(graph) else cost.of(graph).macs,
+            table_ms=table_ms,
+            measured={self.device.name: compared},
+            digest=graph.digest,
+            versions={**compared.b.versions, "hwprof": __version__, "python": platform.python_version()},
+            seconds=perf_counter() - start,
+        )
+        self.store.add_result(result)
+        self._tell(wanted, f"metric {result.metric:.4g}; met: {result.met or 'no target'}")
+        return Compressed(result, path)
+
+    def _key(self, wanted: _Wanted) -> ResultKey:
+        settings = {
+            **asdict(self.settings), "share": wanted.share, "network": self.identity, "device": self.device.digest,
+            "hardware": self.measured[0].hardware, "protocol": asdict(self.options.settings),
+        }  # fmt: skip
+        return ResultKey(
+            NAME, settings, self.graph.name, self.task, self.seed, Target(self.device.name, wanted.ms)
+        )  # fmt: skip
+
+    # -- the loop ------------------------------------------------------------------------------------
+
+    def _rounds(self, wanted: _Wanted, path: Path) -> tuple[Choices, float, Comparison]:
+        """The choices, their latency by the table, and the measured one; the network is in the file."""
+        within_ms = self._least(wanted)
+        point = self._best(within_ms)
+        compared = self._compared(wanted, point, path, 1)
+        for number in range(2, self.settings.rounds + 1):
+            measured = measured_latency(compared.b)
+            if wanted.ms is None or measured is None or not measured.high > wanted.ms:
+                break
+            within_ms = min(within_ms, point.ms) * wanted.ms / measured.high
+            smaller = self._best(within_ms)
+            if smaller.choices == point.choices:
+                break  # there is nothing faster
+            point, compared = smaller, self._compared(wanted, smaller, path, number)
+        return point.choices, point.ms, compared
+
+    def _least(self, wanted: _Wanted) -> float:
+        """The latency by the table within which the network is wanted."""
+        fastest, whole = self.front[0].ms, self.table.latency_ms({})
+        if wanted.ms is None:
+            return fastest + wanted.share * (whole - fastest)
+        if fastest > wanted.ms * _SLOWER:
+            raise InputError(
+                f"{self.graph.name!r} cannot be brought to {wanted.ms:g} ms on {self.device.name} without training: "
+                f"the least that int8 and lower ranks reach is about {fastest:.3g} ms (the network itself takes "
+                f"{whole:.3g} ms)"
+            )
+        return wanted.ms
+
+    def _best(self, within_ms: float) -> Point:
+        """The point of least harm within the latency; the fastest where none is."""
+        within = [point for point in self.front if point.ms <= within_ms * _SLOWER]
+        return min(within, key=lambda point: point.harm) if within else self.front[0]
+
+    def _compared(self, wanted: _Wanted, point: Point, path: Path, number: int) -> Comparison:
+        exported = _export(self.rewriting.network(point.choices), path)
+        with recording.recording(self.device, self.store, replace(self.options, with_operators=False)) as recorder:
+            (compared,) = recorder.compare([self.graph, exported], again=False)
+        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(compared.b)}")
+        return compared
+
+    # -- what is measured once -----------------------------------------------------------------------
+
+    @cached_property
+    def rewriting(self) -> Rewriting:
+        """With the weights' range that is more accurate where all layers are int8: products of the full one saturate
+        on processors without VNNI."""
+        everything = dict.fromkeys(layers(self.float.graph), Choice(bits=8))
+        found = [Rewriting(self.float, self.calibration, largest) for largest in (LARGEST_WEIGHT, REDUCED_WEIGHT)]
+        harms = [self.layer_judge.harm(rewriting.network(everything)) for rewriting in found]
+        self.options.on_note(f"all layers int8: harm {harms[0]:.3g} with weights of 8 bits, {harms[1]:.3g} with 7 bits")
+        return found[int(np.argmin(harms))]
+
+    @cached_property
+    def measured(self) -> list[Measurement]:
+        """The networks of `_columns`."""
+        self.options.on_note("measures the layers in place: in float, in int8, and mixed")
+        return self._measure(self._columns)
+
+    @cached_property
+    def _columns(self) -> list[Choices]:
+        """No layer in int8, all, and random runs of neighbours."""
+        names = layers(self.float.graph)
+        rng = np.random.default_rng(self.seed)
+        mixed = []
+        for _ in range(_MIXED if len(names) > 1 else 0):
+            flips = np.cumsum(rng.random(len(names)) < 0.3) % 2  # runs of about three layers
+            mixed.append({name: Choice(bits=8) for name, flip in zip(names, flips, strict=True) if flip})
+        return [{}, dict.fromkeys(names, Choice(bits=8)), *mixed]
+
+    def _measure(self, some: Sequence[Choices]) -> list[Measurement]:
+        working = self.folder / "work"
+        working.mkdir(exist_ok=True)
+        graphs = [
+            _export(
+                self.rewriting.network(choices), working / f"{self.graph.name}-{key_of(_all_told(choices))[:8]}.onnx"
+            )
+            for choices in some
+        ]
+        options = replace(self.options, with_operators=True, keep_unconverged=True)
+        with recording.recording(self.device, self.store, options) as recorder:
+            return recorder.measure(graphs)
+
+    @cached_property
+    def table(self) -> InPlaceTable:
+        table = InPlaceTable(self.float.graph)
+        whole, int8, *mixed = self.measured
+        table.add_float(whole)
+        table.add_int8(int8, self._columns[1])
+        for choices, measured in zip(self._columns[2:], mixed, strict=True):
+            table.learn(choices, measured.normalized.median)
+        self.options.on_note(f"sums of the layers are {table.mape:.1f} % from {len(self.measured)} measured networks")
+        if not table.mape <= MOST_MAPE:
+            raise NotConvergedError(
+                f"the sums of the layers are {table.mape:.0f} % from the measured networks (at most {MOST_MAPE:.0f} % "
+                "is allowed), so they would choose the wrong layers; measure on a quiet machine, or raise --budget"
+            )
+        return table
+
+    @cached_property
+    def front(self) -> list[Point]:
+        options, harms = self._options(), _Harms(self.rewriting, self.layer_judge)
+        changes = {(layer, one) for layer, some in options.items() for choice in some for one in _single(choice)}
+        self.options.on_note(f"measures the error of {len(changes)} changes of {len(options)} layers")
+        return front(options, harms.of, self.table.latency_ms)
+
+    def _options(self) -> Options:
+        ranks = self._faster_ranks()
+        return {
+            layer: (AS_BEFORE, Choice(bits=8), *ranks.get(layer, ())) for layer in layers(self.float.graph)
+        }  # fmt: skip
+
+    def _faster_ranks(self) -> dict[str, list[Choice]]:
+        """By layer the ranks that lose little and are faster, in float and in int8."""
+        tried: list[Choices] = []
+        largest = smaller_ranks(self.float.graph)
+        for halvings in range(1, _RANKS + 1):
+            ranks = {layer: rank >> halvings for layer, rank in largest.items() if rank >> halvings}
+            kept = {k: r for k, r in ranks.items() if self.rewriting.lost_share(k, r) <= _MOST_LOST}
+            if kept:
+                tried += [{k: Choice(rank=r, bits=bits) for k, r in kept.items()} for bits in (None, 8)]
+        for choices, measured in zip(tried, self._measure(tried) if tried else (), strict=True):
+            self.table.add_ranks(measured, choices)
+        found: dict[str, list[Choice]] = {}
+        for layer, choice in (pair for choices in tried for pair in choices.items()):
+            faster_than = Choice(bits=choice.bits) if choice.bits else AS_BEFORE
+            if self.table.layer_ms(layer, choice) < self.table.layer_ms(layer, faster_than):
+                found.setdefault(layer, []).append(choice)
+        return found
+
+    def _tell(self, wanted: _Wanted, text: str) -> None:
+        self.options.on_note(f"{NAME}, {wanted.title}: {text}")
+
+
+class _Harms:
+    """The harm of a layer's choices, each measured once; that of a rank and of 8 bits adds up."""
+
+    def __init__(self, rewriting: Rewriting, judge: Judge) -> None:
+        self._rewriting, self._judge = rewriting, judge
+        self._found: dict[tuple[str, Choice], float] = {}
+
+    def of(self, layer: str, choice: Choice) -> float:
+        return sum(self._measured(layer, one) for one in _single(choice))
+
+    def _measured(self, layer: str, choice: Choice) -> float:
+        if (layer, choice) not in self._found:
+            self._found[layer, choice] = self._judge.harm(self._rewriting.network({layer: choice}))
+        return self._found[layer, choice]
+
+
+def _single(choice: Choice) -> list[Choice]:
+    """The choice, one field each."""
+    return [Choice(**{name: value}) for name, value in asdict(choice).items() if value is not None]
+
+
+def _halves(samples: Samples) -> tuple[Samples, Samples]:
+    """Samples to calibrate and samples to judge by; a single one does both."""
+    if min(len(array) for array in samples.values()) < 2:
+        return samples, samples
+    return {k: v[0::2] for k, v in samples.items()}, {k: v[1::2] for k, v in samples.items()}
+
+
+def _export(network: Weighted, path: Path) -> Graph:
+    save(model_with(network.graph, network.weights), path)
+    return load(path)
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _told(choice: Choice) -> dict[str, Any]:
+    return {name: value for name, value in asdict(choice).items() if value is not None}
+
+
+def _all_told(choices: Choices) -> dict[str, Any]:
+    return {layer: _told(choice) for layer, choice in choices.items()}
+
+
+def _latency(measured: Measurement) -> str:
+    found = measured_latency(measured)
+    return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"

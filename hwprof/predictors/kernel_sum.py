@@ -1,0 +1,68 @@
+"""The parts of a fitted `hwprof.predictors.kernels`: one sum over kernels, and the kernels that it learned from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwprof.encoders.kernels import Kernels
+
+LIMIT = 2.5  # of the logarithm of the efficiency
+_MARGIN = 1.0  # of a feature, in its unit (a factor of two), beyond the largest and smallest that were learned from
+_NEIGHBOURS = 200  # kernels of a kind that are kept to compare with
+_FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One fitted sum. first, bias, second: the weights of the efficiency's network, [n_features, n_hidden],
+    [n_kinds, n_hidden], [n_hidden]. logs: [n_kinds, 3], of ms per million MACs, ms per million bytes, ms per launch.
+    start: its log, ms."""
+
+    first: np.ndarray
+    bias: np.ndarray
+    second: np.ndarray
+    logs: np.ndarray
+    start: float
+
+    def ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the time of each kernel, ms, [n]."""
+        hidden = np.tanh(features @ self.first + self.bias[kinds])
+        efficiency = np.exp(LIMIT * np.tanh(hidden @ self.second / LIMIT))
+        rates = np.exp(self.logs[kinds])
+        found: np.ndarray = (amounts * rates[:, :2]).sum(axis=1) * efficiency + rates[:, 2]
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """The kernels that were learned from, by kind. points: [n, n_features] some of them; low, high: [n_features]."""
+
+    points: Mapping[str, np.ndarray]
+    low: Mapping[str, np.ndarray]
+    high: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, networks: Sequence[Kernels], rng: np.random.Generator) -> Domain:
+        rows: dict[str, list[np.ndarray]] = defaultdict(list)
+        for network in networks:
+            for kind, row in zip(network.kinds, network.features, strict=True):
+                rows[kind].append(row)
+        points, low, high = {}, {}, {}
+        for kind, found in rows.items():
+            different = np.unique(np.array(found), axis=0)
+            low[kind], high[kind] = different.min(axis=0), different.max(axis=0)
+            points[kind] = different[rng.permutation(len(different))[:_NEIGHBOURS]]
+        return cls(points, low, high)
+
+    def holds(self, kind: str, features: np.ndarray) -> bool:
+        """Whether the kernel, [n_features], is like those of its kind."""
+        if kind not in self.points:
+            return False
+        if (features < self.low[kind] - _MARGIN).any() or (features > self.high[kind] + _MARGIN).any():
+            return False
+        distances = np.sqrt(((self.points[kind] - features) ** 2).mean(axis=1))
+        return bool(distances.min() <= _FAR)

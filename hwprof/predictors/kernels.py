@@ -1,0 +1,195 @@
+"""A predictor for any network: a sum over its kernels, learned from totals.
+
+    latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch
+
+with a, b and launch by kind of kernel, and an efficiency between e^-2.5 and e^2.5 that a small network learns from the
+kernel's sizes. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
+(`hwprof.spaces.generic`), so that any runtime can be learned. Intervals come from the errors on families of networks
+that were left out, and a network whose time is in kernels unlike all that were learned from is not predicted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from hwprof import plugins
+from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.interfaces import Takes
+from hwprof.predictors.base import Doubt, LatencyPredictor, State, checked_latencies
+from hwprof.predictors.kernel_sum import Domain, Member
+
+MEMBERS = 3
+FAMILY_FOLDS = 5
+MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
+_RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
+
+
+class KernelPredictor(LatencyPredictor):
+    """X: [n] graphs, or what `encode` returned.
+
+    offset_: the mean log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
+    """
+
+    takes: Takes = "graph"
+    knows_its_domain = True
+    most_learned = 5000
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
+        operator whose work is not known."""
+        latencies_ms, networks = checked_latencies(X, y), self.encode(X)
+        if unknown := next((n for n in networks if n.missing), None):
+            raise InputError(f"the work of {unknown.missing[0]} in {unknown.family!r} is not known; leave it out")
+        with plugins.optional_library("training a kernels predictor"):
+            from hwprof.predictors.kernel_training import Trainer
+        rng = np.random.default_rng(self.seed)
+        self.kinds_ = _common(networks)
+        self.domain_ = Domain.of(networks, rng)
+        features = np.concatenate([n.features for n in networks])
+        self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0) + 1e-3
+        self.offset_ = 0.0
+        trainer = Trainer([self._prepared(n) for n in networks], np.log(latencies_ms), len(self.kinds_) + 1)
+        everything = np.arange(len(networks))
+        self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
+        self.errors_ = self._left_out(trainer, networks, np.log(latencies_ms), rng)
+        return self
+
+    def predict(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
+        self.require_fitted()
+        return np.array([self._total_ms(n) for n in self.encode(X)])
+
+    def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
+        """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
+        in kernels unlike the ones that were learned from."""
+        self.require_fitted()
+        return [self._doubt(network) for network in self.encode(X)]
+
+    def operator_ms(self, graph: Graph) -> np.ndarray:
+        """Returns the time of each node, ms, [n_nodes]; nan for one whose work is not known."""
+        (network,) = self.encode([graph])
+        found = np.zeros(len(graph.nodes))
+        for nodes, ms in zip(network.nodes, self._kernel_ms(network), strict=True):
+            found[list(nodes)] = ms * np.exp(self.offset_)
+        found[[i for i, node in enumerate(graph.nodes) if node.op in network.missing]] = np.nan
+        return found
+
+    def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """Sets the one offset by networks, [n], that were measured, y: [n], ms: for a machine like the one that was
+        learned from. Their errors take the place of those of the training where there are at least ten."""
+        latencies_ms = checked_latencies(X, y, at_least=1)
+        self.offset_ = 0.0
+        errors = np.log(latencies_ms) - np.log(self.predict(X))
+        self.offset_ = float(np.median(errors))
+        return self
+
+    def encode(self, X: Sequence[Any]) -> list[Kernels]:
+        """X: [n] graphs, or kernels, which stay unchanged."""
+        encoder = KernelEncoder()
+        return [x if isinstance(x, Kernels) else encoder([x])[0] for x in X]
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _prepared(self, network: Kernels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Scaled features, [n, n_features]; numbers of kinds, [n]; amounts, [n, 2]; counts, [n]."""
+        number = {kind: i + 1 for i, kind in enumerate(self.kinds_)}
+        kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
+        return (network.features - self.mean_) / self.scale_, kinds, network.amounts, network.counts
+
+    def _kernel_ms(self, network: Kernels) -> np.ndarray:
+        features, kinds, amounts, _ = self._prepared(network)
+        logs = [np.log(member.ms(features, kinds, amounts)) for member in self.members_]
+        return np.asarray(np.exp(np.mean(logs, axis=0)))
+
+    def _total_ms(self, network: Kernels) -> float:
+        start = float(np.exp(np.mean([member.start for member in self.members_])))
+        total = start + float(self._kernel_ms(network) @ network.counts)
+        return total * float(np.exp(self.offset_))
+
+    def _doubt(self, network: Kernels) -> Doubt | None:
+        if network.missing:
+            return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
+        ms = self._kernel_ms(network) * network.counts
+        rows = zip(network.kinds, network.features, strict=True)
+        outside = np.array([not self.domain_.holds(kind, row) for kind, row in rows], bool)
+        share = float(ms[outside].sum() / max(ms.sum(), 1e-12))
+        if share <= MOST_OUTSIDE:
+            return None
+        by_kind: dict[str, float] = defaultdict(float)
+        for kind, kernel_ms in zip(np.array(network.kinds)[outside].tolist(), ms[outside].tolist(), strict=True):
+            by_kind[kind] += kernel_ms
+        worst = max(by_kind, key=by_kind.__getitem__)
+        return Doubt(f"{share:.0%} of its time is in kernels unlike those that were learned from, most in {worst}")
+
+    def _left_out(
+        self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Returns log(measured / predicted), [n], of networks whose whole family was left out; where there are fewer
+        than two families of networks, of networks left out at random. Single operators are always learned from."""
+        families = np.array([network.family for network in networks])
+        wholes = np.array([len(network.kinds) > 3 for network in networks], bool)
+        names = rng.permutation(sorted(set(families[wholes].tolist())))
+        if len(names) < 2:
+            folds = np.where(wholes.any() & ~wholes, -1, rng.integers(FAMILY_FOLDS, size=len(networks)))
+        else:
+            fold_of = {name: i % FAMILY_FOLDS for i, name in enumerate(names.tolist())}
+            folds = np.array([fold_of.get(f, -1) if w else -1 for f, w in zip(families.tolist(), wholes, strict=True)])
+        errors = []
+        for fold in sorted(set(folds.tolist()) - {-1}):
+            out = np.flatnonzero(folds == fold)
+            member = trainer.member(np.flatnonzero(folds != fold), self.seed)
+            errors.append(log_ms[out] - trainer.log_ms(member, out))
+        return np.concatenate(errors)
+
+    # -- files -------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        self.require_fitted()
+        arrays: dict[str, np.ndarray] = {"errors": self.errors_, "mean": self.mean_, "scale": self.scale_}
+        for i, m in enumerate(self.members_):
+            arrays |= {f"first{i}": m.first, f"bias{i}": m.bias, f"second{i}": m.second, f"logs{i}": m.logs}
+        kinds = sorted(self.domain_.points)
+        arrays["points"] = np.concatenate([self.domain_.points[kind] for kind in kinds]).astype(np.float32)
+        arrays["low"] = np.array([self.domain_.low[kind] for kind in kinds])
+        arrays["high"] = np.array([self.domain_.high[kind] for kind in kinds])
+        settings = {
+            "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
+            "starts": [m.start for m in self.members_], "known": kinds,
+            "numbers": [len(self.domain_.points[kind]) for kind in kinds],
+        }  # fmt: skip
+        return State(settings, arrays)
+
+    def restore(self, state: State) -> Self:
+        settings, arrays = state.settings, state.arrays
+        if list(settings["features"]) != list(FEATURES):
+            raise ValueError("its features are those of another version of hwprof; train it again")
+        self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
+        self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
+        self.members_ = tuple(
+            Member(arrays[f"first{i}"], arrays[f"bias{i}"], arrays[f"second{i}"], arrays[f"logs{i}"], float(start))
+            for i, start in enumerate(settings["starts"])
+        )
+        known = settings["known"]
+        points = np.split(arrays["points"], np.cumsum(settings["numbers"])[:-1])
+        self.domain_ = Domain(
+            *(dict(zip(known, some, strict=True)) for some in (points, arrays["low"], arrays["high"]))
+        )
+        return self
+
+
+def _common(networks: Sequence[Kernels]) -> tuple[str, ...]:
+    """The kinds with constants of their own."""
+    numbers: dict[str, int] = defaultdict(int)
+    for network in networks:
+        for kind in network.kinds:
+            numbers[kind] += 1
+    return tuple(sorted(kind for kind, number in numbers.items() if number >= _RARE))

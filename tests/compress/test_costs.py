@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from hwprof import cost, onnx_io
+from hwprof.compress import costs
+from hwprof.compress.choices import chosen_graph, kept_options
+from hwprof.compress.method import Choice, SoftChoice
+from hwprof.compress.networks import export
+from tests.compress.board import network
+
+FIRST, SECOND = kept_options(network())
+
+
+@pytest.mark.parametrize("kept", [8, 13, 31])
+def test_hard_choices_have_the_exact_costs_of_the_graph(kept):
+    graph, choices = network(), {FIRST: Choice(kept=kept), SECOND: Choice(kept=16)}
+    chosen = chosen_graph(graph, choices)
+    assert float(costs.macs(graph)(choices)) == cost.of(chosen).macs
+    assert float(costs.size_bytes(graph)(choices)) == 4 * cost.of(chosen).parameters
+
+
+def test_the_bytes_are_those_of_the_file(opened, tmp_path):
+    def of_file(made, name):
+        export(made, tmp_path / name)
+        return (tmp_path / name).stat().st_size
+
+    counted = costs.size_bytes(opened.graph)
+    small = opened.rewritten("int8")
+    saved = of_file(opened, "a.onnx") - of_file(small, "b.onnx")
+    whole = {node.label: Choice(bits=8) for node in opened.graph.nodes if node.op in ("Conv", "Gemm")}
+    assert onnx_io.load(tmp_path / "b.onnx").digest == chosen_graph(opened.graph, whole).digest
+    assert float(counted({}) - counted(whole)) == pytest.approx(saved, rel=0.15)  # the rest are names of operators
+
+
+def test_a_soft_number_of_channels_has_a_gradient_of_the_next_channel():
+    graph, kept = network(), torch.tensor(13.7, dtype=torch.float64, requires_grad=True)
+    found = costs.macs(graph)({FIRST: SoftChoice(kept=kept)})
+    fewer, more = (cost.of(chosen_graph(graph, {FIRST: Choice(kept=n)})).macs for n in (13, 14))
+    assert found.item() == pytest.approx(fewer + 0.7 * (more - fewer))
+    assert float(torch.autograd.grad(found, kept)[0]) == pytest.approx(more - fewer)
+
+
+def test_a_soft_rank_is_between_the_ranks_around_it():
+    graph, rank = network(), torch.tensor(7.5, dtype=torch.float64, requires_grad=True)
+    found = costs.size_bytes(graph)({SECOND: SoftChoice(rank=rank)})
+    assert float(torch.autograd.grad(found, rank)[0]) == 4 * (32 + 288)

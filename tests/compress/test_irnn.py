@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.compress.irnn import IRnn
+from hwprof.compress.networks import open_network
+from hwprof.errors import InputError
+from hwprof.graph import is_quantized
+from hwprof.tasks import Classification
+from hwprof.tasks.digits import digits
+from hwprof.testing import check_method
+from hwprof.training import TrainSettings, evaluate, fit
+from tests.compress.board import DEVICE
+
+FLOAT = TrainSettings(epochs=14, batch_size=50, optimizer="adam", rate=1e-2, max_gradient_norm=1.0, validation=None)
+TUNING = TrainSettings(epochs=1, batch_size=50, optimizer="adam", rate=1e-3, max_gradient_norm=1.0, validation=None)
+
+
+def classifier(units=16):
+    """Sequences [1, 8, 8] to 10 scores."""
+    b = GraphBuilder("rows")
+    states = b.lstm(b.transpose(b.input((1, 8, 8), name="x"), (1, 0, 2)), units)
+    return b.build(b.gemm(b.reshape(b.slice(states, 0, 7, 8), (1, units)), 10))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """The digits row by row: inputs [n, 8, 8]."""
+    parts = [digits().examples(part) for part in ("train", "search", "test")]
+    return Classification("rows of digits", *((part.inputs[:, 0], part.targets) for part in parts))
+
+
+@pytest.fixture
+def recurrent(rows, tmp_path):
+    return open_network(classifier(), rows, DEVICE, tmp_path)
+
+
+def test_the_contract_of_methods_holds(recurrent):
+    check_method(IRnn, recurrent)
+
+
+def test_a_recurrent_network_learns_in_integers(rows, recurrent, no_cost):
+    fit(recurrent.module, rows, FLOAT)
+    in_float = evaluate(recurrent.module, rows)
+    assert in_float > 85
+    method, own = IRnn(), recurrent.copy()
+    hooks = method.attach(own, no_cost)
+    before = own.weights
+    fit(own.module, rows, TUNING, [hooks])
+    assert any(not np.array_equal(before[name], array) for name, array in own.weights.items())
+    in_integers = evaluate(own.module, rows)
+    assert in_integers > in_float - 1
+    small = method.finish(method.choices())
+    assert any(is_quantized(node) for node in small.graph.nodes)
+    assert abs(evaluate(small.module, rows) - in_integers) < 1
+
+
+def test_a_network_with_convolutions_is_refused(opened, no_cost):
+    with pytest.raises(InputError, match=r"irnn trains networks of LSTM and Gemm .*, not 'small': it has Conv"):
+        IRnn().attach(opened, no_cost)

@@ -1,0 +1,162 @@
+"""Compression of an ONNX file alone, on a board whose times are known; outputs are computed by ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from hwprof import onnx_io
+from hwprof.builder import GraphBuilder
+from hwprof.compress.post_training import Settings, compress
+from hwprof.data.result import Met
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import InputError
+from hwprof.graph import Graph
+from hwprof.measure.recording import Options
+from hwprof.measurement import FAST
+from hwprof.variants.quantize import quantize
+from tests.compress.board import DEVICE, KernelBoard
+
+
+def network() -> Graph:
+    b = GraphBuilder("small")
+    x = b.relu(b.conv(b.input((1, 8, 16, 16), name="x"), 16, 3))
+    x = b.relu(b.conv(x, 16, 3))
+    x = b.relu(b.conv(x, 16, 3))
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 4))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Graph:
+    onnx_io.save(onnx_io.to_model(network()), tmp_path / "small.onnx")
+    return onnx_io.load(tmp_path / "small.onnx")
+
+
+def samples(count: int = 8) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(0).normal(size=(count, 1, 8, 16, 16)).astype(np.float32)}
+
+
+class Told(list):
+    def options(self, **changes) -> Options:
+        return Options(FAST, on_note=self.append, **{"transport": KernelBoard(), **changes})
+
+
+def run(model: Graph, folder: Path, targets_ms=(), store=None, told=None, **changes):
+    options = (told if told is not None else Told()).options(**changes)
+    kept = store or Store(folder / "s.db")
+    return compress(model, samples(), DEVICE, kept, folder, targets_ms=targets_ms, options=options)
+
+
+def whole_ms() -> float:
+    return sum(kernel["ns"] for kernel in KernelBoard().kernels(network())) / 1e6
+
+
+def test_a_target_is_met_by_some_layers_of_8_bits(model: Graph, tmp_path: Path):
+    (made,) = run(model, tmp_path, [0.7 * whole_ms()])
+    result = made.result
+    assert made.met is Met.YES
+    assert 0 < len(result.choices) < 4
+    assert all(choice["bits"] == 8 for choice in result.choices.values())
+    assert (result.method, result.task, result.baseline_metric) == ("post_training", "outputs", 0.0)
+    assert -0.1 < result.metric < 0.0
+    assert result.table_ms == pytest.approx(result.latency("board").median, rel=0.05)
+    assert result.measured["board"].a.digest == model.digest
+    assert result.size_bytes == made.path.stat().st_size
+
+
+def test_the_file_runs_and_has_the_error_that_the_result_says(model: Graph, tmp_path: Path):
+    (made,) = run(model, tmp_path, [0.7 * whole_ms()])
+    onnx.checker.check_model(onnx.load(made.path), full_check=True)
+    runs = [
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (model.source, made.path)
+    ]
+    exact, found = (np.stack([one.run(None, {"x": x})[0] for x in samples()["x"][1::2]]) for one in runs)
+    error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    assert made.result.metric == pytest.approx(-error, rel=1e-3)
+
+
+def test_a_tighter_target_costs_more(model: Graph, tmp_path: Path):
+    easy, hard = run(model, tmp_path, [0.8 * whole_ms(), 0.5 * whole_ms()])
+    assert easy.met is hard.met is Met.YES
+    assert easy.result.metric > hard.result.metric
+    assert len(easy.result.choices) < len(hard.result.choices)
+
+
+def test_a_target_that_the_network_itself_meets_changes_nothing(model: Graph, tmp_path: Path):
+    (made,) = run(model, tmp_path, [1.1 * whole_ms()])
+    assert (made.met, made.result.choices, made.result.metric) == (Met.YES, {}, 0.0)
+
+
+def test_a_target_out_of_reach_says_the_least_that_is_reached(model: Graph, tmp_path: Path):
+    with pytest.raises(
+        InputError, match=r"cannot be brought to 0\.01 ms on board without training: the least .* 0\.\d"
+    ):
+        run(model, tmp_path, [0.01])
+
+
+def test_layers_that_are_slower_with_8_bits_stay_float(model: Graph, tmp_path: Path):
+    with pytest.raises(InputError, match="no layer of 'small' is faster with int8 or a lower rank on board"):
+        run(model, tmp_path, transport=KernelBoard(int8=1.5))
+
+
+def test_without_a_target_there_is_a_front(model: Graph, tmp_path: Path):
+    made = run(model, tmp_path)
+    ms = [one.result.latency("board").median for one in made]
+    assert len(made) > 1
+    assert ms == sorted(ms)
+    assert [one.result.metric for one in made] == sorted(one.result.metric for one in made)
+    assert {one.met for one in made} == {None}
+
+
+def test_a_network_that_is_slower_in_pairs_is_tightened(model: Graph, tmp_path: Path):
+    told = Told()
+    (made,) = run(model, tmp_path, [0.6 * whole_ms()], told=told, transport=KernelBoard(paired=1.2))
+    assert made.met is Met.YES
+    assert any("round 2: " in line for line in told)
+
+
+def test_a_result_is_not_computed_twice(model: Graph, tmp_path: Path):
+    store = Store(tmp_path / "s.db")
+    (first,) = run(model, tmp_path, [0.7 * whole_ms()], store)
+    told = Told()
+    (second,) = run(model, tmp_path, [0.7 * whole_ms()], store, told)
+    assert second == first
+    assert any("is in the store" in line for line in told)
+    assert not any("error of" in line for line in told)
+
+
+def test_the_user_says_what_is_worse(model: Graph, tmp_path: Path):
+    def agreement(found, exact):
+        return 100 * float(np.mean([np.mean(found[y].argmax(-1) == exact[y].argmax(-1)) for y in exact]))
+
+    (made,) = compress(
+        model, samples(), DEVICE, Store(tmp_path / "s.db"), tmp_path, targets_ms=[0.7 * whole_ms()],
+        metric=agreement, metric_name="agreement", options=Told().options(),
+    )  # fmt: skip
+    assert (made.result.task, made.result.baseline_metric) == ("agreement", 100.0)
+    assert 0 <= made.result.metric <= 100
+
+
+def test_a_quantized_network_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="is quantized already; compression starts from the float network"):
+        run(quantize(network()), tmp_path)
+
+
+def test_a_device_of_integers_alone_is_refused(model: Graph, tmp_path: Path):
+    with pytest.raises(InputError, match="runs integer networks only"):
+        compress(model, samples(), Device.load("integer-numpy"), Store(tmp_path / "s.db"), tmp_path)
+
+
+def test_samples_that_are_not_finite_are_refused(model: Graph, tmp_path: Path):
+    spoiled = samples()
+    spoiled["x"][0, 0, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="the samples of input 'x' hold values that are not finite"):
+        compress(model, spoiled, DEVICE, Store(tmp_path / "s.db"), tmp_path)
+
+
+def test_settings_need_a_round():
+    with pytest.raises(InputError, match="at least one round"):
+        Settings(rounds=0)

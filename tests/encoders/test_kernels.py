@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from hwprof import cost
+from hwprof.builder import GraphBuilder
+from hwprof.encoders.kernels import FEATURES, KernelEncoder
+from hwprof.errors import InputError
+
+
+def encoded(graph):
+    (found,) = KernelEncoder()([graph])
+    return found
+
+
+def network():
+    b = GraphBuilder("net")
+    x = b.input((1, 16, 8, 8))
+    for _ in range(2):
+        x = b.relu(b.batch_norm(b.conv(x, 16, 3)))
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
+
+
+def test_kernels_that_are_equal_are_counted_and_views_are_none():
+    found = encoded(network())
+    counts = dict(zip(found.kinds, found.counts.tolist(), strict=True))
+    assert counts["convolution"] == 2
+    assert not any("Flatten" in kind for kind in found.kinds)
+    assert sum(counts.values()) == len(network().nodes) - 1
+
+
+def test_all_work_of_the_graph_is_in_its_kernels():
+    graph = network()
+    found, whole = encoded(graph), cost.of(graph)
+    assert found.counts @ found.amounts == pytest.approx([whole.macs / 1e6, whole.moved_bytes / 1e6])
+    np.testing.assert_allclose(
+        found.counts @ (2 ** found.features[:, FEATURES.index("macs")] - 1), whole.macs, rtol=1e-9
+    )
+
+
+def test_the_kind_says_what_the_runtime_may_do_with_an_operator():
+    kinds = encoded(network()).kinds
+    assert {"convolution", "BatchNormalization fused", "Relu fused", "GlobalAveragePool", "linear row"} <= set(kinds)
+    b = GraphBuilder("dead")
+    x = b.input((1, 4, 8, 8))
+    b.conv(x, 4)
+    assert "pointwise dead" in encoded(b.build(b.relu(x))).kinds
+
+
+@pytest.mark.parametrize(
+    ("groups", "kernel", "kind"), [(1, 1, "pointwise"), (1, 3, "convolution"), (4, 3, "grouped"), (16, 3, "depthwise")]
+)
+def test_convolutions_are_told_apart(groups, kernel, kind):
+    b = GraphBuilder("net")
+    assert encoded(b.build(b.conv(b.input((1, 16, 8, 8)), 16, kernel, groups=groups))).kinds == (kind,)
+
+
+def test_an_operator_without_a_rule_is_missing_and_the_others_are_there():
+    b = GraphBuilder("odd")
+    found = encoded(b.build(b.relu(b.unary("NoSuchOperator", b.input((1, 4))))))
+    assert found.missing == ("NoSuchOperator",)
+    assert found.kinds == ("Relu",)
+
+
+def test_each_kernel_knows_its_nodes():
+    graph = network()
+    found = encoded(graph)
+    for kind, nodes in zip(found.kinds, found.nodes, strict=True):
+        if kind == "convolution":
+            assert [graph.nodes[i].op for i in nodes] == ["Conv", "Conv"]
+
+
+def test_anything_but_a_graph_is_refused():
+    with pytest.raises(InputError, match="a graph is needed"):
+        KernelEncoder()([(1, 2)])

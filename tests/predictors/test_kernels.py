@@ -1,0 +1,126 @@
+"""The device of these tests computes the latency by a formula that the predictor is not told."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from hwprof.builder import GraphBuilder
+from hwprof.encoders.kernels import KernelEncoder
+from hwprof.errors import InputError
+from hwprof.predictors import files, kernel_training
+from hwprof.predictors.kernels import KernelPredictor
+from hwprof.spaces.generic import SPACE
+from hwprof.spaces.generic_operators import OPERATORS
+
+N = 160
+
+
+def latency_ms(network):
+    """A core whose efficiency grows with the size of a kernel, and that runs absorbed operators for nothing."""
+    macs, moved = network.amounts.T
+    efficiency = macs / (macs + 0.3) + 0.05
+    ms = macs / (40 * efficiency) + moved / 8 + 0.004
+    ms[[kind.endswith((" fused", " absorbed")) for kind in network.kinds]] = 0
+    return float(0.01 + ms @ network.counts)
+
+
+@pytest.fixture(scope="module")
+def data():
+    networks = KernelEncoder()([SPACE.graph(arch) for arch in islice(SPACE.archs(3), N)])
+    return networks, np.array([latency_ms(network) for network in networks])
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_training, "STEPS", 150)
+        return KernelPredictor().fit(*data)
+
+
+def test_it_predicts_networks_of_other_seeds(fitted):
+    graphs = [SPACE.graph(arch) for arch in islice(SPACE.archs(9), 60)]
+    encoded = KernelEncoder()(graphs)
+    wanted = np.array([latency_ms(network) for network in encoded])
+    known = [doubt is None for doubt in fitted.doubts(encoded)]
+    assert np.mean(known) > 0.5
+    assert np.median(np.abs(fitted.predict(graphs)[known] / wanted[known] - 1)) < 0.2
+
+
+def test_the_errors_are_those_of_families_that_were_left_out(fitted, data):
+    """Single operators are always learned from: only networks have errors."""
+    networks, _ = data
+    wholes = sum(len(network.kinds) > 3 for network in networks)
+    assert len(fitted.errors_) == wholes < len(networks)
+    low, high = fitted.predict_interval(networks[:5])
+    assert (low < fitted.predict(networks[:5])).all()
+    assert (fitted.predict(networks[:5]) < high).all()
+
+
+def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
+    networks, ms = data
+    kept = [i for i, n in enumerate(networks) if not any("LSTM" in kind for kind in n.kinds)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_training, "STEPS", 20)
+        predictor = KernelPredictor().fit([networks[i] for i in kept], ms[kept])
+    (removed,) = islice((n for n in networks if n.family == "generic-lstm"), 1)
+    (doubt,) = predictor.doubts([removed])
+    assert "in kernels unlike those that were learned from, most in LSTM" in doubt.reason
+    assert not doubt.is_lower_bound
+
+
+def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
+    b = GraphBuilder("odd")
+    x = b.conv(b.input((1, 16, 32, 32)), 32, 3)
+    whole, odd = b.build(b.relu(x)), b.build(b.unary("NoSuchOperator", b.relu(x)))
+    (doubt,) = fitted.doubts([odd])
+    assert doubt.is_lower_bound
+    assert "NoSuchOperator" in doubt.reason
+    assert fitted.predict([odd])[0] > 0.5 * fitted.predict([whole])[0]
+    assert np.isnan(fitted.operator_ms(odd)[-1])
+
+
+def test_the_operators_sum_to_the_network(fitted):
+    graph = SPACE.graph((SPACE.families.index("residual"), 5))
+    start = fitted.predict([graph])[0] - fitted.operator_ms(graph).sum()
+    assert 0 < start < 0.1
+
+
+def test_one_offset_calibrates_it_for_a_like_machine(fitted, data, tmp_path):
+    networks, ms = data
+    files.save(fitted, tmp_path / "x.hwp")
+    slower = files.load(tmp_path / "x.hwp").calibrate(networks[:15], 1.5 * ms[:15])
+    ratio = slower.predict(networks) / fitted.predict(networks)
+    np.testing.assert_allclose(ratio, ratio[0])
+    assert 1.2 < ratio[0] < 1.9
+
+
+def test_it_survives_its_file_which_is_small(fitted, data, tmp_path):
+    files.save(fitted, tmp_path / "x.hwp")
+    again = files.load(tmp_path / "x.hwp")
+    networks, _ = data
+    np.testing.assert_allclose(again.predict(networks), fitted.predict(networks), rtol=1e-6)
+    assert [d is None for d in again.doubts(networks)] == [d is None for d in fitted.doubts(networks)]
+    assert (tmp_path / "x.hwp").stat().st_size < 2**20
+
+
+def test_the_same_seed_learns_the_same(data):
+    networks, ms = data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_training, "STEPS", 10)
+        first, second = (KernelPredictor(seed=2).fit(networks[:40], ms[:40]) for _ in range(2))
+    np.testing.assert_array_equal(first.predict(networks), second.predict(networks))
+
+
+def test_a_network_with_unknown_work_is_not_learned_from(data):
+    networks, ms = data
+    b = GraphBuilder("odd")
+    odd = b.build(b.unary("NoSuchOperator", b.input((1, 4))))
+    with pytest.raises(InputError, match="the work of NoSuchOperator in 'odd' is not known; leave it out"):
+        KernelPredictor().fit([*networks[:10], odd], [*ms[:10], 1.0])
+
+
+def test_all_operators_of_the_sample_have_a_kind(data):
+    networks, _ = data
+    single = {n.family.removeprefix("generic-") for n in networks}
+    assert set(OPERATORS) <= single
