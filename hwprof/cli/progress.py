@@ -28,7 +28,7 @@ from hwprof.measurement import ProtocolSettings
 
 @contextmanager
 def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Where stderr is not a terminal, it writes a line every 10 s."""
+    """Yields the callback of `jobs.Options.on_progress`. Without a terminal, it writes a line every 10 s."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         with spoken() as tell:

@@ -224,7 +224,7 @@ def _panel(values: Sequence[float], start: float, width: float) -> Scale:
 
 
 def _names(rows: Sequence[Swept]) -> list[str]:
-    """What tells the rows apart."""
+    """The words that tell the rows apart."""
     is_one = len({(r.model, r.shape) for r in rows}) == 1
     batches = len({r.batch for r in rows}) > 1
     return [
