@@ -16,7 +16,7 @@ from hwprof.measurement import DeviceState, Evidence, OperatorTime
 
 if TYPE_CHECKING:  # this file is imported where PyTorch is not installed
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Arch: TypeAlias = tuple[int, ...]  # one choice per position
 Part: TypeAlias = Literal["train", "search", "test"]
@@ -317,4 +317,36 @@ class Search(Protocol):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """The trials of all architectures of the last `ask`, in their order, refused ones included."""
+        ...
+
+
+class Supernet(Protocol):
+    """All networks of a space at once, with shared weights: a `torch.nn.Module` from a task's inputs to its outputs."""
+
+    space: SearchSpace
+
+    def probabilities(self) -> Tensor | Sequence[Tensor]:
+        """Those of each choice, by position, in the order of the space, for an `ExpectedLatency`: [n_positions,
+        n_choices], or one tensor [n_choices] for each position."""
+        ...
+
+    def architecture_parameters(self) -> Sequence[nn.Parameter]:
+        """The parameters that `probabilities` depends on; all others are weights."""
+        ...
+
+    def derive(self) -> Arch:
+        """The architecture that the probabilities favour."""
+        ...
+
+    def at(self, arch: Arch) -> nn.Module:
+        """The network of the architecture, which shares the weights. Raises InputError for one outside the space."""
+        ...
+
+
+@runtime_checkable
+class AnnealedSupernet(Protocol):
+    """A supernet whose choices harden during a search."""
+
+    def anneal(self, progress: float) -> None:
+        """progress: 0 at the start of the search, 1 at its end."""
         ...

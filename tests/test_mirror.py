@@ -40,6 +40,8 @@ TESTED_BY = {
     "cli/results.py": "cli/test_profile.py",
     "jobs/emulating.py": "cli/test_emulated.py",
     "jobs/storing.py": "cli/test_store.py",
+    "compress/choice.py": "compress/test_method.py",
+    "compress/compressed.py": "jobs/test_compressing.py",
     # runtimes: by the networks that they open
     "backends/lifetime.py": "cli/test_profile.py",
     "backends/onnx_file.py": "backends/test_onnxruntime.py",

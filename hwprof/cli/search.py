@@ -23,10 +23,11 @@ def search(
     score: Annotated[
         str | None,
         typer.Option(
-            help="table:FILE[:COLUMN], or a function of architectures: package.module:OBJECT or FILE.py:OBJECT."
+            help="table:FILE[:COLUMN]; or a function of architectures: package.module:OBJECT or FILE.py:OBJECT; or, "
+            "with --task, supernet:REFERENCE to a trained supernet."
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Score by a short training on this task instead.")] = None,
+    task: Annotated[str | None, typer.Option(help="Score by a short training on this task, or by a supernet.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
     device: options.DeviceName = "cpu-1t",
     strategy: Annotated[str, typer.Option(help="One of --list, or auto.")] = "auto",

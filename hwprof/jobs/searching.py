@@ -33,7 +33,7 @@ from hwprof.search.strategies import listed, resolved, strategy
 from hwprof.search.table_score import TableScore
 from hwprof.spaces.varied import VariedSpace, titled
 
-_TABLE = "table:"
+_TABLE, _SUPERNET = "table:", "supernet:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def search(
 ) -> Found:
     """Searches a space for the network with the best score that the device confirms to be within `target_ms`.
 
-    score: "table:FILE" or "table:FILE:COLUMN", a function of architectures, or one by reference; or, with `task`, the
-    metric after `epochs` of training. latency: a predictor or table, or its file, by which networks above the target
+    score: "table:FILE" or "table:FILE:COLUMN", a function of architectures, or one by reference; with `task`,
+    "supernet:" and a reference to a trained supernet, or nothing for the metric after `epochs` of training. latency: a predictor or table, or its file, by which networks above the target
     at this confidence are refused; without one the candidates are measured, later ones only where a predictor that
     learned from the first does not tell on which side of the target they are. finalists: how many of the best are
     measured together. workers: processes that score at once.
@@ -289,6 +289,8 @@ def _source(asked: _Asked) -> LatencyTable | Predictor:
 
 
 def _named(space: VariedSpace, score: str | Score | None, task: str | None, epochs: int | None) -> NamedScore:
+    if isinstance(score, str) and score.startswith(_SUPERNET):
+        return _by_supernet(score, task, epochs)
     if (score is None) == (task is None):
         raise InputError("give --score or --task, and not both")
     if task is not None:
@@ -308,6 +310,17 @@ def _named(space: VariedSpace, score: str | Score | None, task: str | None, epoc
     if not callable(plugins.user_object(score)):
         raise InputError(f"the score {score!r} is not a function of architectures")
     return NamedScore(score, given, given, {})
+
+
+def _by_supernet(score: str, task: str | None, epochs: int | None) -> NamedScore:
+    """The scores are not kept: nobody can say from the outside which weights decide them."""
+    with plugins.optional_library("a score by a supernet"):
+        from hwprof import tasks
+        from hwprof.search.supernet_score import SupernetScore, load_supernet
+    if task is None or epochs is not None:
+        raise InputError(f"the score {score!r} needs --task for its examples, and no --epochs: its supernet is trained")
+    shared = SupernetScore(load_supernet(score.removeprefix(_SUPERNET)), tasks.load(task))
+    return NamedScore(score, shared, shared.final)
 
 
 def _by_training(space: VariedSpace, task: str, epochs: int | None) -> NamedScore:

@@ -313,12 +313,12 @@ class BatchNorm(nn.Module):
 
     def __init__(self, momentum: float, epsilon: float) -> None:
         super().__init__()
-        self._momentum = momentum
+        self.momentum = momentum
         self._epsilon = epsilon
 
     def forward(self, x: Tensor, mean: Tensor, variance: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """x: [batch, channels, *space]; all others: [channels]. Returns the normalized x, in its shape."""
-        return functional.batch_norm(x, mean, variance, scale, shift, self.training, self._momentum, self._epsilon)
+        return functional.batch_norm(x, mean, variance, scale, shift, self.training, self.momentum, self._epsilon)
 
 
 def quantize(

@@ -159,3 +159,10 @@ def test_an_expected_latency_that_is_no_number_is_refused():
 def test_a_search_without_epochs_is_refused():
     with pytest.raises(InputError, match="at least one epoch, not 0"):
         run(settings=SearchSettings(TrainSettings(epochs=0)))
+
+
+def test_a_search_that_collapses_stops_early_and_says_so():
+    stopping = SearchSettings(TrainSettings(epochs=4, batch_size=8), architecture_rate=1.0, stop_early=True)
+    history = run(100.0, settings=stopping).history
+    assert history[-1].collapsed
+    assert len(history) < 4

@@ -181,3 +181,51 @@ def test_only_the_batch_norm_of_the_stem_learns_a_scale():
 def test_channels_that_do_not_divide_are_refused():
     with pytest.raises(InputError, match="4 channels cannot be split into 3 equal parts"):
         Supernet(TINY, partial=3)
+
+
+def sparse(progress, seed=3):
+    supernet = with_logits(Supernet(TINY, relaxation="sparsestmax"), seed=seed)
+    supernet.anneal(progress)
+    return supernet
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.9])
+def test_with_sparsestmax_two_inputs_per_node_are_expected_too(progress):
+    p = sparse(progress).probabilities()
+    torch.testing.assert_close(p.sum(-1), torch.ones(2, len(EDGES)))
+    assert (p >= -1e-6).all()
+    for edges in NODES:
+        torch.testing.assert_close((1 - p[:, edges, 0]).sum(-1), torch.full((2,), 2.0))
+
+
+def test_with_sparsestmax_at_the_end_the_supernet_is_the_derived_network():
+    supernet = sparse(1.0).eval()
+    derived = torch.tensor(supernet.derive()).view(2, len(EDGES))
+    one_hot = torch.nn.functional.one_hot(derived, len(OPERATIONS)).float()
+    torch.testing.assert_close(supernet.probabilities(), one_hot)
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(images()), supernet.at(supernet.derive())(images()))
+
+
+def test_a_network_of_the_supernet_shares_its_weights():
+    supernet = Supernet(TINY)
+    network = supernet.at(supernet.derive())
+    assert {id(p) for p in supernet.weights()} <= {id(p) for p in network.parameters()}
+
+
+def test_gumbel_draws_anew_in_training_mode_only():
+    supernet = with_logits(Supernet(TINY, relaxation="gumbel"))
+    first, second = (supernet._weights_of_choices()[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    first, second = (supernet.eval()._weights_of_choices()[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_an_unknown_relaxation_is_refused():
+    with pytest.raises(InputError, match="no relaxation is named 'hard'; known: softmax, gumbel, sparsestmax"):
+        Supernet(TINY, relaxation="hard")
+
+
+def test_sparsestmax_without_betas_is_refused():
+    with pytest.raises(InputError, match="use it with edge normalization"):
+        Supernet(TINY, edge_normalization=False, relaxation="sparsestmax")
