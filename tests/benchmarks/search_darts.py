@@ -79,6 +79,8 @@ class Plan:
     )
     retrain: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=2, rate=0.1))
     retrainings: int = 1
+    strengths: Sequence[float] = STRENGTHS
+    seeds: int = SEEDS
     random_networks: int = 2  # of the space, trained and measured as the derived ones are
 
 
@@ -89,6 +91,8 @@ QUICK = Plan(
     search=SearchSettings(replace(DARTS_WEIGHTS, epochs=1, batch_size=16), architecture_rate=0.3),
     retrain=replace(DARTS_WEIGHTS, epochs=1, batch_size=16),
     retrainings=1,
+    strengths=(0.0, 1.0),
+    seeds=1,
     random_networks=1,
 )
 
@@ -222,7 +226,7 @@ def run(measure: Measure, plan: Plan, data: tuple[TensorExamples, TensorExamples
     searched, whole = Classification("halves", *halves, test), Classification("whole", training, training, test)
     found = {
         (strength, seed): result
-        for seed in range(SEEDS)
+        for seed in range(plan.seeds)
         for strength, result in searched_with(seed, searched, model, plan).items()
     }
     drawn = sampling.random_archs(SPACE, plan.random_networks, np.random.default_rng([SEED, 1]))
@@ -243,7 +247,9 @@ def searched_with(
     """By strength: all start from the same warmed-up weights."""
     warm = Supernet(SPACE, PARTIAL, seed=seed, relaxation="sparsestmax")
     warm_up(warm, task, replace(plan.warm_up, seed=seed))
-    return {strength: timed_search(strength, copy.deepcopy(warm), task, model, plan, seed) for strength in STRENGTHS}
+    return {
+        strength: timed_search(strength, copy.deepcopy(warm), task, model, plan, seed) for strength in plan.strengths
+    }
 
 
 def start_ms(model: LatencyModel) -> float:
@@ -326,7 +332,7 @@ def page(setup: str, where: str, tested: int, results: Results, plan: Plan) -> s
         *(unsearched_line(u, free) for u in results.unsearched),
         "",
         "Accuracy: of the derived network trained on its own, mean of "
-        f"{SEEDS} searches; its standard error from {tested} digits is about "
+        f"{plan.seeds} searches; its standard error from {tested} digits is about "
         f"{100 * binomial_error(free.accuracy / 100, tested):.2f} points. The digits tested on chose nothing but "
         "the row of the second goal below. Searches of one seed start from the same warmed-up weights and "
         "batches; random: networks of the space that no search found, trained the same. Gap: the "
@@ -404,7 +410,7 @@ def binomial_error(share: float, n: int) -> float:
 def plot(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     trade, course = figure.subplots(1, 2)
-    for number, strength in enumerate(STRENGTHS):
+    for number, strength in enumerate(sorted({r.strength for r in rows})):
         own, style = [r for r in rows if r.strength == strength], {"color": f"C{number}"}
         trade.plot([r.measured.ms for r in own], [r.accuracy for r in own], "o", label=f"{strength:g}", **style)
         for r in own:

