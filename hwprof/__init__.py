@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hwprof.jobs.picking import pick_device
     from hwprof.jobs.predicting import load_predictor, predict, train
     from hwprof.jobs.profiling import profile, profile_many
-    from hwprof.jobs.reporting import report
+    from hwprof.jobs.reporting import history, report
     from hwprof.jobs.searching import search
     from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tables import build_table, check_table
@@ -83,6 +83,7 @@ __all__ = [
     "convert_table",
     "evaluate",
     "explain",
+    "history",
     "import_data",
     "load",
     "load_predictor",
@@ -141,7 +142,7 @@ def _measuring() -> Mapping[str, object]:
     from hwprof.jobs.compressing_files import compress_file
     from hwprof.jobs.explaining import explain
     from hwprof.jobs.profiling import profile, profile_many
-    from hwprof.jobs.reporting import report
+    from hwprof.jobs.reporting import history, report
     from hwprof.jobs.sweeping import sweep
     from hwprof.jobs.tuning import tune
     from hwprof.measure.recording import Options
@@ -211,8 +212,8 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     ),
     **dict.fromkeys(
         (
-            "Options", "compare", "compress_file", "explain", "load", "operators", "profile", "profile_many", "report",
-            "sweep", "tune",
+            "Options", "compare", "compress_file", "explain", "history", "load", "operators", "profile", "profile_many",
+            "report", "sweep", "tune",
         ),
         _measuring,
     ),

@@ -27,6 +27,10 @@ class EnvironmentUnfitError(HwprofError):
     exit_status = 3
 
 
+class MachineBusyError(EnvironmentUnfitError):
+    """Another hwprof is measuring on the machine."""
+
+
 class NotConvergedError(HwprofError):
     """A measurement ended without reaching its target precision."""
 

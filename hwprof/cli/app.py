@@ -15,6 +15,7 @@ from hwprof.cli.devices import devices
 from hwprof.cli.doctor import doctor
 from hwprof.cli.evaluate import evaluate
 from hwprof.cli.explain import explain
+from hwprof.cli.history import history
 from hwprof.cli.lut import app as lut
 from hwprof.cli.operators import operators
 from hwprof.cli.predict import predict
@@ -52,8 +53,8 @@ def _main(
 
 
 for command in (
-    doctor, devices, profile, sweep, operators, compare, compress, explain, report, tune, collect, train, evaluate,
-    predict, search,
+    doctor, devices, profile, sweep, operators, compare, compress, explain, history, report, tune, collect, train,
+    evaluate, predict, search,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(lut, name="lut")

@@ -50,6 +50,7 @@ def collect(
         typer.Option(help="Seconds per network after which to stop; 10, or 1 with --minutes: many count more."),
     ] = None,
     time_limit: options.TimeLimitS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Measure networks of a search space as a data set.
@@ -78,7 +79,7 @@ def collect(
     with progress.sweep(shown, settings) as on_progress:
         asked = jobs.Options(
             settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
-            limit_s=options.time_limit(time_limit),
+            limit_s=options.time_limit(time_limit), wait_s=wait,
         )  # fmt: skip
         found = collecting.collect(
             space or sample or "", device, n, until_mape=target_mape, minutes=minutes, variant=variant or "", out=out,

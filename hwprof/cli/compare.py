@@ -36,8 +36,13 @@ def compare(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare with this one of hwprof profile --save-baseline.")
+    ] = None,
     fail_above: Annotated[
         str | None, typer.Option(help="Exit with status 1 when a model is slower than the first by more than this.")
     ] = None,
@@ -51,6 +56,7 @@ def compare(
     hwprof compare before.onnx after.onnx
     hwprof compare mobilenet_v2 --variant int8
     hwprof compare main.onnx branch.onnx --fail-above 5%
+    hwprof compare branch.onnx --baseline main --fail-above 5%
     """
     from hwprof import jobs
     from hwprof.cli import output, results
@@ -62,13 +68,14 @@ def compare(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     with_operators = html is not None
-    with results.measuring(store, settings, allow_unfit, with_operators=with_operators, limit_s=time_limit) as (
+    with results.measuring(store, settings, allow_unfit, False, with_operators, time_limit, total_budget, wait) as (
         opened,
         asked,
     ):
         rows = jobs.compare(
             models, chosen, opened, asked, options.share(margin, "--margin"),
             shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
+            baseline=baseline,
         )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None
@@ -86,13 +93,15 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
+    from hwprof.report import quantity
+
     return {
         "a": c.a.model,
         "b": c.b.model,
         "a ms": f"{c.a.latency_ms:.4g}",
         "b ms": f"{c.b.latency_ms:.4g}",
         "b / a": f"{c.ratio:.4f}",
-        "95 % interval": "none" if math.isnan(c.high) else f"{c.low:.4f} .. {c.high:.4f}",
+        "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
     } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
@@ -103,6 +112,7 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     yet."""
     from hwprof.cli import output
     from hwprof.errors import NotConvergedError
+    from hwprof.report import quantity
 
     failed = [c for c in rows if limit is not None and c.low > 1 + limit]
     for c in failed:
@@ -112,6 +122,6 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     for c in rows:
         # The interval of a single process is nan, which is never below the limit.
         if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
-            found = "one process" if math.isnan(c.high) else f"ratio {c.low:.4f} .. {c.high:.4f}"
+            found = "one process" if math.isnan(c.high) else f"ratio {quantity.bounds(c.low, c.high, '.4f')}"
             raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; raise --budget")
     return 0

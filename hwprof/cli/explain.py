@@ -10,9 +10,11 @@ from hwprof.cli import options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
-    from hwprof.jobs.explaining import CountedPair
-    from hwprof.report.explanation import Explanation
+    from collections.abc import Sequence
 
+    from hwprof.jobs.explaining import CausesOfLoss, CountedPair
+
+_MOST_KINDS = 8
 _WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens of findings below
 
 
@@ -59,6 +61,7 @@ def explain(
         _show_counted(found, format)
     elif format is not Format.TABLE:
         output.write_rows(explaining.rows(found), format)
+        _tell(found.doubts)
     elif found.findings:
         _show_findings(found)
     else:
@@ -66,14 +69,22 @@ def explain(
     return 0
 
 
-def _show_findings(found: Explanation) -> None:
-    """The findings that cost most, below the sums of all kernels."""
+def _tell(doubts: Sequence[str]) -> None:
     from hwprof.cli import output
+
+    for doubt in doubts:
+        output.warn(doubt)
+
+
+def _show_findings(found: CausesOfLoss) -> None:
+    """The causes with their totals, the kinds of operators of both, and the findings that cost most."""
+    from hwprof.cli import output
+    from hwprof.report import causes
 
     costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
     title = f"where {found.after} loses time against {found.before}"
     if found.before_ns is not None and found.after_ns is not None:
-        title += f"; kernels, profiled: {found.before_ns / 1e3:.4g} us before, {found.after_ns / 1e3:.4g} us after"
+        title += f"; kernels, profiled: {found.before_ns / 1e6:.4g} ms before, {found.after_ns / 1e6:.4g} ms after"
     rows = [
         {
             "finding": f.kind.value,
@@ -85,7 +96,12 @@ def _show_findings(found: Explanation) -> None:
         }
         for f in costly
     ]
-    output.write_rows(rows, Format.TABLE, title)
+    output.write_rows(causes.rows(found.causes), Format.TABLE, title)
+    output.write_rows(
+        causes.kinds(*found.kernels)[:_MOST_KINDS], Format.TABLE, "kinds of operators, the largest differences first"
+    )
+    output.write_rows(rows, Format.TABLE, "single findings")
+    _tell(found.doubts)
     if len(costly) < len(found.findings):
         rest = len(found.findings) - len(costly)
         output.note(f"... and {rest} more of less than {_WORTH_A_ROW:.0%} each; --format json lists them all")

@@ -25,6 +25,8 @@ def operators(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel.")] = "both",
 ) -> int:
@@ -48,7 +50,10 @@ def operators(
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh, limit_s=time_limit) as (opened, asked):
+    with results.measuring(store, settings, allow_unfit, fresh, True, time_limit, total_budget, wait) as (
+        opened,
+        asked,
+    ):
         timed = jobs.operators(
             model,
             chosen,
@@ -62,6 +67,8 @@ def operators(
     m, found = timed.measurement, timed.breakdown
     if found.inflation > breakdowns.INFLATION_LIMIT:
         output.warn(f"profiling slowed the network down {found.inflation:.2f} times; the shares are only approximate")
+    if found.exceeded_words:
+        output.warn(found.exceeded_words)
     results.tell_builds([m])
     if format is Format.JSON:
         output.write_json(record.breakdown_record(m, found))

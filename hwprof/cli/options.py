@@ -64,6 +64,13 @@ TimeLimitS = Annotated[
         "--time-limit", help="Seconds that a worker may take for one request; by default 300 and 10 times the budget."
     ),
 ]
+TotalBudgetS = Annotated[
+    float | None,
+    typer.Option("--total-budget", help="Seconds for all models together; those not reached are named."),
+]
+WaitS = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for another hwprof that is measuring on this machine.")
+]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 
@@ -211,8 +218,8 @@ def time_limit(limit_s: float | None) -> float | None:
     return None if limit_s is None else positive(limit_s, "--time-limit")
 
 
-def positive(seconds: float, option: str = "--budget") -> float:
+def positive(seconds: float, option: str = "--budget", unit: str = "seconds") -> float:
     """Raises InputError unless they are a positive number."""
     if not 0 < seconds < math.inf:
-        raise InputError(f"{option} must be a positive number of seconds, not {seconds:g}")
+        raise InputError(f"{option} must be a positive number of {unit}, not {seconds:g}")
     return seconds

@@ -25,8 +25,17 @@ def profile(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     operators: Annotated[bool, typer.Option(help="Also time the operators, in a separate pass.")] = True,
+    max_ms: Annotated[
+        float | None, typer.Option("--max-ms", help="Exit with status 1 when a model certainly takes longer than this.")
+    ] = None,
+    save_baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the model under this name, for hwprof compare --baseline.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Kept with the measurement: a commit, say; see hwprof history.")] = "",
     html: Annotated[Path | None, typer.Option("--html", help="Also write the report page to this file.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Also write a trace for Perfetto or Chrome.")] = None,
 ) -> int:
@@ -38,6 +47,7 @@ def profile(
     hwprof profile mobilenet_v2
     hwprof profile model.onnx --shape input=1,3,224,224 --device openvino-1t
     hwprof profile model.onnx --variant int8 --format json > int8.json
+    hwprof profile model.onnx --max-ms 5 --save-baseline main
     hwprof profile model.onnx --variant integer --device integer-vnni
     hwprof profile package.module:factory --shape x=1,3,224,224 --device cuda
     """
@@ -49,7 +59,10 @@ def profile(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     failures, outcomes = results.Failures(), list[Outcome]()
-    with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit) as (opened, asked):
+    with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit, total_budget, wait, label) as (
+        opened,
+        asked,
+    ):
         for outcome in jobs.profile_models(
             models, chosen, shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
             store=opened, options=asked,
@@ -58,6 +71,10 @@ def profile(
             outcomes.append(outcome)
             failures.add(outcome)
         peaks = jobs.peaks(chosen) if html else None
+        if save_baseline:
+            results.save_baseline(outcomes, save_baseline)
     results.show_profiles(outcomes, format)
     results.write_pages(outcomes, peaks, html, trace)
+    if max_ms is not None:
+        return max(failures.status([]), results.gate(outcomes, options.positive(max_ms, "--max-ms", "ms")))
     return failures.status(outcomes)

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from threading import Event, Thread
+from time import monotonic
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -25,10 +28,11 @@ from hwprof.measurement import ProtocolSettings
 
 @contextmanager
 def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Shows nothing where stderr is not a terminal."""
+    """Yields the callback of `jobs.Options.on_progress`. Where stderr is no terminal, it says a line every 10 s."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield lambda _cohort: None
+        with spoken() as tell:
+            yield lambda cohort: tell(_words(cohort, settings))
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("of the target precision"),
@@ -46,6 +50,33 @@ def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
                 progress.remove_task(tasks.pop(cohort))
 
         yield show
+
+
+def _words(cohort: Cohort, settings: ProtocolSettings) -> str:
+    name = " / ".join(g.name for g in cohort.graphs)
+    return f"{name}: {cohort.rounds} processes, {cohort.progress(settings):.0%} of the target precision"
+
+
+@contextmanager
+def spoken(every_s: float = 10.0, out: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+    """Yields a function that takes the state of the work; the latest is written every `every_s`, also while one step
+    takes longer than that, so that nobody takes long work for dead."""
+    latest, ended, start = ["starting"], Event(), monotonic()
+
+    def speak() -> None:
+        while not ended.wait(every_s):
+            (out or sys.stderr).write(f"hwprof: {monotonic() - start:.0f} s: {latest[0]}\n")
+
+    def take(words: str) -> None:
+        latest[0] = words
+
+    speaker = Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield take
+    finally:
+        ended.set()
+        speaker.join()
 
 
 @contextmanager
@@ -80,7 +111,8 @@ def steps(total: int, unit: str) -> Iterator[Callable[[], None]]:
 def _bar(total: int, unit: str) -> Iterator[Callable[[float], None]]:
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield lambda _done: None
+        with spoken() as tell:
+            yield lambda done: tell(f"{done:.1f} of {total} {unit}")
         return
     columns = (BarColumn(), TextColumn("{task.completed:.1f} of {task.total} " + unit), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from hwprof import jobs
 from hwprof.cli import options, output, progress
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
-from hwprof.errors import HwprofError, NotConvergedError
+from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
@@ -50,6 +51,29 @@ def status_of(m: Measurement) -> int:
     return 0 if m.status is Status.CONVERGED else NotConvergedError.exit_status
 
 
+def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
+    """1 where a model certainly takes longer than allowed, 4 where that cannot be told, else 0; each is said."""
+    worst = 0
+    for m in (o.measurement for o in outcomes if o.measurement):
+        s = m.statistics
+        if s.low > max_ms:
+            output.note(f"hwprof: {m.model} takes {s.low:.4g} ms or more; allowed: {max_ms:g} ms")
+            worst = 1
+        elif not s.high <= max_ms:  # the interval of a single process is nan
+            output.note(f"hwprof: {m.model}: cannot tell whether it takes {max_ms:g} ms; raise --budget")
+            worst = worst or NotConvergedError.exit_status
+    return worst
+
+
+def save_baseline(outcomes: Sequence[Outcome], name: str) -> None:
+    """Keeps the network that was measured. Raises InputError for several."""
+    from hwprof.jobs import baselines
+
+    if len(outcomes) != 1:
+        raise InputError(f"--save-baseline keeps one model, not {len(outcomes)}; give one")
+    note(f"wrote {baselines.save(outcomes[0].graph, name)}")
+
+
 @contextmanager
 def measuring(
     store: Path,
@@ -58,12 +82,17 @@ def measuring(
     fresh: bool = False,
     with_operators: bool = True,
     limit_s: float | None = None,
+    total_s: float | None = None,
+    wait_s: float = 0.0,
+    label: str = "",
 ) -> Iterator[tuple[Store, jobs.Options]]:
     """The open store of a measuring command and the options of its job, which shows its progress."""
     with Store(store) as opened, progress.bars(settings) as on_progress:
         yield opened, jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
             on_progress=on_progress, on_note=note, on_warning=_once(output.warn), limit_s=options.time_limit(limit_s),
+            total_s=math.inf if total_s is None else options.positive(total_s, "--total-budget"), wait_s=wait_s,
+            label=label,
         )  # fmt: skip
 
 
@@ -112,7 +141,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "model": m.model,
         "device": m.device.name + label,
         "median ms": f"{s.median:.4g}",
-        "95 % interval": f"{s.low:.4g} .. {s.high:.4g}",
+        "95 % interval": quantity.bounds(s.low, s.high),
         "+-": quantity.half_width(s.relative_half_width),
         "undisturbed ms": f"{m.normalized.median:.4g}" if m.anchor_baseline_ns else "",
         "p90": f"{s.p90:.4g}",

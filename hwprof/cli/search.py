@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +104,8 @@ def _record(found: Found) -> dict[str, object]:
 
 
 def _row(result: Result, is_winner: bool) -> dict[str, object]:
+    from hwprof.report import quantity
+
     latency = result.latency(result.target.device)
     return {
         "architecture": "-".join(map(str, result.choices["arch"])),
@@ -112,9 +113,7 @@ def _row(result: Result, is_winner: bool) -> dict[str, object]:
         "searched ms": f"{result.table_ms:.4g}",
         "paired ms": f"{latency.median:.4g}" if latency else "none",
         "evidence": result.evidence,
-        "95 % interval": f"{latency.low:.4g} .. {latency.high:.4g}"
-        if latency and math.isfinite(latency.high)
-        else "none",
+        "95 % interval": quantity.bounds(latency.low, latency.high) if latency else "none",
         "target met": str(result.met) if result.met else "",
         "winner": "yes" if is_winner else "",
     }

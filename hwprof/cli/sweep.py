@@ -27,6 +27,8 @@ def sweep(
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
     time_limit: options.TimeLimitS = None,
+    total_budget: options.TotalBudgetS = None,
+    wait: options.WaitS = 0.0,
     allow_unfit: options.AllowUnfit = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the table and a figure to this file.")] = None,
 ) -> int:
@@ -47,7 +49,7 @@ def sweep(
     from hwprof.report import sweep as swept
 
     settings, shapes = options.settings(target, budget, fast), options.swept_shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh, with_operators=False, limit_s=time_limit) as (
+    with results.measuring(store, settings, allow_unfit, fresh, False, time_limit, total_budget, wait) as (
         opened,
         asked,
     ):

@@ -75,6 +75,8 @@ def train(
 
 
 def _row(file: Path, origin: Origin) -> dict[str, object]:
+    from hwprof.report import quantity
+
     return {
         "file": str(file),
         "predictor": origin.predictor,
@@ -82,5 +84,5 @@ def _row(file: Path, origin: Origin) -> dict[str, object]:
         "space": f"{origin.space} {origin.variant}".strip(),
         "networks": origin.n,
         "left-out MAPE %": f"{origin.mape:.2f}",
-        "90 % interval": f"{origin.mape_low:.2f} .. {origin.mape_high:.2f}",
+        "90 % interval": quantity.bounds(origin.mape_low, origin.mape_high, ".2f"),
     }

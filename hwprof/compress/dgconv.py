@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hwprof.compress.choices import MOST_OPTIONS, log_loss
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.group import diagonal_blocks, groupable, grouped_weights
@@ -32,7 +32,9 @@ class DGConv:
 
     name = "dgconv"
     paper = "Yang et al., dynamic grouping convolution, arXiv 2109.06094"
+    result = "more groups"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "more groups"
 
     def __init__(self, strength: float = 1.0, rate: float = 0.01) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the gates, by Adam."""

@@ -34,6 +34,7 @@ from hwprof.compress.method import (
     Need,
     Network,
     Options,
+    Outcome,
     SoftChoice,
     SoftChoices,
 )
@@ -129,7 +130,9 @@ class Dmp:
 
     name = "dmp"
     paper = PAPER
+    result = "fewer channels"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "fewer channels"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
@@ -156,11 +159,12 @@ class Dmp:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """The `log_loss` of the masks that stay."""
+        """The `log_loss` of what the masks let through: closed channels do none, even where all of a layer's are."""
         if choice.kept is None:
             return 0.0
         masks = -np.sort(-self._masks[layer].held())
-        return log_loss(float(masks[: choice.kept // self._granules[layer]].sum()), float(masks.sum()))
+        lost = float(masks[choice.kept // self._granules[layer] :].sum())
+        return log_loss(len(masks) - lost, len(masks))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network
@@ -179,7 +183,9 @@ class DmpWeight:
 
     name = "dmp_weight"
     paper = PAPER
+    result = "zeros"
     needs: frozenset[Need] = frozenset({"training"})
+    result: Outcome = "zeros"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the share of weights that stay, in units of the task's loss. rate: of the
@@ -228,7 +234,9 @@ class DmpBlock:
 
     name = "dmp_block"
     paper = PAPER
+    result = "fewer blocks"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "fewer blocks"
 
     def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""

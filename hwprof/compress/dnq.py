@@ -40,6 +40,7 @@ class Dnq:
 
     name = "dnq"
     paper = "Xu et al., DNQ: Dynamic Network Quantization, arXiv 1812.02375"
+    result = "low-bit weights"
     needs: Collection[Need] = frozenset({"training", "examples"})
 
     def __init__(self, price: float = 0.25, episodes: int = 300, order: Order = "near", seed: int = 0) -> None:

@@ -51,6 +51,7 @@ class Dq:
 
     name = "dq"
     paper = "Uhlich et al., Mixed Precision DNNs, ICLR 2020, arXiv 1905.11452"
+    result = "low-bit weights"
     needs: Collection[Need] = frozenset({"training"})
 
     def __init__(

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Constant, Graph, Node
 from hwprof.graph import Tensor as TensorType
 from hwprof.training import Hooks, ParamGroup
@@ -162,6 +162,7 @@ class EpitomeReuse(Epitome):
     """The form of features: fewer multiply-adds. Where that is slower, the comparison says so."""
 
     name = "epitome_reuse"
+    result: Outcome = "lower rank"
 
     def choices(self) -> Choices:
         """How many filters the epitome of each layer has."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hwprof.compress.integer.simulation import Simulation
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.opset import with_opset
@@ -36,7 +36,9 @@ class IRnn:
 
     name = "irnn"
     paper = "Sari et al., iRNN: Integer-only Recurrent Neural Network, arXiv 2109.09828"
+    result = "int8"
     needs: frozenset[Need] = frozenset({"training", "examples"})
+    result: Outcome = "int8"
 
     def options(self, graph: Graph) -> Options:  # noqa: ARG002 -- all layers get 8 bits
         return {}

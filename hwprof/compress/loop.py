@@ -44,7 +44,7 @@ from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Comparison, Measurement
-from hwprof.training import EpochResult, Hooks, TrainSettings, evaluate, fit
+from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
@@ -253,7 +253,9 @@ class _Run:
         own = self.job.network.copy()
         hooks = self.method.attach(own, unknown_cost if table is None else table)
         if "training" in self.method.needs:
-            self.job.fit(own, [hooks], self.job.settings.training, f"{self.method.name} {self.key}", self.title)
+            # a method learns without knowing the target, so once for all
+            purpose = f"{self.method.name} {replace(self.key, target=Target(self.job.device.name))}"
+            self.job.fit(own, [hooks], self.job.settings.training, purpose, self.title)
         if table is None and not self.method.choices():
             raise InputError(f"{self.method.name} finds nothing to change in {self.job.network.graph.name!r}")
 
@@ -281,7 +283,10 @@ class _Run:
             return networks.deployed(network, self.job.device), compared
         told = sorted((layer, asdict(choice)) for layer, choice in choices.items())
         purpose = f"tune {self.method.name} {told}"
-        self.job.fit(network, (), self.job.settings.tuning, purpose, self.title)
+        try:
+            self.job.fit(network, (), self.job.settings.tuning, purpose, self.title)
+        except NotFiniteError as error:  # the network has its last finite state
+            self._tell(f"tuning ended early: {error}")
         network = networks.deployed(network, self.job.device)
         return network, self.job.compare(networks.export(network, self.path))
 

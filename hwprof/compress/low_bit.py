@@ -76,6 +76,7 @@ class LowBitMethod:
     A method gives each layer a module that stands for its weight (`quantizer`), and hooks for the training.
     """
 
+    result = "low-bit weights"
     needs: Collection[Need] = frozenset({"training"})
 
     def __init__(self, bits: int = TERNARY) -> None:

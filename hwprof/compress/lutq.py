@@ -33,6 +33,7 @@ class LutQ:
 
     name = "lutq"
     paper = "Cardinaux et al., Iteratively Training Look-Up Tables for Network Quantization, arXiv 1911.04951"
+    result = "dictionary"
     needs: Collection[Need] = frozenset({"training"})
 
     def __init__(self, levels: int = 4, constraint: Constraint = "free", pruned: float = 0.0) -> None:

@@ -27,7 +27,8 @@ from hwprof.training import Hooks
 from hwprof.variants.low_bit import Layer
 
 FULL_AT = 0.3  # share of the training after which all weights are on their values
-LATE, STEEP = 0.8, 4.0  # share and power for maps that are applied to what they gave before: half strength is a freeze
+# For maps that are applied to their own results, where a small strength already holds the weights in place.
+LATE, STEEP = 0.8, 4.0
 _HALF_GAP = {1: 1.0, 2: 0.5}  # between two values, in steps
 
 

@@ -35,6 +35,7 @@ class Slq:
 
     name = "slq"
     paper = "Xu et al., Deep Neural Network Compression with Single and Multiple Level Quantization, AAAI 2018"
+    result = "dictionary"
     needs: Collection[Need] = frozenset({"training"})
 
     def __init__(self, levels: int = 4, order: WidthOrder = "largest") -> None:

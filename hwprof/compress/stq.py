@@ -53,6 +53,7 @@ class Stq:
 
     name = "stq"
     paper = "Morin et al., Smart Ternary Quantization, arXiv 1909.12205"
+    result = "low-bit weights"
     needs: Collection[Need] = frozenset({"training"})
 
     def __init__(self, gamma: float = 10.0, strength: float = 1e-2) -> None:

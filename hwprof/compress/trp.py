@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hwprof.compress.choices import chosen_ranks, log_loss, rank_options
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.factorize import Scheme, Unfolding, factorize_weights, singular_values, smaller_ranks, unfoldings
@@ -28,7 +28,9 @@ class Trp:
 
     name = "trp"
     paper = "Xu et al., Trained Rank Pruning for Efficient Deep Neural Networks, arXiv 1812.02402"
+    result = "lower rank"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
+    result: Outcome = "lower rank"
     scheme: Scheme = "channel"
 
     def __init__(self, energy: float = 0.9, nuclear: float = 3e-4, period: int = 5) -> None:

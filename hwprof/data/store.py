@@ -210,6 +210,13 @@ class Store:
         )
         return [self.measurement(number) for (number,) in rows]
 
+    def history(self, model: str) -> list[Measurement]:
+        """Every finished profile of the model of this name, oldest first."""
+        rows = self.query(
+            "SELECT id FROM measurement WHERE status IS NOT NULL AND NOT is_compared AND model = ? ORDER BY id", model
+        )
+        return [self.measurement(number) for (number,) in rows]
+
     def measurement(self, number: int) -> Measurement:
         """A finished measurement."""
         rows = self.query("SELECT record, crc32 FROM measurement WHERE id = ? AND record IS NOT NULL", number)

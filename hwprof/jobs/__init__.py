@@ -6,7 +6,7 @@ from hwprof.jobs.comparing import compare
 from hwprof.jobs.explaining import explain
 from hwprof.jobs.inputs import variant
 from hwprof.jobs.profiling import profile, profile_many, profile_models
-from hwprof.jobs.reporting import peaks, report, stored_graphs
+from hwprof.jobs.reporting import history, peaks, report, stored_graphs
 from hwprof.jobs.tuning import tune
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome, undisturbed_ns
@@ -21,6 +21,7 @@ __all__ = [
     "compare",
     "doctor",
     "explain",
+    "history",
     "load_network",
     "operators",
     "peaks",

@@ -10,6 +10,7 @@ from pathlib import Path
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
+from hwprof.jobs import baselines
 from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
 from hwprof.measure.machine import evidence_of
@@ -35,20 +36,25 @@ def compare(
     variant: str | None = None,
     calibration: Path | None = None,
     example_inputs: object = None,
+    baseline: str | None = None,
 ) -> list[Comparison]:
     """Compares each network, given as to `profile`, with the first one, by blocks that alternate in the same processes.
+    With `baseline`, each is compared with the network that was kept under that name (`baselines`).
     With `variant`, one model is compared with that variant of it. A quantized network's row also has the error of its
     outputs, on the data of `calibration` or on random inputs.
 
     Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
     wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
+    if variant and baseline:
+        raise InputError("--variant and --baseline both name what to compare with; give one of them")
     if variant and len(models) != 1:
         raise InputError("--variant compares one model with its variant; give one model")
     with opened(store, options) as (folder, kept, asked):
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
-        graphs = [wanted.load(model, folder) for model in models]
+        kept_first = [baselines.load(baseline, wanted, folder)] if baseline else []
+        graphs = [*kept_first, *(wanted.load(model, folder) for model in models)]
         if variant:
             graphs.append(wanted.varied(graphs[0], folder, asked.on_warning))
         require_comparable(graphs, chosen)

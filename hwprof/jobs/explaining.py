@@ -3,7 +3,7 @@ emulated core, by the instructions that it executed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
 from hwprof.jobs.inputs import Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
+from hwprof.measure.fitness import Fitness, preflight
 from hwprof.measure.hold import held
 from hwprof.measure.machine import evidence_of
 from hwprof.measure.operator_pass import time_operators
@@ -24,10 +25,21 @@ from hwprof.measurement import Evidence, Measurement
 from hwprof.onnx_io import GivenInputs
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
+from hwprof.report.causes import Cause, group, middle
 from hwprof.report.explanation import Explanation
 from hwprof.workloads.loading import Shapes
 
-_EXPLAIN_RUNS = 50
+_LOAD = ("cpu pressure", "temperature")
+_EXPLAIN_RUNS = 20  # of each pass
+_PASSES = 6  # their range bounds the median of a time with 97 % confidence
+
+
+@dataclass(frozen=True, slots=True)
+class CausesOfLoss(Explanation):
+    """An explanation with its findings in groups (`causes`), and the reasons not to trust the times (`doubts`)."""
+
+    causes: tuple[Cause, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ def explain(
     variant: str | None = None,
     calibration: Path | None = None,
     options: Options | None = None,
-) -> Explanation | CountedPair:
+) -> CausesOfLoss | CountedPair:
     """The reasons for which `after`, a quantized `before` (or the `variant` of it), loses time, found from both graphs
     and the kernels that the device runs; on an emulated core, the instructions of both.
 
@@ -99,10 +111,29 @@ def explain(
         return _explained(a, b, chosen, asked.limited_transport)
 
 
-def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> Explanation:
+def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> CausesOfLoss:
     evidence = evidence_of(device)
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
     with held(transport, device) as alone:
-        slow, fast = (time_operators(graph, device, _EXPLAIN_RUNS, alone) for graph in (before, after))
-    return explaining.explain(before, after, slow.kernels, fast.kernels, fast.machine)
+        pairs = [
+            tuple(time_operators(graph, device, _EXPLAIN_RUNS, alone) for graph in (before, after))
+            for _ in range(_PASSES)
+        ]
+        doubts = tuple(_load(alone, device))
+    machine = pairs[0][1].machine
+    passes = [explaining.explain(before, after, a.kernels, b.kernels, machine) for a, b in pairs]
+    slow, fast = (middle([pair[side].kernels for pair in pairs]) for side in (0, 1))
+    found = explaining.explain(before, after, slow, fast, machine)
+    return CausesOfLoss(
+        found.before, found.after, found.findings, found.before_ns, found.after_ns, found.kernels,
+        group(found, passes), doubts,
+    )  # fmt: skip
+
+
+def _load(transport: Transport, device: Device) -> Iterator[str]:
+    """A sentence for each check of the machine by which its times are not to be trusted now."""
+    with transport.open(device) as worker:
+        for check in preflight(worker, device):
+            if check.name in _LOAD and check.fitness in (Fitness.WARNING, Fitness.UNFIT):
+                yield f"these times are not to be trusted: {check.name}: {check.found}"

@@ -84,6 +84,16 @@ def report(
     return list(pages)
 
 
+def history(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Measurement]:
+    """The measurements of the model of this name that the store holds, oldest first. Raises InputError for none."""
+    with existing(Path(store)) as opened:
+        found = [m for m in opened.history(model) if m.processes and _is_wanted(m, [model], device)]
+        known = ", ".join(dict.fromkeys(m.model for m in opened.measurements()))
+    if not found:
+        raise InputError(f"the store {str(store)!r} holds no measurement of {model!r}; it has {known or 'none'}")
+    return sorted(found, key=lambda m: m.processes[-1].started)
+
+
 def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:
     found, margin = store.last_comparison() or ([], 0.0)
     return margin, found

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from time import monotonic
 from typing import TypeAlias
 
 from hwprof.data.store import Store
@@ -66,9 +67,11 @@ def sweep(
     places = list(dict.fromkeys(_with_threads([device_of(d) for d in devices], threads)))
     rows: list[Swept] = []
     with opened(store, options) as (folder, kept, asked):
+        end = monotonic() + asked.total_s
         for device in places:
+            left = replace(asked, total_s=max(0.0, end - monotonic()))
             wanted = Wanted(None, variant, calibration, inputs=inputs)
-            rows += _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, folder, kept, asked)
+            rows += _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, folder, kept, left)
     order = {(str(m), n): i for i, (m, n) in enumerate(product(models, batches or (1,)))}
     return Sweep(tuple(sorted(rows, key=lambda r: (r.model, r.shape, order.get((r.model, r.batch), r.batch)))))
 

@@ -9,23 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 
 from hwprof.device import Device
-from hwprof.errors import TimeLimitError
+from hwprof.errors import MachineBusyError, TimeLimitError
 from hwprof.measure.transport import LIMIT_S, RestartedWorker, Transport, Worker, ask_once
+
+_POLL_S = 2.0
 
 
 @contextmanager
-def held(transport: Transport, device: Device) -> Iterator[Transport]:
+def held(transport: Transport, device: Device, wait_s: float = 0.0) -> Iterator[Transport]:
     """A transport whose workers have the device's machine to themselves until the context ends.
 
-    Raises EnvironmentUnfitError when another hwprof is measuring there. A device whose times are not measured on the
-    worker's machine (analytic, emulated, remote) needs no lock and gets none.
+    Raises MachineBusyError when another hwprof still measures there after `wait_s`. A device whose times are not
+    measured on the worker's machine (analytic, emulated, remote) needs no lock and gets none.
     """
     with RestartedWorker(transport, device) as holder:
         machine = _HeldMachine(transport, device, holder)
-        machine.renew()
+        _take(machine, wait_s)
         yield machine
+
+
+def _take(machine: _HeldMachine, wait_s: float) -> None:
+    end = monotonic() + wait_s
+    while True:
+        try:
+            return machine.renew()
+        except MachineBusyError:
+            if monotonic() >= end:
+                raise
+            sleep(min(_POLL_S, max(0.0, end - monotonic())))
 
 
 @dataclass(slots=True)

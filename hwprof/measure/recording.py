@@ -9,6 +9,7 @@ This is what jobs, searches and compression methods measure with:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,9 @@ class Options:
     budget. `with_operators`: also everything else that takes time in addition to the latency (the accelerator's
     figures and energy). `fresh` measures again what the store already holds; `keep_unconverged` does not even repeat
     measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result
-    that the user must know and that no record holds.
+    that the user must know and that no record holds. `total_s`: the budget of all networks together; those that were
+    not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine. `label` is
+    kept with each measurement, such as the commit.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -66,6 +69,9 @@ class Options:
     on_warning: Callable[[str], None] = _warn
     transport: Transport = LOCAL
     limit_s: float | None = None
+    total_s: float = math.inf
+    wait_s: float = 0.0
+    label: str = ""
 
     @property
     def limited_transport(self) -> Transport:
@@ -101,7 +107,7 @@ def recording(device: Device, store: Store, options: Options) -> Iterator[Record
     the next recording takes over what was measured in one that did not come to its end, be it that its process was
     killed.
     """
-    with held(options.limited_transport, device) as transport:
+    with held(options.limited_transport, device, options.wait_s) as transport:
         machine = look(transport, device, options.allow_unfit)
         backend: Backend = plugins.load("backend", device.backend)
         recorder = Recorder(device, store, replace(options, transport=transport), machine, backend)
@@ -193,7 +199,7 @@ class Recorder:
     def _rounds(self) -> Rounds:
         return Rounds(
             self.device, self.options.settings, self._keep, self.options.on_progress,
-            self.options.transport, in_detail=self.options.with_operators,
+            self.options.transport, in_detail=self.options.with_operators, total_s=self.options.total_s,
         )  # fmt: skip
 
     def _keep(self, cohort: Cohort, place: int, process: Process) -> None:
@@ -272,7 +278,7 @@ class Recorder:
             evidence=self.machine.evidence,
             versions=self.machine.versions,
             protocol=self.options.settings,
-            environment=self.machine.snapshot,
+            environment={**self.machine.snapshot, **({"label": self.options.label} if self.options.label else {})},
             processes=processes,
             status=stop.status(processes, self.options.settings),
             anchor_baseline_ns=self._baseline_ns(processes),

@@ -6,6 +6,7 @@ machine affects all alike. A sweep thus costs one worker a round, not one a grap
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, TimeLimitError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, NotConvergedError, TimeLimitError
 from hwprof.graph import Graph
 from hwprof.measure import stop
 from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
@@ -86,7 +87,7 @@ class Rounds:
     `on_process(cohort, place, process)` is called as soon as a process' samples of a cohort are complete (to store
     them; what it raises ends the rounds), `place` being that of the graph in the cohort; `on_progress(cohort)` after
     every visit and when a cohort has ended. `in_detail`: also the figures that take time in addition to the latency
-    (`Subject.measure_figures`).
+    (`Subject.measure_figures`). `total_s`: after which no further cohort is visited.
     """
 
     device: Device
@@ -95,6 +96,7 @@ class Rounds:
     on_progress: Callable[[Cohort], None] = lambda _cohort: None
     transport: Transport = LOCAL
     in_detail: bool = False
+    total_s: float = math.inf
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
         """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
@@ -103,24 +105,29 @@ class Rounds:
         yield from self._end([c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]
         order: list[Cohort] = []
-        while active:
+        end = monotonic() + self.total_s
+        while active and monotonic() < end:
             if order:
                 order, visit = [], [c for c in reversed(order) if c in active]
             else:
                 order = [active[i] for i in rng.permutation(len(active))]
                 visit = order
-            yield from self._round(visit)
+            yield from self._round(visit, end)
             active = [c for c in active if not c.ended]
+        for cohort in active:
+            if not cohort.rounds:
+                cohort.error = NotConvergedError("not measured: the budget of the whole run ended first")
+        yield from self._end(active)
 
-    def _round(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+    def _round(self, cohorts: Sequence[Cohort], end: float) -> Iterator[Cohort]:
         waiting = list(cohorts)
-        while waiting:
+        while waiting and monotonic() < end:
             start = monotonic()
             with ExitStack() as stack:
                 worker = self._greeted(stack)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
-                while waiting and not lost:
+                while waiting and not lost and monotonic() < end:
                     cohort = waiting.pop(0)
                     lost = not self._visit(worker, cohort, start_s)
                     if lost and cohort.error is None:

@@ -75,6 +75,7 @@ class Explanation:
     findings: tuple[Finding, ...]
     before_ns: float | None = None
     after_ns: float | None = None
+    kernels: tuple[tuple[OperatorTime, ...], tuple[OperatorTime, ...]] = ((), ())  # that ran, before and after
 
 
 def explain(
@@ -97,7 +98,8 @@ def explain(
         *_slower(before, old, new),
     ]
     found.sort(key=lambda finding: -(finding.ns or 0.0))
-    return Explanation(before.name, after.name, tuple(found), old.total_ns, new.total_ns)
+    ran = (tuple(operators_before), tuple(operators_after))
+    return Explanation(before.name, after.name, tuple(found), old.total_ns, new.total_ns, ran)
 
 
 def rows(explanation: Explanation) -> list[dict[str, str | float | None]]:

@@ -46,9 +46,13 @@ def _scale(found: Sequence[LatencyStatistics], width: float) -> Scale:
 
 def _names(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> list[str]:
     uses = Counter(m.model for m in measurements)
+    devices = {model: {m.device.name for m in measurements if m.model == model} for model in uses}
+    places = [m.device.name if len(devices[m.model]) > 1 else "" for m in measurements]
     shapes = [shape_words(m, graphs.get(m.digest)) if uses[m.model] > 1 else "" for m in measurements]
     evidence = ["" if m.evidence is Evidence.MEASURED else f"({m.evidence})" for m in measurements]
-    return [" ".join(filter(None, (m.model, *of))) for m, *of in zip(measurements, shapes, evidence, strict=True)]
+    return [
+        " ".join(filter(None, (m.model, *of))) for m, *of in zip(measurements, places, shapes, evidence, strict=True)
+    ]
 
 
 def _row(name: str, m: Measurement, s: LatencyStatistics, x: Scale, y: float, width: float) -> Markup:

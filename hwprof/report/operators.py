@@ -8,6 +8,7 @@ count as bytes.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from hwprof.measurement import Measurement, Peaks
 from hwprof.variants.for_device import for_device
 
 _ROUNDING = 1e-9
+_TOLERATED = 1.05  # times vary by as much
 INFLATION_LIMIT = 1.3  # above it the profiled run does not represent the plain one
 
 
@@ -66,17 +68,40 @@ class Breakdown:
     """All kernels in the order of execution. `outside_ms` is the plain run's time outside of them.
 
     `inflation` is the profiled run's time over the plain run's (only of the kernels, where only their times are known).
+    `peaks` are the device's, raised by up to `exceeded` (1: not at all) where kernels were faster: then the machine was
+    busier while they were measured.
     """
 
     kernels: tuple[Kernel, ...]
     latency_ms: float
     outside_ms: float
     inflation: float
+    peaks: Peaks | None = None
+    exceeded: float = 1.0
+
+    @property
+    def exceeded_words(self) -> str:
+        """A sentence for the reader where a kernel exceeded the peaks, else nothing."""
+        if self.exceeded <= _TOLERATED:
+            return ""
+        return (
+            f"kernels were up to {self.exceeded - 1:.0%} faster than the peaks of the device, which were measured "
+            "while the machine was busy: the fastest kernels are taken as peaks; repeat on a quiet machine"
+        )
 
     @property
     def kinds(self) -> tuple[Kernel, ...]:
         """One row per operator kind, the longest first; its `members` are the names of its kernels."""
         return tuple(sorted((_sum_of(op, rows) for op, rows in _by_op(self.kernels)), key=lambda k: -k.ms))
+
+
+def corresponding(op: str) -> str:
+    """The operator whose work a runtime's kernel does, in any type and layout: Conv for QLinearConv and NhwcFusedConv,
+    MaxPool for NhwcMaxPool, Gemm for QGemm."""
+    plain = re.sub(r"^(?:QLinear|Nhwc|Fused|Dynamic(?=Quantize(?:MatMul|LSTM)))+", "", op)
+    plain = re.sub(r"^Quantize(?=MatMul|LSTM)", "", plain)
+    plain = re.sub(r"^Q(?=Gemm|Attention)", "", plain)
+    return re.sub(r"^(MatMul|Conv)Integer(?:ToFloat)?$", r"\1", plain)
 
 
 def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
@@ -85,14 +110,43 @@ def of_measurement(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> 
         return None
     latency_ms = m.latency_ms
     times_ms = [ns / 1e6 for ns in without_profiling([o.ns for o in m.operators], latency_ms * 1e6)]
+    works = _works(m, graph)
+    reached, exceeded = _reached(works, times_ms, peaks)
     kernels = tuple(
-        Kernel(o.name, o.op, ms, ms / latency_ms, o.members, work, _least(work, peaks), not (o.members or work))
-        for o, ms, work in zip(m.operators, times_ms, _works(m, graph), strict=True)
+        Kernel(o.name, o.op, ms, ms / latency_ms, o.members, work, _least(work, reached), not (o.members or work))
+        for o, ms, work in zip(m.operators, times_ms, works, strict=True)
     )
     profiled_ns = m.operators_total_ns or sum(o.ns for o in m.operators)
     outside_ms = latency_ms - sum(times_ms)
     outside_ms = outside_ms if outside_ms > _ROUNDING * latency_ms else 0.0
-    return Breakdown(kernels, latency_ms, outside_ms, profiled_ns / 1e6 / latency_ms)
+    return Breakdown(kernels, latency_ms, outside_ms, profiled_ns / 1e6 / latency_ms, reached, exceeded)
+
+
+def _reached(
+    works: Sequence[Work | None], times_ms: Sequence[float], peaks: Peaks | None
+) -> tuple[Peaks | None, float]:  # fmt: skip
+    """The peaks, raised to what the kernels reached, and by how much at most: a peak is the highest speed that was
+    seen, so that no kernel can exceed it."""
+    if peaks is None:
+        return None, 1.0
+    of_memory, of_type = 1.0, dict.fromkeys(peaks.macs_per_s, 1.0)
+    for work, ms in zip(works, times_ms, strict=True):
+        if work is None or ms <= 0:
+            continue
+        of_memory = max(of_memory, _ratio(work.moved_bytes / peaks.bandwidth(work.moved_bytes) * 1e3, ms))
+        dtype = work.dtype if work.dtype in of_type else work.dtype.removeprefix("u")
+        if work.macs and dtype in of_type:
+            of_type[dtype] = max(of_type[dtype], _ratio(work.macs / peaks.macs_per_s[dtype] * 1e3, ms))
+    raised = Peaks(
+        {dtype: peak * of_type[dtype] for dtype, peak in peaks.macs_per_s.items()},
+        peaks.bytes_per_s * of_memory,
+        tuple((size, rate * of_memory) for size, rate in peaks.bandwidths),
+    )
+    return raised, max(of_memory, *of_type.values())
+
+
+def _ratio(least: float, ms: float) -> float:
+    return least / ms if math.isfinite(least) else 1.0
 
 
 def without_profiling(kernels_ns: Sequence[float], plain_ns: float) -> list[float]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
 from hwprof.data.result import Result
-from hwprof.graph import Graph
+from hwprof.errors import InputError
+from hwprof.graph import Graph, is_quantized
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
+    causes,
     distribution,
+    explanation,
     front,
+    history,
     intervals,
     operators,
     pairs,
@@ -25,6 +29,7 @@ from hwprof.report import (
     verdict,
     warmup,
 )
+from hwprof.report.causes import Cause
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
 from hwprof.report.results import Front
@@ -72,12 +77,24 @@ def render_sweep(found: Sweep, command: str) -> str:
         "Latencies are at the machine's undisturbed speed, with the 95 % interval of the median; latencies that were "
         "calculated do not compete for the fastest."
     )
-    figure = _figure("Latency, throughput and memory", sweep.draw(found), note, "full")
+    figure = _figure("Latency, throughput and memory", _panels(sweep.draw(found)), note, "full")
     rows = sweep.table(found)
     cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
     table = Table("Measurements", tuple(rows[0]), cells)
     listed = element("div", _table(table), class_="figure full")
     return _document(sweep.verdict(found), "sweep", [element("section", figure, listed)], command)
+
+
+def render_history(found: Sequence[Measurement], command: str) -> str:
+    """The page of a model's history, oldest first. Raises InputError without a measurement."""
+    if not found:
+        raise InputError("a history needs at least one measurement; none was given")
+    note = "Latencies are at the machine's undisturbed speed, with their 95 % intervals; hollow: not converged."
+    rows = history.table(found)
+    cells = tuple(tuple(Cell(str(value), _number(value)) for value in row.values()) for row in rows)
+    figure = _figure("Latency over time", _for_both(lambda width: history.draw(found, width)), note, "full")
+    listed = element("div", _table(Table("Measurements", tuple(rows[0]), cells)), class_="figure full")
+    return _document(history.verdict(found), "history", [element("section", figure, listed)], command)
 
 
 def _number(cell: object) -> float | None:
@@ -133,7 +150,7 @@ def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) 
     note = "The line is the 95 % interval of the median; a hollow mark has not converged."
     table = tables.overview(measurements, graphs)
     links = [f"#profile-{i}" for i in range(len(measurements))]
-    figure = _figure("Latencies", intervals.draw(measurements, graphs), note, "full")
+    figure = _figure("Latencies", _for_both(lambda width: intervals.draw(measurements, graphs, width)), note, "full")
     return element("section", figure, _table(table, links))
 
 
@@ -144,7 +161,7 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
         "blocks, the large dot is their median. The diamond is the estimate with its 95 % interval; ratios in the band "
         "count as the same."
     )
-    parts = [_figure("Paired ratios", pairs.draw(c, *names), note, "full")]
+    parts = [_figure("Paired ratios", _for_both(lambda width: pairs.draw(c, *names, width)), note, "full")]
     timed = [(m, name) for m, name in zip((c.a, c.b), names, strict=True) if verdict.statistics(m)]
     if timed:
         shown = distribution.draw([m for m, _ in timed], [name for _, name in timed])
@@ -152,7 +169,20 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     a, b = (_breakdown(m, graphs.get(m.digest), peaks) for m in (c.a, c.b))
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
+    if found := _causes(c, graphs):
+        parts.append(element("div", _table(tables.causes(found)), class_="figure full"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
+
+
+def _causes(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
+    """Why B loses time, where it is a quantized A; nothing where that is not known."""
+    a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
+    if not (a and b and c.a.operators and c.b.operators and any(map(is_quantized, b.nodes))):
+        return ()
+    if any(map(is_quantized, a.nodes)):
+        return ()
+    machine = c.b.environment.get("hardware", {}).get("machine", "")
+    return causes.group(explanation.explain(a, b, c.a.operators, c.b.operators, str(machine)))
 
 
 def _front(found: Front, with_note: bool) -> Markup:
@@ -232,7 +262,8 @@ def _distribution_note(*measurements: Measurement) -> str:
     runs = max((b.runs_per_sample for m in measurements for p in m.processes for b in p.kept), default=1)
     samples = quantity.plural(sum(m.samples for m in measurements), "sample")
     what = "single inferences" if runs == 1 else f"means of up to {runs} inferences, so the tail is flattened"
-    return f"{samples}, {what}, from the valid blocks. The band is the 95 % interval of the median."
+    blocks = "undisturbed blocks" if all(m.rejected_share < 1 for m in measurements) else "blocks, though disturbed"
+    return f"{samples}, {what}, from the {blocks}. The band is the 95 % interval of the median."
 
 
 def _breakdown(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Breakdown | None:
@@ -244,6 +275,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
     title = element("h3", "Where the time goes")
     if breakdown is None:
         return join([title, element("p", "Operators were not timed.", class_="empty")])
+    reached = breakdown.peaks
     return join(
         [
             title,
@@ -252,7 +284,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
             element(
                 "div",
                 element("div", _table(tables.kinds(breakdown)), class_="figure"),
-                _figure("Roofline", roofline.draw(breakdown, peaks), _roofline_note(breakdown, peaks)),
+                _figure("Roofline", roofline.draw(breakdown, reached), _roofline_note(breakdown, reached)),
                 class_="figures",
             ),
             _folded(tables.kernels(breakdown), shown=len(breakdown.kernels) <= _SHORT),
@@ -266,6 +298,8 @@ def _operator_notes(breakdown: Breakdown, m: Measurement, graph: Graph | None, p
     words = f"{kinds[0].op} takes {quantity.percent(kinds[0].share)} of the time. "
     words += f"The times are those of a profiled pass, corrected for its slowdown of {inflation} × the plain one. "
     notes = [words]
+    if breakdown.exceeded_words:
+        notes.append(element("strong", f"{breakdown.exceeded_words.capitalize()}. "))
     if breakdown.inflation > operators.INFLATION_LIMIT:
         limit = quantity.significant(operators.INFLATION_LIMIT)
         notes.append(
@@ -303,6 +337,19 @@ def _figure(heading: str, drawn: Markup | None, note: str, class_: str = "") -> 
         "figure", element("figcaption", element("strong", heading), element("span", note)), drawn,
         class_=f"figure {class_}".strip(),
     )  # fmt: skip
+
+
+def _for_both(draw: Callable[[float], Markup | None]) -> Markup | None:
+    """A figure over the whole width of a screen, and one for a phone, in which its words keep their size."""
+    wide, narrow = draw(2 * WIDTH), draw(WIDTH)
+    if wide is None or narrow is None:
+        return None
+    return join([element("div", wide, class_="wide"), element("div", narrow, class_="narrow")])
+
+
+def _panels(drawn: Markup | None) -> Markup | None:
+    """Several panels side by side, which a phone scrolls."""
+    return None if drawn is None else element("div", drawn, class_="panels", tabindex="0")
 
 
 def _folded(table: Table, shown: bool = False) -> Markup:

@@ -10,6 +10,7 @@ from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
 
 _TOP, _ESTIMATE, _FIRST = 24.0, 48.0, 82.0
+_LETTER = 7.0  # pixels, of a strong one
 
 
 def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | None:
@@ -88,7 +89,9 @@ def _estimate(c: Comparison, x: Scale, bottom: float) -> Markup:
         edge = x(c.high if left else c.low)
         whisker = line(x(c.low), _ESTIMATE, x(c.high), _ESTIMATE, "whisker")
     mark = marker(3, at, _ESTIMATE, 6, "dot", "estimate")
-    words = text(edge + (12 if left else -12), _ESTIMATE + 4, _label(c), "start" if left else "end", "strong")
+    room = _LETTER * len(_label(c))
+    start = min(edge + 12, x.stop - room) if left else max(edge - 12, x.start + room)
+    words = text(start, _ESTIMATE + 4, _label(c), "start" if left else "end", "strong")
     return join([line(at, _ESTIMATE, at, bottom, "median"), whisker, mark, words])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 UNKNOWN = "unknown"
+_SAYS_NOTHING = 10.0
 _TIMES = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6))  # unit, its length in ms
 _PREFIXES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
@@ -44,15 +45,23 @@ def time_unit(ms: float) -> tuple[str, float]:
 def estimate(median_ms: float, low_ms: float, high_ms: float) -> tuple[str, str]:
     """The median and its interval in one unit, with as many decimals as the interval justifies.
 
-    Returns ("12.31 ms", "12.28 to 12.35 ms"); the second is empty where the interval is unknown.
+    Returns ("12.31 ms", "12.28 to 12.35 ms"); the second is empty where `bounds` says that the interval is unknown.
     """
-    if not (math.isfinite(low_ms) and math.isfinite(high_ms)):
+    if bounds(low_ms, high_ms) == UNKNOWN:
         return time(median_ms), ""
     unit, scale = time_unit(median_ms)
     decimals = max(_decimals((high_ms - low_ms) / 2 / scale), _decimals(median_ms / scale) + 2)
     decimals = min(max(decimals, 0), 3)
     median, low, high = (f"{v / scale:.{decimals}f}" for v in (median_ms, low_ms, high_ms))
     return f"{median} {unit}", f"{low} to {high} {unit}"
+
+
+def bounds(low: float, high: float, form: str = ".4g") -> str:
+    """An interval in a table: "1.23 .. 1.25". One that is not known, or so wide that it says nothing (its upper bound
+    is ten times the lower one), is "unknown"."""
+    if not (math.isfinite(low) and math.isfinite(high)) or high > _SAYS_NOTHING * max(low, 0.0):
+        return UNKNOWN
+    return f"{low:{form}} .. {high:{form}}"
 
 
 def _decimals(value: float) -> int:

@@ -87,6 +87,7 @@ def breakdown_record(m: Measurement, found: Breakdown) -> dict[str, Any]:
         "latency_ms": found.latency_ms,
         "outside_ms": found.outside_ms,
         "inflation": found.inflation,
+        "peaks_exceeded": found.exceeded,
         "warnings": list(m.build_warnings),
         "kernels": [_kernel(k) for k in found.kernels],
         "kinds": [_kernel(k) for k in found.kinds],

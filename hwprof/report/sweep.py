@@ -132,7 +132,7 @@ def _cells(row: Swept) -> dict[str, Any]:
         "device": row.device + evidence,
         "threads": row.threads or "all",
         "ms": f"{s.median:.4g}" if s else "",
-        "95 % interval": f"{s.low:.4g} .. {s.high:.4g}" if s and math.isfinite(s.high) else "none" if s else "",
+        "95 % interval": quantity.bounds(s.low, s.high) if s else "",
         "per s": f"{row.per_s:.4g}" if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s else "",
         "status": str(m.status) if m else "cannot run",

@@ -15,7 +15,8 @@ from hwprof.graph import Graph
 from hwprof.instructions import CLASSES
 from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
-from hwprof.report.operators import Breakdown, Kernel
+from hwprof.report.causes import Cause
+from hwprof.report.operators import Breakdown, Kernel, corresponding
 from hwprof.report.verdict import normalized, rejected_causes, statistics
 from hwprof.variants.for_device import for_device
 
@@ -92,8 +93,9 @@ def kernels(breakdown: Breakdown) -> Table:
 
 
 def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
-    """One row per operator kind of either side, by the size of the difference."""
-    left, right = ({k.op: k.ms for k in side.kinds} for side in (a, b))
+    """One row per operator kind of either side, by the size of the difference; a kernel and its counterpart in other
+    types or another layout are one kind."""
+    left, right = (_by_operator(side) for side in (a, b))
     left["outside of kernels"], right["outside of kernels"] = a.outside_ms, b.outside_ms
     differences = {op: right.get(op, 0.0) - left.get(op, 0.0) for op in {*left, *right}}
     rows = []
@@ -102,6 +104,29 @@ def kinds_compared(a: Breakdown, b: Breakdown, names: tuple[str, str]) -> Table:
         rows.append((Cell(op), *(_time(t[op]) if op in t else Cell("–", 0.0) for t in (left, right)), change))
     columns = ("kind", names[0], names[1], "difference")
     return Table("Where the difference comes from", columns, tuple(rows))
+
+
+def _by_operator(found: Breakdown) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for kind in found.kinds:
+        op = corresponding(kind.op)
+        sums[op] = sums.get(op, 0.0) + kind.ms
+    return sums
+
+
+def causes(found: Sequence[Cause]) -> Table:
+    """The causes for which a quantized network loses time, from one profiled pass of each network."""
+    rows = tuple(
+        (
+            Cell(c.kind.value),
+            Cell(c.op),
+            Cell(str(c.count), c.count),
+            _time(c.ns / 1e6 if c.ns else 0.0),
+            Cell(c.action),
+        )
+        for c in found
+    )
+    return Table("Where the quantized network loses time", ("cause", "operator", "times", "time", "what to do"), rows)
 
 
 def classes(m: Measurement) -> Table:
@@ -117,7 +142,7 @@ def processes(m: Measurement) -> Table:
     """One row per worker process."""
     if m.is_counted:
         return _counted_processes(m)
-    columns = ("process", "median", "blocks counted", "rejected", "open", "cold start", "warm-up", "memory", "recorded")
+    columns = ("process", "median", "blocks used", "disturbed", "open", "cold start", "warm-up", "memory", "recorded")
     return Table("Processes", columns, tuple(_process_row(i, p) for i, p in enumerate(m.processes)))
 
 

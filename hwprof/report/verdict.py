@@ -75,7 +75,8 @@ def of_profile(m: Measurement) -> Verdict:
     median, interval = quantity.estimate(s.median, s.low, s.high)
     converged = m.status is Status.CONVERGED
     about = "" if converged else "about "
-    sure = f"95 % interval {interval}" if interval else "no interval, since that needs two processes"
+    why = "that needs two processes" if math.isnan(s.high) else "the processes differ by far too much"
+    sure = f"95 % interval {interval}" if interval else f"no interval, since {why}"
     support = f"{sure}; {m.status}, {_extent(m)}"
     tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
     return Verdict(tone, f"{m.model} {_VERBS[m.evidence]} {about}{median} on {m.device.name}", support, doubts)
@@ -191,9 +192,8 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)
-        return (
-            f"Not converged: the machine was disturbed; {share} of the blocks were rejected ({causes or 'no cause'}).",
-        )
+        kept = "" if m.rejected_share < 1 else "; as no block was undisturbed, all of them are used"
+        return (f"Not converged: the machine was disturbed in {share} of the blocks ({causes or 'no cause'}){kept}.",)
     if m.status is Status.NOT_STEADY:
         n = sum(p.warmup == str(Status.NOT_STEADY) for p in m.processes)
         return (

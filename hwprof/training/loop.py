@@ -40,8 +40,8 @@ def fit(
     network: takes inputs [n, ...], or several where the task's inputs are a tuple. parameters: those of the network
     that learn; by default all that require a gradient. checkpoint: a file, written after each epoch; if it exists, the
     training continues from it. Raises InputError where the task does not fit the network, where there is nothing to
-    train on, where the checkpoint belongs to another training, and, with the network as it was when the loss was last
-    known to be finite, where the loss is not finite any more.
+    train on, where the checkpoint belongs to another training; NotFiniteError, with the network as it was when the loss
+    was last known to be finite, where the loss is not finite any more.
     """
     settings = settings or TrainSettings()
     with _seeded(settings.seed, device_of(network)):
@@ -95,6 +95,10 @@ def device_of(network: nn.Module) -> torch.device:
     """Where the first of its tensors is; the CPU if it has none."""
     first = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+class NotFiniteError(InputError):
+    """A training whose loss or weights are not finite any more. The network has the last state that was finite."""
 
 
 class _Loop:
@@ -185,7 +189,7 @@ class _Loop:
     def _give_up(self, reason: str) -> NoReturn:
         before, tensors = self._finite
         state.restore(self._network, self._hooks, tensors)
-        raise InputError(
+        raise NotFiniteError(
             f"{reason}; the network is as it was before epoch {before}: lower the rate, or look for values in the "
             "data that are not finite"
         )

@@ -53,14 +53,14 @@ PROTOCOL = ProtocolSettings(
     target=0.03, min_processes=3, max_processes=4, budget_s=2.0, block_ms=5.0, pilot_blocks=4, max_blocks=20, warmup_max_s=0.2, stamp_each_from_us=2.0,
     anchor_tolerance=0.1, max_rejected_share=0.5,
 )  # fmt: skip
-ADAM = TrainSettings(epochs=30, batch_size=50, optimizer="adam", rate=4e-3, max_gradient_norm=1.0, keep="best")
-RECURRENT = Settings(tuning=replace(ADAM, epochs=8, rate=2e-3), training=replace(ADAM, epochs=6, rate=1e-3), first=ADAM)
+ADAM = TrainSettings(epochs=15, batch_size=50, optimizer="adam", rate=4e-3, max_gradient_norm=1.0, keep="best")
+RECURRENT = Settings(tuning=replace(ADAM, epochs=4, rate=2e-3), training=replace(ADAM, epochs=3, rate=1e-3), first=ADAM)
 CNN = (
-    ("magnitude", 0.7), ("dmp", 0.7), ("trp", 0.8), ("trp_spatial", 0.8), ("dgconv", 0.8), ("dmp_block", 0.8),
-    ("epitome", 0.8), ("epitome_reuse", 0.8), ("dmp_weight", 0.8), ("int8", 0.8), ("low_rank", 0.8),
+    ("magnitude", 0.7), ("dmp", 0.7), ("trp", 0.8), ("dgconv", 0.8), ("dmp_block", 0.8), ("epitome_reuse", 0.6),
+    ("epitome", 0.6), ("int8", 0.8), ("trp_spatial", 0.8), ("dmp_weight", 0.8), ("low_rank", 0.8),
 )  # fmt: skip
 SMALLER = (0.6, 0.5)  # further targets of magnitude and DMP
-LSTM = (("magnitude", 0.6), ("dmp", 0.6), ("irnn", 0.6), ("int8", 0.6))
+LSTM = (("irnn", 0.7), ("dmp", 0.7), ("magnitude", 0.7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def started(network: str, device_name: str, seed: int) -> Job:
 
 def compressed(network: str, device_name: str, method: str, share: float, seed: int) -> dict[str, object]:
     job = started(network, device_name, seed)
-    target_ms = share * job.measured.normalized.median
+    target_ms = share * baseline_ms(job, f"{network}-{device_name}")
     row: dict[str, object] = {"target_ms": target_ms, "float": job.metric}
     start = time.monotonic()
     try:
@@ -127,13 +127,21 @@ def compressed(network: str, device_name: str, method: str, share: float, seed: 
     return row | figures(made) | {"seconds": time.monotonic() - start}
 
 
+def baseline_ms(job: Job, name: str) -> float:
+    """The latency of the baseline when it was first measured, so that all seeds have the same targets."""
+    kept = WORK / f"{name}.txt"
+    if not kept.exists():
+        kept.write_text(str(job.measured.normalized.median))
+    return float(kept.read_text())
+
+
 def figures(made: Compressed) -> dict[str, object]:
     result = made.result
     latency, compared = result.latency(result.target.device), result.measured[result.target.device]
     return {
         "metric": result.metric, "met": str(result.met), "ratio": compared.ratio, "verdict": compared.verdict,
         "ms": None if latency is None else [latency.median, latency.low, latency.high], "table_ms": result.table_ms,
-        "size_bytes": result.size_bytes, "baseline_bytes": (made.path.parent / f"{result.network}-baseline.onnx").stat().st_size,
+        "size_bytes": result.size_bytes, "baseline_bytes": (made.path.parent / f"{result.model}-baseline.onnx").stat().st_size,
         "choices": {layer: dict(choice) for layer, choice in result.choices.items()},
     }  # fmt: skip
 
@@ -141,10 +149,10 @@ def figures(made: Compressed) -> dict[str, object]:
 def cut(network: str, seed: int) -> dict[str, object]:
     """Rank 8 in the wide convolutions, without tuning: of a network trained as usual and of one by TRP."""
     task, found = NETWORKS[network].task(seed), {}
-    for name, (energy, nuclear) in {"plain": (1.0, 0.0), "trp": (0.9, 0.0), "trp, nuclear norm": (0.9, 3e-4)}.items():
+    for name, (energy, nuclear) in {"plain": (1.0, 0.0), "trp": (0.9, 3e-4)}.items():
         own = open_network(cnn(), task, Device.load("cpu-1t"), WORK, seed=seed)
         method = Trp(energy=energy, nuclear=nuclear)
-        fit(own.module, task, replace(FIRST, epochs=10, seed=seed), [method.attach(own, refuse)])
+        fit(own.module, task, replace(FIRST, epochs=6, seed=seed), [method.attach(own, refuse)])
         wide = [n.label for n in own.graph.nodes if n.op == "Conv" and own.graph.shape(n.inputs[1])[:2] == (32, 32)]
         small = method.finish({layer: Choice(rank=8) for layer in wide})
         found[name] = [evaluate(own.module, task), evaluate(small.module, task)]
@@ -162,6 +170,9 @@ def plan() -> Iterator[tuple[dict[str, object], Callable[[], dict[str, object]]]
         for method, share in CNN:
             yield told("cnn", "cpu-1t", method, share, seed), partial(compressed, "cnn", "cpu-1t", method, share, seed)
         yield {"network": "cnn", "seed": seed, "method": "rank 8"}, partial(cut, "cnn", seed)
+        for on in ("integer-avx2", "cpu-1t"):
+            for method, share in LSTM:
+                yield told("lstm", on, method, share, seed), partial(compressed, "lstm", on, method, share, seed)
     for seed in SEEDS:
         for share in SMALLER:
             for method in ("dmp", "magnitude"):
@@ -169,9 +180,6 @@ def plan() -> Iterator[tuple[dict[str, object], Callable[[], dict[str, object]]]
                     told("cnn", "cpu-1t", method, share, seed),
                     partial(compressed, "cnn", "cpu-1t", method, share, seed),
                 )
-        for on in ("integer", "cpu-1t"):
-            for method, share in LSTM:
-                yield told("lstm", on, method, share, seed), partial(compressed, "lstm", on, method, share, seed)
     yield told("cnn", "cpu-1t", "dmp", 0.8, 0), partial(compressed, "cnn", "cpu-1t", "dmp", 0.8, 0)
 
 
@@ -194,7 +202,7 @@ def page(rows: Sequence[dict]) -> str:
         "5/6 of them to train; the LSTM has 64 units and reads spoken digits, one speaker left out. "
         f"{FIRST.epochs} epochs for the CNN itself, {SETTINGS.training.epochs} for a method that learns, "
         f"{SETTINGS.tuning.epochs} of tuning. Target: a share of the measured latency of the baseline, which is the float network; on "
-        "the device integer the network after training with 8 bits. Met and ratio are from the paired measurement. "
+        "integer-avx2 the network after training with 8 bits. Met and ratio are from the paired measurement. "
         "Mean over seeds, with lowest and highest.",
         "",
         "| network | device | method | target | met | latency / baseline | accuracy, % | against float | file / baseline | seconds |",
@@ -237,7 +245,7 @@ def goals(rows: Sequence[dict], results: Sequence[dict]) -> Iterator[str]:
         lost = [row["float"] - row["metric"] for row in dmp]
         yield f"| DMP is at most 2 points below float | {np.mean(lost):.2f} on average, {max(lost):.2f} at most |"
     cuts = [row for row in rows if row["method"] == "rank 8"]
-    for name in ("plain", "trp", "trp, nuclear norm") if cuts else ():
+    for name in ("plain", "trp") if cuts else ():
         drops = [row[name][0] - row[name][1] for row in cuts]
         wanted = "at least 7" if name == "plain" else "at most 0.5"
         yield f"| rank 8 of 32 without tuning, {name}: a drop of {wanted} | {spread(drops)}; before: {np.mean([r[name][0] for r in cuts]):.2f} |"
@@ -257,7 +265,7 @@ def main() -> None:
     record = OUT / "results.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     for about, make in plan():
-        if any(about.items() <= row.items() for row in rows):
+        if any(all(row.get(name) == value for name, value in about.items()) for row in rows):
             continue
         say(f"-- {about}")
         rows.append(about | make())

@@ -58,7 +58,7 @@ class Tally:
     jobs: int = 0
     completed: int = 0
     kills: Counter[str] = field(default_factory=Counter)
-    ended_with_a_worker: int = 0  # commands that did not go on when a worker of theirs was killed
+    ended_with_a_worker: list[str] = field(default_factory=list)  # what commands said that did not go on without it
     rows_seen: int = 0
     rows_lost: int = 0
     faults: list[str] = field(default_factory=list)
@@ -143,9 +143,9 @@ def _torment(job: Job, kills: int, lasts_s: float, rng: random.Random, tally: Ta
     for _ in range(kills):
         command = job.start()
         workers = _killed(command, rng.uniform(0, lasts_s), rng.choice(("command", "worker")), tally)
-        command.communicate(timeout=LIMIT_S)
+        _, errors = command.communicate(timeout=LIMIT_S)
         if command.returncode not in (*DONE, -signal.SIGKILL):
-            tally.ended_with_a_worker += 1
+            tally.ended_with_a_worker.append(errors.strip())
         _require_ended(workers, tally)
         seen = _compared(job, seen, tally)
     command = job.start()

@@ -28,7 +28,7 @@ def test_explain_finds_what_a_quantized_network_loses(capsys: pytest.CaptureFixt
 def test_explain_leaves_small_change_out_of_its_table_and_says_so(capsys: pytest.CaptureFixture[str]):
     assert run(["explain", "bert_tiny", "--variant", "int8"]) == 0
     told = capsys.readouterr()
-    assert "where bert_tiny-int8 loses time against bert_tiny; kernels, profiled: " in told.out
+    assert "loses time against bert_tiny; kernels, profiled: " in told.out
     assert "more of less than 1% each" in told.err
 
 
@@ -57,3 +57,21 @@ def test_devices_lists_what_is_shipped_and_the_users_own(
     assert run(["devices", "--format", "csv"]) == 0
     names = {line.split(",")[0] for line in capsys.readouterr().out.splitlines()}
     assert {"mine", "cpu-1t", "cpu-all", "roofline-edge-gpu"} <= names
+
+
+def test_a_sweep_is_one_table_with_its_answer_on_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "sweep.html"
+    arguments = ["sweep", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar", "--batch", "1,2", "--fast"]
+    assert run([*arguments, "--store", str(tmp_path / "s.db"), "--format", "json", "--html", str(page)]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["batch"], row["device"], row["status"]) for row in rows] == [
+        (1, "roofline-edge-gpu", "converged"), (1, "integer-scalar", None),
+        (2, "roofline-edge-gpu", "converged"), (2, "integer-scalar", None),
+    ]  # fmt: skip
+    assert "integer-scalar cannot run resnet18" in page.read_text()
+
+
+def test_devices_says_who_can_run_a_model_and_why_not(capsys: pytest.CaptureFixture[str]):
+    arguments = ["devices", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar", "--format", "json"]
+    assert run(arguments) == 0
+    assert [row["runs"] for row in json.loads(capsys.readouterr().out)] == [True, False]

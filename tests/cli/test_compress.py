@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,44 @@ def test_a_missed_target_is_status_1_and_in_the_store_for_the_report(
     assert "hwprof: the target is not met" in told.err
     assert run(command) == 1
     assert "is in the store" in capsys.readouterr().err
+
+
+def test_a_run_that_is_interrupted_and_killed_goes_on_where_it_was(tmp_path: Path):
+    (tmp_path / "net_to_interrupt.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential("
+        "nn.Conv2d(1, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))\n"
+    )
+    command = [
+        sys.executable, "-m", "hwprof", "compress", f"{tmp_path}/net_to_interrupt.py:net", "--task", "digits",
+        "--device", "roofline-edge-gpu", "--fast", "--method", "magnitude", "--target-ms", "0.0495", "--epochs", "3",
+        "--out", str(tmp_path), "--store", str(tmp_path / "s.db"), "--format", "json",
+    ]  # fmt: skip
+    first, status = until(command, "epoch 1 of 3", signal.SIGINT)
+    assert status == 130
+    assert "Traceback" not in first
+    second, status = until(command, "epoch 2 of 3", signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert "epoch 1 of 3" not in second + done.stderr
+    assert "epoch 2 of 3" not in done.stderr
+    assert "epoch 3 of 3" in done.stderr
+    (record,) = json.loads(done.stdout)
+    assert record["met"] == "yes"
+    assert record["size_bytes"] == Path(record["file"]).stat().st_size
+
+
+def until(command: list[str], text: str, stop: signal.Signals) -> tuple[str, int]:
+    """What the command tells until it says the text and gets the signal, and its exit status."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        told = ""
+        for line in process.stderr:
+            told += line
+            if text in line:
+                process.send_signal(stop)
+                break
+        told += process.stderr.read()
+    return told, process.returncode
 
 
 def test_a_check_warns_before_a_training_with_binary_weights_that_cannot_work(

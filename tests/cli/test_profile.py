@@ -147,3 +147,21 @@ def test_a_worker_that_keeps_dying_is_a_lost_device(tmp_path: Path):
     _, err = running.communicate()
     assert running.returncode == 5
     assert "killed by SIGKILL" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("limit", "status"), [("1000", 0), ("0.000001", 1)])
+def test_a_limit_in_ms_is_a_gate(limit: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["profile", "resnet18", "--device", "roofline-edge-gpu", "--fast", "--store", str(tmp_path / "s.db")]
+    assert run([*arguments, "--max-ms", limit]) == status
+    assert ("resnet18 takes" in capsys.readouterr().err) is bool(status)
+
+
+def test_measurements_of_a_model_are_its_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = ["--store", str(tmp_path / "s.db")]
+    measure = ["profile", "resnet18", "--device", "roofline-edge-gpu", "--fast", "--fresh", *store]
+    for label in ("one", "two"):
+        assert run([*measure, "--label", label]) == 0
+    capsys.readouterr()
+    assert run(["history", "resnet18", *store, "--format", "json"]) == 0
+    assert [row["label"] for row in json.loads(capsys.readouterr().out)] == ["one", "two"]
+    assert run(["history", "nobody", *store]) == 2

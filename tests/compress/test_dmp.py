@@ -122,11 +122,15 @@ def test_closed_channels_do_the_least_harm_and_go_first(opened):
     with torch.no_grad():
         masks.parameters[::4] = -50.0
     assert method.harm(name, Choice(kept=24)) == pytest.approx(0, abs=1e-6)
-    assert method.harm(name, Choice(kept=16)) == pytest.approx(np.log(24 / 16), rel=1e-5)
+    open_mask = 1 / (1 + np.exp(-2.0))
+    assert method.harm(name, Choice(kept=16)) == pytest.approx(-np.log(1 - 8 * open_mask / 32), rel=1e-5)
     stays = np.arange(32) % 4 > 0
     np.testing.assert_array_equal(
         method.finish({name: Choice(kept=24)}).weights[weight], opened.weights[weight][stays]
     )  # fmt: skip
+    with torch.no_grad():
+        masks.parameters.fill_(-50.0)
+    assert method.harm(name, Choice(kept=8)) == pytest.approx(0, abs=1e-6)
 
 
 def test_masked_weights_become_zeros(tmp_path):

@@ -11,6 +11,7 @@ from hwprof.compress.loop import compress
 from hwprof.data.result import Met
 from hwprof.errors import InputError
 from hwprof.training import TrainSettings
+from hwprof.variants.weights import load_weights
 from tests.compress.board import SHORT, Board, job, latency_ns, network, task
 
 WHOLE_MS = latency_ns(network(16)) / 1e6
@@ -125,10 +126,27 @@ def test_low_rank_splits_only_where_the_table_says_that_it_is_faster(tmp_path):
     assert added == {f"{layer}_first", f"{layer}_second"}
 
 
-def test_a_loss_that_is_not_finite_is_one_line(tmp_path):
+def test_tuning_that_is_not_finite_any_more_is_told_and_leaves_the_last_finite_state(tmp_path):
     wild = replace(SHORT, rate=1e30)
+    started = job(tmp_path, tuning=wild, first=FIRST)
+    made = compress(started, "magnitude", 0.5 * WHOLE_MS)
+    (line,) = [line for line in told(started) if "tuning ended early: " in line]
+    assert "not finite any more" in line or "the loss is" in line
+    assert np.isfinite(made.result.metric)
+    assert all(np.isfinite(array).all() for array in load_weights(onnx_io.load(made.path)).values())
+
+
+def test_a_training_whose_loss_is_not_finite_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"not finite any more|the loss is (nan|inf)"):
-        compress(job(tmp_path, tuning=wild), "magnitude", 0.5 * WHOLE_MS)
+        job(tmp_path, first=replace(SHORT, rate=1e30))
+
+
+def test_what_a_method_learns_is_learned_once_for_all_targets(tmp_path):
+    started = job(tmp_path, first=FIRST)
+    for share in (0.7, 0.5):
+        compress(started, "trp", share * WHOLE_MS)
+    lines = [line for line in told(started) if line.startswith("trp, ") and "epoch 1 of 2" in line]
+    assert sum(": loss " in line for line in lines) == 3  # one training, two tunings
 
 
 def test_a_saved_network_is_a_copy_of_the_file(tmp_path):

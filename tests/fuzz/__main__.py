@@ -1,7 +1,9 @@
-"""`python -m tests.fuzz SECONDS [SEED [KIND]]`: changes and reads files, and lists the faults."""
+"""`python -m tests.fuzz SECONDS [SEED [KIND]]`: changes and reads files, and lists the faults; build/fuzz/result.json
+holds the figures."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import warnings
@@ -28,6 +30,8 @@ def main(seconds: float, seed: int, name: str = "") -> int:
             sys.stdout.flush()
         if time.monotonic() > end:
             break
+    record = {"files": files, "kinds": len(kinds), "seconds": seconds, "seed": seed, "faults": found}
+    (FOLDER / "result.json").write_text(json.dumps(record) + "\n")
     sys.stdout.write(f"{files:,} files of {len(kinds)} kinds in {seconds:.0f} s, seed {seed}: {found} faults\n")
     return found
 

@@ -23,5 +23,16 @@ def test_both_networks_are_profiled_while_the_machine_is_held(tiny_graph: Graph)
     transport = ScriptedTransport()
     options = Options(transport=transport)
     found = jobs.explain(tiny_graph, tiny_graph, Device.load("cpu-1t"), options=options)
-    assert [r["do"] for r in transport.requests] == ["hold", "hold", "operators", "hold", "operators"]
+    assert [r["do"] for r in transport.requests] == ["hold", *["hold", "operators"] * 12, "hold", "preflight"]
     assert (found.before, found.after, found.before_ns, found.after_ns) == ("tiny", "tiny", 9e5, 9e5)
+
+
+def test_times_that_were_taken_under_load_are_not_to_be_trusted(tiny_graph: Graph):
+    def busy(request):
+        check = {"name": "cpu pressure", "fitness": "warning", "found": "some task waited", "advice": ""}
+        return [check] if request["do"] == "preflight" else None
+
+    found = jobs.explain(
+        tiny_graph, tiny_graph, Device.load("cpu-1t"), options=Options(transport=ScriptedTransport(busy))
+    )
+    assert found.doubts == ("these times are not to be trusted: cpu pressure: some task waited",)

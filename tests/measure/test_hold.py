@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError, TimeLimitError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, MachineBusyError, TimeLimitError
 from hwprof.measure.hold import held
 from hwprof.measure.transport import LIMIT_S
 from hwprof.measure.worker_process import LOCAL
@@ -34,6 +34,26 @@ def test_a_machine_that_another_holds_is_refused():
         raise EnvironmentUnfitError("another hwprof is measuring on this machine")
 
     with pytest.raises(EnvironmentUnfitError, match="another hwprof"), held(ScriptedTransport(refuse), ANY):
+        pass
+
+
+def test_a_machine_that_another_holds_is_waited_for(monkeypatch):
+    monkeypatch.setattr("hwprof.measure.hold._POLL_S", 0.001)
+
+    def refuse_twice(_request):
+        if len(transport.requests) < 3:
+            raise MachineBusyError("another hwprof is measuring on this machine")
+
+    transport = ScriptedTransport(refuse_twice)
+    with held(transport, ANY, wait_s=60.0):
+        assert len(transport.asked("hold")) == 3
+
+
+def test_waiting_ends(monkeypatch):
+    def refuse(_request):
+        raise MachineBusyError("another hwprof is measuring on this machine")
+
+    with pytest.raises(MachineBusyError), held(ScriptedTransport(refuse), ANY, wait_s=0.01):
         pass
 
 

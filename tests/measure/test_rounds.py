@@ -247,3 +247,13 @@ def test_the_memory_of_a_network_does_not_depend_on_its_place_in_the_sweep(tiny_
     peaks = {name: [p.peak_memory_bytes for n, p in seen if n == name] for name in ("large", "tiny")}
     assert min(peaks["large"]) > 16 * 2**20
     assert max(peaks["tiny"]) < 8 * 2**20
+
+
+def test_when_the_budget_of_the_run_ends_unmeasured_networks_have_that_as_error(tiny_graph: Graph):
+    made = replace(rounds([], ScriptedTransport()), total_s=0.0)
+    measured = Cohort((tiny_graph,), [[make_process(0, [1e6] * 3)]])
+    ended = list(made.run([measured, Cohort((other(tiny_graph, "second"),))]))
+    assert [str(c.error) if c.error else "" for c in ended] == [
+        "", "not measured: the budget of the whole run ended first",
+    ]  # fmt: skip
+    assert all(c.ended for c in ended)

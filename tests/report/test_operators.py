@@ -102,3 +102,19 @@ def test_an_operator_without_a_rule_of_cost_is_unknown_not_zero(measurement):
 
 def test_a_runtime_that_times_no_operators_has_no_breakdown(measurement, graph):
     assert operators.of_measurement(measurement(operators=()), graph, None) is None
+
+
+def test_a_kernel_that_exceeds_the_peaks_is_the_peak(measurement, graph):
+    low = Peaks({"float32": 1e6}, 1e9, ((1024, 1e9),))
+    found = operators.of_measurement(measurement(10.0), graph, low)
+    shares = [k.roof_share for k in found.kernels if k.roof_share is not None]
+    assert max(shares) == pytest.approx(1.0)
+    assert found.exceeded > 1
+    assert found.peaks.macs_per_s["float32"] == pytest.approx(1e6 * found.exceeded)
+    assert "repeat on a quiet machine" in found.exceeded_words
+
+
+def test_peaks_above_all_kernels_are_kept(measurement, graph):
+    high = Peaks({"float32": 1e15}, 1e15, ((1024, 1e15),))
+    found = operators.of_measurement(measurement(10.0), graph, high)
+    assert (found.peaks, found.exceeded, found.exceeded_words) == (high, 1.0, "")

@@ -61,3 +61,11 @@ def test_a_change_is_signed_unless_it_rounds_to_nothing(ratio, words):
 
 def test_a_noun_follows_its_number():
     assert [quantity.plural(n, "process") for n in (0, 1, 2)] == ["0 processes", "1 process", "2 processes"]
+
+
+def test_an_interval_that_says_nothing_is_unknown():
+    assert quantity.bounds(1.0, 1.25) == "1 .. 1.25"
+    assert quantity.bounds(1.0, 1.25, ".2f") == "1.00 .. 1.25"
+    for low, high in ((3.6e-07, 1001.0), (float("nan"), float("nan")), (0.0, 1.0)):
+        assert quantity.bounds(low, high) == "unknown"
+    assert quantity.estimate(1.0, 3.6e-07, 1001.0) == ("1.00 ms", "")

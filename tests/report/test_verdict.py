@@ -41,7 +41,7 @@ def test_a_narrow_interval_that_does_not_count_yet_says_why(measurement):
 
 def test_an_unstable_measurement_names_what_disturbed_it(measurement):
     found = verdict.of_profile(measurement(status=Status.UNSTABLE))
-    assert found.doubts[0].endswith("6.0 % of the blocks were rejected (preempted 2, steal 1).")
+    assert found.doubts[0].endswith("disturbed in 6.0 % of the blocks (preempted 2, steal 1).")
 
 
 def test_a_measurement_that_never_became_steady_counts_its_processes(measurement):

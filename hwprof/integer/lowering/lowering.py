@@ -15,6 +15,7 @@ import numpy as np
 from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
 from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules, tables
+from hwprof.integer.lowering.bounded_grids import with_real_bounds
 from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.numerics.grid import Grid, Stored, held_zero
 from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
@@ -32,7 +33,7 @@ def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
     operator's name and the reason, where a tensor between the quantized inputs and the dequantized outputs would have
     to be float.
     """
-    return _Lowering(graph.live(), weights).program()
+    return _Lowering(*with_real_bounds(graph.live(), weights)).program()
 
 
 @dataclass(frozen=True, slots=True)

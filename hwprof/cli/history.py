@@ -1,0 +1,39 @@
+"""`hwprof history`: the latency of a model over commits or dates, from the measurements in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwprof.cli import options
+from hwprof.cli.options import Format
+
+
+def history(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The name of a measured model.")],
+    device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
+    format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    store: options.StorePath = Path("hwprof.db"),
+    html: Annotated[Path | None, typer.Option("--html", help="Also write the table and a plot to this file.")] = None,
+) -> None:
+    """Show how the latency of a model changed over commits or dates.
+
+    Lists the measurements of the model in the store, oldest first, by the --label of hwprof profile or by their dates.
+
+    \b
+    hwprof profile model.onnx --fresh --label "$(git rev-parse --short HEAD)"
+    hwprof history model --html history.html
+    """
+    from hwprof import jobs
+    from hwprof.cli import output, results
+    from hwprof.files import write_text
+    from hwprof.report import history as shown
+    from hwprof.report import page
+
+    found = jobs.history(model, store, device)
+    output.write_rows(shown.record(found) if format is Format.JSON else shown.table(found), format)
+    if html:
+        write_text(html, page.render_history(found, results.command()))
+        output.note(f"wrote {html}")

@@ -1,0 +1,350 @@
+"""Compresses networks to measured latencies by every method, and shows what each costs in accuracy.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py run       # goes on where it was stopped
+    OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py run --network residual-14 --device cpu-1t \\
+        --method magnitude --method int8 --seeds 1
+    python tests/benchmarks/compress_gallery.py report                      # writes reports/compress
+    OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py run --quick --network residual-14 --device cpu-1t \\
+        --method magnitude                                                  # to try the program
+
+For each network and device three targets, as shares of the latency that the network itself has there. A network is
+trained once for each seed, and its devices share that. Results are in a store below build/, as is every method that
+cannot do it, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hwprof import plugins
+from hwprof.builder import GraphBuilder
+from hwprof.compress.loop import Job, Settings, compress, prepare
+from hwprof.compress.networks import open_network
+from hwprof.data.result import Met, Result, measured_latency
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import HwprofError
+from hwprof.graph import Graph
+from hwprof.interfaces import Task
+from hwprof.measure.recording import Options
+from hwprof.measurement import FAST
+from hwprof.tasks.fashion import fashion
+from hwprof.tasks.spoken_digits import spoken_digits
+from hwprof.training import TrainSettings
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+REPORT = ROOT / "reports" / "compress"
+COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py"
+DEVICES = ("cpu-1t", "integer-avx2", "openvino-1t")
+SHARES = (0.8, 0.6, 0.4)
+SEEDS = 3
+FRAMES, BANDS = 20, 20
+_Z = 1.96  # of a 95 % interval
+_MARKERS = "osD^vP*X<>hpd"
+
+FIRST = TrainSettings(epochs=8, rate=0.05, keep="best")
+LEARNING = TrainSettings(epochs=6, rate=0.02, keep="best")
+TUNING = TrainSettings(epochs=4, rate=0.02, keep="best")
+SHORT = TrainSettings(epochs=1, rate=0.02, keep="best")
+HASTY = replace(
+    FAST, min_processes=2, max_processes=2, pilot_processes=2, budget_s=3, pilot_blocks=3, min_blocks=3, max_blocks=5,
+    block_ms=5, warmup_max_s=0.3,
+)  # fmt: skip
+
+
+# -- networks and tasks ----------------------------------------------------------------------------------
+
+
+def residual(side: int) -> Graph:
+    """Three residual blocks of 16, 32 and 64 channels."""
+    b = GraphBuilder(f"residual-{side}")
+
+    def block(x: str, channels: int, stride: int) -> str:
+        y = b.relu(b.batch_norm(b.conv(x, channels, 3, stride=stride, bias=False)))
+        y = b.batch_norm(b.conv(y, channels, 3, bias=False))
+        short = x if stride == 1 else b.batch_norm(b.conv(x, channels, 1, stride=stride, bias=False))
+        return b.relu(b.add(y, short))
+
+    x = b.relu(b.batch_norm(b.conv(b.input((1, 1, side, side)), 16, 3, bias=False)))
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        x = block(x, channels, stride)
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
+
+
+def depthwise() -> Graph:
+    """Inverted residual blocks as in MobileNetV2 (Sandler et al., CVPR 2018)."""
+    b = GraphBuilder("depthwise-28")
+
+    def block(x: str, channels: int, stride: int) -> str:
+        wide = 4 * b.shape(x)[1]
+        y = b.relu6(b.batch_norm(b.conv(x, wide, 1, bias=False)))
+        y = b.relu6(b.batch_norm(b.conv(y, wide, 3, stride=stride, groups=wide, bias=False)))
+        y = b.batch_norm(b.conv(y, channels, 1, bias=False))
+        return b.add(x, y) if b.shape(x) == b.shape(y) else y
+
+    x = b.relu6(b.batch_norm(b.conv(b.input((1, 1, 28, 28)), 16, 3, stride=2, bias=False)))
+    for channels, stride in ((16, 1), (24, 2), (24, 1), (32, 1)):
+        x = block(x, channels, stride)
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
+
+
+def recurrent() -> Graph:
+    """An LSTM of 64 units; its last state decides."""
+    b = GraphBuilder("lstm")
+    x = b.transpose(b.input((1, FRAMES, BANDS)), (1, 0, 2))
+    states = b.lstm(x, 64)
+    return b.build(b.gemm(b.reshape(b.slice(states, 0, FRAMES - 1, FRAMES), (1, 64)), 10))
+
+
+def transformer(width: int = 32, heads: int = 4, blocks: int = 2) -> Graph:
+    """A small encoder without masks, whose mean over the frames decides."""
+    b = GraphBuilder("transformer")
+    x = b.add(b.linear(b.input((1, FRAMES, BANDS)), width), b.weight((1, FRAMES, width)))
+    for _ in range(blocks):
+        y = b.layer_norm(x)
+        q, k, v = (b.reshape(b.linear(y, width), (1, FRAMES, heads, width // heads)) for _ in range(3))
+        scores = b.matmul(b.transpose(q, (0, 2, 1, 3)), b.transpose(k, (0, 2, 3, 1)))
+        scale = b.constant([math.sqrt(heads / width)], "float32")
+        mixed = b.matmul(b.softmax(b.mul(scores, scale)), b.transpose(v, (0, 2, 1, 3)))
+        x = b.add(x, b.linear(b.reshape(b.transpose(mixed, (0, 2, 1, 3)), (1, FRAMES, width)), width))
+        x = b.add(x, b.linear(b.relu(b.linear(b.layer_norm(x), 4 * width)), width))
+    last = b.reshape(b.transpose(b.layer_norm(x), (0, 2, 1)), (1, width, FRAMES, 1))
+    return b.build(b.gemm(b.flatten(b.global_average_pool(last)), 10))
+
+
+NETWORKS: Mapping[str, Callable[[], Graph]] = {
+    "residual-28": lambda: residual(28),
+    "residual-14": lambda: residual(14),
+    "depthwise-28": depthwise,
+    "lstm": recurrent,
+    "transformer": transformer,
+}
+
+
+def task_of(network: str, quick: bool) -> Task:
+    if network in ("lstm", "transformer"):
+        return spoken_digits(DATA / "spoken-digits", "theo", FRAMES, BANDS)
+    return fashion(DATA / "fashion-mnist", 14 if network.endswith("-14") else 28, 600 if quick else 12_000)
+
+
+# -- run -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    networks: Sequence[str]
+    devices: Sequence[str]
+    methods: Sequence[str]
+    seeds: int
+    quick: bool
+    again: bool
+
+    @property
+    def build(self) -> Path:
+        return ROOT / "build" / ("compress-gallery-quick" if self.quick else "compress-gallery")
+
+
+def run(asked: Asked) -> None:
+    asked.build.mkdir(parents=True, exist_ok=True)
+    with Store(asked.build / "store.db") as store:
+        for network in asked.networks:
+            task = task_of(network, asked.quick)
+            for device in asked.devices:
+                for seed in range(asked.seeds):
+                    try:
+                        _compress_all(asked, network, task, Device.load(device), seed, store)
+                    except HwprofError as error:
+                        say(f"{network}, {device}, seed {seed}: {error}")
+
+
+def _compress_all(asked: Asked, network: str, task: Task, device: Device, seed: int, store: Store) -> None:
+    """All methods at all targets on one device."""
+    folder = asked.build / f"{network}-{seed}"
+    folder.mkdir(exist_ok=True)
+    start = f"{network}, {device.name}, seed {seed}"
+    job = _job(asked, network, task, device, seed, store, folder, lambda text: say(f"{start}: {text}"))
+    for target_ms in _targets(asked, network, task, job):
+        for method in asked.methods:
+            key = f"{start}, {method}, {target_ms:g} ms"
+            if key in kept(asked.build / "left_out.json") and not asked.again:
+                continue
+            try:
+                compress(job, method, target_ms)
+            except HwprofError as error:
+                say(f"{key}: {error}")
+                keep(asked.build / "left_out.json", key, str(error))
+
+
+def _job(
+    asked: Asked, network: str, task: Task, device: Device, seed: int, store: Store, folder: Path,
+    tell: Callable[[str], None],
+) -> Job:  # fmt: skip
+    settings = Settings(tuning=TUNING, training=LEARNING, first=FIRST)
+    if asked.quick:
+        settings = Settings(tuning=SHORT, training=SHORT, first=SHORT)
+    options = Options(HASTY if asked.quick else FAST, allow_unfit=True, on_note=tell, on_warning=tell)
+    opened = open_network(NETWORKS[network](), task, device, folder, seed=seed)
+    return prepare(opened, task, device, store, folder, settings=settings, options=options, seed=seed)
+
+
+def _targets(asked: Asked, network: str, task: Task, job: Job) -> list[float]:
+    """ms; those of the first run, for a later baseline is not measured to the last digit as the first one was."""
+    place, key = asked.build / "baselines.json", f"{network}, {job.device.name}"
+    if key not in kept(place):
+        latency = measured_latency(job.measured)
+        if latency is None:
+            raise HwprofError("the network itself has no valid latency; measure on a quiet machine")
+        tested = sum(len(batch.targets) for batch in task.examples("test").batches(500))
+        keep(place, key, {"ms": float(f"{latency.median:.3g}"), "tested": tested})
+    return [float(f"{share * kept(place)[key]['ms']:.3g}") for share in SHARES]
+
+
+def kept(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def keep(path: Path, key: str, value: object) -> None:
+    path.write_text(json.dumps(kept(path) | {key: value}, indent=1, sort_keys=True) + "\n")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+# -- report ----------------------------------------------------------------------------------------------
+
+
+def report(build: Path, out: Path) -> None:
+    """README.md with a table of all results, and a figure for each network and device."""
+    with Store(build / "store.db") as store:
+        results = sorted(store.results(), key=lambda r: (r.model, r.target.device, r.method, r.target.ms or 0, r.seed))
+    if not results:
+        raise SystemExit(f"{build} holds no results; run the gallery first: {COMMAND} run")
+    baselines = kept(build / "baselines.json")
+    tested = {(r.model, r.target.device): baselines[f"{r.model}, {r.target.device}"]["tested"] for r in results}
+    out.mkdir(parents=True, exist_ok=True)
+    parts = [f"<!-- {COMMAND} run; {COMMAND} report -->", "# Compression to a measured latency", _summary(results)]
+    for (network, device), n in tested.items():
+        found = [r for r in results if (r.model, r.target.device) == (network, device)]
+        name = f"{network}-{device}.svg"
+        _draw(found, n, out / name)
+        parts.append(f"## {network} on {device}\n\n![Accuracy against measured latency]({name})")
+    parts += ["## All results", _table(results, tested), _left_out(kept(build / "left_out.json"))]
+    (out / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n")
+    say(f"{out / 'README.md'}: {len(results)} results")
+
+
+def _summary(results: Sequence[Result]) -> str:
+    met = [r.met for r in results]
+    stated = sum(m is not Met.CANNOT_TELL for m in met)
+    return (
+        f"{len(results)} results; the target is met by {met.count(Met.YES)}, missed by {met.count(Met.NO)}, and for "
+        f"{len(met) - stated} that cannot be told. Accuracy has its 95 % interval over the test examples, latency that "
+        "of the paired measurement. A hollow mark does not meet its target; the cross is the network itself."
+    )
+
+
+def interval(percent: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of n examples, in percent."""
+    share = percent / 100
+    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    return 100 * (centre - half), 100 * (centre + half)
+
+
+def _draw(results: Sequence[Result], n: int, path: Path) -> None:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    methods = list(dict.fromkeys(r.method for r in results))
+    labelled: set[str] = set()
+    for r in results:
+        _mark(axes, r, methods.index(r.method), n, label="" if r.method in labelled else r.method)
+        labelled.add(r.method)
+    first = results[0]
+    baseline = measured_latency(first.measured[first.target.device].a)
+    if baseline:
+        axes.plot(baseline.median, first.baseline_metric, "kx", markersize=9, label="network itself")
+    for target_ms in dict.fromkeys(r.target.ms for r in results if r.target.ms):
+        axes.axvline(target_ms, color="0.8", linewidth=1, zorder=0)
+    axes.set_xlabel(f"measured latency on {first.target.device}, ms")
+    axes.set_ylabel("accuracy, %")
+    axes.set_title(first.model)
+    axes.legend(fontsize="x-small", ncols=1 + len(methods) // 10)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _mark(axes: Axes, r: Result, number: int, n: int, label: str) -> None:
+    latency = r.latency(r.target.device)
+    if latency is None or not math.isfinite(r.metric):
+        return
+    colour = f"C{number % 10}"
+    low, high = interval(r.metric, n)
+    axes.errorbar(
+        latency.median, r.metric, yerr=[[r.metric - low], [high - r.metric]], fmt=_MARKERS[number % len(_MARKERS)],
+        color=colour, markerfacecolor=colour if r.met is Met.YES else "white", label=label or None, elinewidth=0.8,
+    )  # fmt: skip
+
+
+_COLUMNS = (
+    "network", "device", "method", "seed", "target ms", "met", "measured ms", "table ms", "× baseline", "accuracy, %",
+    "of baseline, %", "kB", "s",
+)  # fmt: skip
+
+
+def _table(results: Sequence[Result], tested: Mapping[tuple[str, str], int]) -> str:
+    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *(_row(r, tested[r.model, r.target.device]) for r in results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(r: Result, n: int) -> tuple[str, ...]:
+    latency = r.latency(r.target.device)
+    low, high = interval(r.metric, n) if math.isfinite(r.metric) else (math.nan, math.nan)
+    ms = f"{latency.median:.4g} ({latency.low:.4g} to {latency.high:.4g})" if latency else "unknown"
+    table_ms = f"{r.table_ms:.4g}" if math.isfinite(r.table_ms) else "–"
+    return (
+        r.model, r.target.device, r.method, str(r.seed), f"{r.target.ms:g}", str(r.met), ms, table_ms,
+        f"{r.measured[r.target.device].ratio:.3f}", f"{r.metric:.2f} ({low:.2f} to {high:.2f})",
+        f"{r.baseline_metric:.2f}", f"{r.size_bytes / 1e3:.4g}", f"{r.seconds:.0f}",
+    )  # fmt: skip
+
+
+def _left_out(reasons: Mapping[str, str]) -> str:
+    if not reasons:
+        return ""
+    return "## Without a result\n\n" + "\n".join(f"- {key}: {reason}" for key, reason in sorted(reasons.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("run", "report"))
+    parser.add_argument("--network", action="append", choices=sorted(NETWORKS), help="repeatable; by default all")
+    parser.add_argument("--device", action="append", help=f"repeatable; by default {', '.join(DEVICES)}")
+    parser.add_argument("--method", action="append", help="repeatable; by default all that are installed")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--quick", action="store_true", help="few examples, one epoch, hasty measurements")
+    parser.add_argument("--again", action="store_true", help="also what could not be done before")
+    parser.add_argument("--out", type=Path, default=REPORT, help="the folder of the report")
+    given = parser.parse_args()
+    asked = Asked(
+        given.network or list(NETWORKS), given.device or DEVICES, given.method or plugins.names("method"), given.seeds,
+        given.quick, given.again,
+    )  # fmt: skip
+    if given.verb == "run":
+        run(asked)
+    else:
+        report(asked.build, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Sets a predictor of generic samples against networks of families that it never saw, and writes reports/generic.
+
+    hwprof collect --sample generic --minutes 15 --device cpu-1t
+    python tests/benchmarks/generic.py measure [--device cpu-1t] [--models FOLDER]   # 15 minutes, on a quiet machine
+    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report [--device cpu-1t]
+
+`measure` keeps its measurements in build/generic.db and goes on from there. FOLDER holds .onnx files of other people
+(unpack wheels of rapidocr-onnxruntime, magika, nudenet, ... there); those that need shapes to be given are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+from hwprof import cost, onnx_io, plugins, workloads
+from hwprof.data import dataset
+from hwprof.data.store import Store
+from hwprof.device import Device
+from hwprof.errors import HwprofError
+from hwprof.graph import Graph
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import FAST, Measurement, Status
+from hwprof.predictors import learning
+from hwprof.predictors.trained import Trained
+from hwprof.spaces import sampling
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "reports" / "generic"
+STORE = ROOT / "build" / "generic.db"
+SPACES = ("blockqnn", "darts", "fbnet", "hat", "nasbench201", "ofa_mbv3", "resnet_shrink", "rnn_lm")
+PER_SPACE = 8
+GOALS = {"light networks": 10.0, "workloads": 12.0, "third-party": 15.0, "spaces": 12.0}  # percent, after 15 minutes
+COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network that nothing was learned from. `group`: of families like it."""
+
+    group: str
+    network: str
+    measured_ms: float
+    predicted_ms: float
+    low_ms: float
+    high_ms: float
+    doubt: str
+
+    @property
+    def error(self) -> float:
+        return self.predicted_ms / self.measured_ms - 1
+
+
+def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
+    for name in workloads.names():
+        yield ("light networks" if name.startswith("light_") else "workloads"), workloads.build(name)
+    for name in SPACES:
+        space = plugins.load("space", name)
+        for arch in sampling.random_archs(space, PER_SPACE, np.random.default_rng(5)):
+            yield name, space.graph(arch)
+    for path in sorted(models.rglob("*.onnx")) if models else ():
+        try:
+            yield "third-party", onnx_io.load(path).renamed(path.stem, str(path))
+        except HwprofError as error:
+            print(f"left out: {error}", file=sys.stderr)
+
+
+def measure(device: Device, models: Path | None) -> None:
+    options = Options(replace(FAST, budget_s=4.0), with_operators=False, keep_unconverged=True, on_note=print)
+    with Store(STORE) as store, recording(device, store, options) as recorder:
+        found = list(networks(models))
+        for outcome in recorder.profile_many([graph for _, graph in found]):
+            print(outcome.graph.name, outcome.error or f"{outcome.measurement.normalized.median:.4g} ms")
+        listed = [(group, graph.digest) for group, graph in found]
+    (STORE.parent / "generic-networks.json").write_text(json.dumps(listed))
+
+
+def measured(device: Device) -> list[tuple[str, Graph, Measurement]]:
+    groups = {digest: group for group, digest in json.loads((STORE.parent / "generic-networks.json").read_text())}
+    with Store(STORE) as store:
+        kept = [m for m in store.measurements() if m.device.digest == device.digest and m.status is not Status.INVALID]
+        graphs = {m.digest: Graph.from_json(store.graph(m.digest) or "") for m in kept}
+    return [(groups[m.digest], graphs[m.digest], m) for m in kept if m.digest in groups]
+
+
+def judged(predictor: Trained, tested: Sequence[tuple[str, Graph, Measurement]]) -> list[Row]:
+    graphs = [graph for _, graph, _ in tested]
+    certain = predictor.predict(graphs)
+    anyway = predictor.predict(graphs, extrapolate=True, lower_bound=True)
+    return [
+        Row(group, m.model, m.normalized.median, a.latency_ms, a.low_ms, a.high_ms, "" if c.is_known else c.doubt)
+        for (group, _, m), c, a in zip(tested, certain, anyway, strict=True)
+    ]
+
+
+def macs_line(data: dataset.Dataset, tested: Sequence[tuple[str, Graph, Measurement]]) -> np.ndarray:
+    """ms, [n]: log-linear in the multiply-adds, learned from the same networks."""
+    macs = np.array([max(cost.of(graph).macs, 1) for graph in data.graphs(learning.space_of(data.card))])
+    slope, start = np.polyfit(np.log(macs), np.log(data.normalized_ms), 1)
+    wanted = [cost.of(g).macs if not cost.unknown_operators(g) else np.nan for _, g, _ in tested]
+    return np.exp(start + slope * np.log(np.array(wanted, float)))
+
+
+def report(device: Device) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    data = dataset.read(f"generic-{device.name}")
+    start = time.perf_counter()
+    trained = learning.learn(data, "kernels")
+    seconds = time.perf_counter() - start
+    trained.save(ROOT / "build" / f"generic-{device.name}.hwp")
+    tested = measured(device)
+    rows = judged(trained, tested)
+    physical = judged(learning.learn(data, "physical"), tested)
+    start = time.perf_counter()
+    trained.predict([graph for _, graph, _ in tested])
+    each_ms = 1000 * (time.perf_counter() - start) / len(tested)
+    line = macs_line(data, tested) / [m.normalized.median for *_, m in tested] - 1
+    draw(rows, OUT / f"{device.name}.svg")
+    (OUT / f"{device.name}.json").write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
+    (OUT / "README.md").write_text(page(data, trained, rows, physical, line, seconds, each_ms, device))
+
+
+def page(
+    data: dataset.Dataset, trained: Trained, rows: list[Row], physical: list[Row], line: np.ndarray, seconds: float,
+    each_ms: float, device: Device,
+) -> str:  # fmt: skip
+    card, origin = data.card, trained.origin
+    assert origin is not None
+    known = [row for row in rows if not row.doubt]
+    inside = np.mean([row.low_ms <= row.measured_ms <= row.high_ms for row in known])
+    width = np.median([(row.high_ms / row.low_ms) ** 0.5 - 1 for row in known])
+    size = (ROOT / "build" / f"generic-{device.name}.hwp").stat().st_size
+    lines = [
+        f"<!-- {COMMAND} --device {device.name} -->",
+        f"# Networks of families that the predictor never saw, on {device.name}",
+        "",
+        f"{card.machine.get('cpu', card.hardware)}; {card.rows} operators and random networks, measured on "
+        f"{card.first_date[:10]} by `hwprof collect --sample generic --minutes 15`. Trained in {seconds:.0f} s on one "
+        f"thread; {each_ms:.1f} ms a prediction, from the graph on; the file has {size / 1e3:.0f} kB. Percent; "
+        "the errors are of the predicted networks, abstentions apart.",
+        "",
+        "| networks | n | abstains | MAPE | goal | worst | mean signed | without abstaining | `physical`, same data | "
+        "MACs line |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    groups = list(dict.fromkeys(row.group for row in rows))
+    chosen = {group: [row.group == group for row in rows] for group in groups}
+    chosen["spaces"] = [row.group in SPACES for row in rows]
+    chosen["all"] = [True] * len(rows)
+    lines += [_group(name, rows, physical, line, np.array(mask)) for name, mask in chosen.items()]
+    lines += [
+        "",
+        f"The 90 % intervals hold {inside:.0%} of the predicted networks; their median half-width is {width:.0%}. The "
+        f"error on whole families left out of the training is {origin.mape:.1f} % ({origin.mape_low:.1f} to "
+        f"{origin.mape_high:.1f}).",
+        "",
+        f"![predicted against measured]({device.name}.svg)",
+        "",
+        "## Abstentions, and why",
+        "",
+        "| network | measured ms | would be | because |",
+        "| --- | --: | --: | --- |",
+        *(f"| {r.network} | {r.measured_ms:.4g} | {r.error:+.0%} | {r.doubt} |" for r in rows if r.doubt),
+        "",
+        "## Light networks, workloads and third-party networks",
+        "",
+        "| network | measured ms | predicted | 90 % interval | error |",
+        "| --- | --: | --: | --: | --: |",
+        *(
+            f"| {r.network} | {r.measured_ms:.4g} | {r.predicted_ms:.4g} | {r.low_ms:.4g} .. {r.high_ms:.4g} | "
+            f"{r.error:+.0%} |"
+            for r in known
+            if r.group not in SPACES
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _group(name: str, rows: list[Row], physical: list[Row], line: np.ndarray, mask: np.ndarray) -> str:
+    some = [row for row, wanted in zip(rows, mask, strict=True) if wanted]
+    errors = 100 * np.array([row.error for row in some if not row.doubt])
+    every = 100 * np.abs([row.error for row in some])
+    other = 100 * np.abs([row.error for row, wanted in zip(physical, mask, strict=True) if wanted])
+    mape = np.abs(errors).mean() if len(errors) else np.nan
+    goal = GOALS.get(name)
+    asked = "" if goal is None else f"{goal:.0f}{'' if mape <= goal else ', not met'}"
+    worst, signed = (np.abs(errors).max(), errors.mean()) if len(errors) else (np.nan, np.nan)
+    cells = (
+        name, len(some), len(some) - len(errors), f"{mape:.1f}", asked, f"{worst:.0f}", f"{signed:+.1f}",
+        f"{every.mean():.1f}", f"{np.nanmean(other):.1f}", f"{100 * np.nanmean(np.abs(line[mask])):.0f}",
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(6.5, 5))
+    groups = list(dict.fromkeys("spaces" if row.group in SPACES else row.group for row in rows))
+    for i, group in enumerate(groups):
+        for hollow in (False, True):
+            some = [
+                r for r in rows if ("spaces" if r.group in SPACES else r.group) == group and bool(r.doubt) == hollow
+            ]
+            axes.scatter(
+                [r.measured_ms for r in some], [r.predicted_ms for r in some], s=22, edgecolors=f"C{i}",
+                facecolors="none" if hollow else f"C{i}", label=None if hollow else group,
+            )  # fmt: skip
+    ends = [min(r.measured_ms for r in rows), max(r.measured_ms for r in rows)]
+    axes.plot(ends, ends, color="0.5", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="predicted, ms (hollow: it abstains)")
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("measure", "report"))
+    parser.add_argument("--device", default="cpu-1t")
+    parser.add_argument("--models", type=Path)
+    asked = parser.parse_args()
+    device = Device.load(asked.device)
+    STORE.parent.mkdir(exist_ok=True)
+    measure(device, asked.models) if asked.what == "measure" else report(device)
+
+
+if __name__ == "__main__":
+    main()

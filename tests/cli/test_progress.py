@@ -1,0 +1,23 @@
+"""Without a terminal, long work says a line now and then."""
+
+import io
+import time
+
+from hwprof.cli import progress
+
+
+def test_long_work_says_its_latest_state():
+    out = io.StringIO()
+    with progress.spoken(every_s=0.01, out=out) as tell:
+        tell("3 processes")
+        end = time.monotonic() + 10
+        while "3 processes" not in out.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+
+def test_short_work_says_nothing():
+    out = io.StringIO()
+    with progress.spoken(out=out) as tell:
+        tell("done at once")
+    assert out.getvalue() == ""
