@@ -36,7 +36,7 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
     if len(samples) < WINDOW:
         raise InputError(f"a spectrogram needs at least {WINDOW} samples, not {len(samples)}")
     windows = np.lib.stride_tricks.sliding_window_view(np.asarray(samples, float), WINDOW)[::HOP]
-    return np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1])
+    return np.asarray(np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1]))
 
 
 def sound(spectra: np.ndarray) -> np.ndarray:
