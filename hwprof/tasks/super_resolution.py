@@ -44,8 +44,8 @@ class SuperResolution:
         return self._parts[part]
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """output, targets: [n, 1, 2 side, 2 side]. Returns the mean squared error, a scalar, in squared grey levels of 255; what
-        is absolute would teach 0, since most pixels of a bicubic image are right."""
+        """output, targets: [n, 1, 2 side, 2 side]. Returns the mean squared error, a scalar, in squared grey levels
+        of 255. An absolute error would teach 0, since most pixels of a bicubic image are right."""
         return 255**2 * functional.mse_loss(output, targets)
 
     def metric(self, output: Tensor, targets: Tensor) -> float:
