@@ -72,7 +72,7 @@ def features_of(spectra: np.ndarray, with_phase: bool = True) -> np.ndarray:
     of about -1 to 1. Phases of bands without sound are noise; they count as much as their amplitude."""
     loudness = np.log10(1 + 100 * np.abs(spectra) / max(1e-9, float(np.abs(spectra).max()))) / 2
     if not with_phase:
-        return loudness.astype(np.float32)
+        return np.asarray(loudness, np.float32)
     phases = [instantaneous_frequency(spectra) / 2, group_delay(spectra) / (WINDOW / 2)]
     return np.hstack([loudness, *(loudness * phase for phase in phases)]).astype(np.float32)
 

@@ -61,7 +61,7 @@ def test_auto_is_a_strategy():
 
 
 def test_an_unknown_strategy_lists_the_known_ones():
-    with pytest.raises(InputError, match="no search is named 'guess'; known: evolution, mads, netadapt, nsga2"):
+    with pytest.raises(InputError, match="no search is named 'guess'; known: esnac, evolution, mads, netadapt, nsga2"):
         strategy("guess", SPACE)
 
 
