@@ -130,7 +130,6 @@ class Dmp:
 
     name = "dmp"
     paper = PAPER
-    result = "fewer channels"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer channels"
 
@@ -183,7 +182,6 @@ class DmpWeight:
 
     name = "dmp_weight"
     paper = PAPER
-    result = "zeros"
     needs: frozenset[Need] = frozenset({"training"})
     result: Outcome = "zeros"
 
@@ -234,7 +232,6 @@ class DmpBlock:
 
     name = "dmp_block"
     paper = PAPER
-    result = "fewer blocks"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer blocks"
 

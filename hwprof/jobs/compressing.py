@@ -110,7 +110,7 @@ def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:
 
 
 def _fitting(job: Job, names: Sequence[str]) -> list[str]:
-    """Those that can make the network faster. Raises InputError where none can."""
+    """The methods that can make the network faster. Raises InputError where none can."""
     fitting, left_out = screened(job, names)
     for one in left_out:
         job.tell(f"{one.name}: left out: {one.reason}")

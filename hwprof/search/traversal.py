@@ -11,7 +11,7 @@ traversal starts from a random network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class GroupTraversal:
     `kept`: every network that was kept, in order, after the one that each traversal started from. Raises InputError for
     groups of different choices, and for positions that are not in exactly one group.
     """
+
+    needs: ClassVar[str] = "any space; groups of positions where it names them"
+    paper: ClassVar[str] = "Kanakis et al., ZippyPoint, arXiv 2203.03610"
 
     def __init__(
         self, space: SearchSpace, seed: int = 0, groups: Sequence[Sequence[int]] | None = None, tolerance: float = 0.01
