@@ -133,7 +133,7 @@ class Dmp:
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer channels"
 
-    def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
+    def __init__(self, strength: float = 0.1, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
         self._strength, self._rate = strength, rate
 
