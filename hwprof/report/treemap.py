@@ -99,7 +99,7 @@ def _lay(areas: Sequence[float], box: Box) -> tuple[list[Box], Box]:
 def _group(op: str, share: float, kernels: Sequence[Kernel], box: Box, colour: str) -> Markup:
     tip = f"{op}: {quantity.percent(share)} of the time"
     marks = [rect(box.x, box.y, box.width - 2, box.height - 2, f"tile-frame {colour}", tip)]
-    label = shortened(f"{op} {quantity.percent(share)}", box.width - 12, 12)
+    label = shortened(f"{op} {quantity.percent(share)}", box.width - 12, 12, is_bold=True)
     inner = Box(box.x + 1, box.y + 1, box.width - 4, box.height - 4)
     if label and box.height > 2 * _HEADER:
         marks.append(text(box.x + 6, box.y + 13, label, class_="strong"))
