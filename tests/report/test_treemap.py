@@ -55,7 +55,7 @@ def test_kinds_beyond_the_palette_are_grey(measurement, graph):
 def test_no_label_runs_over_its_box(measurement, graph, image, width):
     names = ("Conv", "QLinearGlobalAveragePool", "MMMMMMMMMM", "WWW_%%%%", "illi")
     times = tuple(
-        OperatorTime(f"{op}_{i}", op, 400.0 / (1 + j) / (1 + i)) for j, op in enumerate(names) for i in range(6)
+        OperatorTime(f"{op}_{i}", op, 1e6 / (1 + j) / (1 + i)) for j, op in enumerate(names) for i in range(6)
     )
     drawn = image(treemap.draw(operators.of_measurement(measurement(operators=times), graph, None), width, 380))
     for class_, holders, size in (("strong", ("tile-frame",), 12), ("tile-text", ("tile", "tile-frame"), 11)):
