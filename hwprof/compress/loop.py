@@ -187,7 +187,8 @@ class _Run:
         self.title = f"{method.name}, {self.wanted_ms:g} ms"
         settings = {
             **_without_seeds(job.settings), "network": job.identity, "device": job.device.digest,
-            "hardware": job.measured.hardware, "protocol": asdict(job.options.settings), "method": _own_settings(method),
+            "hardware": job.measured.hardware, "protocol": asdict(job.options.settings),
+            "method": _own_settings(method),
         }  # fmt: skip
         self.key = ResultKey(method.name, settings, job.network.graph.name, job.task.name, job.seed, target)
         self.path = job.folder / f"{job.network.graph.name}-{method.name}-{self.wanted_ms:g}ms-{self._digest()}.onnx"
