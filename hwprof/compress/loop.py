@@ -188,6 +188,7 @@ class _Run:
         settings = {
             **_without_seeds(job.settings), "network": job.identity, "device": job.device.digest,
             "hardware": job.measured.hardware, "protocol": asdict(job.options.settings),
+            "method": _own_settings(method),
         }  # fmt: skip
         self.key = ResultKey(method.name, settings, job.network.graph.name, job.task.name, job.seed, target)
         self.path = job.folder / f"{job.network.graph.name}-{method.name}-{self.wanted_ms:g}ms-{self._digest()}.onnx"
@@ -335,6 +336,13 @@ def _identity(network: Network) -> str:
     for name, array in sorted(network.weights.items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _own_settings(method: Method) -> dict[str, Any]:
+    """The settings of a new method, by name, JSON-ready: with another one it makes another network."""
+    return {
+        name.strip("_"): value for name, value in vars(method).items() if isinstance(value, bool | int | float | str)
+    }
 
 
 def _without_seeds(settings: Settings) -> dict[str, Any]:

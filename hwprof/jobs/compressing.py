@@ -132,8 +132,8 @@ def check_gradients(
     shapes: Shapes | None = None,
     seed: int = 0,
 ) -> list[Mapping[str, str]]:
-    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the weights
-    as they are, for their signs alone, and for signs with a step for each output, as the methods here have them.
+    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the
+    unchanged weights, for their signs alone, and for signs with a step for each output, as the methods here have them.
 
     Raises InputError for a network or task that does not fit, and for a network with fewer than two layers.
     """

@@ -2,7 +2,7 @@
 arXiv 2203.03610, section 3.2).
 
 It starts from the slower of two corners of the space, such as the network with nothing compressed. In turn, each group
-is tried with each choice, all other layers as they are. What the device measures as slower is never kept; of the rest,
+is tried with each choice, all other layers unchanged. What the device measures as slower is never kept; of the rest,
 that is kept which is fastest without losing more than a tolerance of the score. Where the present network is refused,
 a network within the limit is better, then a faster one. Passes over the groups end when one keeps nothing; the next
 traversal starts from a random network.

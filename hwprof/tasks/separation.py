@@ -107,6 +107,6 @@ def _voice(recordings: Sequence[np.ndarray], frames: int, half: int | None, rng:
 
 
 def _mean_band(recordings: Sequence[np.ndarray]) -> float:
-    """Of the first ten recordings, weighed by energy."""
+    """The mean band of the first ten recordings, weighed by energy."""
     energy = np.concatenate([np.abs(spectrogram(np.pad(r, (0, WINDOW)))) ** 2 for r in recordings[:10]]).sum(axis=0)
     return float(energy @ np.arange(len(energy)) / energy.sum())

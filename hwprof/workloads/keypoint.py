@@ -31,7 +31,7 @@ def keypoint_network(height: int = 120, width: int = 160) -> Graph:
 
 
 def _residual(b: GraphBuilder, x: str) -> str:
-    """The block that the paper runs with binary weights beside a shortcut of more bits."""
+    """The block that the paper runs with binary weights next to a shortcut of more bits."""
     return b.relu(b.add(x, b.conv(x, b.shape(x)[1], 3, bias=True)))
 
 
