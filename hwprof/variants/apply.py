@@ -20,7 +20,7 @@ _RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency is meani
 def apply_variant(
     graph: Graph, spec: str | Variant, out_dir: Path, calibration: Path | None = None, seed: int = 0
 ) -> tuple[Graph, list[str]]:
-    """The graph of the new file OUT_DIR/NAME-SPEC.onnx, and warnings for the user beside those of the graph.
+    """The graph of the new file OUT_DIR/NAME-SPEC.onnx, and warnings for the user other than those of the graph.
 
     The weights are those of `graph.source`, else seeded random ones. calibration: a path that `read_samples` takes;
     without it the inputs are random. Raises InputError for a text that names no variant or a network that the variant
