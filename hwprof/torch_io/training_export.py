@@ -3,8 +3,8 @@
 2026-11-29, why a second way to export. The usual one (`hwprof.torch_io.onnx_export`) writes what inference needs:
 batch norms are fused into convolutions, dropouts are gone, and equal tensors are one tensor, so that in a module
 before its training the scales of all batch norms are one weight, together with their running variances. Here the
-exporter folds and merges nothing, a tensor that the module uses twice is one weight, and a tensor that is no parameter
-of the module does not train. A file that is deployed after the training may be optimized as before.
+exporter folds and merges nothing, a tensor that the module uses twice is one weight, and only parameters of the
+module train. A file that is deployed after the training may be optimized as before.
 """
 
 from __future__ import annotations
@@ -206,4 +206,4 @@ def _differing(graph: Graph, origins: Mapping[str, set[str]], parameters: Collec
             made.update(node.outputs)
         for name in made.intersection(node.inputs[1:2]) if node.op in _LAYERS else ():
             sources = ", ".join(sorted(origins[name]))
-            yield f"{node.label!r} computes its weight from {sources}, so that methods leave the layer as it is"
+            yield f"{node.label!r} computes its weight from {sources}, so methods do not change the layer"

@@ -216,7 +216,7 @@ def unused() -> nn.Module:
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout2d()), IMAGES[0], "ONNX has no dropout2d"),
         (lambda: nn.BatchNorm2d(1, momentum=None), IMAGES[0], "keeps its running statistics"),
         (normed, torch.ones(2, 4), "computes its weight from parametrizations.weight.original0, parametrizations."),
-        (Tied, TEXTS[0], "'/out/MatMul' computes its weight from embedding.weight, so that methods leave"),
+        (Tied, TEXTS[0], "'/out/MatMul' computes its weight from embedding.weight, so methods do not"),
     ],
 )
 def test_a_training_that_differs_from_the_modules_is_told(make, batch, told, tmp_path):
