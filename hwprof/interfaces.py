@@ -326,8 +326,8 @@ class Supernet(Protocol):
     space: SearchSpace
 
     def probabilities(self) -> Tensor | Sequence[Tensor]:
-        """Those of each choice, by position, in the order of the space, for an `ExpectedLatency`: [n_positions,
-        n_choices], or one tensor [n_choices] for each position."""
+        """The probability of each choice, by position, in the order of the space, for an `ExpectedLatency`:
+        [n_positions, n_choices], or one tensor [n_choices] for each position."""
         ...
 
     def architecture_parameters(self) -> Sequence[nn.Parameter]:

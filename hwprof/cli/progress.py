@@ -25,10 +25,12 @@ from hwprof.interfaces import TuningProgress
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import ProtocolSettings
 
+_START_S = 60.0  # a runtime takes as long to start on a busy machine
+
 
 @contextmanager
 def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Where stderr is no terminal, it says a line every 10 s."""
+    """Yields the callback of `jobs.Options.on_progress`. Without a terminal, it writes a line every 10 s."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         with spoken() as tell:
@@ -61,11 +63,12 @@ def _words(cohort: Cohort, settings: ProtocolSettings) -> str:
 def spoken(every_s: float = 10.0, out: TextIO | None = None) -> Iterator[Callable[[str], None]]:
     """Yields a function that takes the state of the work; the latest is written every `every_s`, also while one step
     takes longer than that, so that nobody takes long work for dead."""
-    latest, ended, start = ["starting"], Event(), monotonic()
+    latest, ended, start = [""], Event(), monotonic()
 
     def speak() -> None:
         while not ended.wait(every_s):
-            (out or sys.stderr).write(f"hwprof: {monotonic() - start:.0f} s: {latest[0]}\n")
+            if latest[0] or monotonic() - start > _START_S:
+                (out or sys.stderr).write(f"hwprof: {monotonic() - start:.0f} s: {latest[0] or 'starting'}\n")
 
     def take(words: str) -> None:
         latest[0] = words

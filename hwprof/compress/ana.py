@@ -203,7 +203,7 @@ class Ana(LowBitMethod):
     schedule: of `interval`; `is_reversed` anneals from the output to the input. shape: of the noise. forward: what a
     stair gives while it has noise: its expectation, its value without noise ("mode"), or that with noise that is drawn
     ("random"); the gradient is always that of the expectation. activation_levels: the results of Relu become stairs of
-    so many values, too; devices that run integers only do not take such networks.
+    this many values, too; devices that run integers only do not take such networks.
     """
 
     name = "ana"

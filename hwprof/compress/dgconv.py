@@ -32,7 +32,6 @@ class DGConv:
 
     name = "dgconv"
     paper = "Yang et al., dynamic grouping convolution, arXiv 2109.06094"
-    result = "more groups"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "more groups"
 

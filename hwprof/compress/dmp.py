@@ -130,11 +130,10 @@ class Dmp:
 
     name = "dmp"
     paper = PAPER
-    result = "fewer channels"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer channels"
 
-    def __init__(self, strength: float = 0.5, rate: float = 0.02) -> None:
+    def __init__(self, strength: float = 0.1, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
         self._strength, self._rate = strength, rate
 
@@ -183,7 +182,6 @@ class DmpWeight:
 
     name = "dmp_weight"
     paper = PAPER
-    result = "zeros"
     needs: frozenset[Need] = frozenset({"training"})
     result: Outcome = "zeros"
 
@@ -234,7 +232,6 @@ class DmpBlock:
 
     name = "dmp_block"
     paper = PAPER
-    result = "fewer blocks"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer blocks"
 

@@ -66,7 +66,7 @@ class Dnq:
         return self._hooks
 
     def reward(self, cost: Cost) -> Reward:
-        """Of the places of each layer's bits in `BITS`."""
+        """The reward as a function of the places of each layer's bits in `BITS`."""
         outputs = _Outputs(self._before)
         price_of = _price_of(list(self._layers.items()), cost)
         return lambda arch: outputs.kept_share(arch) - self._price * price_of(arch)
@@ -115,7 +115,7 @@ class Dnq:
 
 
 def search(n_layers: int, reward: Reward, episodes: int, seed: int) -> Arch:
-    """The places in `BITS` with the highest reward of so many tries, by a policy that learns from them."""
+    """The places in `BITS` with the highest reward that a policy finds in this number of tries."""
     policy, rng = Policy([len(BITS)] * n_layers), np.random.default_rng(seed)
     known: dict[Arch, float] = {}
     for start in range(0, episodes, _PER_STEP):
@@ -140,7 +140,7 @@ class _Outputs:
         self._energy = max(float((self._float - self._float.mean(0)).square().sum()), 1e-30)
 
     def kept_share(self, arch: Arch) -> float:
-        """1 where the outputs are those of the float network, 0 where they are no better than their mean."""
+        """1 where the outputs are those of the float network, 0 where the mean of these is as close to them."""
         with torch.no_grad():
             for (_, weight), widths, place in zip(self._layers, self._rounded, arch, strict=True):
                 weight.copy_(widths[place])

@@ -2,9 +2,9 @@
 many bits it has (Uhlich et al., Mixed Precision DNNs: All you need is a good parametrization, ICLR 2020, arXiv
 1905.11452). The grids are those of `hwprof.compress.learned_grid`.
 
-The square of the excess over the constraint is a penalty. It ends beside the constraint: bits are whole, and the loss
-pulls the other way. So for the last third of a training the bits are projected onto the constraint and stay, as do the
-grids, and only states of that time are kept.
+The square of the excess over the constraint is a penalty. It ends near the constraint, not on it: bits are whole,
+and the loss pulls the other way. So for the last third of a training the bits are projected onto the constraint and
+stay, as do the grids, and only states of that time are kept.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from hwprof.variants.low_bit import Layer, layers
 
 Weights: TypeAlias = Literal["float", "signs", "steps"]
 WEIGHTS: tuple[Weights, ...] = ("float", "signs", "steps")
-_TITLES = {"float": "as they are", "signs": "-1 and 1", "steps": "minus and plus a step"}
+_TITLES = {"float": "float", "signs": "-1 and 1", "steps": "minus and plus a step"}
 MOST_RATIO = 2.0  # above which the gradients of a network of many layers have no common rate
 _MOST_GROWTH = 10.0  # of all layers together, below which a single layer's ratio does not matter
 _BATCH = 128
@@ -35,7 +35,7 @@ def gradient_ratios(network: Network, weights: Weights = "signs", seed: int = 0)
     """By layer from the second one on: the variance of the gradient at the output of the layer before, by that at its
     own output, for gradients at the network's output that are drawn from the seed.
 
-    weights: as they are, only their signs, or their signs times the steps of `hwprof.compress.low_bit`. Batch
+    weights: unchanged, only their signs, or their signs times the steps of `hwprof.compress.low_bit`. Batch
     normalization works as in a training, on the network's examples. Raises InputError for a network with fewer than two
     layers.
     """

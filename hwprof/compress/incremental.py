@@ -63,6 +63,7 @@ class InStages(Hooks):
                 self._done += 1
 
     def state(self) -> Mapping[str, Tensor]:
+        """The number of finished stages, []."""
         return {"stages": self._done}
 
     def may_be_kept(self) -> bool:

@@ -38,7 +38,6 @@ class IRnn:
 
     name = "irnn"
     paper = "Sari et al., iRNN: Integer-only Recurrent Neural Network, arXiv 2109.09828"
-    result = "int8"
     needs: frozenset[Need] = frozenset({"training", "examples"})
     result: Outcome = "int8"
 

@@ -48,7 +48,7 @@ class Grid(nn.Module):
         return bool(self.fixed.isfinite().all())
 
     def values(self) -> tuple[Tensor, Tensor]:
-        """The two numbers of the grid, scalars."""
+        """The two numbers of the grid, each a scalar, []."""
         return (self.fixed[0], self.fixed[1]) if self.is_fixed else self.learned()
 
     def bits(self) -> int:
@@ -57,15 +57,15 @@ class Grid(nn.Module):
         return round(bits) if math.isclose(bits, round(bits), abs_tol=_ALMOST) else math.ceil(bits)
 
     def fix(self, weight: Tensor, bits: int) -> None:
-        """Keeps the grid of so many bits that is nearest to the weight, [*shape]."""
+        """Keeps the grid with this number of bits that is nearest to the weight, [*shape]."""
         self.fixed.copy_(torch.stack(self.nearest(weight, bits)))
 
     def nearest(self, weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-        """The two numbers of the grid of so many bits that loses least of the weight, [*shape]."""
+        """The two numbers, [] each, of the grid with this number of bits that loses least of the weight, [*shape]."""
         return min(self.candidates(weight, bits), key=lambda grid: self._lost(weight, *grid))
 
     def lost_share(self, weight: Tensor, bits: int) -> float:
-        """Of the energy of the weight, [*shape], on the nearest grid of so many bits."""
+        """The share of the energy of the weight, [*shape], that the nearest grid with this number of bits loses."""
         return self._lost(weight, *self.nearest(weight, bits))
 
     def _lost(self, weight: Tensor, first: Tensor, second: Tensor) -> float:
@@ -77,7 +77,7 @@ class Grid(nn.Module):
         raise NotImplementedError
 
     def learned(self) -> tuple[Tensor, Tensor]:
-        """The two numbers as functions of the parameters."""
+        """The two numbers as functions of the parameters, each a scalar, []."""
         raise NotImplementedError
 
     def soft_bits(self) -> Tensor:
@@ -85,15 +85,15 @@ class Grid(nn.Module):
         raise NotImplementedError
 
     def candidates(self, weight: Tensor, bits: int) -> Sequence[tuple[Tensor, Tensor]]:
-        """Grids of so many bits for the weight, [*shape]."""
+        """Grids with this number of bits for the weight, [*shape]."""
         raise NotImplementedError
 
     def cut_gradients(self) -> None:
-        """As the paper's code does under a constraint: to the size of a step."""
+        """Clamps the gradients to the size of a step, as the paper's code does under a constraint."""
         raise NotImplementedError
 
     def limit(self) -> None:
-        """Takes the parameters back to where they mean something."""
+        """Clamps the parameters to values that describe a grid."""
         raise NotImplementedError
 
 
@@ -112,9 +112,11 @@ class UniformGrid(Grid):
         self._parametrization = parametrization
 
     def quantized(self, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """weight: [*shape]; first, second: d and q_max, []. Returns [*shape]."""
         return uniform(weight, first, second)
 
     def learned(self) -> tuple[Tensor, Tensor]:
+        """D and q_max, each a scalar, []."""
         if self._parametrization == "d_qmax":
             return self.first, self.second
         most = (_rounded(self.first) - 1).exp2() - 1
@@ -122,12 +124,15 @@ class UniformGrid(Grid):
         return step, most * step
 
     def soft_bits(self) -> Tensor:
+        """log2(q_max / d + 1) + 1, or the bits that are learned, [], with a gradient."""
         if self._parametrization != "d_qmax" and not self.is_fixed:
             return _rounded(self.first)
         step, q_max = self.values()
         return (q_max / step + 1).log2() + 1
 
     def candidates(self, weight: Tensor, bits: int) -> Sequence[tuple[Tensor, Tensor]]:
+        """weight: [*shape]. Returns pairs of d and q_max, each a scalar, []: the learned range, and shares of the
+        largest weight."""
         q_max = self.values()[1].detach()
         ranges = [q_max, *(share * torch.maximum(q_max, weight.abs().max()) for share in _SHARES)]
         return [(q / largest_integer(bits), q) for q in ranges]
@@ -183,16 +188,20 @@ class PowerGrid(Grid):
         super().__init__(q_max / 2.0 ** _octaves(_FIRST_BITS), q_max)
 
     def quantized(self, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """weight: [*shape]; first, second: q_min and q_max, []. Returns [*shape]."""
         return powers_of_two(weight, first, second)
 
     def learned(self) -> tuple[Tensor, Tensor]:
+        """q_min and q_max, powers of two, each a scalar, []."""
         return _rounded(self.first.log2()).exp2(), _rounded(self.second.log2()).exp2()
 
     def soft_bits(self) -> Tensor:
+        """log2(log2(q_max / q_min) + 1) + 1, [], with a gradient."""
         q_min, q_max = self.values()
         return ((q_max / q_min).log2() + 1).log2() + 1
 
     def candidates(self, weight: Tensor, bits: int) -> Sequence[tuple[Tensor, Tensor]]:  # noqa: ARG002 -- by the range
+        """weight: [*shape]. Returns pairs of q_min and q_max, each a scalar, [], of octaves near the learned range."""
         q_max = self.values()[1].detach()
         return [(q_max / 2.0 ** (i + _octaves(bits)), q_max / 2.0**i) for i in _OCTAVES]
 

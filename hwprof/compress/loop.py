@@ -4,10 +4,11 @@
     made = compress(job, "magnitude", target_ms=2.5)
     print(made.result.met, made.path)
 
-The baseline is measured; the method learns, where it has to; its choices are projected by the table of the network's
-layers onto what the device rewards; the network is exported and compared with the baseline; where it is not yet
-fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times; the small network
-is tuned, exported and measured again. Only that last paired measurement decides whether the target is met.
+The baseline is measured; the method learns, where it has to, once for all targets; its choices are projected by the
+table of the network's layers onto what the device rewards; the network is exported and compared with the baseline;
+where it is not yet fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times;
+the small network is tuned, exported and measured again. Only that last paired measurement decides whether the target is
+met.
 
 Everything is kept when it is made: trainings as checkpoints after each epoch, measurements and results in the store.
 The same call goes on from there, and does not compute a result again that is in the store.
@@ -43,7 +44,7 @@ from hwprof.interfaces import Task
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measure.rounds import Cohort
-from hwprof.measurement import Comparison, Measurement
+from hwprof.measurement import Comparison, Measurement, Status
 from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
 
 Tell = Callable[[str], None]
@@ -157,6 +158,11 @@ def prepare(
     with recording.recording(device, store, options) as recorder:
         (measured,) = recorder.measure([baseline])
     tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(measured)}")
+    if measured.status is not Status.CONVERGED:
+        tell(
+            f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay "
+            "undecided; a quiet machine or a larger --budget helps"
+        )
     return Job(
         network, task, device, store, folder, settings, options, seed, baseline, metric, measured,
         _identity(network), tell,
@@ -182,6 +188,7 @@ class _Run:
         settings = {
             **_without_seeds(job.settings), "network": job.identity, "device": job.device.digest,
             "hardware": job.measured.hardware, "protocol": asdict(job.options.settings),
+            "method": _own_settings(method),
         }  # fmt: skip
         self.key = ResultKey(method.name, settings, job.network.graph.name, job.task.name, job.seed, target)
         self.path = job.folder / f"{job.network.graph.name}-{method.name}-{self.wanted_ms:g}ms-{self._digest()}.onnx"
@@ -319,7 +326,7 @@ def _working(folder: Path) -> Path:
 
 
 def unknown_cost(_choices: SoftChoices) -> torch.Tensor:
-    """nan: a method whose choices have no cost."""
+    """nan, a scalar: the cost of choices that no table prices."""
     return torch.tensor(float("nan"))
 
 
@@ -329,6 +336,13 @@ def _identity(network: Network) -> str:
     for name, array in sorted(network.weights.items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _own_settings(method: Method) -> dict[str, Any]:
+    """The settings of a new method, by name, JSON-ready: with another one it makes another network."""
+    return {
+        name.strip("_"): value for name, value in vars(method).items() if isinstance(value, bool | int | float | str)
+    }
 
 
 def _without_seeds(settings: Settings) -> dict[str, Any]:

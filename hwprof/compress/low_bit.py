@@ -71,7 +71,7 @@ def stored(network: Network, bits: Mapping[str, int]) -> Network:
 
 
 class LowBitMethod:
-    """What methods share that train all weights for one number of bits, so that there is nothing to decide.
+    """The base of methods that train all weights for one number of bits, so that there is nothing to decide.
 
     A method gives each layer a module that stands for its weight (`quantizer`), and hooks for the training.
     """

@@ -97,6 +97,7 @@ class BinaryConnect(ProxConnect):
         super().__init__(bits, full_at=0)
 
     def computed(self, weight: Tensor, axis: int) -> Tensor:
+        """weight: [...]. Returns its projection, [...]."""
         return projected(weight, axis, self.bits)
 
 

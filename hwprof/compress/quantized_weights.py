@@ -1,4 +1,4 @@
-"""What methods share that compute with other weights than those that they train."""
+"""Quantizers between the weights that a method trains and the operators that read them."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -34,11 +35,11 @@ _GROWING = ("groups", "sparsity")  # larger values make a smaller network
 
 
 class Interpolated:
-    """A `Cost` from one of hard choices. points: by layer and field those of its options; it is called for soft choices
-    alone."""
+    """A `Cost` from one of hard choices. points: by layer and field those of its options; it is called once for
+    each, and for soft choices alone."""
 
     def __init__(self, cost: CostOfChoices, points: Callable[[str, str], Points]) -> None:
-        self._cost, self._points = cost, points
+        self._cost, self._points = cost, cache(points)
         self._known: dict[frozenset[tuple[str, Choice]], float] = {}
 
     def __call__(self, choices: SoftChoices) -> Tensor:

@@ -28,7 +28,6 @@ class Trp:
 
     name = "trp"
     paper = "Xu et al., Trained Rank Pruning for Efficient Deep Neural Networks, arXiv 1812.02402"
-    result = "lower rank"
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "lower rank"
     scheme: Scheme = "channel"

@@ -2,7 +2,7 @@
 
 2026-11-29, why a baseline is a network and not its latency. A latency that was stored last month, or on another runner,
 differs for reasons that are not the model's; only two networks that run in turns can be told apart by 2 %. So the file
-is kept, and measured again beside the new one.
+is kept, and measured again in turns with the new one.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:
 
 
 def _fitting(job: Job, names: Sequence[str]) -> list[str]:
-    """Those that can make the network faster. Raises InputError where none can."""
+    """The methods that can make the network faster. Raises InputError where none can."""
     fitting, left_out = screened(job, names)
     for one in left_out:
         job.tell(f"{one.name}: left out: {one.reason}")
@@ -131,8 +131,8 @@ def check_gradients(
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Mapping[str, str]]:
-    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the weights
-    as they are, for their signs alone, and for signs with a step for each output, as the methods here have them.
+    """Whether gradients keep their size in a training with binary weights, before it is started: a row for the
+    unchanged weights, for their signs alone, and for signs with a step for each output, as the methods here have them.
 
     Raises InputError for a network or task that does not fit, and for a network with fewer than two layers.
     """

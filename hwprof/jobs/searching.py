@@ -104,10 +104,11 @@ def search(
     """Searches a space for the network with the best score that the device confirms to be within `target_ms`.
 
     score: "table:FILE" or "table:FILE:COLUMN", a function of architectures, or one by reference; with `task`,
-    "supernet:" and a reference to a trained supernet, or nothing for the metric after `epochs` of training. latency: a predictor or table, or its file, by which networks above the target
-    at this confidence are refused; without one the candidates are measured, later ones only where a predictor that
-    learned from the first does not tell on which side of the target they are. finalists: how many of the best are
-    measured together. workers: processes that score at once.
+    "supernet:" and a reference to a trained supernet, or nothing for the metric after `epochs` of training.
+    latency: a predictor or table, or its file, by which networks above the target at this confidence are refused;
+    without one the candidates are measured, later ones only where a predictor that learned from the first does not tell
+    on which side of the target they are. finalists: how many of the best are measured together. workers: processes that
+    score at once.
 
     No other hwprof can measure on the machine while this one measures; while it scores, they can.
 

@@ -69,10 +69,10 @@ class DeviceChoice:
         return [Pick(name) for name in np.where(np.abs(ratios) >= self.threshold_, decided, Pick.CANNOT_TELL)]
 
     def _raw(self, X: Sequence[Any]) -> np.ndarray:
-        return np.log1p(self.encoder_(X).astype(float))
+        return np.asarray(np.log1p(self.encoder_(X).astype(float)))
 
     def _features(self, X: Sequence[Any]) -> np.ndarray:
-        return (self._raw(X) - self.centre_) / np.where(self.spread_ > 1e-9, self.spread_, np.inf)
+        return np.asarray((self._raw(X) - self.centre_) / np.where(self.spread_ > 1e-9, self.spread_, np.inf))
 
 
 def _ridge(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def record(history: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def verdict(history: Sequence[Measurement]) -> Verdict:
-    """What became of the latency since the first measurement."""
+    """The changes of the latency since the first measurement."""
     model, steps = history[-1].model, [c for c in changes(history) if c]
     names = f"from {name_of(history[0])} to {name_of(history[-1])}"
     support = f"{quantity.plural(len(history), 'measurement')}, {names}"

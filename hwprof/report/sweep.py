@@ -207,7 +207,7 @@ def draw(found: Sweep) -> Markup | None:
         marks.append(text(x.start, 16, f"{name}, logarithmic" if x.log else name, class_="name"))
         for i, value in enumerate(values):
             end = x.clamped(value) if value > 0 else x.start
-            marks.append(rect(x.start, y[i] - 7, end - x.start, 14, f"k{n}", f"{names[i]}: {write(value)}"))
+            marks.append(rect(x.start, y[i] - 7, end - x.start, 14, f"soft k{n}", f"{names[i]}: {write(value)}"))
             if n == 0 and math.isfinite(rows[i][1].high):
                 marks.append(line(x.clamped(rows[i][1].low), y[i], x.clamped(rows[i][1].high), y[i], "whisker"))
             marks.append(text(max(end, x.clamped(rows[i][1].high) if n == 0 else end) + 6, y[i] + 4, write(value)))
@@ -224,7 +224,7 @@ def _panel(values: Sequence[float], start: float, width: float) -> Scale:
 
 
 def _names(rows: Sequence[Swept]) -> list[str]:
-    """What tells the rows apart."""
+    """The words that tell the rows apart."""
     is_one = len({(r.model, r.shape) for r in rows}) == 1
     batches = len({r.batch for r in rows}) > 1
     return [

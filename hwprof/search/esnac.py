@@ -2,7 +2,7 @@
 
 A bidirectional LSTM reads the choices of an architecture one by one; the mean of its outputs, scaled to length 1, is
 its embedding (`hwprof.predictors.embedding_gp` has the same kernel and likelihood, over layers of graphs). Several such
-kernels are trained anew in each round, each on a random half of the trials, and each proposes one architecture: that of
+kernels are trained afresh in each round, each on a random half of the trials, and each proposes one architecture, with
 the largest expected improvement among random candidates. So the proposals of a round differ.
 
 2026-11-29, what differs from the paper's code. The kernels are trained at once, as one batch, and the leave-one-out
@@ -49,7 +49,7 @@ class Esnac:
         seed: int = 0,
         kernels: int = 8,
         hidden: int = 24,
-        steps: int = 60,
+        steps: int = 40,
         candidates: int = 500,
         initial: int = 8,
     ) -> None:
@@ -84,8 +84,11 @@ class Esnac:
 
     def _candidate_archs(self, n: int) -> list[Arch]:
         best = sorted(self._scored, key=rank)[:_PARENTS]
-        parent = lambda: best[int(self._rng.integers(len(best)))].arch  # noqa: E731
-        near = self._unseen.drawn(self._candidates // 2, lambda: mutated(self._space, parent(), self._rng))
+
+        def child() -> Arch:
+            return mutated(self._space, best[int(self._rng.integers(len(best)))].arch, self._rng)
+
+        near = self._unseen.drawn(self._candidates // 2, child)
         return near + self._unseen.random(max(n, self._candidates - len(near)))
 
     def _improvements(self, candidates: Sequence[Arch]) -> np.ndarray:
@@ -145,9 +148,9 @@ def _train(embeddings: Embeddings, known: torch.Tensor, target: torch.Tensor, st
     optimizer = torch.optim.Adam(embeddings.parameters(), _RATE, weight_decay=_DECAY)
     for _ in range(steps):
         error, variance = left_out(embeddings(known), target)
-        loss = (error**2 / variance + variance.log()).mean(dim=-1).sum() / 2
+        loss: torch.Tensor = (error**2 / variance + variance.log()).mean(dim=-1).sum() / 2
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimizer.step()
 
 
@@ -161,5 +164,6 @@ def expected_improvement(
     mean = (covariance @ solved[..., -1:])[..., 0]
     deviation = (1 - (covariance * solved[..., :-1].mT).sum(dim=-1)).clamp_min(1e-9).sqrt()
     scaled = (mean - best) / deviation
-    normal = torch.distributions.Normal(0.0, 1.0)
-    return deviation * (scaled * normal.cdf(scaled) + normal.log_prob(scaled).exp())
+    density = (-(scaled**2) / 2).exp() / (2 * torch.pi) ** 0.5
+    expected: torch.Tensor = deviation * (scaled * torch.special.ndtr(scaled) + density)
+    return expected

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -263,6 +263,9 @@ class MadsSearch:
     """Takes the choices of each position as integers in their order, so that it suits widths, depths and bits better
     than operations. A refused network has an unknown score, and its latency is how much it breaks the constraint. From
     where the mesh cannot get finer, the search starts again at a random architecture."""
+
+    needs: ClassVar[str] = "any space; best where choices are in an order"
+    paper: ClassVar[str] = "Audet and Dennis, MADS, 2006; HAET, arXiv 2301.09264"
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         self._space = space

@@ -13,6 +13,7 @@ latency that was allowed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,9 @@ class MultiLayerDescent:
 
     `steps`: the budgets so far with the networks that met them, for those who want to see the descent.
     """
+
+    needs: ClassVar[str] = "any space"
+    paper: ClassVar[str] = "Yang et al., NetAdaptV2, arXiv 2104.00031"
 
     def __init__(
         self, space: SearchSpace, seed: int = 0, layers: int = 3, candidates: int = 8, step: float = 0.2,

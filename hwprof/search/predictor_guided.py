@@ -26,6 +26,7 @@ from hwprof.spaces import sampling
 Pool: TypeAlias = Literal["full", "random", "neighbours"]
 _PARENTS = 5  # the best networks, whose neighbours are candidates
 _MOST_EDITS = 2
+_RANDOM_PART = 4  # a quarter of the neighbours' pool is random, as a way out of a region that holds no better network
 
 
 def process(_seed: int) -> RankProcess:
@@ -43,6 +44,7 @@ def forest(seed: int) -> Any:
 
 class PredictorSearch:
     """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
+    A quarter of the neighbours are random, too.
     Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
     many new scores change the model. model: makes, for a seed, an unfitted regressor with `fit(codes, scores)` and
     `predict(codes)`, where the one-hot codes are [n, n_features] and the scores [n].
@@ -105,7 +107,9 @@ class PredictorSearch:
         if self._pool == "random":
             return self._unseen.random(n)
         best = sorted(self._scored, key=rank)[:_PARENTS]
-        found = self._unseen.drawn(n, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch))
+        found = self._unseen.drawn(
+            n - n // _RANDOM_PART, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch)
+        )
         return found + self._unseen.random(n - len(found))
 
     def _neighbour(self, arch: Arch) -> Arch:

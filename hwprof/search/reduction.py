@@ -43,7 +43,7 @@ class Reduction:
 
 
 class Subspace:
-    """Those architectures of a space that are in a list. `repair` returns the nearest of them, by the number of
+    """The architectures of a space that are in a list. `repair` returns the nearest of them, by the number of
     positions that differ."""
 
     def __init__(self, space: SearchSpace, archs: Sequence[Arch]) -> None:
@@ -55,7 +55,7 @@ class Subspace:
         self._rows = np.array(archs)
 
     def graph(self, arch: Arch) -> Graph:
-        """As the space itself."""
+        """The network, built by the space itself."""
         return self._space.graph(arch)
 
     def repair(self, arch: Arch, rng: np.random.Generator | None = None, /) -> Arch:

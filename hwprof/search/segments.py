@@ -25,7 +25,7 @@ with plugins.optional_library("the strategy segments"):
     from hwprof.search.score_fitting import FittedScores
 
 _MOST = 20_000  # continuations that are predicted at once
-_ENDS = 4  # random ends behind each continuation
+_ENDS = 4  # random ends after each continuation
 
 
 class SegmentSearch:

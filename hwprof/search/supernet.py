@@ -150,7 +150,7 @@ class Supernet(TrainableGraph):
         self._progress = progress
 
     def _weights_of_choices(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Of operations, [2, n_edges, n_operations - 1], and of edges, [2, n_edges], or None."""
+        """The weights of operations, [2, n_edges, n_operations - 1], and of edges, [2, n_edges], or None."""
         if self.relaxation == "sparsestmax":
             return sparsestmax(self.alphas[..., _REAL], self._progress), self._kept()
         alphas = self.alphas.softmax(-1)

@@ -2,7 +2,7 @@
 arXiv 2203.03610, section 3.2).
 
 It starts from the slower of two corners of the space, such as the network with nothing compressed. In turn, each group
-is tried with each choice, all other layers as they are. What the device measures as slower is never kept; of the rest,
+is tried with each choice, all other layers unchanged. What the device measures as slower is never kept; of the rest,
 that is kept which is fastest without losing more than a tolerance of the score. Where the present network is refused,
 a network within the limit is better, then a faster one. Passes over the groups end when one keeps nothing; the next
 traversal starts from a random network.
@@ -11,7 +11,7 @@ traversal starts from a random network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class GroupTraversal:
     `kept`: every network that was kept, in order, after the one that each traversal started from. Raises InputError for
     groups of different choices, and for positions that are not in exactly one group.
     """
+
+    needs: ClassVar[str] = "any space; groups of positions where it names them"
+    paper: ClassVar[str] = "Kanakis et al., ZippyPoint, arXiv 2203.03610"
 
     def __init__(
         self, space: SearchSpace, seed: int = 0, groups: Sequence[Sequence[int]] | None = None, tolerance: float = 0.01

@@ -85,8 +85,7 @@ class VariantsSpace:
         )
 
     def format(self, arch: Arch) -> str:
-        """What each layer becomes that is not as before: "bits of conv1 8, width of conv2 0.5"; "as before" without
-        any."""
+        """The decisions that change a layer: "bits of conv1 8, width of conv2 0.5"; "as before" without any."""
         chosen = zip(self.positions, arch, strict=True)
         return ", ".join(f"{p} {p.options[i]:g}" for p, i in chosen if i) or "as before"
 

@@ -27,7 +27,7 @@ _QUIETEST = 1e-3  # of the loudest sample: what is below counts as silence
 
 
 @dataclass(frozen=True, slots=True)
-class _Recording:
+class Recording:
     """samples: [n_samples], int16."""
 
     samples: np.ndarray
@@ -47,7 +47,7 @@ def spoken_digits(
     """
     if min(frames, bands) < 1 or bands > _WINDOW // 8:
         raise InputError(f"spoken digits need frames >= 1 and 1 to {_WINDOW // 8} bands, not {frames} and {bands}")
-    recordings = _recordings(Path(folder))
+    recordings = recordings_in(folder)
     speakers = sorted({recording.speaker for recording in recordings})
     if test_speaker not in speakers or len(speakers) < 2:
         raise InputError(f"cannot leave out the speaker {test_speaker!r}; known: {', '.join(speakers)}")
@@ -69,7 +69,9 @@ def spoken_digits(
 # -- recordings ----------------------------------------------------------------------------------------
 
 
-def _recordings(folder: Path) -> Sequence[_Recording]:
+def recordings_in(folder: str | Path) -> Sequence[Recording]:
+    """All recordings in the files of the folder. Raises InputError for files that are missing or broken."""
+    folder = Path(folder)
     packed = folder / "fsdd.npz"
     if packed.is_file():
         return _unpacked(packed)
@@ -83,7 +85,7 @@ def _recordings(folder: Path) -> Sequence[_Recording]:
     )
 
 
-def _unpacked(path: Path) -> Sequence[_Recording]:
+def _unpacked(path: Path) -> Sequence[Recording]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             samples, offsets, digits, speakers = (stored[k] for k in ("samples", "offsets", "digit", "speaker"))
@@ -102,11 +104,11 @@ def _unpacked(path: Path) -> Sequence[_Recording]:
         raise InputError(f"{str(path)!r} is broken: its offsets, digits, speakers and samples do not fit together")
     parts = (samples[start:end] for start, end in pairwise(offsets))
     return [
-        _Recording(part, int(digit), str(speaker)) for part, digit, speaker in zip(parts, digits, speakers, strict=True)
+        Recording(part, int(digit), str(speaker)) for part, digit, speaker in zip(parts, digits, speakers, strict=True)
     ]
 
 
-def _from_wave(path: Path) -> _Recording:
+def _from_wave(path: Path) -> Recording:
     """The file's name says digit, speaker and take."""
     digit, speaker, _ = path.stem.split("_", 2)
     try:
@@ -120,7 +122,7 @@ def _from_wave(path: Path) -> _Recording:
             f"{str(path)!r} must be a mono recording with 16 bits at {RATE_HZ} Hz, named DIGIT_SPEAKER_TAKE.wav; "
             f"it has {given[0]} channels of {8 * given[1]} bits at {given[2]} Hz and {len(samples)} samples"
         )
-    return _Recording(samples.astype(np.int16), int(digit), speaker)
+    return Recording(samples.astype(np.int16), int(digit), speaker)
 
 
 # -- features ------------------------------------------------------------------------------------------

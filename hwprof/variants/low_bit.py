@@ -90,7 +90,7 @@ def _output_axis(node: Node) -> int | None:
 
 
 def low_bits(graph: Graph, bits: Mapping[str, int]) -> Graph:
-    """The graph whose weights have these widths, by layer; the others stay as they are.
+    """The graph whose weights have these widths, by layer; the others are unchanged.
 
     Batch normalization that follows such a convolution is folded into its steps. Raises InputError for a layer or width
     that does not exist, and where ONNX's converter cannot raise the graph to the opset that the type needs.
@@ -164,7 +164,7 @@ def _in_steps(layer: Layer, weight: np.ndarray, bits: int, steps: np.ndarray) ->
 
 
 def largest_integer(bits: int) -> int:
-    """Of a symmetric grid: 7 with 4 bits, 1 with 2 bits and with 1, which has no 0."""
+    """The largest integer of a symmetric grid: 7 with 4 bits, 1 with 2 bits and with 1, which has no 0."""
     return max((1 << (bits - 1)) - 1, 1)
 
 
@@ -205,7 +205,7 @@ def _integers(bits: int) -> np.ndarray:
 
 
 def dictionaries(graph: Graph, levels: Mapping[str, int]) -> Graph:
-    """The graph whose weights are indices into dictionaries of so many values, by layer; the others stay as they are.
+    """The graph whose weights are indices into dictionaries of this many values, by layer; the others are unchanged.
 
     An index has as many bits as it needs, and a dictionary 2 ** bits places. Raises InputError for a layer or a number
     of levels that does not exist.

@@ -15,7 +15,7 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import materialize, save, to_model
-from hwprof.onnx_io.proto import array_of, numpy_dtype
+from hwprof.onnx_io.proto import NARROW, array_of, dtype_name, numpy_dtype
 
 if TYPE_CHECKING:
     from hwprof.torch_io import TrainableGraph
@@ -63,7 +63,8 @@ def model_with(graph: Graph, weights: Weights) -> ModelProto:
 
 def _array(tensor: TensorProto) -> np.ndarray:
     try:
-        return numpy_helper.to_array(tensor)
+        array, kind = numpy_helper.to_array(tensor), dtype_name(tensor.data_type)
+        return array.astype(NARROW[kind]) if kind in NARROW else array
     except ValueError as error:
         shape = tuple(tensor.dims)
         raise InputError(f"the values of tensor {tensor.name!r} do not fill its shape {shape}: {error}") from None

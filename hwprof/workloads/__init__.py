@@ -25,11 +25,12 @@ import onnx
 from hwprof import onnx_io
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.workloads import bert, lstm, mobilenet, resnet
+from hwprof.workloads import bert, keypoint, lstm, mobilenet, resnet, separation, super_resolution
 
 _BUILDERS: dict[str, Callable[[], Graph]] = {
     "bert_base": bert.bert_base,
     "bert_tiny": bert.bert_tiny,
+    "keypoint_network": keypoint.keypoint_network,
     "lstm_lm": lstm.lstm_lm,
     "lstm_lm_1024x1": lstm.lstm_lm_1024x1,
     "mobilenet_v2": mobilenet.mobilenet_v2,
@@ -37,6 +38,8 @@ _BUILDERS: dict[str, Callable[[], Graph]] = {
     "mobilenet_v3_small": mobilenet.mobilenet_v3_small,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
+    "separation_network": separation.separation_network,
+    "super_resolution": super_resolution.super_resolution,
 }
 _LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

@@ -70,7 +70,7 @@ ORDERED: dict[str, Callable[[], Method]] = {
     "DNQ, far weights first": lambda: Dnq(order="far"),
 }
 MEASURED = ("LUT-Q, 4 values", "DQ, (d, q_max), 3 bits", "SLQ, 4 values", "MLQ, ternary", "DNQ")
-DEVICES = ("cpu-1t", "integer")
+DEVICES = ("cpu-1t", "integer-avx2")
 
 
 def network(seed: int, task) -> Network:
@@ -336,14 +336,15 @@ def _latencies(rows: Rows) -> list[str]:
         "",
         "## Latency",
         "",
-        "Measured in turns with the float network, or with int8 on the device `integer`, first seed, on a machine "
+        "Measured in turns with the float network, or with int8 on the device `integer-avx2`, first seed, on a machine "
         "that others used at the same time. These networks are smaller, not faster: see reports/low-bit for the sizes "
         "at which narrow weights are.",
         "",
-        "| method | device | before, ms | after, ms | after by before |",
-        "|---|---|---|---|---|",
+        "| method | device | before, ms | after, ms | after by before | verdict of the pairs |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | {r['ms'] / r['before_ms']:.2f} |"
+            f"| {r['name']} | {r['device']} | {r['before_ms']:.4g} | {r['ms']:.4g} | "
+            f"{r['ms'] / r['before_ms']:.2f} | {r['verdict']} |"
             for r in found
         ),
     ]

@@ -32,8 +32,9 @@ def _page(fuzz: dict[str, Any], kills: dict[str, Any], sanitized: str) -> list[s
         "",
         "| tried | how often | result |",
         "| --- | --: | --- |",
-        f"| changed files of {fuzz['kinds']} kinds (models, functions, external data, predictors, tables of all formats, "
-        f"data sets, stores, devices) in {fuzz['seconds'] / 60:.0f} minutes | {fuzz['files']:,} | {fuzz['faults']} that "
+        f"| changed files of {fuzz['kinds']} kinds (models, functions, external data, predictors, tables of all "
+        f"formats, data sets, stores, devices) in {fuzz['seconds'] / 60:.0f} minutes | {fuzz['files']:,} | "
+        f"{fuzz['faults']} that "
         "ended in anything but a result or one line, or took above 20 s |",
         f"| SIGKILL of the command, at a random moment | {kills['kills'].get('command', 0)} | {kills['rows_lost']} of "
         f"{kills['rows_seen']:,} stored processes lost; {kills['completed']} of {kills['jobs']} jobs complete after "

@@ -1,8 +1,8 @@
 """Compares the searches at equal evaluations where accuracies and latencies are in tables: NAS-Bench-201.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/search_tables.py [DATA_FOLDER]      # writes reports/search
+    OMP_NUM_THREADS=1 python tests/benchmarks/search_tables.py [DATA_FOLDER] [--report]      # writes reports/search
 
-DATA_FOLDER defaults to ../shared/data beside the repository. Each figure is a line of reports/search/rows.jsonl as soon
+DATA_FOLDER defaults to ../shared/data beside the repository; --report writes the page from the rows that are there. Each figure is a line of reports/search/rows.jsonl as soon
 as it is known: the same command goes on where it was stopped, and computes nothing twice. It takes about ten minutes of
 one core. The scores are accuracies on CIFAR-100 after 200 epochs; the latencies are those that others measured on two
 devices. Three budgets for each device let 10, 25 and 50 % of the cells pass.
@@ -24,14 +24,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 
 from hwprof import cost, plugins
 from hwprof.interfaces import Arch, Search, Trial
+from hwprof.measure import environment
 from hwprof.metrics import kendall
 from hwprof.predictors.device_choice import DeviceChoice, Pick
 from hwprof.search.early_stop import EarlyStop, density, fitted
 from hwprof.search.optimization_gap import optimization_gap
-from hwprof.search.predictor_guided import PredictorSearch, forest, process
+from hwprof.search.predictor_guided import PredictorSearch, forest, process, sample_efficiency_gain
 from hwprof.search.qlearning import QLearning
 from hwprof.search.reduction import reduced
 from hwprof.search.run import BATCH, Limit, Plan, run
@@ -42,11 +44,14 @@ from hwprof.search.training_free import ActivationScore
 from hwprof.spaces.nasbench201 import NasBench201
 from hwprof.spaces.varied import VariedSpace
 
+sys.path.insert(0, str(Path(__file__).parent))
+import small_supernet  # beside this file
+
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_tables.py"
 OUT = ROOT / "reports" / "search"
 ROWS = OUT / "rows.jsonl"
-FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
+FOLDER = Path(sys.argv[1]) if sys.argv[1:] not in ([], ["--report"]) else ROOT.parent / "shared" / "data"
 SPACE = VariedSpace("nasbench201")
 SCORES, SHORT_SCORES = "cifar100_test_200", "ep12_cifar100_test"
 DEVICES = ("gold_6240", "raspi4")
@@ -57,9 +62,10 @@ SLOW = ("esnac",)  # only for as many evaluations as their goal needs
 SLOW_EVALUATIONS, SLOW_SHARES = 100, (0.25,)
 POOLS = ("full", "random", "neighbours")
 MODELS = {"forest": forest, "process": process}
-GAIN_SEEDS, TARGETS, GAIN_BATCH, SUBSET = 32, 16, 16, 48
+GAIN_SEEDS, TARGETS, GAIN_BATCH, SUBSET = 30, 16, 16, 48
 POLICY_SEEDS, POLICY_EVALUATIONS, POLICY_LAST = 20, 500, 50
 CELL_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # edges, in the order of an architecture
+SCORED, ALONE = 300, 30  # networks of a supernet
 SHRINK_SEEDS, SHRINK_CHECKPOINTS = 8, (32, 80)
 Row: TypeAlias = Mapping[str, Any]
 
@@ -220,19 +226,25 @@ def path_features(arch: Arch) -> list[float]:
     return [len(live), *counts, max(convolutions, default=0), sum(convolutions)]
 
 
-def fitting(n: int, seed: int) -> Row:
-    """Scores of n random cells after 12 epochs, raw and fitted: rank correlation with the accuracy after 200, over all
-    of them and over the better half; and the time of a table of the whole space, ms."""
-    short = table("nb201_accuracy", SHORT_SCORES)
-    archs = list(short.by_arch)
-    drawn = [archs[i] for i in np.random.default_rng(seed).permutation(len(archs))[:n]]
-    raw, final = [short(a) for a in drawn], [scores()(a) for a in drawn]
-    model = FittedScores(SPACE.choices, seed=seed).fit(drawn, raw)
+def supernet(seed: int) -> Row:
+    """A supernet of small networks: rank correlations, over all and over the better half, of the scores by shared
+    weights and of those after fitting, with the accuracies of `ALONE` networks trained alone; and the time of a table of the
+    whole space, ms."""
+    order = np.random.default_rng(100 + seed).permutation(len(small_supernet.ARCHS))
+    drawn = [small_supernet.ARCHS[i] for i in order[:SCORED]]
+    raw = small_supernet.shared_scores(seed, drawn, steps=2000, images=100)
+    alone = [small_supernet.alone(seed, arch, steps=120) for arch in drawn[:ALONE]]
+    fitted_scores = FittedScores(small_supernet.CHOICES, seed=seed).fit(drawn, raw)
     start = time.process_time()
-    model(archs)
+    fitted_scores(small_supernet.ARCHS)
     ms = 1000 * (time.process_time() - start)
-    gaps = [optimization_gap(values, final) for values in (raw, model(drawn).tolist())]
-    return {"kendall": [g.kendall for g in gaps], "upper": [g.kendall_upper for g in gaps], "table_ms": ms}
+    gaps = [optimization_gap(values[:ALONE], alone) for values in (raw, fitted_scores(drawn).tolist())]
+    return {
+        "kendall": [g.kendall for g in gaps],
+        "upper": [g.kendall_upper for g in gaps],
+        "mean": gaps[0].mean,
+        "table_ms": ms,
+    }
 
 
 def early_stop(seed: int) -> Row:
@@ -286,26 +298,25 @@ def latencies_of(name: str) -> tuple[Any, list[Arch], dict[str, np.ndarray]]:
 SMALL = NasBench201(channels=8, cells=1, resolution=16)
 WORK: dict[str, Callable[..., Row]] = {
     "curve": curve, "gain": evaluations_to_target, "policy": policy_reward, "shrink": shrinking,
-    "reduction": reduction, "fitting": fitting, "early_stop": early_stop, "pick": picking,
+    "reduction": reduction, "supernet": supernet, "early_stop": early_stop, "pick": picking,
 }  # fmt: skip
 
 
 def wanted() -> Iterator[tuple[str, dict[str, Any]]]:
-    """All rows, each by its kind and the arguments of its function; what is quick comes first."""
-    names = [name for name in plugins.names("search") if name not in SLOW]
+    """All rows, each by its kind and the arguments of its function; the quick and the important ones come first."""
     yield from curves(["evolution", "nsga2", "predictor", "qlearning", "random", "reinforce"], SHARES)
-    yield from (("gain", {"model": "process", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
     yield from (("policy", {"seed": seed}) for seed in range(POLICY_SEEDS))
+    yield from (("reduction", {"seed": seed}) for seed in range(5))
+    yield from (("gain", {"model": "process", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
     shrunk = ("random", "predictor", "esnac")
     yield from (("shrink", {"strategy_name": n, "seed": s}) for s in range(SHRINK_SEEDS) for n in shrunk)
-    yield from (("reduction", {"seed": seed}) for seed in range(5))
-    yield from (("fitting", {"n": n, "seed": seed}) for seed in range(5) for n in (100, 500))
-    yield from (("early_stop", {"seed": seed}) for seed in range(5))
     for name in ("nasbench201", "fbnet", "ofa_mbv3"):
         devices = latencies_of(name)[2]
         yield from (("pick", {"name": name, "first": a, "second": b}) for a, b in itertools.combinations(devices, 2))
+    yield from (("supernet", {"seed": seed}) for seed in range(5))
+    yield from (("early_stop", {"seed": seed}) for seed in range(5))
     yield from curves(SLOW, SLOW_SHARES)
-    yield from curves(names, SHARES)
+    yield from curves([name for name in plugins.names("search") if name not in SLOW], SHARES)
     yield from (("gain", {"model": "forest", "pool": p, "seed": s}) for s in range(GAIN_SEEDS) for p in POOLS)
 
 
@@ -340,5 +351,334 @@ def key(kind: str, given: Row) -> str:
     return f"{kind} {json.dumps(given, sort_keys=True)}"
 
 
+# -- the page ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows of the file, by their kind."""
+
+    rows: Sequence[Row]
+
+    def of(self, kind: str, **given: Any) -> list[Row]:
+        """The rows of a kind that were computed from these arguments, among others."""
+        return [r for r in self.rows if r["kind"] == kind and given.items() <= r["given"].items()]
+
+    def found(self, kind: str, name: str, **given: Any) -> np.ndarray:
+        """One figure of each of these rows: [n] or [n, ...]."""
+        return np.array([r["found"][name] for r in self.of(kind, **given)])
+
+    def best(self, name: str, setting: Setting) -> np.ndarray:
+        """[n_seeds, n_evaluations], %, by seed; fewer evaluations for a slow strategy."""
+        most = SLOW_EVALUATIONS if name in SLOW else CHECKPOINTS[-1]
+        rows = self.of("curve", strategy_name=name, device=setting.device, share=setting.share)
+        found = np.empty((len(rows), most))
+        for row, best in zip(sorted(rows, key=lambda r: r["given"]["seed"]), found, strict=True):
+            for evaluation, value in row["found"]["best"]:
+                best[evaluation - 1 :] = value
+        return found
+
+    def compared(self) -> list[str]:
+        """The strategies of which all seeds of some setting are there."""
+        return [n for n in plugins.names("search") if any(len(self.best(n, s)) == SEEDS for s in settings())]
+
+
+def page(rows: Rows) -> str:
+    names = rows.compared()
+    missing = [n for n in plugins.names("search") if n not in names]
+    missing += [f"the section on {kind}" for kind in SECTIONS if not rows.of(kind)]
+    lines = [
+        f"`{COMMAND}`", "", "# Searches at equal evaluations, on tables", "",
+        f"NAS-Bench-201: accuracies on CIFAR-100 after 200 epochs, latencies that others measured on {' and '.join(DEVICES)} "
+        f"(gold_6226 is not among the data). {SEEDS} seeds; architectures are asked for in batches of {BATCH}. Every "
+        "strategy sees the latencies of the table, so that nothing that it proposes breaks a budget, and nothing was "
+        f"measured here. Computed on {environment.hardware()['cpu']}, one thread, beside other work: times are of the "
+        "processor, not of the clock.", "",
+        *([f"Not computed yet, the same command adds them: {', '.join(missing)}.", ""] if missing else []),
+        "## Goals", "", "| goal | reached |", "|---|---|", *goals(rows, names), "",
+        "![Best accuracy within the budget over evaluations, mean and standard error](search.svg)", "",
+        "Regret, in the tables: the best accuracy within the budget minus the best one found, points, mean and standard "
+        "error. Beside it: how much more accurate than random search's, paired by seed, with its standard error.", "",
+        *regrets(rows, names),
+        *(line for kind, section in SECTIONS.items() if rows.of(kind) for line in section(rows)),
+        "## Time of a search itself", "",
+        "| strategy | ms per architecture asked for | refused per run |", "|---|---|---|",
+        *(
+            f"| {n} | {rows.found('curve', 'ask_ms', strategy_name=n).mean():.2f} | "
+            f"{rows.found('curve', 'refused', strategy_name=n).mean():.0f} |"
+            for n in names
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def regrets(rows: Rows, names: Sequence[str]) -> Iterator[str]:
+    for setting in settings():
+        best, random = best_feasible(setting), rows.best("random", setting)
+        yield f"## {setting.device}, {limit(setting).ms:.2f} ms: {setting.share:.0%} of the cells fit, the best has {best:.2f} %"
+        yield ""
+        yield f"| strategy | {' | '.join(f'at {n} | against random' for n in CHECKPOINTS)} |"
+        yield f"|---|{'---|---|' * len(CHECKPOINTS)}"
+        for name in names:
+            found = rows.best(name, setting)
+            cells = []
+            for n in CHECKPOINTS:
+                if len(found) < SEEDS or n > found.shape[1]:
+                    cells += ["", ""]
+                    continue
+                cells.append(mean_error(best - found[:, n - 1]))
+                cells.append("" if name == "random" else mean_error(found[:, n - 1] - random[:, n - 1], "+.2f"))
+            yield f"| {name} | {' | '.join(cells)} |"
+        yield ""
+
+
+def gains(rows: Rows) -> Iterator[str]:
+    yield from ("## Sample-efficiency gain (Mauch et al., arXiv 2011.12043)", "")
+    yield (
+        f"Evaluations until one of the {TARGETS} most accurate cells is found, at any latency; batch {GAIN_BATCH}, subsets "
+        f"of {SUBSET}. Random search needs {(15625 + 1) / (TARGETS + 1):.0f} on average; the gain is how many times fewer a "
+        "search needs. The paper used NAS-Bench-101 and a graph convolutional network; its formula of the gain and its "
+        "choice of a subset were not at hand. Here neighbours are one or two edits away from the five best cells known, but for a quarter of them."
+    )
+    yield from ("", "| model | pool | seeds | evaluations | gain |", "|---|---|---|---|---|")
+    for model, pool in itertools.product(MODELS, POOLS):
+        needed = rows.found("gain", "evaluations", model=model, pool=pool)
+        if len(needed) > 1:
+            yield f"| {model} | {pool} | {len(needed)} | {mean_error(needed, '.0f')} | {gain(needed):.1f} |"
+    yield ""
+
+
+def shrinks(rows: Rows) -> Iterator[str]:
+    yield from ("## ESNAC (arXiv 1902.00383)", "")
+    yield (
+        "Its reward C (2 - C) A, with C = 1 - latency / that of the slowest cell (gold_6240) and A = accuracy / the best "
+        f"one: the best of a run. Eight kernels on random halves, a batch of {BATCH}."
+    )
+    yield from ("", f"| strategy | seeds | {' | '.join(f'at {n}' for n in SHRINK_CHECKPOINTS)} |", "|---|---|---|---|")
+    for name in ("random", "predictor", "esnac"):
+        best = rows.found("shrink", "best", strategy_name=name)
+        if len(best) > 1:
+            yield f"| {name} | {len(best)} | {' | '.join(mean_error(column, '.4f') for column in best.T)} |"
+    yield ""
+
+
+def policies(rows: Rows) -> Iterator[str]:
+    last, best = rows.found("policy", "last"), rows.found("policy", "best")
+    yield from ("## Q-learning's policy and early stops (BlockQNN, arXiv 1808.05584)", "")
+    if len(last) > 1:
+        yield (
+            f"Reward: accuracy as a share - 0.05 log(latency / mean latency), gold_6240; {POLICY_EVALUATIONS} networks with "
+            f"repeats, {len(last)} seeds. Mean reward of the space {all_rewards().mean():.3f}, of the last {POLICY_LAST} "
+            f"networks {mean_error(last, '.3f')}; the best of a run {best.mean():.4f}, of as many random networks "
+            f"{random_best():.4f}: what is learned is the policy, and the best of a run is no better than random search's."
+        )
+    early = rows.found("early_stop", "kendall")
+    if len(early) > 1:
+        yield ""
+        yield (
+            "Early stop: the rank correlation of the accuracy after 12 epochs with that after 200 is "
+            f"{mean_error(early[:, 0])}, that of the redefined reward (accuracy - mu log MACs - rho log density, mu and rho "
+            f"fitted to 30 cells, tested on 200 others, {len(early)} draws) {mean_error(early[:, 1])}."
+        )
+    yield ""
+
+
+def reductions(rows: Rows) -> Iterator[str]:
+    found = rows.of("reduction")
+    yield from ("## A smaller space without training (C-BRED, arXiv 2204.14103)", "")
+    yield (
+        "The 6,466 cells that compute something different, 8 clusters by k-means over features of the cell's paths, 6 "
+        "members of each scored by NASWOT on random inputs (8 channels, 16 x 16, one cell per stage, untrained). Paper: 70 %."
+    )
+    yield from (
+        "",
+        "| seed | cells kept | their mean accuracy, % | of all, % | best kept, % | Kendall over clusters |",
+        "|---|---|---|---|---|---|",
+    )
+    for row in found:
+        f = row["found"]
+        yield f"| {row['given']['seed']} | {f['size']} | {f['chosen']:.2f} | {f['all']:.2f} | {f['best']:.2f} | {f['kendall']:.2f} |"
+    yield ""
+
+
+def supernets(rows: Rows) -> Iterator[str]:
+    found = rows.of("supernet")
+    yield from ("## Scores by shared weights, raw and fitted (arXiv 2004.08423, 2008.01475)", "")
+    yield (
+        f"Supernets of 1,024 small networks on handwritten digits (`tests/benchmarks/small_supernet.py`). {SCORED} networks "
+        f"are scored on 100 images by shared weights; a graph convolutional network is fitted to these scores. Kendall with "
+        f"the accuracies of {ALONE} of them trained alone, over all of them and over the better half."
+    )
+    yield from (
+        "",
+        "| supernet | raw | fitted | raw, better half | fitted, better half | table of all, ms |",
+        "|---|---|---|---|---|---|",
+    )
+    for row in found:
+        f = row["found"]
+        yield f"| {row['given']['seed']} | {f['kendall'][0]:.2f} | {f['kendall'][1]:.2f} | {f['upper'][0]:.2f} | {f['upper'][1]:.2f} | {f['table_ms']:.0f} |"
+    if len(found) > 1:
+        k, u = rows.found("supernet", "kendall").mean(axis=0), rows.found("supernet", "upper").mean(axis=0)
+        yield f"| mean | {k[0]:.3f} | {k[1]:.3f} | {u[0]:.3f} | {u[1]:.3f} | |"
+    yield ""
+
+
+def picks(rows: Rows) -> Iterator[str]:
+    found = rows.of("pick")
+    yield from ("## Which of two devices is faster (SLOHA 2021, arXiv 2102.00818)", "")
+    yield (
+        "Learned from 200 networks on both, tested on 2,000 others, 3 draws. HAT's devices were measured with different "
+        "networks, so that they have no pairs. Right: of the decided ones."
+    )
+    yield from (
+        "",
+        "| space | pairs | decided, least | median | right, least | median | never decided |",
+        "|---|---|---|---|---|---|---|",
+    )
+    for name in dict.fromkeys(row["given"]["name"] for row in found):
+        own = [r["found"] for r in found if r["given"]["name"] == name]
+        decided = [f["decided"] / f["of"] for f in own]
+        right = [f["right"] / f["decided"] for f in own if f["decided"]]
+        yield (
+            f"| {name} | {len(own)} | {min(decided):.1%} | {np.median(decided):.0%} | {min(right, default=1):.1%} | "
+            f"{np.median(right) if right else 1:.1%} | {sum(not d for d in decided)} |"
+        )
+    yield ""
+
+
+SECTIONS: dict[str, Callable[[Rows], Iterator[str]]] = {
+    "gain": gains, "shrink": shrinks, "policy": policies, "reduction": reductions, "supernet": supernets, "pick": picks,
+}  # fmt: skip
+
+
+def goals(rows: Rows, names: Sequence[str]) -> Iterator[str]:
+    yield f"| every strategy at least random on the mean | {against_random(rows, names)} |"
+    full = [n for n in names if all(len(rows.best(n, s)) == SEEDS for s in settings())]
+    regret = {n: [best_feasible(s) - rows.best(n, s)[:, 99].mean() for s in settings()] for n in full}
+    best = min(regret, key=lambda name: float(np.mean(regret[name])))
+    within = sum(r <= 0.5 for r in regret[best])
+    yield (
+        "| the best one at 100 evaluations within 0.5 points of the best feasible accuracy | "
+        f"{best}, in {within} of {len(settings())} settings: {', '.join(f'{abs(r):.2f}' for r in regret[best])}; on the mean "
+        f"{np.mean(regret[best]):.2f} |"
+    )
+    for model in MODELS:
+        needed = {p: rows.found("gain", "evaluations", model=model, pool=p) for p in POOLS}
+        if min(map(len, needed.values())) >= 30:
+            g = {p: gain(n) for p, n in needed.items()}
+            yield (
+                f"| gain of a random subset < full <= neighbours, model {model} | "
+                f"{yes(g['random'] < g['full'] <= g['neighbours'])}: {g['random']:.1f}, {g['full']:.1f}, {g['neighbours']:.1f} |"
+            )
+    shrunk = {n: rows.found("shrink", "best", strategy_name=n) for n in ("random", "esnac")}
+    if min(map(len, shrunk.values())) >= SHRINK_SEEDS:
+        ahead = shrunk["esnac"].mean(axis=0) - shrunk["random"].mean(axis=0)
+        yield f"| ESNAC above random at 32 and 80 evaluations | {yes(ahead.min() > 0)}: {ahead[0]:+.4f}, {ahead[1]:+.4f} |"
+    last = rows.found("policy", "last")
+    if len(last) > 1:
+        policy = last.mean() - all_rewards().mean()
+        yield f"| Q-learning's last rewards at least 0.05 above the mean of the space | {yes(policy >= 0.05)}: {policy:+.3f} |"
+    chosen = rows.found("reduction", "chosen")
+    if len(chosen):
+        yield (
+            f"| C-BRED's cluster has at least 69 % | on the mean {yes(chosen.mean() >= 69)}: {chosen.mean():.2f}, from "
+            f"{chosen.min():.2f} to {chosen.max():.2f}, {len(chosen)} of 5 seeds |"
+        )
+    if len(kendalls := rows.found("supernet", "kendall")):
+        raw, fitted_mean = kendalls.mean(axis=0)
+        ms = rows.found("supernet", "table_ms").max()
+        yield f"| Kendall of fitted scores at least that of raw ones, {len(kendalls)} supernets; a table in under 1 s | {yes(fitted_mean >= raw and ms < 1000)}: {fitted_mean:.3f} against {raw:.3f}; {ms:.0f} ms |"
+    if decided := [r["found"] for r in rows.of("pick") if r["found"]["decided"]]:
+        least = min(f["right"] / f["decided"] for f in decided)
+        yield f"| a choice of a device is right in at least 95 % where it decides, on every pair | {yes(least >= 0.95)}: at least {least:.1%}, {len(rows.of('pick'))} pairs |"
+    quick = rows.found("curve", "ask_ms", strategy_name="evolution").mean()
+    slowest = max((float(rows.found("curve", "ask_ms", strategy_name=n).mean()), n) for n in names)
+    yield f"| an architecture of evolution in under 1 ms, of a model in under 1 s | {yes(quick < 1 and slowest[0] < 1000)}: {quick:.2f} ms; {slowest[1]} {slowest[0]:.0f} ms |"
+
+
+def against_random(rows: Rows, names: Sequence[str]) -> str:
+    below = []
+    for name in names:
+        gained = [
+            (
+                float((rows.best(name, s)[:, n - 1] - rows.best("random", s)[:, n - 1]).mean()),
+                f"{s.device} {s.share:.0%} at {n}",
+            )
+            for s in settings()
+            for n in CHECKPOINTS
+            if len(rows.best(name, s)) == SEEDS and n <= rows.best(name, s).shape[1]
+        ]
+        behind = [f"{where} ({g:+.2f})" for g, where in gained if g < 0]
+        if behind:
+            below.append(f"{name} is below in {len(behind)} of {len(gained)}: {', '.join(behind)}")
+    return f"no: {'; '.join(below)}" if below else "yes"
+
+
+def yes(is_reached: bool) -> str:
+    return "yes" if is_reached else "no"
+
+
+def gain(evaluations: Sequence[int] | np.ndarray) -> float:
+    return sample_efficiency_gain(evaluations, 15625, TARGETS)
+
+
+def mean_error(values: np.ndarray, form: str = ".2f") -> str:
+    """The mean with its standard error."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):{form}} ± {error:{form.lstrip('+')}}"
+
+
+@cache
+def all_rewards() -> np.ndarray:
+    """[n_cells]"""
+    latencies = table("nb201_latency_ms", "gold_6240")
+    return np.array([reward(score, latencies(arch)) for arch, score in scores().by_arch.items()])
+
+
+def random_best() -> float:
+    """The mean over seeds of the best of as many random cells."""
+    draws = [
+        np.random.default_rng(seed).choice(all_rewards(), POLICY_EVALUATIONS, replace=False)
+        for seed in range(POLICY_SEEDS)
+    ]
+    return float(np.mean([draw.max() for draw in draws]))
+
+
+def draw(rows: Rows) -> None:
+    names = rows.compared()
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    axes = figure.subplots(len(DEVICES), len(SHARES), sharex=True).flat
+    for ax, setting in zip(axes, settings(), strict=True):
+        best = best_feasible(setting)
+        for number, name in enumerate(names):
+            found = rows.best(name, setting)
+            if len(found) < SEEDS:
+                continue
+            mean, band = found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
+            x = np.arange(1, len(mean) + 1)[::3]
+            mean, band = mean[::3], band[::3]
+            color = "black" if name == "random" else f"C{number}"
+            ax.plot(x, mean, color=color, linestyle="--" if name == "random" else "-", label=name)
+            ax.fill_between(x, mean - band, mean + band, color=color, alpha=0.15, linewidth=0)
+        ax.axhline(best, color="grey", linewidth=1, linestyle=":")
+        ax.set_ylim(best - 5, best + 0.3)
+        ax.set_xlim(0, CHECKPOINTS[-1])
+        ax.set_xlabel("evaluations")
+        ax.set_title(f"{setting.device}, {limit(setting).ms:.2f} ms: {setting.share:.0%} of the cells fit", fontsize=10)
+    figure.supylabel("best accuracy within the budget, %; dotted: the best there is")
+    handles = {t: h for ax in axes.base.flat for h, t in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    figure.savefig(OUT / "search.svg", metadata={"Date": None})
+
+
+def report() -> None:
+    """Writes the page from the rows that are there."""
+    rows = Rows(stored())
+    draw(rows)
+    (OUT / "README.md").write_text(page(rows))
+
+
 if __name__ == "__main__":
-    compute()
+    if "--report" not in sys.argv:
+        compute()
+    report()

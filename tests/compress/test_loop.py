@@ -9,13 +9,31 @@ from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.compress.loop import compress
 from hwprof.data.result import Met
-from hwprof.errors import InputError
+from hwprof.errors import InputError, NotConvergedError
+from hwprof.measurement import Status
 from hwprof.training import TrainSettings
 from hwprof.variants.weights import load_weights
 from tests.compress.board import SHORT, Board, job, latency_ns, network, task
 
 WHOLE_MS = latency_ns(network(16)) / 1e6
 FIRST = TrainSettings(epochs=4, batch_size=16, rate=0.05)
+
+
+class Disturbed(Board):
+    """Something else runs during all blocks, and each time is another one."""
+
+    def measure(self, request):
+        for answer in super().measure(request):
+            rng = np.random.default_rng(len(self.requests))
+            blocks = [
+                block
+                | {
+                    "rejected": "disturbed",
+                    "samples_ns": [int(ns * 10 ** rng.uniform(0, 2)) for ns in block["samples_ns"]],
+                }
+                for block in answer["process"]["blocks"]
+            ]
+            yield {**answer, "process": answer["process"] | {"blocks": blocks}}
 
 
 def told(made_by):
@@ -134,6 +152,13 @@ def test_tuning_that_is_not_finite_any_more_is_told_and_leaves_the_last_finite_s
     assert "not finite any more" in line or "the loss is" in line
     assert np.isfinite(made.result.metric)
     assert all(np.isfinite(array).all() for array in load_weights(onnx_io.load(made.path)).values())
+
+
+def test_a_baseline_short_of_its_precision_is_told(tmp_path):
+    started = job(tmp_path, Disturbed())
+    assert started.measured.status is Status.UNSTABLE
+    with pytest.raises(NotConvergedError, match=r"so it would mislead.* did not reach their precision \(unstable\)"):
+        compress(started, "magnitude", 0.5 * WHOLE_MS)
 
 
 def test_a_training_whose_loss_is_not_finite_is_one_line(tmp_path):

@@ -5,6 +5,8 @@ from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import nn
 
 from hwprof import onnx_io
+from hwprof.compress.choices import chosen_graph
+from hwprof.compress.method import load
 from hwprof.compress.networks import deployed, export, open_network
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -97,6 +99,24 @@ def test_an_exported_network_computes_what_is_evaluated(variant, tmp_path):
     computed = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in batch.inputs])
     with torch.no_grad():
         np.testing.assert_allclose(computed, made.module.eval()(batch.inputs).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "low_rank", "int8"])
+def test_the_file_of_a_compressed_network_computes_what_was_trained(name, tmp_path):
+    opened = open_network(network(), task(), DEVICE, tmp_path)
+    method = load(name)
+    method.attach(opened.copy(), lambda _choices: torch.tensor(float("nan")))
+    smallest = {layer: some[-1] for layer, some in method.options(opened.graph).items()} or method.choices()
+    small = method.finish(smallest)
+    graph = export(small, tmp_path / "out.onnx")
+    assert graph.digest == chosen_graph(opened.graph, smallest).digest  # the table priced this very network
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = InferenceSession(tmp_path / "out.onnx", options)
+    image = next(iter(task().examples("test").batches(1))).inputs
+    (computed,) = session.run(None, {graph.inputs[0].name: image.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(computed, small.module.eval()(image).numpy(), atol=1e-5)
 
 
 def test_a_device_of_integers_gets_integers(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import hwprof as hp
 from hwprof import onnx_io
 from hwprof.compress.loop import Settings
 from hwprof.data.result import Met
@@ -45,6 +46,13 @@ def test_auto_gives_the_best_of_the_methods_that_meet_the_target(place):
     made = run(compressing.compress, place, target_ms=0.7 * WHOLE_MS)
     assert made.met is Met.YES
     assert made.result.method in ("magnitude", "low_rank")
+
+
+def test_two_lines_of_python_give_a_file(place):
+    made = run(hp.compress, place, target_ms=0.7 * WHOLE_MS, method="magnitude")
+    made.save(place["folder"] / "small.onnx")
+    assert (place["folder"] / "small.onnx").stat().st_size == made.result.size_bytes
+    assert onnx_io.load(place["folder"] / "small.onnx").digest == made.result.digest
 
 
 def test_several_targets_give_a_front_and_what_is_out_of_reach_is_left_out(place):

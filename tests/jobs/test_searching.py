@@ -93,7 +93,7 @@ def test_a_space_of_one_architecture_has_a_winner(tmp_path):
 
 def test_candidates_are_measured_and_later_ones_predicted_where_that_is_clear():
     notes = []
-    found = find(latency=None, strategy="random", evaluations=64, options=Options(FAST, on_note=notes.append))
+    found = find(latency=None, strategy="random", evaluations=40, options=Options(FAST, on_note=notes.append))
     assert found.winner.met is Met.YES
     (note,) = [note for note in notes if "latencies of candidates" in note]
     measured, predicted = (int(note.split(word)[0].split()[-1]) for word in (" measured", " predicted"))

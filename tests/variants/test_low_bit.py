@@ -72,6 +72,7 @@ def check_file(graph: Graph, weights, folder) -> None:
     assert loaded.weight_bytes == graph.weight_bytes
     known = load_weights(loaded)
     assert all(np.array_equal(known[name], array) for name, array in weights.items())
+    np.testing.assert_array_equal(trained_outputs(loaded, known), trained_outputs(graph, weights))
     assert graph.weight_bytes < path.stat().st_size < graph.weight_bytes + OVERHEAD * len(layers_of(graph))
 
 

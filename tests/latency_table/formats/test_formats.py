@@ -22,6 +22,10 @@ ROWS = {
         Row.of("layer", {"layer": layer, "weight_bits": w, "activation_bits": a}, float(1 + layer + w * a))
         for layer in range(2) for w in (1, 2) for a in (1, 2, 3)
     ],
+    "modelopt": [
+        Row.of("gemm", {"layer": "layers.*.up_proj", "recipe": recipe, "rows": 32, "cin": 64, "cout": 128}, ms)
+        for recipe, ms in (("NONE", 0.5), ("FP8_DEFAULT_CFG", 0.25))
+    ],
     "netadapt": [
         Row.of("Conv2d", {"layer": "features.0", "cin": 3, "cout": c, "kernel_size": "(3, 3)", "groups": "1"}, c / 4)
         for c in (8, 16)

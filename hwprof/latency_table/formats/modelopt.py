@@ -1,0 +1,80 @@
+"""The latencies that NVIDIA's Model Optimizer is about to read (`haq_latency_v1`, NVIDIA/Model-Optimizer pull request
+2138, August 2026): CSV, a row for each layer, recipe of quantization and number of rows of its input, in microseconds.
+
+A recipe is a name of that tool: NONE, FP8_DEFAULT_CFG, NVFP4_DEFAULT_CFG, W4A16_NVFP4_CFG. A layer is a pattern of
+module names, such as model.layers.*.mlp.up_proj; several are joined by |.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from hwprof.errors import InputError
+from hwprof.files import read_text, write_bytes
+from hwprof.latency_table.formats import loss
+from hwprof.latency_table.formats.source import Source
+from hwprof.latency_table.rows import Content, Row
+from hwprof.time_unit import ms_per
+
+OP = "gemm"
+_SCHEMA = "haq_latency_v1"
+_FIELDS = ("layer", "recipe", "rows")
+_FLOAT = "NONE"  # the recipe that quantizes nothing
+_SIZES = {"cout": "n", "cin": "k"}
+_COLUMNS = (
+    "schema_version", "deployment_profile", "group_pattern", "source_module_patterns", "recipe_id", "runtime_format",
+    "m", "latency_us", "backend", "with_quant", "op_kind", "timing_scope", "selection_policy", "kernel_policy_id", "tp",
+    "ep", "hardware", "n", "k",
+)  # fmt: skip
+
+
+def read(path: Path, source: Source) -> list[Row]:
+    """`unit` is that of the latency, microseconds where none is given. Raises InputError, naming the line."""
+    scale = ms_per(source.unit or "us")
+    file = io.StringIO(read_text(path, f"latency table {path}"), newline="")
+    try:
+        return [_row(path, line, record, scale) for line, record in enumerate(csv.DictReader(file), 2)]
+    except csv.Error as error:
+        raise InputError(f"latency table {path}: {error}") from None
+
+
+def write(table: Content, path: Path) -> list[str]:
+    """Raises InputError for a table without rows of layers, recipes and numbers of rows."""
+    found, lost = loss.placed(
+        [r for r in table.rows if r.op == OP], table.rows, _FIELDS, "Model Optimizer's format"
+    )  # fmt: skip
+    meta, buffer = table.metadata, io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for (_, layer, recipe, rows), row in found.items():
+        sizes = {column: value for name, value in row.attributes if (column := _SIZES.get(name))}
+        writer.writerow({
+            "schema_version": _SCHEMA, "deployment_profile": meta.device, "group_pattern": layer,
+            "source_module_patterns": json.dumps(str(layer).split("|")), "recipe_id": recipe, "runtime_format": recipe,
+            "m": rows, "latency_us": row.ms * 1e3, "backend": meta.runtime, "with_quant": recipe != _FLOAT,
+            "op_kind": OP, "timing_scope": "gemm_fused", "selection_policy": "fixed_kernel",
+            "kernel_policy_id": f"hwprof_{meta.device}", "tp": 1, "ep": 1, "hardware": meta.hardware, **sizes,
+        })  # fmt: skip
+    write_bytes(path, buffer.getvalue().encode())
+    held = f"attributes {', '.join(sorted(_SIZES))}"
+    return [*(phrase for phrase in lost if phrase != held), *loss.of(table, holds=("device",))]
+
+
+def _row(path: Path, line: int, record: Mapping[str, str | None], scale: float) -> Row:
+    if record.get("schema_version") != _SCHEMA:
+        raise InputError(
+            f"latency table {path}: line {line} has the schema {record.get('schema_version')!r}, not {_SCHEMA!r}"
+        )
+    try:
+        attributes = {"layer": record["group_pattern"] or "", "recipe": record["recipe_id"] or ""}
+        sizes = {name: int(text) for name, column in _SIZES.items() if (text := record.get(column))}
+        return Row.of(
+            record["op_kind"] or "", {**attributes, "rows": int(record["m"] or ""), **sizes},
+            float(record["latency_us"] or "nan") * scale,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"latency table {path}: line {line} cannot be read: {error}") from None

@@ -1,0 +1,70 @@
+"""The CSV of NVIDIA's Model Optimizer: its columns, and what is lost."""
+
+import csv
+import json
+
+import pytest
+
+from hwprof.errors import InputError
+from hwprof.latency_table.formats import Source, modelopt
+from hwprof.latency_table.rows import Content, Metadata, Row
+
+REQUIRED = {  # by the tool's reader
+    "schema_version", "deployment_profile", "group_pattern", "source_module_patterns", "recipe_id", "runtime_format",
+    "m", "latency_us", "backend", "with_quant", "op_kind", "timing_scope", "selection_policy", "kernel_policy_id", "tp",
+    "ep", "hardware",
+}  # fmt: skip
+QKV = "layers.*.q_proj|layers.*.k_proj"
+
+
+META = Metadata("b100", "tensorrt", 1, 1, "float16")
+
+
+def table(*rows: Row) -> Content:
+    return Content(META, rows)
+
+
+def row(recipe: str, ms: float, **changes: object) -> Row:
+    return Row.of("gemm", {"layer": QKV, "recipe": recipe, "rows": 32, "cin": 2048, "cout": 3072, **changes}, ms)
+
+
+def test_a_table_that_is_written_has_the_columns_that_the_tool_wants(tmp_path):
+    modelopt.write(table(row("NONE", 0.009), row("FP8_DEFAULT_CFG", 0.006)), tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        plain, fp8 = csv.DictReader(file)
+    assert plain.keys() >= REQUIRED
+    assert (plain["schema_version"], plain["op_kind"], plain["with_quant"]) == ("haq_latency_v1", "gemm", "False")
+    assert (fp8["recipe_id"], fp8["with_quant"], float(fp8["latency_us"])) == ("FP8_DEFAULT_CFG", "True", 6.0)
+    assert json.loads(fp8["source_module_patterns"]) == ["layers.*.q_proj", "layers.*.k_proj"]
+    assert (fp8["m"], fp8["n"], fp8["k"], fp8["deployment_profile"]) == ("32", "3072", "2048", "b100")
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    rows = (row("NONE", 0.5), row("FP8_DEFAULT_CFG", 0.25))
+    lost = modelopt.write(table(*rows), tmp_path / "t.csv")
+    assert modelopt.read(tmp_path / "t.csv", Source(META)) == list(rows)
+    assert not any("attributes" in phrase for phrase in lost)
+
+
+def test_a_table_without_layers_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no row of the table fits Model Optimizer's format"):
+        modelopt.write(table(Row.of("Gemm", {"rows": 1}, 1.0)), tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema_version": "haq_latency_v0"}, "line 2 has the schema 'haq_latency_v0', not 'haq_latency_v1'"),
+        ({"m": "many"}, "line 2 cannot be read"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(change, reason, tmp_path):
+    modelopt.write(table(row("NONE", 0.009)), tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        (record,) = csv.DictReader(file)
+    with (tmp_path / "t.csv").open("w") as file:
+        writer = csv.DictWriter(file, record)
+        writer.writeheader()
+        writer.writerow(record | change)
+    with pytest.raises(InputError, match=reason):
+        modelopt.read(tmp_path / "t.csv", Source(META))
