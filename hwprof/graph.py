@@ -98,8 +98,8 @@ class Graph:
 
     `nodes` are in topological order. `values` holds the type of every node output that is known. `weights` are tensors
     without values, `constants` small ones with values. `source` names the .onnx file to run when real weights matter,
-    `given` holds the values of inputs that are not drawn (`hwprof.onnx_io.input_values`); neither they nor any name is
-    compared.
+    `given` holds the values of inputs that are not drawn (`hwprof.onnx_io.input_values`), `warnings` what the reader of
+    its figures must know, such as that its weights are random; none of these and no name is compared.
     """
 
     inputs: tuple[Tensor, ...]
@@ -112,6 +112,7 @@ class Graph:
     name: str = "graph"
     source: str | None = None
     given: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
     _types: dict[str, Tensor] = field(init=False, repr=False)
     _digest: list[str] = field(init=False, repr=False)
 
@@ -367,6 +368,7 @@ def _graph_record(g: Graph) -> dict[str, Any]:
         "values": [_tensor_record(t) for t in g.values],
         "source": g.source,
         **({"given": [list(pair) for pair in g.given]} if g.given else {}),
+        **({"warnings": list(g.warnings)} if g.warnings else {}),
     }
 
 
@@ -397,4 +399,5 @@ def _graph_from_record(r: dict[str, Any]) -> Graph:
         name=r["name"],
         source=r["source"],
         given=tuple((name, text) for name, text in r.get("given", ())),
+        warnings=tuple(r.get("warnings", ())),
     )  # fmt: skip

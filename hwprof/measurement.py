@@ -202,6 +202,7 @@ class Measurement:
     operators: tuple[OperatorTime, ...] = ()
     operators_total_ns: float | None = None  # of the profiled runs, which are slower than plain ones
     inputs: Mapping[str, str] = field(default_factory=dict)  # what the user gave of them, by name
+    network_warnings: tuple[str, ...] = ()  # those of the graph; they are among `warnings`, too
 
     @property
     def latency_ms(self) -> float:
@@ -277,8 +278,10 @@ class Measurement:
 
     @property
     def build_warnings(self) -> tuple[str, ...]:
-        """Warnings about the compiled network that apply to all its figures, such as that nobody tuned it."""
-        return tuple(dict.fromkeys(w for p in self.processes if p.build for w in p.warnings))
+        """Warnings about the network that apply to all its figures: that its weights are random, or that nobody tuned
+        its build."""
+        of_builds = (w for p in self.processes if p.build for w in p.warnings)
+        return tuple(dict.fromkeys((*self.network_warnings, *of_builds)))
 
     @property
     def energy_mj(self) -> float | None:
@@ -326,6 +329,7 @@ class Measurement:
                     "protocol": ProtocolSettings(**record["protocol"]),
                     "processes": tuple(process_from_record(p) for p in record["processes"]),
                     "warnings": tuple(record["warnings"]),
+                    "network_warnings": tuple(record.get("network_warnings", ())),
                     "operators": tuple(
                         OperatorTime(**{**o, "members": tuple(o["members"])}) for o in record["operators"]
                     ),

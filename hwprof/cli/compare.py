@@ -85,7 +85,7 @@ def compare(
     else:
         with_error = any(c.output_error is not None for c in rows)
         output.write_rows([_row(c, with_error) for c in rows], format)
-        results.tell_builds(m for c in rows for m in (c.a, c.b))
+        results.tell_networks(m for c in rows for m in (c.a, c.b))
     if html:
         write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
         output.note(f"wrote {html}")

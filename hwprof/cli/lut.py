@@ -62,6 +62,7 @@ def build(
     ] = None,
     device: options.DeviceName = "cpu-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,
@@ -89,8 +90,8 @@ def build(
     with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
         built = tables.build_table(
             models or [], device, space=space, rows=rows, networks=networks, sweep=_sweeps(sweep),
-            variant=variant or "", predictor=predictor, shapes=options.shapes(shape), store=store, options=asked,
-            seed=seed,
+            variant=variant or "", predictor=predictor, shapes=options.shapes(shape), inputs=options.inputs(input),
+            store=store, options=asked, seed=seed,
         )  # fmt: skip
     built.table.save(out)
     output.write_rows([_summary(out, built.table)], format)

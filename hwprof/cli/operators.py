@@ -69,7 +69,7 @@ def operators(
         output.warn(f"profiling slowed the network down {found.inflation:.2f} times; the shares are only approximate")
     if found.exceeded_words:
         output.warn(found.exceeded_words)
-    results.tell_builds([m])
+    results.tell_networks([m])
     if format is Format.JSON:
         output.write_json(record.breakdown_record(m, found))
     if format is not Format.JSON and by in ("kernel", "both"):

@@ -31,6 +31,7 @@ def predict(
         ),
     ] = None,
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
@@ -67,14 +68,14 @@ def predict(
     share = options.share(coverage, "--coverage")
     trained = Trained.load(file)
     failures = results.Failures()
-    given, shapes = models or [], options.shapes(shape)
+    given, shapes, values = models or [], options.shapes(shape), options.inputs(input)
     told = failures.tell if len(given) > 1 else None
     if operators:
-        rows = predicting.predict_operators(trained, given, shapes=shapes, on_error=told)
+        rows = predicting.predict_operators(trained, given, shapes=shapes, inputs=values, on_error=told)
         output.write_rows([asdict(row) for row in rows], format)
         return failures.status([])
     found = predicting.predict(
-        trained, given, archs=arch or (), shapes=shapes, coverage=share, space=space, device=device,
+        trained, given, archs=arch or (), shapes=shapes, inputs=values, coverage=share, space=space, device=device,
         extrapolate=extrapolate, lower_bound=lower_bound, on_error=told,
     )  # fmt: skip
     output.write_rows([_row(p, trained.origin, share, format) for p in found], format)

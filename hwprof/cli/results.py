@@ -154,10 +154,15 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
     }
 
 
-def tell_builds(measurements: Iterable[Measurement]) -> None:
-    """Shows the warnings about compiled networks, where the other warnings of a measurement are not shown."""
-    for warning in dict.fromkeys(w for m in measurements for w in m.build_warnings):
+def tell_networks(measurements: Iterable[Measurement]) -> None:
+    """Shows the warnings about the networks and their builds, where the other warnings of a measurement are not
+    shown."""
+    for warning in dict.fromkeys(_of_network(m, w) for m in measurements for w in m.build_warnings):
         output.warn(warning)
+
+
+def _of_network(m: Measurement, warning: str) -> str:
+    return f"{m.model}: {warning}" if warning in m.network_warnings else warning
 
 
 def _counted_row(outcome: Outcome, m: Measurement) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def sweep(
         output.write_rows(swept.table(found), format)
         for sentence in (*swept.reasons(found.refused), *(f.sentence for f in found.fastest)):
             output.note(sentence)
+        results.tell_networks(row.measurement for row in found.rows if row.measurement)
     if html:
         write_text(html, page.render_sweep(found, results.command()))
         output.note(f"wrote {html}")

@@ -21,6 +21,7 @@ def tune(
     models: options.Models,
     device: options.DeviceName = "tvm-1t",
     shape: options.ShapeTexts = None,
+    input: options.InputTexts = None,  # noqa: A002 -- the option's name
     trials: Annotated[
         int, typer.Option(help="Schedules to try for each build of a network, earlier runs included.")
     ] = 1000,
@@ -56,7 +57,7 @@ def tune(
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
     chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
-    graphs = [jobs.load_network(model, options.shapes(shape)) for model in models]
+    graphs = [jobs.load_network(model, options.shapes(shape), inputs=options.inputs(input)) for model in models]
     rows = []
     for graph in graphs:
         for build in range(builds):

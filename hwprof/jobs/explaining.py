@@ -104,8 +104,10 @@ def explain(
     with opened(None, options) as (folder, store, asked):
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
-        a = wanted.load(before, folder)
-        b = wanted.varied(a if after is None else wanted.load(after, folder), folder, asked.on_warning)
+        loaded = [wanted.load(model, folder) for model in (before, after) if model is not None]
+        for warning in dict.fromkeys(f"{graph.name}: {text}" for graph in loaded for text in graph.warnings):
+            asked.on_warning(warning)
+        a, b = loaded[0], wanted.varied(loaded[-1], folder, asked.on_warning)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
         return _explained(a, b, chosen, asked.limited_transport)

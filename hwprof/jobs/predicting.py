@@ -13,10 +13,12 @@ from hwprof.data.dataset import Dataset
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.jobs.profiling import profile
 from hwprof.measure.recording import Options
+from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.predictors import learning, trained
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.kernels import KernelPredictor
@@ -60,6 +62,7 @@ def predict(
     *,
     archs: Sequence[Arch | str] = (),
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     coverage: float = 0.9,
     space: str | None = None,
     device: str | None = None,
@@ -70,17 +73,18 @@ def predict(
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
     predictor: a trained one, or its file. models: graphs, .onnx files, names of workloads, or architectures as tuples.
-    archs: architectures of the predictor's space, as tuples or in its notation. coverage: the probability that the
-    latency is inside the interval. extrapolate: also predict networks unlike those that were learned from. lower_bound:
-    also predict the rest of networks with operators whose work is not known. A model that cannot be opened is passed to
-    `on_error(model, error)`, and the others continue; without `on_error` the error is raised.
+    inputs: as `profile` takes them, for every model. archs: architectures of the predictor's space, as tuples or in its
+    notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
+    unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
+    known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
+    `on_error` the error is raised.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
     found.require(space, device)
-    networks = _opened(models, shapes, on_error)
+    networks = _opened(models, shapes, inputs, on_error)
     return found.predict(
         [*networks, *archs], coverage, count_instructions, extrapolate=extrapolate, lower_bound=lower_bound
     )
@@ -102,6 +106,7 @@ def predict_operators(
     models: Sequence[Graph | str | Path],
     *,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     on_error: Callable[[str, HwprofError], None] | None = None,
 ) -> list[PredictedOperator]:
     """The operators of each model with their predicted times, the longest first. Errors as in `predict`. Raises
@@ -111,7 +116,7 @@ def predict_operators(
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     rows: list[PredictedOperator] = []
-    for graph in _opened(models, shapes, on_error):
+    for graph in _opened(models, shapes, inputs, on_error):
         assert isinstance(graph, Graph)  # models are not architectures here
         ms = found.predictor.operator_ms(graph)
         total = float(np.nansum(ms))
@@ -136,14 +141,17 @@ def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray
 def _opened(
     models: Sequence[Graph | Arch | str | Path],
     shapes: Shapes | None,
+    inputs: GivenInputs | None,
     on_error: Callable[[str, HwprofError], None] | None,
 ) -> list[Graph | Arch]:
     networks: list[Graph | Arch] = []
-    for model in models:
-        try:
-            networks.append(model if isinstance(model, tuple) else load_network(model, shapes))
-        except HwprofError as error:
-            if on_error is None:
-                raise
-            on_error(str(model), error)
+    with temporary_folder() as folder:  # a prediction needs the shapes of given arrays only
+        given = as_texts(inputs, folder)
+        for model in models:
+            try:
+                networks.append(model if isinstance(model, tuple) else load_network(model, shapes, inputs=given))
+            except HwprofError as error:
+                if on_error is None:
+                    raise
+                on_error(str(model), error)
     return networks

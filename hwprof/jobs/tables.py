@@ -14,6 +14,7 @@ from hwprof import plugins
 from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
@@ -24,6 +25,7 @@ from hwprof.measure.machine import fingerprint, require_times
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency, takes_of
+from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, titled
 from hwprof.variants.spec import change
@@ -90,6 +92,7 @@ def build_table(
     variant: str = "",
     predictor: Path | str | None = None,
     shapes: Shapes | None = None,
+    inputs: GivenInputs | None = None,
     store: Store | Path | str = DEFAULT_PATH,
     options: Options | None = None,
     seed: int = 0,
@@ -99,7 +102,7 @@ def build_table(
 
     networks: the number of networks of the space to use; `seed` decides which. sweep: also times convolutions and
     products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file that predicts the rows;
-    without one they are measured. variant: applied to each network.
+    without one they are measured. inputs: as `profile` takes them, for every model. variant: applied to each network.
 
     Raises InputError for models and a space at once (or neither), or choices without a space, and the error of the
     first operator or network that could not be measured.
@@ -122,8 +125,20 @@ def build_table(
         if searched:
             graphs, variant = covering_graphs(searched.space, networks, seed), searched.variant
         else:
-            graphs = [load_network(model, shapes) for model in given]
+            graphs = _networks(given, shapes, inputs, options or Options())
         return operator_table(operators_of(graphs, sweep, variant), source, numeric)
+
+
+def _networks(
+    models: Sequence[object], shapes: Shapes | None, inputs: GivenInputs | None, options: Options
+) -> list[Graph]:
+    """The networks whose operators are measured. Given arrays bind only their shapes."""
+    with temporary_folder() as folder:
+        given = as_texts(inputs, folder)
+        graphs = [load_network(model, shapes, inputs=given) for model in models]
+    for warning in dict.fromkeys(f"{graph.name}: {text}" for graph in graphs for text in graph.warnings):
+        options.on_note(f"warning: {warning}")
+    return graphs
 
 
 def _listed(models: object) -> list[object]:

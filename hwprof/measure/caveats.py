@@ -12,7 +12,8 @@ from hwprof.measurement import Measurement, Process, Status, slowdown
 
 
 def caveats(m: Measurement) -> Iterator[str]:
-    """First those of the processes, each once, then those that follow from all samples."""
+    """First those of the network and of the processes, each once, then those that follow from all samples."""
+    yield from m.network_warnings
     yield from dict.fromkeys(w for p in m.processes for w in p.warnings)
     if m.is_counted:
         yield from _of_counts(m)

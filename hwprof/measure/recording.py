@@ -284,6 +284,7 @@ class Recorder:
             anchor_baseline_ns=self._baseline_ns(processes),
             overhead_ns=self.machine.overhead_ns,
             inputs=inputs_identity(graph),
+            network_warnings=graph.warnings,
         )
         return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
 

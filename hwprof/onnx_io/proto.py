@@ -316,6 +316,8 @@ def static_from_proto(proto: TensorProto) -> Tensor:
 
 def lacks_values(proto: TensorProto) -> bool:
     """Whether a stored tensor has a shape and no values at all, as in data sets of architectures."""
+    if proto.HasField("raw_data"):  # most have it; listing the fields would copy it
+        return False
     is_external = proto.data_location == TensorProto.EXTERNAL
     has_values = any(f.name.endswith("_data") and f.name != "external_data" for f, _ in proto.ListFields())
     return not (is_external or has_values) and math.prod(proto.dims) > 0

@@ -63,8 +63,18 @@ def _loaded(path: Path, shapes: Mapping[str, Sequence[int]], kept: Collection[st
         opsets = _opsets(model)
         graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
         graph = settle_weights(infer_and_fold(graph, _declared(model.graph), kept))
+        graph = replace(graph, warnings=_doubts(model.graph))
     # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to its target.
     return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links
+
+
+def _doubts(graph: GraphProto) -> tuple[str, ...]:
+    """The warning about tensors without values, which `materialize` draws."""
+    bare = [tensor.name for tensor in graph.initializer if lacks_values(tensor)]
+    if not bare:
+        return ()
+    count = f"{len(bare)} of its {len(graph.initializer)} stored tensors"
+    return (f"its weights are random: {count} have no values in the file ({bare[0]!r} is the first)",)
 
 
 @contextmanager

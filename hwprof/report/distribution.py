@@ -9,13 +9,12 @@ import numpy as np
 from hwprof.measurement import LatencyStatistics, Measurement
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
-from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, rect, text
+from hwprof.report.svg import WIDTH, Scale, axis_end, bottom_axis, drawing, line, rect, text
 
 _LANE = 214.0
 _GAP = 18.0
 _LABELS = 56.0  # the name's row and three rows of labels above the bars
 _BARS = (24, 100)  # fewest and most along the axis
-_TAIL = 0.995  # samples above this quantile are one bar at the right edge
 
 
 def draw(measurements: Sequence[Measurement], names: Sequence[str] = ()) -> Markup:
@@ -43,7 +42,7 @@ def samples_ms(m: Measurement) -> np.ndarray:
 
 def _shared_scale(samples: Sequence[np.ndarray]) -> Scale:
     low = min(float(v.min()) for v in samples)
-    high = max(float(np.quantile(v, _TAIL)) for v in samples)
+    high = max(map(axis_end, samples))  # samples above it are one mark at the right edge
     high = max(high, low * 1.001)
     margin = (high - low) * 0.04
     return Scale(low - margin, high + margin, 8, WIDTH - 26)
@@ -89,7 +88,7 @@ def _tail(values: np.ndarray, x: Scale, bottom: float) -> list[Markup]:
         return []
     tip = f"{n} samples above the axis, up to {quantity.time(float(values.max()))}"
     mark = rect(x.stop + 4, bottom - 8, 8, 8, "tail", tip)
-    return [mark, text(WIDTH, bottom - 12, f"{n} more", "end", "note")]
+    return [mark, text(WIDTH, bottom - 12, f"{n} beyond", "end", "note halo")]
 
 
 def _words(measurements: Sequence[Measurement]) -> str:

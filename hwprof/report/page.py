@@ -285,7 +285,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
                 "div",
                 element("div", _table(tables.kinds(breakdown)), class_="figure"),
                 _figure("Roofline", roofline.draw(breakdown, reached), _roofline_note(breakdown, reached)),
-                class_="figures",
+                class_="figures beside-table",
             ),
             _folded(tables.kernels(breakdown), shown=len(breakdown.kernels) <= _SHORT),
         ]

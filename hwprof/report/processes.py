@@ -7,7 +7,7 @@ import numpy as np
 from hwprof.measurement import LatencyStatistics, Measurement, Process, TimedBlock
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
-from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
+from hwprof.report.svg import WIDTH, Scale, axis_end, bottom_axis, drawing, line, marker, rect, text
 from hwprof.report.verdict import rejected_causes
 
 _LEFT, _RIGHT = 26.0, 58.0
@@ -26,6 +26,8 @@ def draw(m: Measurement) -> Markup:
     marks = [_median(s, x, bottom), text(0, 11, "process", "start", "name"), text(WIDTH, 11, "off", "end", "name")]
     for i, process in enumerate(m.processes):
         marks.append(_strip(process, i, _TOP + i * height, height, x, s.median, shapes))
+    if beyond := sum(float(_spread_ms(b)[1]) > x.high for p in m.processes for b in p.blocks):
+        marks.append(text(x.stop, 11, f"{quantity.plural(beyond, 'block')} beyond", "end", "note"))
     axis = bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"latency, {unit}")
     legend = _legend(m, shapes, bottom + 56) if shapes else Markup()
     return drawing(bottom + (66 if shapes else 40), _words(m), *marks, axis, legend)
@@ -33,9 +35,9 @@ def draw(m: Measurement) -> Markup:
 
 def _scale(m: Measurement) -> Scale:
     kept = np.concatenate([_spread_ms(b) for p in m.processes for b in p.kept])
-    low, high = np.quantile(kept, [0.005, 0.995])
+    low, high = float(np.quantile(kept, 0.005)), axis_end(kept)
     margin = max((high - low) * 0.08, low * 0.001)
-    return Scale(float(low - margin), float(high + margin), _LEFT, WIDTH - _RIGHT)
+    return Scale(low - margin, high + margin, _LEFT, WIDTH - _RIGHT)
 
 
 def _spread_ms(block: TimedBlock) -> np.ndarray:

@@ -6,10 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hwprof.report.markup import Markup, element, join
 
 WIDTH = 540  # pixels at which the text of a figure has its intended size; two fit side by side on a screen
 COLOURS = 8  # classes k0 to k7 of page.css; the last one is grey, for all further kinds
+
+
+# Widths of letters, em; other capitals have up to 0.7, other letters and digits 0.64.
+_WIDTHS = (
+    ("ijlIJ'|", 0.3), (" .,:;/\\", 0.34), ("frt()[]-", 0.42), ("_scz", 0.55), ("kvxy", 0.6), ("mM%WO@…", 1.0),
+    ("CDGHNQU", 0.79), ("w+=<>×−", 0.84),
+)  # fmt: skip
+_REACH = 6.0  # times the distance from the least to the 90 % quantile: what is further is an outlier
+_TAIL = 0.995
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,13 @@ class Scale:
     def ticks(self, about: int = 5) -> list[float]:
         """Round values inside the scale."""
         return _log_ticks(self.low, self.high) if self.log else _linear_ticks(self.low, self.high, about)
+
+
+def axis_end(values: np.ndarray) -> float:
+    """values: [n]. The largest value that is not an outlier, up to which an axis shows the others in detail."""
+    least, body, tail = (float(q) for q in np.quantile(values, [0, 0.9, _TAIL]))
+    fence = min(tail, least + _REACH * (body - least)) if body > least else tail
+    return float(values[values <= fence].max(initial=least))
 
 
 def _linear_ticks(low: float, high: float, about: int) -> list[float]:
@@ -88,12 +106,23 @@ def title(tip: str | None) -> Markup | None:
     return element("title", tip) if tip else None
 
 
-def shortened(words: str, width: float, size: float = 11) -> str:
+def shortened(words: str, width: float, size: float = 11, is_bold: bool = False) -> str:
     """The words, cut to fit into `width` pixels; empty where not even three letters fit."""
-    room = int(width / (size * 0.56))  # mean width of a letter of the page's typeface
-    if len(words) <= room:
+    if words_width(words, size, is_bold) <= width:
         return words
-    return words[: room - 1] + "…" if room > 3 else ""
+    kept = words
+    while kept and words_width(f"{kept}…", size, is_bold) > width:
+        kept = kept[:-1]
+    return f"{kept}…" if len(kept) >= 3 else ""
+
+
+def words_width(words: str, size: float = 11, is_bold: bool = False) -> float:
+    """The width of the words in pixels, in DejaVu Sans: the widest of the page's typefaces."""
+    return size * (1.12 if is_bold else 1.0) * sum(_width(letter) for letter in words)
+
+
+def _width(letter: str) -> float:
+    return next((em for letters, em in _WIDTHS if letter in letters), 0.7 if letter.isupper() else 0.64)
 
 
 def bottom_axis(scale: Scale, y: float, write: Callable[[float], str], name: str, top: float | None = None) -> Markup:

@@ -164,6 +164,7 @@ def _record(row: Swept) -> dict[str, Any]:
         "high_ms": s.high if s and math.isfinite(s.high) else None,
         "per_s": row.per_s, "memory_bytes": m.peak_memory_bytes if m else None,
         "status": str(m.status) if m else None, "reason": row.reason or None,
+        "warnings": list(m.network_warnings) if m else [],
     }  # fmt: skip
 
 
@@ -176,7 +177,10 @@ def verdict(found: Sweep) -> Verdict:
     """The answers, and every reason for doubt."""
     answers, refused = found.fastest, reasons(found.refused)
     missed = [r.place for r in found.rows if r.measurement and r.measurement.status is not Status.CONVERGED]
-    doubts = (*refused, *([f"Not converged: {', '.join(dict.fromkeys(missed))}."] if missed else []))
+    warned = dict.fromkeys(
+        f"{r.model}: {w}." for r in found.rows if r.measurement for w in r.measurement.network_warnings
+    )
+    doubts = (*refused, *warned, *([f"Not converged: {', '.join(dict.fromkeys(missed))}."] if missed else []))
     if not any(row.measurement for row in found.rows):
         return Verdict(Tone.BAD, "No device can run it", "nothing was measured", doubts)
     headline = answers[0].sentence if answers else f"{len(found.rows)} measurements"

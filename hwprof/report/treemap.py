@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.operators import Breakdown, Kernel
-from hwprof.report.svg import COLOURS, drawing, rect, shortened, text
+from hwprof.report.svg import COLOURS, drawing, rect, shortened, text, words_width
 
 _HEADER = 17.0  # pixels of a group's own label
 OUTSIDE = "outside"
@@ -99,7 +99,7 @@ def _lay(areas: Sequence[float], box: Box) -> tuple[list[Box], Box]:
 def _group(op: str, share: float, kernels: Sequence[Kernel], box: Box, colour: str) -> Markup:
     tip = f"{op}: {quantity.percent(share)} of the time"
     marks = [rect(box.x, box.y, box.width - 2, box.height - 2, f"tile-frame {colour}", tip)]
-    label = shortened(f"{op} {quantity.percent(share)}", box.width - 12, 12)
+    label = shortened(f"{op} {quantity.percent(share)}", box.width - 12, 12, is_bold=True)
     inner = Box(box.x + 1, box.y + 1, box.width - 4, box.height - 4)
     if label and box.height > 2 * _HEADER:
         marks.append(text(box.x + 6, box.y + 13, label, class_="strong"))
@@ -115,11 +115,11 @@ def _tile(kernel: Kernel, box: Box, colour: str) -> Markup:
     value = f"{quantity.time(kernel.ms)}, {quantity.percent(kernel.share)}"
     members = f"; holds {', '.join(kernel.members)}" if len(kernel.members) > 1 else ""
     marks = [rect(box.x, box.y, box.width - 1, box.height - 1, f"tile {colour}", f"{kernel.name}: {value}{members}")]
-    if box.height > 15:
-        marks.append(text(box.x + 4, box.y + 12, shortened(kernel.name, box.width - 8), class_="tile-text"))
-    if box.height > 30:
-        fitting = next((w for w in (value, quantity.time(kernel.ms)) if shortened(w, box.width - 8) == w), "")
-        marks.append(text(box.x + 4, box.y + 25, fitting, class_="tile-text"))
+    fitting = [w for w in (value, quantity.time(kernel.ms)) if words_width(w) <= box.width - 8]
+    if box.height > 15 and (name := shortened(kernel.name, box.width - 8)):
+        marks.append(text(box.x + 4, box.y + 12, name, class_="tile-text"))
+    if box.height > 30 and fitting:
+        marks.append(text(box.x + 4, box.y + 25, fitting[0], class_="tile-text"))
     return join(marks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hwprof.graph import Graph
@@ -19,7 +20,7 @@ _RANDOM = f"calibrated with {RANDOM_SAMPLES} random inputs: its latency is meani
 def apply_variant(
     graph: Graph, spec: str | Variant, out_dir: Path, calibration: Path | None = None, seed: int = 0
 ) -> tuple[Graph, list[str]]:
-    """The graph of the new file OUT_DIR/NAME-SPEC.onnx, and warnings for the user.
+    """The graph of the new file OUT_DIR/NAME-SPEC.onnx, and warnings for the user beside those of the graph.
 
     The weights are those of `graph.source`, else seeded random ones. calibration: a path that `read_samples` takes;
     without it the inputs are random. Raises InputError for a text that names no variant or a network that the variant
@@ -37,4 +38,5 @@ def apply_variant(
     path = out_dir / f"{title.replace(os.sep, '_')}.onnx"
     save(model_with(changed.graph, changed.weights), path)
     random = [_RANDOM] if variant.is_calibrated and not calibration else []
-    return load(path).renamed(title), [*random, *changed.warnings]
+    written = replace(load(path).renamed(title), warnings=changed.graph.warnings)
+    return written, [*random, *changed.warnings]

@@ -12,13 +12,14 @@ from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.onnx_io import save
-from hwprof.onnx_io.proto import value_info
+from hwprof.onnx_io.proto import NARROW, is_float, value_info
 from hwprof.onnx_io.runtime import onnxruntime, plain_errors
 from hwprof.variants import softmax_floors
 from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, model_with
 
 _ERRORS_ONLY = 3
+_FLOATS = ("float64", "float32", "float16")  # of NumPy
 
 
 def observed(
@@ -32,6 +33,7 @@ def observed(
 
     Raises InputError without a batch, for one that does not fit the network, or where a value is not finite.
     """
+    _require_arrays(graph)
     model = model_with(graph, weights)
     watched = {*names, *softmax_floors.wanted(graph)}
     known = {output.name for output in model.graph.output}
@@ -69,8 +71,40 @@ def observed(
     found = {name: (0.0, 0.0) if span == (np.inf, -np.inf) else span for name, span in found.items()}
     ranges = softmax_floors.cut(graph, found, tops)
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
-        raise InputError(f"{graph.name!r} computes values that are not finite from these data, such as {unfit[0]!r}")
+        raise _not_finite(graph, weights, unfit[0], ranges[unfit[0]])
     return ranges
+
+
+def _require_arrays(graph: Graph) -> None:
+    """Raises InputError for an input of a type that NumPy lacks, in which the runtime takes no array."""
+    for tensor in graph.inputs:
+        if (is_float(tensor.dtype) and tensor.dtype not in _FLOATS) or tensor.dtype in NARROW:
+            raise InputError(
+                f"{graph.name!r} cannot be calibrated: ONNX Runtime takes no array for input {tensor.name!r}, which is "
+                f"{tensor.dtype}; give the model an input of float32"
+            )
+
+
+def _not_finite(graph: Graph, weights: Weights, name: str, span: tuple[float, float]) -> InputError:
+    """Names the tensor, what it holds and where that comes from."""
+    node = graph.producers().get(name)
+    stored = [i for i in node.inputs if i in weights and not np.isfinite(_real(weights[i])).all()] if node else []
+    if node is None:
+        origin = "the weights hold it" if name in weights else "the data hold it"
+    elif stored:
+        origin = f"{node.op} {node.label!r} reads {stored[0]!r}, whose stored values are not finite"
+    else:
+        origin = f"{node.op} {node.label!r} computes it from these data"
+    held = "NaN" if np.isnan(span).any() else "-inf" if span[0] == -np.inf else "inf"
+    return InputError(
+        f"{graph.name!r} cannot be calibrated: {name!r} holds {held}, and a range that is not finite has no scale; "
+        f"{origin}"
+    )
+
+
+def _real(array: np.ndarray) -> np.ndarray:
+    """[...]: the array where its type has values that are not finite, else zeros."""
+    return array if array.dtype.kind == "f" else np.zeros(array.shape)
 
 
 def _session(graph: Graph, model: ModelProto, path: Path) -> onnxruntime.InferenceSession:

@@ -25,6 +25,7 @@ from hwprof.onnx_io.packed import unpacked
 from hwprof.variants.int8_layers import quantized_operators, with_names
 
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # suffixes of the name of a tensor
+RAW = "_QuantizeLinear_Input"  # suffix of a tensor before it is quantized
 NARROW = "_narrow"  # suffix of the 8-bit twin of a 16-bit tensor
 _RANGE = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 _BYTES, _WIDE = ("uint8", "int8"), "int16"
@@ -299,6 +300,11 @@ _RULES: dict[str, Callable[[Marks, Node], None]] = {
 }
 
 
+def is_quantizable(node: Node) -> bool:
+    """Whether operators of this kind are quantized where their tensors allow it."""
+    return node.domain in ("", "ai.onnx") and (node.op in _SAME_AS_INPUT | _EVERY_TENSOR or node.op in _RULES)
+
+
 # -- writing the Q/DQ pairs ----------------------------------------------------------------------------
 
 
@@ -341,7 +347,7 @@ class Rewriter:
 
     def _operator(self, node: Node) -> None:
         outputs = tuple(self._marks.removed.get(name, name) for name in node.outputs)
-        written = tuple(f"{name}_QuantizeLinear_Input" if self._is_marked_output(name) else name for name in outputs)
+        written = tuple(f"{name}{RAW}" if self._is_marked_output(name) else name for name in outputs)
         inputs = tuple(self._input(name, node) for name in node.inputs)
         self._nodes.append(replace(node, inputs=inputs, outputs=written))
         for name, raw in zip(outputs, written, strict=True):

@@ -26,8 +26,11 @@ def read_samples(graph: Graph, path: Path) -> Samples:
     a folder of .npy files (for a network with one input) or .npz files, one sample or batch in each, by name.
 
     An array holds one sample, [*shape], or many along a new or along the batch axis. Raises InputError when
-    a file cannot be read, an input is missing, a shape does not fit, or the inputs differ in samples.
+    a file cannot be read, an input is missing, a shape does not fit, the inputs differ in samples, or the network has
+    no inputs.
     """
+    if not graph.inputs:
+        raise InputError(f"{graph.name!r} has no inputs, so it takes no calibration data; leave out --calibration")
     files = sorted(f for f in path.iterdir() if f.suffix in (".npy", ".npz")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"calibration folder {path} holds no .npy or .npz file")

@@ -22,7 +22,7 @@ the file, by which stored measurements are found; the digest, which no weight's 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import cast
 
@@ -33,7 +33,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.onnx_io.inference import fold
 from hwprof.onnx_io.opset import with_opset
-from hwprof.variants import calibration, grids, quantized_values
+from hwprof.variants import calibration, float_operators, grids, quantized_values
 from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
@@ -143,8 +143,9 @@ def _int8(text: str, argument: str) -> Variant:
     activation, weight = _INT8_TYPES[types]
     largest = grids.REDUCED_WEIGHT if is_reduced else grids.LARGEST_WEIGHT
     return _calibrated(
-        text, lambda graph: quantize(graph, activation, weight), inline_hard_swish, largest_weight=largest
-    )
+        text, lambda graph: quantize(graph, activation, weight), inline_hard_swish, largest_weight=largest,
+        tells_floats=True,
+    )  # fmt: skip
 
 
 def int8_of(layers: Collection[str], types: str = "u8s8", largest_weight: int = grids.LARGEST_WEIGHT) -> Variant:
@@ -170,8 +171,10 @@ def _calibrated(
     observable: Change,
     runs_whole: bool = False,
     largest_weight: int = grids.LARGEST_WEIGHT,
+    tells_floats: bool = False,
 ) -> Variant:
-    """observable: the float network in which every tensor with a grid has a name."""
+    """observable: the float network in which every tensor with a grid has a name. tells_floats: the graph's warnings
+    name the operators that stay float."""
 
     def changed(graph: Graph) -> Graph:
         return quantizer(integer_dictionaries(with_opset(graph, _QDQ_OPSET)))
@@ -181,6 +184,8 @@ def _calibrated(
         weights = integer_dictionary_weights(graph, {**network.weights, **constant_arrays(graph)})
         graph = integer_dictionaries(graph)
         quantized = quantizer(graph)
+        if not quantized_values.activations(quantized):
+            float_operators.require_float32(graph)
         samples = draw(graph)
         drawn = (dict(zip(samples, sample, strict=True)) for sample in zip(*samples.values(), strict=True))
         batches: Iterable[dict[str, np.ndarray]] = drawn if samples else [{}]  # one run of a network without inputs
@@ -189,7 +194,10 @@ def _calibrated(
         if runs_whole:
             lowering.lower(quantized, arrays)
         unchanged = () if ranges else ("no operator could be quantized: this is the unchanged network",)
-        return Weighted(quantized_values.with_constants(quantized, arrays), arrays, (*network.warnings, *unchanged))
+        made = quantized_values.with_constants(quantized, arrays)
+        if tells_floats:
+            made = replace(made, warnings=(*made.warnings, *float_operators.warnings(made)))
+        return Weighted(made, arrays, (*network.warnings, *unchanged))
 
     return Variant(text, changed, rewritten, is_calibrated=True)
 

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import onnx
 import pytest
 
 from hwprof import onnx_io
@@ -48,7 +50,7 @@ def test_python_and_the_command_line_predict_alike(trained, tmp_path, capsys):
 def test_a_model_is_a_graph_a_file_a_workload_or_the_choices_of_an_architecture(trained, tmp_path):
     onnx_io.save(SPACE.graph(ARCH), tmp_path / "net.onnx")
     models = [SPACE.graph(ARCH), str(tmp_path / "net.onnx"), ARCH, "mobilenet_v3_small"]
-    *same, other = [p.latency_ms for p in predicting.predict(trained, models)]
+    *same, other = [p.latency_ms for p in predicting.predict(trained, models, extrapolate=True)]
     assert same == pytest.approx([same[0]] * 3)
     assert other > same[0]
 
@@ -65,3 +67,27 @@ def test_an_expected_space_or_device_is_required(collected, trained):
         predicting.train(collected, space="darts")
     with pytest.raises(InputError, match="the predictor has the device 'noisy', not 'pixel'"):
         predicting.predict(trained, [ARCH], device="pixel")
+
+
+def test_given_inputs_bind_the_shapes_of_models(trained, tmp_path, capsys):
+    onnx_io.save(SPACE.graph(ARCH), tmp_path / "fixed.onnx")
+    model = onnx.load(tmp_path / "fixed.onnx")
+    (image,) = model.graph.input
+    shape = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    image.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, tmp_path / "open.onnx")
+    with pytest.raises(InputError, match="dynamic shapes must be given"):
+        predicting.predict(trained, [tmp_path / "open.onnx"])
+    array = np.zeros(shape, np.float32)
+    by_array, fixed = (
+        predicting.predict(trained, [tmp_path / name], inputs=given)[0]
+        for name, given in (("open.onnx", {image.name: array}), ("fixed.onnx", None))
+    )
+    assert by_array.latency_ms == fixed.latency_ms
+    trained.save(tmp_path / "x.hwp")
+    np.save(tmp_path / "x.npy", array)
+    file = f"{image.name}={tmp_path / 'x.npy'}"
+    arguments = ["predict", str(tmp_path / "x.hwp"), str(tmp_path / "open.onnx"), "--input", file, "--format", "json"]
+    assert run(arguments) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["latency_ms"] == fixed.latency_ms

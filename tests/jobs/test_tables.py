@@ -1,8 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from hwprof.__main__ import run
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -193,3 +196,21 @@ def test_a_space_takes_the_place_of_models():
 def test_a_table_is_of_models_or_of_a_space(arguments):
     with pytest.raises(InputError, match="give either models or --space"):
         tables.build_table(**arguments, device=DEVICE, store=":memory:")
+
+
+def test_given_inputs_bind_the_shapes_of_a_table_s_models(tmp_path):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 16)) for name in "xy")
+    w = numpy_helper.from_array(np.eye(16, dtype=np.float32), "w")
+    body = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [w])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    model, array = str(tmp_path / "net.onnx"), np.zeros((3, 16), np.float32)
+    with Store() as store:
+        asked = {"store": store, "options": Options(FAST)}
+        by_array = tables.build_table(model, DEVICE, inputs={"x": array}, **asked).table
+        assert by_array == tables.build_table(model, DEVICE, shapes={"x": (3, 16)}, **asked).table
+    np.save(tmp_path / "x.npy", array)
+    out, given = str(tmp_path / "table.json"), f"x={tmp_path / 'x.npy'}"
+    arguments = [model, "-o", out, "--input", given, "--device", "roofline-edge-gpu", "--store", str(tmp_path / "s.db")]
+    assert run(["lut", "build", *arguments, "--fast"]) == 0
+    by_command = LatencyTable.load(out)
+    assert [(row.op, row.attributes) for row in by_command.rows] == [(row.op, row.attributes) for row in by_array.rows]

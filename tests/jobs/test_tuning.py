@@ -1,4 +1,9 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from hwprof import jobs
 from hwprof.device import Device
@@ -39,3 +44,17 @@ def test_a_backend_that_has_nothing_to_tune_says_so(tiny_graph: Graph):
 def test_a_search_without_trials_or_time_is_refused(tiny_graph: Graph, trials: int, budget_s: float):
     with pytest.raises(InputError, match="needs at least one trial and more than 0 s"):
         jobs.tune(tiny_graph, ANY, trials, budget_s)
+
+
+def test_given_inputs_bind_the_shape_and_go_to_the_search(tmp_path: Path):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 4)) for name in "xy")
+    body = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    step = {"trials": 1, "seconds": 1.0, "kernels": 1, "tuned": 1, "best_ms": None}
+    transport = ScriptedTransport(lambda request: [step] if request["do"] == "tune" else None)
+    values = {"x": np.ones((3, 4), np.float32)}
+    jobs.tune(tmp_path / "net.onnx", ANY, 7, 60.0, inputs=values, transport=transport)
+    (request,) = transport.asked("tune")
+    sent = Graph.from_json(request["graph"])
+    assert sent.shape("x") == (3, 4)
+    assert [name for name, _ in sent.given] == ["x"]

@@ -546,3 +546,13 @@ def test_stored_tensors_without_values_get_random_ones(tmp_path, shape):
     drawn = numpy_helper.to_array(weight)
     assert (drawn.shape, drawn.std() > 0) == (shape, True)
     assert [(t.name, t.shape) for t in graph.weights] == [("W", shape)]
+    assert graph.warnings == (
+        "its weights are random: 1 of its 1 stored tensors have no values in the file ('W' is the first)",
+    )
+    assert Graph.from_json(graph.to_json()).warnings == graph.warnings
+
+
+def test_a_file_with_all_its_values_has_no_warning(tmp_path):
+    b = GraphBuilder("dense")
+    onnx_io.save(b.build(b.gemm(b.input((4, 8)), 8)), tmp_path / "net.onnx")
+    assert onnx_io.load(tmp_path / "net.onnx").warnings == ()

@@ -1,8 +1,9 @@
 """Scales and their ticks."""
 
+import numpy as np
 import pytest
 
-from hwprof.report.svg import Scale, marker, shortened
+from hwprof.report.svg import Scale, axis_end, marker, shortened, words_width
 
 
 def test_a_linear_scale_maps_its_ends_and_its_middle():
@@ -42,4 +43,21 @@ def test_eight_markers_have_eight_shapes():
 
 
 def test_words_that_do_not_fit_are_cut_or_left_out():
-    assert [shortened("Conv_12345", width) for width in (200, 40, 12)] == ["Conv_12345", "Conv_…", ""]
+    assert [shortened("Conv_12345", width) for width in (200, 42, 12)] == ["Conv_12345", "Conv…", ""]
+
+
+# Advance widths of DejaVu Sans at 1000 units per em, from its table of metrics.
+@pytest.mark.parametrize(
+    ("words", "units"), [("Conv_103", 4944), ("MatMul", 3642), ("WWW%", 3917), ("HardSwish_1", 6432), ("illicit", 2331)]
+)
+def test_words_are_not_taken_to_be_narrower_than_the_widest_typeface_sets_them(words, units):
+    assert 1.0 <= words_width(words, 1000) / units < 1.15
+    assert words_width(words, is_bold=True) > words_width(words)
+
+
+def test_an_axis_ends_before_outliers_and_after_all_that_is_near():
+    near = np.linspace(1.0, 1.2, 30)
+    assert axis_end(np.append(near, 20.0)) == pytest.approx(1.2)
+    assert axis_end(np.append(near, 1.3)) == pytest.approx(1.2, abs=0.11)
+    assert axis_end(np.full(5, 3.0)) == 3.0
+    assert axis_end(np.array([2.0])) == 2.0

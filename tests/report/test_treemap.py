@@ -4,6 +4,7 @@ import pytest
 
 from hwprof.measurement import OperatorTime
 from hwprof.report import operators, treemap
+from hwprof.report.svg import words_width
 from hwprof.report.treemap import Box, squarify
 
 
@@ -48,3 +49,21 @@ def test_kinds_beyond_the_palette_are_grey(measurement, graph):
     times = tuple(OperatorTime(f"n{i}", f"Op{i}", 100.0 - i) for i in range(10))
     colours = treemap.colour_classes(operators.of_measurement(measurement(operators=times), graph, None))
     assert [colours[f"Op{i}"] for i in (0, 6, 7, 9)] == ["k0", "k6", "k7", "k7"]
+
+
+@pytest.mark.parametrize("width", [400, 1112])
+def test_no_label_runs_over_its_box(measurement, graph, image, width):
+    names = ("Conv", "QLinearGlobalAveragePool", "MMMMMMMMMM", "WWW_%%%%", "illi")
+    times = tuple(
+        OperatorTime(f"{op}_{i}", op, 1e6 / (1 + j) / (1 + i)) for j, op in enumerate(names) for i in range(6)
+    )
+    drawn = image(treemap.draw(operators.of_measurement(measurement(operators=times), graph, None), width, 380))
+    for class_, holders, size in (("strong", ("tile-frame",), 12), ("tile-text", ("tile", "tile-frame"), 11)):
+        marks = [e for holder in holders for e in drawn.marks(holder)]
+        boxes = [tuple(float(e.get(n)) for n in ("x", "y", "width", "height")) for e in marks]
+        labels = drawn.marks(class_)
+        assert labels
+        for label in labels:
+            x, y = float(label.get("x")), float(label.get("y"))
+            right = min(b[0] + b[2] for b in boxes if b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3])
+            assert x + words_width(label.text or "", size, is_bold=class_ == "strong") <= right

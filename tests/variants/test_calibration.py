@@ -1,17 +1,20 @@
 """Calibrated models: what they store, and that the backend computes nearly what the float network computes."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.compress.integer import calibrate
 from hwprof.errors import InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Node, Tensor
 from hwprof.integer.lowering import lowering
 from hwprof.integer.run import reference
+from hwprof.variants.apply import apply_variant
 from hwprof.variants.weights import load_weights
 from tests.onnx_oracle import unoptimized
 
@@ -148,13 +151,43 @@ def test_operators_that_integers_cannot_do_are_named(tmp_path):
         ([np.zeros((1, 2), np.float32)], "a mapping such as .'x': array., not ndarray"),
         ([{"y": np.zeros((6, 2, 4), np.float32)}], "holds no input 'x'; it holds y"),
         ([{"x": np.zeros((6, 3, 4), np.float32)}], r"has the shape \(6, 2, 4\), a batch has \(6, 3, 4\)"),
-        ([{"x": np.full((6, 2, 4), np.nan, np.float32)}], "not finite"),
+        ([{"x": np.full((6, 2, 4), np.nan, np.float32)}], "'x' holds NaN, and a range that is not finite .* the data"),
+        ([{"x": np.full((6, 2, 4), -np.inf, np.float32)}], "'x' holds -inf"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(batches, reason, tmp_path):
     with pytest.raises(InputError, match=reason):
         calibrate(recurrent(), batches, tmp_path / "int8.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("variant", ["int8", "integer"])
+@pytest.mark.parametrize(
+    ("bias", "logarithm", "reason"),
+    [
+        (np.nan, False, "holds NaN, .* Gemm 'y' reads 'b', whose stored values are not finite"),
+        (-np.inf, False, "holds -inf, .* Gemm 'y' reads 'b', whose stored values are not finite"),
+        (0.0, True, "'l' holds NaN, .* Log 'l' computes it from these data"),
+    ],
+)
+def test_activations_that_are_not_finite_are_named_with_their_cause(variant, bias, logarithm, reason, tmp_path):
+    nodes = [helper.make_node("Gemm", ["l" if logarithm else "x", "w", "b"], ["y"])]
+    nodes = [helper.make_node("Log", ["x"], ["l"]), *nodes] if logarithm else nodes
+    stored = [numpy_helper.from_array(np.eye(8, dtype=np.float32), "w")]
+    stored.append(numpy_helper.from_array(np.full(8, bias, np.float32), "b"))
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (4, 8)) for name in "xy")
+    body = helper.make_graph(nodes, "g", [x], [y], stored)
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    with pytest.raises(InputError, match=f"'net' cannot be calibrated: .*{reason}"):
+        apply_variant(onnx_io.load(tmp_path / "net.onnx"), variant, tmp_path)
+
+
+def test_an_input_of_a_type_that_numpy_lacks_is_named(tmp_path):
+    x, f, y = (Tensor(name, kind, (4, 8)) for name, kind in (("x", "bfloat16"), ("f", "float32"), ("y", "float32")))
+    nodes = (Node("Cast", ("x",), ("f",), (("to", 1),)), Node("Softmax", ("f",), ("y",)))
+    graph = Graph((x,), ("y",), nodes, values=(f, y), name="brain")
+    with pytest.raises(InputError, match="no array for input 'x', which is bfloat16"):
+        apply_variant(graph, "int8", tmp_path)
 
 
 def test_what_is_no_network_is_refused(tmp_path):

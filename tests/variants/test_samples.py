@@ -44,6 +44,15 @@ def test_a_network_with_two_inputs_wants_an_array_for_each(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["data.npy", "data.npz"])
+def test_a_network_without_inputs_takes_no_data(tmp_path, name):
+    (np.save if name.endswith("y") else np.savez)(tmp_path / name, np.ones((2, 3)))
+    b = GraphBuilder("constant")
+    graph = b.build(b.unary("Erf", b.weight((2, 3))))
+    with pytest.raises(InputError, match="'constant' has no inputs, so it takes no calibration data"):
+        read_samples(graph, tmp_path / name)
+
+
 def test_random_samples_differ_and_repeat():
     samples = random_samples(one_input(), 3)["x"]
     assert samples.shape == (3, 1, 2, 3)
@@ -63,7 +72,7 @@ def write_text(path):
         (one_input(), lambda path: path.mkdir(), r"no \.npy or \.npz"),
         (one_input(), lambda path: np.savez(path.open("wb"), z=np.ones(3)), "no array 'x'; it has z"),
         (one_input(), lambda path: np.savez(path.open("wb"), x=np.ones((7, 7))), r"holds no samples of input 'x'"),
-        (one_input(), lambda path: np.savez(path.open("wb"), x=np.ones((0, 2, 3))), "different numbers"),
+        (one_input(), lambda path: np.savez(path.open("wb"), x=np.ones((0, 2, 3))), "holds no sample"),
         (two_inputs(), lambda path: np.save(path.open("wb"), np.ones((1, 2, 3))), "has inputs x, y"),
         (
             two_inputs(),
