@@ -83,8 +83,9 @@ class _WithDropout(TorchFunctionMode):
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is functional.dropout:
+            x = args[0] if args else kwargs["input"]
             ratio = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
-            return func(args[0] if args else kwargs["input"], ratio, True) if ratio else args[0]
+            return func(x, ratio, True) if ratio else x
         if func is functional.multi_head_attention_forward:
             kwargs["training"] = True
         if func in _LOST:

@@ -162,7 +162,8 @@ def test_a_module_without_gradients_trains_whole(tmp_path):
 
 class InForward(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.dropout(x * 2, 0.5, self.training)
+        x = functional.dropout(input=x * 2, p=0.0, training=self.training)
+        return functional.dropout(x, 0.5, self.training)
 
 
 @pytest.mark.parametrize(
