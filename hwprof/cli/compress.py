@@ -97,7 +97,7 @@ def compress(
         output.write_rows(compressing.methods(device), format)
         return 0
     if check and model is not None and task is not None:
-        rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed)
+        rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed, output.note)
         output.write_rows(rows, format)
         return 0
     if model is None or task is None or not target_ms:

@@ -8,6 +8,8 @@ before the training and stay.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ from hwprof.variants.weights import constant_arrays
 _BITS = 8
 _QDQ_OPSET = 13  # the first whose DequantizeLinear has an axis
 _TRAINED = {"LSTM", "Gemm"}
-_MOVING = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+_MOVING = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"}
 
 
 class IRnn:
@@ -43,10 +45,10 @@ class IRnn:
         return {}
 
     def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- there is nothing to decide
-        """Raises InputError for a network that has layers other than LSTM and Gemm."""
+        """The training has no dropout. Raises InputError for a network that has layers other than LSTM and Gemm."""
         _require_recurrent(network.graph)
         self._before, self._network = network.copy(), network
-        self._graph = with_opset(network.graph, _QDQ_OPSET)
+        self._graph = with_opset(_without_dropouts(network.graph), _QDQ_OPSET)
         drawn = network.examples
         feeds = (dict(zip(drawn, sample, strict=True)) for sample in zip(*drawn.values(), strict=True))
         self._ranges = calibration.observed_ranges(self._graph, self._arrays(), feeds)
@@ -97,6 +99,19 @@ class _Float:
         """Weights and constants by name, each [*shape] of its tensor."""
         constants = {name: torch.from_numpy(array) for name, array in constant_arrays(self._graph).items()}
         return {**constants, **{t.name: self._module.tensor(t.name) for t in self._graph.weights}}
+
+
+def _without_dropouts(graph: Graph) -> Graph:
+    """The training in integers has no rule for a dropout, which would need a grid of its own."""
+    names: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        read = replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
+        if read.op == "Dropout" and read.outputs[0] not in graph.outputs:
+            names[read.outputs[0]] = read.inputs[0]
+        else:
+            nodes.append(read)
+    return replace(graph, nodes=tuple(nodes)).live()
 
 
 def _require_recurrent(graph: Graph) -> None:

@@ -20,12 +20,13 @@ from hwprof.compress.choice import Choice as Choice
 from hwprof.compress.choice import Choices as Choices
 from hwprof.compress.choice import Options as Options
 from hwprof.graph import Graph
+from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
 from hwprof.training import Hooks
 from hwprof.variants import spec
 from hwprof.variants.samples import Samples
 from hwprof.variants.spec import Weighted
-from hwprof.variants.weights import Weights, constant_arrays
+from hwprof.variants.weights import Weights, constant_arrays, evaluated
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
 Outcome: TypeAlias = Literal[
@@ -56,12 +57,13 @@ class Network:
     """A graph with its weights, as a module that trains.
 
     examples: some inputs of the task, by the graph's input, [n, *shape], to calibrate with. int8: the variant of
-    `hwprof.variants.spec` in which the device runs 8 bits.
+    `hwprof.variants.spec` in which the device runs 8 bits. fixed: weights that do not train, by name.
     """
 
     module: TrainableGraph
     examples: Samples
     int8: str = "int8"
+    fixed: frozenset[str] = frozenset()
 
     @property
     def graph(self) -> Graph:
@@ -74,14 +76,17 @@ class Network:
 
     def with_weights(self, graph: Graph, weights: Weights) -> Network:
         """Another graph for the same task. weights: those of the graph by name, each of its tensor's shape."""
-        return replace(self, module=trainable(graph, weights))
+        return replace(self, module=trainable(graph, weights, fixed=self.fixed))
 
     def copy(self) -> Network:
         return self.with_weights(self.graph, self.weights)
 
     def rewritten(self, variant: str | spec.Variant) -> Network:
         """The network in a variant, calibrated with the examples. Raises InputError where the variant does not fit."""
-        weighted = Weighted(self.graph, {**constant_arrays(self.graph), **self.weights})
+        weights = {**constant_arrays(self.graph), **self.weights}
+        graph = fold(self.graph)  # a tied weight has one tensor for each of its layouts
+        laid_out = graph.weight_names.difference(weights)
+        weighted = Weighted(graph, weights | evaluated(self.graph, weights, laid_out))
         rewrite = (spec.parse(variant) if isinstance(variant, str) else variant).rewrite
         made = rewrite(weighted, lambda graph: {t.name: self.examples[t.name] for t in graph.inputs})
         return self.with_weights(made.graph, made.weights)

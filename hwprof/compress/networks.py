@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.interfaces import OneVariantBackend, Task
 from hwprof.onnx_io.inference import fold
-from hwprof.torch_io import from_factory, onnx_export, trainable
+from hwprof.torch_io import from_factory, trainable
+from hwprof.torch_io.training_export import export_to_train
 from hwprof.variants.samples import Samples
 from hwprof.variants.weights import load_weights, save_trained
 
@@ -31,17 +32,20 @@ def open_network(
     folder: Path,
     shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Network:
     """The network of a Graph, a torch.nn.Module, an .onnx file, a workload, or file.py:factory of a Graph or module.
 
-    folder: where a module is exported to. Weights are those of the module or file, else seeded random ones. Raises
+    folder: where a module is exported to; tell: is called with each difference between the training of the module and
+    that of the network. Weights are those of the module or file, else seeded random ones. Raises
     InputError for everything else, and for a network that does not take the task's inputs.
     """
     inputs = _inputs(task)
-    graph = _graph(model, inputs, folder, shapes, seed)
+    graph, fixed = _graph(model, inputs, folder, shapes, seed, tell)
     if _is_quantized(graph):
         raise InputError(f"{graph.name!r} is quantized; compression starts from the float network")
-    return Network(trainable(graph, load_weights(graph, seed)), _examples(graph, task, inputs), int8_variant(device))
+    module = trainable(graph, load_weights(graph, seed), fixed=fixed)
+    return Network(module, _examples(graph, task, inputs), int8_variant(device), fixed)
 
 
 def int8_variant(device: Device) -> str:
@@ -72,14 +76,20 @@ def _is_quantized(graph: Graph) -> bool:
 
 
 def _graph(
-    model: object, inputs: Sequence[np.ndarray], folder: Path, shapes: Mapping[str, Sequence[int]] | None, seed: int
-) -> Graph:
+    model: object,
+    inputs: Sequence[np.ndarray],
+    folder: Path,
+    shapes: Mapping[str, Sequence[int]] | None,
+    seed: int,
+    tell: Callable[[str], None],
+) -> tuple[Graph, frozenset[str]]:
+    """The network, and the names of those of its weights that do not train."""
     if isinstance(model, str | Path):
         path = Path(model)
         if path.suffix == ".onnx":
-            return onnx_io.load(path, shapes)
+            return onnx_io.load(path, shapes), frozenset()
         if str(model) in workloads.names():
-            return workloads.build(str(model))
+            return workloads.build(str(model)), frozenset()
         if ":" not in str(model):
             raise InputError(
                 f"{str(model)!r} is neither an .onnx file, a workload nor file.py:factory; workloads: "
@@ -89,13 +99,16 @@ def _graph(
             torch.manual_seed(seed)
             model, _ = from_factory(str(model), None)
     if isinstance(model, Graph):
-        return model
+        return model, frozenset()
     if not isinstance(model, nn.Module):
         raise InputError(
             f"a network is a torch.nn.Module, a Graph or an .onnx file, not of type {type(model).__name__}"
         )
     batch = {f"input{i}": array[:1] for i, array in enumerate(inputs)}
-    return onnx_export.export(model, batch, folder / f"{type(model).__name__}.onnx")
+    exported = export_to_train(model, batch, folder / f"{type(model).__name__}.onnx")
+    for note in exported.notes:
+        tell(note)
+    return exported.graph, exported.fixed
 
 
 def _inputs(task: Task) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hwprof import plugins, tasks
@@ -85,7 +85,7 @@ def compress_all(
     load(methods[0])  # an unknown one is told before a training
     place.mkdir(parents=True, exist_ok=True)
     with opened(store, options) as (_, kept, asked):
-        opened_network = open_network(network, wanted, chosen, place, shapes, seed)
+        opened_network = open_network(network, wanted, chosen, place, shapes, seed, asked.on_note)
         asked.warn_of([opened_network.graph])
         job = prepare(opened_network, wanted, chosen, kept, place, settings=settings, options=asked, seed=seed)
         return _made(job, methods if method != AUTO else _fitting(job, methods), targets_ms, goes_on=method == AUTO)
@@ -130,6 +130,7 @@ def check_gradients(
     folder: Path | str = DEFAULT_FOLDER,
     shapes: Shapes | None = None,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Mapping[str, str]]:
     """Whether gradients keep their size in a training with binary weights, before it is started: a row for the
     unchanged weights, for their signs alone, and for signs with a step for each output, as the methods here have them.
@@ -138,7 +139,7 @@ def check_gradients(
     """
     place, wanted = Path(folder), tasks.load(task) if isinstance(task, str) else task
     place.mkdir(parents=True, exist_ok=True)
-    opened_network = open_network(network, wanted, device_of(device), place, shapes, seed)
+    opened_network = open_network(network, wanted, device_of(device), place, shapes, seed, tell)
     return [gradient_ratio.row(opened_network, weights, seed) for weights in gradient_ratio.WEIGHTS]
 
 

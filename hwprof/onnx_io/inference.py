@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -109,10 +109,10 @@ def _with_body_types(node: Node, proto: NodeProto) -> Node:
 # -- folding -----------------------------------------------------------------------------------------
 
 
-def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
+def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = (), kept: Collection[str] = ()) -> Graph:
     """Infers and folds in turns until nothing changes, since a folded shape may decide the next unknown one.
 
-    declared: types of results that are known beforehand, each with its shape [...].
+    declared: types of results that are known beforehand, each with its shape [...]; kept: as `fold` takes them.
     """
     declared = tuple(declared)
     while True:
@@ -120,33 +120,33 @@ def infer_and_fold(graph: Graph, declared: Iterable[Tensor] = ()) -> Graph:
         if more := missing_types(graph):
             declared = (*declared, *more)
             continue
-        folded = fold(graph)
+        folded = fold(graph, kept)
         if folded is graph:
             return graph
         graph = folded
 
 
-def fold(graph: Graph) -> Graph:
+def fold(graph: Graph, kept: Collection[str] = ()) -> Graph:
     """The graph in which every operator that no input can change is replaced by its result, without unread tensors.
 
     Small results keep their values; of large ones only the type is known. Operators that compute an output of the graph
-    stay. Returns the same object when there is nothing to do.
+    stay, and so do those of a tensor in `kept`. Returns the same object when there is nothing to do.
     """
     statics: dict[str, Tensor] = {t.name: t for t in (*graph.weights, *graph.constants)}
     opsets = dict(graph.opsets)
-    kept = []
+    stay = []
     for node in graph.nodes:
-        results = _folded(node, graph, statics, opsets)
+        results = _folded(node, graph, statics, opsets) if set(kept).isdisjoint(node.outputs) else None
         if results is None:
-            kept.append(node)
+            stay.append(node)
         statics.update({t.name: t for t in results or ()})
-    used = {i for n in kept for i in (*n.inputs, *captured(n))} | set(graph.outputs)
+    used = {i for n in stay for i in (*n.inputs, *captured(n))} | set(graph.outputs)
     statics = {name: t for name, t in statics.items() if name in used}
-    if len(kept) == len(graph.nodes) and len(statics) == len(graph.weights) + len(graph.constants):
+    if len(stay) == len(graph.nodes) and len(statics) == len(graph.weights) + len(graph.constants):
         return graph
     return replace(
         graph,
-        nodes=tuple(kept),
+        nodes=tuple(stay),
         weights=tuple(t for t in statics.values() if not isinstance(t, Constant)),
         constants=tuple(t for t in statics.values() if isinstance(t, Constant)),
         values=tuple(t for t in graph.values if t.name not in statics),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,28 +39,30 @@ _LIMIT_S, _BYTES_PER_S = 60, 10_000_000
 _LIMIT_BYTES, _BYTES_PER_BYTE = 2 << 30, 8
 
 
-def load(path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def load(
+    path: str | os.PathLike[str], shapes: Mapping[str, Sequence[int]] | None = None, kept: Collection[str] = ()
+) -> Graph:
     """The network in an .onnx file, without its weights, with every shape that can be known.
 
     shapes: for each input with dynamic dimensions all its dimensions; a symbol that several inputs share ("batch")
     needs to be given once. Everything that does not depend on an input is folded (see `hwprof.onnx_io`). External data
-    is located but not read. Raises InputError for a file that is missing, is not an ONNX model, is older than opset 7,
-    lacks a shape, or does not fit the given shapes.
+    is located but not read. kept: tensors whose operators stay although no input changes them. Raises InputError for a
+    file that is missing, is not an ONNX model, is older than opset 7, lacks a shape, or does not fit the given shapes.
     """
     path = Path(path)
     size = _size_bytes(path)
     limit_s, limit_bytes = _LIMIT_S + size / _BYTES_PER_S, _LIMIT_BYTES + _BYTES_PER_BYTE * size
-    return bounded.run(lambda: _loaded(path, shapes or {}), str(path), limit_s, limit_bytes)
+    return bounded.run(lambda: _loaded(path, shapes or {}, kept), str(path), limit_s, limit_bytes)
 
 
-def _loaded(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
+def _loaded(path: Path, shapes: Mapping[str, Sequence[int]], kept: Collection[str]) -> Graph:
     model = _read(path)
     with _naming(path):
         model = inlined(model)
         _find_external(model.graph, path.parent)
         opsets = _opsets(model)
         graph = graph_from_proto(model.graph, _bound_inputs(model.graph, shapes), opsets, path.stem)
-        graph = settle_weights(infer_and_fold(graph, _declared(model.graph)))
+        graph = settle_weights(infer_and_fold(graph, _declared(model.graph), kept))
         graph = replace(graph, warnings=_doubts(model.graph))
     # Links are not resolved: external data is next to the link (Hugging Face's cache), not next to its target.
     return replace(graph, source=os.path.abspath(path))  # noqa: PTH100 -- Path.absolute keeps "..", resolve no links

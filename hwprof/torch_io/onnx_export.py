@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,6 +31,14 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"calibration needs a Graph or a torch.nn.Module, not {type(module).__name__}")
+    trace(module, batch, path)
+    _share_weights(path)
+    return load(path).renamed(type(module).__name__)
+
+
+def trace(module: nn.Module, batch: Mapping[str, np.ndarray], path: Path, **settings: Any) -> None:
+    """Writes what PyTorch's exporter makes of the module in evaluation mode. batch: [n, ...] by argument; settings:
+    those of `torch.onnx.export`. Raises InputError for a module that PyTorch cannot export."""
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
     was_training, before = module.training, logging.root.manager.disable
     was_fused = torch.backends.mha.get_fastpath_enabled()
@@ -39,7 +48,7 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that it is the older one, and that all batches have one size
             torch.onnx.export(
-                module.eval(), arguments, path, input_names=list(batch), opset_version=_OPSET, dynamo=False
+                module.eval(), arguments, path, input_names=list(batch), opset_version=_OPSET, dynamo=False, **settings
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
@@ -48,8 +57,6 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
         module.train(was_training)
         torch.backends.mha.set_fastpath_enabled(was_fused)
         logging.disable(before)
-    _share_weights(path)
-    return load(path).renamed(type(module).__name__)
 
 
 def _share_weights(path: Path) -> None:
@@ -73,13 +80,13 @@ def _share_weights(path: Path) -> None:
         del model.graph.initializer[:], model.graph.node[:]
         model.graph.initializer.extend(kept)
         model.graph.node.extend(nodes)
-        _rename(model.graph, names)
+        rename(model.graph, names)
         onnx.save(model, path)
 
 
-def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+def rename(graph: GraphProto, names: Mapping[str, str]) -> None:
     """Renames the inputs of all operators, in the bodies of others too; names are unique in the whole file."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         for attribute in node.attribute:
-            _rename(attribute.g, names)
+            rename(attribute.g, names)

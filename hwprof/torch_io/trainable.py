@@ -51,14 +51,18 @@ class TrainableGraph(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, np.ndarray], batch_axes: Mapping[str, int | None] | None = None
+        self,
+        graph: Graph,
+        weights: Mapping[str, np.ndarray],
+        batch_axes: Mapping[str, int | None] | None = None,
+        fixed: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.graph = graph
         self._attributes = _attributes(graph)
         self._readers = _readers_of_quantized(graph)
         self._constants = {c.name: as_tensor(array_of(c), c.dtype) for c in graph.constants}
-        held = self._held(_checked(graph, weights))
+        held = self._held(_checked(graph, weights), fixed)
         translator = _TrainingTranslator(graph, held, self._attributes, set(self._readers), batch_axes)
         self.code = translator.module()
         self._variables = translator.variables()
@@ -135,9 +139,9 @@ class TrainableGraph(nn.Module):
         """A constant, or a weight that does not train, on the CPU."""
         return self._constants[name] if name in self._constants else self.tensor(name).cpu()
 
-    def _held(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+    def _held(self, tensors: Mapping[str, Tensor], fixed: Collection[str]) -> nn.Module:
         """The weights: parameters where they train, else buffers."""
-        held, learned = nn.Module(), _learned(self.graph, tensors)
+        held, learned = nn.Module(), _learned(self.graph, tensors).difference(fixed)
         known = {**self._constants, **tensors}
         for name, tensor in tensors.items():
             if name in self._readers:
@@ -155,16 +159,20 @@ def trainable(
     weights: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
     batch_axes: Mapping[str, int | None] | None = None,
+    fixed: Collection[str] = (),
 ) -> TrainableGraph:
     """The graph as a module in training mode. Its inputs and outputs have the graph's shapes but for the batch.
 
     weights: by tensor name, each [*shape] of its tensor; else `onnx_io.initial_weights` by the seed. Constants of the
-    graph, scales and zero points of quantized tensors, masks and weights that no output depends on do not train.
+    graph, scales and zero points of quantized tensors, masks, weights that no output depends on and the float weights
+    named in `fixed` do not train.
     batch_axes: the axis of the batch by input, None for an input without one; by default the first axis, or the second
     of [time, 1, ...] in a recurrent network. Raises InputError for a missing weight, one of another shape, and a
     network in which the batch cannot be followed; UnknownOperatorError for an operator without a counterpart.
     """
-    return TrainableGraph(graph, onnx_io.initial_weights(graph, seed) if weights is None else weights, batch_axes)
+    return TrainableGraph(
+        graph, onnx_io.initial_weights(graph, seed) if weights is None else weights, batch_axes, fixed
+    )
 
 
 def weights_of(module: TrainableGraph) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from hwprof.builder import GraphBuilder
 from hwprof.compress.irnn import IRnn
@@ -53,6 +55,27 @@ def test_a_recurrent_network_learns_in_integers(rows, recurrent, no_cost):
     small = method.finish(method.choices())
     assert any(is_quantized(node) for node in small.graph.nodes)
     assert abs(evaluate(small.module, rows) - in_integers) < 1
+
+
+class Rows(nn.Module):
+    """The same network as a user writes it, with a dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.dropout, self.head = nn.LSTM(8, 16, batch_first=True), nn.Dropout(0.1), nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.lstm(x)[0][:, -1:].flatten(1)))
+
+
+def test_the_dropout_of_a_users_module_is_no_obstacle(rows, no_cost, tmp_path):
+    torch.manual_seed(0)
+    opened = open_network(Rows(), rows, DEVICE, tmp_path)
+    assert "Dropout" in {node.op for node in opened.graph.nodes}
+    method, own = IRnn(), opened.copy()
+    fit(own.module, rows, TUNING, [method.attach(own, no_cost)])
+    small = method.finish(method.choices())
+    assert abs(evaluate(small.module, rows) - evaluate(own.module, rows)) < 1
 
 
 def test_a_network_with_convolutions_is_refused(opened, no_cost):

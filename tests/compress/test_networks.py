@@ -27,6 +27,47 @@ def test_a_module_of_the_user_computes_the_same_as_a_network(tmp_path):
         torch.testing.assert_close(opened.module.eval()(images), module(images), atol=1e-5, rtol=1e-5)
 
 
+class Tied(nn.Module):
+    """One matrix in two layouts, a batch norm, a dropout and a factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.dropout = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.2)
+        self.matrix, self.factor = nn.Parameter(torch.randn(4, 256) / 16), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.dropout(torch.relu(self.norm(self.conv(x))).flatten(1))
+        x = x + self.factor * nn.functional.linear(nn.functional.linear(x, self.matrix), self.matrix.t())
+        return nn.functional.linear(x, self.matrix)
+
+
+@pytest.fixture
+def tied(tmp_path):
+    torch.manual_seed(0)
+    return open_network(Tied(), task(), DEVICE, tmp_path)
+
+
+def test_a_module_of_the_user_trains_its_own_parameters(tied):
+    assert sum(p.numel() for p in tied.module.weights()) == sum(p.numel() for p in Tied().parameters())
+    assert sum(p.numel() for p in tied.copy().module.weights()) == sum(p.numel() for p in Tied().parameters())
+
+
+@pytest.mark.parametrize("variant", ["", "int8"])
+def test_a_network_of_tied_weights_is_exported_as_it_was_evaluated(variant, tied, tmp_path):
+    made = tied.rewritten(variant) if variant else tied
+    written = export(made, tmp_path / "out.onnx")
+    assert written.digest == onnx_io.load(tmp_path / "out.onnx").digest
+    again = open_network(tmp_path / "out.onnx", task(), DEVICE, tmp_path) if not variant else made
+    assert evaluate(again.module, task()) == evaluate(made.module, task())
+
+
+def test_differences_between_a_module_and_its_network_are_told(tmp_path):
+    told = []
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout2d(), nn.Flatten(), nn.Linear(144, 4))
+    open_network(module, task(), DEVICE, tmp_path, tell=told.append)
+    assert told == ["Sequential: ONNX has no dropout2d; the network trains without it"]
+
+
 def test_a_factory_in_a_file_is_called(tmp_path):
     (tmp_path / "mine_to_compress.py").write_text(
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))\n"

@@ -177,6 +177,14 @@ def test_an_operator_that_cannot_be_computed_here_stays():
     assert [n.op for n in fold(graph).nodes] == ["Gather", "Reshape"]
 
 
+def test_an_operator_of_a_kept_tensor_stays():
+    nodes = Node("Transpose", ("w",), ("t",)), Node("Exp", ("w",), ("e",)), Node("Sum", ("x", "t", "e"), ("y",))
+    graph = graph_of(*nodes, weights=[Tensor("w", "float32", (3, 3))], shape=(3, 3))
+    folded = infer_and_fold(graph, kept={"t"})
+    assert [n.op for n in folded.nodes] == ["Transpose", "Sum"]
+    assert folded.weight_names == {"w", "e"}
+
+
 def test_folding_a_folded_graph_changes_nothing():
     b = GraphBuilder("g")
     graph = b.build(b.reshape(b.input((2, 3)), (3, 2)))
