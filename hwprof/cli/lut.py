@@ -246,7 +246,7 @@ def _measuring(settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit
 
     with progress.bars(settings) as on_progress:
         yield jobs.Options(
-            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
+            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note, on_warning=output.warn,
             limit_s=options.time_limit(limit_s),
         )  # fmt: skip
 

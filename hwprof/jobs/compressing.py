@@ -86,8 +86,7 @@ def compress_all(
     place.mkdir(parents=True, exist_ok=True)
     with opened(store, options) as (_, kept, asked):
         opened_network = open_network(network, wanted, chosen, place, shapes, seed, asked.on_note)
-        for warning in opened_network.graph.warnings:
-            asked.on_warning(f"{opened_network.graph.name}: {warning}")
+        asked.warn_of([opened_network.graph])
         job = prepare(opened_network, wanted, chosen, kept, place, settings=settings, options=asked, seed=seed)
         return _made(job, methods if method != AUTO else _fitting(job, methods), targets_ms, goes_on=method == AUTO)
 

@@ -56,6 +56,7 @@ def compress_file(
         graph, Path(calibration)
     )  # fmt: skip
     with opened(store, options) as (_, kept, asked):
+        asked.warn_of([graph])
         return post_training.compress(
             graph, samples, chosen, kept, Path(folder), targets_ms=targets_ms, metric=function,
             metric_name=_name(metric), settings=settings, options=asked, seed=seed,

@@ -105,8 +105,7 @@ def explain(
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
         loaded = [wanted.load(model, folder) for model in (before, after) if model is not None]
-        for warning in dict.fromkeys(f"{graph.name}: {text}" for graph in loaded for text in graph.warnings):
-            asked.on_warning(warning)
+        asked.warn_of(loaded)
         a, b = loaded[0], wanted.varied(loaded[-1], folder, asked.on_warning)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))

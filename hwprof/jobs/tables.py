@@ -136,8 +136,7 @@ def _networks(
     with temporary_folder() as folder:
         given = as_texts(inputs, folder)
         graphs = [load_network(model, shapes, inputs=given) for model in models]
-    for warning in dict.fromkeys(f"{graph.name}: {text}" for graph in graphs for text in graph.warnings):
-        options.on_note(f"warning: {warning}")
+    options.warn_of(graphs)
     return graphs
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -78,6 +78,11 @@ class Options:
         """Where the workers run, each with its limit."""
         limit_s = self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
         return LimitedTransport(self.transport, limit_s)
+
+    def warn_of(self, graphs: Iterable[Graph]) -> None:
+        """Passes on the warnings of networks whose figures are not measurements, which hold them; each once."""
+        for warning in dict.fromkeys(f"{graph.name}: {text}" for graph in graphs for text in graph.warnings):
+            self.on_warning(warning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,17 @@ def test_auto_gives_the_best_of_the_methods_that_meet_the_target(place):
     assert made.result.method in ("magnitude", "low_rank")
 
 
+def test_that_the_weights_are_random_is_told(place):
+    warned: list[str] = []
+    options = replace(place["options"], on_warning=warned.append)
+    graph = replace(network(16), warnings=("its weights are random",))
+    with pytest.raises(InputError):
+        compressing.compress(
+            graph, task(), target_ms=-1.0, method="magnitude", device=DEVICE, folder=place["folder"], options=options
+        )
+    assert warned == [f"{graph.name}: its weights are random"]
+
+
 def test_two_lines_of_python_give_a_file(place):
     made = run(hp.compress, place, target_ms=0.7 * WHOLE_MS, method="magnitude")
     made.save(place["folder"] / "small.onnx")

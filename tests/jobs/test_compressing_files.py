@@ -1,5 +1,6 @@
 """Compression of a file with samples, as the command line and Python ask for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,15 @@ def test_arrays_and_a_file_of_them_give_the_same_network(model: Path):
     by_file, by_arrays = (compressed(model, given)[0] for given in (model.parent / "samples.npz", samples()))
     assert by_file.result.choices == by_arrays.result.choices != {}
     assert by_file.result.metric == by_arrays.result.metric
+
+
+def test_that_the_weights_are_random_is_told(model: Path):
+    told: list[str] = []
+    graph = replace(onnx_io.load(model), warnings=("its weights are random",))
+    unfit = {"x": np.full((2, 1, 8, 16, 16), np.nan)}  # ends the job early
+    with pytest.raises(InputError, match="not finite"):
+        compress_file(graph, unfit, device=DEVICE, folder=model.parent, options=Options(on_warning=told.append))
+    assert told == ["small: its weights are random"]
 
 
 def test_a_metric_is_named_by_its_file(model: Path):

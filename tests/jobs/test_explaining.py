@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from hwprof import jobs
@@ -17,6 +19,14 @@ def test_a_second_model_or_a_variant_is_wanted_and_not_both(tiny_graph: Graph):
 def test_a_device_that_runs_nothing_explains_nothing(tiny_graph: Graph):
     with pytest.raises(InputError, match="'roofline-edge-gpu' is analytic"):
         jobs.explain(tiny_graph, tiny_graph, "roofline-edge-gpu")
+
+
+def test_that_weights_are_random_is_told_once(tiny_graph: Graph):
+    told: list[str] = []
+    bare = replace(tiny_graph, warnings=("its weights are random",))
+    options = Options(transport=ScriptedTransport(), on_warning=told.append)
+    jobs.explain(bare, bare, Device.load("cpu-1t"), options=options)
+    assert told == ["tiny: its weights are random"]
 
 
 def test_both_networks_are_profiled_while_the_machine_is_held(tiny_graph: Graph):

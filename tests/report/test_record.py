@@ -5,7 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from hwprof.measurement import Comparison, Measurement
+from hwprof.report import page, sweep
 from hwprof.report.record import comparison_record, profile_record
+from hwprof.report.sweep import Sweep, Swept
 
 PROMISED = {
     "model", "digest", "inputs", "device", "status", "latency_ms", "cold_start_ms", "processes", "samples",
@@ -51,3 +54,15 @@ def test_a_comparison_holds_the_ratio_and_both_sides(comparison, graphs):
     record = json.loads(json.dumps(comparison_record(comparison, graphs), allow_nan=False))
     assert [record[k] for k in ("verdict", "ratio", "low", "high", "pairs")] == ["faster", 0.602, 0.598, 0.607, 42]
     assert (record["a"]["model"], record["b"]["model"]) == ("fp32", "int8")
+
+
+def test_a_warning_about_the_network_is_in_every_record_and_on_every_page(measurement, graph):
+    random = "its weights are random"
+    m = measurement(network_warnings=(random,), warnings=(random, "busy"))
+    assert Measurement.from_record(json.loads(json.dumps(m.to_record()))).network_warnings == (random,)
+    pair, rows = Comparison(m, m, "same", 1.0, 1.0, 1.0, 9, 0.01), Sweep((Swept("small", "", 1, "cpu-1t", 1, m),))
+    records = [profile_record(m, graph), comparison_record(pair, {})["a"], sweep.record(rows)["rows"][0]]
+    assert [found["warnings"].count(random) for found in records] == [1, 1, 1]
+    pages = [page.render_profile([m], {}, None, "x"), page.render_sweep(rows, "x")]
+    assert [str(found).count(random) for found in pages] == [1, 1]
+    assert random in str(page.render_comparison(pair, {}, None, "x"))
