@@ -73,7 +73,8 @@ def collect(
         raise InputError("give --n, the number of networks, --minutes, or --until mape=5%")
     if (space is None) == (sample is None):
         raise InputError("give either --space, or --sample generic")
-    budget_s = budget or (10.0 if minutes is None else 1.0)
+    default_s = 10.0 if minutes is None else 1.0
+    budget_s = default_s if budget is None else budget
     target_mape, settings = _target_mape(until), options.fast_settings(target, budget_s)
     shown = n or (collecting.MOST_UNTIL if minutes is None else round(60 * minutes / (2 * budget_s)))
     with progress.sweep(shown, settings) as on_progress:

@@ -53,7 +53,7 @@ def test_an_error_that_is_not_reached_is_told_and_the_data_stay(collect, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--space", "space"], "give --n, the number of networks, or --until mape=5%"),
+        (["--space", "space"], "give --n, the number of networks, --minutes, or --until mape=5%"),
         (["--space", "space", "--until", "5%"], "--until '5%' is not of the form mape=5%"),
         (["--space", "space", "--until", "mape=much"], "--until mape 'much' must be a share such as 5% or 0.05"),
         (["--space", "space", "-n", "0"], "--n must be at least 1, not 0"),

@@ -155,7 +155,7 @@ def test_a_varied_space_can_be_collected(tmp_path):
 
 
 def test_the_end_of_a_sweep_must_be_given(tmp_path):
-    with pytest.raises(InputError, match="give n, the number of networks, or until_mape, the error"):
+    with pytest.raises(InputError, match="give n, the number of networks, until_mape, the error, or minutes"):
         collecting.collect("space", EDGE, store=":memory:", out=tmp_path)
 
 

@@ -77,6 +77,6 @@ def test_a_worker_on_a_machine_that_is_held_is_refused(monkeypatch):
     hold = {"do": "hold", "device": DEVICE.to_record()}
     with machine_to_ourselves("hwprof-test-worker"):
         (answer,) = served(hold)
-    assert answer["error"] == "EnvironmentUnfitError"
+    assert answer["error"] == "MachineBusyError"
     assert "another hwprof is measuring" in answer["text"]
     assert served(hold, hold)[0] == {"is_held": True}  # twice by one worker, and free again after it

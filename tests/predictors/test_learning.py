@@ -72,7 +72,7 @@ def test_a_constant_latency_is_refused(collected, tmp_path):
 
 
 def test_an_unknown_predictor_is_refused_with_the_known(collected):
-    with pytest.raises(InputError, match="no predictor is named 'magic'; known: embedding_gp, gcn, lut"):
+    with pytest.raises(InputError, match="no predictor is named 'magic'; known: embedding_gp, gcn, kernels, lut"):
         learned(collected, "magic")
 
 

@@ -6,6 +6,7 @@ from hwprof.spaces import sampling
 from hwprof.spaces.blockqnn import BlockQnn
 from hwprof.spaces.darts import Darts
 from hwprof.spaces.fbnet import FBNet
+from hwprof.spaces.generic import GenericSpace
 from hwprof.spaces.hat import Hat
 from hwprof.spaces.nasbench201 import NasBench201
 from hwprof.spaces.ofa_mbv3 import OfaMobileNetV3
@@ -41,4 +42,5 @@ def test_random_architectures_run_in_onnx_runtime(space, run):
 
 def test_every_built_in_space_is_run():
     classes = {type(plugins.load("space", name)) for name in plugins.names("space")}
-    assert {kind for kind in classes if kind.__module__.startswith("hwprof.")} == {type(space) for space in SMALL}
+    own = {kind for kind in classes if kind.__module__.startswith("hwprof.")}
+    assert own - {GenericSpace} == {type(space) for space in SMALL}  # all families of that run in tests of its own

@@ -15,6 +15,7 @@ from hwprof.spaces import sampling
 from hwprof.spaces.blockqnn import BlockQnn
 from hwprof.spaces.darts import Darts
 from hwprof.spaces.fbnet import FBNet
+from hwprof.spaces.generic import GenericSpace
 from hwprof.spaces.hat import Hat
 from hwprof.spaces.nasbench201 import NasBench201
 from hwprof.spaces.ofa_mbv3 import OfaMobileNetV3
@@ -28,15 +29,24 @@ SMALL = {
     "blockqnn": BlockQnn(layers=5, blocks=1, channels=4, resolution=8),
     "darts": Darts(channels=4, cells=3, resolution=8),
     "fbnet": FBNet(resolution=32, last_channels=16, classes=3),
+    "generic": GenericSpace(),
     "hat": Hat(tokens=3, vocabulary=20),
     "nasbench201": NasBench201(channels=4, cells=1, resolution=8),
     "ofa_mbv3": OfaMobileNetV3(classes=3),
     "resnet_shrink": ResNetShrink((1, 1, 1, 1), resolution=8),
     "rnn_lm": RnnLanguageModel(vocabulary=20),
 }
-ALL_OPERATIONS = {"nasbench201": (1, 2, 3, 4, 3, 2), "ofa_mbv3": None, "rnn_lm": (1, 0, 0, 1, 1)}
+ALL_OPERATIONS = {
+    "generic": (GenericSpace.families.index("residual"), 21),
+    "nasbench201": (1, 2, 3, 4, 3, 2),
+    "ofa_mbv3": None,
+    "rnn_lm": (1, 0, 0, 1, 1),
+}
 # With operators that no space has; all others run by hand, at up to 30 s each.
-WORKLOADS = ["bert_tiny", "light_shufflenet", "light_squeezenet", "lstm_lm", "mobilenet_v2"]
+WORKLOADS = [
+    "bert_tiny", "light_shufflenet", "light_squeezenet", "lstm_lm", "mobilenet_v2", "separation_network",
+    "super_resolution",
+]  # fmt: skip
 
 
 def arch_of(name):

@@ -12,7 +12,7 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 
 TARGET = target.of(Device("d", "tvm"))
-LACKING = {"lstm_lm": {"LSTM"}, "lstm_lm_1024x1": {"LSTM"}}
+LACKING = {"separation_network": {"LSTM"}, "lstm_lm": {"LSTM"}, "lstm_lm_1024x1": {"LSTM"}}
 QUICK = ["bert_tiny", "mobilenet_v3_small", "resnet18", "light_squeezenet"]
 
 
