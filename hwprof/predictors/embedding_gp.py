@@ -117,8 +117,8 @@ class EmbeddingRegressor(Regressor):
     def restore(self, state: State) -> Self:
         settings = state.settings
         self.kinds_, self.choices_ = settings["kinds"], settings["choices"]
-        embedding = Embedding(int(settings["features"]), self.hidden)
-        neural.restore_weights(embedding, state.files["lstm.safetensors"])
+        features = int(settings["features"])
+        embedding = neural.restored(lambda: Embedding(features, self.hidden), state.files["lstm.safetensors"])
         points, solved = (torch.from_numpy(state.arrays[name]) for name in ("points", "solved"))
         self.process_ = EmbeddingProcess(
             embedding, float(settings["centre"]), float(settings["spread"]), points, solved

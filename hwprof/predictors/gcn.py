@@ -97,8 +97,7 @@ class GraphRegressor(Regressor):
     def restore(self, state: State) -> Self:
         self.encoder_ = LayerEncoder(state.settings["kinds"])
         self.units_ = neural.Units.from_settings(state.settings)
-        self.module_ = self._module()
-        neural.restore_weights(self.module_, state.files["gcn.safetensors"])
+        self.module_ = neural.restored(self._module, state.files["gcn.safetensors"])
         self.errors_ = state.arrays["errors"]
         return self
 

@@ -91,8 +91,7 @@ class MlpRegressor(Regressor):
     def restore(self, state: State) -> Self:
         self.choices_ = tuple(state.settings["choices"])
         self.units_ = neural.Units.from_settings(state.settings)
-        self.module_ = self._module()
-        neural.restore_weights(self.module_, state.files["mlp.safetensors"])
+        self.module_ = neural.restored(self._module, state.files["mlp.safetensors"])
         self.errors_ = state.arrays["errors"]
         return self
 

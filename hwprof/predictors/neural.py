@@ -124,12 +124,16 @@ def weights_of(module: nn.Module) -> bytes:
     return bytes(tensors_to_bytes({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
 
 
-def restore_weights(module: nn.Module, stored: bytes) -> None:
-    """Raises ValueError for the weights of another network."""
+def restored(build: Callable[[], M], stored: bytes) -> M:
+    """The module with the weights of a file. It is built without memory, whatever sizes the file claims. Raises
+    ValueError for the weights of another network."""
     try:
-        module.load_state_dict(tensors_from_bytes(stored))
+        with torch.device("meta"):
+            module = build()
+        module.load_state_dict(tensors_from_bytes(stored), assign=True)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"its weights are those of another network: {str(error).splitlines()[0]}") from None
+    return module
 
 
 def as_tensor(values: np.ndarray | Sequence[Any]) -> torch.Tensor:

@@ -154,6 +154,7 @@ def arrays(**values: np.ndarray) -> bytes:
         ({"predictor.json": head(settings=None)}, "its head lacks"),
         ({"predictor.json": head(settings={})}, "does not fit the predictor 'mlp'"),
         ({"predictor.json": head(parameters={"hidden": "x"})}, "does not fit the predictor 'mlp'"),
+        ({"predictor.json": head(parameters={"hidden": [10**6, 10**6]})}, "does not fit the predictor 'mlp'"),
         ({"arrays.npz": arrays(errors=np.array([None]))}, "an array that cannot be read"),
         ({"arrays.npz": arrays(errors=np.zeros(3, [("a", "f4")]))}, "not of plain numbers"),
         ({"arrays.npz": arrays()}, "does not fit the predictor 'mlp'"),
