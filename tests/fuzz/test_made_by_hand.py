@@ -160,7 +160,7 @@ def arrays(**values: np.ndarray) -> bytes:
         ({"arrays.npz": arrays()}, "does not fit the predictor 'mlp'"),
         ({"arrays.npz": b"no zip"}, "is not a predictor file"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_predictors(tmp_path, members, message):
     assert message in error_of(Trained.load, tmp_path / "p.hwp", changed(**members))
