@@ -19,6 +19,7 @@ from tests.tiny_space import SPACE
 FASTER = {
     "embedding_gp": {"hidden": 4, "steps": 12},
     "gcn": {"hidden": 16, "depth": 2, "epochs": 20},
+    "kernels": {"steps": 40},
     "mlp": {"hidden": (16,), "steps": 80},
     "xgboost": {"trees": 20},
 }

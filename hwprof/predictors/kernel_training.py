@@ -12,7 +12,6 @@ from torch import Tensor
 from hwprof.predictors.kernel_sum import LIMIT, Member
 
 HIDDEN = 48
-STEPS = 500
 _RATE = 0.02
 _DECAY = 1e-3
 _HUBER = 0.1  # of the log error, beyond which an error counts linearly
@@ -25,7 +24,8 @@ class Trainer:
     """All rows of a training, from which members learn on some. rows: [n] of (features [k, n_features], kinds [k],
     amounts [k, 2], counts [k]); log_ms: [n]."""
 
-    def __init__(self, rows: Sequence[Prepared], log_ms: np.ndarray, n_kinds: int) -> None:
+    def __init__(self, rows: Sequence[Prepared], log_ms: np.ndarray, n_kinds: int, steps: int) -> None:
+        self._steps = steps
         kinds = np.concatenate([row[1] for row in rows])
         self._features = torch.tensor(np.concatenate([row[0] for row in rows]), dtype=torch.float32)
         self._kinds = torch.tensor(kinds)
@@ -48,8 +48,8 @@ class Trainer:
         kept = self._kept(learned)
         wanted = self._log_ms[torch.as_tensor(learned)]
         optimizer = torch.optim.Adam(parameters, _RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=STEPS, pct_start=0.2)
-        for _ in range(STEPS):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=self._steps, pct_start=0.2)
+        for _ in range(self._steps):
             optimizer.zero_grad()
             errors = self._totals(parameters, kept, len(learned)).log() - wanted
             loss = torch.nn.functional.huber_loss(errors, torch.zeros_like(errors), delta=_HUBER) / _HUBER

@@ -31,7 +31,7 @@ _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 
 
 class KernelPredictor(LatencyPredictor):
-    """X: [n] graphs, or what `encode` returned.
+    """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
     offset_: the mean log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
     """
@@ -40,8 +40,9 @@ class KernelPredictor(LatencyPredictor):
     knows_its_domain = True
     most_learned = 5000
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, steps: int = 500) -> None:
         self.seed = seed
+        self.steps = steps
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
@@ -57,7 +58,7 @@ class KernelPredictor(LatencyPredictor):
         features = np.concatenate([n.features for n in networks])
         self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0) + 1e-3
         self.offset_ = 0.0
-        trainer = Trainer([self._prepared(n) for n in networks], np.log(latencies_ms), len(self.kinds_) + 1)
+        trainer = Trainer([self._prepared(n) for n in networks], np.log(latencies_ms), len(self.kinds_) + 1, self.steps)
         everything = np.arange(len(networks))
         self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
         self.errors_ = self._left_out(trainer, networks, np.log(latencies_ms), rng)

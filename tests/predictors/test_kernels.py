@@ -8,12 +8,12 @@ import pytest
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import KernelEncoder
 from hwprof.errors import InputError
-from hwprof.predictors import files, kernel_training
+from hwprof.predictors import files
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.spaces.generic import SPACE
 from hwprof.spaces.generic_operators import OPERATORS
 
-N = 160
+N = 108
 
 
 def latency_ms(network):
@@ -33,9 +33,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def fitted(data):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel_training, "STEPS", 150)
-        return KernelPredictor().fit(*data)
+    return KernelPredictor(steps=100).fit(*data)
 
 
 def test_it_predicts_networks_of_other_seeds(fitted):
@@ -60,9 +58,7 @@ def test_the_errors_are_those_of_families_that_were_left_out(fitted, data):
 def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
     networks, ms = data
     kept = [i for i, n in enumerate(networks) if not any("LSTM" in kind for kind in n.kinds)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel_training, "STEPS", 20)
-        predictor = KernelPredictor().fit([networks[i] for i in kept], ms[kept])
+    predictor = KernelPredictor(steps=20).fit([networks[i] for i in kept], ms[kept])
     (removed,) = islice((n for n in networks if n.family == "generic-lstm"), 1)
     (doubt,) = predictor.doubts([removed])
     assert "in kernels unlike those that were learned from, most in LSTM" in doubt.reason
@@ -106,9 +102,7 @@ def test_it_survives_its_file_which_is_small(fitted, data, tmp_path):
 
 def test_the_same_seed_learns_the_same(data):
     networks, ms = data
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel_training, "STEPS", 10)
-        first, second = (KernelPredictor(seed=2).fit(networks[:40], ms[:40]) for _ in range(2))
+    first, second = (KernelPredictor(seed=2, steps=10).fit(networks[:40], ms[:40]) for _ in range(2))
     np.testing.assert_array_equal(first.predict(networks), second.predict(networks))
 
 

@@ -42,13 +42,13 @@ def test_a_network_is_timed_and_tuned_where_it_lies_until_that_dies(nodes, produ
 
 
 def test_a_device_that_falls_silent_is_not_waited_for_without_end(nodes, product):
-    device = nodes.device.with_options(answer_s=10.0)
+    device = nodes.device.with_options(answer_s=3.0)
     nodes.kill_last()  # another test's session lies there
     nodes.start_server()
     with TvmBackend().open(product, device) as timer:
         assert len(timer(3)) == 3
         nodes.stop_last()
-        with pytest.raises(DeviceLostError, match=r"was lost: no answer within 10 s \(its option `answer_s`\)$"):
+        with pytest.raises(DeviceLostError, match=r"was lost: no answer within 3 s \(its option `answer_s`\)$"):
             timer(1)
 
 
