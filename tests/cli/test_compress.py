@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,13 @@ def test_a_run_that_is_interrupted_and_killed_goes_on_where_it_was(tmp_path: Pat
 
 def until(command: list[str], text: str, stop: signal.Signals) -> tuple[str, int]:
     """What the command tells until it says the text and gets the signal, and its exit status."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no other thread runs here
+    ) as process:
         assert process.stderr is not None
         told = ""
         for line in process.stderr:
