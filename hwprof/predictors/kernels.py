@@ -33,7 +33,7 @@ _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
-    offset_: the mean log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
+    offset_: the median log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
     """
 
     takes: Takes = "graph"
@@ -43,6 +43,7 @@ class KernelPredictor(LatencyPredictor):
     def __init__(self, seed: int = 0, steps: int = 500) -> None:
         self.seed = seed
         self.steps = steps
+        self._encoder = KernelEncoder()  # one for all calls: networks of a space share most of their operators
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
@@ -86,7 +87,7 @@ class KernelPredictor(LatencyPredictor):
 
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """Sets the one offset by networks, [n], that were measured, y: [n], ms: for a machine like the one that was
-        learned from. Their errors take the place of those of the training where there are at least ten."""
+        learned from. Intervals stay as wide as before."""
         latencies_ms = checked_latencies(X, y, at_least=1)
         self.offset_ = 0.0
         errors = np.log(latencies_ms) - np.log(self.predict(X))
@@ -95,8 +96,7 @@ class KernelPredictor(LatencyPredictor):
 
     def encode(self, X: Sequence[Any]) -> list[Kernels]:
         """X: [n] graphs, or kernels, which stay unchanged."""
-        encoder = KernelEncoder()
-        return [x if isinstance(x, Kernels) else encoder([x])[0] for x in X]
+        return [x if isinstance(x, Kernels) else self._encoder([x])[0] for x in X]
 
     # -- inside ------------------------------------------------------------------------------------------
 
