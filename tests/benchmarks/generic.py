@@ -148,8 +148,8 @@ def page(
         f"# Networks of families that the predictor never saw, on {device.name}",
         "",
         f"{card.machine.get('cpu', card.hardware)}; {card.rows} operators and random networks, measured on "
-        f"{card.first_date[:10]} by `hwprof collect --sample generic` ({converged} of them to their precision; half of the labels are known to "
-        f"+-{np.median(widths):.0%} or better). Trained in {seconds:.0f} s on one "
+        f"{card.first_date[:10]} by `hwprof collect --sample generic` ({converged} of them to their precision; "
+        f"half of the labels are known to +-{np.median(widths):.0%} or better). Trained in {seconds:.0f} s on one "
         f"thread; {each_ms:.1f} ms a prediction, from the graph on; the file has {size / 1e3:.0f} kB. Percent; "
         "the errors are of the predicted networks, abstentions apart.",
         "",
