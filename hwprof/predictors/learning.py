@@ -54,7 +54,8 @@ def learn(
     sets = [counted.among(data) if counted else data, *further]
     sets = [drawn(data, n, most, seed) if not further else data for data in sets]
     y = np.concatenate([data.normalized_ms for data in sets])
-    X = stacked([row for data in sets for part in parts(data) for row in encoded(part, space_of(data.card), predictor)])
+    encodings, kinds = _encodings(sets, predictor)
+    X = stacked(encodings)
     if counted:
         require_counting(predictor, name)
         predictor.set_params(counted=True)
@@ -63,7 +64,6 @@ def learn(
         chosen = np.random.default_rng(seed).permutation(len(y))[: n or most]
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
-    kinds = () if predictor.knows_its_domain or predictor.takes == "arch" else _operators(sets)
     error, card = left_out_error(predictor.errors_), data.card
     origin = Origin(
         name, " + ".join(data.card.name for data in sets), card.measurements_sha256, card.device_name,
@@ -88,16 +88,18 @@ def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
                 )
 
 
-def _operators(sets: Sequence[Dataset]) -> tuple[str, ...]:
-    """The kinds of operators in their networks, sorted."""
-    kinds = (
-        kind(node)
-        for data in sets
-        for part in parts(data)
-        for graph in part.graphs(space_of(data.card))
-        for node in graph.nodes
-    )
-    return tuple(sorted(set(kinds)))
+def _encodings(sets: Sequence[Dataset], predictor: LatencyPredictor) -> tuple[list[Any], tuple[str, ...]]:
+    """The networks of all sets as the predictor takes them, [n], and the kinds of their operators, sorted, where it has
+    no other way to know what is unlike them. Each graph is built once."""
+    rows, kinds = [], set[str]()
+    for data in sets:
+        space = space_of(data.card)
+        for part in parts(data):
+            graphs = part.graphs(space) if predictor.takes == "graph" else None
+            rows += list(encoded(part, space, predictor, graphs))
+            if graphs is not None and not predictor.knows_its_domain:
+                kinds |= {kind(node) for graph in graphs for node in graph.nodes}
+    return rows, tuple(sorted(kinds))
 
 
 def make(
