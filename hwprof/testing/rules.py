@@ -1,4 +1,4 @@
-"""What a contract requires: a condition with its text, and calls that must be refused."""
+"""The two forms in which a contract states a rule: a condition with its text, and a call that must be refused."""
 
 from __future__ import annotations
 
