@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/search_real.py [PART ...] [--data FOLDER]     # writes reports/search-real
 
-Fashion-MNIST at 14 x 14 pixels, on cpu-1t. The parts are `shrink` (ESNAC, arXiv 1902.00383), `descents` (NetAdaptV2's
+Fashion-MNIST at 14 x 14 pixels, on cpu-1t. The parts are `shrink` (ESNAC, arXiv 1902.00383), `strengths` (a
+differentiable search with a latency loss of several strengths, as LA-DARTS, arXiv 2001.06392), `descents` (NetAdaptV2's
 descent against that of one layer at a time, arXiv 2104.00031) and `widths` (a front of networks of one supernet); all
 of them without an argument. FOLDER defaults to ../shared/data beside the repository. What a part found is a line of
 reports/search-real/rows.jsonl, and the same command computes nothing twice. It takes about half an hour of one core.
@@ -13,12 +14,14 @@ reports/search-real/rows.jsonl, and the same command computes nothing twice. It 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,8 +37,11 @@ from hwprof.interfaces import Arch, SearchSpace, Task
 from hwprof.jobs import Options
 from hwprof.measure import environment
 from hwprof.measurement import ProtocolSettings
+from hwprof.objective.expected import ExpectedLatency
+from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.search.bypass_supernet import BypassSupernet, OrderedDropout
+from hwprof.search.differentiable import SearchSettings, search, warm_up
 from hwprof.search.netadapt import MultiLayerDescent
 from hwprof.search.nsga2 import Nsga2, first_front
 from hwprof.search.run import Limit, Plan, run
@@ -48,6 +54,9 @@ from hwprof.tasks.fashion import fashion
 from hwprof.torch_io import trainable
 from hwprof.training import TrainSettings, evaluate, fit
 from hwprof.training.distillation import Distillation
+
+sys.path.append(str(Path(__file__).parent))
+from chain_supernet import KERNELS, ChainSpace, ChainSupernet  # beside this file
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/search_real.py"
@@ -63,6 +72,12 @@ STUDENTS = ResNetShrink((2, 2, 2, 2), SIDE, channels=(12, 24, 48, 96))
 TEACHING = TrainSettings(epochs=6, rate=0.05, weight_decay=5e-4, validation=None)
 SHORT = replace(TEACHING, epochs=1)  # of a student while it is searched for
 SHRINK_TO, SHRINK_EVALUATIONS, FINALISTS = 0.5, 40, 3
+
+CHAIN = ChainSpace(24, SIDE)
+STRENGTHS, CHAIN_SEEDS, CHAIN_SHARE, CHAIN_TRAININGS = (0.0, 0.3, 1.0, 3.0, 10.0), 3, 0.7, 1
+WARMING = TrainSettings(epochs=2, rate=0.05, weight_decay=3e-4, max_gradient_norm=5.0, validation=None)
+SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.01)
+ALONE = TrainSettings(epochs=4, rate=0.05, weight_decay=5e-4, validation=None)
 
 SIX_WIDE = BypassSpace((0, 6, 12, 18, 24), 6, (2, 4), (1, SIDE, SIDE))
 EIGHT = BypassSpace((0, 4, 8, 12, 16), 8, (2, 5), (1, SIDE, SIDE))
@@ -98,10 +113,10 @@ def smaller(whole: Task, n: int) -> Classification:
     return Classification("fashion", parts["train"], parts["search"].at(torch.arange(n)), parts["test"])
 
 
-def measured_ms(graphs: Sequence[Graph], fresh: bool = False) -> list[float]:
+def measured_ms(graphs: Sequence[Graph], protocol: ProtocolSettings = PROTOCOL, fresh: bool = False) -> list[float]:
     """[n]; what the store holds is not measured again, unless `fresh`. Not corrected for disturbances: on a machine
     whose cores are both busy, the correction is known worse than a latency of tens of microseconds."""
-    options = Options(PROTOCOL, allow_unfit=True, with_operators=False, keep_unconverged=True, fresh=fresh)
+    options = Options(protocol, allow_unfit=True, with_operators=False, keep_unconverged=True, fresh=fresh)
     found = {}
     with Store(STORE) as store:
         for outcome in hp.profile_many(graphs, Device.load(DEVICE), store, options):
@@ -184,6 +199,52 @@ def shrink(folder: Path) -> Row:
 def sizes(graph: Graph) -> int:
     """Numbers in all weights."""
     return sum(int(np.prod(tensor.shape)) for tensor in graph.weights)
+
+
+# -- a differentiable search with a latency in its loss ------------------------------------------------
+
+
+def strengths(folder: Path) -> Row:
+    """One search for each strength and seed; the networks of a seed start from the same warmed-up weights. The derived
+    networks are trained on their own and measured in pairs with the first."""
+    images, latency = task(folder, 1), latency_model(CHAIN)
+    expected = ExpectedLatency(latency, CHAIN)
+    start_ms = float(expected(ChainSupernet(CHAIN).probabilities().detach()))
+    target_ms = CHAIN_SHARE * start_ms
+    searched = []
+    for seed in range(CHAIN_SEEDS):
+        warm = ChainSupernet(CHAIN, seed)
+        warm_up(warm, images, replace(WARMING, seed=seed))
+        for strength in STRENGTHS:
+            supernet_ = copy.deepcopy(warm)
+            cost = LatencyLoss(target_ms, "abs", strength)
+            settings = replace(SEARCHING, weights=replace(SEARCHING.weights, seed=seed))
+            found = search(supernet_, images, expected, cost, latency.predict, settings)
+            relaxed, derived = (evaluate(net, images, "search") for net in (supernet_, supernet_.at(found.arch)))
+            searched.append({
+                "strength": strength, "seed": seed, "arch": found.arch, "expected_ms": found.expected_ms, "derived_ms": found.derived_ms,
+                "relaxed": relaxed, "derived": derived, "by_epoch": [epoch.expected_ms for epoch in found.history],
+            })  # fmt: skip
+            say(
+                f"strength {strength:g}, seed {seed}: {found.arch}, {found.expected_ms:.4f} ms, relaxed {relaxed:.1f} %, derived {derived:.1f} %"
+            )
+    archs = list(dict.fromkeys(row["arch"] for row in searched))
+    accuracy = {
+        arch: np.mean([alone(CHAIN.graph(arch), images, seed) for seed in range(CHAIN_TRAININGS)]) for arch in archs
+    }
+    graphs = [CHAIN.graph(arch).renamed(f"chain {'-'.join(map(str, arch))}") for arch in archs]
+    ms = dict(zip(archs, measured_ms(graphs, FINAL), strict=True))
+    return {
+        "predictor_error": error_of(latency), "start_ms": start_ms, "target_ms": target_ms,
+        "rows": [{**row, "ms": ms[row["arch"]], "test": float(accuracy[row["arch"]])} for row in searched],
+    }  # fmt: skip
+
+
+def alone(graph: Graph, images: Task, seed: int) -> float:
+    """The test accuracy of the network, trained on its own."""
+    network = trainable(graph, seed=seed)
+    fit(network, images, replace(ALONE, seed=seed))
+    return evaluate(network, images)
 
 
 # -- supernets with any number of filters ------------------------------------------------------------
@@ -288,7 +349,7 @@ def one_part(part: str, folder: Path) -> None:
 
 
 WORK: dict[str, Callable[[Path, str], Row]] = {
-    "shrink": lambda folder, _: shrink(folder), "descents": descents, "widths": lambda folder, _: widths(folder),
+    "shrink": lambda folder, _: shrink(folder), "strengths": lambda folder, _: strengths(folder), "descents": descents, "widths": lambda folder, _: widths(folder),
 }  # fmt: skip
 
 
@@ -310,7 +371,12 @@ def say(text: str) -> None:
 
 
 def page() -> str:
-    sections = {"shrink": shrink_section, "descents": descents_section, "widths": widths_section}
+    sections = {
+        "shrink": shrink_section,
+        "strengths": strengths_section,
+        "descents": descents_section,
+        "widths": widths_section,
+    }
     lines = [
         f"`{COMMAND}`", "", "# Searches that train and measure", "",
         f"Fashion-MNIST at {SIDE} x {SIDE} pixels, {IMAGES * 5 // 6:,} images to train, {IMAGES // 6:,} to search and 10,000 to test; "
@@ -355,6 +421,37 @@ def shrink_section(parts: Mapping[str, Row]) -> list[str]:
         f"| half of the measured latency | {yes(best['high'] <= SHRINK_TO)}: {best['ratio']:.3f}, at most {best['high']:.3f} |",
         f"| within 1 point of the teacher | {yes(best['test'] >= teacher['test'] - 1)}: {best['test'] - teacher['test']:+.2f} points |",
         f"| finalists within their target by measurement | {sum(f['ratio'] <= SHRINK_TO for f in found['finalists'])} of {len(found['finalists'])} |", "",
+    ]  # fmt: skip
+
+
+def strengths_section(parts: Mapping[str, Row]) -> list[str]:
+    found = parts[""]
+    by_strength = {s: [r for r in found["rows"] if r["strength"] == s] for s in STRENGTHS}
+    ms = {s: np.array([r["ms"] for r in rows]) for s, rows in by_strength.items()}
+    test = {s: float(np.mean([r["test"] for r in rows])) for s, rows in by_strength.items()}
+    free = float(ms[0.0].mean())
+    errors = {s: float(m.std(ddof=1) / np.sqrt(len(m))) for s, m in ms.items()}
+    falls = all(ms[b].mean() <= ms[a].mean() + errors[a] for a, b in pairwise(STRENGTHS))
+    kept = [float(ms[s].mean() / free - 1) for s in STRENGTHS[1:] if test[0.0] - test[s] <= 1]
+    gaps = [abs(r["relaxed"] - r["derived"]) for r in found["rows"]]
+    ms_gaps = [abs(r["derived_ms"] / r["expected_ms"] - 1) for r in found["rows"]]
+    least = min(sum(bool(KERNELS[c]) for c in r["arch"]) for r in found["rows"])
+    return [
+        "## Strengths of a latency loss (LA-DARTS, arXiv 2001.06392; sparsestmax, arXiv 2101.06658)", "",
+        f"A user's supernet (`tests/benchmarks/chain_supernet.py`): {len(CHAIN.choices)} blocks, each left out or with a kernel of 1 or 3. Loss: cross-entropy + strength x "
+        f"\\|expected latency / target - 1\\|; the target is {found['target_ms']:.4f} ms, {CHAIN_SHARE:.0%} of what is expected at the start. The latency is that of `physical`, whose error on networks left "
+        f"out is {found['predictor_error']:.1%}. Searches of a seed start from the same weights. Accuracy: of the derived network, trained on its own.", "",
+        "| strength | measured, ms, mean of seeds | against 0 | test accuracy, % | each seed, ms | derived, by seed |", "|---|---|---|---|---|---|",
+        *(
+            f"| {s:g} | {ms[s].mean():.4f} ± {errors[s]:.4f} | {ms[s].mean() / free - 1:+.1%} | {test[s]:.2f} | {', '.join(f'{m:.4f}' for m in ms[s])} | "
+            f"{', '.join(''.join(str(KERNELS[c]) for c in r['arch']) for r in by_strength[s])} |"
+            for s in STRENGTHS
+        ),
+        "", "| goal | reached |", "|---|---|",
+        f"| measured latency falls, within its standard error, with each of {len(STRENGTHS)} strengths, {CHAIN_SEEDS} seeds | {yes(falls)} |",
+        f"| at least 20 % faster at no more than 1 point of accuracy | {yes(min(kept, default=0.0) <= -0.2)}: {min(kept, default=0.0):+.1%} |",
+        f"| no collapse | {yes(least > 0)}: at least {least} of {len(CHAIN.choices)} blocks stay |",
+        f"| no gap between the relaxed and the derived network | {yes(max(gaps) == 0)}: accuracy {max(gaps):.2f} points at most; latency {max(ms_gaps):.1%} at most, the error of the expectation |", "",
     ]  # fmt: skip
 
 
