@@ -1,4 +1,4 @@
-"""What all searches share that fit a model to the trials: which are known, and which new ones are near the best."""
+"""The base of the searches that fit a model to the trials: those that are known, and new ones near the best."""
 
 from __future__ import annotations
 

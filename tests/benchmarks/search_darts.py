@@ -12,6 +12,11 @@ which 27 % of the latency that the loss saw was lost when the network was derive
 were within that gap. A linear loss has no minimum besides, so that the strongest one ended without a convolution. Now
 the choices harden with sparsestmax until nothing is lost (arXiv 2101.06658), the loss pulls to a target from both
 sides, a search whose normal cell has lost its last convolution stops at the epoch before, and three seeds are averaged.
+
+2026-11-29, a first run in this form was stopped after four searches of one seed. With strengths of 0.3, 1 and 3 the
+normal cell had lost its convolutions after one epoch; with 0 it kept one. The target, 55 % of the latency at the start,
+was near that of cells without weights, and at a rate of 0.05 sparsestmax excluded operations before their weights were
+trained. The target and the rate below are milder; they have not been run yet.
 """
 
 from __future__ import annotations
@@ -59,7 +64,7 @@ DATA = ROOT.parent / "shared" / "data"
 SPACE = Darts(channels=8, cells=3, resolution=16)
 PARTIAL = 4
 STRENGTHS = (0.0, 0.3, 1.0, 3.0, 10.0)  # of |expected latency / target - 1|
-TARGET_SHARE = 0.55  # of the expected latency at which a search starts
+TARGET_SHARE = 0.7  # of the expected latency at which a search starts
 TRAINING_DIGITS = 8000
 SEED = 0
 SEEDS = 3
@@ -76,7 +81,7 @@ class Plan:
     warm_up: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=3, rate=0.1))
     search: SearchSettings = field(
         default_factory=lambda: SearchSettings(
-            replace(DARTS_WEIGHTS, epochs=4, rate=0.05), architecture_rate=0.05, stop_early=True
+            replace(DARTS_WEIGHTS, epochs=4, rate=0.05), architecture_rate=0.01, stop_early=True
         )
     )
     retrain: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=2, rate=0.1))

@@ -73,11 +73,12 @@ TEACHING = TrainSettings(epochs=6, rate=0.05, weight_decay=5e-4, validation=None
 SHORT = replace(TEACHING, epochs=1)  # of a student while it is searched for
 SHRINK_TO, SHRINK_EVALUATIONS, FINALISTS = 0.5, 40, 3
 
-CHAIN = ChainSpace(24, SIDE)
+CHAIN = ChainSpace(16, SIDE)
 STRENGTHS, CHAIN_SEEDS, CHAIN_SHARE, CHAIN_TRAININGS = (0.0, 0.3, 1.0, 3.0, 10.0), 3, 0.7, 1
+SEARCHED_ON = 3000  # images from which the weights of the supernet learn
 WARMING = TrainSettings(epochs=2, rate=0.05, weight_decay=3e-4, max_gradient_norm=5.0, validation=None)
 SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.01)
-ALONE = TrainSettings(epochs=4, rate=0.05, weight_decay=5e-4, validation=None)
+ALONE = TrainSettings(epochs=3, rate=0.05, weight_decay=5e-4, validation=None)
 
 SIX_WIDE = BypassSpace((0, 6, 12, 18, 24), 6, (2, 4), (1, SIDE, SIDE))
 EIGHT = BypassSpace((0, 4, 8, 12, 16), 8, (2, 5), (1, SIDE, SIDE))
@@ -107,10 +108,11 @@ def _expanded(part: Any, channels: int) -> TensorExamples:
     return TensorExamples(part.inputs.expand(-1, channels, -1, -1).contiguous(), part.targets)
 
 
-def smaller(whole: Task, n: int) -> Classification:
-    """The same task with only the first n images to search."""
+def smaller(whole: Task, **n: int) -> Classification:
+    """The same task with only the first n images of some parts."""
     parts: dict[str, Any] = {part: whole.examples(part) for part in ("train", "search", "test")}
-    return Classification("fashion", parts["train"], parts["search"].at(torch.arange(n)), parts["test"])
+    kept = {part: found.at(torch.arange(n.get(part, len(found)))) for part, found in parts.items()}
+    return Classification("fashion", kept["train"], kept["search"], kept["test"])
 
 
 def measured_ms(graphs: Sequence[Graph], protocol: ProtocolSettings = PROTOCOL, fresh: bool = False) -> list[float]:
@@ -208,18 +210,19 @@ def strengths(folder: Path) -> Row:
     """One search for each strength and seed; the networks of a seed start from the same warmed-up weights. The derived
     networks are trained on their own and measured in pairs with the first."""
     images, latency = task(folder, 1), latency_model(CHAIN)
+    fewer = smaller(images, train=SEARCHED_ON)
     expected = ExpectedLatency(latency, CHAIN)
     start_ms = float(expected(ChainSupernet(CHAIN).probabilities().detach()))
     target_ms = CHAIN_SHARE * start_ms
     searched = []
     for seed in range(CHAIN_SEEDS):
         warm = ChainSupernet(CHAIN, seed)
-        warm_up(warm, images, replace(WARMING, seed=seed))
+        warm_up(warm, fewer, replace(WARMING, seed=seed))
         for strength in STRENGTHS:
             supernet_ = copy.deepcopy(warm)
             cost = LatencyLoss(target_ms, "abs", strength)
             settings = replace(SEARCHING, weights=replace(SEARCHING.weights, seed=seed))
-            found = search(supernet_, images, expected, cost, latency.predict, settings)
+            found = search(supernet_, fewer, expected, cost, latency.predict, settings)
             relaxed, derived = (evaluate(net, images, "search") for net in (supernet_, supernet_.at(found.arch)))
             searched.append({
                 "strength": strength, "seed": seed, "arch": found.arch, "expected_ms": found.expected_ms, "derived_ms": found.derived_ms,
@@ -259,7 +262,7 @@ def supernet(name: str, folder: Path) -> BypassSupernet:
 
 def scores(name: str, folder: Path) -> Callable[[Arch], float]:
     """By shared weights; each architecture once."""
-    return cache(SupernetScore(supernet(name, folder), smaller(task(folder, 1), SCORED_ON), batches=1))
+    return cache(SupernetScore(supernet(name, folder), smaller(task(folder, 1), search=SCORED_ON), batches=1))
 
 
 @cache
