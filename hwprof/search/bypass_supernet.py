@@ -112,10 +112,10 @@ class BypassSupernet(nn.Module):
         """The weights of `space.graph(arch)` by name, each [*shape] of its tensor, cut out of the shared ones. Raises
         InputError for an architecture outside of the space."""
         graph = self.space.graph(arch)
-        layers = zip(self.layers, self.space.filters_of(arch), strict=True)
-        cut = [*_convolution(*self.first[:2], self.space.channels)]
-        for layer, n_filters in layers:
-            cut += _convolution(layer.conv, layer.norm, n_filters) if n_filters else []
+        cut = _filters(self.first[0], self.first[1], self.space.channels)
+        for layer, n_filters in zip(self.layers, self.space.filters_of(arch), strict=True):
+            assert isinstance(layer, BypassConv)
+            cut += _filters(layer.conv, layer.norm, n_filters) if n_filters else []
         cut += [self.last.weight, self.last.bias]
         names = [tensor.name for tensor in graph.weights]  # in the order in which the space builds the network
         return {name: tensor.detach().numpy().copy() for name, tensor in zip(names, cut, strict=True)}
@@ -145,7 +145,9 @@ class OrderedDropout(Hooks):
         return 0.0
 
 
-def _convolution(conv: nn.Module, norm: nn.Module, n_filters: int) -> list[Tensor]:
-    """The weight, scale, shift, mean and variance of the first filters, in the order of `GraphBuilder`."""
+def _filters(conv: nn.Module, norm: nn.Module, n: int) -> list[Tensor]:
+    """The weight, scale, shift, mean and variance of the first n filters, in the order of `GraphBuilder`."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
     held = (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    return [tensor[:n_filters] for tensor in held]  # type: ignore[index]
+    return [tensor[:n] for tensor in held if tensor is not None]

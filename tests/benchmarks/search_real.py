@@ -44,6 +44,7 @@ from hwprof.search.bypass_supernet import BypassSupernet, OrderedDropout
 from hwprof.search.differentiable import SearchSettings, search, warm_up
 from hwprof.search.netadapt import MultiLayerDescent
 from hwprof.search.nsga2 import Nsga2, first_front
+from hwprof.search.optimization_gap import optimization_gap
 from hwprof.search.run import Limit, Plan, run
 from hwprof.search.supernet_score import SupernetScore
 from hwprof.spaces import sampling
@@ -486,6 +487,10 @@ def descents_section(parts: Mapping[str, Row]) -> list[str]:
 
 def widths_section(parts: Mapping[str, Row]) -> list[str]:
     rows = sorted(parts[""]["rows"], key=lambda r: (not r["searched"], r["ms"]))
+    gaps = [
+        optimization_gap([r[a] for r in rows], [r[b] for r in rows])
+        for a, b in (("shared", "test"), ("predicted_ms", "ms"))
+    ]
     return [
         "## A measured front of widths", "",
         f"NSGA-II, {parts['']['trials']} evaluations by the shared weights of the supernet with {WIDE}. Networks of its front and random ones were cut out of the supernet, "
@@ -495,6 +500,8 @@ def widths_section(parts: Mapping[str, Row]) -> list[str]:
             f"| {'-'.join(map(str, r['filters']))} | {'front' if r['searched'] else 'random'} | {r['predicted_ms']:.4f} | {r['ms']:.4f} | {r['shared']:.2f} | {r['test']:.2f} |"
             for r in rows
         ),
+        "", f"Optimization gap: Kendall's tau of the shared weights' accuracy and that of the networks on their own is {gaps[0].kendall:.2f}, over the better half {gaps[0].kendall_upper:.2f}; of the "
+        f"predicted and the measured latency {gaps[1].kendall:.2f}, over the upper half {gaps[1].kendall_upper:.2f}; {len(rows)} networks.",
         "", f"Random networks that no network of the front beats in both, measured: {undominated(rows)} of {sum(not r['searched'] for r in rows)}.", "",
     ]  # fmt: skip
 
