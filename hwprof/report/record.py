@@ -28,6 +28,8 @@ def profile_record(m: Measurement, graph: Graph | None, peaks: Peaks | None = No
         "status": str(m.status),
         "latency_ms": _finite(asdict(s)) if s else None,
         "normalized_ms": _finite(asdict(n)) if (n := verdict.normalized(m)) else None,
+        "normalized_clock": str(m.normalized_clock) if n else None,
+        "normalized_baseline": verdict.baseline_words(m) if n else None,
         "instructions": m.instructions if m.is_counted and m.processes else None,
         "cold_start_ms": m.cold_start_ms if m.processes and not m.is_counted else None,
         "open_ms": m.open_ms if m.processes and not m.is_counted else None,

@@ -55,13 +55,23 @@ def statistics(m: Measurement) -> LatencyStatistics | None:
 
 
 def normalized(m: Measurement) -> LatencyStatistics | None:
-    """The anchor-normalized statistics, or None where no block is valid or no anchor ran."""
-    if not m.anchor_baseline_ns or not any(b.anchors_ns for p in m.processes for b in p.kept):
-        return None
-    try:
-        return m.normalized
-    except InputError:
-        return None
+    """Those at the undisturbed speed, or None where no block is valid, or no anchor ran and there is no CPU time."""
+    return m.normalized if m.is_normalized else None
+
+
+def basis(m: Measurement) -> str:
+    """The clock and the anchors of the undisturbed latency, in words."""
+    baseline = baseline_words(m)
+    return f"by {m.normalized_clock}, {f'anchors: {baseline}' if baseline else 'without anchors'}"
+
+
+def baseline_words(m: Measurement) -> str:
+    """When the undisturbed anchors were seen, in words; empty without anchors."""
+    if not m.anchor_baseline_ns:
+        return ""
+    if m.is_baseline_quiet is None:
+        return "the lowest times seen"
+    return "seen on the quiet machine" if m.is_baseline_quiet else "the machine was never seen quiet"
 
 
 def of_profile(m: Measurement) -> Verdict:
@@ -72,12 +82,15 @@ def of_profile(m: Measurement) -> Verdict:
         return Verdict(Tone.CAUTION, counted.headline(m), counted.support(m), (counted.kernels(m), *doubts))
     if s is None or m.status is Status.INVALID:
         return Verdict(Tone.BAD, f"{m.model} has no valid latency on {m.device.name}", str(m.status), doubts)
-    median, interval = quantity.estimate(s.median, s.low, s.high)
+    n = normalized(m)
+    known = n or s
+    median, interval = quantity.estimate(known.median, known.low, known.high)
     converged = m.status is Status.CONVERGED
     about = "" if converged else "about "
-    why = "that needs two processes" if math.isnan(s.high) else "the processes differ by far too much"
+    why = "that needs two processes" if math.isnan(known.high) else "the processes differ by far too much"
     sure = f"95 % interval {interval}" if interval else f"no interval, since {why}"
-    support = f"{sure}; {m.status}, {_extent(m)}"
+    undisturbed = f"undisturbed, {basis(m)}; the clock showed {quantity.time(s.median)}; " if n else ""
+    support = f"{undisturbed}{sure}; {m.status}, {_extent(m)}"
     tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
     return Verdict(tone, f"{m.model} {_VERBS[m.evidence]} {about}{median} on {m.device.name}", support, doubts)
 
@@ -88,7 +101,7 @@ def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
         raise InputError("a report needs at least one measurement; none was given")
     if len(measurements) == 1:
         return of_profile(measurements[0])
-    timed = sorted(((s.median, m.model) for m in measurements if (s := statistics(m))), key=lambda pair: pair[0])
+    timed = sorted((s.median, m.model) for m in measurements if (s := normalized(m) or statistics(m)))
     what = f"{len(measurements)} profiles on {_devices(measurements)}{_evidence(measurements)}"
     doubts = mixed_hardware(measurements) + tuple(
         dict.fromkeys(d for m in measurements for d in (*not_measured(m), *m.build_warnings))
@@ -188,7 +201,7 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.is_counted and m.status is Status.BUDGET:
         return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
-        return (f"Not converged: the budget ran out first; {_reached(m, s)}.",)
+        return (f"Not converged: the budget ran out first; {_reached(m, normalized(m) or s)}.",)
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)
