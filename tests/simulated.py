@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.estimate import Baseline
-from hwprof.samples import CpuTime, Process, TimedBlock
+from hwprof.measurement.estimate import Baseline
+from hwprof.measurement.samples import CpuTime, Process, TimedBlock
 from tests.samples import make_process
 
 TRUE_NS = 1_000_000

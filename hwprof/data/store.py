@@ -28,10 +28,10 @@ from typing import Any, Self, TypeVar
 
 from hwprof.data.result import Result, ResultKey
 from hwprof.errors import EnvironmentUnfitError, InputError, one_line
-from hwprof.estimate import Baseline, Clock
 from hwprof.files import new_locked_file, remove_unlocked
 from hwprof.interfaces import Arch
 from hwprof.measurement import Measurement, Process, process_from_record
+from hwprof.measurement.estimate import Baseline, Clock
 
 T = TypeVar("T")
 

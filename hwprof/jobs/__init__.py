@@ -1,6 +1,5 @@
 """The jobs that the command line and the Python interface offer, each a few lines over the floors below."""
 
-from hwprof.estimate import undisturbed_ns
 from hwprof.jobs.breaking_down import OperatorProfile, operators
 from hwprof.jobs.checking import doctor
 from hwprof.jobs.comparing import compare
@@ -11,6 +10,7 @@ from hwprof.jobs.reporting import history, peaks, report, stored_graphs
 from hwprof.jobs.tuning import tune
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
+from hwprof.measurement.estimate import undisturbed_ns
 from hwprof.workloads.loading import load_network
 
 resolve = load_network  # its name until 0.1

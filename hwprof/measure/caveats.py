@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwprof.estimate import Clock
 from hwprof.measure import stop
 from hwprof.measurement import Measurement, Process, Status, slowdown
+from hwprof.measurement.estimate import Clock
 
 
 def caveats(m: Measurement) -> Iterator[str]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwprof import metrics, pairing
-from hwprof.estimate import MAX_REJECTED_SHARE
-from hwprof.measurement import Comparison, Measurement, Process, ProtocolSettings
+from hwprof import metrics
+from hwprof.measurement import Comparison, Measurement, Process, ProtocolSettings, pairing
+from hwprof.measurement.estimate import MAX_REJECTED_SHARE
 
 MARGIN = 0.02
 # In simulation the 95 % interval of three rounds with one ratio each misses in 12 % of cases, that of four in 5 %.
@@ -36,7 +36,7 @@ def verdict(low: float, high: float, margin: float) -> str:
 
 
 def ratio_interval(a: Sequence[Process], b: Sequence[Process], coverage: float = 0.95) -> tuple[float, float, float]:
-    """B / A with its interval, whose bounds are nan with fewer than two common rounds."""
+    """B / A with its interval, whose bounds are nan with fewer than `FEWEST_ROUNDS` rounds that count."""
     logs = log_ratios(a, b)
     return (_median_ratio(logs), *_interval(logs, coverage))
 
@@ -48,8 +48,9 @@ def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSet
 
 
 def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: float = 0.95) -> Comparison:
-    """Compares measurements of one cohort, whose rounds can be paired. The verdict is inconclusive with fewer than
-    `FEWEST_ROUNDS` rounds that count, and unless the last round and the one before it gave the same."""
+    """Compares measurements of one cohort, whose rounds can be paired. With fewer than `FEWEST_ROUNDS` rounds that
+    count there is no interval. The verdict is inconclusive unless the last round and the one before it gave the same.
+    """
     logs = log_ratios(a.processes, b.processes, a.protocol.max_rejected_share)
     low, high = _interval(logs, coverage)
     pairs = sum(len(r) for r in logs)
@@ -60,7 +61,7 @@ def _settled(logs: Sequence[np.ndarray], margin: float, coverage: float = 0.95) 
     """The verdict of all rounds and of all but the last; inconclusive where these differ or there are too few."""
     if len(logs) < FEWEST_ROUNDS:
         return "inconclusive"
-    now, before = (verdict(*_interval(logs[:n], coverage), margin) for n in (len(logs), len(logs) - 1))
+    now, before = (verdict(*_bounds(logs[:n], coverage), margin) for n in (len(logs), len(logs) - 1))
     return now if now == before else "inconclusive"
 
 
@@ -69,7 +70,11 @@ def _median_ratio(logs: Sequence[np.ndarray]) -> float:
 
 
 def _interval(logs: Sequence[np.ndarray], coverage: float) -> tuple[float, float]:
-    low, high = metrics.bootstrap_interval(logs, coverage) if logs else (math.nan, math.nan)
+    return _bounds(logs, coverage) if len(logs) >= FEWEST_ROUNDS else (math.nan, math.nan)
+
+
+def _bounds(logs: Sequence[np.ndarray], coverage: float) -> tuple[float, float]:
+    low, high = metrics.bootstrap_interval(logs, coverage)
     return math.exp(low), math.exp(high)
 
 

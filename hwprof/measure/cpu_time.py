@@ -12,7 +12,7 @@ from time import perf_counter_ns, process_time_ns, sleep
 
 import numpy as np
 
-from hwprof.samples import CpuTime
+from hwprof.measurement.samples import CpuTime
 
 _STAT = Path("/proc/stat")
 _TASKS = Path("/proc/self/task")

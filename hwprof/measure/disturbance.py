@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwprof.estimate import WAITED
 from hwprof.measurement import DeviceState
+from hwprof.measurement.estimate import WAITED
 
 _CPU = Path("/sys/devices/system/cpu")
 _PROC = Path("/proc")

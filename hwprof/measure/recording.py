@@ -18,11 +18,10 @@ from functools import partial
 
 import numpy as np
 
-from hwprof import estimate, plugins
+from hwprof import plugins
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
-from hwprof.estimate import Baseline, Clock
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend, TunableBackend
 from hwprof.measure import compare as comparing
@@ -35,7 +34,17 @@ from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measure.transport import LimitedTransport, Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
+from hwprof.measurement import (
+    Comparison,
+    Evidence,
+    Measurement,
+    Process,
+    ProtocolSettings,
+    Status,
+    at_one_speed,
+    estimate,
+)
+from hwprof.measurement.estimate import Baseline, Clock
 from hwprof.onnx_io import inputs_identity
 
 _START_S = 300.0  # to import a runtime and to open a network

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import estimate
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, NotConvergedError, TimeLimitError
-from hwprof.estimate import Baseline
 from hwprof.graph import Graph
 from hwprof.measure import stop
 from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Process, ProtocolSettings, process_from_record
+from hwprof.measurement import Process, ProtocolSettings, estimate, process_from_record
+from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
 

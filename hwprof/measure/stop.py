@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwprof import estimate, instructions
-from hwprof.estimate import Baseline, Clock
+from hwprof import instructions
 from hwprof.measure.steady import Warmup
-from hwprof.measurement import Process, ProtocolSettings, Status
+from hwprof.measurement import Process, ProtocolSettings, Status, estimate
+from hwprof.measurement.estimate import Baseline, Clock
 
 # Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
 COUNT_PROCESSES = 2

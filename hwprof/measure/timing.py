@@ -19,7 +19,7 @@ from hwprof.measure.anchors import Anchor, AnchorTime
 from hwprof.measure.energy import EnergyCounter
 from hwprof.measure.sampling import CPU_SAMPLE_NS, Samples, averaged, stamped
 from hwprof.measurement import DeviceState, ProtocolSettings, TimedBlock
-from hwprof.samples import CpuTime
+from hwprof.measurement.samples import CpuTime
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
 _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are averaged over this long

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwprof.measurement import Comparison
-from hwprof.pairing import round_ratios
+from hwprof.measurement.pairing import round_ratios
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text

@@ -61,6 +61,7 @@ def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks |
         "verdict": c.verdict,
         **_finite({"ratio": c.ratio, "low": c.low, "high": c.high}),
         "pairs": c.pairs,
+        "clock": str(c.clock),
         "margin": c.margin,
         "output_error": c.output_error,
         "a": profile_record(c.a, graphs.get(c.a.digest), peaks),

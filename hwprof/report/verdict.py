@@ -43,6 +43,7 @@ _NOT_MEASURED = {
     Evidence.SIMULATED: "Simulated: another program computed the same results; its times do not represent the device.",
     Evidence.EMULATED: "Emulated: the core would execute these instructions; there are no times, and no device ran.",
 }
+_QUIETNESS = {True: "quiet", False: "never quiet", None: "not known to be quiet"}
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
 
@@ -62,16 +63,14 @@ def normalized(m: Measurement) -> LatencyStatistics | None:
 def basis(m: Measurement) -> str:
     """The clock and the anchors of the undisturbed latency, in words."""
     baseline = baseline_words(m)
-    return f"by {m.normalized_clock}, {f'anchors: {baseline}' if baseline else 'without anchors'}"
+    return f"by {m.normalized_clock}, {f'baseline {baseline}' if baseline else 'without anchors'}"
 
 
 def baseline_words(m: Measurement) -> str:
-    """When the undisturbed anchors were seen, in words; empty without anchors."""
+    """Whether the machine was quiet when the undisturbed anchors were seen; empty without anchors."""
     if not m.anchor_baseline_ns:
         return ""
-    if m.is_baseline_quiet is None:
-        return "the lowest times seen"
-    return "seen on the quiet machine" if m.is_baseline_quiet else "the machine was never seen quiet"
+    return _QUIETNESS[m.is_baseline_quiet]
 
 
 def of_profile(m: Measurement) -> Verdict:
@@ -150,7 +149,7 @@ def _pairing(c: Comparison) -> str:
         interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
     error = f"; relative error of the outputs {c.output_error:.2g}" if c.output_error is not None else ""
-    return f"{interval} from {pairs}; within ±{quantity.percent(c.margin)} counts as the same{error}"
+    return f"{interval} from {pairs} by {c.clock}; within ±{quantity.percent(c.margin)} counts as the same{error}"
 
 
 def labels(c: Comparison) -> tuple[str, str]:

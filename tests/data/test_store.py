@@ -14,7 +14,7 @@ import pytest
 
 from hwprof.data.store import Store, key_of, opened
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.estimate import Baseline, Clock
+from hwprof.measurement.estimate import Baseline, Clock
 from tests.results import make_result
 from tests.samples import make_measurement, make_process
 

@@ -7,8 +7,8 @@ import pytest
 from hwprof.data.store import Store
 from hwprof.data.store_care import check, merge
 from hwprof.errors import InputError
-from hwprof.estimate import Baseline, Clock
 from hwprof.graph import Graph
+from hwprof.measurement.estimate import Baseline, Clock
 from tests.results import make_result
 from tests.samples import make_measurement, make_process
 

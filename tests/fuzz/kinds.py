@@ -23,9 +23,9 @@ from hwprof.builder import GraphBuilder
 from hwprof.data import dataset, foreign
 from hwprof.data.store import Store
 from hwprof.device import Device
-from hwprof.estimate import Baseline
 from hwprof.graph import Graph
 from hwprof.latency_table import LatencyTable, Metadata, Row
+from hwprof.measurement.estimate import Baseline
 from hwprof.predictors.trained import Trained
 from tests.fuzz import mutation
 from tests.fuzz.mutation import Mutate

@@ -3,10 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwprof import estimate
 from hwprof.measure import stop
-from hwprof.measurement import ProtocolSettings, Status, TimedBlock
-from hwprof.samples import CpuTime
+from hwprof.measurement import ProtocolSettings, Status, TimedBlock, estimate
+from hwprof.measurement.samples import CpuTime
 from tests.samples import counted_process, counts, make_process
 from tests.simulated import session
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwprof.pairing import round_ratios
+from hwprof.measurement.pairing import round_ratios
 from hwprof.report import pairs
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from hwprof import metrics
 from hwprof.errors import InputError
-from hwprof.samples import CpuTime, Process, TimedBlock
+from hwprof.measurement.samples import CpuTime, Process, TimedBlock
 
 
 class Clock(StrEnum):

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from hwprof.estimate import Clock
-from hwprof.pairing import clock, round_ratios
-from hwprof.samples import CpuTime, Process, TimedBlock
+from hwprof.measurement.estimate import Clock
+from hwprof.measurement.pairing import clock, round_ratios
+from hwprof.measurement.samples import CpuTime, Process, TimedBlock
 from tests.samples import make_process
 
 

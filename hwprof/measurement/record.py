@@ -9,18 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hwprof import estimate, pairing
 from hwprof import instructions as counting
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.estimate import MAX_REJECTED_SHARE, Baseline, Clock, LatencyStatistics, slowdown
-from hwprof.samples import DeviceState, OperatorTime, Process, TimedBlock, process_from_record
-
-# What a Measurement consists of is here for those who read one.
-__all__ = [
-    "FAST", "Comparison", "DeviceState", "Evidence", "LatencyStatistics", "Measurement", "OperatorTime", "Peaks",
-    "Process", "ProtocolSettings", "Status", "TimedBlock", "at_one_speed", "process_from_record", "slowdown",
-]  # fmt: skip
+from hwprof.measurement import estimate, pairing
+from hwprof.measurement.estimate import MAX_REJECTED_SHARE, Baseline, Clock, LatencyStatistics
+from hwprof.measurement.samples import OperatorTime, Process, process_from_record
 
 
 class Evidence(StrEnum):
@@ -127,7 +121,7 @@ class Measurement:
 
     @property
     def normalized_clock(self) -> Clock:
-        """The clock of `normalized`, by the rule in `hwprof.estimate`."""
+        """The clock of `normalized`, by the rule in `hwprof.measurement.estimate`."""
         return estimate.clock(self.processes, self.protocol.max_rejected_share)
 
     @property
@@ -278,7 +272,7 @@ class Comparison:
 
     @property
     def clock(self) -> Clock:
-        """The clock of the ratio (`hwprof.pairing`)."""
+        """The clock of the ratio (`hwprof.measurement.pairing`)."""
         return pairing.clock(self.a.processes, self.b.processes, self.a.protocol.max_rejected_share)
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwprof import estimate
-from hwprof.estimate import Baseline, Clock, undisturbed_ns
-from hwprof.samples import CpuTime, TimedBlock
+from hwprof.measurement import estimate
+from hwprof.measurement.estimate import Baseline, Clock, undisturbed_ns
+from hwprof.measurement.samples import CpuTime, TimedBlock
 from tests.samples import make_process
 from tests.simulated import ANCHORS, TRUE_NS, session
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwprof import estimate
-from hwprof.estimate import MAX_REJECTED_SHARE, Clock
-from hwprof.samples import Process
+from hwprof.measurement import estimate
+from hwprof.measurement.estimate import MAX_REJECTED_SHARE, Clock
+from hwprof.measurement.samples import Process
 
 
 def clock(a: Sequence[Process], b: Sequence[Process], max_rejected_share: float = MAX_REJECTED_SHARE) -> Clock:
