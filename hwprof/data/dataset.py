@@ -122,7 +122,7 @@ class Card:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One network with its latency, ms, and the bounds of its 95 % interval. `normalized_ms` is the latency at the
-    machine's undisturbed speed, and `normalized_clock` the clock that told it (`hwprof.measurement.estimate`), where it is known.
+    machine's undisturbed speed by `normalized_clock`, where that is known (`hwprof.measurement.estimate`).
 
     `arch` is None outside of a search space, `graph` is None where the space rebuilds it, `digest` is empty where
     neither hwprof nor the source knows the graph. On an emulated core there are `instructions` of one inference, by
