@@ -41,7 +41,7 @@ class ChainSupernet(nn.Module):
     def __init__(self, space: ChainSpace, seed: int = 0) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.space, self._progress = space, 0.0
+        self.space, self._radius = space, 0.0
         n = space.channels
         self.first = nn.Sequential(nn.Conv2d(1, n, 3, padding=1, bias=False), nn.BatchNorm2d(n), nn.ReLU())
         self.blocks = nn.ModuleList(nn.ModuleList(_block(n, kernel) for kernel in KERNELS) for _ in range(BLOCKS))
@@ -49,15 +49,16 @@ class ChainSupernet(nn.Module):
         self.logits = nn.Parameter(1e-3 * torch.randn(BLOCKS, len(KERNELS)))
 
     def anneal(self, progress: float) -> None:
-        """progress: 0 to 1. Hardens the choices."""
-        self._progress = progress
+        """progress: 0 to 1. Hardens the choices, but not before the middle of the search, when the blocks have come
+        apart: an operation that is excluded has no gradient, and no loss brings it back."""
+        self._radius = max(0.0, 2 * progress - 1)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         return [self.logits]
 
     def probabilities(self) -> Tensor:
         """[BLOCKS, n_choices]"""
-        return sparsestmax(self.logits, self._progress)
+        return sparsestmax(self.logits, self._radius)
 
     def derive(self) -> Arch:
         return tuple(self.logits.argmax(-1).tolist())

@@ -76,9 +76,9 @@ SHRINK_TO, SHRINK_EVALUATIONS, FINALISTS = 0.5, 40, 3
 
 CHAIN = ChainSpace(16, SIDE)
 STRENGTHS, CHAIN_SEEDS, CHAIN_SHARE, CHAIN_TRAININGS = (0.0, 0.1, 0.3, 1.0, 3.0), 3, 0.7, 1
-SEARCHED_ON = 3000  # images from which the weights of the supernet learn
+SEARCHED_ON = 2500  # images from which the weights of the supernet learn
 WARMING = TrainSettings(epochs=2, rate=0.05, weight_decay=3e-4, max_gradient_norm=5.0, validation=None)
-SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.01)
+SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.015)
 ALONE = TrainSettings(epochs=3, rate=0.05, weight_decay=5e-4, validation=None)
 
 SIX_WIDE = BypassSpace((0, 6, 12, 18, 24), 6, (2, 4), (1, SIDE, SIDE))
@@ -87,7 +87,7 @@ SIX = BypassSpace((0, 4, 8, 16), 6, (1, 3), (1, SIDE, SIDE))
 SPACES = {"6 layers, 24 channels": "SIX_WIDE", "8 layers, 16 channels": "EIGHT", "6 layers, 16 channels": "SIX"}
 WIDE = "6 layers, 24 channels"  # the supernet of `widths`
 SUPERNET = TrainSettings(epochs=12, optimizer="adam", rate=4e-3, validation=None)
-DESCENT_SEEDS, DESCENT_EVALUATIONS, DESCENT_SHARE, MEASURED_EVALUATIONS = 10, 50, 0.5, 24
+DESCENT_SEEDS, DESCENT_EVALUATIONS, DESCENT_SHARE, MEASURED_EVALUATIONS = 10, 40, 0.5, 16
 SCORED_ON = 500  # images
 MEASURED = 28  # networks from which a predictor learns
 FRONT_EVALUATIONS, FRONT, UNSEARCHED = 120, 6, 6
