@@ -57,6 +57,9 @@ FIRST = TrainSettings(epochs=8, rate=0.05, keep="best")
 LEARNING = TrainSettings(epochs=6, rate=0.02, keep="best")
 TUNING = TrainSettings(epochs=4, rate=0.02, keep="best")
 SHORT = TrainSettings(epochs=1, rate=0.02, keep="best")
+TABLE = replace(
+    FAST, target=0.05, max_processes=3, budget_s=2, block_ms=5, pilot_blocks=4, max_blocks=20, warmup_max_s=0.2
+)
 HASTY = replace(
     FAST, min_processes=2, max_processes=2, pilot_processes=2, budget_s=3, pilot_blocks=3, min_blocks=3, max_blocks=5,
     block_ms=5, warmup_max_s=0.3,
@@ -146,6 +149,7 @@ class Asked:
     networks: Sequence[str]
     devices: Sequence[str]
     methods: Sequence[str]
+    shares: Sequence[float]
     seeds: int
     quick: bool
     again: bool
@@ -190,7 +194,7 @@ def _job(
     asked: Asked, network: str, task: Task, device: Device, seed: int, store: Store, folder: Path,
     tell: Callable[[str], None],
 ) -> Job:  # fmt: skip
-    settings = Settings(tuning=TUNING, training=LEARNING, first=FIRST)
+    settings = Settings(tuning=TUNING, training=LEARNING, first=FIRST, table=TABLE)
     if asked.quick:
         settings = Settings(tuning=SHORT, training=SHORT, first=SHORT)
     options = Options(HASTY if asked.quick else FAST, allow_unfit=True, on_note=tell, on_warning=tell)
@@ -207,7 +211,7 @@ def _targets(asked: Asked, network: str, task: Task, job: Job) -> list[float]:
             raise HwprofError("the network itself has no valid latency; measure on a quiet machine")
         tested = sum(len(batch.targets) for batch in task.examples("test").batches(500))
         keep(place, key, {"ms": float(f"{latency.median:.3g}"), "tested": tested})
-    return [float(f"{share * kept(place)[key]['ms']:.3g}") for share in SHARES]
+    return [float(f"{share * kept(place)[key]['ms']:.3g}") for share in asked.shares]
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -331,14 +335,15 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=sorted(NETWORKS), help="repeatable; by default all")
     parser.add_argument("--device", action="append", help=f"repeatable; by default {', '.join(DEVICES)}")
     parser.add_argument("--method", action="append", help="repeatable; by default all that are installed")
+    parser.add_argument("--share", action="append", type=float, help="repeatable; by default 0.8, 0.6, 0.4")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--quick", action="store_true", help="few examples, one epoch, hasty measurements")
     parser.add_argument("--again", action="store_true", help="also what could not be done before")
     parser.add_argument("--out", type=Path, default=REPORT, help="the folder of the report")
     given = parser.parse_args()
     asked = Asked(
-        given.network or list(NETWORKS), given.device or DEVICES, given.method or plugins.names("method"), given.seeds,
-        given.quick, given.again,
+        given.network or list(NETWORKS), given.device or DEVICES, given.method or plugins.names("method"),
+        given.share or SHARES, given.seeds, given.quick, given.again,
     )  # fmt: skip
     if given.verb == "run":
         run(asked)
