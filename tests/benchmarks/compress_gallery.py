@@ -59,7 +59,8 @@ TUNING = TrainSettings(epochs=4, rate=0.02, keep="best")
 SHORT = TrainSettings(epochs=1, rate=0.02, keep="best")
 TABLE = replace(
     FAST, target=0.05, max_processes=3, budget_s=2, block_ms=5, pilot_blocks=4, max_blocks=20, warmup_max_s=0.2
-)
+)  # fmt: skip
+PAIRS = replace(FAST, max_processes=4, budget_s=4)
 HASTY = replace(
     FAST, min_processes=2, max_processes=2, pilot_processes=2, budget_s=3, pilot_blocks=3, min_blocks=3, max_blocks=5,
     block_ms=5, warmup_max_s=0.3,
@@ -82,6 +83,16 @@ def residual(side: int) -> Graph:
     x = b.relu(b.batch_norm(b.conv(b.input((1, 1, side, side)), 16, 3, bias=False)))
     for channels, stride in ((16, 1), (32, 2), (64, 2)):
         x = block(x, channels, stride)
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
+
+
+def small() -> Graph:
+    """16 and 32 channels and a residual block of 32, for 14 x 14 pixels: small enough for every method."""
+    b = GraphBuilder("small-14")
+    x = b.relu(b.batch_norm(b.conv(b.input((1, 1, 14, 14)), 16, 3)))
+    x = b.relu(b.batch_norm(b.conv(x, 32, 3, stride=2)))
+    y = b.relu(b.batch_norm(b.conv(x, 32, 3)))
+    x = b.relu(b.add(b.batch_norm(b.conv(y, 32, 3)), x))
     return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
 
 
@@ -129,6 +140,7 @@ def transformer(width: int = 32, heads: int = 4, blocks: int = 2) -> Graph:
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
     "residual-28": lambda: residual(28),
     "residual-14": lambda: residual(14),
+    "small-14": small,
     "depthwise-28": depthwise,
     "lstm": recurrent,
     "transformer": transformer,
@@ -138,7 +150,8 @@ NETWORKS: Mapping[str, Callable[[], Graph]] = {
 def task_of(network: str, quick: bool) -> Task:
     if network in ("lstm", "transformer"):
         return spoken_digits(DATA / "spoken-digits", "theo", FRAMES, BANDS)
-    return fashion(DATA / "fashion-mnist", 14 if network.endswith("-14") else 28, 600 if quick else 12_000)
+    n = 600 if quick else 4_000 if network == "small-14" else 12_000
+    return fashion(DATA / "fashion-mnist", 14 if network.endswith("-14") else 28, n)
 
 
 # -- run -------------------------------------------------------------------------------------------------
@@ -197,7 +210,7 @@ def _job(
     settings = Settings(tuning=TUNING, training=LEARNING, first=FIRST, table=TABLE)
     if asked.quick:
         settings = Settings(tuning=SHORT, training=SHORT, first=SHORT)
-    options = Options(HASTY if asked.quick else FAST, allow_unfit=True, on_note=tell, on_warning=tell)
+    options = Options(HASTY if asked.quick else PAIRS, allow_unfit=True, on_note=tell, on_warning=tell)
     opened = open_network(NETWORKS[network](), task, device, folder, seed=seed)
     return prepare(opened, task, device, store, folder, settings=settings, options=options, seed=seed)
 

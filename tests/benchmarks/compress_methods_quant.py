@@ -279,7 +279,8 @@ def page(rows: Rows) -> str:
         f"and 32 channels and a matrix. {FLOAT.epochs} epochs of the float network, then {METHOD.epochs} of a method. "
         "Accuracy in %, mean over the seeds with the standard deviation; the difference is to the float network of the "
         f"same seed. LUT-Q has another row with {LONGER.epochs} epochs, the best of five settings on seed 0 alone, and "
-        "with seeds on which nothing was chosen. Bits count everything that a layer's weight needs in the file, steps and dictionaries as well.",
+        "with seeds on which nothing was chosen. Bits count everything that a layer's weight needs in the file, steps "
+        "and dictionaries as well.",
         "",
         "| method | seeds | accuracy | difference | bits a weight | file, bytes | choices of the first seed |",
         "|---|---|---|---|---|---|---|",
