@@ -52,6 +52,7 @@ TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
 _TELLINGS = 4  # in each round of a measurement of many graphs
 _MANY = 16
+_KNOWN = 1.25  # high by low of a latency's interval, up to which it is known well
 _SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
@@ -240,15 +241,24 @@ class _Run:
         choices, table_ms = self._projected(options, table, within_ms)
         compared = self._measured(choices, 1)
         for number in range(2, self.job.settings.rounds + 1):
-            measured = measured_latency(compared.b)
-            if table is None or measured is None or not measured.high > self.wanted_ms:
+            highest_ms = self._highest_ms(compared)
+            if table is None or not highest_ms > self.wanted_ms:
                 break
-            within_ms = min(within_ms, table_ms) * self.wanted_ms / measured.high
+            within_ms = min(within_ms, table_ms) * self.wanted_ms / highest_ms
             smaller, smaller_ms = self._projected(options, table, within_ms)
             if smaller == choices:
                 break  # the method has nothing smaller
             choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
         return choices, table_ms, compared
+
+    def _highest_ms(self, compared: Comparison) -> float:
+        """The upper end of the network's latency; where it is not known well, that of the baseline times the ratio of
+        the pairs if this is lower, for noise changes the ratio less. nan where it has no latency."""
+        own, whole = measured_latency(compared.b), measured_latency(self.job.measured)
+        if own is None:
+            return float("nan")
+        is_known = own.high <= _KNOWN * own.low
+        return own.high if is_known or whole is None else float(np.fmin(own.high, compared.high * whole.high))
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         if not options:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,6 +51,8 @@ DEVICES = ("cpu-1t", "integer-avx2", "openvino-1t")
 SHARES = (0.8, 0.6, 0.4)
 SEEDS = 3
 FRAMES, BANDS = 20, 20
+BASELINES = ("int8", "magnitude")
+_POINT, _FASTER = 1.0, 1.5
 _Z = 1.96  # of a 95 % interval
 _MARKERS = "osD^vP*X<>hpd"
 
@@ -257,7 +260,15 @@ def report(build: Path, out: Path) -> None:
         name = f"{network}-{device}.svg"
         _draw(found, n, out / name)
         parts.append(f"## {network} on {device}\n\n![Accuracy against measured latency]({name})")
-    parts += ["## All results", _table(results, tested), _left_out(kept(build / "left_out.json"))]
+    parts += [
+        "## What wins where",
+        _winners(results),
+        "## Goals",
+        _goals(results),
+        "## All results",
+        _table(results, tested),
+        _left_out(kept(build / "left_out.json")),
+    ]
     (out / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n")
     say(f"{out / 'README.md'}: {len(results)} results")
 
@@ -270,6 +281,71 @@ def _summary(results: Sequence[Result]) -> str:
         f"{len(met) - stated} that cannot be told. Accuracy has its 95 % interval over the test examples, latency that "
         "of the paired measurement. A hollow mark does not meet its target; the cross is the network itself."
     )
+
+
+def _winners(results: Sequence[Result]) -> str:
+    """For each network, device and target the most accurate network that meets it, beside the baselines."""
+    lines = [
+        "| network | device | target, ms | best | accuracy, % | int8 | magnitude |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (network, device, ms), found in _by_target(results).items():
+        met = {r.method: r.metric for r in found if r.met is Met.YES}
+        best = max(met, key=met.__getitem__, default="none meets it")
+        cells = [f"{met[name]:.2f}" if name in met else "–" for name in (best, *BASELINES)]
+        lines.append(f"| {network} | {device} | {ms:g} | {best} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\nOf seed 0. {_above_baselines(results)}"
+
+
+def _by_target(results: Sequence[Result]) -> dict[tuple[str, str, float], list[Result]]:
+    found: dict[tuple[str, str, float], list[Result]] = {}
+    for r in results:
+        if r.seed == 0:
+            found.setdefault((r.model, r.target.device, r.target.ms or 0.0), []).append(r)
+    return found
+
+
+def _above_baselines(results: Sequence[Result]) -> str:
+    """Whether some method is more accurate than both baselines at a latency that is at most theirs."""
+    won: dict[str, set[str]] = {r.model: set() for r in results}
+    for (network, _, _), found in _by_target(results).items():
+        baselines = [r for r in found if r.method in BASELINES and r.met is Met.YES]
+        highest = max((r.metric for r in baselines), default=-math.inf)
+        won[network] |= {r.method for r in found if r.met is Met.YES and r.metric > highest} - {*BASELINES}
+    told = [f"{network}: {', '.join(sorted(names)) or 'no method'}" for network, names in won.items()]
+    return "Above both baselines at a target (one that misses it does not count): " + "; ".join(told) + "."
+
+
+def _goals(results: Sequence[Result]) -> str:
+    aimed = [r for r in results if math.isfinite(r.table_ms)]
+    dmp = [r for r in aimed if r.method == "dmp"]
+    lost = [r.metric_loss for r in dmp]
+    fast = [r for r in results if r.metric_loss <= _POINT and r.measured[r.target.device].ratio <= 1 / _FASTER]
+    apart = [100 * abs(r.table_ms / found.median - 1) for r in aimed if (found := r.latency(r.target.device))]
+    networks = sorted({r.model for r in results})
+    rows = (
+        ("the target is met where the table chooses, of those that are stated: at least 90 %", _met(aimed)),
+        ("the same, DMP alone: at least 9 of 10", _met(dmp)),
+        (
+            "DMP is at most 2 points below float",
+            f"{sum(x <= 2 for x in lost)} of {len(lost)}, mean {np.mean(lost):.2f}",
+        ),
+        (
+            f"at least {_FASTER:g} x faster than the network itself at no more than a point",
+            "; ".join(
+                f"{n}: {', '.join(sorted({r.method for r in fast if r.model == n})) or 'none'}" for n in networks
+            ),
+        ),
+        ("table ms beside measured ms, mean difference", f"{np.mean(apart):.1f} %"),
+        ("time per result, with training", f"{np.median([r.seconds for r in results]):.0f} s (median)"),
+    )
+    return "\n".join(["| goal | reached |", "|---|---|", *(f"| {goal} | {reached} |" for goal, reached in rows)])
+
+
+def _met(results: Sequence[Result]) -> str:
+    met = [r.met for r in results]
+    stated = len(met) - met.count(Met.CANNOT_TELL)
+    return f"{met.count(Met.YES)} of {stated} that are stated; {met.count(Met.CANNOT_TELL)} cannot be told"
 
 
 def interval(percent: float, n: int) -> tuple[float, float]:
