@@ -60,7 +60,7 @@ _SLOWER = 1.001  # relative: a target above the smallest network by less is out 
 class Settings:
     """tuning: how a small network is trained. training: how a method that learns its choices trains. first: how the
     network itself is trained before anything else; None where it is trained already. rounds: how often the table's
-    target may be set. table: the protocol of the table, which has many rows; None for that of the networks. All
+    target may be set. table: the protocol of the table's rows, which are many; None for that of the networks. All
     trainings have the job's seed."""
 
     tuning: TrainSettings = TUNING
@@ -104,8 +104,9 @@ class Job:
     def measure(self, graphs: Sequence[Graph], unit: str = "networks") -> list[Measurement]:
         """The measurements of graphs for the table, which are kept even where they did not reach their precision. Tells
         how many of them are done; unit: what they are, for that."""
+        protocol = self.settings.table if unit == "rows" else None
         options = replace(
-            self.options, settings=self.settings.table or self.options.settings, keep_unconverged=True,
+            self.options, settings=protocol or self.options.settings, keep_unconverged=True,
             on_progress=self._counting(len(graphs), unit),
         )  # fmt: skip
         with recording.recording(self.device, self.store, options) as recorder:
