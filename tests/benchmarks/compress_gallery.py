@@ -411,7 +411,8 @@ def _mark(axes: Axes, row: Row, number: int, label: str) -> None:
     low, high = interval(metric, row.tested)
     axes.errorbar(
         pair.ratio, metric, xerr=[[pair.ratio - pair.low], [pair.high - pair.ratio]],
-        yerr=[[metric - low], [high - metric]], fmt=_MARKERS[number % len(_MARKERS)], color=colour, label=label or None, elinewidth=0.6, markersize=5,
+        yerr=[[metric - low], [high - metric]], fmt=_MARKERS[number % len(_MARKERS)], color=colour,
+        label=label or None, elinewidth=0.6, markersize=5,
         markerfacecolor=colour if row.by_pairs is Met.YES else "white",
     )  # fmt: skip
 
