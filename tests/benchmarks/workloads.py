@@ -93,7 +93,8 @@ def latency(network: str, device: str) -> Row:
         found = hp.profile(graph, device, store=STORE, options=options).normalized
     except HwprofError as error:
         return {"error": str(error)[:200]}
-    return {"ms": found.median, "low": found.low, "high": found.high}
+    low, high = (round(x, 6) if np.isfinite(x) else None for x in (found.low, found.high))
+    return {"ms": found.median, "low": low, "high": high}
 
 
 WORK: dict[str, Callable[..., Row]] = {"enlarge": enlarge, "separate": separate, "latency": latency}
