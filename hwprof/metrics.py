@@ -53,8 +53,8 @@ def _widened_interval(centre: float, estimates: np.ndarray, n: int, coverage: fl
 
 
 def _t_quantile(level: float, freedom: int) -> float:
-    """Quantile of Student's t: from a table for 97.5 %, other levels by the expansion in Abramowitz & Stegun, 26.7.5, over its
-    value for 97.5 %."""
+    """Quantile of Student's t: from a table for 97.5 %; for other levels times the ratio of both by the expansion in
+    Abramowitz & Stegun, 26.7.5."""
     exact = _T_975[freedom - 1] if freedom <= len(_T_975) else _Z_975
     return exact * _expanded_t(level, freedom) / _expanded_t(0.975, freedom)
 

@@ -172,7 +172,7 @@ def _process(
         build=subject.timer.build if isinstance(subject.timer, BuiltTimer) else "",
         cores=len(subject.cores),
         cpu_time=subject.cpu_time,
-        other_cpus=other_cpus,
+        other_cpus=None if subject.is_elsewhere else other_cpus,
     )
 
 
