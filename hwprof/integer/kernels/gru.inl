@@ -68,8 +68,9 @@ void gru(const Step& s, const Share& share) {
   if (share.index != 0) return;
   const int64_t units = ceil_div(s.channels, kPanel) * kPanel, size = s.batch * units;
   auto* words = reinterpret_cast<int16_t*>(share.scratch + 3 * size);
-  const Panel panel{s.weight, s.bias, s.multiplier, s.shift, ceil_div(s.channels, kQuad), int(units) * GruLayer::kGates,
-                    0, 0, 0};
+  const int gates = int(units) * GruLayer::kGates;
+  const Panel panel = with_parts(
+      s, {s.weight, s.bias, s.multiplier, s.shift, ceil_div(s.channels, kQuad), gates, 0, 0, 0}, 0, gates / kPanel);
   GruLayer layer{s, Words::Knots(reinterpret_cast<const int16_t*>(s.table)), panel, units, share.scratch,
                  share.scratch + size, share.scratch + 2 * size, words, words + size, words + 2 * size};
   memset(layer.before, s.zero_x, size_t(size));

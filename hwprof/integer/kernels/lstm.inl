@@ -38,7 +38,8 @@ void lstm(const Step& s, const Share& share) {
   memset(before, s.zero_x, size_t(s.batch * units));
   memset(cell, 0, size_t(s.batch * units) * sizeof(int16_t));
   const Words::Knots knots(reinterpret_cast<const int16_t*>(s.table));
-  const Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, int(gate_count), 0, 0, 0};
+  const Panel panel = with_parts(s, {s.weight, s.bias, s.multiplier, s.shift, quads, int(gate_count), 0, 0, 0}, 0,
+                                 gate_count / kPanel);
   const auto* from_x = reinterpret_cast<const int16_t*>(s.x);
   for (int64_t t = 0; t < s.height; ++t, from_x += s.batch * gate_count) {
     for (int64_t i = 0; i < blocks; ++i) {

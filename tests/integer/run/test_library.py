@@ -18,6 +18,7 @@ from hwprof.integer.program import program as ir
 from hwprof.integer.program.weight_formats import FORMATS
 from hwprof.integer.run import library, memory
 from hwprof.integer.run.library import Library, Plan, Step
+from hwprof.integer.run.packing import Arithmetic
 from hwprof.integer.run.steps import KINDS, Steps
 from hwprof.variants.weights import load_weights
 from tests.integer.programs import of_one, sequence_network
@@ -100,7 +101,7 @@ def wide_programs(rng: np.random.Generator) -> list[ir.Program]:
 def steps():
     """Of all of them, whose memory is kept meanwhile."""
     kept = [(program, memory.place(program)) for program in programs()]
-    made = [Steps(program, values, is_signed=False) for program, values in kept]
+    made = [Steps(program, values, Arithmetic(is_signed=False)) for program, values in kept]
     yield [step for each in made for step in each.steps]
     del made, kept
 
