@@ -13,6 +13,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.integer.program import program as ir
 from hwprof.integer.run import memory, reference
+from hwprof.integer.run.packing import Arithmetic
 from hwprof.integer.run.steps import Steps
 from hwprof.torch_io import onnx_export
 from hwprof.variants.weights import load_weights

@@ -16,11 +16,11 @@ struct GruLayer {
   template <typename Function>
   void each_vector(const uint8_t* h, Range which, int64_t t, Function function) const {
     const auto* from_x = reinterpret_cast<const int16_t*>(s.x) + t * s.batch * units * kGates;
-    const int64_t blocks = units / kPanel;
+    const int64_t blocks = units / kPanel, together = cell_rows(s);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t block = there_and_back(i, blocks, t, s.batch);
-      for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
-        const int64_t rows = least(Isa::kRows, s.batch - begin);
+      for (int64_t begin = 0; begin < s.batch; begin += together) {
+        const int64_t rows = least(together, s.batch - begin);
         multiply_rows<Output::kGates>(h + begin * units, units, rows, panel,
                                       {block * kGates + which.begin, block * kGates + which.end},
                                       reinterpret_cast<uint8_t*>(gate + which.begin * kPanel),

@@ -8,6 +8,7 @@
 
 constexpr int kHalfPanel = kPanel / 2;
 constexpr int kPartRows = 4;
+constexpr int kAhead = 1024;  // bytes of weights that one row reads ahead
 
 // What rescales `Vectors` vectors of sums, for shifts above 32: the upper half of a product is then all that is read.
 template <int Vectors>
@@ -41,9 +42,9 @@ INLINE inline Ints widened(Ints sum, Ints words) {
   return Isa::add(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
 }
 
-// Sixteen columns of one row or of two, from the sums of eight columns each.
+// Sixteen columns, or the first of them, of one row or of two, from the sums of eight columns each.
 INLINE inline void store_parts(const Ints* first, const Ints* second, uint8_t* y, uint8_t* y2, int low, int high,
-                               int columns, int columns2) {
+                               int columns) {
   const Ints words = _mm256_packs_epi32(first[0], first[1]);
   const Ints words2 = second ? _mm256_packs_epi32(second[0], second[1]) : words;
   const Ints order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -51,96 +52,112 @@ INLINE inline void store_parts(const Ints* first, const Ints* second, uint8_t* y
   const Ints clipped =
       _mm256_min_epu8(_mm256_max_epu8(bytes, _mm256_set1_epi8(char(low))), _mm256_set1_epi8(char(high)));
   Isa::store_sixteen(y, _mm256_castsi256_si128(clipped), columns);
-  if (second && columns2 > 0) Isa::store_sixteen(y2, _mm256_extracti128_si256(clipped, 1), columns2);
+  if (second) Isa::store_sixteen(y2, _mm256_extracti128_si256(clipped, 1), columns);
 }
 
-// As `tile`, of half a panel, or of a whole one for one row.
-template <Output Kind, bool InPairs, int Rows, int Vectors>
-void part_tile(const uint8_t* a, int64_t a_stride, const Panel& p, const void* scales, uint8_t* y, int64_t y_stride) {
-  constexpr int kQuadBytes = kPanel * kQuad;
-  Ints sum[Rows][Vectors];
-  unrolled<Rows>([&](auto r) INLINE {
-    unrolled<Vectors>([&](auto c) INLINE { sum[r][c] = Isa::load(p.bias + c * kLanes); });
-  });
-  const int8_t* w = p.weight;
-  const auto multiply = [&](const uint8_t* from, const int8_t* by, auto is_pair) INLINE {
+constexpr int kHalfBytes = kHalfPanel * kQuad;  // of a quad of half a panel
+constexpr int kHalfVectors = kVectors / 2;
+using HalfScale = UpperScale<kHalfVectors>;
+
+// Half a panel of parts. Its weights are those of all quads in sequence.
+struct Half {
+  const int8_t *weight, *extras;  // the blocks of this panel, a panel's bytes from one to the next
+  const int32_t* places;
+  int64_t extra_count;
+  const int32_t *bias, *multiplier, *shift;
+  int columns;
+
+  Half(const Panel& p, int64_t i, int h) {
+    const int64_t column = i * kPanel + h * kHalfPanel, first = p.starts[i];
+    weight = p.weight + (2 * i + h) * p.lines * p.quads * kHalfBytes;
+    extras = p.extras + first * block_bytes(kParts) + h * kHalfBytes;
+    places = p.places + 2 * first;
+    extra_count = p.starts[i + 1] - first;
+    bias = p.bias + column, multiplier = p.multiplier + column, shift = p.shift + column;
+    columns = int(p.columns - column);
+  }
+};
+
+// `tiles` times as many rows as a tile has by half a panel.
+template <Output Kind, bool InPairs, int Rows>
+void part_tiles(const uint8_t* a, int64_t a_stride, int64_t tiles, const Panel& p, const Half& half, uint8_t* y,
+                int64_t y_stride) {
+  const int low = p.low, high = p.high, columns = half.columns;
+  const auto scale_of_half = [&]() INLINE { return HalfScale(half.multiplier, half.shift, p.zero, kLanes); };
+  [[maybe_unused]] const HalfScale scale = scale_of_half();
+  for (; tiles > 0; --tiles, a += Rows * a_stride, y += Rows * y_stride) {
+    Ints sum[Rows][kHalfVectors];
     unrolled<Rows>([&](auto r) INLINE {
-      const Ints near = four_at(from + r * a_stride), far = four_at(from + r * a_stride + is_pair * kQuad);
-      unrolled<Vectors>([&](auto c) INLINE {
-        Ints words = _mm256_maddubs_epi16(near, part_at(by + c * kChunk));
-        if constexpr (is_pair)
-          words = _mm256_add_epi16(words, _mm256_maddubs_epi16(far, part_at(by + kQuadBytes + c * kChunk)));
-        sum[r][c] = widened(sum[r][c], words);
+      unrolled<kHalfVectors>([&](auto c) INLINE { sum[r][c] = Isa::load(half.bias + c * kLanes); });
+    });
+    const auto multiply = [&](const uint8_t* from, const int8_t* by, auto is_pair) INLINE {
+      unrolled<Rows>([&](auto r) INLINE {
+        const Ints near = four_at(from + r * a_stride), far = four_at(from + r * a_stride + is_pair * kQuad);
+        unrolled<kHalfVectors>([&](auto c) INLINE {
+          Ints words = _mm256_maddubs_epi16(near, part_at(by + c * kChunk));
+          if constexpr (is_pair)
+            words = _mm256_add_epi16(words, _mm256_maddubs_epi16(far, part_at(by + kHalfBytes + c * kChunk)));
+          sum[r][c] = widened(sum[r][c], words);
+        });
       });
-    });
-  };
-  const uint8_t* line = a;
-  for (int64_t i = 0; i < p.lines; ++i, line += p.line_bytes) {
-    const uint8_t* from = line;
-    int64_t k = p.quads;
-    if constexpr (InPairs)
-      for (; k >= 2; k -= 2, from += 2 * kQuad, w += 2 * kQuadBytes) multiply(from, w, std::true_type{});
-    for (; k > 0; --k, from += kQuad, w += kQuadBytes) multiply(from, w, std::false_type{});
-  }
-  const int8_t* extra = p.extras + p.starts[0] * kQuadBytes;
-  for (int32_t i = p.starts[0]; i < p.starts[1]; ++i, extra += kQuadBytes)
-    multiply(a + p.places[2 * i] * p.line_bytes + p.places[2 * i + 1] * kQuad, extra, std::false_type{});
-  const auto& scale = *static_cast<const UpperScale<Vectors>*>(scales);
-  unrolled<Vectors>([&](auto c) INLINE {
-    unrolled<Rows>([&](auto r) INLINE {
-      if constexpr (!is_bytes(Kind)) sum[r][c] = Isa::lift(sum[r][c]);
-      sum[r][c] = scale.apply(sum[r][c], c);
-    });
-  });
-  const int low = p.low, high = p.high, columns = p.columns;
-  if constexpr (!is_bytes(Kind)) {
-    unrolled<Rows>([&](auto r) INLINE {
-      unrolled<Vectors / 2>([&](auto h) INLINE {
-        const Ints words = _mm256_packs_epi32(sum[r][2 * h], sum[r][2 * h + 1]);
-        auto* to = reinterpret_cast<Ints*>(y + r * y_stride + h * kHalfPanel * kBytes<Kind>);
-        _mm256_storeu_si256(to, _mm256_permute4x64_epi64(words, 0xd8));
-      });
-    });
-  } else if constexpr (Vectors > 2) {
-    store_parts(sum[0], sum[0] + 2, y, y + kHalfPanel, low, high, columns, columns - kHalfPanel);
-  } else {
-    unrolled<(Rows + 1) / 2>([&](auto i) INLINE {
-      constexpr int r = 2 * i;
-      uint8_t* to = y + r * y_stride;
-      store_parts(sum[r], r + 1 < Rows ? sum[r + 1 < Rows ? r + 1 : r] : nullptr, to, to + y_stride, low, high, columns,
-                  columns);
-    });
-  }
-}
-
-using PartTile = void (*)(const uint8_t*, int64_t, const Panel&, const void*, uint8_t*, int64_t);
-template <Output Kind, bool InPairs>
-constexpr PartTile kPartTiles[] = {part_tile<Kind, InPairs, 1, kVectors>, part_tile<Kind, InPairs, 2, kVectors / 2>,
-                                   part_tile<Kind, InPairs, 3, kVectors / 2>, part_tile<Kind, InPairs, 4, kVectors / 2>};
-template <Output Kind>
-PartTile part_tile_of(const Panel& panel, int64_t rows) {
-  return (*panel.modes == kInPairs ? kPartTiles<Kind, true> : kPartTiles<Kind, false>)[rows - 1];
-}
-
-// All rows by a panel whose mode is not kExact.
-template <Output Kind>
-void multiply_panel_of_parts(const uint8_t* a, int64_t a_stride, int64_t rows, Panel panel, uint8_t* y,
-                             int64_t y_stride) {
-  if (rows == 1) {
-    const UpperScale<kVectors> scale(panel.multiplier, panel.shift, panel.zero, kLanes);
-    return part_tile_of<Kind>(panel, 1)(a, a_stride, panel, &scale, y, y_stride);
-  }
-  const int64_t tiles = ceil_div(rows, kPartRows);
-  for (int half = 0; half < 2 && panel.columns > 0; ++half) {
-    const UpperScale<kVectors / 2> scale(panel.multiplier, panel.shift, panel.zero, kLanes);
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t begin = rows * t / tiles, end = rows * (t + 1) / tiles;
-      part_tile_of<Kind>(panel, end - begin)(a + begin * a_stride, a_stride, panel, &scale, y + begin * y_stride, y_stride);
+    };
+    const int8_t* w = half.weight;
+    const uint8_t* line = a;
+    for (int64_t i = 0; i < p.lines; ++i, line += p.line_bytes) {
+      const uint8_t* from = line;
+      int64_t k = p.quads;
+      if constexpr (InPairs)
+        for (; k >= 2; k -= 2, from += 2 * kQuad, w += 2 * kHalfBytes) multiply(from, w, std::true_type{});
+      for (; k > 0; --k, from += kQuad, w += kHalfBytes) {
+        if constexpr (Rows == 1) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead), _MM_HINT_T0);
+        multiply(from, w, std::false_type{});
+      }
     }
-    panel.weight += kHalfPanel * kQuad, panel.extras += kHalfPanel * kQuad;
-    panel.bias += kHalfPanel, panel.multiplier += kHalfPanel, panel.shift += kHalfPanel;
-    panel.columns -= kHalfPanel;
-    y += kHalfPanel * kBytes<Kind>;
+    for (int32_t i = 0; i < half.extra_count; ++i)
+      multiply(a + half.places[2 * i] * p.line_bytes + half.places[2 * i + 1] * kQuad,
+               half.extras + i * block_bytes(kParts), std::false_type{});
+    const auto rescale = [&](const HalfScale& by) INLINE {
+      unrolled<kHalfVectors>([&](auto c) INLINE {
+        unrolled<Rows>([&](auto r) INLINE {
+          sum[r][c] = by.apply(is_bytes(Kind) ? sum[r][c] : Isa::lift(sum[r][c]), c);
+        });
+      });
+    };
+    if constexpr (Rows == 1)
+      rescale(scale_of_half());  // in registers
+    else
+      rescale(scale);
+    if constexpr (!is_bytes(Kind)) {
+      unrolled<Rows>([&](auto r) INLINE {
+        const Ints words = _mm256_permute4x64_epi64(_mm256_packs_epi32(sum[r][0], sum[r][1]), 0xd8);
+        _mm256_storeu_si256(reinterpret_cast<Ints*>(y + r * y_stride), words);
+      });
+    } else {
+      unrolled<(Rows + 1) / 2>([&](auto i) INLINE {
+        constexpr int kFirst = 2 * i, kSecond = kFirst + 1 < Rows ? kFirst + 1 : kFirst;
+        uint8_t* to = y + kFirst * y_stride;
+        store_parts(sum[kFirst], kSecond > kFirst ? sum[kSecond] : nullptr, to, to + y_stride, low, high, columns);
+      });
+    }
+  }
+}
+
+using PartTiles = void (*)(const uint8_t*, int64_t, int64_t, const Panel&, const Half&, uint8_t*, int64_t);
+template <Output Kind, bool InPairs>
+constexpr PartTiles kPartTiles[] = {part_tiles<Kind, InPairs, 1>, part_tiles<Kind, InPairs, 2>,
+                                    part_tiles<Kind, InPairs, 3>, part_tiles<Kind, InPairs, 4>};
+static_assert(std::size(kPartTiles<Output::kBytes, true>) == kPartRows);
+
+// All rows by panel i of those that follow `panel`, whose mode is not kExact.
+template <Output Kind>
+void multiply_panel_of_parts(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, int64_t i, uint8_t* y,
+                             int64_t y_stride) {
+  const PartTiles* of_rows = panel.modes[i] == kInPairs ? kPartTiles<Kind, true> : kPartTiles<Kind, false>;
+  const int64_t whole = rows / kPartRows, rest = rows % kPartRows, done = whole * kPartRows;
+  for (int h = 0; h < 2 && panel.columns > i * kPanel + h * kHalfPanel; ++h, y += kHalfPanel * kBytes<Kind>) {
+    const Half half(panel, i, h);
+    if (whole > 0) of_rows[kPartRows - 1](a, a_stride, whole, panel, half, y, y_stride);
+    if (rest > 0) of_rows[rest - 1](a + done * a_stride, a_stride, 1, panel, half, y + done * y_stride, y_stride);
   }
 }
 

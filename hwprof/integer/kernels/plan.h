@@ -71,7 +71,8 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //   kConvolution  weight: [groups][panels][quads][32][4], constants [groups][panels * 32]; quads is
 //                 kernel_h * ceil(kernel_w * channels / groups / 4); other formats: see low_bit.inl. x2 is the dictionary,
 //                 int8 [16], or where kSparse blocks lie: int32 [groups * panels + 1], the first block of each panel,
-//                 and int32 [blocks], the quad of each. kParts: blocks of [32][4] after all panels, and x2 as int32: the
+//                 and int32 [blocks], the quad of each. kParts: [2][quads][16][4] in a panel
+//                 whose mode is not kExact, blocks of [32][4] after all panels, and x2 as int32: the
 //                 mode of each panel, its first block, [groups * panels + 1], and the line and quad of each block
 //   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`. kParts:
 //                 x2 is the mode of each block, int32 [blocks], kExact or kSingly
@@ -212,15 +213,17 @@ inline bool is_lined(const Step& s) {
 }
 inline int64_t tap_quads(const Step& s) { return ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad); }
 
+constexpr int kCellRows = 16;  // of a recurrent layer, that are multiplied at once: not more
+
 // The memory that a thread needs in addition to the operands, bytes.
 inline int64_t scratch_bytes(const Step& s) {
   if (s.kind == kLstm) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
-    return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
+    return s.batch * (2 * units + 2 * units) + kCellRows * kPanel * kGateCount * 2 + 256;
   }
   if (s.kind == kGru) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
-    return s.batch * 7 * units + 12 * kPanel * kGruGateCount * 2 + 256;
+    return s.batch * 7 * units + kCellRows * kPanel * kGruGateCount * 2 + 256;
   }
   if (s.kind == kProduct) {
     const int64_t row = ceil_div(s.channels, kQuad) * kQuad;

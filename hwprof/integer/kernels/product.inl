@@ -206,13 +206,13 @@ template <Output Kind>
 void multiply_parts(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
                     int64_t y_stride) {
   for (int64_t i = panels.begin; i < panels.end; ++i, y += kPanel * kBytes<Kind>) {
-    Panel own = panel.behind(i);
-    if (*own.modes != kExact) {
-      multiply_panel_of_parts<Kind>(a, a_stride, rows, own, y, y_stride);
-    } else {
-      own.modes = nullptr;
-      multiply_rows<Kind>(a, a_stride, rows, own, {0, 1}, y, y_stride);
+    if (panel.modes[i] != kExact) {
+      multiply_panel_of_parts<Kind>(a, a_stride, rows, panel, i, y, y_stride);
+      continue;
     }
+    Panel own = panel.behind(i);
+    own.modes = nullptr;
+    multiply_rows<Kind>(a, a_stride, rows, own, {0, 1}, y, y_stride);
   }
 }
 #endif

@@ -44,12 +44,19 @@ def divided(panels: np.ndarray, shift: np.ndarray) -> Parts:
     panel, place, blocks = division.ordered_blocks()
     starts = np.concatenate([[0], np.cumsum(np.bincount(panel, minlength=len(panels)))])
     table = np.concatenate([modes, starts, place.ravel()]).astype(np.int32)
-    return Parts(np.concatenate([division.panels.ravel(), blocks.ravel()]), table, modes)
+    return Parts(np.concatenate([_in_halves(division.panels, modes != EXACT), blocks.ravel()]), table, modes)
 
 
 def are_summed_singly(quads: np.ndarray) -> bool:
     """quads: int8 [..., QUAD]. Whether sums of two products hold all of them."""
     return not _exceeding(quads.reshape(1, 1, 1, -1, QUAD), together=1).any()
+
+
+def _in_halves(panels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """int8 [n]: the panels, of which the chosen ones, bool [panels], have all quads of their first columns first."""
+    flat = panels.reshape(len(panels), -1, 2, PANEL // 2 * QUAD)
+    flat[chosen] = flat[chosen].swapaxes(1, 2).reshape(-1, *flat.shape[1:])
+    return flat.ravel()
 
 
 def _cheapest(panels: np.ndarray) -> np.ndarray:
