@@ -21,7 +21,7 @@ from hwprof.variants.spec import Variant, parse, unsaturated
 from hwprof.workloads.loading import Shapes, load_network
 
 _SATURATES = (
-    "{variant}: this processor has no VNNI instructions, so that sums of uint8 by int8 products saturate or take longer; "
+    "{variant}: this processor has no VNNI instructions, so that sums of uint8 by int8 products saturate or are slow; "
     "the weights take the reduced range from -64 to 64 ({full} takes the whole range; hwprof compare shows the error)"
 )
 StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept

@@ -223,7 +223,8 @@ def test_every_example_is_a_variant(text):
 )
 def test_a_text_that_names_no_variant_is_refused_with_examples(text, reason):
     with pytest.raises(
-        InputError, match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, int8:reduced, integer, integer:reduced, fp16"
+        InputError,
+        match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, int8:reduced, integer, integer:reduced, fp16",
     ):
         spec.parse(text)
 

@@ -109,7 +109,7 @@ def stored(flat: np.ndarray, groups: int, weight_format: WeightFormat) -> tuple[
 
 
 def quads(flat: np.ndarray, groups: int) -> np.ndarray:
-    """flat: int8 [groups * columns, depth]. Returns int8 [groups * panels, quads, PANEL, QUAD], as `stored` has int8."""
+    """flat: int8 [groups * columns, depth]. Returns int8 [groups * panels, quads, PANEL, QUAD], as `stored`."""
     padded = _padded(flat, groups, QUAD)
     return np.ascontiguousarray(padded.transpose(0, 1, 3, 2, 4)).reshape(-1, padded.shape[3], PANEL, QUAD)
 

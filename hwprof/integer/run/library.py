@@ -75,8 +75,8 @@ class Library:
     def arithmetic(self, instruction_set: str) -> Arithmetic:
         """How its kernels multiply, and so how weights are packed for them."""
         name = instruction_set.encode()
-        is_signed, sums_parts = self.kernels.hwprof_is_signed(name), self.kernels.hwprof_sums_parts(name)
-        return Arithmetic(bool(is_signed), bool(sums_parts))
+        sums_parts = hasattr(self.kernels, "hwprof_sums_parts") and self.kernels.hwprof_sums_parts(name)
+        return Arithmetic(bool(self.kernels.hwprof_is_signed(name)), bool(sums_parts))
 
     def multiply(self, instruction_set: str, rounds: int) -> int:
         """Multiplies in registers only, at full speed. Returns the number of multiply-adds."""

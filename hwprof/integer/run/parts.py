@@ -65,7 +65,8 @@ def _cheapest(panels: np.ndarray) -> np.ndarray:
     singly, paired = (_exceeding(panels, n).sum(axis=(1, 2)) for n in (1, 2))
     exact = np.full(len(panels), _EXACT_COST * quads)
     exact[(panels == np.iinfo(np.int8).min).any(axis=(1, 2, 3, 4))] = np.inf  # the kernels' sign of it overflows
-    costs = (exact, quads + _BLOCK_COST * singly, _PAIRED_COST * quads + _BLOCK_COST * paired)
+    # Of a pair, blocks hold the second quad's rest, and the first one's where it exceeds the bound alone.
+    costs = (exact, quads + _BLOCK_COST * singly, _PAIRED_COST * quads + _BLOCK_COST * (paired + singly))
     cheapest: np.ndarray = np.argmin(costs, axis=0)
     return cheapest
 
@@ -78,7 +79,7 @@ def _terms(quads: np.ndarray) -> np.ndarray:
 
 
 def _exceeding(panels: np.ndarray, together: int) -> np.ndarray:
-    """bool [panels, lines, quads / together]: whether a sum of a group of quads may overflow."""
+    """Whether a sum of a group of quads may overflow, bool [panels, lines, quads / together]."""
     count = panels.shape[2] // together
     terms = _terms(panels[:, :, : count * together].reshape(*panels.shape[:2], count, together, *panels.shape[3:]))
     most = np.maximum(terms, 0).sum(axis=-1, dtype=np.int16).max(axis=(-2, -1), initial=0)

@@ -47,7 +47,7 @@ KINDS = (
     "product", "softmax", "normalization", "embedding", "gru", "lines",
 )  # fmt: skip
 _WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # flags of the field `wide`: which operands are int16
-_DIVIDED = len(FORMATS)  # kParts: not one of a program, but how kernels that need it are given int8
+DIVIDED = len(FORMATS)  # kParts: not one of a program, but how kernels that need it are given int8
 _BUCKET = 256  # consecutive 16-bit integers that share an entry in the table of first lines
 _NO_BOUND = 2**31 - 1
 _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h numbers them
@@ -266,7 +266,7 @@ class Steps:
 
     def _packed(self, packed: packing.Packed) -> dict[str, int]:
         return {
-            **({"format": _DIVIDED} if packed.is_divided else {}),
+            **({"format": DIVIDED} if packed.is_divided else {}),
             "weight": self._pointer(packed.weight, np.int8), "weight_bytes": packed.weight.nbytes,
             "bias": self._pointer(packed.bias, np.int32),
             "multiplier": self._pointer(packed.multiplier, np.int32),
