@@ -8,10 +8,9 @@ being learned get a latency with a gradient, linear between those of the options
 2026-11-29, why sums mislead on a CPU, and why not often. A residual network for 28 x 28 pixels takes 0.24 ms in ONNX
 Runtime, and its rows add up to 0.46: each operator alone pays for the call and for converting its input to the layout
 of the convolutions, and a Relu that is fused costs nothing in the network. All that is in proportion to the number of
-operators, which the choices do not change, so that corrected sums were 2 % off on 16 networks. They were 48 % off when
-others used the machine, because times corrected by anchors were then worse than plain ones (`result.steadier`); with
-the better of the two they were 5 % off. Without rows, 8 networks are as good as 6 networks with rows, and noise
-matters less, so that they are the way out where sums mislead.
+operators, which the choices do not change, so that corrected sums were 2 % off on 16 networks. They were 48 % off while
+others used the machine, when times were corrected by anchors in wall time alone. Without rows, 8 networks are as good
+as 6 networks with rows, and noise matters less, so that they are the way out where sums mislead.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from torch import Tensor
 from hwprof.compress.choices import as_before_value, chosen_graph
 from hwprof.compress.method import Choices, Options, SoftChoices
 from hwprof.compress.soft import Interpolated, Points
-from hwprof.data.result import measured_latency, steadier
+from hwprof.data.result import measured_latency
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
 from hwprof.latency_table import LatencyTable, bits, build, operators
@@ -157,14 +156,14 @@ class LayerTable:
 
     def _measured(self, graphs: Sequence[Graph], unit: str) -> list[Measurement]:
         """Raises NotConvergedError for one without a valid latency."""
-        measured = self._measure(graphs, unit)
+        measured = list(self._measure(graphs, unit))
         invalid = [graph.name for graph, m in zip(graphs, measured, strict=True) if measured_latency(m) is None]
         if invalid:
             raise NotConvergedError(
                 f"{len(invalid)} of {len(graphs)} {unit} of the layer table have no valid latency ({invalid[0]!r} is "
                 "the first): something disturbed the machine; see hwprof doctor, and measure again"
             )
-        return [steadier(m) for m in measured]
+        return measured
 
 
 def _corrected(
