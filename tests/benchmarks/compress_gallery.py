@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py run --network residual-14 --device cpu-1t \\
         --method magnitude --method int8 --seeds 1
     python tests/benchmarks/compress_gallery.py report                      # writes reports/compress
+    OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py pairs     # compares all results once more
     OMP_NUM_THREADS=1 python tests/benchmarks/compress_gallery.py run --quick --network residual-14 --device cpu-1t \\
         --method magnitude                                                  # to try the program
 
@@ -19,7 +20,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hwprof import plugins
+from hwprof import onnx_io, plugins
 from hwprof.builder import GraphBuilder
 from hwprof.compress.loop import Job, Settings, compress, prepare
 from hwprof.compress.networks import open_network
 from hwprof.data.result import Met, Result, measured_latency
-from hwprof.data.store import Store
+from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.interfaces import Task
+from hwprof.measure import recording
 from hwprof.measure.recording import Options
 from hwprof.measurement import FAST, Comparison
 from hwprof.tasks.fashion import fashion
@@ -63,7 +65,7 @@ SHORT = TrainSettings(epochs=1, rate=0.02, keep="best")
 TABLE = replace(
     FAST, target=0.05, max_processes=3, budget_s=2, block_ms=5, pilot_blocks=4, max_blocks=20, warmup_max_s=0.2
 )  # fmt: skip
-PAIRS = replace(FAST, max_processes=4, budget_s=4)
+PAIRS = replace(FAST, min_processes=5, max_processes=8, budget_s=6, warmup_max_s=1)
 HASTY = replace(
     FAST, min_processes=2, max_processes=2, pilot_processes=2, budget_s=3, pilot_blocks=3, min_blocks=3, max_blocks=5,
     block_ms=5, warmup_max_s=0.3,
@@ -204,6 +206,22 @@ def _compress_all(asked: Asked, network: str, task: Task, device: Device, seed: 
             except HwprofError as error:
                 say(f"{key}: {error}")
                 keep(asked.build / "left_out.json", key, str(error))
+
+
+def measure_pairs(asked: Asked) -> None:
+    """The comparisons of all results are measured once more, by the present protocol."""
+    options = Options(PAIRS, allow_unfit=True, with_operators=False)
+    with Store(asked.build / "store.db") as store:
+        for number, result in enumerate(store.results()):
+            name, folder = result.target.device, asked.build / f"{result.model}-{result.seed}"
+            file = f"{result.model}-{result.method}-{result.target.ms:g}ms-{key_of(asdict(result.key))[:8]}.onnx"
+            if result.model not in asked.networks or name not in asked.devices or not (folder / file).exists():
+                continue
+            pair = [onnx_io.load(folder / f"{result.model}-baseline.onnx"), onnx_io.load(folder / file)]
+            with recording.recording(Device.load(name), store, options) as recorder:
+                (compared,) = recorder.compare(pair, again=False)
+            store.add_result(replace(result, measured={name: compared}))
+            say(f"{number}: {file}: {compared.ratio:.3f} ({compared.low:.3f} to {compared.high:.3f})")
 
 
 def _job(
@@ -450,7 +468,7 @@ def _left_out(reasons: Mapping[str, str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("run", "report"))
+    parser.add_argument("verb", choices=("run", "pairs", "report"))
     parser.add_argument("--network", action="append", choices=sorted(NETWORKS), help="repeatable; by default all")
     parser.add_argument("--device", action="append", help=f"repeatable; by default {', '.join(DEVICES)}")
     parser.add_argument("--method", action="append", help="repeatable; by default all that are installed")
@@ -466,6 +484,8 @@ def main() -> None:
     )  # fmt: skip
     if given.verb == "run":
         run(asked)
+    elif given.verb == "pairs":
+        measure_pairs(asked)
     else:
         report(asked.build, given.out)
 
