@@ -224,16 +224,17 @@ def hints(name: str, file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, 
     """The shapes of inputs with free dimensions (of those without a hint 1 for the batch, 64 for the rest), and values
     of inputs."""
     known = next((found for pattern, found in HINTS.items() if fnmatch(name, pattern)), {})
-    shapes, values = {}, {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    values: dict[str, str] = {}
     for value in _session(file).get_inputs():
         hint = known.get(value.name)
         if isinstance(hint, str):
             values[value.name] = hint
-        elif any(not isinstance(d, int) or d < 1 for d in value.shape):
+        if any(not isinstance(d, int) or d < 1 for d in value.shape):
             guessed = [
                 d if isinstance(d, int) and d > 0 else FREE_DIMENSION if i else 1 for i, d in enumerate(value.shape)
             ]
-            shapes[value.name] = hint or tuple(guessed)
+            shapes[value.name] = hint if isinstance(hint, tuple) else tuple(guessed)
     return shapes, values
 
 
