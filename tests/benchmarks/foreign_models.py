@@ -12,9 +12,9 @@ a decoder with past, and a tagger with a GRU. Each network runs in float32, as f
 of --devices. A row is written as soon as it is known, and a row that is there is not measured again, so that a killed
 run continues.
 
-`--fast` opens each network in one process and times 15 runs, of which the fastest counts: "does it run, and roughly how
-fast". What ONNX Runtime itself does with a file, without hwprof, is the yardstick: the goal is 100 % of its files in
-float32, and 95 % as int8 and fp16.
+`--fast` opens each network in one process and times 15 runs, of which the fastest counts, or runs it only once
+(`--untimed`): "does it run, and roughly how fast". What ONNX Runtime itself does with a file, without hwprof, is the
+yardstick: the goal is 100 % of its files in float32, and 95 % as int8 and fp16.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from hwprof.graph import Graph
 from hwprof.jobs.inputs import Wanted
 from hwprof.measure.transport import RestartedWorker, Worker, ask_once
 from hwprof.measurement import FAST
+from hwprof.variants import apply
 
 VARIANTS = ("", "fp16", "int8", "integer")
 DEVICES = "cpu-1t,openvino-1t,torch-cpu-1t,tvm-1t,integer-avx2,roofline-edge-gpu"
@@ -277,12 +278,12 @@ def _line(error: BaseException) -> str:
 class Bench:
     """Asks one worker for each device, and keeps the graphs of one network in its variants."""
 
-    def __init__(self, devices: list[str], is_fast: bool, stack: ExitStack) -> None:
+    def __init__(self, devices: list[str], is_fast: bool, is_timed: bool, stack: ExitStack) -> None:
         self.asked = hp.Options(
             FAST, allow_unfit=True, with_operators=False, on_warning=lambda _text: None, limit_s=LIMIT_S
         )
         self.devices = {name: hp.Device.load(name) for name in devices}
-        self.is_fast = is_fast
+        self.is_fast, self.is_timed = is_fast, is_timed
         transport = self.asked.limited_transport
         self.workers: dict[str, Worker] = {
             name: stack.enter_context(RestartedWorker(transport, device)) for name, device in self.devices.items()
@@ -295,10 +296,7 @@ class Bench:
         try:
             graph = self._graph(open_, Wanted(variant=variant or None).on(chosen, self.asked), work)
             if self.is_fast:
-                (ns,) = ask_once(
-                    self.workers[device], "peaks", device=chosen.to_record(with_address=True), graphs=[graph.to_json()]
-                ).values()
-                return {"runs": True, "ms": ns / 1e6, "high_ms": None, "status": "15 runs"}
+                return self._hasty(graph, device)
             with Store() as store:
                 m = hp.profile(graph, chosen, store=store, options=self.asked)
         except HwprofError as error:
@@ -306,6 +304,15 @@ class Bench:
         s = m.statistics
         high_ms = s.high if math.isfinite(s.high) else None
         return {"runs": True, "ms": s.median, "high_ms": high_ms, "status": str(m.status)}
+
+    def _hasty(self, graph: Graph, device: str) -> dict[str, object]:
+        """The fastest of 15 runs where `timed`, else that the network was opened and ran once."""
+        place = self.devices[device].to_record(with_address=True)
+        if not self.is_timed:
+            ask_once(self.workers[device], "opening", device=place, graph=graph.to_json())
+            return {"runs": True}
+        (ns,) = ask_once(self.workers[device], "peaks", device=place, graphs=[graph.to_json()]).values()
+        return {"runs": True, "ms": ns / 1e6, "high_ms": None, "status": "15 runs"}
 
     def _graph(self, open_: Open, wanted: Wanted, work: Path) -> Graph:
         key = wanted.variant or ""
@@ -321,11 +328,11 @@ class Bench:
 
 
 def measure(
-    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool
+    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool, is_timed: bool
 ) -> None:
     known = {(r["network"], r["variant"], r["device"]) for r in read(out)}
     with TemporaryDirectory() as temporary, out.open("a", encoding="utf-8") as stream, ExitStack() as stack:
-        work, bench = Path(temporary), Bench(devices, is_fast, stack)
+        work, bench = Path(temporary), Bench(devices, is_fast, is_timed, stack)
         for name, file, open_ in networks(folder, work):
             if any(fnmatch(name, pattern) for pattern in skipped):
                 continue
@@ -394,10 +401,13 @@ def main() -> None:
     parser.add_argument("--devices", default=DEVICES)
     parser.add_argument("--variants", default=",".join(v or "fp32" for v in VARIANTS))
     parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="networks to leave out")
-    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--fast", action="store_true", help="one process; calibration with one sample")
+    parser.add_argument("--untimed", action="store_true", help="with --fast: only open each network and run it once")
     asked = parser.parse_args()
+    if asked.fast:
+        apply.RANDOM_SAMPLES = 1
     variants = ["" if v == "fp32" else v for v in asked.variants.split(",")]
-    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast)
+    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast, not asked.untimed)
     if asked.report:
         asked.report.parent.mkdir(parents=True, exist_ok=True)
         shown = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
