@@ -97,6 +97,8 @@ def element_types(graph: Graph) -> dict[str, str]:
         value_info(graph.type_of(out)) if graph.has_type(out) else helper.make_tensor_value_info(out, _FLOAT32, None)
         for out in sorted(custom.difference(graph.outputs))
     )
+    if _has_loop(graph):
+        _type_passed_on(skeleton.graph, infer_shapes(skeleton).graph)
     found = infer_shapes(skeleton).graph
     types = {info.name: info.type.tensor_type.elem_type for info in (*found.input, *found.value_info, *found.output)}
     return {name: dtype_name(code) for name, code in types.items() if code}
