@@ -1,6 +1,6 @@
-"""What networks of a data set are encoded as, kept beside it: the next training neither builds nor encodes them.
+"""The encoded networks of a data set, kept in its folder: the next training neither builds nor encodes them.
 
-The file is no part of the data set: it may be deleted, and one that was written by other code, or is damaged, counts as
+The file is not a part of the data set: it may be deleted, and one that was written by other code, or is damaged, counts as
 absent. So does a folder that cannot be written.
 """
 
@@ -37,7 +37,7 @@ class KeptEncodings:
 
     @classmethod
     def read(cls, folder: Path, encoding: str) -> KeptEncodings:
-        """Those in the folder; none where there is no file of this code."""
+        """The rows in the folder; none where there is no file of this code."""
         found = cls(folder / f"encodings-{encoding}.npz", _identity_of_code())
         with suppress(*_DAMAGE):
             content = read_bytes(found.path, str(found.path))

@@ -130,7 +130,7 @@ class LatencyPredictor(Regressor):
 
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
     it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
-    numbers that depend on the graph alone: then they are kept beside data sets. A subclass with another `encode` has
+    numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another `encode` has
     another name, or none.
     """
 

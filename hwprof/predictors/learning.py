@@ -111,7 +111,7 @@ def _rows(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozens
 
 
 def _names(data: Dataset) -> list[str]:
-    """What each network is known by: its digest or, without one, its place in a space that hwprof brings; else
+    """The name that each network is known by: its digest or, without one, its place in a space that hwprof brings; else
     nothing."""
     space = space_of(data.card)
     is_ours = space is not None and type(space.space).__module__.startswith("hwprof.")

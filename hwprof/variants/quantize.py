@@ -65,7 +65,9 @@ def require_quantizable(graph: Graph) -> None:
             "or later"
         )
     if any(node.op in _QUANTIZERS for node in graph.nodes):
-        raise InputError(f"graph {graph.name!r} is quantized already; measure it as it is, or give the float32 network")
+        raise InputError(
+            f"graph {graph.name!r} is quantized already; measure it unchanged, or give the float32 network"
+        )
 
 
 def fold_batch_norm(graph: Graph) -> Graph:

@@ -43,6 +43,7 @@ from hwprof.data.store import Store
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.jobs.inputs import Wanted
+from hwprof.measure import environment
 from hwprof.measure.transport import RestartedWorker, Worker, ask_once
 from hwprof.measurement import FAST
 from hwprof.variants import apply
@@ -359,38 +360,60 @@ def read(out: Path) -> list[dict[str, object]]:
 
 
 def report(rows: list[dict[str, object]], command: str) -> str:
-    """Markdown: the shares that run, then every reason."""
+    """Markdown: how many run, what each network does, and every reason."""
     names = list(dict.fromkeys(str(r["network"]) for r in rows))
-    told = f"{len(names)} networks. A cell says how many of them run; the reasons of the others are below."
-    lines = ["# Networks of other people", "", f"Made by `{command}`.", "", told, ""]
-    devices = list(dict.fromkeys(str(r["device"]) for r in rows))
-    variants = list(dict.fromkeys(str(r["variant"]) for r in rows))
-    lines += ["| device | " + " | ".join(v or "fp32" for v in variants) + " |", "| --- |" + " --: |" * len(variants)]
-    for device in devices:
-        cells = []
-        for variant in variants:
-            found = [bool(r["runs"]) for r in rows if (r["device"], r["variant"]) == (device, variant)]
-            cells.append(f"{sum(found)} of {len(found)}" if found else "")
-        lines.append(f"| {device} | " + " | ".join(cells) + " |")
-    lines += ["", "## Reasons", "", "| network | variant | device | reason |", "| --- | --- | --- | --- |"]
+    cpu = environment.hardware()["cpu"]
+    lines = [
+        "# Networks of other people", "",
+        f"Made by `{command}`.", "",
+        f"{len(names)} networks of packages, of ONNX's tests and of PyTorch; {cpu}, one thread, beside other work: the "
+        "latencies say which order of magnitude, no more. A cell without a number was not tried.", "",
+        *_shares(rows), "",
+        "In the tables below, a number is the fastest of 15 runs in one process, ms; \"runs\" was opened and ran once; "
+        "\"no\" has its reason below.", "",
+        *_matrix(names, rows), "",
+        "## Reasons", "", "| network | variant | device | reason |", "| --- | --- | --- | --- |",
+    ]  # fmt: skip
     for r in rows:
         if not r["runs"]:
             reason = str(r.get("reason", "")).replace("|", "\\|")
             lines.append(f"| {r['network']} | {r['variant'] or 'fp32'} | {r['device']} | {reason} |")
-    timed = [r for r in rows if r.get("ms")]
-    if timed:
-        lines += [
-            "",
-            "## Latencies",
-            "",
-            "| network | variant | device | ms | status |",
-            "| --- | --- | --- | --: | --- |",
-        ]
-        lines += [
-            f"| {r['network']} | {r['variant'] or 'fp32'} | {r['device']} | {r['ms']:.4g} | {r['status']} |"
-            for r in timed
-        ]
     return "\n".join(lines) + "\n"
+
+
+def _shares(rows: list[dict[str, object]]) -> list[str]:
+    """How many networks run by device and variant, among those whose file ONNX Runtime itself runs."""
+    refused = {r["network"] for r in rows if r["device"] == YARDSTICK and not r["runs"]}
+    devices = list(dict.fromkeys(str(r["device"]) for r in rows if r["device"] != YARDSTICK))
+    lines = ["| device | " + " | ".join(v or "fp32" for v in VARIANTS) + " |", "| --- |" + " --: |" * len(VARIANTS)]
+    for device in devices:
+        cells = []
+        for variant in VARIANTS:
+            found = [
+                bool(r["runs"])
+                for r in rows
+                if (r["device"], r["variant"]) == (device, variant) and r["network"] not in refused
+            ]
+            cells.append(f"{sum(found)} of {len(found)}" if found else "")
+        lines.append(f"| {device} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _matrix(names: list[str], rows: list[dict[str, object]]) -> list[str]:
+    found = {(r["network"], r["device"], r["variant"]): r for r in rows}
+    columns = list(dict.fromkeys((str(r["device"]), str(r["variant"])) for r in rows))
+    columns.sort(key=lambda c: (c[0] != YARDSTICK, c[0], VARIANTS.index(c[1])))
+    titles = [d if d == YARDSTICK else f"{d} {v or 'fp32'}" for d, v in columns]
+    lines = ["| network | " + " | ".join(titles) + " |", "| --- |" + " --: |" * len(columns)]
+    cells = ([_cell(found.get((name, *column))) for column in columns] for name in names)
+    return [*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in zip(names, cells, strict=True))]
+
+
+def _cell(row: dict[str, object] | None) -> str:
+    if row is None:
+        return ""
+    ms = row.get("ms")
+    return f"{ms:.3g}" if isinstance(ms, float) else "runs" if row["runs"] else "no"
 
 
 def main() -> None:
@@ -410,7 +433,7 @@ def main() -> None:
     measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast, not asked.untimed)
     if asked.report:
         asked.report.parent.mkdir(parents=True, exist_ok=True)
-        shown = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+        shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
         command = f"python -m tests.benchmarks.foreign_models {' '.join(shown)}"
         asked.report.write_text(report(read(asked.out), command), encoding="utf-8")
 

@@ -19,11 +19,6 @@ def learned(folder, name="physical", **settings):
     return learning.learn(dataset.read(folder), name, **settings)
 
 
-@pytest.fixture
-def trained(collected):
-    return learned(collected)
-
-
 class Mean:
     """Of the right shape, but no LatencyPredictor."""
 

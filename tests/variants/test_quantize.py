@@ -125,7 +125,7 @@ def dynamically_quantized() -> Graph:
     [
         (conv_net(), ("int4", "int8"), "cannot quantize to 'int4'; known: uint8, int8"),
         (conv_net(opset=11), ("uint8", "int8"), "opset before 13"),
-        (quantize(conv_net()), ("uint8", "int8"), "quantized already; measure it as it is"),
+        (quantize(conv_net()), ("uint8", "int8"), "quantized already; measure it unchanged"),
         (dynamically_quantized(), ("uint8", "int8"), "quantized already"),
     ],
 )
