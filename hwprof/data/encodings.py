@@ -1,7 +1,7 @@
 """The encoded networks of a data set, kept in its folder: the next training neither builds nor encodes them.
 
-The file is not a part of the data set: it may be deleted, and one that was written by other code, or is damaged, counts as
-absent. So does a folder that cannot be written.
+The file is not a part of the data set: it may be deleted, and one that was written by other code, or is damaged,
+counts as absent. A folder that cannot be written is not an error.
 """
 
 from __future__ import annotations

@@ -130,8 +130,8 @@ class LatencyPredictor(Regressor):
 
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
     it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
-    numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another `encode` has
-    another name, or none.
+    numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another
+    `encode` has another name, or none.
     """
 
     target = LATENCY
