@@ -6,8 +6,8 @@
     python tests/benchmarks/integer_kernels.py --busy          # by the threads' own time, beside other load
 
 The page has the name of the instruction set: what holds on one machine is not told of another. Where two products are
-summed in 16 bits (AVX2), all weights take the reduced range from -64 to 64, those of the other runtimes as well: without
-it their sums saturate.
+summed in 16 bits (AVX2), all weights take the reduced range from -64 to 64, those of the other runtimes as well, whose
+sums saturate without it.
 
 Every contender of a case is open in the same processes, in which their blocks alternate (A B C C B A ...), one
 thread each. A ratio is the median of the processes' paired ratios, with the lowest and highest process beside it.
@@ -389,6 +389,7 @@ def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) ->
         "python": platform.python_version(),
     }
     asked = "" if processes == PROCESSES else f" --processes {processes}"
+    asked += " --quick" if quick else ""
     asked += " --busy" if clock == "thread_ns" else ""
     asked += f" --only {' '.join(wanted)}" if wanted else ""
     return {
