@@ -68,7 +68,8 @@ def sweep(
     rows: list[Swept] = []
     with opened(store, options) as (folder, kept, asked):
         end = monotonic() + asked.total_s
-        for device in places:
+        for number, device in enumerate(places, 1):
+            asked.on_note(f"device {number} of {len(places)}: {device.name}")
             left = replace(asked, total_s=max(0.0, end - monotonic()))
             wanted = Wanted(None, variant, calibration, inputs=inputs)
             rows += _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, folder, kept, left)
