@@ -82,7 +82,7 @@ class KernelPredictor(LatencyPredictor):
         found = np.zeros(len(graph.nodes))
         for nodes, ms in zip(network.nodes, self._kernel_ms(network), strict=True):
             found[list(nodes)] = ms * np.exp(self.offset_)
-        found[[i for i, node in enumerate(graph.nodes) if node.op in network.missing]] = np.nan
+        found[list(network.missing_nodes)] = np.nan
         return found
 
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:

@@ -70,6 +70,7 @@ class PhysicalPredictor(LatencyPredictor):
         self.process = process
         self.seed = seed
         self.counted = counted
+        self._encoder = PhysicalEncoder()  # one for all calls: networks of a space share most of their operators
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
@@ -108,7 +109,7 @@ class PhysicalPredictor(LatencyPredictor):
                     f"{X[0]!r:.60} is not a graph; to predict architectures give the predictor their space"
                 )
             X = [self.space.graph(arch) for arch in architectures(X)]
-        return PhysicalEncoder().transform(X)
+        return self._encoder.transform(X)
 
     @property
     def hypothesis_(self) -> str:

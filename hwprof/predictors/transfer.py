@@ -62,6 +62,7 @@ class TransferPredictor(LatencyPredictor):
         self.sources = sources
         self.space = space
         self.seed = seed
+        self._physical = PhysicalPredictor()  # encodes
 
     @property
     def takes(self) -> Takes:
@@ -126,7 +127,7 @@ class TransferPredictor(LatencyPredictor):
         given: dict[Takes, Sequence[Any]] = {"graph": X, "arch": X}
         if self.space is not None and len(X) and not isinstance(X[0], Graph):
             given["graph"] = [self.space.graph(arch) for arch in architectures(X)]
-        encoded = PhysicalPredictor().encode(given["graph"])
+        encoded = self._physical.encode(given["graph"])
         rows: Any = encoded  # so that physical sources do not encode the graphs again
         elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else given[s.takes]) for s in self.sources]
         return np.column_stack([encoded, *elsewhere_ms])
