@@ -21,7 +21,8 @@ from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Takes
-from hwprof.predictors.base import Doubt, LatencyPredictor, State, checked_latencies
+from hwprof.predictors import kernel_calibration
+from hwprof.predictors.base import MIN_SAMPLES, Doubt, LatencyPredictor, State, checked_latencies
 from hwprof.predictors.kernel_sum import Domain, Member
 
 MEMBERS = 3
@@ -33,7 +34,9 @@ _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
-    offset_: the median log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
+    offset_: of the logarithm of all its latencies, from files of earlier versions; `calibrate` changes its members.
+    calibration_errors_: log(measured / predicted) of the networks that it was calibrated with, each by the others;
+    `errors_` where these are fewer than `MIN_SAMPLES`.
     """
 
     takes: Takes = "graph"
@@ -86,12 +89,21 @@ class KernelPredictor(LatencyPredictor):
         return found
 
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
-        """Sets the one offset by networks, [n], that were measured, y: [n], ms: for a machine like the one that was
-        learned from. Intervals stay as wide as before."""
-        latencies_ms = checked_latencies(X, y, at_least=1)
+        """Fits what multiply-adds, bytes, launches and the start cost to networks, [n], that were measured on another
+        machine, y: [n], ms; see `hwprof.predictors.kernel_calibration`. Intervals become wider where the networks show
+        larger errors than those left out before, never narrower. Raises InputError for latencies that cannot be
+        learned from."""
+        latencies_ms, networks = checked_latencies(X, y, at_least=1), self.encode(X)
+        self.members_ = tuple(member.scaled(np.full(4, self.offset_)) for member in self.members_)
         self.offset_ = 0.0
-        errors = np.log(latencies_ms) - np.log(self.predict(X))
-        self.offset_ = float(np.median(errors))
+        parts_ms, log_ms = self._parts_ms(networks), np.log(latencies_ms)
+        self.calibration_errors_ = self.errors_
+        if len(networks) >= MIN_SAMPLES:
+            self.calibration_errors_ = kernel_calibration.left_out(parts_ms, log_ms)
+            larger = np.median(np.abs(self.calibration_errors_)) / np.median(np.abs(self.errors_))
+            self.errors_ = self.errors_ * max(1.0, float(larger))
+        factors = kernel_calibration.log_factors(parts_ms, log_ms)
+        self.members_ = tuple(member.scaled(factors) for member in self.members_)
         return self
 
     def encode(self, X: Sequence[Any]) -> list[Kernels]:
@@ -110,6 +122,15 @@ class KernelPredictor(LatencyPredictor):
         features, kinds, amounts, _ = self._prepared(network)
         logs = [np.log(member.ms(features, kinds, amounts)) for member in self.members_]
         return np.asarray(np.exp(np.mean(logs, axis=0)))
+
+    def _parts_ms(self, networks: Sequence[Kernels]) -> np.ndarray:
+        """Returns [n_members, n, 4]: the start, multiply-adds, bytes and launches of each network, ms."""
+        parts = np.empty((len(self.members_), len(networks), 4))
+        for i, network in enumerate(networks):
+            features, kinds, amounts, counts = self._prepared(network)
+            for member, found in zip(self.members_, parts[:, i], strict=True):
+                found[0], found[1:] = np.exp(member.start), counts @ member.parts_ms(features, kinds, amounts)
+        return parts
 
     def _total_ms(self, network: Kernels) -> float:
         start = float(np.exp(np.mean([member.start for member in self.members_])))
