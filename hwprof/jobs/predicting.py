@@ -143,9 +143,9 @@ def open_predictor(source: str | Path) -> Trained:
     if (path := shipped.path_of(name, hardware)) in candidates:
         return Trained.load(path)
     raise InputError(
-        f"hwprof ships predictors of {name} for other machines ({len(candidates)}), none for this one ({hardware}); fit one to "
-        f"5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine, then hwprof train mine "
-        f"--from {name} -o mine.hwp"
+        f"none of the predictors of {name} that hwprof ships ({len(candidates)}) is of this machine ({hardware}); fit "
+        f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine --from "
+        f"{name} -o mine.hwp"
     )
 
 
