@@ -7,6 +7,7 @@ or not at all is part of the kernel's kind ("Relu absorbed", "Conv dead"): the m
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,12 +28,14 @@ FEATURES = (
 AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
+_CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernels:
-    """The different kernels of one graph. family: of networks like it, from the graph's name. kinds: [n]. counts: [n],
+    """The different kernels of one graph. family: of networks like it, the graph's name without
+    the choices of an architecture. kinds: [n]. counts: [n],
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
     millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
     missing_nodes: their numbers.
@@ -71,7 +74,7 @@ class KernelEncoder:
                 places.setdefault(key, []).append(i)
         rows = [row for _, number in places if (row := self._rows[number]) is not None]
         return Kernels(
-            graph.name,
+            _CHOICES.sub("", graph.name),
             tuple(f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)),
             np.array([len(found) for found in places.values()], float),
             np.array([row[1] for row in rows], float).reshape(-1, len(FEATURES)),

@@ -68,8 +68,10 @@ def kind(node: Node) -> str:
 
 def signatures(graph: Graph) -> list[Hashable]:
     """Returns [n_nodes]: keys that are equal for operators of the same kind and cost, in any graph."""
-    types = {t.name: (t.dtype, t.shape) for group in (graph.values, graph.constants, graph.inputs) for t in group}
-    types |= {t.name: (t.dtype, t.shape, "weight") for t in graph.weights}
+    types: dict[str, Hashable] = {}
+    for group in (graph.values, graph.constants, graph.inputs):
+        types.update([(t.name, (t.dtype, t.shape)) for t in group])
+    types.update([(t.name, (t.dtype, t.shape, "weight")) for t in graph.weights])
     known = types.get
     return [
         (node.op, node.domain, node.attributes, *map(known, node.inputs), len(node.inputs), *map(known, node.outputs))

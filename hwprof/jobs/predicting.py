@@ -144,8 +144,8 @@ def open_predictor(source: str | Path) -> Trained:
         return Trained.load(path)
     raise InputError(
         f"none of the predictors of {name} that hwprof ships ({len(candidates)}) is of this machine ({hardware}); fit "
-        f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine --from "
-        f"{name} -o mine.hwp"
+        f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine "
+        f"--from {name} -o mine.hwp"
     )
 
 

@@ -51,22 +51,43 @@ class KernelPredictor(LatencyPredictor):
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
+        networks, trainer, log_ms = self._learned(X, y)
+        self.errors_ = self._left_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
+        return self
+
+    def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """As `fit`, without the errors on what is left out, which take most of the time: for `opinions` and
+        `outside`."""
+        self._learned(X, y)
+        return self
+
+    def opinions(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns the log ms of each by each member, [n_members, n]. Where they differ, they have not learned
+        what decides."""
+        return np.asarray(np.log(self._parts_ms(self.encode(X)).sum(axis=2)))
+
+    def outside(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns the share of each one's predicted time in kernels unlike those that were learned from,
+        [n]."""
+        return np.array([sum(self._outside_shares(network).values()) for network in self.encode(X)])
+
+    def _learned(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> tuple[list[Kernels], Any, np.ndarray]:
+        """Fits the members. Returns the encoded networks, [n], their trainer, and the logarithms of their
+        latencies, [n]."""
         latencies_ms, networks = checked_latencies(X, y), self.encode(X)
         if unknown := next((n for n in networks if n.missing), None):
             raise InputError(f"the work of {unknown.missing[0]} in {unknown.family!r} is not known; leave it out")
         with plugins.optional_library("training a kernels predictor"):
             from hwprof.predictors.kernel_training import Trainer
-        rng = np.random.default_rng(self.seed)
         self.kinds_ = _common(networks)
-        self.domain_ = Domain.of(networks, rng)
+        self.domain_ = Domain.of(networks, np.random.default_rng(self.seed))
         features = np.concatenate([n.features for n in networks])
         self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0) + 1e-3
         self.offset_ = 0.0
         trainer = Trainer([self._prepared(n) for n in networks], np.log(latencies_ms), len(self.kinds_) + 1, self.steps)
         everything = np.arange(len(networks))
         self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
-        self.errors_ = self._left_out(trainer, networks, np.log(latencies_ms), rng)
-        return self
+        return networks, trainer, np.log(latencies_ms)
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
@@ -140,17 +161,20 @@ class KernelPredictor(LatencyPredictor):
     def _doubt(self, network: Kernels) -> Doubt | None:
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
-        ms = self._kernel_ms(network) * network.counts
-        rows = zip(network.kinds, network.features, strict=True)
-        outside = np.array([not self.domain_.holds(kind, row) for kind, row in rows], bool)
-        share = float(ms[outside].sum() / max(ms.sum(), 1e-12))
-        if share <= MOST_OUTSIDE:
+        outside = self._outside_shares(network)
+        if (share := sum(outside.values())) <= MOST_OUTSIDE:
             return None
-        by_kind: dict[str, float] = defaultdict(float)
-        for kind, kernel_ms in zip(np.array(network.kinds)[outside].tolist(), ms[outside].tolist(), strict=True):
-            by_kind[kind] += kernel_ms
-        worst = max(by_kind, key=by_kind.__getitem__)
+        worst = max(outside, key=outside.__getitem__)
         return Doubt(f"{share:.0%} of its time is in kernels unlike those that were learned from, most in {worst}")
+
+    def _outside_shares(self, network: Kernels) -> dict[str, float]:
+        """The shares of the predicted time in kernels unlike those that were learned from, by kind."""
+        ms = self._kernel_ms(network) * network.counts
+        shares: dict[str, float] = defaultdict(float)
+        for kind, row, share in zip(network.kinds, network.features, ms / max(ms.sum(), 1e-12), strict=True):
+            if not self.domain_.holds(kind, row):
+                shares[kind] += float(share)
+        return shares
 
     def _left_out(
         self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
