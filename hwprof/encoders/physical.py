@@ -114,7 +114,8 @@ class _Rows:
             found.append(number)
         if len(self._table) < len(self._found):
             self._table = np.array(self._found)
-        return self._table[found]
+        rows: np.ndarray = self._table[found]
+        return rows
 
 
 def _encoded(graph: Graph, rows: _Rows) -> np.ndarray:

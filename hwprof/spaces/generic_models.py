@@ -19,11 +19,11 @@ _ATTEMPTS = 20  # networks in a row that could not be made, after which the mode
 
 
 def own_networks(models: Sequence[Graph], seed: int) -> Iterator[Graph]:
-    """The models, then parts and smaller forms of them, drawn by the seed; without end where they can be cut. Each has
-    the name of its model, its family, and random weights."""
+    """The models, then different parts and smaller forms of them, drawn by the seed, until hardly any new ones are
+    found. Each has the name of its model, its family, and random weights."""
     plain = [replace(model, source=None) for model in models]
     yield from plain
-    drawing, failed = Drawing(seed), 0
+    drawing, failed, seen = Drawing(seed), 0, {model.digest for model in plain}
     for i in count():
         if not plain or failed >= _ATTEMPTS * len(plain):
             return
@@ -33,8 +33,10 @@ def own_networks(models: Sequence[Graph], seed: int) -> Iterator[Graph]:
         except HwprofError:  # there is nothing to prune, or the part has inputs of a kind that cannot be drawn
             failed += 1
             continue
-        failed = 0
-        yield made.renamed(model.name)
+        failed = 0 if made.digest not in seen else failed + 1
+        if not failed:
+            seen.add(made.digest)
+            yield made.renamed(model.name)
 
 
 def part(graph: Graph, start: int, stop: int) -> Graph:
