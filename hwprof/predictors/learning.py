@@ -18,6 +18,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.predictors.base import LatencyPredictor, stacked
 from hwprof.predictors.counted import CountedNetworks, require_counting
+from hwprof.predictors.drift import drift
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.left_out import left_out_error
 from hwprof.predictors.trained import Origin, Trained, require_same
@@ -67,13 +68,26 @@ def learn(
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
     error, card = left_out_error(predictor.errors_), data.card
+    found = (
+        None if further else drift(_as_measured(predictor.errors_, sets[0], counted.among(data) if counted else data))
+    )
     origin = Origin(
         name, " + ".join(data.card.name for data in sets), card.measurements_sha256, card.device_name,
         card.space if not further else "", card.variant if not further else "", card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
         counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
+        *((found.correlation, found.mape_without) if found else ()),
     )  # fmt: skip
     return Trained(predictor, origin)
+
+
+def _as_measured(errors: np.ndarray, learned: Dataset, whole: Dataset) -> np.ndarray:
+    """errors: [n], of the networks of `learned`, which are some of `whole`. Returns them in the order of the whole data
+    set; none of a predictor that has no error of each network."""
+    if len(errors) != len(learned.entries):
+        return np.empty(0)
+    place = {id(entry): i for i, entry in enumerate(whole.entries)}
+    return errors[np.argsort([place[id(entry)] for entry in learned.entries])]
 
 
 def calibrated(

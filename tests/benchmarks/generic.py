@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -119,7 +120,14 @@ def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
 def measure(place: Place, minutes: float, models: Path | None) -> None:
     """Collects, measures what is to be predicted, and reports; a network that fails costs only itself."""
     start = time.monotonic()
-    options = Options(PROTOCOL, with_operators=False, keep_unconverged=True, on_note=print)
+    options = Options(
+        PROTOCOL,
+        allow_unfit=True,
+        wait_s=600.0,
+        with_operators=False,
+        keep_unconverged=True,
+        on_note=partial(print, flush=True),
+    )
     collected = collecting.collect(
         "generic", place.device, minutes=COLLECTING * minutes, out=place.data, store=place.store, options=options
     )
@@ -131,8 +139,11 @@ def measure(place: Place, minutes: float, models: Path | None) -> None:
     with Store(place.store) as store, recording(place.device, store, options) as recorder:
         while order and time.monotonic() < end:
             part, order = order[:PART], order[PART:]
-            for outcome in recorder.profile_many([found[i][1] for i in part]):
-                print(outcome.graph.name, outcome.error or "measured", flush=True)
+            try:
+                for outcome in recorder.profile_many([found[i][1] for i in part]):
+                    print(outcome.graph.name, outcome.error or "measured", flush=True)
+            except HwprofError as error:
+                print(f"left out: {error}", flush=True)
     print(f"measured what is to be predicted; {len(order)} networks were left out for lack of time", flush=True)
     report(place)
 
