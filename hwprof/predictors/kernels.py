@@ -56,8 +56,8 @@ class KernelPredictor(LatencyPredictor):
         return self
 
     def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
-        """As `fit`, without the errors on what is left out, which take most of the time: for `opinions` and
-        `outside`."""
+        """X: [n]; y, ms: [n]. Fits without the errors on what is left out, which take most of the time of `fit`: for
+        `opinions` and `outside`. Raises InputError as `fit` does."""
         self._learned(X, y)
         return self
 

@@ -60,7 +60,7 @@ def test_a_users_models_are_in_the_data_set_with_their_graphs(tmp_path):
     ).dataset  # fmt: skip
     again = dataset.read(found.folder)
     own = [entry for entry in again.entries if entry.arch is None]
-    assert [entry.graph.name for entry in own] == ["super_resolution", "super_resolution"]
+    assert [entry.graph.name for entry in own] == ["mine", "mine"]
     assert len(again.graphs(GENERIC)) == 6
     dataset.validate(again, GENERIC)
     assert any("left out" in note and "broken" in note for note in notes)
