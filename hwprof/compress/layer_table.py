@@ -25,7 +25,7 @@ from torch import Tensor
 from hwprof.compress.choices import as_before_value, chosen_graph
 from hwprof.compress.method import Choices, Options, SoftChoices
 from hwprof.compress.soft import Interpolated, Points
-from hwprof.data.result import measured_latency, steadier
+from hwprof.data.result import measured_latency
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
 from hwprof.latency_table import LatencyTable, bits, build, operators
@@ -131,14 +131,14 @@ class LayerTable:
 
     def _measured(self, graphs: Sequence[Graph], unit: str) -> list[Measurement]:
         """Raises NotConvergedError for one without a valid latency."""
-        measured = self._measure(graphs, unit)
+        measured = list(self._measure(graphs, unit))
         invalid = [graph.name for graph, m in zip(graphs, measured, strict=True) if measured_latency(m) is None]
         if invalid:
             raise NotConvergedError(
                 f"{len(invalid)} of {len(graphs)} {unit} of the layer table have no valid latency ({invalid[0]!r} is "
                 "the first): something disturbed the machine; see hwprof doctor, and measure again"
             )
-        return [steadier(m) for m in measured]
+        return measured
 
 
 def _corrected(
