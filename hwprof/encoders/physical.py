@@ -128,7 +128,7 @@ def _encoded(graph: Graph, rows: _Rows) -> np.ndarray:
     executed[_PATH] = executed[HYPOTHESES.index("fused")]
     passes = np.column_stack([np.ones(len(own)), 2.0 * result_bytes])  # a reorder reads and writes a result once
     runs = executed.astype(float)
-    sums = runs @ kernels
+    sums: np.ndarray = runs @ kernels
     sums[:, _columns(_REORDERS)] = execution.reorders(executed, _BLOCKING) @ passes
     sums[:, _columns(EARLY)] = (runs * ~execution.after_last_input()) @ totals
     sums[:, _columns(PATH)] = path @ totals

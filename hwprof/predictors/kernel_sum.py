@@ -33,7 +33,8 @@ class Member:
         return np.asarray(self.parts_ms(features, kinds, amounts).sum(axis=1))
 
     def parts_ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        """features, kinds, amounts: those of `ms`, [n, ...]. Returns the times of multiply-adds, bytes and the launch of each kernel, ms, [n, 3]."""
+        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the times of multiply-adds, bytes
+        and the launch of each kernel, ms, [n, 3]."""
         hidden = np.tanh(features @ self.first + self.bias[kinds])
         efficiency = np.exp(LIMIT * np.tanh(hidden @ self.second / LIMIT))
         rates = np.exp(self.logs[kinds])

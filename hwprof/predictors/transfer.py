@@ -96,9 +96,10 @@ class TransferPredictor(LatencyPredictor):
             encoded, left_out_errors(fit_and_predict, np.log(latencies_ms), folds)
         )
         self.terms_ = shares.mixture(known, latencies_ms)
-        self.alone_ = None
+        self.alone_: LatencyPredictor | None = None
         if len(latencies_ms) >= PROCESS_FROM:
-            alone = PhysicalPredictor(seed=self.seed).fit(encoded[:, :_PHYSICAL], latencies_ms)
+            rows: Any = encoded[:, :_PHYSICAL]
+            alone = PhysicalPredictor(seed=self.seed).fit(rows, latencies_ms)
             if np.abs(alone.errors_).mean() < np.abs(self.errors_).mean():
                 self.alone_, self.errors_ = alone, alone.errors_
         return self
@@ -108,7 +109,8 @@ class TransferPredictor(LatencyPredictor):
         self.require_fitted()
         encoded = self.encode(X)
         if self.alone_ is not None:
-            return self.alone_.predict(encoded[:, :_PHYSICAL])
+            rows: Any = encoded[:, :_PHYSICAL]
+            return self.alone_.predict(rows)
         log_ms = shares.log_average(self.terms_, self._candidates(encoded), self.least_ms_)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
