@@ -137,8 +137,8 @@ class LatencyPredictor(Regressor):
     most_learned = 1000  # a Gaussian process takes their third power
 
     def with_choices(self, rows: Any, archs: Sequence[Arch]) -> Any:
-        """rows: [n], encoded graphs; archs: [n], their architectures. Returns the rows, [n], with all that the predictor
-        can use of both; here the rows themselves."""
+        """rows: [n], encoded graphs; archs: [n], their architectures. Returns the rows, [n], with what the predictor uses
+        of both; here the rows themselves."""
         del archs
         return rows
 

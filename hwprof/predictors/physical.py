@@ -125,7 +125,7 @@ class PhysicalPredictor(LatencyPredictor):
 
     @property
     def _choices(self) -> Sequence[int]:
-        """The options at each position, where what they cost beside the analytic quantities can be learned."""
+        """The options at each position, where they are few enough to learn what each costs."""
         choices = self.space.choices if self.space is not None else ()
         return choices if sum(choices) <= _MOST_OPTIONS else ()
 
