@@ -136,12 +136,6 @@ class LatencyPredictor(Regressor):
     knows_its_domain = False
     most_learned = 1000  # a Gaussian process takes their third power
 
-    def with_choices(self, rows: Any, archs: Sequence[Arch]) -> Any:
-        """rows: [n], encoded graphs; archs: [n], their architectures. Returns the rows, [n], with what the predictor uses
-        of both; here the rows themselves."""
-        del archs
-        return rows
-
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Returns, for each network, why what `predict` says of it cannot be relied on; None where it can, or
         where the predictor does not know."""

@@ -92,16 +92,13 @@ class ResidualProcess:
 PROCESS_FROM = 16
 
 
-def helpful_process(
-    features: np.ndarray, residuals: np.ndarray, least_gain: float = 0.0
-) -> tuple[ResidualProcess | None, np.ndarray]:
+def helpful_process(features: np.ndarray, residuals: np.ndarray) -> tuple[ResidualProcess | None, np.ndarray]:
     """features: [n, n_features] >= 0; residuals: [n], of a model that did not see the network. Returns the process that
-    corrects the model, None where its leave-one-out error is not smaller by this share; and the residuals that are
-    left, [n]."""
+    corrects the model, None where its leave-one-out error is not smaller; and the residuals that are left, [n]."""
     if len(residuals) >= PROCESS_FROM:
         process = ResidualProcess().fit(features, residuals)
         left_out = process.left_out_residuals()
-        if np.abs(left_out).mean() < (1 - least_gain) * np.abs(residuals).mean():
+        if np.abs(left_out).mean() < np.abs(residuals).mean():
             return process, left_out
     return None, residuals
 

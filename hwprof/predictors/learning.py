@@ -198,9 +198,7 @@ def encoded(
     """graphs: [n], those of the data set, if they are built already. Returns [n]: the networks as the predictor takes
     them, encoded. Raises InputError where it takes architectures and the networks have none."""
     if predictor.takes == "graph":
-        rows, archs = predictor.encode(data.graphs(space) if graphs is None else graphs), [e.arch for e in data.entries]
-        known = [arch for arch in archs if arch is not None]
-        return predictor.with_choices(rows, known) if len(known) == len(rows) else rows
+        return predictor.encode(data.graphs(space) if graphs is None else graphs)
     if space is None:
         raise InputError(
             f"{type(predictor).__name__} takes architectures; the networks of data set {data.card.name} do not "

@@ -1,6 +1,5 @@
 """The default predictor: a few analytic quantities of the graph as the runtime executes it, then a Gaussian process on
-the residuals, and another one over the choices of an architecture where its space is known: options differ by more than
-their quantities say. It needs tens of measurements and takes any `Graph`.
+the residuals. It needs tens of measurements and takes any `Graph`.
 
 How the runtime executes a graph (dead branches too, live operators, fused kernels, ...) is a hypothesis. The evidence
 of the measurements weighs all hypotheses (`hwprof.predictors.shares`), and the prediction is their average on a
@@ -16,12 +15,11 @@ from typing import Any, Self
 import numpy as np
 
 from hwprof.encoders.execution import HYPOTHESES
-from hwprof.encoders.one_hot import OneHotEncoder
 from hwprof.encoders.physical import EARLY, PATH, QUANTITIES, TOTALS, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.instructions import CLASSES
-from hwprof.interfaces import Arch, SearchSpace, Takes
+from hwprof.interfaces import SearchSpace, Takes
 from hwprof.predictors import shares
 from hwprof.predictors.base import (
     LatencyPredictor,
@@ -40,9 +38,6 @@ from hwprof.predictors.gaussian_process import ResidualProcess, helpful_process
 _PRIOR = {"every": 0.5}
 
 _PHYSICAL = len(HYPOTHESES) * len(QUANTITIES)  # columns
-_MOST_OPTIONS = 1000  # of all positions together, whose costs are learned
-_LEAST_GAIN = 0.05  # of the error, below which the choices say nothing new
-_BY_CHOICES = "choices_"  # the names of its arrays
 INSTRUCTIONS = "instructions"  # the hypothesis, where they were counted
 _PRIOR_OF_COUNTS = 0.5
 
@@ -79,55 +74,36 @@ class PhysicalPredictor(LatencyPredictor):
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
         self._check_parameters()
         latencies_ms = checked_latencies(X, y)
-        encoded, codes = self._complete(X)
+        encoded = self._complete(X)
         self.least_ms_ = float(latencies_ms.min()) / 10
         self.terms_ = shares.mixture(candidates(encoded, self.hypotheses), latencies_ms)
         self.process_: ResidualProcess | None = None
         self.errors_ = self._left_out_residuals(encoded, latencies_ms)
         if self.process == "auto":
             self.process_, self.errors_ = helpful_process(encoded, self.errors_)
-        self.choice_process_: ResidualProcess | None = None
-        if self.process == "auto" and codes is not None:
-            self.choice_process_, self.errors_ = helpful_process(codes, self.errors_, _LEAST_GAIN)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
-        encoded, codes = self._complete(X)
+        encoded = self._complete(X)
         log_ms = self._log_average(self.terms_, encoded)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
-        if self.choice_process_ is not None and codes is not None:
-            log_ms = log_ms + self.choice_process_.predict(codes)
         return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities], for architectures with n_positions
-        further columns, their choices; rows stay unchanged. Raises InputError for anything else."""
+        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities]; rows stay unchanged. Raises
+        InputError for anything else."""
         if is_encoded(X):
-            rows, counts = np.asarray(X), len(CLASSES) if self.counted else 0
-            has_choices = rows.shape[1] == _PHYSICAL + len(self._choices) + counts
-            return checked_rows(rows, rows.shape[1] if has_choices else _PHYSICAL + counts)
+            return checked_rows(np.asarray(X), _PHYSICAL + (len(CLASSES) if self.counted else 0))
         if len(X) and not isinstance(X[0], Graph):
             if self.space is None:
                 raise InputError(
                     f"{X[0]!r:.60} is not a graph; to predict architectures give the predictor their space"
                 )
-            archs = architectures(X)
-            return self.with_choices(self._encoder.transform([self.space.graph(arch) for arch in archs]), archs)
+            X = [self.space.graph(arch) for arch in architectures(X)]
         return self._encoder.transform(X)
-
-    def with_choices(self, rows: Any, archs: Sequence[Arch]) -> Any:
-        """rows: [n, n_hypotheses * n_quantities]; archs: [n]. Returns [n, n_hypotheses * n_quantities + n_positions];
-        the rows themselves where it does not know the space, or has too many options to learn what each costs."""
-        return np.hstack([rows, np.array(archs, float)]) if self._choices else rows
-
-    @property
-    def _choices(self) -> Sequence[int]:
-        """The options at each position, where they are few enough to learn what each costs."""
-        choices = self.space.choices if self.space is not None else ()
-        return choices if sum(choices) <= _MOST_OPTIONS else ()
 
     @property
     def hypothesis_(self) -> str:
@@ -142,8 +118,6 @@ class PhysicalPredictor(LatencyPredictor):
         arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
         if self.process_ is not None:
             arrays |= self.process_.arrays()
-        if self.choice_process_ is not None:
-            arrays |= {_BY_CHOICES + name: array for name, array in self.choice_process_.arrays().items()}
         settings = {"least_ms": self.least_ms_, **columns(), "terms": shares.terms_to_record(self.terms_)}
         return State(settings, arrays)
 
@@ -154,25 +128,17 @@ class PhysicalPredictor(LatencyPredictor):
         self.terms_ = shares.terms_from(settings["terms"], state.arrays)
         self.errors_ = state.arrays["errors"]
         self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
-        by_choices = {n.removeprefix(_BY_CHOICES): a for n, a in state.arrays.items() if n.startswith(_BY_CHOICES)}
-        self.choice_process_ = ResidualProcess.from_arrays(by_choices) if by_choices else None
         return self
 
-    def _complete(self, X: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns [n, n_columns], as in `fit`, and the one-hot codes of the choices where these are known,
-        [n, n_options]. Raises InputError where the instructions are missing."""
-        encoded, choices, codes = self.encode(X), self._choices, None
-        counts = len(CLASSES) if self.counted else 0
-        if choices and encoded.shape[1] >= _PHYSICAL + len(choices) and encoded.shape[1] != _PHYSICAL + counts:
-            chosen = encoded[:, _PHYSICAL : _PHYSICAL + len(choices)]
-            codes = OneHotEncoder(choices).fit(chosen).transform(architectures(chosen.astype(int)))
-            encoded = np.hstack([encoded[:, :_PHYSICAL], encoded[:, _PHYSICAL + len(choices) :]])
+    def _complete(self, X: Sequence[Any]) -> np.ndarray:
+        """Returns [n, n_columns], as in `fit`. Raises InputError where the instructions are missing."""
+        encoded = self.encode(X)
         if self.counted and encoded.shape[1] == _PHYSICAL:
             raise InputError(
                 "this predictor learned from counted instructions: give rows that end with them (hwprof predict "
                 "counts them itself)"
             )
-        return encoded, codes
+        return encoded
 
     def _log_average(self, terms: Sequence[shares.Term], encoded: np.ndarray) -> np.ndarray:
         return shares.log_average(terms, candidates(encoded, self.hypotheses), self.least_ms_)

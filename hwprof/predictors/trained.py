@@ -205,20 +205,14 @@ class Trained:
         """Returns [1]: the network as the predictor takes it, with its instructions if it learned from those."""
         origin = self.origin
         if origin is None or origin.counted_on is None:
-            rows = self.predictor.encode([taken := self._taken(network, space)])
-            if isinstance(network, Graph) or not isinstance(taken, Graph):
-                return rows
-            return self.predictor.with_choices(rows, [_arch(network, space)])
+            return self.predictor.encode([self._taken(network, space)])
         if count is None:
             raise InputError(
                 "the predictor learned from counted instructions; hwprof.predict counts those of a network"
             )
         graph = network if isinstance(network, Graph) else _graph(network, space)
         counts = count(graph, Device.from_record(origin.counted_on), origin.counted_variant)
-        rows = self.predictor.encode([graph])
-        if not isinstance(network, Graph):
-            rows = self.predictor.with_choices(rows, [_arch(network, space)])
-        return np.hstack([rows, counts[None]])
+        return np.hstack([self.predictor.encode([graph]), counts[None]])
 
     def _taken(self, network: Graph | Arch | str, space: VariedSpace | None) -> Graph | Arch:
         if self.predictor.takes == "graph":
@@ -261,11 +255,8 @@ def load_sources(sources: Sequence[str | Path | Trained | LatencyPredictor], spa
 
 
 def _graph(network: Arch | str, space: VariedSpace | None) -> Graph:
-    return _known(space, network).graph(_arch(network, space))
-
-
-def _arch(network: Arch | str, space: VariedSpace | None) -> Arch:
-    return _known(space, network).parse(network) if isinstance(network, str) else network
+    known = _known(space, network)
+    return known.graph(known.parse(network) if isinstance(network, str) else network)
 
 
 def _known(space: VariedSpace | None, network: Arch | str) -> VariedSpace:

@@ -99,36 +99,3 @@ def test_rows_of_another_encoder_are_refused(graphs):
     predictor = PhysicalPredictor().fit(graphs, latencies(graphs, 0))
     with pytest.raises(InputError, match="of 312 columns; 3 were given"):
         predictor.predict(np.ones((2, 3)))
-
-
-def test_what_an_option_costs_beyond_its_quantities_is_learned_where_the_space_is_known(graphs):
-    """The same quantities take longer by the first choice, which a graph does not show."""
-    rng = np.random.default_rng(0)
-    archs = rng.integers((4, 3), size=(60, 2))
-    ms = latencies(graphs, 0) * np.array([1, 1.4, 0.8, 1.1])[archs[:, 0]]
-    rows = PhysicalPredictor().encode(graphs)
-
-    def error(predictor):
-        X = predictor.with_choices(rows, archs)
-        return np.abs(np.log(predictor.fit(X[:45], ms[:45]).predict(X[45:]) / ms[45:])).mean()
-
-    assert error(PhysicalPredictor(space=OfTwoChoices())) < 0.5 * error(PhysicalPredictor())
-
-
-def test_a_graph_whose_choices_are_not_known_is_predicted_without_them(graphs, tmp_path):
-    predictor = PhysicalPredictor(space=OfTwoChoices())
-    archs = np.random.default_rng(0).integers((4, 3), size=(60, 2))
-    X = predictor.with_choices(predictor.encode(graphs), archs)
-    ms = latencies(graphs, 0) * np.array([1, 1.4, 0.8, 1.1])[archs[:, 0]]
-    predictor.fit(X, ms)
-    assert predictor.choice_process_ is not None
-    again = PhysicalPredictor(space=OfTwoChoices()).restore(predictor.state())
-    np.testing.assert_allclose(again.predict(X), predictor.predict(X))
-    assert np.abs(np.log(predictor.predict(graphs) / ms)).mean() > np.abs(np.log(predictor.predict(X) / ms)).mean()
-
-
-class OfTwoChoices:
-    choices = (4, 3)
-
-    def graph(self, arch):
-        raise AssertionError("rows are encoded already")
