@@ -50,6 +50,7 @@ COLLECTING, TESTING = 0.6, 0.3  # of the time
 PART = 6  # networks between two looks at the clock
 # Many networks count more than the last percent of each.
 PROTOCOL = replace(FAST, budget_s=0.5, pilot_processes=2, min_processes=2)
+MOST_SHIPPED = 60.0  # percent: the left-out error of families above which a predictor is not shipped
 FEWEST = 3  # networks without which there is nothing to judge
 
 
@@ -137,7 +138,7 @@ def measure(place: Place, minutes: float, models: Path | None) -> None:
     end = max(start + 60 * (COLLECTING + TESTING) * minutes, time.monotonic() + 60 * TESTING * minutes / 2)
     order = np.random.default_rng(0).permutation(len(found)).tolist()  # so that each group has some whenever it ends
     with Store(place.store) as store, recording(place.device, store, options) as recorder:
-        while order and time.monotonic() < end:
+        while order and (len(found) - len(order) < PART or time.monotonic() < end):
             part, order = order[:PART], order[PART:]
             try:
                 for outcome in recorder.profile_many([found[i][1] for i in part]):
@@ -185,9 +186,12 @@ def report(place: Place) -> None:
     start = time.process_time()
     trained = learning.learn(data, "kernels")
     seconds = time.process_time() - start
-    file = place.predictor(data.card.hardware)
+    assert trained.origin is not None
+    ships = trained.origin.mape <= MOST_SHIPPED
+    file = place.predictor(data.card.hardware) if ships else place.store.with_name(f"generic-{device.name}.hwp")
     trained.save(file)
-    print(f"wrote {file}: left-out error {trained.origin and trained.origin.mape:.1f} %", flush=True)
+    told = "" if ships else f"; not shipped, because that is above {MOST_SHIPPED:.0f} %"
+    print(f"wrote {file}: left-out error {trained.origin.mape:.1f} %{told}", flush=True)
     tested = measured(place, data.card.hardware)
     if len(tested) < FEWEST:
         print("too few networks were measured to judge it: no page was written")
