@@ -28,6 +28,8 @@ TESTED_BY = {
     "spaces/generic_operators.py": "spaces/test_generic.py",
     "predictors/kernel_sum.py": "predictors/test_kernels.py",
     "predictors/kernel_training.py": "predictors/test_kernels.py",
+    "predictors/kernel_calibration.py": "predictors/test_kernels.py",
+    "predictors/shipped.py": "jobs/test_predicting.py",
     # the command line: by its commands
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",

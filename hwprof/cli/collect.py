@@ -34,6 +34,10 @@ def collect(
     minutes: Annotated[
         float | None, typer.Option(help="Measure until the time is up; the same command goes on for as long again.")
     ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="With --sample: your own .onnx files, and parts of them; repeatable."),
+    ] = None,
     device: options.DeviceName = "cpu-1t",
     variant: options.WeightlessVariantSpec = None,
     input: options.InputTexts = None,  # noqa: A002 -- the option's name
@@ -62,6 +66,7 @@ def collect(
     hwprof collect --space darts --variant int8 --n 300
     hwprof collect --space ofa_mbv3 --until mape=5%
     hwprof collect --sample generic --minutes 15 --device cpu-1t
+    hwprof collect --sample generic --minutes 15 --models my-models
     """
     from hwprof import jobs, plugins
     from hwprof.cli import output, progress
@@ -71,6 +76,8 @@ def collect(
 
     if n is None and until is None and minutes is None:
         raise InputError("give --n, the number of networks, --minutes, or --until mape=5%")
+    if models and sample is None:
+        raise InputError("--models goes with --sample generic")
     if (space is None) == (sample is None):
         raise InputError("give either --space, or --sample generic")
     default_s = 10.0 if minutes is None else 1.0
@@ -83,7 +90,8 @@ def collect(
             limit_s=options.time_limit(time_limit), wait_s=wait,
         )  # fmt: skip
         found = collecting.collect(
-            space or sample or "", device, n, until_mape=target_mape, minutes=minutes, variant=variant or "", out=out,
+            space or sample or "", device, n, until_mape=target_mape, minutes=minutes, models=models or (),
+            variant=variant or "", out=out,
             seed=seed, inputs=options.inputs(input), store=store, options=asked,
         )  # fmt: skip
     _show(found, format)
