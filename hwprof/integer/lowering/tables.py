@@ -44,7 +44,7 @@ def lookup(symbols: SymbolTable, name: str, grid: Grid, members: tuple[str, ...]
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some of the {len(reals)} values of its input")
     if held.grid.dtype == "uint8":
-        return _tabulated(symbols, held, grid.quantized(reals), grid, name, (*covered, *members))
+        return tabulated(symbols, held, grid.quantized(reals), grid, name, (*covered, *members))
     drawn = piecewise_fit.of_function(reals, held.grid, grid)
     if drawn is None:
         raise refuse(
@@ -68,7 +68,7 @@ def requantized(symbols: SymbolTable, held: Held, grid: Grid, name: str) -> Held
     if held.grid == grid:
         return held
     if held.grid.dtype == "uint8":
-        return _tabulated(symbols, held, grid.quantized(held.grid.reals()), grid, name, ())
+        return tabulated(symbols, held, grid.quantized(held.grid.reals()), grid, name, ())
     return _drawn(
         symbols, held, piecewise_fit.of_rescaling(held.grid, grid), Target(name, grid, grid.low, grid.high, ())
     )
@@ -79,10 +79,16 @@ def bounded(symbols: SymbolTable, held: Held, target: Target) -> Held:
     name = f"{target.name} bounded"
     if held.grid.dtype == "uint8":
         table = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
-        return _tabulated(symbols, held, table, held.grid, name, ())
+        return tabulated(symbols, held, table, held.grid, name, ())
     return _drawn(
         symbols, held, piecewise_fit.of_rescaling(held.grid, held.grid), replace(target, name=name, members=())
     )
+
+
+def reflected(symbols: SymbolTable, held: Held) -> Held:
+    """The negative of an 8-bit tensor, exactly: its grid is reflected, too."""
+    grid = replace(held.grid, zero=255 - held.grid.zero)
+    return tabulated(symbols, held, np.arange(255, -1, -1, dtype=np.uint8), grid, f"{held.value} negative", ())
 
 
 def _drawn(symbols: SymbolTable, held: Held, drawn: Piecewise, target: Target) -> Held:
@@ -92,7 +98,7 @@ def _drawn(symbols: SymbolTable, held: Held, drawn: Piecewise, target: Target) -
     return Held(value, target.grid, held.shape, held.is_image)
 
 
-def _tabulated(
+def tabulated(
     symbols: SymbolTable, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
     """table: [256]. Two tables in a row become one; the first is dropped where nothing else reads it."""
