@@ -98,37 +98,36 @@ def wrapped(case: TestCase) -> Wrapped:
     """The case between Q/DQ pairs. Its expected integers are those of ONNX's reference in float on the same grids."""
     node = onnx.NodeProto()
     node.CopyFrom(case.model.graph.node[0])
-    arrays, outputs = case.data_sets[0]
+    arrays, _ = case.data_sets[0]
     names = [i.name for i in case.model.graph.input]
     given = dict(zip(names, arrays, strict=True))
-    nodes, stored, inputs, done = [], [], {}, set()
+    nodes, stored, inputs, done, held = [], [], {}, set(), dict(given)
     for place, name in enumerate(list(node.input)):
         if not name or name not in given or name in done:
             continue
         array = given[name]
         if place in _WEIGHTS.get(node.op_type, ()):
-            _put_weight(name, array, nodes, stored)
+            held[name] = _put_weight(name, array, nodes, stored)
         elif array.dtype != np.float32 or place in _FLOATS.get(node.op_type, ()):
             stored.append(numpy_helper.from_array(array, name))
             done.add(name)
             continue
         else:
-            inputs[name] = array
-            _put_pair(name, name, f"{name} real", grid_of(array), nodes, stored)
+            inputs[name], grid = array, grid_of(array)
+            held[name] = (on_grid(array, grid).astype(np.float32) - np.float32(grid[1])) * np.float32(grid[0])
+            _put_pair(name, name, f"{name} real", grid, nodes, stored)
         done.add(name)
         for i, other in enumerate(node.input):
             if other == name:
                 node.input[i] = f"{name} real"
     nodes.append(node)
-    model = _model(case, nodes, stored, inputs, [(o, onnx.TensorProto.FLOAT) for o in node.output if o])
-    reals = ReferenceEvaluator(model).run(None, inputs)
+    reals = ReferenceEvaluator(case.model).run(None, held)
     results, wanted = [], {}
     for name, real in zip([o for o in node.output if o], reals, strict=True):
         grid = grid_of(real)
         _put_quantizer(name, f"{name} held", f"{name} grid", grid, nodes, stored)
         results.append((f"{name} held", onnx.TensorProto.UINT8))
         wanted[f"{name} held"] = on_grid(real, grid)
-    del outputs
     return Wrapped(_model(case, nodes, stored, inputs, results), inputs, wanted)
 
 
@@ -160,12 +159,18 @@ def _put_quantizer(
     nodes.append(helper.make_node("QuantizeLinear", [source, f"{prefix} scale", f"{prefix} zero"], [held]))
 
 
-def _put_weight(name: str, array: np.ndarray, nodes: list, stored: list) -> None:
-    scale = float(np.abs(array).max(initial=0)) / 127 or 1.0
-    stored.append(numpy_helper.from_array(np.rint(array / scale).astype(np.int8), f"{name} held"))
+def _put_weight(name: str, array: np.ndarray, nodes: list, stored: list) -> np.ndarray:
+    """Returns the real numbers [...] that its integers stand for."""
+    scale = np.float32(np.abs(array).max(initial=0) / 127 or 1.0)
+    integers = np.rint(array / scale).astype(np.int8)
+    stored.append(numpy_helper.from_array(integers, f"{name} held"))
     stored.append(numpy_helper.from_array(np.array(scale, np.float32), f"{name} scale"))
     stored.append(numpy_helper.from_array(np.zeros((), np.int8), f"{name} zero"))
-    nodes.append(helper.make_node("DequantizeLinear", [f"{name} held", f"{name} scale", f"{name} zero"], [f"{name} real"]))
+    nodes.append(
+        helper.make_node("DequantizeLinear", [f"{name} held", f"{name} scale", f"{name} zero"], [f"{name} real"])
+    )
+    real: np.ndarray = integers.astype(np.float32) * scale
+    return real
 
 
 def _model(case: TestCase, nodes: list, stored: list, inputs: dict, results: list) -> onnx.ModelProto:

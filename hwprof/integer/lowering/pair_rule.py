@@ -29,7 +29,7 @@ _ROW = 64  # elements of a row in which extremes are taken
 
 def add(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """An Add. Raises InputError where the operation does not support the node, as all rules do."""
-    if (linear := product_rule.biased_matrix_product(symbols, node)) is not None:
+    if (linear := product_rule.biased_matrixproduct(symbols, node)) is not None:
         inner, more = linear
         return product_rule.with_more_bias(symbols, inner, target.covering(inner), more)
     if (split := _with_stored(symbols, node)) is not None:
@@ -113,10 +113,11 @@ def multiply(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if (split := _with_stored(symbols, node)) is not None:
         x, numbers, _ = split
         return product_rule.by_element(symbols, node, target, x, numbers, np.zeros(()))
-    return _product(symbols, node, *paired(symbols, node, *_operands(symbols, node)), target)
+    return product(symbols, node, *paired(symbols, node, *_operands(symbols, node)), target)
 
 
-def _product(symbols: SymbolTable, node: Node, a: Held, b: Held, target: Target) -> Held:
+def product(symbols: SymbolTable, node: Node, a: Held, b: Held, target: Target) -> Held:
+    """A * b, where b is broadcast to a."""
     multiplier, shift = fixed_point.multiplier_and_shift(a.grid.scale * b.grid.scale / target.grid.scale)
     rescale = target.rescale(np.array([multiplier], np.int32), np.array([shift], np.int32))
     value = symbols.new_value(target.name, symbols.values[a.value].shape, target.grid.dtype)
@@ -151,7 +152,7 @@ def divide(symbols: SymbolTable, node: Node, target: Target) -> Held:
     source, inner = symbols.function(divisor.value)
     symbols.operations.append(Table(value, (), source, value, table[inner]))
     reciprocal = Held(value, grid, divisor.shape, divisor.is_image)
-    return _product(symbols, node, *paired(symbols, node, a, reciprocal), target)
+    return product(symbols, node, *paired(symbols, node, a, reciprocal), target)
 
 
 def _append_of_two(symbols: SymbolTable, operation: Add | Multiply) -> None:

@@ -171,6 +171,11 @@ def total(symbols: SymbolTable, node: Node, target: Target) -> Held:
     return _mean_or_sum(symbols, node, target, is_sum=True)
 
 
+def _require_elements(symbols: SymbolTable, node: Node) -> None:
+    if symbols.graph.type_of(node.inputs[0]).numel == 0:
+        raise refuse(node, f"its input {node.inputs[0]!r} has no element")
+
+
 def _mean_or_sum(symbols: SymbolTable, node: Node, target: Target, is_sum: bool) -> Held:
     x = symbols.view(node, node.inputs[0])
     axes = axes_of(symbols, node, len(x.shape))
@@ -247,6 +252,11 @@ def _maximum_along(symbols: SymbolTable, node: Node, x: Held, axes: tuple[int, .
     block, size = in_a_line(symbols, x, axes, f"{name} in a line")
     y = _maximum(symbols, node, block, Window((block.shape[2], 1)), (1, 1))
     return _kept(symbols, y, x, axes, size, name)
+
+
+def largest_along_last(symbols: SymbolTable, node: Node, x: Held, name: str) -> Held:
+    """The largest element of each row of x, in ONNX's order of axes; the last axis is kept."""
+    return _maximum_along(symbols, node, x, (len(x.shape) - 1,), name)
 
 
 def in_a_line(symbols: SymbolTable, x: Held, axes: tuple[int, ...], name: str) -> tuple[Held, tuple[int, ...]]:

@@ -31,6 +31,8 @@ _WEIGHT_LIMIT = 127
 _STEPS_OF_ZEROS = 256  # of an accumulator, in one of the result, where all weights are 0
 _MOST_ROWS = 64  # of a product whose rows have different biases
 _FEW = 8  # so many times fewer channels than all are copied one by one
+_LARGEST_FACTOR = 0.5  # of a step of the accumulator to one of the result
+_LARGEST_WIDE_FACTOR = 2.0**13
 _SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper half of a product
 
 
@@ -316,6 +318,22 @@ def weighted_lines(
     return symbols.reshaped(y, (n, pixels), f"{target.name} plain")
 
 
+def with_rows(
+    symbols: SymbolTable, node: Node, x: Held, weight: np.ndarray, scale: np.ndarray, bias: np.ndarray, target: Target
+) -> Held:
+    """X [..., depth] times the rows of a weight plus a bias. weight: int8 [out, depth]; scale, bias: float64 [out]."""
+    apart = replace(node, attributes=())
+    return _dense(symbols, _Product(apart, x, weight.astype(np.int32), scale, bias), target)
+
+
+def summed_rows(symbols: SymbolTable, node: Node, rows: Held, target: Target) -> Held:
+    """The sums of the rows of a tensor [m, n] of 16 bits, as [m, 1]."""
+    n = rows.shape[-1]
+    apart = replace(node, attributes=())
+    work = _Product(apart, rows, np.full((1, n), _WEIGHT_LIMIT, np.int32), np.full(1, 1 / _WEIGHT_LIMIT), np.zeros(1))
+    return _dense(symbols, work, target)
+
+
 def _dense(symbols: SymbolTable, work: _Product, target: Target) -> Held:
     x = symbols.plain(work.x)
     if work.weight.ndim != 2:
@@ -336,11 +354,9 @@ def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window
     work = _fine_enough(work, target)
     node, x, groups = work.node, work.x, int(work.node.attribute("group", 1))
     factors = x.grid.scale * work.scale / target.grid.scale
+    if factors.max() >= _LARGEST_FACTOR:  # only sums of 64 bits have a finer step
+        return _wide_linear(symbols, work, target, window, size)
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
-    if shift.min() < _SMALLEST_SHIFT:
-        raise refuse(
-            node, f"one step of its accumulator is {factors.max():.3g} steps of its result: the scales do not fit"
-        )
     weight = symbols.shared.keep(np.moveaxis(work.weight, 1, -1).astype(np.int8))
     value = symbols.new_value(target.name, (size[0], size[2], size[3], size[1]))
     operation = Convolution(
@@ -363,8 +379,12 @@ def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window
 
 def _wide_linear(symbols: SymbolTable, work: _Product, target: Target, window: Window, size: Sequence[int]) -> Held:
     """The same where x or the result has 16 bits."""
-    x = _widened(symbols, work.x)
+    x = widened(symbols, work.x)
     factors = x.grid.scale * work.scale / target.grid.scale
+    if factors.max() >= _LARGEST_WIDE_FACTOR:
+        raise refuse(
+            work.node, f"one step of its accumulator is {factors.max():.3g} steps of its result: the scales do not fit"
+        )
     multiplier, shift = fixed_point.multipliers_and_shifts(factors)
     if shift.min() <= wide_product.SMALLEST_SHIFT:
         raise refuse(
@@ -384,7 +404,7 @@ def _wide_linear(symbols: SymbolTable, work: _Product, target: Target, window: W
     return Held(value, target.grid, tuple(size), is_image=True)
 
 
-def _widened(symbols: SymbolTable, x: Held) -> Held:
+def widened(symbols: SymbolTable, x: Held) -> Held:
     """The tensor in 16 bits, without a zero point and with the same steps."""
     if x.grid.dtype == "int16":
         return x

@@ -10,12 +10,12 @@ from hwprof.graph import Node
 from hwprof.integer.lowering import (
     attention_rule,
     code_rule,
-    gru_rule,
-    lstm_rule,
+    composed_rule,
     norm_rule,
     pair_rule,
     pooling,
     product_rule,
+    recurrent_rule,
     resizing,
     tables,
 )
@@ -26,7 +26,7 @@ from hwprof.integer.program.program import Concatenate
 
 _WITH_16_BITS = {
     "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "LayerNormalization", "MatMul",
-    "Mean", "Mul", "RMSNormalization", "Resize", "Sub", "Sum", "Upsample",
+    "GRU", "GroupNormalization", "InstanceNormalization", "LSTM", "LpNormalization", "Mean", "Mul", "RMSNormalization", "RNN", "Resize", "Sub", "Sum", "Upsample",
 }  # fmt: skip
 
 
@@ -93,21 +93,6 @@ def _stored_scalar(symbols: SymbolTable, node: Node, name: str) -> float:
 # -- others -------------------------------------------------------------------------------------------
 
 
-def _recurrent(lower: lstm_rule.RecurrentRule) -> Rule:
-    def rule(symbols: SymbolTable, node: Node, target: Target) -> Held:
-        if target.is_bounded:
-            raise refuse(node, "its result must be quantized directly, without an operator in between")
-        if node.label not in symbols.layers:
-            states = node.outputs[0] or f"{target.name} of all steps"
-            symbols.layers[node.label] = lower(symbols, node, target.grid, states, target.members)
-        held = symbols.layers[node.label]
-        if held.grid != target.grid:
-            raise refuse(node, "its states and its last state must be quantized with the same scale")
-        return held if target.name == node.outputs[0] else lstm_rule.last(symbols, node, held, target.name)
-
-    return rule
-
-
 def concatenation(
     symbols: SymbolTable, node: Node, operands: Sequence[Held], grid: Grid, members: tuple[str, ...]
 ) -> Held:
@@ -149,8 +134,7 @@ _RULES: dict[str, Rule] = {
     "Min": pair_rule.extreme(is_largest=False),
     "PRelu": pair_rule.p_relu,
     "Where": pair_rule.where,
-    "LSTM": _recurrent(lstm_rule.lower),
-    "GRU": _recurrent(gru_rule.lower),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent_rule.rule),
     "Softmax": attention_rule.softmax_of_rows,
     "LayerNormalization": norm_rule.layer_norm,
     "RMSNormalization": norm_rule.rms_norm,
@@ -158,6 +142,13 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": product_rule.batch_norm,
     "AveragePool": pooling.average_pool,
     "GlobalAveragePool": pooling.global_average,
+    "GroupNormalization": norm_rule.group_norm,
+    "InstanceNormalization": norm_rule.group_norm,
+    "LpNormalization": norm_rule.unit_norm,
+    "LogSoftmax": composed_rule.log_softmax,
+    "ReduceL2": composed_rule.root_of_squares,
+    "ReduceLogSum": composed_rule.log_of_sum,
+    "ReduceSumSquare": composed_rule.sum_of_squares,
     "ReduceMean": pooling.mean,
     "ReduceSum": pooling.total,
     "ReduceL1": pooling.absolute_total,

@@ -135,7 +135,10 @@ class SymbolTable:
         return self._change(held, to_image=False) if held.is_image else held
 
     def reshaped(self, held: Held, shape: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
-        """The bytes of `held`, in whichever order of axes, under another shape."""
+        """The bytes of `held`, in whichever order of axes, under another shape, one of whose sizes may be -1."""
+        if -1 in shape:
+            rest = math.prod(self.values[held.value].shape) // -math.prod(shape)
+            shape = tuple(rest if n == -1 else n for n in shape)
         value = self.new_value(name, shape, held.grid.dtype)
         self.operations.append(Reshape(name, members, held.value, value))
         return Held(value, held.grid, tuple(shape))
