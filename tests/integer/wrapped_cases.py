@@ -38,6 +38,8 @@ MEANINGLESS = {
         "several operators in one, between which no grid is given"
     ),
     "(gridsample|roialign|basic_deform|deform_conv).*": "it reads at places that it computes",
+    ".*(empty_set|zero_size).*|reshape_allowzero_reordered|slice_start_out_of_bounds": "there is no element",
+    ".*norm.*_training_mode|(de)?quantizelinear.*": "training, or the quantization itself",
     "(array_feature|binarizer|tree_ensemble|label_encoder|tfidf).*": "classical machine learning",
 }
 # Places of inputs that are stored as floats, or as quantized weights.
@@ -47,6 +49,7 @@ _FLOATS = {
     "LSTM": (3, 5, 6, 7), "Pad": (2,), "PRelu": (1,), "Resize": (1, 2), "RMSNormalization": (1,), "RNN": (3, 5),
     "Upsample": (1,), "ThresholdedRelu": (), "Dropout": (1,), "Pow": (1,),
 }  # fmt: skip
+_ONE_RESULT = {"LayerNormalization"}  # the others are for training
 _WEIGHTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "GRU": (1, 2), "LSTM": (1, 2), "RNN": (1, 2)}
 
 
@@ -121,7 +124,9 @@ def wrapped(case: TestCase) -> Wrapped:
             if other == name:
                 node.input[i] = f"{name} real"
     nodes.append(node)
-    reals = ReferenceEvaluator(case.model).run(None, held)
+    if node.op_type in _ONE_RESULT:
+        del node.output[1:]
+    reals = ReferenceEvaluator(case.model).run(None, held)[: len(node.output)]
     results, wanted = [], {}
     for name, real in zip([o for o in node.output if o], reals, strict=True):
         grid = grid_of(real)

@@ -24,6 +24,18 @@ from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
 _SIXTEEN_BITS = "int16"
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_COMPUTED_SCALE = (
+    "it works out its scale from each input in float (dynamic quantization); quantize the float network by --variant "
+    "integer, or statically with data"
+)
+DYNAMIC = dict.fromkeys(
+    (
+        "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat",
+        "ConvInteger",
+    ),
+    _COMPUTED_SCALE,
+)  # fmt: skip
 
 
 def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
@@ -71,7 +83,7 @@ class _Lowering:
 
     def program(self) -> Program:
         for node in self._graph.nodes:
-            self._visit(node)
+            self._checked_visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         symbols = self._scope
         ends = {e.value for e in exits}
@@ -82,8 +94,20 @@ class _Lowering:
         constants = {name: array for name, array in symbols.constants.items() if name in read}
         return Program(self._graph.name, tuple(symbols.entries), exits, operations, values, constants)
 
+    def _checked_visit(self, node: Node) -> None:
+        """Visits the node. A network that a rule did not foresee ends in an InputError that names the operator."""
+        try:
+            self._visit(node)
+        except _UNFORESEEN as error:
+            words = " ".join(str(error).split()) or "no reason given"
+            reason = f"its attributes or shapes are of a kind that is not supported ({type(error).__name__}: {words})"
+            raise refuse(node, reason) from error
+
     def _visit(self, node: Node) -> None:
-        if node.domain:
+        self._require_elements(node)
+        if reason := DYNAMIC.get(node.op):
+            raise refuse(node, reason)
+        if node.domain and not (node.domain == "com.microsoft" and node.op in qlinear.OPERATORS):
             raise refuse(node, f"the domain {node.domain!r} is not supported")
         if bodies_of(node):
             raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
@@ -98,6 +122,12 @@ class _Lowering:
         elif not movement.apply(self._scope, node) and not code_rule.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
+
+    def _require_elements(self, node: Node) -> None:
+        for name in (*node.inputs, *node.outputs):
+            is_computed = name and name not in self._weights and self._graph.has_type(name)
+            if is_computed and self._graph.type_of(name).numel == 0:
+                raise refuse(node, f"{name!r} has no element")
 
     def _visit_parts(self, node: Node) -> None:
         """Visits the parts of an operator on integers: the float operator between its Q/DQ nodes."""

@@ -24,9 +24,10 @@ def apply(symbols: SymbolTable, node: Node) -> bool:
     move = _MOVES.get(node.op)
     if move is None or not node.inputs or node.inputs[0] not in symbols.views:
         return False
+    if node.op in ("Cast", "CastLike") and not symbols.graph.type_of(node.outputs[0]).dtype.startswith("float"):
+        return False
     if node.op in _RESIZES and not resizing.is_nearest(node):
         return False
-    _require_elements(symbols, node)
     for name, held in zip(node.outputs, move(symbols, node, symbols.views[node.inputs[0]]), strict=False):
         symbols.views[name] = held
     return True
@@ -81,17 +82,10 @@ def _dropout(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
     if any(name in read for name in node.outputs[1:]):
         raise refuse(node, "its mask is read; only the values are supported")
     ratio, trains = (symbols.weights.get(name) if name else None for name in (*node.inputs[1:3], "", "")[:2])
-    if len(node.inputs) > 2 and node.inputs[2] and (trains is None or bool(np.any(trains))):
-        if ratio is None or np.any(ratio):
-            raise refuse(node, "it drops elements at random, as in training; export the network for inference")
+    may_train = len(node.inputs) > 2 and node.inputs[2] and (trains is None or bool(np.any(trains)))
+    if may_train and (ratio is None or np.any(ratio)):
+        raise refuse(node, "it drops elements at random, as in training; export the network for inference")
     return [held]
-
-
-def _require_elements(symbols: SymbolTable, node: Node) -> None:
-    """Raises InputError for a result without an element."""
-    for name in node.outputs:
-        if name and symbols.graph.has_type(name) and symbols.graph.type_of(name).numel == 0:
-            raise refuse(node, f"its result {name!r} has no element")
 
 
 def _split(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:

@@ -33,7 +33,7 @@ def rms_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
 
 
 def group_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
-    """A GroupNormalization or InstanceNormalization: rows are normalized to 16 bits, and each channel is then scaled."""
+    """A GroupNormalization or InstanceNormalization: rows are normalized to 16 bits, then each channel is scaled."""
     x = symbols.any_view(node, node.inputs[0])
     channels = x.shape[1]
     groups = int(node.attribute("num_groups", channels))

@@ -10,7 +10,7 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.graph import Node
-from hwprof.integer.lowering import mask_rule, product_rule, tables
+from hwprof.integer.lowering import mask_rule, picking, product_rule, tables
 from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Rule, Target
 from hwprof.integer.numerics import fixed_point
@@ -29,7 +29,7 @@ _ROW = 64  # elements of a row in which extremes are taken
 
 def add(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """An Add. Raises InputError where the operation does not support the node, as all rules do."""
-    if (linear := product_rule.biased_matrixproduct(symbols, node)) is not None:
+    if (linear := product_rule.biased_matrix_product(symbols, node)) is not None:
         inner, more = linear
         return product_rule.with_more_bias(symbols, inner, target.covering(inner), more)
     if (split := _with_stored(symbols, node)) is not None:
@@ -51,7 +51,10 @@ def subtract(symbols: SymbolTable, node: Node, target: Target) -> Held:
 
 
 def where(symbols: SymbolTable, node: Node, target: Target) -> Held:
-    """A Where that masks elements."""
+    """A Where that masks elements, or selects by a stored condition."""
+    if node.inputs[0] in symbols.weights and not mask_rule.masks(symbols, node):
+        return picking.merged(symbols, node, target)
+    target.require_bytes(node)
     return summed(symbols, node, *paired(symbols, node, *mask_rule.summands(symbols, node, target)), target)
 
 

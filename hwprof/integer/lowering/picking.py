@@ -7,12 +7,14 @@ DepthToSpace, a Gather at stored indices and others.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering import folding
+from hwprof.integer.lowering import folding, tables
 from hwprof.integer.lowering.symbol_table import Held, SymbolTable, image_axes, refuse
+from hwprof.integer.lowering.target import Target
 from hwprof.integer.program.program import Concatenate, Pick
 
 OPERATORS = {
@@ -20,6 +22,7 @@ OPERATORS = {
     "SpaceToDepth", "Tile", "Trilu",
 }  # fmt: skip
 _LARGEST = 2**30  # elements
+_UPDATES = {"TensorScatter": 1}  # place of the second tensor, where it is not the third input
 
 
 def apply(symbols: SymbolTable, node: Node, held: Held, fill: float = 0.0) -> Held:
@@ -36,6 +39,32 @@ def apply(symbols: SymbolTable, node: Node, held: Held, fill: float = 0.0) -> He
     at = numbered(held.shape)
     results = folding.folded(symbols.graph, node, {node.inputs[0]: at, **stored})
     return picked(symbols, node, held, results[node.outputs[0]], fill)
+
+
+def merged(symbols: SymbolTable, node: Node, target: Target) -> Held:
+    """A scatter without reduction, or a Where with a stored condition: each element comes from one of two tensors.
+
+    Raises InputError for another node.
+    """
+    if str(node.attribute("reduction", "none")) != "none":
+        raise refuse(node, f"its reduction {node.attribute('reduction')!r} is not supported")
+    names = node.inputs[1:] if node.op == "Where" else (node.inputs[0], node.inputs[_UPDATES.get(node.op, 2)])
+    held = [tables.on_grid(symbols, node, name, target.grid) for name in names]
+    numbers, start = {}, 1
+    for name, x in zip(names, held, strict=True):
+        numbers.setdefault(name, numbered(x.shape, start))
+        start += math.prod(x.shape)
+    stored = {name: symbols.weights[name] for name in node.inputs if name in symbols.weights and name not in numbers}
+    missing = [name for name in node.inputs if name and name not in stored and name not in numbers]
+    if missing:
+        raise refuse(node, f"its input {missing[0]!r} is not stored")
+    at = folding.folded(symbols.graph, node, {**stored, **numbers})[node.outputs[0]]
+    flat = [symbols.reshaped(symbols.plain(x), (-1,), f"{x.value} flat") for x in held]
+    joined = symbols.new_value(f"{target.name} sources", (start - 1,), target.grid.dtype)
+    symbols.operations.append(Concatenate(joined, (), tuple(x.value for x in flat), joined, 0))
+    whole = Held(joined, target.grid, (start - 1,))
+    y = picked(symbols, replace(node, outputs=(target.name,)), whole, at)
+    return tables.bounded(symbols, y, target) if target.is_bounded else y
 
 
 def numbered(shape: tuple[int, ...], start: int = 1) -> np.ndarray:

@@ -171,11 +171,6 @@ def total(symbols: SymbolTable, node: Node, target: Target) -> Held:
     return _mean_or_sum(symbols, node, target, is_sum=True)
 
 
-def _require_elements(symbols: SymbolTable, node: Node) -> None:
-    if symbols.graph.type_of(node.inputs[0]).numel == 0:
-        raise refuse(node, f"its input {node.inputs[0]!r} has no element")
-
-
 def _mean_or_sum(symbols: SymbolTable, node: Node, target: Target, is_sum: bool) -> Held:
     x = symbols.view(node, node.inputs[0])
     axes = axes_of(symbols, node, len(x.shape))

@@ -303,15 +303,13 @@ def weighted_lines(
     symbols: SymbolTable, node: Node, target: Target, lines: Held, weight: np.ndarray, scale: np.ndarray,
     bias: np.ndarray,
 ) -> Held:  # fmt: skip
-    """The sums over the first axis of lines [taps, n, pixels], each of whose pixels has weights of its own: [n, pixels].
+    """The sums over the first axis of lines [taps, n, pixels], with weights of each pixel: [n, pixels].
 
     weight: int32 [pixels, taps], in +-127; scale, bias: float64 [pixels].
     """
     taps, n, pixels = lines.shape
-    image = replace(
-        symbols.reshaped(symbols.plain(lines), (1, taps, n, pixels), f"{target.name} image"), shape=(1, pixels, taps, n),
-        is_image=True,
-    )  # fmt: skip
+    flat = symbols.reshaped(symbols.plain(lines), (1, taps, n, pixels), f"{target.name} image")
+    image = replace(flat, shape=(1, pixels, taps, n), is_image=True)
     apart = replace(node, attributes=(("group", pixels),))
     work = _Product(apart, image, weight[:, None, :, None], scale, bias)
     y = _linear(symbols, work, replace(target, name=f"{target.name} sums"), Window((taps, 1)), (1, pixels, 1, n))

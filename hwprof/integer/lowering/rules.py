@@ -13,6 +13,7 @@ from hwprof.integer.lowering import (
     composed_rule,
     norm_rule,
     pair_rule,
+    picking,
     pooling,
     product_rule,
     recurrent_rule,
@@ -25,8 +26,10 @@ from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Concatenate
 
 _WITH_16_BITS = {
-    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "LayerNormalization", "MatMul",
-    "GRU", "GroupNormalization", "InstanceNormalization", "LSTM", "LpNormalization", "Mean", "Mul", "RMSNormalization", "RNN", "Resize", "Sub", "Sum", "Upsample",
+    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "GRU", "GroupNormalization",
+    "InstanceNormalization", "LayerNormalization", "LpNormalization", "LSTM", "MatMul", "Mean", "Mul",
+    "RMSNormalization", "Resize", "RNN", "Scatter", "ScatterElements", "ScatterND", "Sub", "Sum", "TensorScatter",
+    "Upsample", "Where",
 }  # fmt: skip
 
 
@@ -134,6 +137,7 @@ _RULES: dict[str, Rule] = {
     "Min": pair_rule.extreme(is_largest=False),
     "PRelu": pair_rule.p_relu,
     "Where": pair_rule.where,
+    **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND", "TensorScatter"), picking.merged),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent_rule.rule),
     "Softmax": attention_rule.softmax_of_rows,
     "LayerNormalization": norm_rule.layer_norm,

@@ -87,6 +87,14 @@ def requantized(symbols: SymbolTable, held: Held, grid: Grid, name: str) -> Held
     )
 
 
+def on_grid(symbols: SymbolTable, node: Node, name: str, grid: Grid) -> Held:
+    """A tensor that the node reads, stored or computed, on the grid."""
+    reals = symbols.reals(name)
+    if name not in symbols.views and reals is not None:
+        return symbols.keep(f"{name} on {grid.scale:g}", grid.quantized(reals), grid)
+    return requantized(symbols, symbols.any_view(node, name), grid, f"{name} rescaled")
+
+
 def bounded(symbols: SymbolTable, held: Held, target: Target) -> Held:
     """The tensor, which is on the target's grid, clipped to its bounds."""
     name = f"{target.name} bounded"
@@ -105,6 +113,7 @@ def reflected(symbols: SymbolTable, held: Held) -> Held:
 
 
 def drawn(symbols: SymbolTable, held: Held, lines: Piecewise, target: Target) -> Held:
+    """The function of a 16-bit tensor that the lines are, within the target's bounds."""
     value = symbols.new_value(target.name, symbols.values[held.value].shape, target.grid.dtype)
     label = target.members[0] if target.members else target.name
     symbols.operations.append(Lines(label, target.members, held.value, value, lines, target.low, target.high))
