@@ -31,8 +31,8 @@ _COMPUTED_SCALE = (
 )
 DYNAMIC = dict.fromkeys(
     (
-        "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat",
-        "ConvInteger",
+        "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger",
+        "MatMulIntegerToFloat",
     ),
     _COMPUTED_SCALE,
 )  # fmt: skip
@@ -107,7 +107,7 @@ class _Lowering:
         self._require_elements(node)
         if reason := DYNAMIC.get(node.op):
             raise refuse(node, reason)
-        if node.domain and not (node.domain == "com.microsoft" and node.op in qlinear.OPERATORS):
+        if node.domain and not (node.domain == qlinear.MICROSOFT and node.op in qlinear.OPERATORS):
             raise refuse(node, f"the domain {node.domain!r} is not supported")
         if bodies_of(node):
             raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
@@ -131,7 +131,7 @@ class _Lowering:
 
     def _visit_parts(self, node: Node) -> None:
         """Visits the parts of an operator on integers: the float operator between its Q/DQ nodes."""
-        *dequantize, inner, quantize = qlinear.parts(node)
+        *dequantize, inner, quantize = qlinear.parts(node, dict(self._graph.opsets).get("", 0))
         for part in dequantize:
             self._visit(part)
         qlinear.store_bias(self._scope, node, inner)
@@ -216,6 +216,9 @@ class _Lowering:
             node = symbols.pending.get(name)
             if node is None:
                 raise InputError(f"output {name!r} of {self._graph.name!r} is not computed by an operator on integers")
+            first = symbols.first_in_float(name)
+            if first is not node:
+                raise refuse(first, f"{symbols.left_in_float(first)} up to the output {name!r} of the network")
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
         scale = held.grid.scale if name in symbols.views else None
         grid = held.grid

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
+from hwprof.integer.lowering.symbol_table import WANTED, Held, SymbolTable, refuse
 from hwprof.integer.numerics import fixed_point
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.numerics.recurrent import GATE_BITS, GATES, VALUE_BITS
@@ -83,7 +83,9 @@ def gates(symbols: SymbolTable, node: Node, name: str, grid: Grid, bias: np.ndar
 def rows_of(symbols: SymbolTable, node: Node, name: str, direction: int) -> tuple[np.ndarray, np.ndarray]:
     """A direction of the stored weight, int8 [n * units, depth], and the scale of each row, float64."""
     stored = symbols.stored.get(name)
-    if stored is None or stored.values.dtype != np.int8 or stored.zero.any() or stored.axis not in (None, 0, 1):
+    if stored is None:
+        raise refuse(node, f"the quantizer left it in float: its weight {name!r} is not stored as integers; {WANTED}")
+    if stored.values.dtype != np.int8 or stored.zero.any() or stored.axis not in (None, 0, 1):
         raise refuse(node, f"its weight {name!r} is not stored as symmetric int8, with one scale or one per row")
     weight = stored.values[direction]
     scale = stored.scale[direction] if stored.axis == 0 else stored.scale

@@ -18,6 +18,7 @@ from hwprof.integer.numerics import fixed_point
 from hwprof.integer.program.program import AveragePool, MaxPool, Window
 
 _LARGEST_RATIO = 2.0**20  # of the scales of a sum and its result
+_IMAGE_RANK = 4
 _LARGEST_COUNT = 2**20  # of the elements of one sum
 
 # -- windows -------------------------------------------------------------------------------------------
@@ -226,6 +227,11 @@ def axes_of(symbols: SymbolTable, node: Node, rank: int) -> tuple[int, ...]:
 def _reduced(
     symbols: SymbolTable, node: Node, target: Target, x: Held, axes: tuple[int, ...], keeps_axes: bool, is_sum: bool
 ) -> Held:
+    if len(x.shape) == _IMAGE_RANK and axes == (2, 3):
+        n, c, h, w = x.shape
+        size = (n, c, 1, 1)
+        y = _averaged(symbols, node, target, symbols.image(x), Window((h, w)), size, True, True, is_sum)
+        return y if keeps_axes else symbols.reshaped(y, (n, c), f"{target.name} flat")
     block, size = in_a_line(symbols, x, axes, f"{target.name} in a line")
     n, c, count, _ = block.shape
     y = _averaged(symbols, node, target, block, Window((count, 1)), (n, c, 1, 1), True, True, is_sum)

@@ -11,7 +11,7 @@ import numpy as np
 from hwprof.graph import Node
 from hwprof.integer.lowering import attention_rule, images
 from hwprof.integer.lowering.images import Reach
-from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
+from hwprof.integer.lowering.symbol_table import WANTED, Held, SymbolTable, refuse
 from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics import fixed_point, wide_product
 from hwprof.integer.numerics.grid import Grid, Stored
@@ -455,7 +455,7 @@ def _product(symbols: SymbolTable, node: Node, axis: int) -> _Product:
     name = node.inputs[1]
     x = symbols.any_view(node, node.inputs[0])
     if name not in symbols.stored:
-        raise refuse(node, f"its weight {name!r} is not stored as integers")
+        raise refuse(node, f"its weight {name!r} is not stored as integers; {WANTED}")
     stored = symbols.stored[name]
     if stored.values.dtype.itemsize != 1:
         raise refuse(node, f"its weight {name!r} has type {stored.values.dtype}; only 8 and 4 bits are supported")

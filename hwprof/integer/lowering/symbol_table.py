@@ -34,6 +34,9 @@ class Code:
     shape: tuple[int, ...]
 
 
+WANTED = "--variant integer quantizes all operators of the float network"
+
+
 def image_axes(rank: int) -> tuple[int, ...]:
     """The axes of an image in memory, channels last, in ONNX's numbering."""
     return (0, *range(2, rank), 1)
@@ -94,9 +97,20 @@ class SymbolTable:
             return self.views[name]
         if name in self.stored:
             return self.constant(node, name)
-        made_by = self.pending.get(name)
-        source = f"computed by {made_by.op} {made_by.label!r}, " if made_by else ""
-        raise refuse(node, f"its input {name!r}, {source}is not quantized")
+        if name not in self.pending:
+            raise refuse(node, f"its input {name!r} is not quantized")
+        first = self.first_in_float(name)
+        raise refuse(first, f"{self.left_in_float(first)}, so {node.op} {node.label!r} reads {name!r} in float")
+
+    def first_in_float(self, name: str) -> Node:
+        """The operator that begins the stretch of float operators which computes the tensor."""
+        node = self.pending[name]
+        before = next((n for n in node.inputs if n in self.pending and n not in self.views), None)
+        return node if before is None else self.first_in_float(before)
+
+    def left_in_float(self, node: Node) -> str:
+        """What the error for an operator whose result has no grid says first."""
+        return f"the quantizer left it in float: its result {node.outputs[0]!r} is not quantized; {WANTED}"
 
     def stored_bytes(self, node: Node, name: str) -> tuple[np.ndarray, Grid]:
         """A stored tensor as uint8 [...], and its grid. Raises InputError where it has another type or several
