@@ -29,10 +29,12 @@ from hwprof.integer.program.program import (
 
 _WEIGHT_LIMIT = 127
 _STEPS_OF_ZEROS = 256  # of an accumulator, in one of the result, where all weights are 0
+_IMAGE_RANK = 4
 _MOST_ROWS = 64  # of a product whose rows have different biases
 _FEW = 8  # so many times fewer channels than all are copied one by one
 _LARGEST_FACTOR = 0.5  # of a step of the accumulator to one of the result
 _LARGEST_WIDE_FACTOR = 2.0**13
+_FINER = 128  # steps of a widened tensor in one of its own
 _SMALLEST_SHIFT = 32  # the kernels of convolutions read results from the upper half of a product
 
 
@@ -268,12 +270,11 @@ def batch_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
 def by_element(
     symbols: SymbolTable, node: Node, target: Target, x: Held, factor: np.ndarray, offset: np.ndarray
 ) -> Held:  # fmt: skip
-    """X * factor + offset; factor, offset: float64 [...], stored and broadcast to x. A depthwise filter of one pixel,
+    """The sums x * factor + offset; factor, offset: float64 [...], stored and broadcast to x. A depthwise filter of one pixel,
     whose channels are the elements along which the numbers differ."""
     rank = len(x.shape)
-    both = np.stack(np.broadcast_arrays(factor, offset)).reshape(
-        2, *(1,) * (rank - max(factor.ndim, offset.ndim)), *np.broadcast_shapes(factor.shape, offset.shape)
-    )
+    both = np.stack(np.broadcast_arrays(factor, offset))
+    both = both.reshape(2, *(1,) * (rank + 1 - both.ndim), *both.shape[1:])
     varied = [axis for axis in range(rank) if both.shape[axis + 1] > 1]
     if not np.isfinite(both).all():
         raise refuse(node, "a stored number that it reads is not finite")
@@ -284,15 +285,14 @@ def by_element(
         image, first = symbols.plain(x), min(varied, default=rank)
         columns = math.prod(x.shape[first:])
         numbers = np.broadcast_to(both, (2, *(1,) * first, *x.shape[first:])).reshape(2, columns)
-    rows = math.prod(x.shape) // columns
-    lines = replace(
-        symbols.reshaped(image, (1, rows, 1, columns), f"{target.name} lines"),
-        shape=(1, columns, rows, 1),
-        is_image=True,
-    )
+    apart = replace(node, attributes=(("group", columns),))
     weight = (np.sign(numbers[0]) * _WEIGHT_LIMIT).astype(np.int32).reshape(-1, 1, 1, 1)
     scale = np.where(numbers[0], np.abs(numbers[0]), 1.0) / _WEIGHT_LIMIT
-    apart = replace(node, attributes=(("group", columns),))
+    if image.is_image and rank == _IMAGE_RANK:
+        return _linear(symbols, _Product(apart, image, weight, scale, numbers[1]), target, Window(), x.shape)
+    rows = math.prod(x.shape) // columns
+    flat = symbols.reshaped(image, (1, rows, 1, columns), f"{target.name} lines")
+    lines = replace(flat, shape=(1, columns, rows, 1), is_image=True)
     work = _Product(apart, lines, weight, scale, numbers[1])
     y = _linear(symbols, work, replace(target, name=f"{target.name} scaled"), Window(), (1, columns, rows, 1))
     flat = symbols.reshaped(y, symbols.values[image.value].shape, target.name)
@@ -403,12 +403,12 @@ def _wide_linear(symbols: SymbolTable, work: _Product, target: Target, window: W
 
 
 def widened(symbols: SymbolTable, x: Held) -> Held:
-    """The tensor in 16 bits, without a zero point and with the same steps."""
+    """The tensor in 16 bits, without a zero point; in finer steps, so that a bias on the grid of its products is."""
     if x.grid.dtype == "int16":
         return x
-    grid = Grid(x.grid.scale, 0, dtype="int16")
+    grid = Grid(x.grid.scale / _FINER, 0, dtype="int16")
     value = symbols.new_value(f"{x.value} wide", symbols.values[x.value].shape, "int16")
-    table = (np.arange(256) - x.grid.zero).astype(np.int16)
+    table = (_FINER * (np.arange(256) - x.grid.zero)).astype(np.int16)
     source, inner = symbols.function(x.value)
     symbols.operations.append(Table(value, (), source, value, table[inner]))
     return Held(value, grid, x.shape, x.is_image)
