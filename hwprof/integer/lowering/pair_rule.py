@@ -93,8 +93,8 @@ def total(is_mean: bool) -> Rule:
         shapes = [x.shape for x in scaled]
         partial = scaled[0]
         for i, x in enumerate(scaled[1:-1], start=1):
-            reach = sum(_reach(held.grid) for held in scaled[: i + 1])
-            grid = Grid(reach / _WIDE, 0, dtype="int16")
+            whole = sum(reach(held.grid) for held in scaled[: i + 1])
+            grid = Grid(whole / _WIDE, 0, dtype="int16")
             inner = Target(f"{target.name} of {i + 1}", grid, grid.low, grid.high, ())
             size = np.broadcast_shapes(*shapes[: i + 1])
             partial = summed(symbols, node, *paired(symbols, node, partial, x, size), inner)
@@ -103,7 +103,7 @@ def total(is_mean: bool) -> Rule:
     return rule
 
 
-def _reach(grid: Grid) -> float:
+def reach(grid: Grid) -> float:
     """The largest absolute value on the grid."""
     return grid.scale * max(grid.high - grid.zero, grid.zero - grid.low)
 

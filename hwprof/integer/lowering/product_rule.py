@@ -270,8 +270,10 @@ def batch_norm(symbols: SymbolTable, node: Node, target: Target) -> Held:
 def by_element(
     symbols: SymbolTable, node: Node, target: Target, x: Held, factor: np.ndarray, offset: np.ndarray
 ) -> Held:  # fmt: skip
-    """The sums x * factor + offset; factor, offset: float64 [...], stored and broadcast to x. A depthwise filter of one pixel,
-    whose channels are the elements along which the numbers differ."""
+    """The sums x * factor + offset; factor, offset: float64 [...], stored and broadcast to x.
+
+    They are a depthwise filter of one pixel, whose channels are the elements along which the numbers differ.
+    """
     rank = len(x.shape)
     both = np.stack(np.broadcast_arrays(factor, offset))
     both = both.reshape(2, *(1,) * (rank + 1 - both.ndim), *both.shape[1:])

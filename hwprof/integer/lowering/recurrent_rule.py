@@ -23,6 +23,7 @@ from hwprof.integer.numerics.piecewise import Piecewise
 from hwprof.integer.program.program import Concatenate, Slice
 
 _GATE = Grid(2.0**-recurrent.GATE_BITS, 0, dtype="int16")
+_PART = Grid(2.0**-9, 0, dtype="int16")  # of a gate: the contributions of x and h may be large and cancel each other
 _CELL = Grid(2.0**-recurrent.CELL_BITS, 0, dtype="int16")
 _STATE = Grid(2.0**-recurrent.VALUE_BITS, 0, dtype="int16")
 _MOST_STEPS = 256  # that are written out
@@ -242,12 +243,12 @@ class _Layer:
             for i in range(2)
         )
         if resets_behind:
-            more = self._times(reset, self._gate(of_h, 2), _GATE)
+            more = self._times(reset, self._gate(of_h, 2), _PART)
         else:
-            more = self._gate(self._product(self._times(reset, h, _STATE), 2, own.ravel(), "of reset h"), 2)
+            more = self._gate(self._product(self._times(reset, h, h.grid), 2, own.ravel(), "of reset h"), 2)
         fresh = self._function(self._sum(self._gate(of_x, 2), more, _GATE), np.tanh, _STATE)
-        moved = self._times(update, self._sum(h, fresh, Grid(_STATE.scale * 2, 0, dtype="int16"), -1), _STATE)
-        return self._sum(fresh, moved, _STATE)
+        moved = self._times(update, self._sum(h, fresh, replace(h.grid, scale=2 * h.grid.scale), -1), h.grid)
+        return self._sum(fresh, moved, h.grid)
 
     def _first(self, place: int, shape: tuple[int, int], grid: Grid) -> Held:
         """The state before the first step."""
@@ -255,6 +256,7 @@ class _Layer:
         symbols = self.symbols
         if not name:
             return symbols.keep(f"{self.node.label} zeros", np.zeros(shape, np.int16), grid)
+        grid = self._reaching(grid, name)
         by_batch = bool(self.node.attribute("layout", 0))
         if name in symbols.weights:
             reals = symbols.weights[name][:, self.direction] if by_batch else symbols.weights[name][self.direction]
@@ -268,10 +270,19 @@ class _Layer:
         wide = product_rule.widened(symbols, part)
         return tables.requantized(symbols, wide, grid, f"{name} as a state")
 
+    def _reaching(self, grid: Grid, name: str) -> Grid:
+        """The grid, or one of larger steps where the first state exceeds it; later ones of an LSTM never do."""
+        symbols = self.symbols
+        if name in symbols.weights:
+            reach = float(np.abs(symbols.weights[name]).max(initial=0))
+        else:
+            reach = pair_rule.reach(symbols.any_view(self.node, name).grid)
+        return replace(grid, scale=max(grid.scale, reach / grid.high))
+
     def _product(self, x: Held, place: int, bias: np.ndarray, name: str) -> Held:
         """The gates of a tensor [..., depth] in 16 bits. bias: float64 [n * units]."""
         weight, scale = lstm_rule.rows_of(self.symbols, self.node, self.node.inputs[place], self.direction)
-        return product_rule.with_rows(self.symbols, self.node, x, weight, scale, bias, self._target(name, _GATE))
+        return product_rule.with_rows(self.symbols, self.node, x, weight, scale, bias, self._target(name, _PART))
 
     def _target(self, name: str, grid: Grid) -> Target:
         return Target(f"{self.node.label} {name}", grid, grid.low, grid.high, self.target.members)
