@@ -21,7 +21,8 @@ from hwprof.graph import Graph
 from hwprof.measure import stop
 from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Process, ProtocolSettings, process_from_record
+from hwprof.measurement import Process, ProtocolSettings, estimate, process_from_record
+from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
 
@@ -32,7 +33,7 @@ class Cohort:
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
     `done` decides by the processes of all graphs whether the cohort needs no further round; the default is that each
-    is precise enough.
+    is precise enough, against the undisturbed anchors that `baseline_of` tells from its processes.
     """
 
     graphs: tuple[Graph, ...]
@@ -43,6 +44,7 @@ class Cohort:
     losses: int = 0
     ended: bool = False
     done: Callable[[Sequence[Sequence[Process]]], bool] | None = None
+    baseline_of: Callable[[Sequence[Process]], Baseline] = estimate.baseline_of
 
     def __post_init__(self) -> None:
         if not self.processes:
@@ -67,7 +69,7 @@ class Cohort:
             return self.rounds > 0
         if self.done is not None:
             return self.done(self.processes)
-        return all(stop.is_precise(ps, settings) for ps in self.processes)
+        return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
 
     def progress(self, settings: ProtocolSettings) -> float:
         """Share of the way to the target precision, 0 to 1."""
@@ -75,7 +77,7 @@ class Cohort:
             return 1.0
         if self.rounds < 2:
             return 0.02 * self.rounds
-        widest = max(stop.half_width(ps) for ps in self.processes)
+        widest = max(stop.half_width(ps, settings, self.baseline_of(ps)) for ps in self.processes)
         by_width = min(1.0, (settings.target / widest) ** 2) if widest > 0 else 1.0
         return min(0.99, by_width * min(1.0, self.rounds / settings.min_processes))
 
@@ -234,4 +236,5 @@ def _longest_ns(cohort: Cohort) -> float | None:
     """Latency of the cohort's longest network in its first process, which decides its anchors; None before."""
     if not cohort.rounds or not all(ps[0].blocks for ps in cohort.processes):
         return None
-    return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in cohort.processes)
+    first = [processes[:1] for processes in cohort.processes]
+    return max(float(np.median(estimate.block_medians_ms(ps, estimate.clock(ps))[0])) * 1e6 for ps in first)
