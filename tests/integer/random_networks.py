@@ -25,7 +25,12 @@ class Drawn:
         self._scales: dict[str, float] = {}
         self._images = [self._quantized(self.b.input(shape), float(2.0 ** self.rng.uniform(-7, -3)))]
         for _ in range(operators):
-            self._images.append(self._choice(_OPERATORS)(self))
+            self._images.append(self._choice(OPERATORS)(self))
+
+    def with_operator(self, operator: Callable[[Drawn], str]) -> Graph:
+        """The network with one more operator, whose result is its output."""
+        self._images.append(operator(self))
+        return self.graph()
 
     def graph(self) -> Graph:
         return self.b.build(self._images[-1])
@@ -258,7 +263,7 @@ class Drawn:
         return self._result(self.b.node("MatMul", [x, turned], (n, c, h, h)), self._scales[x] ** 2 * 60 * w)
 
 
-_OPERATORS: tuple[Callable[[Drawn], str], ...] = (
+OPERATORS: tuple[Callable[[Drawn], str], ...] = (
     Drawn.convolution, Drawn.convolution, Drawn.convolution, Drawn.transposed_convolution, Drawn.pool, Drawn.pool,
     Drawn.pair, Drawn.pair, Drawn.vector, Drawn.function, Drawn.slopes, Drawn.joined, Drawn.part, Drawn.padded,
     Drawn.turned, Drawn.resized, Drawn.reduced, Drawn.shares, Drawn.normalized, Drawn.product, Drawn.attention,

@@ -25,8 +25,8 @@ def sum_of_squares(symbols: SymbolTable, node: Node, target: Target) -> Held:
     not support the node, as all rules do."""
     x = symbols.view(node, node.inputs[0])
     rows, count = _rows(symbols, node, x, target.name)
-    lines = [symbols.reshaped(rows, shape, target.name) for shape in ((count, 1, -1), (count, -1, 1))]
-    return attention_rule.product_of(symbols, node, target, *lines)
+    lying, upright = (symbols.reshaped(rows, shape, target.name) for shape in ((count, 1, -1), (count, -1, 1)))
+    return attention_rule.product_of(symbols, node, target, lying, upright)
 
 
 def root_of_squares(symbols: SymbolTable, node: Node, target: Target) -> Held:

@@ -100,17 +100,11 @@ class _Lowering:
             self._visit(node)
         except _UNFORESEEN as error:
             words = " ".join(str(error).split()) or "no reason given"
-            reason = f"its attributes or shapes are of a kind that is not supported ({type(error).__name__}: {words})"
+            reason = f"its attributes or shapes are not supported ({type(error).__name__}: {words})"
             raise refuse(node, reason) from error
 
     def _visit(self, node: Node) -> None:
-        self._require_elements(node)
-        if reason := DYNAMIC.get(node.op):
-            raise refuse(node, reason)
-        if node.domain and not (node.domain == qlinear.MICROSOFT and node.op in qlinear.OPERATORS):
-            raise refuse(node, f"the domain {node.domain!r} is not supported")
-        if bodies_of(node):
-            raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
+        self._require_known(node)
         if node.op == "DequantizeLinear":
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
@@ -119,11 +113,20 @@ class _Lowering:
             self._visit_parts(node)
         elif results := folding.folded(self._graph, node, self._weights):
             self._weights |= results
+        elif movement.apply_to_integers(self._scope, node):
+            return
         elif not movement.apply(self._scope, node) and not code_rule.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
 
-    def _require_elements(self, node: Node) -> None:
+    def _require_known(self, node: Node) -> None:
+        """Raises InputError for an operator that no rule is asked about."""
+        if reason := DYNAMIC.get(node.op):
+            raise refuse(node, reason)
+        if node.domain and not (node.domain == qlinear.MICROSOFT and node.op in qlinear.OPERATORS):
+            raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if bodies_of(node):
+            raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
         for name in (*node.inputs, *node.outputs):
             is_computed = name and name not in self._weights and self._graph.has_type(name)
             if is_computed and self._graph.type_of(name).numel == 0:

@@ -33,6 +33,21 @@ def apply(symbols: SymbolTable, node: Node) -> bool:
     return True
 
 
+def apply_to_integers(symbols: SymbolTable, node: Node) -> bool:
+    """Applies the operator if it moves integers that stand for no float tensor yet, as in files of the format
+    QOperator. Returns whether it did."""
+    names = [name for name in node.inputs if name in symbols.integers and name not in symbols.views]
+    if not names or node.op in _BY_VALUE:
+        return False
+    symbols.views |= {name: symbols.integers[name] for name in names}
+    was_moved = apply(symbols, node)
+    for name in names:
+        del symbols.views[name]
+    if was_moved:
+        symbols.integers |= {name: symbols.views.pop(name) for name in node.outputs if name in symbols.views}
+    return was_moved
+
+
 def _concatenated(symbols: SymbolTable, node: Node) -> bool:
     operands = [symbols.views.get(name) for name in node.inputs]
     known = [held for held in operands if held is not None]
@@ -174,7 +189,8 @@ def _padded(numbers: np.ndarray, pads: list[int], mode: str) -> np.ndarray:
     around = [(max(0, low), max(0, high)) for low, high in ends]
     if mode == "constant":
         return np.pad(numbers[inner], around)
-    return np.pad(numbers[inner], around, mode=mode)  # type: ignore[call-overload]  # the names are ONNX's, too
+    padded: np.ndarray = np.pad(numbers[inner], around, mode=mode)  # type: ignore[call-overload]  # ONNX's names
+    return padded
 
 
 def _integers(symbols: SymbolTable, node: Node, name: str) -> list[int]:
@@ -185,6 +201,7 @@ def _integers(symbols: SymbolTable, node: Node, name: str) -> list[int]:
     return [int(v) for v in np.ravel(symbols.weights[name])]
 
 
+_BY_VALUE = {"Cast", "CastLike", "Pad"}  # they read more than the order of the integers
 _RESIZES = ("Resize", "Upsample")
 _MOVES: dict[str, Move] = {
     "Identity": _same,

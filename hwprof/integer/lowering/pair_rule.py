@@ -35,7 +35,8 @@ def add(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if (split := _with_stored(symbols, node)) is not None:
         x, numbers, _ = split
         return product_rule.by_element(symbols, node, target, x, np.ones(()), numbers)
-    return summed(symbols, node, *paired(symbols, node, *_operands(symbols, node)), target)
+    a, b = _operands(symbols, node)
+    return summed(symbols, node, *paired(symbols, node, a, b), target)
 
 
 def subtract(symbols: SymbolTable, node: Node, target: Target) -> Held:
@@ -116,7 +117,8 @@ def multiply(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if (split := _with_stored(symbols, node)) is not None:
         x, numbers, _ = split
         return product_rule.by_element(symbols, node, target, x, numbers, np.zeros(()))
-    return product(symbols, node, *paired(symbols, node, *_operands(symbols, node)), target)
+    a, b = _operands(symbols, node)
+    return product(symbols, node, *paired(symbols, node, a, b), target)
 
 
 def product(symbols: SymbolTable, node: Node, a: Held, b: Held, target: Target) -> Held:
@@ -190,7 +192,7 @@ def extreme(is_largest: bool) -> Rule:
 
 
 def _largest(symbols: SymbolTable, node: Node, target: Target, operands: Sequence[Held]) -> Held:
-    """The maximum of tensors of one shape and grid."""
+    """The maximum of tensors with the same shape and grid."""
     is_image = all(x.is_image for x in operands)
     flat = [x if is_image else symbols.plain(x) for x in operands]
     memory = symbols.values[flat[0].value].shape
@@ -258,7 +260,7 @@ def _operand(symbols: SymbolTable, node: Node, name: str) -> Held:
 
 
 def _floats(symbols: SymbolTable, name: str) -> np.ndarray | None:
-    """float64 [...]: a stored tensor that cannot be an activation as it is: floats, or integers of several scales."""
+    """float64 [...]: a stored tensor that cannot be an activation: floats, or integers of several scales."""
     stored = symbols.stored.get(name)
     if stored is not None and stored.axis is None and stored.values.dtype.itemsize == 1:
         return None
@@ -269,7 +271,8 @@ def _with_stored(symbols: SymbolTable, node: Node) -> tuple[Held, np.ndarray, bo
     """The computed operand, the stored numbers [...] that belong to its elements, and whether it is the first; None
     where both are computed, or the result is larger than the operand."""
     size = symbols.graph.shape(node.outputs[0])
-    for name, other, is_first in ((*node.inputs, True), (*node.inputs[::-1], False)):
+    first, second = node.inputs
+    for name, other, is_first in ((first, second, True), (second, first, False)):
         numbers = _floats(symbols, other)
         if numbers is None or _floats(symbols, name) is not None or other in symbols.views:
             continue

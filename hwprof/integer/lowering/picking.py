@@ -50,7 +50,8 @@ def merged(symbols: SymbolTable, node: Node, target: Target) -> Held:
         raise refuse(node, f"its reduction {node.attribute('reduction')!r} is not supported")
     names = node.inputs[1:] if node.op == "Where" else (node.inputs[0], node.inputs[_UPDATES.get(node.op, 2)])
     held = [tables.on_grid(symbols, node, name, target.grid) for name in names]
-    numbers, start = {}, 1
+    start = 1
+    numbers: dict[str, np.ndarray] = {}
     for name, x in zip(names, held, strict=True):
         numbers.setdefault(name, numbered(x.shape, start))
         start += math.prod(x.shape)

@@ -104,7 +104,9 @@ def _averaged_in_space(
     at = np.meshgrid(*(np.arange(o) * r.stride for r, o in zip(reached, size[2:], strict=True)), indexing="ij")
     of = np.meshgrid(*(np.arange(r.kernel) * r.dilation for r in reached), indexing="ij")
     places = tuple(a.reshape(-1, 1) + o.reshape(1, -1) for a, o in zip(at, of, strict=True))
-    taps = numbers[(slice(None), slice(None), *places)]  # [n, c, pixels, taps]
+    taps = numbers.reshape(*x.shape[:2], -1)[
+        :, :, np.ravel_multi_index(places, numbers.shape[2:])
+    ]  # [n, c, pixels, taps]
     lines = picking.picked(symbols, replace(node, outputs=(f"{target.name} windows",)), x, taps)
     image, count = symbols.image(lines), taps.shape[-1]
     y = _averaged(symbols, node, target, image, Window((1, count)), (*size[:2], taps.shape[2], 1), True, True)
@@ -229,8 +231,7 @@ def _reduced(
 ) -> Held:
     if len(x.shape) == _IMAGE_RANK and axes == (2, 3):
         n, c, h, w = x.shape
-        size = (n, c, 1, 1)
-        y = _averaged(symbols, node, target, symbols.image(x), Window((h, w)), size, True, True, is_sum)
+        y = _averaged(symbols, node, target, symbols.image(x), Window((h, w)), (n, c, 1, 1), True, True, is_sum)
         return y if keeps_axes else symbols.reshaped(y, (n, c), f"{target.name} flat")
     block, size = in_a_line(symbols, x, axes, f"{target.name} in a line")
     n, c, count, _ = block.shape

@@ -31,7 +31,7 @@ _WEIGHT_LIMIT = 127
 _STEPS_OF_ZEROS = 256  # of an accumulator, in one of the result, where all weights are 0
 _IMAGE_RANK = 4
 _MOST_ROWS = 64  # of a product whose rows have different biases
-_FEW = 8  # so many times fewer channels than all are copied one by one
+_FEW = 8  # an eighth of the channels, and fewer, are copied one by one
 _LARGEST_FACTOR = 0.5  # of a step of the accumulator to one of the result
 _LARGEST_WIDE_FACTOR = 2.0**13
 _FINER = 128  # steps of a widened tensor in one of its own
@@ -96,7 +96,7 @@ def _without_depth(symbols: SymbolTable, work: _Product, reached: Sequence[Reach
 
 
 def _side_by_side(symbols: SymbolTable, names: Sequence[str], groups: int, grid: Grid) -> str:
-    """The values, all of one shape with the channels last, with their channels side by side within every group."""
+    """The values, of equal shapes with the channels last, with their channels side by side within every group."""
     *pixels, channels = symbols.values[names[0]].shape
     split = [*pixels, groups, channels // groups]
     parts = [names[0]] * len(names) if len(set(names)) == 1 else list(names)

@@ -13,6 +13,7 @@ import numpy as np
 from hwprof.graph import Node
 from hwprof.integer.lowering.symbol_table import SymbolTable, refuse
 from hwprof.integer.numerics.grid import Stored
+from hwprof.onnx_io import contrib_types
 
 MICROSOFT = "com.microsoft"
 
@@ -30,22 +31,27 @@ class _Layout:
     plain: tuple[int, ...] = ()
 
 
+def _of_microsoft(op: str, result: int, bias: int | None = None, axis: int | None = None) -> _Layout:
+    """The layout of an operator whose operands `contrib_types` knows."""
+    name, places = contrib_types.COUNTERPARTS[op]
+    return _Layout(name, places, result, bias, axis, plain=(0,) if name == "Where" else ())
+
+
 OPERATORS = {
     "QLinearConv": _Layout("Conv", (0, 3), 6, bias=8, axis=0),
     "QLinearMatMul": _Layout("MatMul", (0, 3), 6, axis=-1),
-    "QGemm": _Layout("Gemm", (0, 3), 7, bias=6, axis=-1),
-    "QLinearAdd": _Layout("Add", (0, 3), 6),
-    "QLinearMul": _Layout("Mul", (0, 3), 6),
-    "QLinearSigmoid": _Layout("Sigmoid", (0,), 3),
-    "QLinearLeakyRelu": _Layout("LeakyRelu", (0,), 3),
-    "QLinearSoftmax": _Layout("Softmax", (0,), 3),
-    "QLinearAveragePool": _Layout("AveragePool", (0,), 3),
-    "QLinearGlobalAveragePool": _Layout("GlobalAveragePool", (0,), 3),
-    "QLinearReduceMean": _Layout("ReduceMean", (0,), 3),
-    "QLinearWhere": _Layout("Where", (1, 4), 7, plain=(0,)),
-    "QLinearConcat": _Layout("Concat", (), 0),  # any number of operands after the result's grid
-}
-_PASSED = ("channels_last", "opset")  # attributes that the float operators do not have
+    "QGemm": _of_microsoft("QGemm", 7, bias=6, axis=-1),
+    **{op: _of_microsoft(op, 6) for op in ("QLinearAdd", "QLinearMul")},
+    **{
+        op: _of_microsoft(op, 3)
+        for op in (
+            "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearReduceMean", "QLinearSigmoid",
+            "QLinearSoftmax",
+        )
+    },
+    "QLinearWhere": _of_microsoft("QLinearWhere", 7),
+    "QLinearConcat": _of_microsoft("QLinearConcat", 0),
+}  # fmt: skip
 _ONE_AXIS_OPSET = 13
 
 
@@ -63,11 +69,10 @@ def parts(node: Node, opset: int) -> list[Node]:
         replace(own, op="DequantizeLinear", inputs=node.inputs[at : at + 3], outputs=(name,), attributes=_axis(node, i))
         for i, (at, name) in enumerate(zip(layout.operands, names, strict=True))
     ]
-    kept = tuple((key, value) for key, value in node.attributes if key not in _PASSED)
     inputs = (*(node.inputs[at] for at in layout.plain), *names, *([bias_name(node)] if _has_bias(node) else []))
     return [
         *dequantize,
-        replace(own, op=layout.op, inputs=inputs, attributes=kept),
+        replace(own, op=layout.op, inputs=inputs, attributes=contrib_types.float_attributes(node)),
         replace(
             own, op="QuantizeLinear", inputs=(node.outputs[0], *node.inputs[layout.result : layout.result + 2])
         ),
@@ -98,7 +103,7 @@ def store_bias(symbols: SymbolTable, node: Node, inner: Node) -> None:
 def _layout(node: Node) -> _Layout:
     layout = OPERATORS[node.op]
     if node.op == "QLinearConcat":
-        return replace(layout, operands=tuple(range(2, len(node.inputs), 3)))
+        return replace(layout, operands=contrib_types.operands(node))
     return layout
 
 

@@ -20,9 +20,8 @@ _NEAREST = "nearest"
 
 def is_nearest(node: Node) -> bool:
     """Whether the node only picks elements."""
-    return node.attribute("mode", _NEAREST) == _NEAREST and (
-        node.attribute("coordinate_transformation_mode", "") != "tf_crop_and_resize"
-    )
+    crops = node.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    return bool(node.attribute("mode", _NEAREST) == _NEAREST) and not crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,12 @@ def nearest(symbols: SymbolTable, node: Node, held: Held) -> Held:
 
 def _rounded(x: np.ndarray, rounding: str) -> np.ndarray:
     """int64 [n]."""
-    rounded = {
-        "round_prefer_floor": lambda: np.ceil(x - 0.5),
-        "round_prefer_ceil": lambda: np.floor(x + 0.5),
-        "floor": lambda: np.floor(x),
-        "ceil": lambda: np.ceil(x),
-    }[rounding]()
+    if rounding == "floor":
+        rounded = np.floor(x)
+    elif rounding == "ceil":
+        rounded = np.ceil(x)
+    else:
+        rounded = np.ceil(x - 0.5) if rounding == "round_prefer_floor" else np.floor(x + 0.5)
     return np.asarray(rounded, np.int64)
 
 
@@ -150,7 +149,7 @@ def _matrix(node: Node, axis: _Axis, mode: str) -> np.ndarray:
     kind = node.attribute("mode", _NEAREST)
     if kind == _NEAREST:
         places = _rounded(at, str(node.attribute("nearest_mode", "round_prefer_floor")))
-        return np.eye(axis.source)[places.clip(0, axis.source - 1)]
+        return np.asarray(np.eye(axis.source)[places.clip(0, axis.source - 1)])
     stretch = max(1.0, 1 / axis.scale) if node.attribute("antialias", 0) else 1.0
     radius = stretch * (1 if kind == "linear" else 2)
     matrix = np.zeros((axis.size, axis.source))
@@ -170,7 +169,7 @@ def _curve(kind: str, x: np.ndarray, a: float) -> np.ndarray:
     """[n]: the weights at distances x, of a tent or of Keys' cubic convolution (1981) with the parameter a."""
     far = np.abs(x)
     if kind == "linear":
-        return np.maximum(0.0, 1 - far)
+        return np.asarray(np.maximum(0.0, 1 - far))
     inner = ((a + 2) * far - (a + 3)) * far * far + 1
     outer = a * (((far - 5) * far + 8) * far - 4)
     return np.where(far <= 1, inner, np.where(far < 2, outer, 0.0))

@@ -109,7 +109,7 @@ class SymbolTable:
         return node if before is None else self.first_in_float(before)
 
     def left_in_float(self, node: Node) -> str:
-        """What the error for an operator whose result has no grid says first."""
+        """The begin of the error for an operator whose result has no grid."""
         return f"the quantizer left it in float: its result {node.outputs[0]!r} is not quantized; {WANTED}"
 
     def stored_bytes(self, node: Node, name: str) -> tuple[np.ndarray, Grid]:
