@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def taken(graph: Graph, weights: Arrays | None = None) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The network in which no If has a stored condition, and its weights and constants by name, each of its shape.
+    """The network in which no If has a stored condition, and its weights and constants by name, each [*shape].
 
     Numbers that are given for an input (`Graph.given`) count as stored. weights: those of the network; without them the
     second result is empty.
