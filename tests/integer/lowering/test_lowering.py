@@ -288,7 +288,7 @@ def test_a_weight_of_four_bits_keeps_them(lowest, stored):
 def test_scales_that_do_not_fit_are_refused():
     b = Quantized("scales")
     y = b.matmul(b.q(b.input((1, 2)), scale=10.0), b.w((2, 1), scale=10.0))
-    assert "the scales do not fit" in refusal(b.build(b.q(y, scale=1e-4)))
+    assert "the scales do not fit" in refusal(b.build(b.q(y, scale=1e-7)))
 
 
 def test_sums_of_more_than_32_bits_are_refused():
