@@ -64,6 +64,12 @@ def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSet
     return now == before != "inconclusive"
 
 
+def are_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    """Whether each of several graphs is decided against the first one."""
+    first, *others = processes
+    return all(is_decided(first, other, settings, margin) for other in others)
+
+
 def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: float = 0.95) -> Comparison:
     """Compares measurements of one cohort, whose rounds can be paired."""
     ratio, low, high = ratio_interval(a.processes, b.processes, coverage)
