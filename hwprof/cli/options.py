@@ -71,6 +71,10 @@ TotalBudgetS = Annotated[
 WaitS = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for another hwprof that is measuring on this machine.")
 ]
+FleetFile = Annotated[
+    Path | None,
+    typer.Option("--fleet", metavar="FLEET.toml", help="Measure on the boards of this fleet; see hwprof fleet."),
+]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 

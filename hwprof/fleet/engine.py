@@ -16,7 +16,7 @@ from hwprof.fleet.certificates import Credentials
 
 with plugins.optional_library("a fleet"):
     import dask
-    from distributed import Client, Scheduler, Worker
+    from distributed import Client, Scheduler, Worker, get_worker
     from distributed.security import Security
 
 _SETTINGS = {
@@ -89,6 +89,11 @@ def worker(
         security=security(keys), startup_information={"hwprof": lambda _: dict(facts)},
         metrics={"hwprof": lambda _: metric()},
     )  # fmt: skip
+
+
+def worker_name(known: Worker | None = None) -> str:
+    """The name of the worker that runs the caller."""
+    return str((known or get_worker()).name)
 
 
 def client(address: str, keys: Credentials) -> Client:

@@ -337,4 +337,3 @@ def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
             for name, ns in block.anchors_ns.items():
                 times.setdefault(name, []).append(ns)
     return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
-
