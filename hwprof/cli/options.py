@@ -28,9 +28,6 @@ Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help=".onnx files, workloads, or package.module:factory.")
 ]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
-DeviceNames = Annotated[
-    str, typer.Option("--devices", "-d", metavar="A,B,...", help="Devices, by name or .toml file; see hwprof devices.")
-]
 ShapeTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -158,6 +155,18 @@ def names(text: str, option: str) -> list[str]:
     if not all(found):
         raise InputError(f"{option} {text!r} is not of the form A,B,...")
     return found
+
+
+def devices(text: str | None, fleet: Path | None) -> list[str]:
+    """The names of the devices: those given, all of the fleet, or the default one. Raises InputError for an empty
+    name."""
+    if text is not None:
+        return names(text, "--devices")
+    if fleet is None:
+        return ["cpu-1t"]
+    from hwprof.fleet.plan import Plan
+
+    return Plan.load(fleet).devices
 
 
 def numbers(text: str, option: str) -> list[int]:

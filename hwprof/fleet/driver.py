@@ -40,7 +40,7 @@ _WAITING_S = 30.0  # between two notes that the driver still waits
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A board whose agent is alive. `state` is the agent's (`Agent.metric`); `started` tells one board's agents apart."""
+    """A board whose agent is alive. state: the agent's (`Agent.metric`). started: tells one board's agents apart."""
 
     name: str
     address: str

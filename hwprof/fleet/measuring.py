@@ -41,7 +41,7 @@ class OpenFleet:
         asked = options or Options()
         places = _Places(self, asked.allow_unfit)
         rounds = partial(_rounds, places, asked)
-        return replace(asked, transport=FleetTransport(places), rounds=rounds)
+        return replace(asked, transport=FleetTransport(places), rounds=rounds, machines=len(self.fleet.plan.boards))
 
     def pool(self, device: Device, allow_unfit: bool) -> Pool:
         with self.lock:

@@ -106,8 +106,9 @@ class Plan:
         raise InputError(f"fleet file {self.path} has no board {name!r}; known: {known}")
 
     def boards_of(self, device: str) -> list[PlannedBoard]:
-        """The boards that measure the device. Raises InputError where none does."""
-        found = [board for board in self.boards if device in board.devices]
+        """The boards that measure the device, also with another number of threads (NAME/2t). Raises InputError where
+        none does."""
+        found = [board for board in self.boards if device.partition("/")[0] in board.devices]
         if not found:
             raise InputError(f"no board of {self.path} has the device {device!r}; known: {', '.join(self.devices)}")
         return found

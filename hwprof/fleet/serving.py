@@ -19,6 +19,7 @@ from hwprof.fleet.agent import Agent
 from hwprof.fleet.certificates import Credentials, Role, require_access
 from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Plan
+from hwprof.measure.transport import Transport
 
 FOLDER = Path("hwprof.fleet")
 _AGAIN_S = 1.0
@@ -48,15 +49,20 @@ async def _schedule(plan: Plan, keys: Credentials, tell: Tell, listen: str | Non
         raise EnvironmentUnfitError(f"cannot serve at {plan.scheduler}: {one_line(error)}") from None
 
 
-def run_agent(plan: Plan, board: str, tell: Tell, folder: Path = FOLDER, host: str | None = None) -> None:
+def run_agent(
+    plan: Plan, board: str, tell: Tell, folder: Path = FOLDER, host: str | None = None,
+    transport: Transport | None = None,
+) -> None:  # fmt: skip
     """Measures what drivers ask for until the board is drained, also by a signal to end: it finishes what it has begun.
 
     folder: for what is measured and not yet in a driver's store. host: the address by which the scheduler reaches this
-    machine. Raises EnvironmentUnfitError where another agent serves the board, or the scheduler refuses this one.
+    machine. transport: where its workers run, if not where the plan says.
+
+    Raises EnvironmentUnfitError where another agent serves the board, or the scheduler refuses this one.
     """
     planned, keys = plan.board(board), Credentials.of(plan.keys, Role.AGENT)
     own = folder / board
-    agent = Agent(planned, Outbox(own / "outbox"), agents.transport_of(planned))
+    agent = Agent(planned, Outbox(own / "outbox"), transport or agents.transport_of(planned))
     agent.outbox.open()
     if (held := lock(own)) is None:
         raise EnvironmentUnfitError(f"another agent serves board {board!r} with the folder {str(own)!r}")

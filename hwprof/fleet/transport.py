@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Self
 
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError
+from hwprof.errors import DeviceLostError, InputError
 from hwprof.fleet import request as requests
 from hwprof.fleet.driver import Sent
 from hwprof.fleet.parcel import Parcel
@@ -43,6 +43,12 @@ class _BoardWorker(AbstractContextManager["_BoardWorker"]):
         elif do in requests.GREETINGS:
             with understood(do):
                 yield from self.pool.greeting()[do]
+        elif do == "tune" and len(boards := self.pool.fleet.plan.boards_of(self.pool.device.name)) > 1:
+            names = ", ".join(board.name for board in boards)
+            raise InputError(
+                f"kernels are kept on the board that tuned them, and {names} all have device "
+                f"{self.pool.device.name!r}; tune with a fleet file of one board at a time"
+            )
         else:
             yield from self._asked({"do": do, **arguments})
 

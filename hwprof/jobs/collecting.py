@@ -8,8 +8,9 @@ hits one part and not another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from time import monotonic
@@ -24,9 +25,11 @@ from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.profiling import profile_many
+from hwprof.jobs.side_by_side import on_each
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
 from hwprof.measure.rounds import Cohort
@@ -39,6 +42,7 @@ from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace
 
 PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
+MOST_PARTS = 10  # at once, for a fleet
 BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
@@ -118,6 +122,26 @@ def collect(
         return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, options or Options(FAST))
 
 
+def collect_each(
+    space: str, devices: Sequence[Device | str], n: int | None = None, *, store: Path | str = DEFAULT_PATH,
+    options: Options | None = None, on_progress: Callable[[str, Cohort], None] = lambda _device, _cohort: None,
+    **settings: Any,
+) -> list[Collected]:  # fmt: skip
+    """Collects on each device, as `collect` does with the same settings: a data set for each. On a fleet, all at once.
+
+    on_progress: takes the device's name with each cohort.
+    """
+    chosen = [device if isinstance(device, Device) else Device.load(device) for device in devices]
+    asked = options or Options(FAST)
+
+    def collected(device: Device, own: Store) -> Collected:
+        told = replace(asked, on_progress=partial(on_progress, device.name))
+        return collect(space, device, n, store=own, options=told, **settings)
+
+    with Store(store) as kept, temporary_folder() as folder:
+        return on_each(chosen, collected, kept, asked, folder)
+
+
 def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
     """Measures and writes the data set of a plan; continues and raises as `collect` does."""
     _check(plan, out)
@@ -188,7 +212,8 @@ class _Sweep:
 
     def measure(self, networks: Iterator[tuple[Arch, Graph]], n: int) -> None:
         """Measures the first `n` networks, or as many as there are."""
-        while part := dict(islice(networks, min(PART, n))):
+        part_size = PART * min(self.options.machines, MOST_PARTS)
+        while part := dict(islice(networks, min(part_size, n))):
             n -= len(part)
             self.tried += len(part)
             by_digest = {graph.digest: arch for arch, graph in part.items()}

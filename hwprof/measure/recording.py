@@ -48,7 +48,8 @@ def _warn(text: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a measuring job treats what it finds, and where its workers run (`transport`). `rounds` makes what measures
-    whole cohorts, from the arguments of `Rounds`; a fleet gives both (`hwprof.fleet`).
+    whole cohorts, from the arguments of `Rounds`, on `machines` machines at once; a fleet gives all three
+    (`hwprof.fleet`).
 
     `limit_s` is the most that a worker may take for one network of one request; by default 300 s and ten times the
     budget. `with_operators`: also everything else that takes time in addition to the latency (the accelerator's
@@ -73,6 +74,7 @@ class Options:
     wait_s: float = 0.0
     label: str = ""
     rounds: Callable[..., CohortRounds] = Rounds
+    machines: int = 1
 
     @property
     def answer_limit_s(self) -> float:
