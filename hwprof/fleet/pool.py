@@ -68,8 +68,8 @@ class Pool:
             raise DeviceLostError(f"every board with device {self.device.name!r} was set aside: {'; '.join(aside)}")
         if monotonic() > end:
             raise DeviceLostError(
-                f"no board with device {self.device.name!r} was there for {self.fleet.plan.patience_s:g} s ({names}); "
-                "start agents, and the same command goes on"
+                f"no board with device {self.device.name!r} was there for {self.fleet.plan.patience_s:g} s ({names}"
+                f"{'; set aside: ' if aside else ''}{'; '.join(aside)}); start agents, and the same command goes on"
             )
         self.fleet.tell_waiting(f"waits for a board with device {self.device.name!r}: {names}")
 
