@@ -20,6 +20,8 @@ TESTED_BY = {
     "errors.py": "cli/test_bad_input.py",
     "onnx_io/external_data.py": "onnx_io/test_reading.py",
     "interfaces.py": "backends/test_contract.py",
+    "testing/chains.py": "testing/test_predictors.py",
+    "testing/rules.py": "testing/test_predictors.py",
     "spaces/drawing.py": "spaces/test_generic.py",
     "spaces/generic_networks.py": "spaces/test_generic.py",
     "spaces/generic_operators.py": "spaces/test_generic.py",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,6 +13,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 
 T = TypeVar("T")
+_NUMBER = "HWPROF_PROCESS"
 
 
 def read(kind: type[T], device: Device, values: Mapping[str, Option] | None = None) -> T:
@@ -56,12 +58,26 @@ def require_onnx(graph: Graph, device: Device) -> None:
         )
 
 
+@contextmanager
+def numbered(process: int) -> Iterator[None]:
+    """A context in which networks are opened as by the process with this number (`process_number`)."""
+    before = os.environ.get(_NUMBER)
+    os.environ[_NUMBER] = str(process)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NUMBER]
+        else:
+            os.environ[_NUMBER] = before
+
+
 def process_number(option: int) -> int:
     """The number of this process in a measurement, for simulated backends: the option or, where that is negative, the
     environment variable HWPROF_PROCESS, else 0. Raises InputError when that is not a number."""
-    text = os.environ.get("HWPROF_PROCESS", "0") if option < 0 else str(option)
+    text = os.environ.get(_NUMBER, "0") if option < 0 else str(option)
     if not text.isdigit():
-        raise InputError(f"HWPROF_PROCESS must be the number of the process, not {text!r}")
+        raise InputError(f"{_NUMBER} must be the number of the process, not {text!r}")
     return int(text)
 
 

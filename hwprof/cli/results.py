@@ -164,7 +164,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "cold ms": f"{m.cold_start_ms:.4g}",
         "processes": len(m.processes),
         "MMACs": "unknown" if size["macs"] is None else f"{size['macs'] / 1e6:.4g}",
-        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}",
+        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m.peak_memory_bytes else "",
         "status": str(m.status),
     }
 

@@ -177,12 +177,13 @@ class MockTransport:
     answer: Callable[[Request], Iterable[Any]]
 
     def open(self, device: Device, limit_s: float = LIMIT_S) -> Worker:  # noqa: ARG002 -- the function sees the device
-        return _MockWorker(self.answer)
+        return FunctionWorker(self.answer)
 
 
 @dataclass(slots=True)
-class _MockWorker:
-    """After a DeviceLostError it stays lost, as a process does."""
+class FunctionWorker:
+    """A `Worker` that a function of this process plays, as `MockTransport` describes. After a DeviceLostError it stays
+    lost, as a process does."""
 
     answer: Callable[[Request], Iterable[Any]]
     is_lost: bool = False

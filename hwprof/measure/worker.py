@@ -31,6 +31,7 @@ import numpy as np
 
 from hwprof import errors, plugins
 from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.options import numbered
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
@@ -64,19 +65,20 @@ def measure(request: Mapping[str, Any], state: WorkerState) -> Answers:
     device, backend = state.pinned(request)
     settings = ProtocolSettings(**request["settings"])
     graphs = [Graph.from_json(text) for text in request["graphs"]]
-    os.environ["HWPROF_PROCESS"] = str(request["round"])  # backends that play a machine vary by it
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if isinstance(backend, CountingBackend):
         yield from _counted(backend, device, graphs, request["round"], started)
         return
     state.start_runtime(backend, device)
+    has_memory = state.is_alone and not device.remote
     with ExitStack() as stack:
+        stack.enter_context(numbered(request["round"]))  # backends that play a machine vary by it
         memory, subjects = [], []
         for graph in graphs:
             opening = backend.open(graph, device)
-            in_use = timing.reset_peak_memory()
+            in_use = timing.reset_peak_memory() if has_memory else 0
             subjects.append(_opened(stack, opening, backend, device, settings, state.cores))
-            memory.append(0 if device.remote else timing.peak_memory_bytes() - in_use)
+            memory.append(timing.peak_memory_bytes() - in_use if has_memory else 0)
         if backend.evidence is Evidence.MEASURED:
             _attach_anchors(state.anchors(backend, device), subjects, request["anchors_for_ns"])
         _alternate(subjects, request["blocks"], request["round"])
@@ -305,27 +307,24 @@ def serve(lines: TextIO, answers: TextIO) -> None:
     """Answers every request on `lines` until it ends."""
     with WorkerState() as state:
         for line in lines:
-            _answer(json.loads(line), state, answers)
+            for record in answer(json.loads(line), state):
+                answers.write(json.dumps(record) + "\n")
+                answers.flush()
             gc.collect()
 
 
-def _answer(request: Mapping[str, Any], state: WorkerState, answers: TextIO) -> None:
+def answer(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """The answers to one request, the last of which says that it is done or why not."""
     try:
-        for answer in _REQUESTS[request["do"]](request, state):
-            _send(answers, answer)
-        _send(answers, {"done": True})
+        yield from _REQUESTS[request["do"]](request, state)
+        yield {"done": True}
     except HwprofError as error:
-        _send(answers, {"error": type(error).__name__, "text": str(error)})
+        yield {"error": type(error).__name__, "text": str(error)}
     except MemoryError:
-        _send(answers, {"error": errors.EnvironmentUnfitError.__name__, "text": "out of memory"})
+        yield {"error": errors.EnvironmentUnfitError.__name__, "text": "out of memory"}
     except Exception as error:  # noqa: BLE001 -- the border of the process: whatever a runtime throws is one line
         text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        _send(answers, {"error": errors.HwprofError.__name__, "text": text})
-
-
-def _send(answers: TextIO, record: Mapping[str, Any]) -> None:
-    answers.write(json.dumps(record) + "\n")
-    answers.flush()
+        yield {"error": errors.HwprofError.__name__, "text": text}
 
 
 def main() -> None:

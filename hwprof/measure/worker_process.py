@@ -1,4 +1,5 @@
-"""Workers on this machine: each is a child process that talks through its standard input and output."""
+"""Workers on this machine: each is a child process that talks through its standard input and output, but where there is
+nothing to run (`hwprof.measure.formula`)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from typing import IO, Any, Self
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, TimeLimitError
 from hwprof.files import temporary_folder
-from hwprof.measure.transport import LIMIT_S, Answer, Transport, limit_of, read_answers
+from hwprof.measure.formula import is_formula, open_formula
+from hwprof.measure.transport import LIMIT_S, Answer, Transport, Worker, limit_of, read_answers
 
 _COMMAND = (sys.executable, "-m", "hwprof.measure.worker")
 # Libraries that would otherwise start threads of their own, or report home.
@@ -196,12 +198,12 @@ def _name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Opens each worker as a child process of this one."""
+    """Opens each worker as a child process of this one; a formula is asked in this one."""
 
     command: tuple[str, ...] = _COMMAND
 
-    def open(self, device: Device, limit_s: float = LIMIT_S) -> WorkerProcess:  # noqa: ARG002 -- all are asked from here
-        return WorkerProcess(self.command, limit_s)
+    def open(self, device: Device, limit_s: float = LIMIT_S) -> Worker:
+        return open_formula() if is_formula(device) else WorkerProcess(self.command, limit_s)
 
 
 LOCAL: Transport = LocalTransport()

@@ -21,9 +21,13 @@ from hwprof.measure.exclusive import machine_to_ourselves
 
 class WorkerState:
     """A context manager over the cores that the process sits on, its lock on the machine, and the runtimes that have
-    started with their open anchors. `cores` are empty until a request needed them."""
+    started with their open anchors. `cores` are empty until a request needed them.
 
-    def __init__(self) -> None:
+    `is_alone`: the process does nothing else, so it may be moved to the device's cores, and its memory is the
+    network's."""
+
+    def __init__(self, is_alone: bool = True) -> None:
+        self.is_alone = is_alone
         self.cores: tuple[int, ...] = ()
         self._granted = os.sched_getaffinity(0)
         self._anchors: dict[str, OpenAnchors] = {}
@@ -39,20 +43,23 @@ class WorkerState:
         self.unpin()
 
     def pinned(self, request: Mapping[str, Any]) -> tuple[Device, Backend]:
-        """The request's device and its runtime. From now on the process runs on the cores that the device means.
+        """The request's device and its runtime. From now on a process of its own runs on the cores that the device
+        means.
 
         Raises EnvironmentUnfitError when the machine does not grant them, and as `plugins.load` does.
         """
         device = Device.from_record(request["device"])
         self.unpin()
         self.cores = cores.choose(device)
-        os.sched_setaffinity(0, self.cores)
+        if self.is_alone:
+            os.sched_setaffinity(0, self.cores)
         return device, plugins.load("backend", device.backend)
 
     def unpin(self) -> None:
         """Lets the process run on all cores that it was started with, because facts about the machine concern all of
         them."""
-        os.sched_setaffinity(0, self._granted)
+        if self.is_alone:
+            os.sched_setaffinity(0, self._granted)
 
     def lock_machine(self) -> None:
         """Locks the machine until the process ends. Raises EnvironmentUnfitError when another hwprof is measuring on

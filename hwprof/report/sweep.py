@@ -134,7 +134,7 @@ def _cells(row: Swept) -> dict[str, Any]:
         "ms": f"{s.median:.4g}" if s else "",
         "95 % interval": quantity.bounds(s.low, s.high) if s else "",
         "per s": f"{row.per_s:.4g}" if row.per_s else "",
-        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s else "",
+        "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",
         "status": str(m.status) if m else "cannot run",
     }
 
@@ -162,7 +162,7 @@ def _record(row: Swept) -> dict[str, Any]:
         "latency_ms": s.median if s else None,
         "low_ms": s.low if s and math.isfinite(s.low) else None,
         "high_ms": s.high if s and math.isfinite(s.high) else None,
-        "per_s": row.per_s, "memory_bytes": m.peak_memory_bytes if m else None,
+        "per_s": row.per_s, "memory_bytes": (m.peak_memory_bytes or None) if m else None,
         "status": str(m.status) if m else None, "reason": row.reason or None,
         "warnings": list(m.network_warnings) if m else [],
     }  # fmt: skip
@@ -239,4 +239,4 @@ def _names(rows: Sequence[Swept]) -> list[str]:
 
 
 def _mebibytes(size: float) -> str:
-    return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**20:.0f} MiB" if size else quantity.UNKNOWN

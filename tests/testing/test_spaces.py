@@ -87,7 +87,7 @@ def test_a_sound_space_passes():
     [
         (WithoutPositions(), "has no position"),
         (WithoutOptions(), r"a position in `choices` \(3, 0\) has no option"),
-        (Unchecked(), r"\(3,\) does not fit `choices` \(3,\), but has a graph"),
+        (Unchecked(), r"\(3,\), which does not fit `choices` \(3,\), was accepted"),
         (Crashing(), "raised IndexError instead of InputError"),
         (Moody(), "has another graph when it is built again"),
         (WithWrongShapes(), "but ONNX infers"),
