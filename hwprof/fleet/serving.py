@@ -98,7 +98,7 @@ async def _work(plan: Plan, agent: Agent, keys: Credentials, name: str, host: st
     agents.register(name, agent)
     worker = engine.worker(plan.address, keys, name, agent.board.name, host, agent.facts(), agent.metric)
     async with worker:
-        ended = asyncio.ensure_future(worker.finished())  # type: ignore[no-untyped-call] -- Dask's
+        ended = asyncio.ensure_future(worker.finished())  # type: ignore[no-untyped-call]
         while not ended.done() and not await _is_drained(agent):
             await asyncio.wait([ended], timeout=_LOOK_S)
         ended.cancel()

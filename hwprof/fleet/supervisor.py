@@ -56,6 +56,7 @@ class Supervisor:
         """Starts again what has ended."""
         for part in self.parts:
             if part.process is not None and (status := part.process.poll()) is not None:
+                _close_input(part.process)
                 part.process, part.start_at, part.is_done = None, monotonic() + _AGAIN_S, status == 0
                 self.tell(f"{part.name}: ended" + (f" with status {status}; is started again" if status else ""))
             if part.process is None and not part.is_done and monotonic() >= part.start_at:
@@ -80,8 +81,12 @@ class Supervisor:
                 process.wait(max(0.0, end - monotonic()))
             process.kill()
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+            _close_input(process)
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _command(part: str, *arguments: str) -> list[str]:

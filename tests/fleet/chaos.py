@@ -56,6 +56,7 @@ class Part:
 
     def look(self) -> None:
         if self.process is not None and (status := self.process.poll()) is not None:
+            self.process.stdin.close()
             self.process, self.ended_at, self.is_done = None, time.monotonic(), status == 0
         if self.process is None and not self.is_done and time.monotonic() - self.ended_at > _AGAIN_S:
             with self.log.open("ab") as stream:
