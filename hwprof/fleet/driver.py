@@ -34,6 +34,7 @@ with plugins.optional_library("a fleet"):
 IN_FLIGHT = 2  # requests at a board: one that is measured, and one that waits, so that it is never idle
 FAILURES = 3  # in a row, after which a board is set aside
 _LOOK_S = 1.0  # between two looks at the boards
+_LOOK_S_PER_BOARD = 4 / 1000  # so that a thousand take no larger share of the scheduler
 _ASK_S = 10.0  # for the scheduler to say which boards there are
 _WAITING_S = 30.0  # between two notes that the driver still waits
 
@@ -52,9 +53,10 @@ class Board:
     def takes_requests(self) -> bool:
         return self.state.get("doing") != "draining"
 
-    def has(self, name: str) -> bool:
-        """Whether it has the answer of this name, or is about to."""
-        return name in self.state.get("holds", ()) or name in self.state.get("names", ())
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The names of those that it has, or is about to have."""
+        return (*self.state.get("holds", ()), *self.state.get("names", ()))
 
 
 @dataclass(slots=True)
@@ -104,7 +106,7 @@ class Fleet:
     _keys: Credentials = field(init=False)
     _client: Client | None = field(default=None, init=False)
     _boards: dict[str, Board] = field(default_factory=dict, init=False)
-    _looked: float = field(default=float("-inf"), init=False)
+    looked: float = field(default=float("-inf"), init=False)  # when the boards were last asked for
     _told: float = field(default_factory=monotonic, init=False)
     _in_flight: Counter[str] = field(default_factory=Counter, init=False)
     _failures: Counter[str] = field(default_factory=Counter, init=False)
@@ -144,9 +146,9 @@ class Fleet:
         """The boards of the plan whose agents are alive and of this version, by name, in the order of the plan; empty
         while the scheduler is away."""
         with self._lock:
-            if monotonic() - self._looked >= _LOOK_S:
+            if monotonic() - self.looked >= max(_LOOK_S, len(self._boards) * _LOOK_S_PER_BOARD):
                 self._boards = self._seen()
-                self._looked = monotonic()
+                self.looked = monotonic()
             return self._boards
 
     def ready(self, names: Mapping[str, Any]) -> Iterator[Board]:

@@ -28,6 +28,7 @@ class Pool:
     sent: dict[tuple[str, float], Sent] = field(default_factory=dict)
     reference: Mapping[str, Any] | None = None
     _first: float | None = None
+    _equal: dict[tuple[str, float], bool] = field(default_factory=dict)
     _planned: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,11 +42,13 @@ class Pool:
         for board in self.fleet.ready(self._planned):
             key = (board.name, board.started)
             if key in self.greetings:
-                if self._is_equal(board, self.greetings[key]):
+                if self.reference is not None and key not in self._equal:
+                    self._equal[key] = self._is_equal(board, self.greetings[key])
+                if self._equal.get(key):
                     found.append(board)
             elif key not in self.sent and self.fleet.capacity(board) > 0:
                 self._greet(board, key)
-        return found if self.reference is not None else []
+        return found
 
     def greeting(self) -> Mapping[str, Any]:
         """The reference's answers, by the question (`request.GREETINGS`); waits for a board.

@@ -31,16 +31,15 @@ _FEWEST_SHARES = 2  # of what waits, for each board: so that no board is still b
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """A cohort on its way. `place`: the board that may have its answer; others get it from `free_at` on."""
+    """A cohort on its way. `name`: of its answer. `place`: the board that may have it; others get the cohort from
+    `free_at` on."""
 
     cohort: Cohort
+    name: str
     attempt: int = 0
     place: str = ""
     free_at: float = 0.0
     failed_on: str = ""
-
-    def name(self, device: Device, settings: ProtocolSettings) -> str:
-        return requests.name_of(self.cohort, device, settings, self.attempt)
 
 
 @dataclass(slots=True)
@@ -58,6 +57,7 @@ class FleetRounds:
     pool: Pool | None = None
     limit_s: float = 0.0
     mean_s: float = field(default=0.0, init=False)  # that a cohort takes
+    found_at: float = field(default=0.0, init=False)  # the look at the boards after which answers were found
     waiting: list[_Task] = field(default_factory=list, init=False)
     sent: list[tuple[Sent, list[_Task]]] = field(default_factory=list, init=False)
 
@@ -66,7 +66,7 @@ class FleetRounds:
         back for the next: by then it is stored. Raises DeviceLostError where no board is left."""
         for cohort in [cohort for cohort in cohorts if cohort.is_done(self.settings)]:
             yield self._ended(cohort)
-        self.waiting = [_Task(cohort) for cohort in cohorts if not cohort.ended]
+        self.waiting = [_Task(cohort, self._name(cohort, 0)) for cohort in cohorts if not cohort.ended]
         self.mean_s = self.settings.budget_s
         end = monotonic() + self.total_s
         patience = self._patience()
@@ -94,8 +94,8 @@ class FleetRounds:
     def _send_all(self) -> bool:
         """Fills the boards that have room. Returns whether anything was sent."""
         boards = self._pool.boards()
-        for task in self.waiting:
-            self._find(task, boards)
+        if self._pool.fleet.looked != self.found_at:
+            self._find(boards)
         was_sent = False
         for board in boards:
             while self._pool.fleet.capacity(board) > 0 and (group := self._group(board, len(boards))):
@@ -104,15 +104,18 @@ class FleetRounds:
                 was_sent = True
         return was_sent
 
-    def _find(self, task: _Task, boards: Sequence[Board]) -> None:
-        """Notes which board has the task's answer."""
-        name = task.name(self.device, self.settings)
-        for board in boards:
-            if board.has(name):
-                task.place, task.free_at = board.name, math.inf
-                return
-        if task.free_at == math.inf:
-            task.free_at = monotonic() + GRACE_S
+    def _find(self, boards: Sequence[Board]) -> None:
+        """Notes which board has the answer of which task, or is about to have it."""
+        self.found_at = self._pool.fleet.looked
+        places = {name: board.name for board in boards for name in board.answers}
+        for task in self.waiting:
+            if task.name in places:
+                task.place, task.free_at = places[task.name], math.inf
+            elif task.free_at == math.inf:
+                task.free_at = monotonic() + GRACE_S
+
+    def _name(self, cohort: Cohort, attempt: int) -> str:
+        return requests.name_of(cohort, self.device, self.settings, attempt)
 
     def _group(self, board: Board, n_boards: int) -> list[_Task]:
         """What the board gets next: what it has, then what is free; about as much as the plan's seconds take."""
@@ -127,7 +130,7 @@ class FleetRounds:
     def _send(self, board: Board, group: Sequence[_Task]) -> bool:
         parcel = Parcel()
         try:
-            records = [requests.cohort_record(t.name(self.device, self.settings), t.cohort, parcel) for t in group]
+            records = [requests.cohort_record(task.name, task.cohort, parcel) for task in group]
             sent = self._pool.fleet.send(
                 board, "measure", device=self.device.to_record(with_address=True), settings=asdict(self.settings),
                 limit_s=self.limit_s, in_detail=self.in_detail, cohorts=records, contents=parcel.contents,
@@ -171,7 +174,7 @@ class FleetRounds:
             fleet.failed(sent.board, DeviceLostError(f"board {sent.board.name} no longer runs the smallest network"))
         self._note_pace(records)
         for task, record in zip(tasks, records, strict=True):
-            name = task.name(self.device, self.settings)
+            name = task.name
             if (ended := self._apply(task, record, sent.board)) is not None:
                 yield ended
             fleet.acknowledge(sent.board.name, [name])
@@ -199,6 +202,7 @@ class FleetRounds:
 
     def _again(self, task: _Task, board: Board) -> None:
         task.attempt += 1
+        task.name = self._name(task.cohort, task.attempt)
         task.place, task.free_at, task.failed_on = "", 0.0, board.name
         self.waiting.append(task)
 

@@ -73,7 +73,7 @@ def test_a_command_is_answered_while_the_board_measures(fleet, loopback):
 def test_a_board_of_another_version_is_refused_once_in_one_line(fleet, loopback, told, monkeypatch):
     monkeypatch.setattr("hwprof.fleet.request.__version__", "9.9.9")
     for _ in range(2):
-        fleet._looked = float("-inf")
+        fleet.looked = float("-inf")
         assert fleet.boards() == {}
     (line,) = told
     assert line.startswith("board a is refused: board a has hwprof ")
