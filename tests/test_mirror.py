@@ -18,6 +18,7 @@ TESTED_BY = {
     "__init__.py": "test_start.py",
     "__main__.py": "cli/test_bad_input.py",
     "errors.py": "cli/test_bad_input.py",
+    "measurement/samples.py": "measurement/test_record.py",
     "onnx_io/external_data.py": "onnx_io/test_reading.py",
     "interfaces.py": "backends/test_contract.py",
     "testing/chains.py": "testing/test_predictors.py",

@@ -103,10 +103,11 @@ def _row(c: Comparison, with_error: bool) -> dict[str, object]:
         "b": c.b.model,
         "a ms": f"{c.a.latency_ms:.4g}",
         "b ms": f"{c.b.latency_ms:.4g}",
-        "b / a": f"{c.ratio:.4f}",
+        "b / a": "unknown" if math.isnan(c.ratio) else f"{c.ratio:.4f}",
         "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
+        "by": str(c.clock),
     } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
 
 
@@ -123,8 +124,9 @@ def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     if failed:
         return 1
     for c in rows:
-        # The interval of a single process is nan, which is never below the limit.
+        # Without an interval its bounds are nan, which is never below the limit.
         if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
-            found = "one process" if math.isnan(c.high) else f"ratio {quantity.bounds(c.low, c.high, '.4f')}"
+            interval = f"ratio {quantity.bounds(c.low, c.high, '.4f')}"
+            found = "fewer than four rounds without disturbance" if math.isnan(c.high) else interval
             raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; raise --budget")
     return 0

@@ -18,7 +18,7 @@ from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
 from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
-from hwprof.report import counted, quantity, record, render_profile, render_trace, tables
+from hwprof.report import counted, quantity, record, render_profile, render_trace, tables, verdict
 from hwprof.report import operators as breakdowns
 
 note = output.note
@@ -149,16 +149,18 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
 
 
 def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
-    s = m.statistics
+    s, n = m.statistics, verdict.normalized(m)
+    known = n or s
     size = record.profile_record(m, outcome.graph)
     label = "" if m.evidence == "measured" else f" ({m.evidence})"
     return {
         "model": m.model,
         "device": m.device.name + label,
+        "undisturbed ms": f"{n.median:.4g}" if n else "",
+        "95 % interval": quantity.bounds(known.low, known.high),
+        "+-": quantity.half_width(known.relative_half_width),
+        "by": str(m.normalized_clock) if n else "",
         "median ms": f"{s.median:.4g}",
-        "95 % interval": quantity.bounds(s.low, s.high),
-        "+-": quantity.half_width(s.relative_half_width),
-        "undisturbed ms": f"{m.normalized.median:.4g}" if m.anchor_baseline_ns else "",
         "p90": f"{s.p90:.4g}",
         "p99": f"{s.p99:.4g}",
         "cold ms": f"{m.cold_start_ms:.4g}",

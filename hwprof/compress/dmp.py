@@ -218,10 +218,19 @@ class DmpWeight:
         if not choices:
             return self._before
         weights = self._network.weights
-        for layer in choices:
-            for name in self._layers[layer]:
-                weights[name] *= (self._masks[name].held() >= _OPEN).reshape(weights[name].shape)
+        for layer, choice in choices.items():
+            for name, is_open in self._open(layer, choice.sparsity or 0.0).items():
+                weights[name] *= is_open.reshape(weights[name].shape)
         return self._network.with_weights(self._network.graph, weights)
+
+    def _open(self, layer: str, sparsity: float) -> dict[str, np.ndarray]:
+        """By weight of the layer, bool [elements]: without the share whose masks are closed most."""
+        names = self._layers[layer]
+        found = [self._masks[name].parameters.detach().cpu().numpy() for name in names]
+        every = np.concatenate(found)
+        is_open = np.ones(len(every), bool)
+        is_open[np.argsort(every, kind="stable")[: round(sparsity * len(every))]] = False
+        return dict(zip(names, np.split(is_open, np.cumsum([len(one) for one in found])[:-1]), strict=True))
 
     def _share(self) -> Tensor:
         return torch.cat([masks.values for masks in self._masks.values()]).mean()

@@ -64,6 +64,10 @@ class Dq:
             raise InputError(f"DQ learns {LEAST_BITS} to {MOST_BITS} bits, not {mean_bits} on average")
         self._parametrization, self._mean_bits, self._latency_ms = parametrization, mean_bits, latency_ms
 
+    def within(self, latency_ms: float) -> Dq:
+        """The same with a latency as its constraint."""
+        return Dq(self._parametrization, self._mean_bits, latency_ms)
+
     def options(self, graph: Graph) -> Options:
         """Bits for each layer where a latency is the constraint."""
         if self._latency_ms is None:

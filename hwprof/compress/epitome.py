@@ -106,6 +106,7 @@ class Epitome:
     name = "epitome"
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training"})
+    result: Outcome = "shared weights"
 
     def __init__(self, smaller: int = 4) -> None:
         """smaller: how many times fewer numbers the file has for a layer's weight."""
@@ -162,7 +163,7 @@ class EpitomeReuse(Epitome):
     """The form of features: fewer multiply-adds. Where that is slower, the comparison says so."""
 
     name = "epitome_reuse"
-    result: Outcome = "lower rank"
+    result = "lower rank"
 
     def choices(self) -> Choices:
         """How many filters the epitome of each layer has."""

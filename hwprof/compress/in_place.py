@@ -9,6 +9,7 @@ Only runtimes that time their kernels have such a table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from hwprof.graph import Graph
 from hwprof.measurement import Measurement
 from hwprof.report.operators import without_profiling
 from hwprof.variants.int8_layers import deciding_layers
+from hwprof.variants.prune import prunable_groups, prune_channels
 
 _PRIOR = 0.1  # the weight of factors of 1 in the correction, against one measured network of double latency
 _LEAST_FACTOR = 0.1  # noise must not turn a saving into a loss
@@ -59,9 +61,10 @@ class InPlaceTable:
     def __init__(self, graph: Graph) -> None:
         layers = deciding_layers(graph)
         self._layers = {node.label: frozenset(layers[node.outputs[0]]) for node in graph.nodes}
-        self._edges = _edges(graph)
+        self._graph, self._edges = graph, _edges(graph)
         self._float, self._int8 = _Column(), _Column()
         self._ranked: dict[tuple[str, int, int | None], float] = {}  # by layer, rank and bits
+        self._kept: dict[tuple[str, int], dict[str, float]] = {}  # by group and channels: factors of its operators
         self._border_ms = 0.0  # for each element
         self._float_ms = 0.0
         self._seen: list[tuple[Choices, float]] = []
@@ -88,6 +91,27 @@ class InPlaceTable:
             if choice.rank is not None:
                 self._ranked[layer, choice.rank, choice.bits] = column.ms.get(layer, 0.0)
         self.learn(choices, measured.normalized.median)
+
+    def add_kept(self, measured: Measurement, choices: Choices) -> None:
+        """A float network in which groups have fewer channels, all of them about the same share."""
+        column = _column(measured, {name: name for name in self._layers})
+        channels = {group.name: group.channels for group in prunable_groups(self._graph)}
+        touched = {
+            layer: _touched(self._graph, layer, choice.kept / channels[layer])
+            for layer, choice in choices.items() if choice.kept is not None
+        }  # fmt: skip
+        counts = Counter(name for names in touched.values() for name in names)
+        for layer, choice in choices.items():
+            if choice.kept is not None:
+                self._kept[layer, choice.kept] = {
+                    name: (column.ms.get(name, 0.0) / ms) ** (1 / counts[name])
+                    for name in touched[layer] if (ms := self._float.ms.get(name, 0.0)) > 0
+                }  # fmt: skip
+        self.learn(choices, measured.normalized.median)
+
+    def saved_ms(self, layer: str, kept: int) -> float:
+        """What the float network saves with so many channels in the group, ms."""
+        return sum((1 - factor) * self._float.ms.get(name, 0.0) for name, factor in self._kept[layer, kept].items())
 
     def learn(self, choices: Choices, measured_ms: float) -> None:
         """Corrects the sums by a whole network that was measured."""
@@ -124,15 +148,40 @@ class InPlaceTable:
         """The sum of the operators, ms, and how many elements are converted."""
         chosen = {layer for layer, choice in choices.items() if choice.bits}
         followers = {name for name, layers in self._layers.items() if layers and layers <= chosen}
+        factors = self._factors_of(choices)
         operators_ms = 0.0
         for name in self._layers:
             choice = choices.get(name, AS_BEFORE)
             if choice.rank is not None:
-                operators_ms += self.layer_ms(name, choice)
+                operators_ms += factors.get(name, 1.0) * self.layer_ms(name, choice)
             else:
-                operators_ms += (self._int8 if name in followers else self._float).ms.get(name, 0.0)
+                column = self._int8 if name in followers else self._float
+                operators_ms += factors.get(name, 1.0) * column.ms.get(name, 0.0)
         int8 = followers - self._int8.floats
         return operators_ms, sum(edge.crossings(int8) for edge in self._edges)
+
+    def _factors_of(self, choices: Choices) -> dict[str, float]:
+        """By operator the factor of its time for the channels that are left; an operator between two groups has a part
+        from each."""
+        found: dict[str, float] = {}
+        for layer, choice in choices.items():
+            for name, factor in self._kept[layer, choice.kept].items() if choice.kept is not None else ():
+                found[name] = found.get(name, 1.0) * factor
+        return found
+
+
+def _touched(graph: Graph, group: str, share: float) -> list[str]:
+    """The operators that read or make a tensor of another shape where the group has this share of its channels."""
+    smaller = prune_channels(graph, {group: share}, granule=1)
+    return [
+        node.label
+        for node, other in zip(graph.nodes, smaller.nodes, strict=True)
+        if any(
+            graph.shape(before) != smaller.shape(after)
+            for before, after in zip((*node.inputs, *node.outputs), (*other.inputs, *other.outputs), strict=True)
+            if before and graph.has_type(before)
+        )
+    ]
 
 
 def _edges(graph: Graph) -> list[_Edge]:

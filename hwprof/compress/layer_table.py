@@ -2,8 +2,8 @@
 
 Rows are measured when choices first need them, and kept in the store: a knapsack reads few of the products of all
 channels. Sums are corrected by whole networks that were measured. Where they mislead nevertheless, latencies are
-learned from whole networks alone. Choices that are still being learned get a latency with a gradient, linear between
-those of the options around them (`hwprof.compress.soft`).
+learned from whole networks alone. Where the choices make few networks, each of them is measured. Choices that are still
+being learned get a latency with a gradient, linear between those of the options around them (`hwprof.compress.soft`).
 
 2026-11-29, why sums mislead on a CPU, and why not often. A residual network for 28 x 28 pixels takes 0.24 ms in ONNX
 Runtime, and its rows add up to 0.46: each operator alone pays for the call and for converting its input to the layout
@@ -16,6 +16,8 @@ matters less, so that they are the way out where sums mislead.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -25,7 +27,7 @@ from torch import Tensor
 from hwprof.compress.choices import as_before_value, chosen_graph
 from hwprof.compress.method import Choices, Options, SoftChoices
 from hwprof.compress.soft import Interpolated, Points
-from hwprof.data.result import measured_latency, steadier
+from hwprof.data.result import measured_latency
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
 from hwprof.latency_table import LatencyTable, bits, build, operators
@@ -38,7 +40,7 @@ Key: TypeAlias = tuple[str, tuple[tuple[str, Attribute], ...]]
 MOST_MAPE = 25.0  # above which sums would choose the wrong layers
 _USELESS = 100.0  # %
 _CHECKED = 6  # networks of the check
-_FEWEST_CHECKED = 4
+_FEW = 8  # networks that are all measured
 _LEARNED = 16  # networks that latencies are learned from where sums mislead
 _FEWEST_LEARNED = 8
 
@@ -52,6 +54,7 @@ class LayerTable:
         self._rows: dict[Key, tuple[Operator, Measurement]] = {}
         self._table: LatencyTable | None = None
         self._learned: PhysicalPredictor | None = None  # instead of the table, where its sums mislead
+        self._whole_ms: dict[str, float] = {}  # by digest, instead of the table, where there are few networks
         self._interpolated = Interpolated(self.latency_ms, self._points)
 
     def __call__(self, choices: SoftChoices) -> Tensor:
@@ -69,25 +72,48 @@ class LayerTable:
         """ms, [n], of the whole network with each of the choices. Raises the error of the first operator that could
         not be measured."""
         graphs = [self._chosen(c) for c in choices]
+        if self._are_few:
+            return self._measured_whole(graphs)
         return self._learned.predict(graphs) if self._learned else self._with_rows(graphs).network_ms(graphs)
 
     def check(self, seed: int) -> str:
-        """Corrects the sums by whole networks with random choices, and says how well they fit; with fewer than four
-        different networks the sums are not corrected.
+        """Corrects the sums by whole networks with random choices, and says how well they fit.
 
-        Where the sums mislead, latencies are learned from more whole networks instead of the rows. Raises
-        NotConvergedError where these are too far off to choose by, too.
+        Where the options make few networks, all of them are measured in place of rows. Where the sums mislead,
+        latencies are learned from more whole networks instead. Raises NotConvergedError where these are too far off to
+        choose by, too.
         """
+        if self._are_few:
+            every = [dict(zip(self._options, some, strict=True)) for some in itertools.product(*self._options.values())]
+            self._measured_whole([self._chosen(choices) for choices in every])
+            return f"all {len(self._whole_ms)} networks that the choices make are measured"
         graphs = self._samples(seed, _CHECKED)
         table = self._with_rows(graphs)
-        if len(graphs) < _FEWEST_CHECKED:
-            return f"sums of the table are not corrected: there are only {len(graphs)} different networks"
         measured = self._measured(graphs, "networks")
         corrected, error = _corrected(table, graphs, measured)
         if error <= MOST_MAPE:
             self._table = corrected
             return f"sums of the table are {error:.1f} % from {len(graphs)} measured networks"
         return self._learn(seed, error, _state(measured))
+
+    @property
+    def _are_few(self) -> bool:
+        return math.prod(map(len, self._options.values())) <= _FEW
+
+    def _measured_whole(self, graphs: Sequence[Graph]) -> np.ndarray:
+        """ms, [n]; each network is measured once."""
+        missing = {graph.digest: graph for graph in graphs if graph.digest not in self._whole_ms}
+        if missing:
+            measured = self._measured(list(missing.values()), "networks")
+            widest = max(100 * (m.normalized.high / m.normalized.low - 1) / 2 for m in measured)
+            if not widest <= MOST_MAPE:
+                raise NotConvergedError(
+                    f"latencies of the {len(measured)} networks that the choices make are known to {widest:.0f} % (at "
+                    f"most {MOST_MAPE:.0f} % is allowed), so they would mislead{_state(measured)}; measure on a quiet "
+                    "machine, or raise --budget"
+                )
+            self._whole_ms |= {key: m.normalized.median for key, m in zip(missing, measured, strict=True)}
+        return np.array([self._whole_ms[graph.digest] for graph in graphs])
 
     def _learn(self, seed: int, sums_error: float, state: str) -> str:
         graphs = self._samples(seed, _LEARNED)
@@ -131,14 +157,14 @@ class LayerTable:
 
     def _measured(self, graphs: Sequence[Graph], unit: str) -> list[Measurement]:
         """Raises NotConvergedError for one without a valid latency."""
-        measured = self._measure(graphs, unit)
+        measured = list(self._measure(graphs, unit))
         invalid = [graph.name for graph, m in zip(graphs, measured, strict=True) if measured_latency(m) is None]
         if invalid:
             raise NotConvergedError(
                 f"{len(invalid)} of {len(graphs)} {unit} of the layer table have no valid latency ({invalid[0]!r} is "
                 "the first): something disturbed the machine; see hwprof doctor, and measure again"
             )
-        return [steadier(m) for m in measured]
+        return measured
 
 
 def _corrected(

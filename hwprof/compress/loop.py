@@ -44,7 +44,7 @@ from hwprof.interfaces import Task
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measure.rounds import Cohort
-from hwprof.measurement import Comparison, Measurement, Status
+from hwprof.measurement import Comparison, Measurement, ProtocolSettings, Status
 from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
 
 Tell = Callable[[str], None]
@@ -52,6 +52,7 @@ TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
 _TELLINGS = 4  # in each round of a measurement of many graphs
 _MANY = 16
+_KNOWN = 1.25  # high by low of a latency's interval, up to which it is known well
 _SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
@@ -59,12 +60,14 @@ _SLOWER = 1.001  # relative: a target above the smallest network by less is out 
 class Settings:
     """tuning: how a small network is trained. training: how a method that learns its choices trains. first: how the
     network itself is trained before anything else; None where it is trained already. rounds: how often the table's
-    target may be set. All trainings have the job's seed."""
+    target may be set. table: the protocol of the table's rows, which are many; None for that of the networks. All
+    trainings have the job's seed."""
 
     tuning: TrainSettings = TUNING
     training: TrainSettings = TRAINING
     first: TrainSettings | None = None
     rounds: int = 3
+    table: ProtocolSettings | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -72,7 +75,9 @@ class Settings:
 
     def seeded(self, seed: int) -> Settings:
         first = None if self.first is None else replace(self.first, seed=seed)
-        return Settings(replace(self.tuning, seed=seed), replace(self.training, seed=seed), first, self.rounds)
+        return replace(
+            self, tuning=replace(self.tuning, seed=seed), training=replace(self.training, seed=seed), first=first
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,9 +102,13 @@ class Job:
     tell: Tell = field(repr=False)
 
     def measure(self, graphs: Sequence[Graph], unit: str = "networks") -> list[Measurement]:
-        """The measurements of graphs, which are kept even where they did not reach their precision. Tells how many of
-        them are done; unit: what they are, for that."""
-        options = replace(self.options, keep_unconverged=True, on_progress=self._counting(len(graphs), unit))
+        """The measurements of graphs for the table, which are kept even where they did not reach their precision. Tells
+        how many of them are done; unit: what they are, for that."""
+        protocol = self.settings.table if unit == "rows" else None
+        options = replace(
+            self.options, settings=protocol or self.options.settings, keep_unconverged=True,
+            on_progress=self._counting(len(graphs), unit),
+        )  # fmt: skip
         with recording.recording(self.device, self.store, options) as recorder:
             return recorder.measure(graphs)
 
@@ -175,7 +184,10 @@ def compress(job: Job, name: str, target_ms: float) -> Compressed:
     Raises InputError for an unknown method, one that finds nothing to change, and a target below what its choices
     reach; NotConvergedError where the table of the layers would mislead; and what training and measuring raise.
     """
-    return _Run(job, methods.load(name), Target(job.device.name, target_ms)).result()
+    method, target = methods.load(name), Target(job.device.name, target_ms)
+    if networks.kernels_for(methods.result_of(method), job.device) == "yes":
+        method = methods.within(method, target_ms)
+    return _Run(job, method, target).result()
 
 
 class _Run:
@@ -230,15 +242,24 @@ class _Run:
         choices, table_ms = self._projected(options, table, within_ms)
         compared = self._measured(choices, 1)
         for number in range(2, self.job.settings.rounds + 1):
-            measured = measured_latency(compared.b)
-            if table is None or measured is None or not measured.high > self.wanted_ms:
+            highest_ms = self._highest_ms(compared)
+            if table is None or not highest_ms > self.wanted_ms:
                 break
-            within_ms = min(within_ms, table_ms) * self.wanted_ms / measured.high
+            within_ms = min(within_ms, table_ms) * self.wanted_ms / highest_ms
             smaller, smaller_ms = self._projected(options, table, within_ms)
             if smaller == choices:
                 break  # the method has nothing smaller
             choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
         return choices, table_ms, compared
+
+    def _highest_ms(self, compared: Comparison) -> float:
+        """The upper end of the network's latency; where it is not known well, that of the baseline times the ratio of
+        the pairs if this is lower, for noise changes the ratio less. nan where it has no latency."""
+        own, whole = measured_latency(compared.b), measured_latency(self.job.measured)
+        if own is None:
+            return float("nan")
+        is_known = own.high <= _KNOWN * own.low
+        return own.high if is_known or whole is None else float(np.fmin(own.high, compared.high * whole.high))
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         if not options:
@@ -346,8 +367,8 @@ def _own_settings(method: Method) -> dict[str, Any]:
 
 
 def _without_seeds(settings: Settings) -> dict[str, Any]:
-    """JSON-ready; the seed of the job is in the key already."""
-    return asdict(settings.seeded(0))
+    """JSON-ready; the seed of the job is in the key already. An absent `table` is left out."""
+    return {name: value for name, value in asdict(settings.seeded(0)).items() if value is not None or name != "table"}
 
 
 def _told(choice: Choice) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from torch import Tensor
@@ -30,8 +30,9 @@ from hwprof.variants.weights import Weights, constant_arrays, evaluated
 
 Need: TypeAlias = Literal["training", "tuning", "examples"]
 Outcome: TypeAlias = Literal[
-    "fewer channels", "fewer blocks", "lower rank", "more groups", "int8", "low-bit weights", "dictionary", "zeros"
-]
+    "fewer channels", "fewer blocks", "lower rank", "more groups", "int8", "low-bit weights", "dictionary", "zeros",
+    "shared weights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,9 @@ class Method(Protocol):
 
     needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
     small network is trained after them; "examples", where the method reads those of the network. A method may also
-    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that.
+    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that;
+    and one that can learn within a latency makes with `within(target_ms)` the method that does. It is used on devices
+    with kernels for its result.
     """
 
     name: str
@@ -132,6 +135,11 @@ class Method(Protocol):
 def result_of(method: Method) -> str:
     """The `Outcome` of the method; empty where it does not say."""
     return str(getattr(method, "result", ""))
+
+
+def within(method: Method, target_ms: float) -> Method:
+    """The method that learns within the latency, where it has such a form."""
+    return cast("Method", method.within(target_ms)) if hasattr(method, "within") else method
 
 
 def load(name: str) -> Method:

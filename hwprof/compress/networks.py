@@ -15,7 +15,7 @@ from hwprof.compress.method import Network
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
-from hwprof.interfaces import OneVariantBackend, Task
+from hwprof.interfaces import KernelBackend, OneVariantBackend, Task
 from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import from_factory, trainable
 from hwprof.torch_io.training_export import export_to_train
@@ -23,6 +23,7 @@ from hwprof.variants.samples import Samples
 from hwprof.variants.weights import load_weights, save_trained
 
 _EXAMPLES = 128  # to calibrate with
+_SHAPES = ("fewer channels", "fewer blocks", "lower rank", "more groups")  # every runtime runs other shapes
 
 
 def open_network(
@@ -57,6 +58,16 @@ def only_variant(device: Device) -> str:
     """The only variant that the device's runtime runs; empty where it runs float networks."""
     backend = plugins.load("backend", device.backend)
     return backend.variant if isinstance(backend, OneVariantBackend) else ""
+
+
+def kernels_for(result: str, device: Device) -> str:
+    """Whether the device has kernels for such networks: "yes", "no" or "unknown". result: a method's `Outcome`."""
+    if result in _SHAPES:
+        return "yes"
+    backend = plugins.load("backend", device.backend)
+    if not result or not isinstance(backend, KernelBackend):
+        return "unknown"
+    return "yes" if result in backend.kernels else "no"
 
 
 def deployed(network: Network, device: Device) -> Network:

@@ -1,9 +1,9 @@
 """Compression of an ONNX file alone: no training code, no task, only samples of its inputs.
 
 The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
-in place (`in_place`), so is its error when it alone has 8 bits or a lower rank; `front` decides from both which layers
-change. The network with the choices is exported, and compared with the user's in pairs; where it is not yet fast enough
-the target is tightened by wanted / measured, at most `Settings.rounds` times.
+in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
+both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
+not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """
@@ -11,6 +11,7 @@ Half of the samples give the ranges of activations and the directions of respons
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ import numpy as np
 from hwprof import __version__, cost, plugins
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
+from hwprof.compress.fewer_channels import removable
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.outputs import Judge, Metric
@@ -41,6 +43,7 @@ from hwprof.onnx_io import load, save
 from hwprof.variants.factorize import smaller_ranks
 from hwprof.variants.grids import LARGEST_WEIGHT, REDUCED_WEIGHT
 from hwprof.variants.int8_layers import layers
+from hwprof.variants.prune import ChannelGroup
 from hwprof.variants.samples import Samples
 from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import load_weights, model_with
@@ -52,6 +55,8 @@ _JUDGED = 8  # samples for the error of a layer; all that judge for that of a re
 _MIXED = 2  # networks with mixed choices that correct the table
 _MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
 _RANKS = 2  # of a layer that are tried, by halves
+_SHARES = (0.75, 0.5)  # of the channels of a group that are tried
+_GRANULE = 8  # channels
 _SLOWER = 1.001  # relative: a target above the fastest network by less is out of reach
 
 Tell = Callable[[str], None]
@@ -151,8 +156,8 @@ class _Run:
         some = [_Wanted(None, i / self.settings.points) for i in range(self.settings.points)]
         if not self.front[0].choices:
             raise InputError(
-                f"no layer of {self.graph.name!r} is faster with int8 or a lower rank on {self.device.name}: the "
-                f"network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
+                f"no layer of {self.graph.name!r} is faster with int8, a lower rank or fewer channels on "
+                f"{self.device.name}: the network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
             )
         points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
         return list(points.values())[::-1]
@@ -220,8 +225,8 @@ class _Run:
         if fastest > wanted.ms * _SLOWER:
             raise InputError(
                 f"{self.graph.name!r} cannot be brought to {wanted.ms:g} ms on {self.device.name} without training: "
-                f"the least that int8 and lower ranks reach is about {fastest:.3g} ms (the network itself takes "
-                f"{whole:.3g} ms)"
+                f"the least that int8, lower ranks and fewer channels reach is about {fastest:.3g} ms (the network "
+                f"itself takes {whole:.3g} ms)"
             )
         return wanted.ms
 
@@ -303,10 +308,28 @@ class _Run:
         return front(options, harms.of, self.table.latency_ms)
 
     def _options(self) -> Options:
-        ranks = self._faster_ranks()
+        ranks, kept = self._faster_ranks(), self._faster_channels()
         return {
-            layer: (AS_BEFORE, Choice(bits=8), *ranks.get(layer, ())) for layer in layers(self.float.graph)
-        }  # fmt: skip
+            layer: (AS_BEFORE, Choice(bits=8), *ranks.get(layer, ()), *kept.get(layer, ()))
+            for layer in layers(self.float.graph)
+        }
+
+    def _faster_channels(self) -> dict[str, list[Choice]]:
+        """By group of channels the smaller numbers with which the network is faster, in float and in int8."""
+        found: dict[str, list[Choice]] = {}
+        names = set(layers(self.float.graph))
+        groups = {name: group for name, group in removable(self.float.graph).items() if name in names}
+        for share in _SHARES:
+            kept = {name: _fewer(group, share) for name, group in groups.items()}
+            kept = {name: n for name, n in kept.items() if 0 < n < groups[name].channels}
+            if not kept:
+                continue
+            choices = {name: Choice(kept=n) for name, n in kept.items()}
+            (measured,) = self._measure([choices])
+            self.table.add_kept(measured, choices)
+            for name in (name for name, n in kept.items() if self.table.saved_ms(name, n) > 0):
+                found.setdefault(name, []).extend(Choice(kept=kept[name], bits=bits) for bits in (None, 8))
+        return found
 
     def _faster_ranks(self) -> dict[str, list[Choice]]:
         """By layer the ranks that lose little and are faster, in float and in int8."""
@@ -344,6 +367,12 @@ class _Harms:
         if (layer, choice) not in self._found:
             self._found[layer, choice] = self._judge.harm(self._rewriting.network({layer: choice}))
         return self._found[layer, choice]
+
+
+def _fewer(group: ChannelGroup, share: float) -> int:
+    """About this share of the group's channels, in multiples that kernels work on."""
+    step = math.lcm(_GRANULE, group.granule)
+    return step * round(share * group.channels / step)
 
 
 def _single(choice: Choice) -> list[Choice]:

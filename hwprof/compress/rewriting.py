@@ -1,4 +1,4 @@
-"""Networks that are changed after training, without a gradient: lower ranks and 8 bits, layer by layer.
+"""Networks that are changed after training, without a gradient: lower ranks, fewer channels, 8 bits, layer by layer.
 
 The factors of a layer are those that keep its responses to the samples best: its outputs are projected onto the
 principal directions of what it computes from them (Zhang et al., Accelerating Very Deep Convolutional Networks for
@@ -15,6 +15,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.compress import outputs
 from hwprof.compress.choice import Choices
+from hwprof.compress.fewer_channels import FewerChannels
 from hwprof.graph import Graph, Node
 from hwprof.onnx_io.opset import with_opset
 from hwprof.variants import quantized_values
@@ -54,11 +55,14 @@ class Rewriting:
         self._ranges: dict[tuple[str, int | None], tuple[float, float]] = {}  # by tensor, and rank between two factors
         self._energies: dict[str, np.ndarray] = {}  # by layer, descending, [outputs]
         self._directions: dict[str, np.ndarray] = {}  # by layer, [outputs, outputs]
+        self._channels = FewerChannels(network, samples)
 
     def network(self, choices: Choices) -> Weighted:
-        """The network with the choices of bits and ranks."""
+        """The network with the choices of ranks, channels and bits."""
         ranks = {name: choice.rank for name, choice in choices.items() if choice.rank is not None}
+        kept = {name: choice.kept for name, choice in choices.items() if choice.kept is not None}
         network = self._factorized(ranks) if ranks else self.float_network
+        network = self._channels.pruned(network, kept) if kept else network
         int8 = [part for name, choice in choices.items() if choice.bits for part in parts(name, name in ranks)]
         return self._quantized(network, int8, ranks) if int8 else network
 

@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwprof import plugins
 from hwprof.compress import method as methods
 from hwprof.compress.choices import chosen_graph
 from hwprof.compress.loop import Job, unknown_cost
 from hwprof.compress.method import Choices
 from hwprof.compress.networks import only_variant
-from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.interfaces import KernelBackend
-
-_SHAPES = ("fewer channels", "fewer blocks", "lower rank", "more groups")  # every runtime runs other shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +36,6 @@ def screened(job: Job, names: Sequence[str]) -> tuple[list[str], list[LeftOut]]:
         else:
             fitting.append(name)
     return fitting, left_out
-
-
-def kernels_for(result: str, device: Device) -> str:
-    """Whether the device has kernels for such networks: "yes", "no" or "unknown". result: a method's `Outcome`."""
-    if result in _SHAPES:
-        return "yes"
-    backend = plugins.load("backend", device.backend)
-    if not result or not isinstance(backend, KernelBackend):
-        return "unknown"
-    return "yes" if result in backend.kernels else "no"
 
 
 def _why_not(job: Job, name: str) -> str:

@@ -45,7 +45,8 @@ _BLOCK = pa.struct(
     {
         "start_ns": pa.int64(), "samples_ns": pa.list_(pa.int64()), "runs_per_sample": pa.int32(),
         "anchors_ns": pa.map_(pa.string(), pa.float64()), "cpu_ns": pa.int64(), "rejected": pa.string(),
-        "states": pa.list_(_STATE),
+        "states": pa.list_(_STATE), "cpu_samples_ns": pa.list_(pa.int64()), "runs_per_cpu_sample": pa.int32(),
+        "anchors_cpu_ns": pa.map_(pa.string(), pa.float64()),
     }
 )  # fmt: skip
 _PROCESS = pa.struct(
@@ -56,13 +57,14 @@ _PROCESS = pa.struct(
         "figures": pa.map_(pa.string(), pa.float64()),
         "build": pa.string(),
         "instructions": pa.list_(pa.map_(pa.string(), pa.int64())),
+        "cores": pa.int32(), "cpu_time": pa.string(), "other_cpus": pa.float64(),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(
     {
         "digest": pa.string(), "arch": pa.list_(pa.int32()), "status": pa.string(), "latency_ms": pa.float64(),
         "low_ms": pa.float64(), "high_ms": pa.float64(), "normalized_ms": pa.float64(),
-        "normalized_low_ms": pa.float64(), "normalized_high_ms": pa.float64(),
+        "normalized_low_ms": pa.float64(), "normalized_high_ms": pa.float64(), "normalized_clock": pa.string(),
         "instructions": pa.map_(pa.string(), pa.float64()),
         "record": pa.string(),  # of the measurement, JSON, without its processes
         "processes": pa.list_(_PROCESS),
@@ -120,7 +122,7 @@ class Card:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One network with its latency, ms, and the bounds of its 95 % interval. `normalized_ms` is the latency at the
-    machine's undisturbed speed.
+    machine's undisturbed speed by `normalized_clock`, where that is known (`hwprof.measurement.estimate`).
 
     `arch` is None outside of a search space, `graph` is None where the space rebuilds it, `digest` is empty where
     neither hwprof nor the source knows the graph. On an emulated core there are `instructions` of one inference, by
@@ -139,6 +141,7 @@ class Entry:
     graph: Graph | None = None
     measurement: Measurement | None = None
     instructions: Mapping[str, float] | None = None
+    normalized_clock: str = ""
 
     @classmethod
     def of(cls, measurement: Measurement, arch: Arch | None = None, graph: Graph | None = None) -> Entry:
@@ -152,7 +155,7 @@ class Entry:
         n = measurement.normalized
         return cls(
             measurement.latency_ms, arch, measurement.digest, low, high, n.median, n.low, n.high,
-            measurement.status.value, graph, measurement,
+            measurement.status.value, graph, measurement, normalized_clock=measurement.normalized_clock.value,
         )  # fmt: skip
 
     @property

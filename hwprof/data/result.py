@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from hwprof.errors import InputError
 from hwprof.measurement import Comparison, LatencyStatistics, Measurement, Status
 
-_KNOWN = 1.25  # the interval's high over its low, up to which a corrected latency is known well
 SCHEMA = "hwprof.result/1"
 _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in Python, null in JSON
 
@@ -169,22 +168,7 @@ def measured_latency(measurement: Measurement) -> LatencyStatistics | None:
     core, holds no times."""
     if measurement.status is Status.INVALID or measurement.is_counted or not any(p.kept for p in measurement.processes):
         return None
-    return steadier(measurement).normalized
-
-
-def steadier(measurement: Measurement) -> Measurement:
-    """The measurement, without its anchors where these were disturbed more than the network was.
-
-    On a machine that others use, anchors are interrupted more often than a short network; the latency that is corrected
-    by them is then known worse than the one that was measured. In a trial with nine busy processes on two cores it was
-    wrong by a factor of 3.6, and the uncorrected one by 8 %.
-    """
-    if not measurement.anchor_baseline_ns:
-        return measurement
-    corrected, plain = measurement.normalized, measurement.statistics
-    is_known = corrected.low > 0 and corrected.high <= _KNOWN * corrected.low
-    is_plain_better = plain.low > 0 and plain.high * corrected.low < corrected.high * plain.low
-    return replace(measurement, anchor_baseline_ns={}) if is_plain_better and not is_known else measurement
+    return measurement.normalized
 
 
 def _comparison_record(c: Comparison) -> dict[str, Any]:

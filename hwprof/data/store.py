@@ -32,6 +32,7 @@ from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.files import new_locked_file, remove_unlocked
 from hwprof.interfaces import Arch
 from hwprof.measurement import Measurement, Process, process_from_record
+from hwprof.measurement.estimate import Baseline, Clock
 
 T = TypeVar("T")
 
@@ -71,8 +72,18 @@ ALTER TABLE measurement ADD COLUMN crc32 INTEGER;
 ALTER TABLE process ADD COLUMN crc32 INTEGER;
 PRAGMA application_id = {_APPLICATION_ID};
 """
+# Anchors by two clocks, on a quiet machine or not. The older ones are by the wall clock; whether it was quiet then is
+# not known.
+_CLOCKS = """
+ALTER TABLE baseline RENAME TO older_baseline;
+CREATE TABLE baseline (
+    machine TEXT NOT NULL, anchor TEXT NOT NULL, clock TEXT NOT NULL, is_quiet INTEGER NOT NULL, ns REAL NOT NULL,
+    PRIMARY KEY (machine, anchor, clock, is_quiet)) STRICT;
+INSERT INTO baseline SELECT machine, anchor, 'wall time', 0, ns FROM older_baseline;
+DROP TABLE older_baseline;
+"""
 # The i-th turns a store of format i into one of format i + 1; 0 is empty. Before format 4 there is no application_id.
-_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS)
+_MIGRATIONS = (_MEASUREMENTS, _RESULTS, _SCORES, _RUNS, _CLOCKS)
 _TABLES = {"measurement", "process", "comparison", "baseline", "graph", "result", "score"}
 _FIRST_COLUMNS = {"id", "key", "model", "digest", "device", "hardware", "is_compared", "created", "status", "record"}
 
@@ -293,17 +304,40 @@ class Store:
         rows = self.query("SELECT record FROM graph WHERE digest = ?", digest)
         return next((str(record) for (record,) in rows), None)
 
-    def baseline_ns(self, machine: str) -> dict[str, float]:
+    def baseline_ns(self, machine: str, clock: Clock = Clock.WALL) -> dict[str, float]:
         """The undisturbed time of one run of each anchor on a machine (hardware, device and versions together)."""
-        rows = self.query("SELECT anchor, ns FROM baseline WHERE machine = ?", machine)
+        rows = self.query(
+            "SELECT anchor, min(ns) FROM baseline WHERE machine = ? AND clock = ? GROUP BY anchor", machine, clock.value
+        )
         return {str(anchor): float(ns) for anchor, ns in rows}
 
-    def lower_baseline(self, machine: str, anchors_ns: Mapping[str, float]) -> None:
+    def baselines(self) -> list[tuple[str, Baseline]]:
+        """All undisturbed times of anchors, each with its machine."""
+        rows = self.query("SELECT machine, anchor, clock, is_quiet, ns FROM baseline")
+        return [
+            (
+                str(machine),
+                Baseline(
+                    {str(anchor): float(ns)} if clock == Clock.WALL.value else {},
+                    {str(anchor): float(ns)} if clock == Clock.CPU.value else {},
+                    bool(is_quiet),
+                ),
+            )
+            for machine, anchor, clock, is_quiet, ns in rows
+        ]
+
+    def quiet_anchors(self, machine: str) -> set[str]:
+        """The anchors that were seen when the machine was quiet."""
+        return {str(a) for (a,) in self.query("SELECT anchor FROM baseline WHERE machine = ? AND is_quiet", machine)}
+
+    def lower_baseline(self, machine: str, seen: Baseline) -> None:
         """Keeps the smaller of the stored and the given times: nothing runs faster than undisturbed."""
+        times = [(Clock.WALL.value, *item) for item in seen.wall_ns.items()]
+        times += [(Clock.CPU.value, *item) for item in seen.cpu_ns.items()]
         with self._errors():
             self._db.executemany(
-                "INSERT INTO baseline VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
-                [(machine, anchor, ns) for anchor, ns in anchors_ns.items()],
+                "INSERT INTO baseline VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ns = min(ns, excluded.ns)",
+                [(machine, anchor, clock, int(bool(seen.is_quiet)), ns) for clock, anchor, ns in times],
             )
 
     def row(self, measurement: int) -> tuple[Any, ...]:

@@ -179,8 +179,8 @@ class _Merging:
                 self.target.add_score(key, arch, score)
         for digest, record in self.damage.of(store.query, "SELECT digest, record FROM graph") or ():
             self.damage.of(self._copy_graph, store, digest, record)
-        for machine, anchor, ns in self.damage.of(store.query, "SELECT machine, anchor, ns FROM baseline") or ():
-            self.target.lower_baseline(machine, {anchor: ns})
+        for machine, baseline in self.damage.of(store.baselines) or ():
+            self.target.lower_baseline(machine, baseline)
 
     def _all(self) -> Iterator[tuple[str, int, int]]:
         """When it was made, place of its store, and number of each measurement."""

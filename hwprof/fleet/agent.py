@@ -43,7 +43,7 @@ _AGENTS: dict[str, Agent] = {}  # those that serve in this process, by the name 
 
 @dataclass(slots=True)
 class State:
-    """What the agent does now, told with every heartbeat. failures: requests in a row after which the board was not
+    """The agent's work at this moment, told with every heartbeat. failures: requests in a row after which the board was not
     well."""
 
     doing: str = "idle"
@@ -72,7 +72,7 @@ class Agent:
     lock: Lock = field(default_factory=Lock)
 
     def facts(self) -> dict[str, Any]:
-        """What the driver must know before it sends a request. JSON-ready."""
+        """The facts that the driver must know before it sends a request. JSON-ready."""
         return {"hwprof": __version__, "board": self.board.name, "started": self.started, "pid": os.getpid()}
 
     def metric(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def register(name: str, agent: Agent) -> None:
 
 
 def transport_of(board: PlannedBoard) -> Transport:
-    """Where the workers of the board run: here, or behind OpenSSH, which starts the worker's JSON lines there."""
+    """Where the workers of the board run: here, or at the other end of an SSH connection."""
     if board.launch is not Launch.SSH:
         return LocalTransport()
     options = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5")

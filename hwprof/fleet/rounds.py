@@ -44,7 +44,7 @@ class _Task:
 
 @dataclass(slots=True)
 class FleetRounds:
-    """As `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once. limit_s: of each
+    """Measures like `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once. limit_s: of each
     answer of a worker."""
 
     device: Device
@@ -118,7 +118,7 @@ class FleetRounds:
         return requests.name_of(cohort, self.device, self.settings, attempt)
 
     def _group(self, board: Board, n_boards: int) -> list[_Task]:
-        """What the board gets next: what it has, then what is free; about as much as the plan's seconds take."""
+        """The board's next tasks: those that it has, then free ones; about as many as fill the plan's seconds."""
         own = [task for task in self.waiting if task.place == board.name]
         now = monotonic()
         free = [task for task in self.waiting if task.place != board.name and task.free_at <= now]

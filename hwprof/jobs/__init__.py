@@ -9,7 +9,8 @@ from hwprof.jobs.profiling import profile, profile_many, profile_models
 from hwprof.jobs.reporting import history, peaks, report, stored_graphs
 from hwprof.jobs.tuning import tune
 from hwprof.measure.machine import require_times
-from hwprof.measure.recording import Options, Outcome, undisturbed_ns
+from hwprof.measure.recording import Options, Outcome
+from hwprof.measurement.estimate import undisturbed_ns
 from hwprof.workloads.loading import load_network
 
 resolve = load_network  # its name until 0.1

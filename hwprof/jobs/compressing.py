@@ -12,8 +12,8 @@ from hwprof.compress.compressed import reached as reached
 from hwprof.compress.loop import Job, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load, result_of
-from hwprof.compress.networks import open_network
-from hwprof.compress.screening import kernels_for, screened
+from hwprof.compress.networks import kernels_for, open_network
+from hwprof.compress.screening import screened
 from hwprof.data.result import Met
 from hwprof.data.store import DEFAULT_PATH
 from hwprof.device import Device

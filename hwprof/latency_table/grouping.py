@@ -1,7 +1,8 @@
 """Finds the nodes that make one operator of a latency table: a node alone, or with the Q/DQ pairs around it.
 
 To a runtime that computes with integers, the nodes between DequantizeLinears and QuantizeLinears are one operation,
-which cannot be timed without them.
+which cannot be timed without them. That is not so where one of them has its weights as floats: no kernel with integers
+computes it, so that it is the operator of a float network, between two that convert.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ class _Grouping:
             if node.op in (_QUANTIZE, _DEQUANTIZE) or _name(node) in seen or _name(node) in self._unpacking:
                 continue
             region = self._region(node)
-            for nodes in [region] if self._is_closed(region) else [(node,)]:
-                found.append(self._operator(nodes))
+            is_float = any(map(self._has_float_weights, region))
+            for nodes in [region] if not is_float and self._is_closed(region) else [(node,)]:
+                found.append(OperatorNodes(nodes) if self._has_float_weights(node) else self._operator(nodes))
                 seen.update(map(_name, nodes))
                 absorbed.update(n.outputs[0] for n in found[-1].after)
         found += [
@@ -69,7 +71,12 @@ class _Grouping:
             for node in self._graph.nodes
             if node.op == _QUANTIZE and node.outputs[0] not in absorbed
         ]
-        found += [OperatorNodes((node,)) for node in self._graph.nodes if node.op == _DEQUANTIZE and self._is_end(node)]
+        held = {before.outputs[0] for operator in found for before in operator.before}
+        found += [
+            OperatorNodes((node,))
+            for node in self._graph.nodes
+            if node.op == _DEQUANTIZE and (self._is_end(node) or node.outputs[0] not in held)
+        ]
         place = {_name(node): i for i, node in enumerate(self._graph.nodes)}
         return sorted(found, key=lambda operator: place[_name(operator.nodes[0])])
 
@@ -97,6 +104,10 @@ class _Grouping:
         entering -= self._unpacking.keys()
         leaving = {out for out in made if out in self._graph.outputs or not self._readers.get(out)}
         return not leaving and all(self._made_by(name) == _DEQUANTIZE for name in entering)
+
+    def _has_float_weights(self, node: Node) -> bool:
+        """Whether it is a layer whose weights are stored as floats."""
+        return node.op in _LEADING and len(node.inputs) > 1 and node.inputs[1] in self._static
 
     def _operator(self, nodes: tuple[Node, ...]) -> OperatorNodes:
         made = {out for node in nodes for out in node.outputs if out}

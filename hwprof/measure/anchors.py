@@ -9,17 +9,21 @@ lasts as long. A runtime that refuses float networks gets quantized ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+import numpy as np
+
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend, Timer
+from hwprof.measure.sampling import CPU_SAMPLE_NS, stamped
 from hwprof.variants.quantize import quantize
 
 _COPY_KIB = (64, 256, 1024, 4096, 16384, 65536)
@@ -53,6 +57,14 @@ def quantized_copy_graph(kib: int) -> Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorTime:
+    """The time of one run by the wall clock and by the CPU clock, ns."""
+
+    wall_ns: float
+    cpu_ns: float
+
+
+@dataclass(frozen=True, slots=True)
 class Anchor:
     """An open anchor. Its name identifies its baseline; `estimate_ns` of one run sizes its slices."""
 
@@ -64,6 +76,17 @@ class Anchor:
         """Runs for about `duration_ns` and returns the mean time of one run."""
         n = max(1, round(duration_ns / self.estimate_ns))
         return sum(self.timer(n, each=False)) / n
+
+    def time_of_a_run(self, duration_ns: float, sample_ns: float) -> AnchorTime:
+        """Runs for about `duration_ns`. The median over stretches as long as the network's samples (`sample_ns`): an
+        interruption then shows as often in the anchor as in the network."""
+        n = max(1, round(duration_ns / self.estimate_ns))
+        group = min(n, max(1, math.ceil(CPU_SAMPLE_NS / self.estimate_ns)))
+        samples = stamped(self.timer, group, max(1, round(n / group)))
+        stretch = min(len(samples.ns), max(1, round(sample_ns / self.estimate_ns)))
+        whole = np.asarray(samples.ns[: len(samples.ns) // stretch * stretch], float).reshape(-1, stretch)
+        cpu_ns = np.median(samples.cpu_ns) / samples.cpu_runs
+        return AnchorTime(float(np.median(whole.mean(axis=1))), float(cpu_ns))
 
 
 class OpenAnchors:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hwprof.measure import stop
 from hwprof.measurement import Measurement, Process, Status, slowdown
+from hwprof.measurement.estimate import Clock
 
 
 def caveats(m: Measurement) -> Iterator[str]:
@@ -30,13 +31,19 @@ def _of_counts(m: Measurement) -> Iterator[str]:
 def _of_blocks(m: Measurement) -> Iterator[str]:
     if m.rejected_share > m.protocol.max_rejected_share:
         causes = sorted({b.rejected for p in m.processes for b in p.blocks if b.rejected})
-        yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)})"
+        by = "; the undisturbed latency is by CPU time" if m.normalized_clock is Clock.CPU else ""
+        yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)}){by}"
     slow = [p.round for p in m.processes if _slowdown(m, p) > 1 + m.protocol.anchor_tolerance]
     if slow:
         worst = max(_slowdown(m, p) for p in m.processes)
         yield (
             f"in {len(slow)} of {len(m.processes)} processes the machine ran up to {worst - 1:.0%} slower "
             "than undisturbed (see the normalized latency)"
+        )
+    if m.anchor_baseline_ns and m.is_baseline_quiet is False:
+        yield (
+            "the machine was never seen quiet: its undisturbed speed is the highest that the anchors reached beside "
+            "other programs"
         )
     averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
     if averaged > 1:
@@ -48,11 +55,13 @@ def _of_status(m: Measurement) -> Iterator[str]:
         yield "the latency never became steady during warm-up"
     elif m.status is Status.BUDGET:
         advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
-        width, target = m.statistics.relative_half_width, f"+-{m.protocol.target:.1%}"
+        width, target = m.normalized.relative_half_width, f"+-{m.protocol.target:.1%}"
         reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
         missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"
         yield f"the interval is {reached} after {len(m.processes)} processes, {missed}: {advice}"
 
 
 def _slowdown(m: Measurement, process: Process) -> float:
-    return float(np.median([slowdown(b, m.anchor_baseline_ns) for b in process.blocks]))
+    by = m.normalized_clock
+    baseline_ns = m.anchor_baseline_cpu_ns if by is Clock.CPU else m.anchor_baseline_ns
+    return float(np.median([slowdown(b, baseline_ns, by) for b in process.blocks]))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwprof.measurement import DeviceState
+from hwprof.measurement.estimate import WAITED
 
 _CPU = Path("/sys/devices/system/cpu")
 _PROC = Path("/proc")
@@ -30,7 +31,7 @@ class Reading:
 
 def read(cores: Sequence[int]) -> Reading:
     """Counters of this process and of the given cores."""
-    return Reading(_wait_ns(), _stolen_ticks(cores), _clock_khz(cores), _throttle_count(cores))
+    return Reading(wait_ns(), _stolen_ticks(cores), _clock_khz(cores), _throttle_count(cores))
 
 
 def cause(before: Reading, after: Reading, wall_ns: int) -> str:
@@ -40,7 +41,7 @@ def cause(before: Reading, after: Reading, wall_ns: int) -> str:
     if (after.stolen_ticks or 0) > (before.stolen_ticks or 0):
         return "steal"
     if (after.wait_ns or 0) - (before.wait_ns or 0) > _WAIT_SHARE * wall_ns:
-        return "preempted"
+        return WAITED
     if after.clock_khz and before.clock_khz and abs(after.clock_khz / before.clock_khz - 1) > _CLOCK_SHARE:
         return "frequency"
     return ""
@@ -59,7 +60,7 @@ def device_cause(before: DeviceState | None, after: DeviceState | None) -> str:
     return ""
 
 
-def _wait_ns() -> int | None:
+def wait_ns() -> int | None:
     """Longest time that one thread of this process was runnable but had to wait for a core."""
     try:
         return max(int(f.read_text().split()[1]) for f in (_PROC / "self/task").glob("*/schedstat"))

@@ -33,7 +33,17 @@ from hwprof.measure.rounds import Cohort, CohortRounds, Rounds
 from hwprof.measure.transport import LimitedTransport, Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Comparison, Evidence, Measurement, Process, ProtocolSettings, Status, at_one_speed
+from hwprof.measurement import (
+    Comparison,
+    Evidence,
+    Measurement,
+    Process,
+    ProtocolSettings,
+    Status,
+    at_one_speed,
+    estimate,
+)
+from hwprof.measurement.estimate import Baseline, Clock
 from hwprof.onnx_io import inputs_identity
 
 _START_S = 300.0  # to import a runtime and to open a network
@@ -180,8 +190,13 @@ class Recorder:
         if not again and (kept := self._compared(graphs, keys)):
             return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
+<<<<<<< HEAD
         cohort.margin = margin
         (ended,) = self._rounds().run([cohort])
+=======
+        cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
+        (ended,) = self._rounds(at_least=comparing.FEWEST_ROUNDS).run([cohort])
+>>>>>>> main
         outcomes = list(self._outcomes(ended))
         for outcome in outcomes:
             if outcome.error:
@@ -208,9 +223,17 @@ class Recorder:
             }
         )
 
+<<<<<<< HEAD
     def _rounds(self) -> CohortRounds:
         return self.options.rounds(
             self.device, self.options.settings, self._keep, self.options.on_progress,
+=======
+    def _rounds(self, at_least: int = 1) -> Rounds:
+        settings = self.options.settings
+        fewest = min(max(settings.min_processes, at_least), settings.max_processes)
+        return Rounds(
+            self.device, replace(settings, min_processes=fewest), self._keep, self.options.on_progress,
+>>>>>>> main
             self.options.transport, in_detail=self.options.with_operators, total_s=self.options.total_s,
         )  # fmt: skip
 
@@ -248,8 +271,13 @@ class Recorder:
             self.store.keep_processes(number, common)
         if common:
             self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
+<<<<<<< HEAD
         name = key_of({"store": self.store.identity, "numbers": numbers, "keys": keys})
         return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers, name=name)
+=======
+        processes = [[p for p in ps if p.round in common] for ps in kept]
+        return Cohort(graphs, processes, numbers, baseline_of=self._baseline)
+>>>>>>> main
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
         self.store.add_graph(graph.digest, graph.to_json())
@@ -282,8 +310,14 @@ class Recorder:
         warnings = (*m.warnings, *_idle(graph, timed.idle))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
 
+<<<<<<< HEAD
     def _measurement(self, graph: Graph, processes: tuple[Process, ...], board: str) -> Measurement:
         told = {"label": self.options.label, "board": board}
+=======
+    def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
+        self.store.lower_baseline(self._machine, estimate.baseline_of(processes))
+        baseline = self._baseline(processes)
+>>>>>>> main
         measurement = Measurement(
             model=graph.name,
             digest=graph.digest,
@@ -294,22 +328,33 @@ class Recorder:
             protocol=self.options.settings,
             environment={**self.machine.snapshot, **{name: text for name, text in told.items() if text}},
             processes=processes,
-            status=stop.status(processes, self.options.settings),
-            anchor_baseline_ns=self._baseline_ns(processes),
+            status=stop.status(processes, self.options.settings, baseline),
+            anchor_baseline_ns=baseline.wall_ns,
+            anchor_baseline_cpu_ns=baseline.cpu_ns,
+            is_baseline_quiet=baseline.is_quiet,
             overhead_ns=self.machine.overhead_ns,
             inputs=inputs_identity(graph),
             network_warnings=graph.warnings,
         )
         return replace(measurement, warnings=(*self.machine.warnings, *caveats(measurement)))
 
-    def _baseline_ns(self, processes: Sequence[Process]) -> dict[str, float]:
+    def _baseline(self, processes: Sequence[Process]) -> Baseline:
         """The undisturbed time on this machine of each anchor of the processes' blocks, these processes included."""
-        machine = key_of(
+        seen = estimate.baseline_of(processes)
+        wall_ns, cpu_ns = (self.store.baseline_ns(self._machine, clock) for clock in (Clock.WALL, Clock.CPU))
+        was_quiet = bool(seen.wall_ns) and seen.wall_ns.keys() <= self.store.quiet_anchors(self._machine)
+        return Baseline(
+            {name: min(ns, wall_ns.get(name, ns)) for name, ns in seen.wall_ns.items()},
+            {name: min(ns, cpu_ns.get(name, ns)) for name, ns in seen.cpu_ns.items()},
+            seen.is_quiet or was_quiet if seen.is_quiet is not None else None,
+        )
+
+    @property
+    def _machine(self) -> str:
+        """The key of the machine's anchors."""
+        return key_of(
             {"hardware": self.machine.hardware, "device": self.device.digest, "versions": self.machine.versions}
         )
-        seen = undisturbed_ns(processes)
-        self.store.lower_baseline(machine, seen)
-        return {name: ns for name, ns in self.store.baseline_ns(machine).items() if name in seen}
 
 
 def _idle(graph: Graph, operators: Sequence[str]) -> Iterator[str]:
@@ -331,6 +376,7 @@ def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
     require_times(device)
 
 
+<<<<<<< HEAD
 def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
     """The first decile of each anchor's times, ns by name."""
     times: dict[str, list[float]] = {}
@@ -339,3 +385,8 @@ def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
             for name, ns in block.anchors_ns.items():
                 times.setdefault(name, []).append(ns)
     return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
+=======
+def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    first, *others = processes
+    return all(comparing.is_decided(first, other, settings, margin) for other in others)
+>>>>>>> main

@@ -21,7 +21,8 @@ from hwprof.graph import Graph
 from hwprof.measure import compare, stop
 from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Process, ProtocolSettings, process_from_record
+from hwprof.measurement import Process, ProtocolSettings, estimate, process_from_record
+from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
 
@@ -31,9 +32,14 @@ class Cohort:
     """Graphs whose blocks alternate in one process, and what has been measured of each so far.
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
+<<<<<<< HEAD
     `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
     (`compare`); by default, when each is precise enough. `done` decides otherwise, by the processes of all graphs.
     `name` stays the same when an interrupted job goes on. `board`: the one of a fleet that measured it.
+=======
+    `done` decides by the processes of all graphs whether the cohort needs no further round; the default is that each
+    is precise enough, against the undisturbed anchors that `baseline_of` tells from its processes.
+>>>>>>> main
     """
 
     graphs: tuple[Graph, ...]
@@ -44,9 +50,13 @@ class Cohort:
     losses: int = 0
     ended: bool = False
     done: Callable[[Sequence[Sequence[Process]]], bool] | None = None
+<<<<<<< HEAD
     margin: float | None = None
     name: str = ""
     board: str = ""
+=======
+    baseline_of: Callable[[Sequence[Process]], Baseline] = estimate.baseline_of
+>>>>>>> main
 
     def __post_init__(self) -> None:
         if not self.processes:
@@ -71,9 +81,13 @@ class Cohort:
             return self.rounds > 0
         if self.done is not None:
             return self.done(self.processes)
+<<<<<<< HEAD
         if self.margin is not None:
             return compare.are_decided(self.processes, settings, self.margin)
         return all(stop.is_precise(ps, settings) for ps in self.processes)
+=======
+        return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
+>>>>>>> main
 
     def progress(self, settings: ProtocolSettings) -> float:
         """Share of the way to the target precision, 0 to 1."""
@@ -81,7 +95,7 @@ class Cohort:
             return 1.0
         if self.rounds < 2:
             return 0.02 * self.rounds
-        widest = max(stop.half_width(ps) for ps in self.processes)
+        widest = max(stop.half_width(ps, settings, self.baseline_of(ps)) for ps in self.processes)
         by_width = min(1.0, (settings.target / widest) ** 2) if widest > 0 else 1.0
         return min(0.99, by_width * min(1.0, self.rounds / settings.min_processes))
 
@@ -248,4 +262,5 @@ def _longest_ns(cohort: Cohort) -> float | None:
     """Latency of the cohort's longest network in its first process, which decides its anchors; None before."""
     if not cohort.rounds or not all(ps[0].blocks for ps in cohort.processes):
         return None
-    return max(float(np.median(stop.block_medians_ms(ps[0]))) * 1e6 for ps in cohort.processes)
+    first = [processes[:1] for processes in cohort.processes]
+    return max(float(np.median(estimate.block_medians_ms(ps, estimate.clock(ps))[0])) * 1e6 for ps in first)

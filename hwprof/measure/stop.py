@@ -6,39 +6,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwprof import instructions, metrics
+from hwprof import instructions
 from hwprof.measure.steady import Warmup
-from hwprof.measurement import Process, ProtocolSettings, Status
+from hwprof.measurement import Process, ProtocolSettings, Status, estimate
+from hwprof.measurement.estimate import Baseline, Clock
 
 # Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
 COUNT_PROCESSES = 2
 COUNT_TOLERANCE = 0.001
 _CALL_INSTRUCTIONS = 2000  # by which the calls around an inference differ, however small it is
-_RESAMPLES = 500  # enough to steer by; the final interval takes more
 
 
-def half_width(processes: Sequence[Process]) -> float:
-    """Half-width of the 95 % interval relative to the median; infinite with fewer than two processes."""
-    values = [np.log(v) for v in map(block_medians_ms, processes) if len(v)]
-    if len(values) < 2:
-        return float("inf")
-    low, high = metrics.bootstrap_interval(values, resamples=_RESAMPLES)
-    return float(np.exp(high) - np.exp(low)) / 2 / float(np.exp(metrics.median_of_medians(values)))
+def half_width(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> float:
+    """Half-width of the 95 % interval of the undisturbed latency, relative to it; infinite with fewer than two
+    processes. Without a baseline it is that of the processes themselves."""
+    known = baseline or estimate.baseline_of(processes)
+    return estimate.relative_half_width(processes, known, settings.max_rejected_share)
 
 
-def block_medians_ms(process: Process) -> np.ndarray:
-    """[n_kept_blocks], ms."""
-    return np.array([np.median(b.latencies_ns) for b in process.kept]) / 1e6
-
-
-def is_precise(processes: Sequence[Process], settings: ProtocolSettings) -> bool:
+def is_precise(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> bool:
     """Whether this round and the one before it both reached the target: one narrow interval may be luck. Counted
     instructions need two processes that agree."""
     if any(p.instructions for p in processes):
         return counts_agree(processes)
     if len(processes) < settings.min_processes:
         return False
-    return half_width(processes) <= settings.target and half_width(processes[:-1]) <= settings.target
+    known = baseline or estimate.baseline_of(processes)
+    return all(half_width(ps, settings, known) <= settings.target for ps in (processes, processes[:-1]))
 
 
 def counts_agree(processes: Sequence[Process]) -> bool:
@@ -58,7 +52,9 @@ def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: fl
     """
     if len(processes) < settings.pilot_processes:
         return settings.pilot_blocks
-    logs = [np.log(v) for v in map(block_medians_ms, processes) if len(v) > 1]
+    by = estimate.clock(processes, settings.max_rejected_share)
+    medians, _ = estimate.corrected_medians_ms(processes, estimate.baseline_of(processes), by)
+    logs = [np.log(v) for v in medians if len(v) > 1]
     if len(logs) < 2:
         return settings.pilot_blocks
     within = float(np.mean([np.var(v, ddof=1) for v in logs]))
@@ -70,13 +66,14 @@ def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: fl
     return int(np.clip(np.ceil(best), settings.min_blocks, settings.max_blocks))
 
 
-def status(processes: Sequence[Process], settings: ProtocolSettings) -> Status:
-    """The verdict on a measurement that has ended."""
+def status(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> Status:
+    """The verdict on a measurement that has ended. Disturbed blocks make it unstable where only wall time can tell the
+    latency."""
     if not processes:
         return Status.INVALID
-    blocks = [b for p in processes for b in p.blocks]
-    if sum(bool(b.rejected) for b in blocks) > settings.max_rejected_share * len(blocks):
+    is_disturbed = estimate.rejected_share(processes) > settings.max_rejected_share
+    if is_disturbed and estimate.clock(processes, settings.max_rejected_share) is Clock.WALL:
         return Status.UNSTABLE
     if 2 * sum(p.warmup == Warmup.NOT_STEADY for p in processes) > len(processes):
         return Status.NOT_STEADY
-    return Status.CONVERGED if is_precise(processes, settings) else Status.BUDGET
+    return Status.CONVERGED if is_precise(processes, settings, baseline) else Status.BUDGET

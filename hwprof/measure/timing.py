@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import resource
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter_ns, process_time_ns, thread_time_ns
+from time import perf_counter_ns
 
 import numpy as np
 
 from hwprof.interfaces import FigureTimer, MonitoredTimer, NotedTimer, OutputTimer, Timer
-from hwprof.measure import disturbance, steady
-from hwprof.measure.anchors import Anchor
+from hwprof.measure import cpu_time, disturbance, steady
+from hwprof.measure.anchors import Anchor, AnchorTime
 from hwprof.measure.energy import EnergyCounter
+from hwprof.measure.sampling import CPU_SAMPLE_NS, Samples, averaged, stamped
 from hwprof.measurement import DeviceState, ProtocolSettings, TimedBlock
+from hwprof.measurement.samples import CpuTime
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
 _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are averaged over this long
@@ -24,6 +27,7 @@ _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are avera
 _REHEAT_NS = 20_000_000
 _FEWEST_ENERGY_NS = 200_000_000  # RAPL counts in steps of about a millisecond
 _FEWEST_DEVICE_ENERGY_NS = 1_000_000_000  # an accelerator's counter moves in steps of up to a tenth of a second
+_FEWEST_RUNNING = 0.05
 _FIGURE_NS = 100_000_000  # for each quantity
 _MOST_FIGURE_RUNS = 50
 
@@ -39,7 +43,10 @@ def clock_tick_ns() -> int:
 class Subject:
     """A network that is open in this process, and what has been seen of it so far.
 
-    `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them.
+    `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them. `has_cpu_time`:
+    this machine's processor does its work, so that its CPU time is worth taking. `idle_shares`: for each block the
+    share of its time in which no thread of this process ran or waited for a core. `running_share`: the part of the
+    warm-up that was not spent waiting for a core.
     """
 
     timer: Timer
@@ -48,14 +55,17 @@ class Subject:
     tick_ns: int
     open_ns: int
     is_elsewhere: bool = False
+    has_cpu_time: bool = False
     cold_ns: int = 0
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
+    running_share: float = 1.0
     anchors: tuple[Anchor, ...] = ()
     blocks: list[TimedBlock] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    idle_shares: list[float] = field(default_factory=list)
 
     def start_up(self) -> None:
         """The first, cold inference and a look at its outputs."""
@@ -69,12 +79,16 @@ class Subject:
 
     def warm(self) -> None:
         s = self.settings
+        before, wall = disturbance.wait_ns(), perf_counter_ns()
         self.warmup_ns, self.warmup = steady.warm_up(self.timer, s.warmup_runs, s.warmup_max_s, s.warmup_tolerance)
+        if self.has_cpu_time:
+            waited = (disturbance.wait_ns() or 0) - (before or 0)
+            self.running_share = min(1.0, max(_FEWEST_RUNNING, 1 - waited / (perf_counter_ns() - wall)))
 
     @property
     def latency_ns(self) -> float:
-        """Estimate from the end of the warm-up."""
-        return max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])))
+        """Estimate from the end of the warm-up, without the time that was spent waiting for a core."""
+        return max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])) * self.running_share)
 
     @property
     def block_ns(self) -> float:
@@ -84,40 +98,64 @@ class Subject:
     def block(self, started_ns: int) -> TimedBlock:
         """One block, its anchors before and after it; appended to `blocks` whether it counts or not."""
         before_anchors = self._time_anchors(self.anchors[::2])
-        before, cpu, wall = disturbance.read(self.cores), _cpu_ns(self.cores), perf_counter_ns()
+        before, cpu, wall = disturbance.read(self.cores), cpu_time.read_ns(), perf_counter_ns()
         self.timer(max(1, round(_REHEAT_NS / self.latency_ns)), each=False)
         device_before = self._state()
-        samples, runs = self._samples()
+        samples = self._samples()
         device_after = self._state()
-        used_cpu, elapsed = _cpu_ns(self.cores) - cpu, perf_counter_ns() - wall
+        used_cpu, elapsed = cpu_time.read_ns() - cpu, perf_counter_ns() - wall
         after = disturbance.read(self.cores)
         cause = disturbance.cause(before, after, elapsed)
+        waited = (after.wait_ns or 0) - (before.wait_ns or 0)
+        if cause != "steal":
+            self.idle_shares.append(1 - (used_cpu + waited) / elapsed)
+        anchors = {**before_anchors, **self._time_anchors(self.anchors[1::2])}
         block = TimedBlock(
             start_ns=wall - started_ns,
-            samples_ns=tuple(samples),
-            runs_per_sample=runs,
-            anchors_ns={**before_anchors, **self._time_anchors(self.anchors[1::2])},
+            samples_ns=tuple(samples.ns),
+            runs_per_sample=samples.runs,
+            anchors_ns={name: time.wall_ns for name, time in anchors.items()},
             cpu_ns=used_cpu,
             rejected="" if self.is_elsewhere else cause or disturbance.device_cause(device_before, device_after),
             states=tuple(state for state in (device_before, device_after) if state is not None),
+            cpu_samples_ns=tuple(samples.cpu_ns),
+            runs_per_cpu_sample=samples.cpu_runs,
+            anchors_cpu_ns={name: time.cpu_ns for name, time in anchors.items()} if self.has_cpu_time else {},
         )
         self.blocks.append(block)
         return block
 
-    def _samples(self) -> tuple[list[int], int]:
-        """Samples of one block, ns, and the number of inferences in each."""
-        if self.latency_ns >= self.settings.stamp_each_from_us * 1000:
-            return list(self.timer(max(1, round(self.block_ns / self.latency_ns)))), 1
-        runs = max(1, round(_AVERAGED_SAMPLE_NS / self.latency_ns))
-        count = max(1, round(self.block_ns / _AVERAGED_SAMPLE_NS))
-        return [sum(self.timer(runs, each=False)) for _ in range(count)], runs
+    def _samples(self) -> Samples:
+        """Those of one block. Networks that get a stamp for each inference run in groups that are long enough to read
+        the CPU time between them, where it is taken."""
+        if self.latency_ns < self.settings.stamp_each_from_us * 1000:
+            runs = max(1, round(_AVERAGED_SAMPLE_NS / self.latency_ns))
+            samples = averaged(self.timer, runs, max(1, round(self.block_ns / _AVERAGED_SAMPLE_NS)))
+            return samples if self.has_cpu_time else replace(samples, cpu_ns=())
+        runs = max(1, round(self.block_ns / self.latency_ns))
+        if not self.has_cpu_time:
+            return Samples(list(self.timer(runs)))
+        group = min(runs, math.ceil(CPU_SAMPLE_NS / self.latency_ns))
+        return stamped(self.timer, group, max(1, round(runs / group)))
 
-    def _time_anchors(self, anchors: Sequence[Anchor]) -> dict[str, float]:
+    def _time_anchors(self, anchors: Sequence[Anchor]) -> dict[str, AnchorTime]:
         slice_ns = self.block_ns * _SHARE_OF_ANCHORS / max(1, len(self.anchors))
-        return {a.name: a.time_per_run_ns(slice_ns) for a in anchors}
+        each = self.latency_ns >= self.settings.stamp_each_from_us * 1000
+        sample_ns = self.latency_ns if each else _AVERAGED_SAMPLE_NS
+        if not self.has_cpu_time:
+            return {a.name: AnchorTime(a.time_per_run_ns(slice_ns), math.nan) for a in anchors}
+        return {a.name: a.time_of_a_run(slice_ns, sample_ns) for a in anchors}
 
     def _state(self) -> DeviceState | None:
         return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None
+
+    @property
+    def cpu_time(self) -> CpuTime:
+        """Whether the CPU time is the network's work; runs it a few times to find out."""
+        if not self.has_cpu_time:
+            return CpuTime.UNKNOWN
+        tries = 5 if self.latency_ns < self.block_ns else 1
+        return cpu_time.kind(self.idle_shares, cpu_time.spins(lambda: self.timer(1), tries))
 
     def measure_figures(self) -> None:
         """Measures the timer's other figures and the energy of an accelerator."""
@@ -145,10 +183,6 @@ class Subject:
         used_mj = counter.used_mj(before, counter.read_uj())
         if used_mj:
             self.energy_mj.append(used_mj / runs)
-
-
-def _cpu_ns(cores: Sequence[int]) -> int:
-    return thread_time_ns() if len(cores) == 1 else process_time_ns()
 
 
 def _finite(values: np.ndarray) -> bool:

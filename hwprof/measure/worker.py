@@ -45,7 +45,7 @@ from hwprof.interfaces import (
     Timer,
     TunableBackend,
 )
-from hwprof.measure import environment, timing
+from hwprof.measure import cpu_time, environment, timing
 from hwprof.measure.anchors import OpenAnchors
 from hwprof.measure.steady import Warmup
 from hwprof.measure.worker_state import WorkerState, identity
@@ -81,13 +81,13 @@ def measure(request: Mapping[str, Any], state: WorkerState) -> Answers:
             memory.append(timing.peak_memory_bytes() - in_use if has_memory else 0)
         if backend.evidence is Evidence.MEASURED:
             _attach_anchors(state.anchors(backend, device), subjects, request["anchors_for_ns"])
-        _alternate(subjects, request["blocks"], request["round"])
+        other_cpus = _alternate(subjects, request["blocks"], request["round"])
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
                 subject.measure_energy()
                 if request["in_detail"]:
                     subject.measure_figures()
-            yield {"index": i, "process": asdict(_process(subject, request["round"], started, memory[i]))}
+            yield {"index": i, "process": asdict(_process(subject, request["round"], started, memory[i], other_cpus))}
 
 
 def _counted(
@@ -115,12 +115,17 @@ def _opened(
     timer = stack.enter_context(opening)
     open_ns = perf_counter_ns() - start
     is_elsewhere = backend.evidence is not Evidence.MEASURED or bool(device.remote)
-    subject = timing.Subject(timer, settings, cores, timing.clock_tick_ns(), open_ns, is_elsewhere)
+    has_cpu_time = not is_elsewhere and not _is_on_accelerator(backend, device)
+    subject = timing.Subject(timer, settings, cores, timing.clock_tick_ns(), open_ns, is_elsewhere, has_cpu_time)
     if isinstance(timer, BuiltTimer):
         subject.warnings.extend(timer.warnings)
     subject.start_up()
     subject.warm()
     return subject
+
+
+def _is_on_accelerator(backend: Backend, device: Device) -> bool:
+    return isinstance(backend, AcceleratorBackend) and bool(backend.hardware(device))
 
 
 def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], latency_ns: float | None) -> None:
@@ -135,8 +140,10 @@ def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], lat
         subject.anchors = found
 
 
-def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int) -> None:
-    """`count` blocks of each that count, A B B A ...; at most twice as many tries."""
+def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int) -> float | None:
+    """`count` blocks of each that count, A B B A ...; at most twice as many tries. Returns how many CPUs other programs
+    kept busy meanwhile, on average; None where the system does not tell."""
+    load = cpu_time.OtherLoad()
     order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
     for _ in range(2 * count):
         for subject in order:
@@ -144,9 +151,12 @@ def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int
         order.reverse()
         if all(sum(not b.rejected for b in s.blocks) >= count for s in subjects):
             break
+    return load.cpus()
 
 
-def _process(subject: timing.Subject, round_number: int, started: str, peak_memory_bytes: int) -> Process:
+def _process(
+    subject: timing.Subject, round_number: int, started: str, peak_memory_bytes: int, other_cpus: float | None
+) -> Process:
     return Process(
         round=round_number,
         started=started,
@@ -160,6 +170,9 @@ def _process(subject: timing.Subject, round_number: int, started: str, peak_memo
         warnings=tuple(subject.warnings),
         figures=subject.figures,
         build=subject.timer.build if isinstance(subject.timer, BuiltTimer) else "",
+        cores=len(subject.cores),
+        cpu_time=subject.cpu_time,
+        other_cpus=other_cpus,
     )
 
 

@@ -20,14 +20,18 @@ from hwprof.predictors.foothill import foothill
 
 FOLDS = 3
 _LEAST = 1e-3  # of a positive target, in units of its mean
+_EXACT_SHARE, _LEAST_BEND = 0.1, 1e-6
 _PRECISION = 0.05  # relative error up to which the loss of a positive target is quadratic
 M = TypeVar("M", bound=nn.Module)
 LossName: TypeAlias = Literal["smooth_l1", "l1", "l2", "foothill"]
 
 
 def _foothill_loss(output: torch.Tensor, target: torch.Tensor, precision: float) -> torch.Tensor:
-    """Its curve bends from that of a square into a line at the precision."""
-    return foothill(output - target, 1.0, 2 / precision).mean()
+    """Its curve bends from that of a square into a line at the precision, or at the error that a tenth of the targets
+    do not exceed where that is smaller: with heavy tails the line is what is right."""
+    errors = output - target
+    bend = errors.detach().abs().quantile(_EXACT_SHARE).clamp(_LEAST_BEND, precision)
+    return foothill(errors, 1.0, 2 / float(bend)).mean()
 
 
 # By name: of output and target, [n], and the error up to which a loss is quadratic, to a scalar.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwprof.measurement import Comparison, Process, TimedBlock
+from hwprof.measurement import Comparison
+from hwprof.measurement.pairing import round_ratios
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, bottom_axis, drawing, line, marker, rect, text
@@ -17,7 +18,7 @@ def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | No
     """`a` and `b` are the names to write; a row is a round, a dot one pair of blocks. None without a ratio."""
     if not np.isfinite(c.ratio):
         return None
-    ratios = round_ratios(c)
+    ratios = round_ratios(c.a.processes, c.b.processes, c.a.protocol.max_rejected_share)
     step = min(18.0, 200.0 / max(len(ratios), 1))
     bottom = _FIRST + step * len(ratios) + 6
     x = _scale(c, [float(r) for row in ratios.values() for r in row], width)
@@ -27,26 +28,6 @@ def draw(c: Comparison, a: str, b: str, width: float = 2 * WIDTH) -> Markup | No
     marks.append(_estimate(c, x, bottom))
     axis = bottom_axis(x, bottom, quantity.tick, f"latency of {b} over that of {a}")
     return drawing(bottom + 40, _words(c, len(ratios)), *marks, axis, width=width)
-
-
-def round_ratios(c: Comparison) -> dict[int, np.ndarray]:
-    """For each round that both measured, [n_pairs]: B over A of adjacent undisturbed blocks; where there is no such
-    pair, the ratio of the medians of the round."""
-    others = {p.round: p for p in c.b.processes}
-    found = {p.round: _ratios(p, others[p.round]) for p in c.a.processes if p.round in others}
-    return dict(sorted((number, ratios) for number, ratios in found.items() if len(ratios)))
-
-
-def _ratios(a: Process, b: Process) -> np.ndarray:
-    pairs = [(x, y) for x, y in zip(a.blocks, b.blocks, strict=False) if not x.rejected and not y.rejected]
-    if pairs or not (a.kept and b.kept):
-        return np.array([_median_ns(y) / _median_ns(x) for x, y in pairs])
-    of_a, of_b = (float(np.median([_median_ns(x) for x in p.kept])) for p in (a, b))
-    return np.array([of_b / of_a])
-
-
-def _median_ns(block: TimedBlock) -> float:
-    return float(np.median(block.latencies_ns))
 
 
 def _row(number: int, ratios: np.ndarray, x: Scale, y: float) -> Markup:

@@ -17,7 +17,7 @@ from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
 from hwprof.report.causes import Cause
 from hwprof.report.operators import Breakdown, Kernel, corresponding
-from hwprof.report.verdict import normalized, rejected_causes, statistics
+from hwprof.report.verdict import basis, normalized, rejected_causes, statistics
 from hwprof.variants.for_device import for_device
 
 
@@ -237,7 +237,7 @@ def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
     ]
     if n := normalized(m):
         median, interval = quantity.estimate(n.median, n.low, n.high)
-        facts.append(Fact("at undisturbed speed", median, f"{interval or 'no interval'}, corrected by the anchors"))
+        facts.insert(0, Fact("at undisturbed speed", median, f"{interval or 'no interval'}, {basis(m)}"))
     return tuple(facts)
 
 

@@ -43,6 +43,7 @@ _NOT_MEASURED = {
     Evidence.SIMULATED: "Simulated: another program computed the same results; its times do not represent the device.",
     Evidence.EMULATED: "Emulated: the core would execute these instructions; there are no times, and no device ran.",
 }
+_QUIETNESS = {True: "quiet", False: "never quiet", None: "not known to be quiet"}
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
 
@@ -55,13 +56,21 @@ def statistics(m: Measurement) -> LatencyStatistics | None:
 
 
 def normalized(m: Measurement) -> LatencyStatistics | None:
-    """The anchor-normalized statistics, or None where no block is valid or no anchor ran."""
-    if not m.anchor_baseline_ns or not any(b.anchors_ns for p in m.processes for b in p.kept):
-        return None
-    try:
-        return m.normalized
-    except InputError:
-        return None
+    """Those at the undisturbed speed, or None where no block is valid, or no anchor ran and there is no CPU time."""
+    return m.normalized if m.is_normalized else None
+
+
+def basis(m: Measurement) -> str:
+    """The clock and the anchors of the undisturbed latency, in words."""
+    baseline = baseline_words(m)
+    return f"by {m.normalized_clock}, {f'baseline {baseline}' if baseline else 'without anchors'}"
+
+
+def baseline_words(m: Measurement) -> str:
+    """Whether the machine was quiet when the undisturbed anchors were seen; empty without anchors."""
+    if not m.anchor_baseline_ns:
+        return ""
+    return _QUIETNESS[m.is_baseline_quiet]
 
 
 def of_profile(m: Measurement) -> Verdict:
@@ -72,12 +81,15 @@ def of_profile(m: Measurement) -> Verdict:
         return Verdict(Tone.CAUTION, counted.headline(m), counted.support(m), (counted.kernels(m), *doubts))
     if s is None or m.status is Status.INVALID:
         return Verdict(Tone.BAD, f"{m.model} has no valid latency on {m.device.name}", str(m.status), doubts)
-    median, interval = quantity.estimate(s.median, s.low, s.high)
+    n = normalized(m)
+    known = n or s
+    median, interval = quantity.estimate(known.median, known.low, known.high)
     converged = m.status is Status.CONVERGED
     about = "" if converged else "about "
-    why = "that needs two processes" if math.isnan(s.high) else "the processes differ by far too much"
+    why = "that needs two processes" if math.isnan(known.high) else "the processes differ by far too much"
     sure = f"95 % interval {interval}" if interval else f"no interval, since {why}"
-    support = f"{sure}; {m.status}, {_extent(m)}"
+    undisturbed = f"undisturbed, {basis(m)}; the clock showed {quantity.time(s.median)}; " if n else ""
+    support = f"{undisturbed}{sure}; {m.status}, {_extent(m)}"
     tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
     return Verdict(tone, f"{m.model} {_VERBS[m.evidence]} {about}{median} on {m.device.name}", support, doubts)
 
@@ -88,7 +100,7 @@ def of_profiles(measurements: Sequence[Measurement]) -> Verdict:
         raise InputError("a report needs at least one measurement; none was given")
     if len(measurements) == 1:
         return of_profile(measurements[0])
-    timed = sorted(((s.median, m.model) for m in measurements if (s := statistics(m))), key=lambda pair: pair[0])
+    timed = sorted((s.median, m.model) for m in measurements if (s := normalized(m) or statistics(m)))
     what = f"{len(measurements)} profiles on {_devices(measurements)}{_evidence(measurements)}"
     doubts = mixed_hardware(measurements) + tuple(
         dict.fromkeys(d for m in measurements for d in (*not_measured(m), *m.build_warnings))
@@ -137,7 +149,7 @@ def _pairing(c: Comparison) -> str:
         interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
     error = f"; relative error of the outputs {c.output_error:.2g}" if c.output_error is not None else ""
-    return f"{interval} from {pairs}; within ±{quantity.percent(c.margin)} counts as the same{error}"
+    return f"{interval} from {pairs} by {c.clock}; within ±{quantity.percent(c.margin)} counts as the same{error}"
 
 
 def labels(c: Comparison) -> tuple[str, str]:
@@ -188,7 +200,7 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.is_counted and m.status is Status.BUDGET:
         return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
-        return (f"Not converged: the budget ran out first; {_reached(m, s)}.",)
+        return (f"Not converged: the budget ran out first; {_reached(m, normalized(m) or s)}.",)
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)

@@ -19,11 +19,10 @@ from typing import ClassVar
 import numpy as np
 
 from hwprof import plugins
-from hwprof.interfaces import Arch, SearchSpace, Trial
-from hwprof.search.evolution import mutated, rank
-from hwprof.search.feasibility import Feasibility
+from hwprof.interfaces import Arch, SearchSpace
+from hwprof.search.evolution import mutated
+from hwprof.search.model_guided import ModelGuided
 from hwprof.search.rank_process import normal_quantiles
-from hwprof.search.unseen import Unseen
 
 with plugins.optional_library("the strategy esnac"):
     import torch
@@ -31,11 +30,10 @@ with plugins.optional_library("the strategy esnac"):
 
     from hwprof.predictors.embedding_gp import kernel, left_out, noisy_kernel
 
-_PARENTS = 5  # the best networks, whose neighbours are candidates
 _RATE, _DECAY = 1e-2, 5e-4
 
 
-class Esnac:
+class Esnac(ModelGuided):
     """kernels: embeddings that are trained for each round; each proposes one architecture. hidden: units of each
     direction. steps: of the training. candidates: among which a kernel chooses. initial: how many random
     architectures are scored first."""
@@ -53,12 +51,9 @@ class Esnac:
         candidates: int = 500,
         initial: int = 8,
     ) -> None:
-        self._space, self._kernels, self._hidden = space, kernels, hidden
-        self._steps, self._candidates, self._initial = steps, candidates, max(2, initial)
-        self._rng = np.random.default_rng(seed)
-        self._unseen = Unseen(space, self._rng)
-        self._feasibility = Feasibility(space.choices)
-        self._scored: list[Trial] = []
+        super().__init__(space, seed)
+        self._kernels, self._hidden, self._steps = kernels, hidden, steps
+        self._candidates, self._initial = candidates, max(2, initial)
 
     def ask(self, n: int) -> list[Arch]:
         """At most n different architectures: at first random ones, then the proposals of n of the kernels in turn."""
@@ -77,18 +72,8 @@ class Esnac:
         self._unseen.give_back([arch for i, arch in enumerate(candidates) if i not in chosen])
         return [candidates[i] for i in chosen]
 
-    def tell(self, trials: Sequence[Trial]) -> None:
-        """Refused networks teach which others are likely to be refused."""
-        self._feasibility.tell(trials)
-        self._scored += [trial for trial in trials if trial.score is not None]
-
     def _candidate_archs(self, n: int) -> list[Arch]:
-        best = sorted(self._scored, key=rank)[:_PARENTS]
-
-        def child() -> Arch:
-            return mutated(self._space, best[int(self._rng.integers(len(best)))].arch, self._rng)
-
-        near = self._unseen.drawn(self._candidates // 2, child)
+        near = self._near_best(self._candidates // 2, lambda arch: mutated(self._space, arch, self._rng))
         return near + self._unseen.random(max(n, self._candidates - len(near)))
 
     def _improvements(self, candidates: Sequence[Arch]) -> np.ndarray:

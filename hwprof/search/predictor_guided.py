@@ -17,14 +17,12 @@ import numpy as np
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
-from hwprof.search.evolution import rank
-from hwprof.search.feasibility import Feasibility, one_hot
+from hwprof.search.feasibility import one_hot
+from hwprof.search.model_guided import ModelGuided
 from hwprof.search.rank_process import RankProcess
-from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
 
 Pool: TypeAlias = Literal["full", "random", "neighbours"]
-_PARENTS = 5  # the best networks, whose neighbours are candidates
 _MOST_EDITS = 2
 _RANDOM_PART = 4  # a quarter of the neighbours' pool is random, as a way out of a region that holds no better network
 
@@ -42,7 +40,7 @@ def forest(seed: int) -> Any:
     return RandomForestRegressor(n_estimators=40, max_features=0.5, random_state=seed)
 
 
-class PredictorSearch:
+class PredictorSearch(ModelGuided):
     """pool: "full" ranks the whole space, "random" and "neighbours" rank `subset` candidates, new ones for each `ask`.
     A quarter of the neighbours are random, too.
     Candidates that are likely to be refused come last. initial: how many random networks are scored first. refit: how
@@ -72,12 +70,9 @@ class PredictorSearch:
                 f"the pool 'full' lists the space, which has {sampling.size(space):.3g} architectures; it can list "
                 f"{sampling.ENUMERABLE}: take the pool 'neighbours'"
             )
-        self._space, self._pool, self._subset, self._initial = space, pool, subset, initial
-        self._refit, self._seed, self._model = refit, seed, model
-        self._rng = np.random.default_rng(seed)
-        self._unseen = Unseen(space, self._rng)
-        self._feasibility = Feasibility(space.choices)
-        self._scored: list[Trial] = []
+        super().__init__(space, seed)
+        self._pool, self._subset, self._initial = pool, subset, initial
+        self._refit, self._model = refit, model
         self._fitted: Any = None
         self._fitted_to = 0  # scores
         self._everything = list(sampling.enumerate_archs(space)) if pool == "full" else []  # that is unseen
@@ -98,18 +93,14 @@ class PredictorSearch:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Known scores change the predictions; refused networks are not proposed again."""
-        self._feasibility.tell(trials)
-        self._scored += [trial for trial in trials if trial.score is not None]
+        super().tell(trials)
         if len(self._scored) >= self._fitted_to + self._refit:
             self._fitted = self._ranked = None
 
     def _candidates(self, n: int) -> list[Arch]:
         if self._pool == "random":
             return self._unseen.random(n)
-        best = sorted(self._scored, key=rank)[:_PARENTS]
-        found = self._unseen.drawn(
-            n - n // _RANDOM_PART, lambda: self._neighbour(best[int(self._rng.integers(len(best)))].arch)
-        )
+        found = self._near_best(n - n // _RANDOM_PART, self._neighbour)
         return found + self._unseen.random(n - len(found))
 
     def _neighbour(self, arch: Arch) -> Arch:

@@ -18,7 +18,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
-from hwprof.search.unseen import Unseen
+from hwprof.search.model_guided import ModelGuided
 from hwprof.spaces import sampling
 
 with plugins.optional_library("the strategy segments"):
@@ -28,7 +28,7 @@ _MOST = 20_000  # continuations that are predicted at once
 _ENDS = 4  # random ends after each continuation
 
 
-class SegmentSearch:
+class SegmentSearch(ModelGuided):
     """per_segment: how many scored trials each segment gets. length: positions of a segment. keep: beginnings that are
     kept, the paper's super-cells.
 
@@ -41,7 +41,8 @@ class SegmentSearch:
     def __init__(
         self, space: SearchSpace, seed: int = 0, per_segment: int = 32, length: int = 3, keep: int = 6
     ) -> None:
-        self._space, self._seed, self._per_segment, self._keep = space, seed, per_segment, keep
+        super().__init__(space, seed)
+        self._per_segment, self._keep = per_segment, keep
         starts = range(0, len(space.choices), length)
         self._segments = [range(start, min(start + length, len(space.choices))) for start in starts]
         most = keep * max(math.prod(space.choices[i] for i in segment) for segment in self._segments)
@@ -50,9 +51,6 @@ class SegmentSearch:
                 f"a segment of {length} positions has {most} continuations of {keep} beginnings, of which {_MOST} can "
                 "be predicted; take shorter segments, or the strategy 'predictor'"
             )
-        self._rng = np.random.default_rng(seed)
-        self._unseen = Unseen(space, self._rng)
-        self._scored: list[Trial] = []
         self._beginnings: list[Arch] = [()]
         self._turn = 0
         self._best_first: list[Arch] = []  # whole architectures, after the last segment
@@ -64,8 +62,8 @@ class SegmentSearch:
         return self._filled(self._unseen.new(self._best_first, n), n)
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """A segment ends when it has had its trials; refused ones teach nothing here."""
-        self._scored += [trial for trial in trials if trial.score is not None]
+        """A segment ends when it has had its trials; refused ones do not count."""
+        super().tell(trials)
         if self._turn < len(self._segments) and len(self._scored) >= self._per_segment * (self._turn + 1):
             self._end_segment()
 

@@ -52,10 +52,17 @@ class Block:
 
 
 class ResNetShrink:
-    """Students of ResNet-18, or of the ResNet whose stages have `blocks` basic blocks."""
+    """Students of ResNet-18, or of the ResNet whose four stages have `blocks` basic blocks and these `channels`."""
 
-    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), resolution: int = 32, classes: int = 10) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        resolution: int = 32,
+        classes: int = 10,
+        channels: Sequence[int] = STAGE_CHANNELS,
+    ) -> None:
         self.blocks = tuple(blocks)
+        self.channels = tuple(channels)
         self.resolution = resolution
         self.classes = classes
         self._strides = [
@@ -97,7 +104,7 @@ class ResNetShrink:
         for number, (stage, stride) in enumerate(zip(stages, self._strides, strict=True)):
             start = len(STAGE_CHANNELS) + PER_BLOCK * number
             removed, inner, skip = arch[start : start + PER_BLOCK]
-            teacher = STAGE_CHANNELS[stage]
+            teacher = self.channels[stage]
             blocks.append(Block(_shrunk(teacher, arch[stage]), _shrunk(teacher, inner), stride, removed, bool(skip)))
         return blocks
 

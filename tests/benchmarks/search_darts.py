@@ -12,6 +12,11 @@ which 27 % of the latency that the loss saw was lost when the network was derive
 were within that gap. A linear loss has no minimum besides, so that the strongest one ended without a convolution. Now
 the choices harden with sparsestmax until nothing is lost (arXiv 2101.06658), the loss pulls to a target from both
 sides, a search whose normal cell has lost its last convolution stops at the epoch before, and three seeds are averaged.
+
+2026-11-29, a first run in this form was stopped after four searches of one seed. With strengths of 0.3, 1 and 3 the
+normal cell had lost its convolutions after one epoch; with 0 it kept one. The target, 55 % of the latency at the start,
+was near that of cells without weights, and at a rate of 0.05 sparsestmax excluded operations before their weights were
+trained. The target and the rate below are milder; they have not been run yet.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.jobs import Options
-from hwprof.measurement import FAST, Measurement, ProtocolSettings
+from hwprof.measurement import Measurement, ProtocolSettings
 from hwprof.objective.expected import ExpectedLatency
 from hwprof.objective.loss import LatencyLoss
 from hwprof.predictors.physical import PhysicalPredictor
@@ -59,10 +64,12 @@ DATA = ROOT.parent / "shared" / "data"
 SPACE = Darts(channels=8, cells=3, resolution=16)
 PARTIAL = 4
 STRENGTHS = (0.0, 0.3, 1.0, 3.0, 10.0)  # of |expected latency / target - 1|
-TARGET_SHARE = 0.55  # of the expected latency at which a search starts
+TARGET_SHARE = 0.7  # of the expected latency at which a search starts
 TRAINING_DIGITS = 8000
 SEED = 0
 SEEDS = 3
+BRIEF = ProtocolSettings(target=0.03, min_processes=2, max_processes=3, budget_s=2.0, pilot_blocks=4)
+FINAL = ProtocolSettings(budget_s=8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Plan:
     warm_up: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=3, rate=0.1))
     search: SearchSettings = field(
         default_factory=lambda: SearchSettings(
-            replace(DARTS_WEIGHTS, epochs=4, rate=0.05), architecture_rate=0.05, stop_early=True
+            replace(DARTS_WEIGHTS, epochs=4, rate=0.05), architecture_rate=0.01, stop_early=True
         )
     )
     retrain: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=2, rate=0.1))
@@ -185,7 +192,7 @@ def measure_here(graphs: Sequence[Graph], settings: ProtocolSettings) -> list[Ti
     STORE.parent.mkdir(exist_ok=True)
     found: dict[str, Measurement] = {}
     with Store(STORE) as store:
-        options = Options(settings, with_operators=False)
+        options = Options(settings, with_operators=False, allow_unfit=True, keep_unconverged=True)
         for outcome in jobs.profile_many(graphs, Device.load("cpu-1t"), store, options):
             if outcome.measurement is None:
                 raise outcome.error or RuntimeError(f"{outcome.graph.name}: not measured")
@@ -209,7 +216,7 @@ def latency_model(measure: Measure, plan: Plan) -> LatencyModel:
     """A predictor from random networks of the space that were measured, and its relaxation."""
     archs = sampling.stratified(SPACE, plan.measured, np.random.default_rng(SEED))
     graphs = [replace(SPACE.graph(arch), name=f"darts {i}") for i, arch in enumerate(archs)]
-    ms = np.array([timed.ms for timed in measure(graphs, FAST)])
+    ms = np.array([timed.ms for timed in measure(graphs, BRIEF)])
     predictor = PhysicalPredictor().fit(graphs, ms)
     error = float(np.abs(np.expm1(predictor.errors_)).mean())
     return LatencyModel(ExpectedLatency(predictor, SPACE), predictor, ms, error)
@@ -233,7 +240,7 @@ def run(measure: Measure, plan: Plan, data: tuple[TensorExamples, TensorExamples
     archs = list(dict.fromkeys([*(result.arch for result, _ in found.values()), *drawn]))
     accuracies = {arch: retrained(arch, whole, plan) for arch in archs}
     graphs = [replace(SPACE.graph(arch), name=f"final {i}") for i, arch in enumerate(archs)]
-    measured = dict(zip(archs, measure(graphs, ProtocolSettings(budget_s=15)), strict=True))
+    measured = dict(zip(archs, measure(graphs, FINAL), strict=True))
     rows = [
         row(strength, seed, result, measured[result.arch], accuracies[result.arch], seconds)
         for (strength, seed), (result, seconds) in sorted(found.items())

@@ -89,4 +89,4 @@ def test_a_page_of_the_comparison_is_written(compare, tmp_path: Path):
 def test_a_single_process_passes_no_gate(compare):
     status, _, err = compare("resnet18", "resnet50", "--fail-above", "5%", "--budget", "0.000001")
     assert status == 4
-    assert "one process is not conclusive yet" in err
+    assert "fewer than four rounds without disturbance is not conclusive yet" in err

@@ -47,6 +47,22 @@ def test_the_contract_holds_for_blocks(tmp_path):
     check_method(DmpBlock, opened_as(residual(), tmp_path))
 
 
+def test_the_contract_holds_for_weights(tmp_path):
+    check_method(DmpWeight, opened_as(network(16), tmp_path))
+
+
+def test_a_sparsity_closes_the_masks_with_the_smallest_parameters(tmp_path):
+    own, method = opened_as(network(16), tmp_path), DmpWeight()
+    method.attach(own, costs.macs(own.graph))
+    layer = next(iter(method.choices()))
+    (name,) = method._layers[layer]
+    parameters = method._masks[name].parameters
+    with torch.no_grad():
+        parameters.copy_(torch.linspace(-1, 2, len(parameters)))
+    closed = method.finish({layer: Choice(sparsity=0.25)}).weights[name].ravel() == 0
+    assert closed.nonzero()[0].tolist() == list(range(round(0.25 * len(parameters))))
+
+
 def outputs(network):
     with torch.no_grad():
         return network.module.eval()(*(torch.from_numpy(array[0]) for array in network.examples.values())).numpy()

@@ -4,7 +4,7 @@ import torch
 from hwprof.compress.dq import Dq, mean_of
 from hwprof.compress.learned_grid import PARAMETRIZATIONS
 from hwprof.compress.loop import compress
-from hwprof.compress.method import Choice
+from hwprof.compress.method import Choice, within
 from hwprof.errors import InputError
 from hwprof.testing import check_method
 from hwprof.training import TrainSettings, evaluate, fit
@@ -67,6 +67,13 @@ def test_a_latency_can_be_the_constraint():
     hooks = method.attach(network, cost)
     fit(network.module, TASK, TrainSettings(epochs=2, batch_size=64, rate=0.02), [hooks])
     assert set(method.choices().values()) == {Choice(bits=2)}  # which is all that 2 ms leave
+
+
+def test_within_a_latency_its_bits_are_constrained_by_that():
+    method = within(Dq("b_d", 4.0), 2.5)
+    network, _ = trained()
+    assert set(method.options(network.graph)) == set(layers(network.graph))
+    assert vars(method) == vars(Dq("b_d", 4.0, latency_ms=2.5))
 
 
 def test_a_latency_without_a_table_is_an_error():

@@ -5,6 +5,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.compress.choice import Choice
+from hwprof.compress.fewer_channels import removable
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.rewriting import Rewriting, prepared
 from hwprof.errors import InputError
@@ -97,3 +98,13 @@ def test_a_kernel_of_the_runtime_counts_for_the_one_before_it(rewriting):
     found.add_float(taking(3e5, operators=kernels))
     assert found.layer_ms(names[0], Choice()) == pytest.approx(0.3)
     assert np.isclose(found.latency_ms({}), 0.3)
+
+
+def test_networks_with_fewer_channels_have_their_latency(rewriting, table):
+    groups = list(removable(rewriting.float_network.graph))
+    choices = {name: Choice(kept=8) for name in groups}
+    table.add_kept(measured(KernelBoard(), rewriting.network(choices)), choices)
+    assert table.latency_ms(choices) == pytest.approx(true_ms(rewriting, choices), rel=0.02)
+    one = {groups[0]: Choice(kept=8)}
+    assert table.latency_ms(one) == pytest.approx(true_ms(rewriting, one), rel=0.1)
+    assert table.saved_ms(groups[0], 8) > 0

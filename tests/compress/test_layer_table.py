@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import asdict, replace
 from hashlib import sha256
 
@@ -75,9 +76,15 @@ def test_its_error_is_told_on_whole_networks():
     assert table(Board()).check(seed=0) == "sums of the table are 0.0 % from 6 measured networks"
 
 
-def test_too_few_networks_to_check_it_are_told():
-    only = {FIRST: OPTIONS[FIRST][:2]}
-    assert table(Board(), only).check(seed=0).endswith("there are only 2 different networks")
+FEW = {FIRST: OPTIONS[FIRST][:3], SECOND: OPTIONS[SECOND][:2]}
+
+
+def test_where_there_are_few_networks_all_are_measured_whole():
+    made = table(RandomAlone(), FEW)
+    every = [dict(zip(FEW, pair, strict=True)) for pair in itertools.product(*FEW.values())]
+    assert made.check(seed=0) == "all 6 networks that the choices make are measured"
+    expected = [latency_ns(chosen_graph(network(), choices)) / 1e6 for choices in every]
+    assert made.latency_ms(every) == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_table_that_would_mislead_is_refused():
@@ -103,13 +110,10 @@ def with_status(board, status, options=OPTIONS):
     return LayerTable(network(), measure, options)
 
 
-def test_few_networks_to_learn_from_are_told_with_the_state_of_the_machine():
-    few = {FIRST: OPTIONS[FIRST][:3], SECOND: OPTIONS[SECOND][:2]}
-    unstable = (
-        r"so it would mislead; 6 of 6 measurements did not reach their precision \(unstable\); measure on a quiet"
-    )
+def test_a_refusal_tells_the_state_of_the_machine():
+    unstable = r"so it would mislead.*; 6 of 6 measurements did not reach their precision \(unstable\); measure on"
     with pytest.raises(NotConvergedError, match=unstable):
-        with_status(RandomAlone(), Status.UNSTABLE, few).check(seed=0)
+        with_status(Random(), Status.UNSTABLE).check(seed=0)
 
 
 def test_a_measurement_without_a_valid_latency_is_refused():

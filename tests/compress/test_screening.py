@@ -1,6 +1,7 @@
 import pytest
 
-from hwprof.compress.screening import kernels_for, screened
+from hwprof.compress.networks import kernels_for
+from hwprof.compress.screening import screened
 from hwprof.device import Device
 from tests.compress.board import Board, job
 

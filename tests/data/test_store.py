@@ -14,6 +14,7 @@ import pytest
 
 from hwprof.data.store import Store, key_of, opened
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.measurement.estimate import Baseline, Clock
 from tests.results import make_result
 from tests.samples import make_measurement, make_process
 
@@ -60,10 +61,19 @@ def test_measurements_gives_the_last_of_each_key():
 
 def test_the_baseline_only_falls():
     with Store() as store:
-        store.lower_baseline("machine", {"compute": 100.0})
-        store.lower_baseline("machine", {"compute": 120.0, "copy": 7.0})
+        store.lower_baseline("machine", Baseline({"compute": 100.0}, {"compute": 90.0}))
+        store.lower_baseline("machine", Baseline({"compute": 120.0, "copy": 7.0}, {"compute": 80.0}, is_quiet=True))
         assert store.baseline_ns("machine") == {"compute": 100.0, "copy": 7.0}
+        assert store.baseline_ns("machine", Clock.CPU) == {"compute": 80.0}
         assert store.baseline_ns("another") == {}
+
+
+def test_the_store_remembers_which_anchors_ran_on_the_quiet_machine():
+    with Store() as store:
+        store.lower_baseline("machine", Baseline({"compute": 100.0}, is_quiet=True))
+        store.lower_baseline("machine", Baseline({"copy": 7.0}, is_quiet=False))
+        assert store.quiet_anchors("machine") == {"compute"}
+        assert store.quiet_anchors("another") == set()
 
 
 def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path):
@@ -165,6 +175,8 @@ def test_a_store_of_the_first_format_keeps_what_it_holds_and_takes_results(tmp_p
     db.close()
     with Store(tmp_path / "s.db") as store:
         assert store.baseline_ns("machine") == {"compute": 100.0}
+        assert store.baseline_ns("machine", Clock.CPU) == {}
+        assert store.quiet_anchors("machine") == set()
         assert store.results() == []
         store.add_result(make_result())
     with Store(tmp_path / "s.db") as store:

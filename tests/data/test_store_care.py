@@ -8,6 +8,7 @@ from hwprof.data.store import Store
 from hwprof.data.store_care import check, merge
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.measurement.estimate import Baseline, Clock
 from tests.results import make_result
 from tests.samples import make_measurement, make_process
 
@@ -78,7 +79,7 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
     (tmp_path / "b.db").write_bytes(a.read_bytes())
     b = filled(tmp_path / "b.db", "y")
     with Store(b) as store:
-        store.lower_baseline("machine", {"compute": 7.0})
+        store.lower_baseline("machine", Baseline({"compute": 7.0}, {"compute": 6.0}, is_quiet=True))
         store.add_comparison([2, 3], 0.05)
         store.add_result(make_result())
         store.add_score("key", (1, 2), 0.5)
@@ -93,6 +94,8 @@ def test_a_merged_store_holds_each_measurement_of_both_once(tmp_path: Path, tiny
         assert store.results() == [make_result()]
         assert store.scores("key") == {(1, 2): 0.5}
         assert store.baseline_ns("machine") == {"compute": 7.0}
+        assert store.baseline_ns("machine", Clock.CPU) == {"compute": 6.0}
+        assert store.quiet_anchors("machine") == {"compute"}
         assert store.graph(tiny_graph.digest) == tiny_graph.to_json()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.db", "b.db", "out.db"]
 

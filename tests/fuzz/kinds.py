@@ -25,6 +25,7 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.latency_table import LatencyTable, Metadata, Row
+from hwprof.measurement.estimate import Baseline
 from hwprof.predictors.trained import Trained
 from tests.fuzz import mutation
 from tests.fuzz.mutation import Mutate
@@ -243,7 +244,7 @@ def _store(folder: Path) -> bytes:
         number = store.begin("key", "net", "digest", "cpu-1t", "hardware")
         assert number
         store.add_graph("digest", network(1, 4).to_json())
-        store.lower_baseline("machine", {"anchor": 1.0})
+        store.lower_baseline("machine", Baseline({"anchor": 1.0}))
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode = DELETE")
     return path.read_bytes()

@@ -6,6 +6,7 @@ from hwprof.integer.lowering import lowering
 from hwprof.latency_table import bits, operators
 from hwprof.latency_table.grouping import operator_nodes
 from hwprof.variants.half import half
+from hwprof.variants.int8_layers import layers, with_names
 from hwprof.variants.quantize import quantize
 from hwprof.variants.quantize_whole import quantize_whole
 from hwprof.variants.weights import load_weights
@@ -56,6 +57,21 @@ def test_float_nodes_that_meet_floats_stay_by_themselves():
     assert found["LSTM"].attributes["a_bits"] == found["LSTM"].attributes["w_bits"] == 32
     assert found["MatMul"].attributes["a_bits"] == found["MatMul"].attributes["w_bits"] == 8
     assert {"Squeeze", "Div+Erf"} <= found.keys()
+
+
+def test_a_float_layer_between_two_of_integers_is_that_of_the_float_network():
+    b = GraphBuilder("mixed")
+    x = b.input((1, 4, 8, 8))
+    for _ in range(3):
+        x = b.conv(x, 4, 3)
+    graph = with_names(b.build(x))
+    first, _, last = layers(graph)
+    found = operators.of(quantize(graph, layers=[first, last]))
+    assert [o.op for o in found] == [
+        "QuantizeLinear", "Conv", "DequantizeLinear", "Conv", "QuantizeLinear", "Conv", "DequantizeLinear",
+    ]  # fmt: skip
+    assert found[3].key == operators.of(graph)[1].key
+    assert found[1].key == found[5].key
 
 
 def test_every_operator_of_a_quantized_network_runs_alone_in_integers():

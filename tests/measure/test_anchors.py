@@ -39,6 +39,17 @@ def test_an_anchor_reports_the_time_of_one_run():
     assert asked == [5]
 
 
+def test_an_interruption_counts_in_an_anchor_as_in_a_network_of_its_length():
+    """Every tenth run of 100 us is interrupted: in half of the samples of 500 us, in few of those of 100 us."""
+
+    def timer(n: int, each: bool = True) -> list[int]:
+        return [5_000_000 if i % 10 == 0 else 100_000 for i in range(n)]
+
+    anchor = anchors.Anchor("compute", timer, estimate_ns=100_000)
+    assert anchor.time_of_a_run(duration_ns=4e6, sample_ns=100_000).wall_ns == 100_000
+    assert anchor.time_of_a_run(duration_ns=4e6, sample_ns=1_000_000).wall_ns == 590_000
+
+
 def test_a_runtime_that_refuses_floats_gets_quantized_anchors():
     device = Device("test", "integer").with_options(instruction_set="scalar")
     with anchors.OpenAnchors(plugins.load("backend", "integer"), device) as opened:

@@ -6,6 +6,7 @@ import pytest
 from hwprof.measure import compare
 from hwprof.measurement import ProtocolSettings, TimedBlock
 from tests.samples import make_measurement, make_process
+from tests.simulated import TRUE_NS, simulated
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,46 @@ def test_many_rows_widen_the_intervals_of_those_that_decide():
     among = compare.compare_all(first, [same, slower])[1]
     assert among.verdict == "slower"
     assert among.high - among.low > alone.high - alone.low
+
+
+def pair(seed: int, n: int, ratio: float = 1.0, cpu_share: float = 1.0):
+    rng = np.random.default_rng(seed)
+    made = [[simulated(rng, i, cpu_share, TRUE_NS * level) for level in (1.0, ratio)] for i in range(n)]
+    return tuple(make_measurement(processes) for processes in zip(*made, strict=True))
+
+
+@pytest.mark.parametrize("n", [4, 6])
+@pytest.mark.parametrize("cpu_share", [1.0, 0.2])
+def test_a_network_is_not_called_different_from_itself(n: int, cpu_share: float):
+    verdicts = [compare.compare(*pair(seed, n, 1.0, cpu_share)).verdict for seed in range(40)]
+    assert verdicts.count("faster") + verdicts.count("slower") == 0
+
+
+@pytest.mark.parametrize("cpu_share", [1.0, 0.2])
+def test_a_network_that_takes_5_percent_longer_is_found(cpu_share: float):
+    verdicts = [compare.compare(*pair(seed, 20, 1.05, cpu_share)).verdict for seed in range(10)]
+    assert verdicts.count("slower") >= 8
+
+
+def test_three_rounds_are_too_few_for_a_verdict():
+    a, b = ([make_process(i, [level] * 5) for i in range(4)] for level in (1e6, 1.2e6))
+    assert compare.compare(make_measurement(a[:3]), make_measurement(b[:3])).verdict == "inconclusive"
+    assert compare.compare(make_measurement(a), make_measurement(b)).verdict == "slower"
+
+
+def test_rounds_whose_blocks_were_all_rejected_give_no_verdict():
+    block = TimedBlock(0, (1_000_000,), rejected="preempted")
+    slower = TimedBlock(0, (1_200_000,), rejected="preempted")
+    a, b = ([make_process(i, [], blocks=(of,) * 5) for i in range(6)] for of in (block, slower))
+    found = compare.compare(make_measurement(a), make_measurement(b))
+    assert (found.verdict, found.pairs) == ("inconclusive", 0)
+    assert math.isnan(found.ratio)
+
+
+def test_a_verdict_that_only_the_last_round_gave_is_inconclusive():
+    levels = (1.0, 1.0, 1.0, 1.0, 1.0, 1.05)  # the interval of the first five is that of equal networks
+    a = [make_process(i, [1e6] * 5) for i in range(6)]
+    b = [make_process(i, [1e6 * level] * 5) for i, level in enumerate(levels)]
+    assert compare.compare(make_measurement(a[:5]), make_measurement(b[:5])).verdict == "same"
+    assert compare.verdict(*compare.ratio_interval(a, b)[1:], margin=0.02) != "same"
+    assert compare.compare(make_measurement(a), make_measurement(b)).verdict == "inconclusive"

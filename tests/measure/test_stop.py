@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from hwprof.measure import stop
-from hwprof.measurement import ProtocolSettings, Status, TimedBlock
+from hwprof.measurement import ProtocolSettings, Status, TimedBlock, estimate
+from hwprof.measurement.samples import CpuTime
 from tests.samples import counted_process, counts, make_process
+from tests.simulated import session
 
 SETTINGS = ProtocolSettings()
 
@@ -16,11 +18,11 @@ def processes(n: int, spread: float, blocks: int = 10):
 
 
 def test_identical_processes_have_no_width():
-    assert stop.half_width([make_process(i, [1e6] * 5) for i in range(3)]) == 0
+    assert stop.half_width([make_process(i, [1e6] * 5) for i in range(3)], SETTINGS) == 0
 
 
 def test_one_process_has_no_interval():
-    assert stop.half_width(processes(1, 0.01)) == np.inf
+    assert stop.half_width(processes(1, 0.01), SETTINGS) == np.inf
 
 
 def test_precision_needs_the_least_number_of_processes():
@@ -76,3 +78,16 @@ def test_two_counted_processes_that_agree_are_enough():
 def test_counted_processes_that_differ_are_not():
     differing = [counted_process(i, counts(10_000_000 + 11_000 * i)) for i in range(2)]
     assert stop.status(differing, ProtocolSettings()) is Status.BUDGET
+
+
+def test_a_measurement_on_a_shared_core_ends_when_the_undisturbed_latency_is_known():
+    loaded = session(0, 20, cpu_share=0.2)
+    wide = replace(SETTINGS, target=0.02)
+    assert estimate.raw(loaded).relative_half_width > 0.1
+    assert any(stop.is_precise(loaded[:n], wide) for n in range(5, 20))
+    assert stop.status(loaded, wide) is Status.CONVERGED
+
+
+def test_without_cpu_time_a_shared_core_is_unstable():
+    without = [replace(p, cpu_time=CpuTime.SPINNING) for p in session(0, 20, cpu_share=0.2)]
+    assert stop.status(without, replace(SETTINGS, target=1.0)) is Status.UNSTABLE

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hwprof.measure import timing
 from hwprof.measure.anchors import Anchor
 from hwprof.measure.timing import Subject
 from hwprof.measurement import DeviceState, ProtocolSettings
+from hwprof.measurement.samples import CpuTime
 
 SETTINGS = ProtocolSettings()
 
@@ -147,3 +149,52 @@ def test_an_accelerators_energy_and_figures_are_those_of_its_timer():
 
 def test_what_a_timer_has_to_say_is_kept():
     assert warmed(Accelerator(1_000_000, [])).warnings == ["fake"]
+
+
+def with_cpu_time(ns: int) -> Subject:
+    subject = warmed(FixedTimer(ns))
+    subject.has_cpu_time, subject.running_share = True, 1.0
+    return subject
+
+
+def test_cpu_time_is_taken_between_groups_of_at_least_2_ms():
+    block = with_cpu_time(300_000).block(0)
+    assert block.samples_ns == (300_000,) * 70  # 67 for 20 ms, in groups of 7
+    assert (len(block.cpu_samples_ns), block.runs_per_cpu_sample) == (10, 7)
+
+
+def test_the_cpu_time_of_a_slow_network_is_that_of_one_inference():
+    block = with_cpu_time(5_000_000).block(0)
+    assert (len(block.samples_ns), len(block.cpu_samples_ns), block.runs_per_cpu_sample) == (4, 4, 1)
+
+
+def test_the_cpu_time_of_a_short_network_is_averaged_like_its_latency():
+    block = with_cpu_time(10_000).block(0)
+    assert (len(block.cpu_samples_ns), block.runs_per_cpu_sample) == (20, 100)
+
+
+@pytest.mark.parametrize("ns", [10_000, 1_000_000])
+def test_a_device_with_a_clock_of_its_own_has_no_cpu_time(ns: int):
+    subject = warmed(FixedTimer(ns))
+    subject.anchors = (Anchor("compute", FixedTimer(200_000), 200_000),)
+    block = subject.block(0)
+    assert (block.cpu_samples_ns, block.anchors_cpu_ns, subject.cpu_time) == ((), {}, CpuTime.UNKNOWN)
+
+
+def test_anchors_are_timed_by_both_clocks(monkeypatch: pytest.MonkeyPatch):
+    subject = with_cpu_time(1_000_000)
+    subject.anchors = (Anchor("compute", FixedTimer(200_000), 200_000),)
+    ticks = count(0, 1_000_000)
+    monkeypatch.setattr(timing.cpu_time, "read_ns", lambda: next(ticks))
+    block = subject.block(0)
+    assert block.anchors_ns == {"compute": 200_000}
+    assert block.anchors_cpu_ns == {"compute": 100_000}  # 10 runs in each 1 ms
+
+
+def test_time_spent_waiting_for_a_core_does_not_make_blocks_shorter(monkeypatch: pytest.MonkeyPatch):
+    waited, clock = count(0, 750_000_000), count(0, 1_000_000_000)
+    monkeypatch.setattr(timing.disturbance, "wait_ns", lambda: next(waited))
+    monkeypatch.setattr(timing, "perf_counter_ns", lambda: next(clock))
+    subject = Subject(FixedTimer(4_000_000), SETTINGS, cores=[0], tick_ns=1, open_ns=0, has_cpu_time=True)
+    subject.warm()
+    assert subject.latency_ns == pytest.approx(1_000_000)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from hwprof.measurement.pairing import round_ratios
 from hwprof.report import pairs
 
 
 def test_pairs_are_neighbouring_blocks_that_both_count(comparison):
-    found = pairs.round_ratios(comparison)
+    found = round_ratios(comparison.a.processes, comparison.b.processes)
     assert list(found) == [0, 1, 2, 3, 4]
     assert [len(r) for r in found.values()] == [10, 9, 9, 9, 10]
     assert found[0] == pytest.approx(7.4 / 12.3, rel=0.02)
@@ -30,15 +31,3 @@ def test_a_comparison_without_an_interval_has_no_whisker(comparison, image):
 
 def test_a_comparison_without_a_ratio_has_no_figure(comparison):
     assert pairs.draw(replace(comparison, ratio=float("nan")), "a", "b") is None
-
-
-def test_rounds_that_only_one_side_has_make_no_pair(comparison):
-    other = replace(comparison.b, processes=comparison.b.processes[3:])
-    assert list(pairs.round_ratios(replace(comparison, b=other))) == [3, 4]
-
-
-def test_a_round_without_an_undisturbed_pair_goes_by_its_medians(comparison):
-    disturbed = [replace(b, rejected="steal") for b in comparison.b.processes[0].blocks]
-    processes = (replace(comparison.b.processes[0], blocks=tuple(disturbed)), *comparison.b.processes[1:])
-    found = pairs.round_ratios(replace(comparison, b=replace(comparison.b, processes=processes)))
-    assert found[0] == pytest.approx([7.4 / 12.3], rel=0.02)

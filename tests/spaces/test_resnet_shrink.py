@@ -14,6 +14,12 @@ def test_the_teacher_is_the_resnet_of_the_literature(blocks, parameters, macs, l
     assert (learned_parameters(graph), cost.of(graph).macs) == (parameters, macs)
 
 
+def test_a_narrower_teacher_has_its_own_channels():
+    space = ResNetShrink((1, 1, 1, 1), channels=(4, 8, 8, 8))
+    convolutions = [node for node in space.graph(space.teacher).nodes if node.op == "Conv"]
+    assert max(space.graph(space.teacher).shape(node.outputs[0])[1] for node in convolutions) == 8
+
+
 def student(block, removed, inner=9, skip=0):
     """The teacher with one block changed."""
     start = 4 + 3 * block

@@ -6,6 +6,7 @@ from hwprof.errors import InputError
 from hwprof.tasks.super_resolution import SuperResolution, enlarged, psnr_db, super_resolution
 from hwprof.testing import check_task
 from hwprof.torch_io import trainable
+from hwprof.training import TrainSettings, evaluate, fit
 from hwprof.workloads.super_resolution import super_resolution as network_of
 
 
@@ -31,6 +32,13 @@ def test_a_network_that_adds_nothing_has_the_psnr_of_bicubic():
     assert task().metric(torch.zeros_like(batch.targets), batch.targets) == pytest.approx(
         psnr_db(enlarged(batch.inputs), high)
     )
+
+
+def test_a_short_training_beats_bicubic():
+    network = trainable(network_of(side=8, channels=8))
+    fit(network, task(), TrainSettings(epochs=40, batch_size=8, optimizer="adam", rate=1e-2, validation=None))
+    batch = next(task().examples("test").batches(1000))
+    assert evaluate(network, task()) > task().metric(torch.zeros_like(batch.targets), batch.targets) + 0.3
 
 
 def test_an_error_of_a_tenth_is_20_db():

@@ -1,0 +1,262 @@
+"""Two estimates of a latency from the raw samples: what the clock showed, and what the undisturbed machine would show.
+
+The undisturbed latency is each block divided by the slowdown of the anchors around it, in one of two clocks. The rule
+is fixed in advance and looks at no latency:
+
+1. Wall time, where at most a fifth of the processes was disturbed (`ProtocolSettings.max_rejected_share`): other
+   programs kept the CPUs busy, or disturbed more than a fifth of its blocks.
+2. Otherwise CPU time, where it is the network's work (`CpuTime`): it leaves out the time for which other programs had
+   the core. A block that only waited for its core counts. The CPU time of several threads is divided by the number of
+   CPUs that the network keeps busy in undisturbed blocks; without such a block, rule 3.
+3. Otherwise wall time.
+
+2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks (least squares of
+log latency on log anchor time, shrunk or not) explained more within a session and less between sessions: noise in the
+anchors biases the estimates, and their scatter multiplies the whole slowdown. Over 12 sessions of five networks on a
+shared machine 95 % of pairs agreed within 3.3 % with the fixed weights, within 7 to 40 % with estimated ones and within
+13 % without a correction; any weight from 0.7 to 0.9 for arithmetic did as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from hwprof import metrics
+from hwprof.errors import InputError
+from hwprof.measurement.samples import CpuTime, Process, TimedBlock
+
+
+class Clock(StrEnum):
+    """The clock of an estimate."""
+
+    WALL = "wall time"
+    CPU = "CPU time"
+
+
+# How far a network follows each kind of anchor. They sum to one: on a machine half as fast it takes twice as long.
+ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
+# A block with this correction has half the weight. The remaining error grows with the correction: over 400 cells
+# (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation) against 2.4 % unweighted. In
+# CPU time (2026-11-29, six networks, a core shared with seven programs) 95 % of pairs of four processes agreed within
+# 3.2 % with 0.1 or without weights and within 4.3 % with 0.02; within 5.0 % without anchors, 76 % by the wall clock.
+_TRUSTED_SLOWDOWN = {Clock.WALL: 0.02, Clock.CPU: 0.1}
+MAX_REJECTED_SHARE = 0.2
+WAITED = "preempted"  # the cause of a block whose process waited for a core
+_QUIET_CPUS = 0.15  # that other programs may keep busy: this program's own parent and the system's daemons take as much
+_RESAMPLES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The undisturbed time of one run of each anchor, ns by name, in both clocks. is_quiet: whether the machine was
+    quiet when it was seen; None where that is not known."""
+
+    wall_ns: Mapping[str, float] = field(default_factory=dict)
+    cpu_ns: Mapping[str, float] = field(default_factory=dict)
+    is_quiet: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStatistics:
+    """All in ms. `low` and `high` bound the median with 95 % confidence (nan for a single process)."""
+
+    median: float
+    low: float
+    high: float
+    p90: float
+    p99: float
+    mean: float
+    min: float
+
+    @property
+    def relative_half_width(self) -> float:
+        return (self.high - self.low) / 2 / self.median
+
+
+def raw(processes: Sequence[Process]) -> LatencyStatistics:
+    """As the clock ran. Raises InputError when there is no block."""
+    return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in processes if p.kept])
+
+
+def undisturbed(
+    processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
+) -> LatencyStatistics:
+    """At the machine's undisturbed speed, by the rule of this module; a block has a weight that falls with its
+    correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, it equals `raw`. Raises InputError when there is no
+    block."""
+    by = clock(processes, max_rejected_share)
+    found = _corrected(processes, baseline, by)
+    trusts = _weights([_trusts(blocks, by) for blocks in found], baseline, by)
+    return _statistics([[samples / 1e6 for samples, _ in blocks] for blocks in found], trusts)
+
+
+def relative_half_width(
+    processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
+) -> float:
+    """That of the interval of `undisturbed`, from fewer resamples, which are enough to steer by; infinite with fewer
+    than two processes."""
+    by = clock(processes, max_rejected_share)
+    medians, trusts = corrected_medians_ms(processes, baseline, by)
+    if len(medians) < 2:
+        return math.inf
+    median, (low, high) = _median_and_interval(medians, _weights(trusts, baseline, by), _RESAMPLES)
+    return (high - low) / 2 / median
+
+
+def clock(processes: Sequence[Process], max_rejected_share: float = MAX_REJECTED_SHARE) -> Clock:
+    """The clock of the undisturbed latency, by the rule of this module."""
+    return Clock.CPU if is_disturbed(processes, max_rejected_share) and has_cpu_time(processes) else Clock.WALL
+
+
+def is_disturbed(processes: Sequence[Process], max_rejected_share: float = MAX_REJECTED_SHARE) -> bool:
+    """Whether the machine was not quiet for more than `max_rejected_share` of the processes."""
+    return sum(not is_quiet(p, max_rejected_share) for p in processes) > max_rejected_share * len(processes)
+
+
+def has_cpu_time(processes: Sequence[Process]) -> bool:
+    """Whether the CPU time of all processes is the work of the network, and its latency can be told from it."""
+    blocks = [b for p in processes for b in p.blocks]
+    is_work = all(p.cpu_time is CpuTime.WORK for p in processes) and all(b.cpu_samples_ns for b in blocks)
+    return bool(blocks) and is_work and not math.isnan(busy_cpus(processes))
+
+
+def rejected_share(processes: Sequence[Process]) -> float:
+    """The share of disturbed blocks; nan without a block."""
+    blocks = [b for p in processes for b in p.blocks]
+    return sum(bool(b.rejected) for b in blocks) / len(blocks) if blocks else math.nan
+
+
+def counts(block: TimedBlock, by: Clock) -> bool:
+    """Whether the block counts in a clock."""
+    return not block.rejected or (by is Clock.CPU and block.rejected == WAITED)
+
+
+def block_median_ns(block: TimedBlock, by: Clock) -> float:
+    """Median over the block's samples, ns per inference; of CPU time, that of all threads together."""
+    return float(np.median(_samples_ns(block, by)))
+
+
+def block_medians_ms(processes: Sequence[Process], by: Clock) -> list[np.ndarray]:
+    """For each process with a block the median of each that counts, ms, as the clock showed it: [n_blocks]."""
+    cpus = busy_cpus(processes) if by is Clock.CPU else 1.0
+    return [
+        np.array([block_median_ns(b, by) for b in blocks]) / 1e6 / cpus
+        for p in processes
+        if (blocks := _counted(p, by))
+    ]
+
+
+def corrected_medians_ms(
+    processes: Sequence[Process], baseline: Baseline, by: Clock
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """For each process with a block: the median of each that counts at the undisturbed speed, ms, and its weight;
+    both [n_blocks]."""
+    found = _corrected(processes, baseline, by)
+    medians = [np.array([np.median(samples) for samples, _ in blocks]) / 1e6 for blocks in found]
+    return medians, [_trusts(blocks, by) for blocks in found]
+
+
+def busy_cpus(processes: Sequence[Process]) -> float:
+    """How many CPUs the network keeps busy: 1 on a single core; on several from its undisturbed blocks, nan without
+    one."""
+    if all(p.cores == 1 for p in processes):
+        return 1.0
+    calm = [b for p in processes for b in p.blocks if b.cpu_samples_ns and not b.rejected]
+    cpus = [block_median_ns(b, Clock.CPU) / block_median_ns(b, Clock.WALL) for b in calm]
+    return float(np.median(cpus)) if cpus else math.nan
+
+
+def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float], by: Clock = Clock.WALL) -> float:
+    """The slowdown of the block's anchors against their baselines in a clock: a geometric mean weighted by
+    `ANCHOR_WEIGHTS` of those that have a baseline; 1 without any."""
+    anchors_ns = block.anchors_ns if by is Clock.WALL else block.anchors_cpu_ns
+    ratios = {name: ns / baseline_ns[name] for name, ns in anchors_ns.items() if baseline_ns.get(name)}
+    weights = {name: ANCHOR_WEIGHTS[name.partition("-")[0]] for name in ratios}
+    total = sum(weights.values())
+    return math.exp(sum(weights[name] * math.log(ratio) for name, ratio in ratios.items()) / total) if total else 1.0
+
+
+def baseline_of(processes: Sequence[Process]) -> Baseline:
+    """The first decile of each anchor's times, in the processes during which the machine was quiet, or else in all."""
+    quiet = [p for p in processes if is_quiet(p)]
+    seen = quiet or processes
+    is_known = any(p.other_cpus is not None for p in processes)
+    return Baseline(undisturbed_ns(seen), undisturbed_ns(seen, Clock.CPU), bool(quiet) if is_known else None)
+
+
+def undisturbed_ns(processes: Sequence[Process], by: Clock = Clock.WALL) -> dict[str, float]:
+    """The first decile of each anchor's times, ns by name."""
+    times: dict[str, list[float]] = {}
+    for process in processes:
+        for block in process.blocks:
+            for name, ns in (block.anchors_ns if by is Clock.WALL else block.anchors_cpu_ns).items():
+                times.setdefault(name, []).append(ns)
+    return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
+
+
+def is_quiet(process: Process, max_rejected_share: float = MAX_REJECTED_SHARE) -> bool:
+    """Whether hardly another program ran during the process' blocks, on any core."""
+    is_alone = process.other_cpus is not None and process.other_cpus <= _QUIET_CPUS
+    return is_alone and rejected_share([process]) <= max_rejected_share
+
+
+def _counted(process: Process, by: Clock) -> tuple[TimedBlock, ...]:
+    """The blocks that count in a clock: in CPU time also those that only waited for their core. Where there are none,
+    all of them."""
+    return tuple(b for b in process.blocks if counts(b, by)) or process.blocks
+
+
+def _corrected(processes: Sequence[Process], baseline: Baseline, by: Clock) -> list[list[tuple[np.ndarray, float]]]:
+    """For each process with a block: the samples of each that counts, ns at the undisturbed speed, and its slowdown."""
+    cpus = busy_cpus(processes) if by is Clock.CPU else 1.0
+    base = baseline.wall_ns if by is Clock.WALL else baseline.cpu_ns
+    slow = [[(b, slowdown(b, base, by)) for b in blocks] for p in processes if (blocks := _counted(p, by))]
+    return [[(_samples_ns(b, by) / s / cpus, s) for b, s in blocks] for blocks in slow]
+
+
+def _trusts(blocks: Iterable[tuple[np.ndarray, float]], by: Clock) -> np.ndarray:
+    excess = np.maximum(np.array([slow for _, slow in blocks]) - 1, 0)
+    return np.asarray(1 / (1 + (excess / _TRUSTED_SLOWDOWN[by]) ** 2))
+
+
+def _samples_ns(block: TimedBlock, by: Clock) -> np.ndarray:
+    return block.latencies_ns if by is Clock.WALL else block.cpu_times_ns
+
+
+def _weights(trusts: list[np.ndarray], baseline: Baseline, by: Clock) -> list[np.ndarray] | None:
+    """None where nothing was corrected: then the median of the processes' medians is the estimate."""
+    return None if by is Clock.WALL and not baseline.wall_ns else trusts
+
+
+def _statistics(processes: list[list[np.ndarray]], trusts: list[np.ndarray] | None = None) -> LatencyStatistics:
+    """processes: for each the latencies of its blocks, [n_samples] ms; trusts: the blocks' weights in the median, where
+    it is not the median of the processes' medians."""
+    if not processes:
+        raise InputError("the measurement has no valid block")
+    every = np.concatenate([b for blocks in processes for b in blocks])
+    p90, p99 = np.quantile(every, [0.9, 0.99]).tolist()
+    medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
+    median, (low, high) = _median_and_interval(medians, trusts)
+    return LatencyStatistics(median, low, high, p90, p99, float(every.mean()), float(every.min()))
+
+
+def _median_and_interval(
+    medians: list[np.ndarray], trusts: list[np.ndarray] | None, resamples: int = 2000
+) -> tuple[float, tuple[float, float]]:
+    """medians: for each process those of its blocks, [n_blocks] ms; trusts: their weights."""
+    # Intervals on logarithms: a latency is positive, so the bounds of its interval must be, too.
+    if trusts is None:
+        median = metrics.median_of_medians(medians)
+        interval = metrics.bootstrap_interval([np.log(m / median) for m in medians], resamples=resamples)
+    else:
+        median = float(metrics.weighted_median(np.concatenate(medians), np.concatenate(trusts)))
+        logs = [np.log(m / median) for m in medians]
+        interval = metrics.weighted_bootstrap_interval(logs, trusts, resamples=resamples)
+    low, high = (median * np.exp(interval)).tolist()
+    # With an even number of values the median of logarithms is slightly below that of latencies.
+    return median, ((low, high) if math.isnan(low) else (min(low, median), max(high, median)))
