@@ -43,8 +43,8 @@ _AGENTS: dict[str, Agent] = {}  # those that serve in this process, by the name 
 
 @dataclass(slots=True)
 class State:
-    """The agent's work at this moment, told with every heartbeat. failures: requests in a row after which the board was not
-    well."""
+    """The agent's work at this moment, told with every heartbeat. failures: requests in a row after which the board
+    was not well."""
 
     doing: str = "idle"
     models: str = ""

@@ -44,8 +44,9 @@ class _Task:
 
 @dataclass(slots=True)
 class FleetRounds:
-    """Measures like `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once. limit_s: of each
-    answer of a worker."""
+    """Measures like `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once.
+
+    limit_s: of each answer of a worker."""
 
     device: Device
     settings: ProtocolSettings

@@ -190,13 +190,8 @@ class Recorder:
         if not again and (kept := self._compared(graphs, keys)):
             return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
-<<<<<<< HEAD
         cohort.margin = margin
-        (ended,) = self._rounds().run([cohort])
-=======
-        cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
         (ended,) = self._rounds(at_least=comparing.FEWEST_ROUNDS).run([cohort])
->>>>>>> main
         outcomes = list(self._outcomes(ended))
         for outcome in outcomes:
             if outcome.error:
@@ -223,17 +218,11 @@ class Recorder:
             }
         )
 
-<<<<<<< HEAD
-    def _rounds(self) -> CohortRounds:
-        return self.options.rounds(
-            self.device, self.options.settings, self._keep, self.options.on_progress,
-=======
-    def _rounds(self, at_least: int = 1) -> Rounds:
+    def _rounds(self, at_least: int = 1) -> CohortRounds:
         settings = self.options.settings
         fewest = min(max(settings.min_processes, at_least), settings.max_processes)
-        return Rounds(
+        return self.options.rounds(
             self.device, replace(settings, min_processes=fewest), self._keep, self.options.on_progress,
->>>>>>> main
             self.options.transport, in_detail=self.options.with_operators, total_s=self.options.total_s,
         )  # fmt: skip
 
@@ -271,13 +260,9 @@ class Recorder:
             self.store.keep_processes(number, common)
         if common:
             self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
-<<<<<<< HEAD
-        name = key_of({"store": self.store.identity, "numbers": numbers, "keys": keys})
-        return Cohort(graphs, [[p for p in ps if p.round in common] for ps in kept], numbers, name=name)
-=======
         processes = [[p for p in ps if p.round in common] for ps in kept]
-        return Cohort(graphs, processes, numbers, baseline_of=self._baseline)
->>>>>>> main
+        name = key_of({"store": self.store.identity, "numbers": numbers, "keys": keys})
+        return Cohort(graphs, processes, numbers, name=name, baseline_of=self._baseline)
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
         self.store.add_graph(graph.digest, graph.to_json())
@@ -310,14 +295,10 @@ class Recorder:
         warnings = (*m.warnings, *_idle(graph, timed.idle))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
 
-<<<<<<< HEAD
     def _measurement(self, graph: Graph, processes: tuple[Process, ...], board: str) -> Measurement:
         told = {"label": self.options.label, "board": board}
-=======
-    def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
         self.store.lower_baseline(self._machine, estimate.baseline_of(processes))
         baseline = self._baseline(processes)
->>>>>>> main
         measurement = Measurement(
             model=graph.name,
             digest=graph.digest,
@@ -374,19 +355,3 @@ def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
     require_times(device)
-
-
-<<<<<<< HEAD
-def undisturbed_ns(processes: Sequence[Process]) -> dict[str, float]:
-    """The first decile of each anchor's times, ns by name."""
-    times: dict[str, list[float]] = {}
-    for process in processes:
-        for block in process.blocks:
-            for name, ns in block.anchors_ns.items():
-                times.setdefault(name, []).append(ns)
-    return {name: float(np.quantile(values, 0.1)) for name, values in times.items()}
-=======
-def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
-    first, *others = processes
-    return all(comparing.is_decided(first, other, settings, margin) for other in others)
->>>>>>> main

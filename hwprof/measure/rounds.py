@@ -32,14 +32,10 @@ class Cohort:
     """Graphs whose blocks alternate in one process, and what has been measured of each so far.
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
-<<<<<<< HEAD
     `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
-    (`compare`); by default, when each is precise enough. `done` decides otherwise, by the processes of all graphs.
-    `name` stays the same when an interrupted job goes on. `board`: the one of a fleet that measured it.
-=======
-    `done` decides by the processes of all graphs whether the cohort needs no further round; the default is that each
-    is precise enough, against the undisturbed anchors that `baseline_of` tells from its processes.
->>>>>>> main
+    (`compare`); by default, when each is precise enough, against the undisturbed anchors that `baseline_of` tells from
+    its processes. `done` decides otherwise, by the processes of all graphs. `name` stays the same when an interrupted
+    job goes on. `board`: the one of a fleet that measured it.
     """
 
     graphs: tuple[Graph, ...]
@@ -50,13 +46,10 @@ class Cohort:
     losses: int = 0
     ended: bool = False
     done: Callable[[Sequence[Sequence[Process]]], bool] | None = None
-<<<<<<< HEAD
     margin: float | None = None
     name: str = ""
     board: str = ""
-=======
     baseline_of: Callable[[Sequence[Process]], Baseline] = estimate.baseline_of
->>>>>>> main
 
     def __post_init__(self) -> None:
         if not self.processes:
@@ -81,13 +74,9 @@ class Cohort:
             return self.rounds > 0
         if self.done is not None:
             return self.done(self.processes)
-<<<<<<< HEAD
         if self.margin is not None:
             return compare.are_decided(self.processes, settings, self.margin)
-        return all(stop.is_precise(ps, settings) for ps in self.processes)
-=======
         return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
->>>>>>> main
 
     def progress(self, settings: ProtocolSettings) -> float:
         """Share of the way to the target precision, 0 to 1."""
