@@ -106,6 +106,7 @@ class Fleet:
     _keys: Credentials = field(init=False)
     _client: Client | None = field(default=None, init=False)
     _boards: dict[str, Board] = field(default_factory=dict, init=False)
+    _known: dict[str, Board] = field(default_factory=dict, init=False)  # also those that are not there just now
     looked: float = field(default=float("-inf"), init=False)  # when the boards were last asked for
     _told: float = field(default_factory=monotonic, init=False)
     _in_flight: Counter[str] = field(default_factory=Counter, init=False)
@@ -134,8 +135,7 @@ class Fleet:
     ) -> None:
         self.is_closed.set()
         self.notify()
-        with suppress(Exception):
-            self._acknowledge_all()
+        self._acknowledge_all()
         if self._client is not None:
             with suppress(Exception):
                 self._client.close(timeout=2)
@@ -148,6 +148,7 @@ class Fleet:
         with self._lock:
             if monotonic() - self.looked >= max(_LOOK_S, len(self._boards) * _LOOK_S_PER_BOARD):
                 self._boards = self._seen()
+                self._known |= self._boards
                 self.looked = monotonic()
             return self._boards
 
@@ -261,8 +262,9 @@ class Fleet:
 
     def _acknowledge_all(self) -> None:
         for name, names in list(self._done.items()):
-            if (board := self._boards.get(name)) is not None:
-                self.command(board, "forget", done=names)
+            if (board := self._known.get(name)) is not None:
+                with suppress(HwprofError):  # the agent removes them itself, after a week
+                    self.command(board, "forget", done=names)
 
     # -- the connection ------------------------------------------------------------------------------------
 

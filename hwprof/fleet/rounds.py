@@ -59,6 +59,7 @@ class FleetRounds:
     limit_s: float = 0.0
     mean_s: float = field(default=0.0, init=False)  # that a cohort takes
     found_at: float = field(default=0.0, init=False)  # the look at the boards after which answers were found
+    stored: set[str] = field(default_factory=set, init=False)
     waiting: list[_Task] = field(default_factory=list, init=False)
     sent: list[tuple[Sent, list[_Task]]] = field(default_factory=list, init=False)
 
@@ -109,6 +110,8 @@ class FleetRounds:
         """Notes which board has the answer of which task, or is about to have it."""
         self.found_at = self._pool.fleet.looked
         places = {name: board.name for board in boards for name in board.answers}
+        for board in boards:  # a second answer, of a board that was taken for lost
+            self._pool.fleet.acknowledge(board.name, [name for name in board.answers if name in self.stored])
         for task in self.waiting:
             if task.name in places:
                 task.place, task.free_at = places[task.name], math.inf
@@ -178,6 +181,7 @@ class FleetRounds:
             name = task.name
             if (ended := self._apply(task, record, sent.board)) is not None:
                 yield ended
+            self.stored.add(name)
             fleet.acknowledge(sent.board.name, [name])
 
     def _apply(self, task: _Task, record: Mapping[str, Any], board: Board) -> Cohort | None:
