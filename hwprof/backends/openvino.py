@@ -18,7 +18,7 @@ from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.onnx_io.proto import storage_of
@@ -33,6 +33,9 @@ _NARROW_TYPES = {"bfloat16": openvino.Type.bf16, "int4": openvino.Type.i4, "uint
 _WEIGHT_COPIES = 2  # the model's and the compiled network's
 _PROFILE_WARMUP = 10
 _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
+# How the lines of its errors begin that are about its own files.
+_STACK = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
+_LONGEST_REASON = 600
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
 
 
@@ -171,15 +174,20 @@ def _check_granted(compiled: openvino.CompiledModel, device: Device, properties:
 
 @contextmanager
 def _plain_errors(graph: Graph) -> Iterator[None]:
-    """The runtime raises RuntimeError with a stack of its own files; the last line holds the reason."""
+    """The runtime raises RuntimeError with a stack of its own files, then the operator and the reason."""
     try:
         yield
     except RuntimeError as error:
-        if missing := re.search(r"No conversion rule found for operations: (.*)", str(error)):
-            reason = f"operator {missing[1]} is not implemented"
-        else:
-            reason = str(error).strip().rpartition("\n")[2]
-        raise InputError(f"openvino cannot run {graph.name!r}: {reason}") from None
+        raise InputError(f"openvino cannot run {graph.name!r}: {_reason(str(error))}") from None
+
+
+def _reason(text: str) -> str:
+    """The part of the runtime's message that says which operator it refuses and why, in one line."""
+    if missing := re.search(r"No conversion rule found for operations: (.*)", text):
+        return f"operator {missing[1]} is not implemented"
+    lines = text.partition("\nSummary:")[0].strip().splitlines()
+    told = [line for line in lines if line and not line.startswith(_STACK)]
+    return one_line("; ".join(line.removesuffix(":") for line in told) or lines[-1], _LONGEST_REASON)
 
 
 # -- the profiled pass ---------------------------------------------------------------------------------

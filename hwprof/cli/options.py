@@ -50,7 +50,11 @@ StorePath = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again, even if the store holds the measurement.")]
 Target = Annotated[str, typer.Option(help="Half-width of the 95 % interval at which to stop.")]
 BudgetS = Annotated[
-    float, typer.Option("--budget", help="Seconds per model after which to stop, even short of the target.")
+    float,
+    typer.Option(
+        "--budget",
+        help="Seconds for each model, even if it is short of the target then; --total-budget limits all together.",
+    ),
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Use fewer processes and a target of 3 %; the record says so.")]
 AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure even if the preflight check fails.")]

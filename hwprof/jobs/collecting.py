@@ -40,6 +40,7 @@ from hwprof.predictors.left_out import LeftOutError, left_out_error
 from hwprof.predictors.physical import PhysicalPredictor
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace
+from hwprof.variants.float_operators import told_of
 
 PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
 MOST_PARTS = 10  # at once, for a fleet
@@ -214,6 +215,9 @@ class _Sweep:
         """Measures the first `n` networks, or as many as there are."""
         part_size = PART * min(self.options.machines, MOST_PARTS)
         while part := dict(islice(networks, min(part_size, n))):
+            if not self.tried:  # what stays float in one network of a space does so in the others
+                for warning in told_of(next(iter(part.values()))):
+                    self.options.on_warning(warning)
             n -= len(part)
             self.tried += len(part)
             by_digest = {graph.digest: arch for arch, graph in part.items()}

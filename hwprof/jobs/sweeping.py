@@ -70,6 +70,8 @@ def sweep(
         end = monotonic() + asked.total_s
 
         def on_device(device: Device, its_store: Store) -> list[Swept]:
+            number = places.index(device) + 1
+            asked.on_note(f"device {number} of {len(places)}: {device.name}")
             left = replace(asked, total_s=max(0.0, end - monotonic()))
             wanted = Wanted(None, variant, calibration, inputs=inputs)
             place = folder / device.digest  # devices of a fleet write their variants at once

@@ -25,6 +25,7 @@ from hwprof.measurement import Process, ProtocolSettings, estimate, process_from
 from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
+_FEWEST_BLOCKS = 2  # in a process, however small the budget is
 
 
 @dataclass(slots=True, eq=False)
@@ -213,8 +214,9 @@ class Rounds:
         }
 
     def _blocks(self, cohort: Cohort, start_s: float) -> int:
-        """Blocks for the next process: the largest number that one of the graphs asks for."""
-        counts = []
+        """Blocks for the next process: the largest number that one of the graphs asks for, as far as the budget lasts
+        for the fewest processes."""
+        counts, affordable = [], []
         for processes in cohort.processes:
             if not processes:
                 return self.settings.pilot_blocks
@@ -223,7 +225,14 @@ class Rounds:
             spans = np.diff([b.start_ns for b in latest.blocks])
             block_s = float(np.median(spans)) / 1e9 if len(spans) else self.settings.block_ms / 1e3
             counts.append(stop.blocks_per_process(processes, fixed_s, block_s, self.settings))
-        return max(counts)
+            affordable.append(self._affordable(cohort, fixed_s, block_s))
+        return max(_FEWEST_BLOCKS, min(max(counts), *affordable))
+
+    def _affordable(self, cohort: Cohort, fixed_s: float, block_s: float) -> int:
+        """Blocks for which the budget lasts in each of the processes that are still needed."""
+        needed = max(1, self.settings.min_processes - cohort.rounds)
+        left_s = self.settings.budget_s * len(cohort.graphs) - cohort.spent_s
+        return math.floor(min(self.settings.max_blocks, (left_s / needed - fixed_s) / block_s))
 
     def _end(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
         for cohort in cohorts:

@@ -19,6 +19,7 @@ from hwprof.measure.anchors import Anchor, AnchorTime
 from hwprof.measure.energy import EnergyCounter
 from hwprof.measure.sampling import CPU_SAMPLE_NS, Samples, averaged, stamped
 from hwprof.measurement import DeviceState, ProtocolSettings, TimedBlock
+from hwprof.measurement.estimate import Clock, counts
 from hwprof.measurement.samples import CpuTime
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
@@ -126,7 +127,7 @@ class Subject:
         return block
 
     def _samples(self) -> Samples:
-        """Those of one block. Networks that get a stamp for each inference run in groups that are long enough to read
+        """Samples of one block. Networks that get a stamp for each inference run in groups that are long enough to read
         the CPU time between them, where it is taken."""
         if self.latency_ns < self.settings.stamp_each_from_us * 1000:
             runs = max(1, round(_AVERAGED_SAMPLE_NS / self.latency_ns))
@@ -148,6 +149,12 @@ class Subject:
 
     def _state(self) -> DeviceState | None:
         return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None
+
+    @property
+    def counted_blocks(self) -> int:
+        """How many blocks count, by CPU time where a single core gives it."""
+        by = Clock.CPU if self.has_cpu_time and len(self.cores) == 1 else Clock.WALL
+        return sum(counts(b, by) for b in self.blocks)
 
     @property
     def cpu_time(self) -> CpuTime:

@@ -129,12 +129,15 @@ class LatencyPredictor(Regressor):
     """A regressor of latency, ms. `errors_` are log(measured / predicted).
 
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
-    it learns from unless asked for more.
+    it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
+    numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another
+    `encode` has another name, or none.
     """
 
     target = LATENCY
     knows_its_domain = False
     most_learned = 1000  # a Gaussian process takes their third power
+    encoding = ""
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Returns, for each network, why what `predict` says of it cannot be relied on; None where it can, or

@@ -12,6 +12,7 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data import dataset
 from hwprof.data.dataset import Card, Dataset
+from hwprof.data.encodings import KeptEncodings
 from hwprof.encoders.operators import kind
 from hwprof.errors import InputError
 from hwprof.graph import Graph
@@ -90,16 +91,45 @@ def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
 
 def _encodings(sets: Sequence[Dataset], predictor: LatencyPredictor) -> tuple[list[Any], tuple[str, ...]]:
     """The networks of all sets as the predictor takes them, [n], and the kinds of their operators, sorted, where it has
-    no other way to know what is unlike them. Each graph is built once."""
-    rows, kinds = [], set[str]()
-    for data in sets:
-        space = space_of(data.card)
-        for part in parts(data):
-            graphs = part.graphs(space) if predictor.takes == "graph" else None
-            rows += list(encoded(part, space, predictor, graphs))
-            if graphs is not None and not predictor.knows_its_domain:
-                kinds |= {kind(node) for graph in graphs for node in graph.nodes}
-    return rows, tuple(sorted(kinds))
+    no other way to know what is unlike them. Each graph is built once, and none whose encoding is kept."""
+    rows = [row for data in sets for row in _rows(data, predictor)]
+    return [row for row, _ in rows], tuple(sorted(frozenset().union(*(kinds for _, kinds in rows))))
+
+
+def _rows(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+    """Each network as the predictor takes it, and the kinds of its operators. Raises InputError where the space no
+    longer builds the first network, also if that is kept."""
+    names = _names(data)
+    if not predictor.encoding or not all(names):
+        return _encoded_anew(data, predictor)
+    kept = KeptEncodings.read(data.folder, predictor.encoding)
+    next(data.each_graph(space_of(data.card)))
+    missing = {name: entry for name, entry in zip(names, data.entries, strict=True) if name not in kept.rows}
+    if missing:
+        kept.keep(list(missing), _encoded_anew(replace(data, entries=tuple(missing.values())), predictor))
+    return [kept.rows[name] for name in names]
+
+
+def _names(data: Dataset) -> list[str]:
+    """The name that each network is known by: its digest or, without one, its place in a space that hwprof brings; else
+    nothing."""
+    space = space_of(data.card)
+    is_ours = space is not None and type(space.space).__module__.startswith("hwprof.")
+    place = f"{data.card.space} {data.card.variant}"
+    return [e.digest or (f"{place} {e.arch}" if is_ours and e.arch is not None else "") for e in data.entries]
+
+
+def _encoded_anew(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+    space = space_of(data.card)
+    rows: list[tuple[Any, frozenset[str]]] = []
+    for part in parts(data):
+        graphs = part.graphs(space) if predictor.takes == "graph" else None
+        if graphs is None or predictor.knows_its_domain:
+            kinds = [frozenset[str]()] * len(part.entries)
+        else:
+            kinds = [frozenset(map(kind, graph.nodes)) for graph in graphs]
+        rows += zip(encoded(part, space, predictor, graphs), kinds, strict=True)
+    return rows
 
 
 def make(

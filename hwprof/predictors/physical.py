@@ -56,6 +56,7 @@ class PhysicalPredictor(LatencyPredictor):
     """
 
     takes: Takes = "graph"
+    encoding = "physical"
 
     def __init__(
         self,

@@ -81,11 +81,25 @@ def test_a_dynamic_file_takes_the_shape_of_the_graph(tmp_path):
         assert timer.outputs()["y"].shape == (3, 4)
 
 
-def test_of_the_runtimes_stack_the_last_line_reaches_the_user(tiny_graph):
-    text = "Exception from src/core.cpp:117:\nException from src/config.cpp:505:\nShapes do not fit.\n\n\n"
-    fault = r"^openvino cannot run 'tiny': Shapes do not fit\.$"
-    with pytest.raises(InputError, match=fault), backend._plain_errors(tiny_graph):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Exception from src/core.cpp:117:\nException from src/config.cpp:505:\nShapes do not fit.\n\n\n",
+         "Shapes do not fit."),
+        ("Exception from src/a.cpp:1:\nCheck 'x' failed at src/b.hpp:2:\nWhile validating node 'Subtract_486 (a, b)':\n"
+         "Argument shapes are inconsistent.\n",
+         "While validating node 'Subtract_486 (a, b)'; Argument shapes are inconsistent."),
+        ("Exception from src/a.cpp:1:\nModel wasn't fully converted. Failed operations detailed log:\n"
+         "-- If-13 with a message:\nRank of If condition input must be 0 or 1\n\nSummary:\n"
+         "-- Conversion is failed for: If-13\n",
+         "-- If-13 with a message; Rank of If condition input must be 0 or 1"),
+        ("Exception from src/a.cpp:1:", "Exception from src/a.cpp:1:"),
+    ],
+)  # fmt: skip
+def test_of_the_runtimes_stack_the_operator_and_the_reason_reach_the_user(tiny_graph, text, reason):
+    with pytest.raises(InputError) as caught, backend._plain_errors(tiny_graph):
         raise RuntimeError(text)
+    assert str(caught.value) == f"openvino cannot run 'tiny': {reason}"
 
 
 @pytest.fixture

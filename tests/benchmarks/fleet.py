@@ -161,11 +161,14 @@ def boards(count: int, seconds: float, each: int) -> None:
                 time.sleep(0.2)
             options = Options(settings, with_operators=False, keep_unconverged=True)
             device = Device("any", "roofline")
-            with open_fleet(plan, print) as fleet, Store() as store:
-                with recording(device, store, fleet.options(options)) as recorder:
-                    cpu, start = cpu_s(), time.monotonic()
-                    outcomes = list(recorder.profile_many([dense(n) for n in range(1, each * count + 1)]))
-                    wall, spent = time.monotonic() - start, cpu_s() - cpu
+            with (
+                open_fleet(plan, print) as fleet,
+                Store() as store,
+                recording(device, store, fleet.options(options)) as recorder,
+            ):
+                cpu, start = cpu_s(), time.monotonic()
+                outcomes = list(recorder.profile_many([dense(n) for n in range(1, each * count + 1)]))
+                wall, spent = time.monotonic() - start, cpu_s() - cpu
             busy = sum(agent.transport.busy_s for agent in loopback.agents.values())
     figures = {
         "boards": count, "request_s": seconds, "requests": len(outcomes), "busy": busy / (count * wall),

@@ -125,9 +125,7 @@ def test_a_job_whose_boards_are_all_set_aside_says_why(fleet):
     for agent in fleet.agents.values():
         agent.transport.spoil = lose
     alive = tuple(board for board in fleet.plan.boards if board.name != "late")
-    with pytest.raises(
-        DeviceLostError, match=r"every board with device 'any' was set aside: [ab] \(board [ab] no longer"
-    ):
+    with pytest.raises(DeviceLostError, match=r"every board with device 'any' was set aside: [ab] \(board"):
         measured(fleet, [dense(n) for n in range(1, 30)], replace(fleet.plan, boards=alive))
 
 

@@ -18,11 +18,6 @@ pytestmark = pytest.mark.usefixtures("tiny_spaces")
 ARCH = (2, 1, 1, 0)
 
 
-@pytest.fixture
-def trained(collected):
-    return predicting.train(collected)
-
-
 def test_a_folder_and_a_data_set_that_was_read_are_learned_from_alike(collected, trained):
     assert predicting.train(dataset.read(collected)).origin == trained.origin
     assert trained.origin.predictor == "physical"

@@ -18,6 +18,7 @@
 //
 // Everything has internal linkage: code for one instruction set must not be linked into that of another.
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 

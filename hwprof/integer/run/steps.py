@@ -47,6 +47,7 @@ KINDS = (
     "product", "softmax", "normalization", "embedding", "gru", "lines",
 )  # fmt: skip
 _WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # flags of the field `wide`: which operands are int16
+DIVIDED = len(FORMATS)  # kParts: not one of a program, but how kernels that need it are given int8
 _BUCKET = 256  # consecutive 16-bit integers that share an entry in the table of first lines
 _NO_BOUND = 2**31 - 1
 _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h numbers them
@@ -58,12 +59,12 @@ class Steps:
     `constants`: weights, tables and other arrays that steps read but never write.
     """
 
-    def __init__(self, program: Program, values: memory.Memory, is_signed: bool) -> None:
+    def __init__(self, program: Program, values: memory.Memory, arithmetic: packing.Arithmetic) -> None:
         self.steps: list[Step] = []
         self.ranges: list[tuple[Operation, range]] = []
         self._program = program
         self._values = values
-        self._is_signed = is_signed
+        self._arithmetic = arithmetic
         self._kept: list[np.ndarray] = []
         self.constants = Shared()
         for operation in program.operations:
@@ -128,10 +129,10 @@ class Steps:
     def _(self, op: Convolution) -> None:
         self._append(
             "depthwise" if is_depthwise(op) else "convolution",
-            **{**self._window(op.x, op.y, op.window), "groups": op.groups},
-            **self._packed(packing.pack(op, self._is_signed)),
+            **{**self._window(op.x, op.y, op.window), "groups": op.groups, "format": FORMATS.index(op.weight_format),
+               **self._packed(packing.pack(op, self._arithmetic))},
             zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
-            format=FORMATS.index(op.weight_format), zero_x2=op.sign_at or 0,
+            zero_x2=op.sign_at or 0,
         )  # fmt: skip
 
     @_add.register
@@ -199,7 +200,7 @@ class Steps:
     def _recurrence(self, kind: str, op: Lstm | Gru, gates: int, **more: int) -> None:
         """Two steps: the contributions of all inputs to the gates, and the recurrence."""
         steps, batch, depth = self._shape(op.x)
-        packed = packing.pack_gates(op.from_x, self._is_signed, gates)
+        packed = packing.pack_gates(op.from_x, self._arithmetic, gates)
         given = memory.aligned(steps * batch * len(packed.shift) * np.dtype(np.int16).itemsize)
         self._kept.append(given)
         self._append(
@@ -209,7 +210,7 @@ class Steps:
             y=given.ctypes.data, y_bytes=given.nbytes,
         )  # fmt: skip
         self._append(
-            kind, **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._is_signed, gates)),
+            kind, **self._operand("y", op.y), **self._packed(packing.pack_gates(op.from_h, self._arithmetic, gates)),
             batch=batch, height=steps, channels=self._shape(op.y)[2], zero_x=op.zero_h, factor=op.factor,
             offset=op.offset, places=op.places, x=given.ctypes.data, x_bytes=given.nbytes,
             table=self._pointer(recurrent.knots(), np.int16), **more,
@@ -265,6 +266,7 @@ class Steps:
 
     def _packed(self, packed: packing.Packed) -> dict[str, int]:
         return {
+            **({"format": DIVIDED} if packed.is_divided else {}),
             "weight": self._pointer(packed.weight, np.int8), "weight_bytes": packed.weight.nbytes,
             "bias": self._pointer(packed.bias, np.int32),
             "multiplier": self._pointer(packed.multiplier, np.int32),
