@@ -91,6 +91,11 @@ TESTED_BY = {
     "integer/run/engine.py": "integer/kernels/test_kernels.py",
     "integer/run/packing.py": "integer/program/test_weight_formats.py",
     "integer/run/steps.py": "integer/run/test_library.py",
+    # a fleet: by what its parts do together
+    "fleet/engine.py": "fleet/test_certificates.py",
+    "fleet/pool.py": "fleet/test_rounds.py",
+    "fleet/signing.py": "fleet/test_certificates.py",
+    "fleet/transport.py": "fleet/test_measuring.py",
     # tasks and training
     "tasks/__init__.py": "tasks/test_load.py",
     "tasks/digits.py": "tasks/test_built_in.py",

@@ -8,8 +8,9 @@ hits one part and not another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from time import monotonic
@@ -25,10 +26,12 @@ from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.kernels import KernelEncoder, Kernels
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
 from hwprof.errors import HwprofError, InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.jobs.generic_sample import CHOSEN_FROM, Drawn, informed, interleaved
 from hwprof.jobs.profiling import profile_many
+from hwprof.jobs.side_by_side import on_each
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
 from hwprof.measure.rounds import Cohort
@@ -45,6 +48,7 @@ from hwprof.variants.spec import change
 from hwprof.workloads.loading import load_network
 
 PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
+MOST_PARTS = 10  # at once, for a fleet
 BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
@@ -147,6 +151,26 @@ def _own_models(models: Sequence[Graph | str | Path], options: Options) -> Itera
                 options.on_note(f"left out: {error}")
 
 
+def collect_each(
+    space: str, devices: Sequence[Device | str], n: int | None = None, *, store: Path | str = DEFAULT_PATH,
+    options: Options | None = None, on_progress: Callable[[str, Cohort], None] = lambda _device, _cohort: None,
+    **settings: Any,
+) -> list[Collected]:  # fmt: skip
+    """Collects on each device, as `collect` does with the same settings: a data set for each. On a fleet, all at once.
+
+    on_progress: takes the device's name with each cohort.
+    """
+    chosen = [device if isinstance(device, Device) else Device.load(device) for device in devices]
+    asked = options or Options(FAST)
+
+    def collected(device: Device, own: Store) -> Collected:
+        told = replace(asked, on_progress=partial(on_progress, device.name))
+        return collect(space, device, n, store=own, options=told, **settings)
+
+    with Store(store) as kept, temporary_folder() as folder:
+        return on_each(chosen, collected, kept, asked, folder)
+
+
 def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
     """Measures and writes the data set of a plan; continues and raises as `collect` does."""
     _check(plan, out)
@@ -247,7 +271,8 @@ class _Sweep:
 
     def measure(self, networks: Iterator[Drawn], n: int) -> None:
         """Measures the first `n` networks, or as many as there are."""
-        while part := list(islice(networks, min(PART, n))):
+        part_size = PART * min(self.options.machines, MOST_PARTS)
+        while part := list(islice(networks, min(part_size, n))):
             if not self.tried:  # what stays float in one network of a space does so in the others
                 for warning in told_of(part[0][1]):
                     self.options.on_warning(warning)
