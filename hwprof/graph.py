@@ -283,8 +283,12 @@ def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool =
     hashes[""] = "-"
     for i, t in enumerate(graph.inputs):
         hashes[t.name] = _hash("input", i, t.dtype, t.shape)
+    of_type: dict[tuple[str, tuple[int, ...]], str] = {}  # most weights have the type of another
     for t in graph.weights:
-        hashes[t.name] = _hash("weight", t.dtype, t.shape)
+        kind = (t.dtype, t.shape)
+        if kind not in of_type:
+            of_type[kind] = _hash("weight", *kind)
+        hashes[t.name] = of_type[kind]
     quantized = {name for n in graph.nodes if is_quantized(n) for name in n.inputs} if not with_zero_points else ()
     for c in graph.constants:
         is_weight = c.dtype.startswith(("float", "bfloat")) or c.name in quantized

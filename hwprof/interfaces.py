@@ -171,7 +171,8 @@ class KernelBackend(Protocol):
 
 @runtime_checkable
 class SaturatingBackend(Protocol):
-    """A backend whose kernels for uint8 by int8 may sum two products in 16 bits, which saturate."""
+    """A backend whose kernels for uint8 by int8 may sum two products in 16 bits: weights beyond +-64 saturate there, or
+    take slower kernels."""
 
     def saturates(self, device: Device, features: Collection[str]) -> bool:
         """Whether they do on a processor with these instruction sets (`avx2`, `avx512_vnni`)."""

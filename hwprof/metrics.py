@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -22,7 +23,11 @@ def median_of_medians(processes: Sequence[np.ndarray]) -> float:
 def bootstrap_interval(
     processes: Sequence[np.ndarray], coverage: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Two-level bootstrap (processes, then blocks within each) of `median_of_medians`.
+    """Bootstrap over the processes of `median_of_medians`.
+
+    The processes' medians vary by the scatter of their blocks already. A second level, of blocks within each process,
+    counted it twice: in simulation with blocks that scatter 3 times as much as processes its interval covered in 99 to
+    100 % of cases, and this one, which is a quarter narrower, in 97 % (2026-11-29; 91 % for three processes).
 
     processes: [n_blocks] each, any unit. Returns the lower and upper bound in the same unit; (nan, nan) for a single
     process. The percentile interval of few processes is too narrow, so its distance to the estimate is widened by
@@ -34,21 +39,30 @@ def bootstrap_interval(
         raise InputError("an interval needs at least one block in every process")
     if n == 1:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    medians = np.stack([_resampled_medians(np.asarray(p, float), resamples, rng) for p in processes])
-    chosen = rng.integers(n, size=(resamples, n))
-    # Each pick of a process takes a different one of its resampled medians, so that picks are independent.
-    pick = rng.integers(resamples, size=(resamples, n))
-    estimates = np.median(medians[chosen, pick], axis=1)
+    medians = np.array([np.median(p) for p in processes])
+    chosen = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    estimates = np.median(medians[chosen], axis=1)
     return _widened_interval(median_of_medians(processes), estimates, n, coverage)
 
 
 def _widened_interval(centre: float, estimates: np.ndarray, n: int, coverage: float) -> tuple[float, float]:
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(estimates, [tail, 1 - tail])
-    t = _T_975[n - 2] if n - 2 < len(_T_975) else _Z_975
-    widen = t / _Z_975 * np.sqrt(n / (n - 1))
+    """Scaled from the 95 % quantiles of the estimates: few processes have too few different medians for others."""
+    low, high = np.quantile(estimates, [0.025, 0.975])
+    widen = _t_quantile(1 - (1 - coverage) / 2, n - 1) / _Z_975 * np.sqrt(n / (n - 1))
     return float(centre - widen * (centre - low)), float(centre + widen * (high - centre))
+
+
+def _t_quantile(level: float, freedom: int) -> float:
+    """Quantile of Student's t: from a table for 97.5 %; for other levels times the ratio of both by the expansion in
+    Abramowitz & Stegun, 26.7.5."""
+    exact = _T_975[freedom - 1] if freedom <= len(_T_975) else _Z_975
+    return exact * _expanded_t(level, freedom) / _expanded_t(0.975, freedom)
+
+
+def _expanded_t(level: float, freedom: int) -> float:
+    z = NormalDist().inv_cdf(level)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -71,7 +85,8 @@ def weighted_bootstrap_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """`bootstrap_interval` for the weighted median of all blocks. processes, weights: [n_blocks] each."""
+    """`bootstrap_interval` for the weighted median of all blocks: a resampled process comes with all its blocks.
+    processes, weights: [n_blocks] each."""
     n = len(processes)
     if n == 1:
         return float("nan"), float("nan")
@@ -79,20 +94,10 @@ def weighted_bootstrap_interval(
     values, masses = np.zeros((2, n, sizes.max()))
     for i, (p, w) in enumerate(zip(processes, weights, strict=True)):
         values[i, : len(p)], masses[i, : len(p)] = p, w
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(n, size=(resamples, n, 1))
-    block = (rng.random((resamples, n, sizes.max())) * sizes[chosen]).astype(int)
-    drawn = np.arange(sizes.max()) < sizes[chosen]  # shorter processes draw fewer blocks
-    estimates = weighted_median(
-        values[chosen, block].reshape(resamples, -1), (masses[chosen, block] * drawn).reshape(resamples, -1)
-    )
+    chosen = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    estimates = weighted_median(values[chosen].reshape(resamples, -1), masses[chosen].reshape(resamples, -1))
     centre = float(weighted_median(np.concatenate(processes), np.concatenate(weights)))
     return _widened_interval(centre, estimates, n, coverage)
-
-
-def _resampled_medians(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    drawn = values[rng.integers(len(values), size=(resamples, len(values)))]
-    return np.asarray(np.median(drawn, axis=1))
 
 
 # -- predictors ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import pytest
 
 from hwprof import plugins
 from hwprof.builder import GraphBuilder
+from hwprof.data import dataset
 from hwprof.data.store import Store
 from hwprof.graph import Graph
 from hwprof.integer.kernels.compile import FOLDER
@@ -88,6 +89,16 @@ def collected(tmp_path_factory):
         plan = Plan("space", noisy_device(0.01, 0.005), 32)
         collecting.carry_out(plan, folder, store, Options(FAST))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(collected):
+    """The default predictor of `collected`. For all tests: do not change it."""
+    from hwprof.predictors import learning
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        install_tiny_spaces(monkeypatch)
+        return learning.learn(dataset.read(collected), "physical")
 
 
 @pytest.fixture(scope="session")

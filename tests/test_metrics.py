@@ -61,6 +61,20 @@ def test_the_weighted_median_is_where_half_of_the_weight_is_reached():
     assert metrics.weighted_median(np.arange(4.0), np.ones(4)) == 1.5
 
 
+def test_the_scatter_of_blocks_is_counted_once():
+    """Processes with one block each, and the same medians amid scattered blocks, are known equally well."""
+    medians = np.linspace(0.98, 1.02, 8)
+    alone = metrics.bootstrap_interval([np.array([m]) for m in medians])
+    assert metrics.bootstrap_interval([np.array([m - 0.5, m, m + 0.5]) for m in medians]) == pytest.approx(alone)
+
+
+def test_more_coverage_takes_a_wider_interval():
+    """Also where so few processes have no other quantile: Student's t for 3 degrees of freedom, 5.841 over 3.182."""
+    processes = [np.array([m]) for m in (0.98, 1.0, 1.0, 1.02)]
+    usual, wide = (metrics.bootstrap_interval(processes, coverage) for coverage in (0.95, 0.99))
+    assert (wide[1] - 1) / (usual[1] - 1) == pytest.approx(5.841 / 3.182, rel=0.1)
+
+
 def test_with_equal_weights_the_weighted_interval_is_that_of_the_plain_median():
     rng = np.random.default_rng(0)
     blocks = [rng.normal(loc=shift, size=30) for shift in rng.normal(size=12)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -87,6 +87,11 @@ class IntegerBackend:
 
     def versions(self) -> Mapping[str, str]:
         return {"hwprof-integer": hwprof.__version__}
+
+    def saturates(self, device: Device, features: Collection[str]) -> bool:
+        """Whether the kernels sum two products in 16 bits where weights allow it, and else take longer."""
+        chosen = device.option.get("instruction_set", _BEST)
+        return host_resources.saturates(features) if chosen == _BEST else chosen == "avx2"
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[IntegerTimer]:

@@ -18,7 +18,7 @@ from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.onnx_io.proto import storage_of
@@ -33,6 +33,9 @@ _NARROW_TYPES = {"bfloat16": openvino.Type.bf16, "int4": openvino.Type.i4, "uint
 _WEIGHT_COPIES = 2  # the model's and the compiled network's
 _PROFILE_WARMUP = 10
 _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
+# How the lines of its errors begin that are about its own files.
+_STACK = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
+_LONGEST_REASON = 600
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
 
 
@@ -142,16 +145,31 @@ def _compiled(
 
 
 def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
-    """The model with the graph's input shapes; weights too large to pass in memory go through a file."""
-    if graph.source and onnx_file.is_in_place(Path(graph.source)) and not onnx_io.has_functions(Path(graph.source)):
-        model = core.read_model(graph.source)
-    elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
+    """The model with the graph's input shapes; weights too large to pass in memory go through a file.
+
+    The runtime refuses some operators of a file with open dimensions, whose ranks it does not find; it takes these from
+    a model in which the shapes of the inputs are fixed."""
+    is_large = graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES
+    try:
+        model = _read_file(core, graph)
+    except RuntimeError:
+        if is_large:
+            raise
+        model = None
+    if model is None and is_large:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
-    else:
+    elif model is None:
         model = core.read_model(onnx_io.materialize(graph).SerializeToString())
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
+
+
+def _read_file(core: openvino.Core, graph: Graph) -> openvino.Model | None:
+    """The model of the graph's own file; None where it has none, or one that the runtime cannot take where it is."""
+    if graph.source and onnx_file.is_in_place(Path(graph.source)) and not onnx_io.has_functions(Path(graph.source)):
+        return core.read_model(graph.source)
+    return None
 
 
 def _check_granted(compiled: openvino.CompiledModel, device: Device, properties: Mapping[str, Any]) -> None:
@@ -171,15 +189,20 @@ def _check_granted(compiled: openvino.CompiledModel, device: Device, properties:
 
 @contextmanager
 def _plain_errors(graph: Graph) -> Iterator[None]:
-    """The runtime raises RuntimeError with a stack of its own files; the last line holds the reason."""
+    """The runtime raises RuntimeError with a stack of its own files, then the operator and the reason."""
     try:
         yield
     except RuntimeError as error:
-        if missing := re.search(r"No conversion rule found for operations: (.*)", str(error)):
-            reason = f"operator {missing[1]} is not implemented"
-        else:
-            reason = str(error).strip().rpartition("\n")[2]
-        raise InputError(f"openvino cannot run {graph.name!r}: {reason}") from None
+        raise InputError(f"openvino cannot run {graph.name!r}: {_reason(str(error))}") from None
+
+
+def _reason(text: str) -> str:
+    """The part of the runtime's message that says which operator it refuses and why, in one line."""
+    if missing := re.search(r"No conversion rule found for operations: (.*)", text):
+        return f"operator {missing[1]} is not implemented"
+    lines = text.partition("\nSummary:")[0].strip().splitlines()
+    told = [line for line in lines if line and not line.startswith(_STACK)]
+    return one_line("; ".join(line.removesuffix(":") for line in told) or lines[-1], _LONGEST_REASON)
 
 
 # -- the profiled pass ---------------------------------------------------------------------------------

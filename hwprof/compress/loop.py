@@ -270,7 +270,7 @@ class _Run:
         self._tell(table.check(job.seed))
         smallest = {layer: some[-1] for layer, some in options.items()}
         whole_ms, least_ms = table.latency_ms([{}, smallest])
-        if min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
+        if self._is_projected and min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
             raise InputError(
                 f"{self.method.name} cannot bring {job.network.graph.name!r} to {self.wanted_ms:g} ms on "
                 f"{job.device.name}: the least that its choices reach is about {min(whole_ms, least_ms):.3g} ms"
@@ -287,11 +287,18 @@ class _Run:
         if table is None and not self.method.choices():
             raise InputError(f"{self.method.name} finds nothing to change in {self.job.network.graph.name!r}")
 
+    @property
+    def _is_projected(self) -> bool:
+        """Whether the target decides. Choices that a method has learned stay unchanged where no tuning follows: with
+        other ones, the weights would not be those that were trained."""
+        return "training" not in self.method.needs or "tuning" in self.method.needs
+
     def _projected(
         self, options: Options, table: LayerTable | None, within_ms: float
     ) -> tuple[dict[str, Choice], float]:  # fmt: skip
-        if table is None:
-            return dict(self.method.choices()), float("nan")
+        if table is None or not self._is_projected:
+            own = dict(self.method.choices())
+            return own, float("nan") if table is None else float(table.latency_ms([own])[0])
         return project(options, self.method.harm, table.latency_ms, within_ms, self.method.choices())
 
     def _measured(self, choices: Choices, number: int) -> Comparison:

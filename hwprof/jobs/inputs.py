@@ -21,8 +21,8 @@ from hwprof.variants.spec import Variant, parse, unsaturated
 from hwprof.workloads.loading import Shapes, load_network
 
 _SATURATES = (
-    "int8: this processor has no VNNI instructions, so sums of uint8 by int8 products saturate; the weights take the "
-    "reduced range from -64 to 64, which is as fast and exact (int8:u8s8 takes the whole range)"
+    "{variant}: this processor has no VNNI instructions, so that sums of uint8 by int8 products saturate or are slow; "
+    "the weights take the reduced range from -64 to 64 ({full} takes the whole range; hwprof compare shows the error)"
 )
 StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
 
@@ -45,13 +45,14 @@ class Wanted:
             raise InputError("--calibration needs a quantized variant; also give --variant int8")
 
     def on(self, device: Device, options: Options) -> Wanted:
-        """With the variant that the device computes right: where `int8` would saturate, the one with reduced weights,
-        which is said. Raises as `machine.saturates`."""
+        """With the variant that the device computes right and fast: where two products are summed in 16 bits, the one
+        with reduced weights, which is said. Raises as `machine.saturates`."""
         if not self.variant or unsaturated(self.variant) == self.variant:
             return self
         if not saturates(options.limited_transport, device):
             return self
-        options.on_warning(_SATURATES)
+        full = "integer:full" if "integer" in self.variant.split("+") else "int8:u8s8"
+        options.on_warning(_SATURATES.format(variant=self.variant, full=full))
         return replace(self, variant=unsaturated(self.variant))
 
     def load(self, model: object, folder: Path) -> Graph:

@@ -28,6 +28,7 @@ from hwprof.objective.arch_latency import ArchLatency, takes_of
 from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, titled
+from hwprof.variants.float_operators import told_of
 from hwprof.variants.spec import change
 from hwprof.workloads.loading import Shapes, load_network
 
@@ -126,6 +127,9 @@ def build_table(
             graphs, variant = covering_graphs(searched.space, networks, seed), searched.variant
         else:
             graphs = _networks(given, shapes, inputs, options or Options())
+        if isinstance(source, OnDevice):
+            for warning in told_of(change(variant)(graphs[0])):
+                source.options.on_warning(warning)
         return operator_table(operators_of(graphs, sweep, variant), source, numeric)
 
 

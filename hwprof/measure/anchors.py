@@ -24,7 +24,6 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend, Timer
 from hwprof.measure.sampling import CPU_SAMPLE_NS, stamped
-from hwprof.variants.quantize import quantize
 
 _COPY_KIB = (64, 256, 1024, 4096, 16384, 65536)
 _COPY_BYTES_PER_NS = 8  # assumed, to pick a size; nothing else depends on it
@@ -47,13 +46,19 @@ def copy_graph(kib: int) -> Graph:
 
 def quantized_compute_graph() -> Graph:
     """The same products on integers."""
-    return quantize(compute_graph())
+    return _quantized(compute_graph())
 
 
 def quantized_copy_graph(kib: int) -> Graph:
     """Reads and writes `kib` KiB of floats each, and a table's results in between."""
     b = GraphBuilder(f"anchor-copy-{kib}k")
-    return quantize(b.build(b.unary("Sigmoid", b.input((kib, 256)))))
+    return _quantized(b.build(b.unary("Sigmoid", b.input((kib, 256)))))
+
+
+def _quantized(graph: Graph) -> Graph:
+    from hwprof.variants.quantize import quantize  # a worker starts in half the time without it
+
+    return quantize(graph)
 
 
 @dataclass(frozen=True, slots=True)

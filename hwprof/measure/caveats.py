@@ -42,8 +42,8 @@ def _of_blocks(m: Measurement) -> Iterator[str]:
         )
     if m.anchor_baseline_ns and m.is_baseline_quiet is False:
         yield (
-            "the machine was never seen quiet: its undisturbed speed is the highest that the anchors reached beside "
-            "other programs"
+            "the machine was never seen quiet: its undisturbed speed is the highest that the anchors reached while "
+            "other programs ran"
         )
     averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
     if averaged > 1:

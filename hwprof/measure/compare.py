@@ -47,6 +47,17 @@ def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSet
     return len(logs) >= settings.min_processes and _settled(logs, margin) != "inconclusive"
 
 
+def are_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    """Whether each of several graphs is decided against the first one."""
+    first, *others = processes
+    return all(is_decided(first, other, settings, margin) for other in others)
+
+
+def settled_verdict(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSettings, margin: float) -> str:
+    """The verdict of all rounds, if that of all but the last is the same; otherwise inconclusive."""
+    return _settled(log_ratios(a, b, settings.max_rejected_share), margin)
+
+
 def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: float = 0.95) -> Comparison:
     """Compares measurements of one cohort, whose rounds can be paired. With fewer than `FEWEST_ROUNDS` rounds that
     count there is no interval. The verdict is inconclusive unless the last round and the one before it gave the same.

@@ -62,8 +62,8 @@ def fingerprint(transport: Transport, device: Device) -> str:
 
 
 def saturates(transport: Transport, device: Device) -> bool:
-    """Whether sums of two products of uint8 and int8 saturate on the device (`interfaces.SaturatingBackend`). Raises as
-    `fingerprint`."""
+    """Whether two products of uint8 and int8 are summed in 16 bits on the device (`interfaces.SaturatingBackend`).
+    Raises as `fingerprint`."""
     backend = plugins.load("backend", device.backend)
     if not isinstance(backend, SaturatingBackend) or device.remote:
         return False

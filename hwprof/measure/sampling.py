@@ -23,7 +23,7 @@ class Samples:
 
 
 def averaged(timer: Timer, runs: int, count: int) -> Samples:
-    """`count` samples of `runs` inferences, stamped only at both ends."""
+    """`count` samples of `runs` inferences, stamped only at both ends: ns and cpu_ns are [count]."""
     ns, cpu_ns = [0] * count, [0] * count
     for i in range(count):
         start = cpu_time.read_ns()
@@ -33,7 +33,8 @@ def averaged(timer: Timer, runs: int, count: int) -> Samples:
 
 
 def stamped(timer: Timer, group: int, count: int) -> Samples:
-    """`count` groups of `group` inferences: a sample for each inference, a CPU time for each group."""
+    """A sample for each of `count` groups of `group` inferences, a CPU time for each group: ns is [count * group],
+    cpu_ns [count]."""
     ns: list[int] = []
     cpu_ns = [0] * count
     for i in range(count):

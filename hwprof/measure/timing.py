@@ -19,6 +19,7 @@ from hwprof.measure.anchors import Anchor, AnchorTime
 from hwprof.measure.energy import EnergyCounter
 from hwprof.measure.sampling import CPU_SAMPLE_NS, Samples, averaged, stamped
 from hwprof.measurement import DeviceState, ProtocolSettings, TimedBlock
+from hwprof.measurement.estimate import Clock, counts
 from hwprof.measurement.samples import CpuTime
 
 _SHARE_OF_ANCHORS = 1.0  # anchor time per time of the block, all anchors together
@@ -27,7 +28,6 @@ _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are avera
 _REHEAT_NS = 20_000_000
 _FEWEST_ENERGY_NS = 200_000_000  # RAPL counts in steps of about a millisecond
 _FEWEST_DEVICE_ENERGY_NS = 1_000_000_000  # an accelerator's counter moves in steps of up to a tenth of a second
-_FEWEST_RUNNING = 0.05
 _FIGURE_NS = 100_000_000  # for each quantity
 _MOST_FIGURE_RUNS = 50
 
@@ -46,7 +46,7 @@ class Subject:
     `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them. `has_cpu_time`:
     this machine's processor does its work, so that its CPU time is worth taking. `idle_shares`: for each block the
     share of its time in which no thread of this process ran or waited for a core. `running_share`: the part of the
-    warm-up that was not spent waiting for a core.
+    warm-up that was not spent waiting for a core; `cpu_ns`: its CPU time per inference.
     """
 
     timer: Timer
@@ -60,6 +60,7 @@ class Subject:
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
     running_share: float = 1.0
+    cpu_ns: float = 0.0
     anchors: tuple[Anchor, ...] = ()
     blocks: list[TimedBlock] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
@@ -79,16 +80,19 @@ class Subject:
 
     def warm(self) -> None:
         s = self.settings
-        before, wall = disturbance.wait_ns(), perf_counter_ns()
+        before, cpu, wall = disturbance.wait_ns(), cpu_time.read_ns(), perf_counter_ns()
         self.warmup_ns, self.warmup = steady.warm_up(self.timer, s.warmup_runs, s.warmup_max_s, s.warmup_tolerance)
         if self.has_cpu_time:
             waited = (disturbance.wait_ns() or 0) - (before or 0)
-            self.running_share = min(1.0, max(_FEWEST_RUNNING, 1 - waited / (perf_counter_ns() - wall)))
+            self.running_share = max(0.0, 1 - waited / (perf_counter_ns() - wall))
+            self.cpu_ns = (cpu_time.read_ns() - cpu) / len(self.warmup_ns)
 
     @property
     def latency_ns(self) -> float:
-        """Estimate from the end of the warm-up, without the time that was spent waiting for a core."""
-        return max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])) * self.running_share)
+        """Estimate from the end of the warm-up, without the time that was spent waiting for a core. A short network
+        waits in few of its inferences, so that its median holds no such time: it is not less than the CPU time."""
+        wall_ns = max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])))
+        return min(wall_ns, max(self.cpu_ns, wall_ns * self.running_share))
 
     @property
     def block_ns(self) -> float:
@@ -126,7 +130,7 @@ class Subject:
         return block
 
     def _samples(self) -> Samples:
-        """Those of one block. Networks that get a stamp for each inference run in groups that are long enough to read
+        """Samples of one block. Networks that get a stamp for each inference run in groups that are long enough to read
         the CPU time between them, where it is taken."""
         if self.latency_ns < self.settings.stamp_each_from_us * 1000:
             runs = max(1, round(_AVERAGED_SAMPLE_NS / self.latency_ns))
@@ -148,6 +152,12 @@ class Subject:
 
     def _state(self) -> DeviceState | None:
         return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None
+
+    @property
+    def counted_blocks(self) -> int:
+        """How many blocks count, by CPU time where a single core gives it."""
+        by = Clock.CPU if self.has_cpu_time and len(self.cores) == 1 else Clock.WALL
+        return sum(counts(b, by) for b in self.blocks)
 
     @property
     def cpu_time(self) -> CpuTime:

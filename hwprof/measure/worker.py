@@ -141,15 +141,15 @@ def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], lat
 
 
 def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int) -> float | None:
-    """`count` blocks of each that count, A B B A ...; at most twice as many tries. Returns how many CPUs other programs
-    kept busy meanwhile, on average; None where the system does not tell."""
+    """`count` blocks of each that count (`Subject.counted_blocks`), A B B A ...; at most twice as many tries. Returns
+    how many CPUs other programs kept busy meanwhile, on average; None where the system does not tell."""
     load = cpu_time.OtherLoad()
     order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
     for _ in range(2 * count):
         for subject in order:
             subject.block(_STARTED_NS)
         order.reverse()
-        if all(sum(not b.rejected for b in s.blocks) >= count for s in subjects):
+        if all(s.counted_blocks >= count for s in subjects):
             break
     return load.cpus()
 
@@ -172,7 +172,7 @@ def _process(
         build=subject.timer.build if isinstance(subject.timer, BuiltTimer) else "",
         cores=len(subject.cores),
         cpu_time=subject.cpu_time,
-        other_cpus=other_cpus,
+        other_cpus=None if subject.is_elsewhere else other_cpus,
     )
 
 

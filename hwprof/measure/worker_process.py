@@ -198,12 +198,15 @@ def _name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LocalTransport:
-    """Opens each worker as a child process of this one; a formula is asked in this one."""
+    """Opens each worker as a child process of this one; a formula is asked in this one, unless there is another
+    command."""
 
     command: tuple[str, ...] = _COMMAND
 
     def open(self, device: Device, limit_s: float = LIMIT_S) -> Worker:
-        return open_formula() if is_formula(device) else WorkerProcess(self.command, limit_s)
+        if self.command == _COMMAND and is_formula(device):
+            return open_formula()
+        return WorkerProcess(self.command, limit_s)
 
 
 LOCAL: Transport = LocalTransport()

@@ -79,16 +79,16 @@ class LatencyStatistics:
 
 
 def raw(processes: Sequence[Process]) -> LatencyStatistics:
-    """As the clock ran. Raises InputError when there is no block."""
+    """Statistics of the wall time, as the clock ran. Raises InputError when there is no block."""
     return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in processes if p.kept])
 
 
 def undisturbed(
     processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
 ) -> LatencyStatistics:
-    """At the machine's undisturbed speed, by the rule of this module; a block has a weight that falls with its
-    correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, it equals `raw`. Raises InputError when there is no
-    block."""
+    """Statistics at the machine's undisturbed speed, by the rule of this module; a block has a weight that falls with
+    its correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, they equal `raw`. Raises InputError
+    without a block."""
     by = clock(processes, max_rejected_share)
     found = _corrected(processes, baseline, by)
     trusts = _weights([_trusts(blocks, by) for blocks in found], baseline, by)
@@ -98,8 +98,8 @@ def undisturbed(
 def relative_half_width(
     processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
 ) -> float:
-    """That of the interval of `undisturbed`, from fewer resamples, which are enough to steer by; infinite with fewer
-    than two processes."""
+    """The half-width of the interval of `undisturbed` over its median, from fewer resamples, which are enough to steer
+    by; infinite with fewer than two processes."""
     by = clock(processes, max_rejected_share)
     medians, trusts = corrected_medians_ms(processes, baseline, by)
     if len(medians) < 2:

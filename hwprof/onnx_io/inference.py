@@ -59,6 +59,8 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
     if any(map(pool_shapes.rounds_up, graph.nodes)):
         while pool_shapes.set_padding(graph, skeleton.graph, infer_shapes(skeleton, data_prop=True).graph):
             pass
+    if _has_loop(graph):
+        _type_passed_on(skeleton.graph, infer_shapes(skeleton, data_prop=True).graph)
     try:
         model = infer_shapes(skeleton, strict_mode=True, data_prop=True)
     except (InferenceError, RuntimeError, ValueError) as error:
@@ -66,6 +68,24 @@ def infer_with(graph: Graph, declared: Iterable[Tensor]) -> Graph:
             return _with_types(graph, infer_shapes(skeleton, data_prop=True).graph)
         raise InputError(f"the shapes of graph {graph.name!r} contradict each other: {_cause(error)}") from None
     return _with_types(graph, model.graph)
+
+
+def _has_loop(graph: Graph) -> bool:
+    return any(node.op == "Loop" or any(map(_has_loop, bodies_of(node).values())) for node in graph.nodes)
+
+
+def _type_passed_on(skeleton: GraphProto, inferred: GraphProto) -> None:
+    """Gives a result of a loop's body that is an input of the body the element type of that input: inference refuses
+    results without a type, and does not look there for it."""
+    for node, known in zip(skeleton.node, inferred.node, strict=True):
+        for attribute, other in zip(node.attribute, known.attribute, strict=True):
+            if not attribute.HasField("g"):
+                continue
+            types = {i.name: i.type.tensor_type.elem_type for i in other.g.input}
+            for output in attribute.g.output:
+                if not output.HasField("type") and types.get(output.name):
+                    output.type.tensor_type.elem_type = types[output.name]
+            _type_passed_on(attribute.g, other.g)
 
 
 def element_types(graph: Graph) -> dict[str, str]:
@@ -77,6 +97,8 @@ def element_types(graph: Graph) -> dict[str, str]:
         value_info(graph.type_of(out)) if graph.has_type(out) else helper.make_tensor_value_info(out, _FLOAT32, None)
         for out in sorted(custom.difference(graph.outputs))
     )
+    if _has_loop(graph):
+        _type_passed_on(skeleton.graph, infer_shapes(skeleton).graph)
     found = infer_shapes(skeleton).graph
     types = {info.name: info.type.tensor_type.elem_type for info in (*found.input, *found.value_info, *found.output)}
     return {name: dtype_name(code) for name, code in types.items() if code}

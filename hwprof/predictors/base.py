@@ -129,12 +129,15 @@ class LatencyPredictor(Regressor):
     """A regressor of latency, ms. `errors_` are log(measured / predicted).
 
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
-    it learns from unless asked for more.
+    it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
+    numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another
+    `encode` has another name, or none.
     """
 
     target = LATENCY
     knows_its_domain = False
     most_learned = 1000  # a Gaussian process takes their third power
+    encoding = ""
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Returns, for each network, why what `predict` says of it cannot be relied on; None where it can, or
@@ -243,6 +246,7 @@ class FeatureEncoder:
 
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices
+        self._physical = PhysicalEncoder()
 
     @classmethod
     def learned(cls, X: Sequence[Any], space: SearchSpace | None = None) -> FeatureEncoder:
@@ -263,7 +267,7 @@ class FeatureEncoder:
         if len(X) and isinstance(X[0], Graph):
             if self.choices is not None:
                 raise InputError("this predictor learned from architectures; graphs were given")
-            return PhysicalEncoder().transform(X)
+            return self._physical.transform(X)
         if self.choices is None:
             raise InputError("this predictor learned from graphs; architectures were given")
         return OneHotEncoder(self.choices).fit(X).transform(architectures(X))

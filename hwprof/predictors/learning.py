@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 from hwprof import plugins
 from hwprof.data import dataset
 from hwprof.data.dataset import Card, Dataset
+from hwprof.data.encodings import KeptEncodings
 from hwprof.encoders.operators import kind
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.predictors.base import LatencyPredictor, stacked
 from hwprof.predictors.counted import CountedNetworks, require_counting
+from hwprof.predictors.drift import drift
+from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.left_out import left_out_error
 from hwprof.predictors.trained import Origin, Trained, require_same
 from hwprof.spaces.varied import VariedSpace
@@ -65,13 +69,58 @@ def learn(
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
     error, card = left_out_error(predictor.errors_), data.card
+    found = (
+        None if further else drift(_as_measured(predictor.errors_, sets[0], counted.among(data) if counted else data))
+    )
     origin = Origin(
         name, " + ".join(data.card.name for data in sets), card.measurements_sha256, card.device_name,
         card.space if not further else "", card.variant if not further else "", card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
         counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
+        *((found.correlation, found.mape_without) if found else ()),
     )  # fmt: skip
     return Trained(predictor, origin)
+
+
+def _as_measured(errors: np.ndarray, learned: Dataset, whole: Dataset) -> np.ndarray:
+    """errors: [n], of the networks of `learned`, which are some of `whole`. Returns them in the order of the whole data
+    set; none of a predictor that has no error of each network."""
+    if len(errors) != len(learned.entries):
+        return np.empty(0)
+    place = {id(entry): i for i, entry in enumerate(whole.entries)}
+    return errors[np.argsort([place[id(entry)] for entry in learned.entries])]
+
+
+def calibrated(
+    base: Trained, data: Dataset, *, n: int | None = None, seed: int = 0, further: Sequence[Dataset] = ()
+) -> Trained:
+    """The predictor `base` of another machine, fitted to `n` of the networks, drawn at random; to all unless told.
+    Networks with operators whose work is not known are left out.
+
+    Raises InputError for a predictor that is not a sum over kernels, or data that it cannot be fitted to.
+    """
+    predictor = copy.deepcopy(base.predictor)
+    if not isinstance(predictor, KernelPredictor):
+        name = base.origin.predictor if base.origin else type(predictor).__name__
+        raise InputError(f"a predictor {name!r} cannot be fitted to another machine; --from takes one of kernels")
+    _require_one_machine(data, further)
+    sets = [data, *further]
+    latencies_ms, rows = np.concatenate([one.normalized_ms for one in sets]), _encodings(sets, predictor)[0]
+    known = [i for i, row in enumerate(rows) if not row.missing]
+    if n is not None and not 1 <= n <= len(known):
+        raise InputError(f"data set {data.card.name} has {len(known)} networks whose work is known, not {n}")
+    chosen = [known[i] for i in np.random.default_rng(seed).permutation(len(known))[:n]]
+    y = latencies_ms[chosen]
+    predictor.calibrate([rows[i] for i in chosen], y)
+    error, card, origin = left_out_error(predictor.calibration_errors_), data.card, base.origin
+    return Trained(
+        predictor,
+        Origin(
+            "kernels", " + ".join([*(one.card.name for one in sets), f"from {origin.data if origin else 'unknown'}"]),
+            card.measurements_sha256, card.device_name, "", "", card.evidence, len(y), float(y.min()), float(y.max()),
+            error.mape, error.low, error.high, hardware=card.hardware,
+        ),
+    )  # fmt: skip
 
 
 def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
@@ -90,16 +139,45 @@ def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
 
 def _encodings(sets: Sequence[Dataset], predictor: LatencyPredictor) -> tuple[list[Any], tuple[str, ...]]:
     """The networks of all sets as the predictor takes them, [n], and the kinds of their operators, sorted, where it has
-    no other way to know what is unlike them. Each graph is built once."""
-    rows, kinds = [], set[str]()
-    for data in sets:
-        space = space_of(data.card)
-        for part in parts(data):
-            graphs = part.graphs(space) if predictor.takes == "graph" else None
-            rows += list(encoded(part, space, predictor, graphs))
-            if graphs is not None and not predictor.knows_its_domain:
-                kinds |= {kind(node) for graph in graphs for node in graph.nodes}
-    return rows, tuple(sorted(kinds))
+    no other way to know what is unlike them. Each graph is built once, and none whose encoding is kept."""
+    rows = [row for data in sets for row in _rows(data, predictor)]
+    return [row for row, _ in rows], tuple(sorted(frozenset().union(*(kinds for _, kinds in rows))))
+
+
+def _rows(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+    """Each network as the predictor takes it, and the kinds of its operators. Raises InputError where the space no
+    longer builds the first network, also if that is kept."""
+    names = _names(data)
+    if not predictor.encoding or not all(names):
+        return _encoded_anew(data, predictor)
+    kept = KeptEncodings.read(data.folder, predictor.encoding)
+    next(data.each_graph(space_of(data.card)))
+    missing = {name: entry for name, entry in zip(names, data.entries, strict=True) if name not in kept.rows}
+    if missing:
+        kept.keep(list(missing), _encoded_anew(replace(data, entries=tuple(missing.values())), predictor))
+    return [kept.rows[name] for name in names]
+
+
+def _names(data: Dataset) -> list[str]:
+    """The name that each network is known by: its digest or, without one, its place in a space that hwprof brings; else
+    nothing."""
+    space = space_of(data.card)
+    is_ours = space is not None and type(space.space).__module__.startswith("hwprof.")
+    place = f"{data.card.space} {data.card.variant}"
+    return [e.digest or (f"{place} {e.arch}" if is_ours and e.arch is not None else "") for e in data.entries]
+
+
+def _encoded_anew(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+    space = space_of(data.card)
+    rows: list[tuple[Any, frozenset[str]]] = []
+    for part in parts(data):
+        graphs = part.graphs(space) if predictor.takes == "graph" else None
+        if graphs is None or predictor.knows_its_domain:
+            kinds = [frozenset[str]()] * len(part.entries)
+        else:
+            kinds = [frozenset(map(kind, graph.nodes)) for graph in graphs]
+        rows += zip(encoded(part, space, predictor, graphs), kinds, strict=True)
+    return rows
 
 
 def make(

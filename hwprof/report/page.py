@@ -283,7 +283,7 @@ def _operators(m: Measurement, graph: Graph | None, peaks: Peaks | None) -> Mark
             _treemap(breakdown),
             element(
                 "div",
-                element("div", _table(tables.kinds(breakdown)), class_="figure"),
+                element("div", _table(tables.kinds(breakdown)), class_="figure kinds"),
                 _figure("Roofline", roofline.draw(breakdown, reached), _roofline_note(breakdown, reached)),
                 class_="figures with-table",
             ),

@@ -56,7 +56,8 @@ def statistics(m: Measurement) -> LatencyStatistics | None:
 
 
 def normalized(m: Measurement) -> LatencyStatistics | None:
-    """Those at the undisturbed speed, or None where no block is valid, or no anchor ran and there is no CPU time."""
+    """Statistics at the undisturbed speed; None where no block is valid, and where neither anchors nor the CPU time
+    tell it."""
     return m.normalized if m.is_normalized else None
 
 

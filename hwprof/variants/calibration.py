@@ -23,7 +23,7 @@ from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
-from hwprof.variants import quantized_values
+from hwprof.variants import grids, quantized_values
 from hwprof.variants.quantize_whole import quantize_whole, with_states
 from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, load_weights
@@ -32,7 +32,11 @@ Batch = Mapping[str, np.ndarray]
 
 
 def calibrate(
-    network: object, batches: Iterable[Batch], path: str | os.PathLike[str], state_bits: int = 8
+    network: object,
+    batches: Iterable[Batch],
+    path: str | os.PathLike[str],
+    state_bits: int = 8,
+    weight_bits: int = 8,
 ) -> Graph:  # fmt: skip
     """Writes PATH, a Q/DQ model that the backend `integer` runs whole, and returns its graph.
 
@@ -40,13 +44,14 @@ def calibrate(
 
     network: a Graph, whose weights are those of its source, or a torch.nn.Module; batches: for each input an array of
     its shape by the input's name, for a module in the order of its arguments; state_bits: 8 or 16, as
-    `quantize_whole` has them.
+    `quantize_whole` has them; weight_bits: 8, or 7 for processors without VNNI, on which the kernels are faster for
+    weights from -64 to 64.
 
     Raises InputError without data, for data that do not fit, and for a network with an operator that integers cannot
     do; EnvironmentUnfitError without ONNX Runtime.
     """
     if isinstance(network, Graph):
-        return _calibrated(network, _named(batches), Path(path), state_bits)
+        return _calibrated(network, _named(batches), Path(path), state_bits, weight_bits)
     waiting = _named(batches)
     first = next(waiting, None)
     if first is None:
@@ -55,7 +60,7 @@ def calibrate(
         from hwprof.torch_io import onnx_export
     with temporary_folder() as folder:
         graph: Graph = onnx_export.export(network, first, folder / "float.onnx")
-        return _calibrated(graph, chain([first], waiting), Path(path), state_bits)
+        return _calibrated(graph, chain([first], waiting), Path(path), state_bits, weight_bits)
 
 
 def _named(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -84,20 +89,25 @@ def ranges_for(quantized: Graph, graph: Graph, weights: Weights, batches: Iterab
 
 
 def write(
-    graph: Graph, weights: Weights, ranges: Ranges, path: str | os.PathLike[str], state_bits: int = 8
-) -> Graph:  # fmt: skip
+    graph: Graph,
+    weights: Weights,
+    ranges: Ranges,
+    path: str | os.PathLike[str],
+    state_bits: int = 8,
+    weight_bits: int = 8,
+) -> Graph:
     """Writes the Q/DQ model of a float network and returns its graph.
 
-    weights: those of the network by name, each of its tensor's shape; ranges: those of `observed_ranges`. Raises
-    InputError where integers cannot run the network whole.
+    weights: those of the network by name, each of its tensor's shape; ranges: those of `observed_ranges`; state_bits,
+    weight_bits: as in `calibrate`. Raises InputError where integers cannot run the network whole.
     """
-    quantized = quantize_whole(graph, state_bits)
-    arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges)
+    quantized, largest = quantize_whole(graph, state_bits), grids.largest_weight(weight_bits)
+    arrays = quantized_values.values(quantized, quantized_values.folded(graph, weights), ranges, largest)
     lowering.lower(quantized, arrays)
     onnx_io.save(quantized_values.model(quantized, arrays), path)
     return onnx_io.load(path)
 
 
-def _calibrated(graph: Graph, batches: Iterable[Batch], path: Path, state_bits: int) -> Graph:
+def _calibrated(graph: Graph, batches: Iterable[Batch], path: Path, state_bits: int, weight_bits: int) -> Graph:
     weights = load_weights(graph)
-    return write(graph, weights, observed_ranges(graph, weights, batches), path, state_bits)
+    return write(graph, weights, observed_ranges(graph, weights, batches), path, state_bits, weight_bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hwprof.errors import InputError
-from hwprof.graph import Graph, Node, Tensor
+from hwprof.graph import Graph, Node, Tensor, is_quantized
 from hwprof.onnx_io.proto import is_float
 from hwprof.onnx_io.tensor_uses import MOVING
 from hwprof.variants.quantize import RAW, is_quantizable
@@ -23,6 +23,11 @@ def warnings(quantized: Graph) -> tuple[str, ...]:
     rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     verb = "operators stay" if len(found) > 1 else "operator stays"
     return (f"{len(found)} {verb} float: {', '.join(named)}{rest}",)
+
+
+def told_of(graph: Graph) -> tuple[str, ...]:
+    """The `warnings` of a network, named after it; none for one in which nothing is quantized."""
+    return tuple(f"{graph.name}: {w}" for w in warnings(graph)) if any(map(is_quantized, graph.nodes)) else ()
 
 
 def in_float(quantized: Graph) -> Iterator[tuple[Node, str]]:

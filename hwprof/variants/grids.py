@@ -21,6 +21,13 @@ _LEAST_SHARE = 2.0**-10  # of the largest row's scale: the scale of a row of zer
 _BIAS_STEPS = 2.0**26  # a bias takes at most as many: sums of 28 bits hold it and the products
 
 
+def largest_weight(bits: int) -> int:
+    """The largest integer of a weight of 8 bits, or of 7. Raises InputError for others."""
+    if bits not in (7, 8):
+        raise InputError(f"weights have 7 or 8 bits, not {bits}")
+    return LARGEST_WEIGHT if bits == 8 else REDUCED_WEIGHT
+
+
 def of_range(low: float, high: float) -> Grid:
     """The grid of 256 steps that holds low, high and 0. Raises InputError where low to high is not a finite range."""
     _require_range(low, high)

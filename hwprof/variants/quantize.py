@@ -25,6 +25,7 @@ from hwprof.onnx_io.packed import unpacked
 from hwprof.variants.int8_layers import quantized_operators, with_names
 
 SCALE, ZERO, STORED = "_scale", "_zero_point", "_quantized"  # suffixes of the name of a tensor
+_QUANTIZERS = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 RAW = "_QuantizeLinear_Input"  # suffix of a tensor before it is quantized
 NARROW = "_narrow"  # suffix of the 8-bit twin of a 16-bit tensor
 _RANGE = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
@@ -63,8 +64,10 @@ def require_quantizable(graph: Graph) -> None:
             f"graph {graph.name!r} has an opset before 13, whose DequantizeLinear has no axis; convert it to opset 13 "
             "or later"
         )
-    if any(node.op == "QuantizeLinear" for node in graph.nodes):
-        raise InputError(f"graph {graph.name!r} is quantized already")
+    if any(node.op in _QUANTIZERS for node in graph.nodes):
+        raise InputError(
+            f"graph {graph.name!r} is quantized already; measure it unchanged, or give the float32 network"
+        )
 
 
 def fold_batch_norm(graph: Graph) -> Graph:

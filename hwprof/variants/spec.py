@@ -2,7 +2,9 @@
 
 int8              static QDQ quantization; `int8:s8s8` or `int8:u8u8` for other types than u8s8 of activations, weights
 int8:reduced      with weights from -64 to 64: what `int8` means where products of 8 bits saturate (`unsaturated`)
-integer           QDQ everywhere, so that the backend `integer` runs the network whole
+integer           QDQ everywhere, so that the backend `integer` runs the network whole; `integer:reduced` with weights
+                  from -64 to 64, which its kernels multiply faster without VNNI, `integer:full` on any processor from
+                  -127 to 127
 fp16              float16 inside, float32 at inputs and outputs
 prune:0.5         half of the channels of every prunable group stay
 sparse:0.9        nine tenths of each weight tensor are zero; dense kernels are not faster for it
@@ -33,7 +35,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.onnx_io.inference import fold
 from hwprof.onnx_io.opset import with_opset
-from hwprof.variants import calibration, float_operators, grids, quantized_values
+from hwprof.variants import branches, calibration, float_operators, grids, quantized_values
 from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
@@ -46,12 +48,12 @@ from hwprof.variants.sparsify import sparsify_weights
 from hwprof.variants.weights import Weights, constant_arrays
 
 EXAMPLES = (
-    "int8, int8:s8s8, int8:reduced, integer, fp16, prune:0.5, sparse:0.9, lowrank:0.25, lowrank:16, "
+    "int8, int8:s8s8, int8:reduced, integer, integer:reduced, fp16, prune:0.5, sparse:0.9, lowrank:0.25, lowrank:16, "
     "lowrank:0.25:spatial, cut, folded, prune:0.5+int8"
 )
 _QDQ_OPSET = 13  # the first whose DequantizeLinear has an axis
 _INT8_TYPES = {"u8s8": ("uint8", "int8"), "s8s8": ("int8", "int8"), "u8u8": ("uint8", "uint8")}
-_REDUCED = "reduced"
+_REDUCED, _FULL = "reduced", "full"  # ranges of weights
 _NOT_TRAINED = "the network was not trained further: its latency is meaningful, its accuracy is not"
 
 Change = Callable[[Graph], Graph]
@@ -101,9 +103,9 @@ def parse(text: str) -> Variant:
 
 
 def unsaturated(text: str) -> str:
-    """The variant that replaces this one where sums of two products of uint8 and int8 saturate: `int8` has reduced
-    weights there. Types that the user names are kept."""
-    return "+".join(f"int8:{_REDUCED}" if part == "int8" else part for part in text.split("+"))
+    """The variant that replaces this one where two products of uint8 and int8 are summed in 16 bits: `int8` and
+    `integer` have reduced weights there. What the user names is kept."""
+    return "+".join(f"{part}:{_REDUCED}" if part in ("int8", "integer") else part for part in text.split("+"))
 
 
 def change(text: str) -> Change:
@@ -161,8 +163,10 @@ def int8_of(layers: Collection[str], types: str = "u8s8", largest_weight: int = 
 
 
 def _integer(text: str, argument: str) -> Variant:
-    _require_no_argument(text, argument)
-    return _calibrated(text, quantize_whole, with_states, runs_whole=True)
+    if argument not in ("", _FULL, _REDUCED):
+        raise _unknown(text, f"needs the range of weights {_FULL} or {_REDUCED}, or none")
+    largest = grids.REDUCED_WEIGHT if argument == _REDUCED else grids.LARGEST_WEIGHT
+    return _calibrated(text, quantize_whole, with_states, runs_whole=True, largest_weight=largest)
 
 
 def _calibrated(
@@ -177,9 +181,12 @@ def _calibrated(
     name the operators that stay float."""
 
     def changed(graph: Graph) -> Graph:
-        return quantizer(integer_dictionaries(with_opset(graph, _QDQ_OPSET)))
+        flat = branches.taken(graph)[0] if runs_whole else graph
+        return quantizer(integer_dictionaries(with_opset(flat, _QDQ_OPSET)))
 
     def rewritten(network: Weighted, draw: Draw) -> Weighted:
+        if runs_whole:
+            network = Weighted(*branches.taken(network.graph, network.weights), network.warnings)
         graph = with_opset(network.graph, _QDQ_OPSET)
         weights = integer_dictionary_weights(graph, {**network.weights, **constant_arrays(graph)})
         graph = integer_dictionaries(graph)

@@ -81,11 +81,46 @@ def test_a_dynamic_file_takes_the_shape_of_the_graph(tmp_path):
         assert timer.outputs()["y"].shape == (3, 4)
 
 
-def test_of_the_runtimes_stack_the_last_line_reaches_the_user(tiny_graph):
-    text = "Exception from src/core.cpp:117:\nException from src/config.cpp:505:\nShapes do not fit.\n\n\n"
-    fault = r"^openvino cannot run 'tiny': Shapes do not fit\.$"
-    with pytest.raises(InputError, match=fault), backend._plain_errors(tiny_graph):
+def test_a_file_whose_open_dimension_hides_a_rank_runs_with_the_shapes_of_the_graph(tmp_path):
+    """As PyTorch exports squeeze: a branch decides by the size of an open dimension."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 16]>
+        squeezed (float[1, 3, m] x) => (float[1, 3, 1] y) {
+            size = Shape <start: int = 2> (x)
+            one = Constant <value: tensor = int64[1] {1}> ()
+            is_one = Equal (size, one)
+            w = Constant <value: tensor = float[3, 1, 1] {1.0, 1.0, 1.0}> ()
+            axis = Constant <value: tensor = int64[1] {2}> ()
+            h = If (is_one) <
+                then_branch = then () => (float[a, b] t) { t = Squeeze (x, axis) },
+                else_branch = other () => (float[c, d, e] o) { o = Identity (x) }
+            >
+            image = Unsqueeze (h, axis)
+            y = Conv <group: int = 3> (image, w)
+        }""")
+    onnx.save(model, tmp_path / "squeezed.onnx")
+    with BACKEND.open(onnx_io.load(tmp_path / "squeezed.onnx", {"x": (1, 3, 1)}), DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (1, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Exception from src/core.cpp:117:\nException from src/config.cpp:505:\nShapes do not fit.\n\n\n",
+         "Shapes do not fit."),
+        ("Exception from src/a.cpp:1:\nCheck 'x' failed at src/b.hpp:2:\nWhile validating node 'Subtract_486 (a, b)':\n"
+         "Argument shapes are inconsistent.\n",
+         "While validating node 'Subtract_486 (a, b)'; Argument shapes are inconsistent."),
+        ("Exception from src/a.cpp:1:\nModel wasn't fully converted. Failed operations detailed log:\n"
+         "-- If-13 with a message:\nRank of If condition input must be 0 or 1\n\nSummary:\n"
+         "-- Conversion is failed for: If-13\n",
+         "-- If-13 with a message; Rank of If condition input must be 0 or 1"),
+        ("Exception from src/a.cpp:1:", "Exception from src/a.cpp:1:"),
+    ],
+)  # fmt: skip
+def test_of_the_runtimes_stack_the_operator_and_the_reason_reach_the_user(tiny_graph, text, reason):
+    with pytest.raises(InputError) as caught, backend._plain_errors(tiny_graph):
         raise RuntimeError(text)
+    assert str(caught.value) == f"openvino cannot run 'tiny': {reason}"
 
 
 @pytest.fixture

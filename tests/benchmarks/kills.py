@@ -34,9 +34,9 @@ from hwprof.data.store_care import check
 from hwprof.graph import Graph
 
 HWPROF = (sys.executable, "-m", "hwprof")
+# A device that says that it is analytic has no workers that could be killed.
 DEVICE = """schema = "hwprof.device/1"
 backend = "roofline"
-kind = "analytic"
 [options]
 peak_macs_per_s = 1e12
 peak_bytes_per_s = 1e11

@@ -84,7 +84,7 @@ class Repeated:
         kernels = library.load()
         program = product(title, columns, depth)
         self._values = memory.place(program)
-        self._steps = Steps(program, self._values, kernels.is_signed(instruction_set))
+        self._steps = Steps(program, self._values, kernels.arithmetic(instruction_set))
         (self._step,) = self._steps.steps
         self.stored_bytes = int(self._step.weight_bytes + self._step.x2_bytes)
         self._kernels = kernels

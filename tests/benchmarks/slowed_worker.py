@@ -1,10 +1,10 @@
-"""A worker whose networks named "...+5%" are slowed down by a busy-wait of 5 % of each inference."""
+"""A worker whose networks named "...+5%" are slowed down by a busy-wait of 5 % of each inference's CPU time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from time import perf_counter_ns
+from time import thread_time_ns
 
 from hwprof import plugins
 from hwprof.backends.host_timer import HostTimer
@@ -35,10 +35,11 @@ def _slowed(timer: HostTimer) -> Timer:
     run = timer._run
 
     def slow_run() -> None:
-        start = perf_counter_ns()
+        start = thread_time_ns()
         run()
-        until = perf_counter_ns() + 0.05 * (perf_counter_ns() - start)
-        while perf_counter_ns() < until:
+        now = thread_time_ns()
+        until = now + 0.05 * (now - start)
+        while thread_time_ns() < until:
             pass
 
     timer._run = slow_run

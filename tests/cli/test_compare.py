@@ -53,7 +53,7 @@ def test_the_gate_fails_only_above_its_limit(compare):
 
 def test_a_noisy_difference_decides_nothing_and_says_what_to_do(compare, tmp_path: Path):
     (tmp_path / "noisy.toml").write_text(
-        'schema = "hwprof.device/1"\nbackend = "roofline"\n[options]\npeak_macs_per_s = 1e12\n'
+        'schema = "hwprof.device/1"\nbackend = "roofline"\nkind = "analytic"\n[options]\npeak_macs_per_s = 1e12\n'
         "peak_bytes_per_s = 1e11\nlaunch_ns = 1000000\nnoise = 0.5\n"
     )
     noisy = ("--device", str(tmp_path / "noisy.toml"), "--fast")

@@ -39,7 +39,7 @@ def test_a_float_network_is_profiled_as_its_variant(network, device, tmp_path, c
     status, out, lines = told(capsys, tmp_path, *arguments)
     assert status in (0, 4)
     (record,) = json.loads(out)
-    assert record["model"] == "small-integer"
+    assert record["model"].startswith("small-integer")  # reduced without VNNI
     assert record["latency_ms"]["median"] > 0
     assert any("calibrated with 8 random inputs" in line for line in lines)
 
@@ -48,7 +48,7 @@ def test_the_variant_is_calibrated_on_the_user_s_data(network, device, tmp_path,
     np.save(tmp_path / "data.npy", np.ones((4, 3, 8, 8), np.float32))
     arguments = ("profile", network, "--variant", "integer", "--device", device, "--format", "json")
     _, out, lines = told(capsys, tmp_path, *arguments, "--calibration", str(tmp_path / "data.npy"))
-    assert json.loads(out)[0]["model"] == "small-integer"
+    assert json.loads(out)[0]["model"].startswith("small-integer")
     assert not any("random inputs" in line for line in lines)
 
 

@@ -100,6 +100,15 @@ def test_where_rows_mislead_latencies_are_learned_from_whole_networks():
     assert made(choices).item() == pytest.approx(latency_ns(chosen_graph(network(), choices)) / 1e6, rel=0.1)
 
 
+def test_a_network_for_which_the_correction_has_no_latency_is_learned_from_whole_networks():
+    made = table(Board())
+    made.check(seed=0)
+    made._table = made._table.with_correction(replace(made._table.correction, a_ms=-1.0))
+    choices = {FIRST: Choice(kept=8), SECOND: Choice(kept=8)}
+    expected = latency_ns(chosen_graph(network(), choices)) / 1e6
+    assert made.latency_ms([choices]) == pytest.approx([expected], rel=0.1)
+
+
 def with_status(board, status, options=OPTIONS):
     """A table whose measurements end so."""
 

@@ -40,6 +40,20 @@ def run_kernels(program: Program, inputs: Mapping[str, np.ndarray], kernels: Lib
         engine.close()
 
 
+def drawn_weight(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """int8 [n, ...]: rows in runs of 1 to 32 that use a part of the range, all of it, or its ends; most within a run
+    of small ones with some that are large, so that instruction sets that sum products in 16 bits do so in every way."""
+    weight = np.zeros(shape, np.int8)
+    for begin in range(0, shape[0], run := int(rng.choice([1, 16, 32]))):
+        rows = weight[begin : begin + run]
+        largest = int(rng.choice([20, 40, 64, 127]))
+        rows[:] = rng.integers(-largest, largest + 1, rows.shape)
+        rows[rng.random(rows.shape) < rng.choice([0, 0.01])] = rng.choice([-127, 127])
+    if rng.random() < 0.1:
+        weight[:] = rng.choice([-127, -64, 64, 127])
+    return weight
+
+
 def drawn_rescale(rng: np.random.Generator, n: int, low: int = 0, high: int = 255) -> Rescale:
     """Multipliers and shifts over their whole range, mostly such as leave results in sight."""
     shift = rng.integers(32, 55, n, dtype=np.int32)

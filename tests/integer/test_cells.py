@@ -13,6 +13,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.integer.program import program as ir
 from hwprof.integer.run import memory, reference
+from hwprof.integer.run.packing import Arithmetic
 from hwprof.integer.run.steps import Steps
 from hwprof.torch_io import onnx_export
 from hwprof.variants.weights import load_weights
@@ -68,7 +69,7 @@ def test_a_weight_that_each_step_uses_is_stored_once(cell, calibrated):
     program = lowering.lower(calibrated, load_weights(calibrated))
     held = {id(op.weight): op.weight.nbytes for op in program.operations if isinstance(op, ir.Convolution)}
     assert sum(held.values()) == matrices
-    plan = Steps(program, memory.place(program), is_signed=True)
+    plan = Steps(program, memory.place(program), Arithmetic(is_signed=True))
     # each step has scales of its own, and so 12 bytes for each column of its products, besides tables
     columns = sum(op.weight.shape[0] for op in program.operations if isinstance(op, ir.Convolution))
     functions = sum(isinstance(op, ir.Table | ir.Lines) for op in program.operations)

@@ -75,6 +75,17 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path):
     assert len(again.dataset.entries) == 6
 
 
+def test_the_operators_of_a_variant_that_stay_float_are_told_once(tmp_path):
+    told: list[str] = []
+    with Store() as store:
+        collecting.carry_out(
+            Plan("rnn_lm", EDGE, 2, variant="int8"), tmp_path / "x", store, asked(on_warning=told.append)
+        )
+    (warning,) = [text for text in told if "float" in text]
+    assert warning.startswith("rnn_lm int8 ")
+    assert "stay float: LSTM 'LSTM_1' (int8 has no LSTM)" in warning.replace("operator stays", "operators stay")
+
+
 def test_a_variant_is_measured_and_rebuilt_by_the_card(tmp_path):
     plan = Plan("space", EDGE, 3, variant="int8")
     with Store() as store:

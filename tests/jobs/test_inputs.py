@@ -47,13 +47,14 @@ def test_a_store_is_given_open_by_its_file_or_not_at_all(tmp_path: Path):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize(("features", "name"), [(["avx2"], "tiny-int8reduced"), (["avx2", "avx_vnni"], "tiny-int8")])
-def test_int8_has_reduced_weights_where_products_saturate_and_says_so(
-    features: list[str], name: str, tiny_graph: Graph, tmp_path: Path
+@pytest.mark.parametrize("variant", ["int8", "integer"])
+@pytest.mark.parametrize(("features", "ending"), [(["avx2"], "reduced"), (["avx2", "avx_vnni"], "")])
+def test_weights_are_reduced_where_two_products_are_summed_in_16_bits_and_the_user_is_told(
+    variant: str, features: list[str], ending: str, tiny_graph: Graph, tmp_path: Path
 ):
     told: list[str] = []
     machine = MockTransport(lambda _request: [{"hardware": {"features": features}}])
     options = Options(transport=machine, on_warning=told.append)
-    wanted = Wanted(variant="int8").on(Device("cpu", "onnxruntime"), options)
-    assert wanted.open(tiny_graph, tmp_path, lambda _text: None).name == name
-    assert [text.partition(":")[0] for text in told] == (["int8"] if name.endswith("reduced") else [])
+    wanted = Wanted(variant=variant).on(Device("cpu", "onnxruntime"), options)
+    assert wanted.open(tiny_graph, tmp_path, lambda _text: None).name == f"tiny-{variant}{ending}"
+    assert [text.partition(":")[0] for text in told] == ([variant] if ending else [])

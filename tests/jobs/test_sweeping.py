@@ -11,6 +11,7 @@ from hwprof.errors import InputError
 from hwprof.jobs import Options
 from hwprof.jobs.listing import runnable
 from hwprof.measurement import FAST
+from tests.measure.scripted import ScriptedTransport
 
 EDGE = Device.load("roofline-edge-gpu")
 QUICK = Options(FAST, with_operators=False, on_warning=lambda _text: None)
@@ -33,8 +34,11 @@ def test_every_device_and_batch_has_a_row_and_a_missing_device_its_reason():
 
 def test_two_threads_are_another_device_and_an_analytic_one_has_none_to_choose():
     cpu = replace(EDGE, kind="cpu", name="cpu")
-    found = hp.sweep([dense()], [cpu, EDGE], threads=[1, 2], options=QUICK)
+    told: list[str] = []
+    played = replace(QUICK, transport=ScriptedTransport(), on_note=told.append)
+    found = hp.sweep([dense()], [cpu, EDGE], threads=[1, 2], options=played)
     assert [(r.device, r.threads) for r in found.rows] == [("cpu", 1), ("cpu/2t", 2), ("roofline-edge-gpu", 1)]
+    assert told == ["device 1 of 3: cpu", "device 2 of 3: cpu/2t", "device 3 of 3: roofline-edge-gpu"]
 
 
 def test_shapes_are_swept(tmp_path: Path):

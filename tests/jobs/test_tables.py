@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hwprof.__main__ import run
+from hwprof.builder import GraphBuilder
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -214,3 +215,13 @@ def test_given_inputs_bind_the_shapes_of_a_table_s_models(tmp_path):
     assert run(["lut", "build", *arguments, "--fast"]) == 0
     by_command = LatencyTable.load(out)
     assert [(row.op, row.attributes) for row in by_command.rows] == [(row.op, row.attributes) for row in by_array.rows]
+
+
+def test_the_operators_of_a_quantized_network_that_stay_float_are_told():
+    b, told = GraphBuilder("net"), []
+    graph = b.build(b.unary("Softplus", b.conv(b.input((1, 3, 8, 8)), 4)))
+    options = Options(FAST, on_warning=told.append)
+    tables.build_table(graph, DEVICE, variant="int8", store=":memory:", options=options)
+    assert [text for text in told if "float" in text] == [
+        "net-int8: 1 operator stays float: Softplus 'Softplus_1' (int8 has no Softplus)"
+    ]

@@ -1,16 +1,17 @@
 import os
+import sys
 from dataclasses import asdict, replace
 
 import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
-from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError
+from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, InputError
 from hwprof.graph import Graph, Node
 from hwprof.measure import worker_process
 from hwprof.measure.formula import is_formula, open_formula
 from hwprof.measure.transport import Worker, ask_once
-from hwprof.measure.worker_process import LOCAL, WorkerProcess
+from hwprof.measure.worker_process import LOCAL, LocalTransport, WorkerProcess
 from hwprof.measurement import FAST
 from tests.samples import noisy_device
 
@@ -80,3 +81,9 @@ def test_errors_keep_their_class():
 )
 def test_only_a_device_and_a_backend_that_both_are_analytic_are_a_formula(device: Device, expected: bool):
     assert is_formula(device) is expected
+
+
+def test_another_command_is_run_for_a_formula_too():
+    transport = LocalTransport((sys.executable, "-c", "raise SystemExit('no such cable')"))
+    with transport.open(DEVICE) as worker, pytest.raises(DeviceLostError, match="no such cable"):
+        ask_once(worker, "hello", device=DEVICE.to_record())

@@ -88,7 +88,8 @@ def test_answers_that_are_not_the_protocols_are_one_line(do: str, answers: list[
 @pytest.mark.parametrize(
     ("backend", "features", "expected"),
     [("onnxruntime", ["avx2"], True), ("onnxruntime", ["avx2", "avx512_vnni"], False), ("openvino", ["avx2"], True),
-     ("onnxruntime", ["asimd"], False), ("roofline", ["avx2"], False)],
+     ("onnxruntime", ["asimd"], False), ("roofline", ["avx2"], False), ("integer", ["avx2"], True),
+     ("integer", ["avx2", "avx_vnni"], False)],
 )  # fmt: skip
 def test_products_of_bytes_saturate_where_the_machine_of_the_worker_has_no_vnni(backend, features, expected):
     transport = MockTransport(lambda _request: [{"hardware": {"features": features}}])

@@ -5,7 +5,7 @@ from tests.measure.scripted import ScriptedTransport
 
 
 def test_the_ceilings_of_an_analytic_device_are_the_ones_it_was_given():
-    device = Device("ideal", "roofline").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e10)
+    device = Device("ideal", "roofline", kind="analytic").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e10)
     peaks = measure_peaks(device)
     assert 0.5e12 < peaks.macs_per_s["float32"] <= 1e12
     assert 0.99e10 < peaks.bytes_per_s <= 1.01e10

@@ -9,7 +9,7 @@ from hwprof.graph import Graph, Node
 from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measure.transport import STARTS, Transport
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import FAST, Process
+from hwprof.measurement import FAST, CpuTime, Process
 from tests.measure.scripted import ScriptedTransport
 from tests.samples import make_process, noisy_device
 
@@ -210,7 +210,10 @@ def test_a_real_measurement_has_anchors_warm_up_and_memory(tiny_graph: Graph):
     seen: list[tuple[str, Process]] = []
     list(rounds(seen, LOCAL, Device.load("cpu-1t"), most=1).run([Cohort((tiny_graph,))]))
     process = seen[0][1]
-    assert set(process.blocks[0].anchors_ns) == {"compute", "copy-64k"}
+    assert set(process.blocks[0].anchors_ns) == set(process.blocks[0].anchors_cpu_ns) == {"compute", "copy-64k"}
+    assert process.cpu_time is CpuTime.WORK
+    assert process.blocks[0].cpu_times_ns.min() > 0
+    assert process.other_cpus is not None
     assert len(process.warmup_ns) >= 20
     assert process.cold_ns > 0
     assert process.peak_memory_bytes > 0
@@ -247,6 +250,24 @@ def test_the_memory_of_a_network_does_not_depend_on_its_place_in_the_sweep(tiny_
     peaks = {name: [p.peak_memory_bytes for n, p in seen if n == name] for name in ("large", "tiny")}
     assert min(peaks["large"]) > 16 * 2**20
     assert max(peaks["tiny"]) < 8 * 2**20
+
+
+def test_blocks_are_as_many_as_the_budget_lasts_for_in_the_fewest_processes(tiny_graph: Graph):
+    """Blocks of 2 s, and 20 s for the two processes after the first: four in each, though five are wanted."""
+
+    def slow(request):
+        if request["do"] != "measure":
+            return None
+        process = make_process(request["round"], [1e6] * request["blocks"], warmup_ns=())
+        blocks = tuple(replace(b, start_ns=i * 2 * 10**9) for i, b in enumerate(process.blocks))
+        return [{"index": 0, "process": asdict(replace(process, blocks=blocks))}]
+
+    transport, settings = ScriptedTransport(slow), replace(FAST, budget_s=20.0)
+    list(Rounds(ANY, settings, lambda *_: None, transport=transport).run([Cohort((tiny_graph,))]))
+    assert [request["blocks"] for request in transport.asked("measure")][:2] == [5, 4]
+    hurried, transport = replace(FAST, budget_s=0.001), ScriptedTransport(slow)
+    list(Rounds(ANY, hurried, lambda *_: None, transport=transport).run([Cohort((tiny_graph,))]))
+    assert [request["blocks"] for request in transport.asked("measure")][1:] in ([], [2], [2, 2])
 
 
 def test_when_the_budget_of_the_run_ends_unmeasured_networks_have_that_as_error(tiny_graph: Graph):

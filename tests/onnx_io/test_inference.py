@@ -61,6 +61,15 @@ def test_what_a_loop_carries_on_without_a_declared_shape_is_unknown_since_it_may
         _ = body.inputs[2].size_bytes
 
 
+def test_a_loop_may_hand_an_input_without_a_declared_shape_on_unchanged():
+    inner = loop(carried=Tensor("a", "undefined", ())).nodes[0].attribute("body")
+    body = replace(inner, inputs=(*inner.inputs, Tensor("kept", "undefined", ())), outputs=(*inner.outputs, "kept"))
+    times = Constant("times", "int64", (), (3,))
+    node = Node("Loop", ("times", "", "x", "x"), ("y", "same"), (("body", body),))
+    inferred = onnx_io.infer_types(graph_of(node, constants=[times]))
+    assert not inferred.has_type("same")  # its element type is known, which is all that inference asks for
+
+
 def test_what_a_scan_steps_through_has_the_type_of_one_step():
     body = Graph((Tensor("row", "undefined", ()),), ("out",), (Node("Relu", ("row",), ("out",)),))
     graph = graph_of(Node("Scan", ("x",), ("y",), (("body", body), ("num_scan_inputs", 1))))

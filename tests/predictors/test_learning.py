@@ -1,3 +1,4 @@
+import shutil
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from hwprof import plugins
 from hwprof.data import dataset
+from hwprof.encoders.physical import PhysicalEncoder
 from hwprof.errors import InputError
 from hwprof.predictors import learning
 from hwprof.predictors.base import LatencyPredictor
@@ -15,11 +17,6 @@ pytestmark = pytest.mark.usefixtures("tiny_spaces")
 
 def learned(folder, name="physical", **settings):
     return learning.learn(dataset.read(folder), name, **settings)
-
-
-@pytest.fixture
-def trained(collected):
-    return learned(collected)
 
 
 class Mean:
@@ -47,6 +44,30 @@ def test_a_predictor_says_what_it_learned_from(trained, collected):
     assert (origin.space, origin.evidence, origin.n) == ("space", "analytic", 32)
     assert (origin.least_ms, origin.most_ms) == (data.normalized_ms.min(), data.normalized_ms.max())
     assert 0 < origin.mape_low < origin.mape < origin.mape_high < 5
+
+
+def test_a_second_training_builds_one_network_to_see_that_the_space_is_the_same_and_encodes_none(
+    collected, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(collected, tmp_path / "kept")
+    first, built, build = learned(folder), [], type(SPACE).graph
+    monkeypatch.setattr(type(SPACE), "graph", lambda *args: built.append(args) or build(*args))
+    monkeypatch.delattr(PhysicalEncoder, "transform")
+    second = learned(folder)
+    assert len(built) == 1
+    assert second.origin == first.origin
+    assert second.predictor.errors_.tolist() == first.predictor.errors_.tolist()
+
+
+def test_only_the_networks_whose_encoding_is_not_kept_are_encoded(collected, tmp_path, monkeypatch):
+    folder = shutil.copytree(collected, tmp_path / "kept")
+    (folder / "encodings-physical.npz").unlink(missing_ok=True)
+    learned(folder, n=20)
+    encoded = []
+    real = PhysicalEncoder.transform
+    monkeypatch.setattr(PhysicalEncoder, "transform", lambda self, X: encoded.extend(X) or real(self, X))
+    learned(folder)
+    assert len(encoded) == 12
 
 
 def test_what_does_not_learn_from_other_devices_takes_no_sources(collected, trained):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hwprof import onnx_io
 from hwprof.backends.onnxruntime import BACKEND
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
@@ -141,4 +142,22 @@ def test_tensors_of_unknown_shape_are_cast_by_their_element_type():
     changed = half(graph)
     assert next(n for n in changed.nodes if n.op == "MatMul").inputs == ("m", "w")
     assert changed.type_of("w").dtype == "float16"
+    assert runs(changed)
+
+
+def test_what_a_loop_makes_is_float32_although_its_body_hands_an_input_of_unknown_shape_on():
+    carried, kept = (Tensor(name, "undefined", ()) for name in ("a", "k"))
+    body = Graph(
+        (Tensor("i", "int64", ()), Tensor("go", "bool", ()), carried, kept),
+        ("more", "sum", "k"),
+        (Node("Identity", ("go",), ("more",)), Node("Add", ("a", "k"), ("sum",))),
+    )
+    times = Constant("times", "int64", (), (3,))
+    nodes = (
+        Node("Loop", ("times", "", "x", "x"), ("looped", "same"), (("body", body),)),
+        Node("MatMul", ("looped", "w"), ("y",)),
+    )
+    graph = Graph((Tensor("x", "float32", (3, 4)),), ("y",), nodes, (Tensor("w", "float32", (4, 2)),), (times,))
+    changed = half(onnx_io.infer_types(graph))
+    assert next(n for n in changed.nodes if n.op == "MatMul").inputs[0] != "looped"  # cast
     assert runs(changed)

@@ -110,12 +110,23 @@ def test_the_same_network_gives_the_same_digest():
     assert quantize(conv_net()) != quantize(conv_net(), "int8")
 
 
+def dynamically_quantized() -> Graph:
+    """As ONNX Runtime's quantize_dynamic writes it."""
+    b = GraphBuilder("dynamic")
+    x, scale, zero = b.nodes(
+        "DynamicQuantizeLinear", [b.input((2, 8))], [("uint8", (2, 8)), ("float32", ()), ("uint8", ())]
+    )
+    product = b.node("MatMulInteger", [x, b.weight((8, 4), "int8"), zero], (2, 4), "int32")
+    return b.build(b.mul(b.node("Cast", [product], (2, 4), "float32", to=1), scale))
+
+
 @pytest.mark.parametrize(
     ("graph", "types", "message"),
     [
         (conv_net(), ("int4", "int8"), "cannot quantize to 'int4'; known: uint8, int8"),
         (conv_net(opset=11), ("uint8", "int8"), "opset before 13"),
-        (quantize(conv_net()), ("uint8", "int8"), "quantized already"),
+        (quantize(conv_net()), ("uint8", "int8"), "quantized already; measure it unchanged"),
+        (dynamically_quantized(), ("uint8", "int8"), "quantized already"),
     ],
 )
 def test_what_does_not_fit_is_an_error(graph, types, message):

@@ -209,7 +209,7 @@ def test_every_example_is_a_variant(text):
         ("int8:", "no variant is named 'int8:'"),
         ("int8:s4s4", "needs types of activations and weights: u8s8, s8s8, u8u8"),
         ("fp16:fast", "takes no argument, not 'fast'"),
-        ("integer:u8", "takes no argument, not 'u8'"),
+        ("integer:u8", "needs the range of weights full or reduced, or none"),
         ("cut:1", "takes no argument, not '1'"),
         ("prune", "needs a share of channels to keep, above 0 and at most 1"),
         ("prune:half", "needs a share of channels to keep"),
@@ -223,24 +223,29 @@ def test_every_example_is_a_variant(text):
 )
 def test_a_text_that_names_no_variant_is_refused_with_examples(text, reason):
     with pytest.raises(
-        InputError, match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, int8:reduced, integer, fp16"
+        InputError,
+        match=f"{re.escape(reason)}.*; examples: int8, int8:s8s8, int8:reduced, integer, integer:reduced, fp16",
     ):
         spec.parse(text)
 
 
 def test_weights_of_the_reduced_range_cannot_saturate_a_pair_of_products(tmp_path):
     largest = {}
-    for text in ("int8", "int8:reduced"):
+    for text in ("int8", "int8:reduced", "integer", "integer:reduced"):
         graph, _ = apply_variant(convolutional(), text, tmp_path)
         weights = load_weights(graph)
         largest[graph.name] = max(
             int(np.abs(w.astype(int)).max()) for w in weights.values() if w.dtype == np.int8 and w.ndim > 1
         )
-    assert largest == {"convolutional-int8": 127, "convolutional-int8reduced": 64}
+    assert largest == {
+        "convolutional-int8": 127, "convolutional-int8reduced": 64, "convolutional-integer": 127,
+        "convolutional-integerreduced": 64,
+    }  # fmt: skip
     assert 2 * 255 * 64 < 2**15  # two products of a byte
 
 
-def test_only_int8_without_types_gets_reduced_weights_where_products_saturate():
+def test_variants_without_a_range_get_reduced_weights_where_products_saturate():
     assert spec.unsaturated("prune:0.5+int8") == "prune:0.5+int8:reduced"
-    for text in ("int8:u8s8", "int8:s8s8", "integer", "fp16", "int8:reduced"):
+    assert spec.unsaturated("integer") == "integer:reduced"
+    for text in ("int8:u8s8", "int8:s8s8", "integer:full", "fp16", "int8:reduced", "integer:reduced"):
         assert spec.unsaturated(text) == text

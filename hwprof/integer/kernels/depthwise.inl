@@ -1,11 +1,29 @@
 // Depthwise convolution: the bytes of four taps are interleaved, so that each lane sums up one channel. Part of steps.inl.
 
+// How a block of channels is multiplied.
+struct AsInt8 {
+  using Bytes = hwprof::Bytes;
+  struct Scales {  // of four vectors, from one to the next `step` integers
+    Scale each[kQuad];
+    INLINE Scales(const int32_t* m, const int32_t* s, int zero, int step)
+        : each{{m, s, zero}, {m + step, s + step, zero}, {m + 2 * step, s + 2 * step, zero}, {m + 3 * step, s + 3 * step, zero}} {}
+    INLINE Ints apply(const Ints& sum, int i) const { return each[i].apply(sum); }
+  };
+  INLINE static void interleave(const uint8_t* const* rows, int valid, Bytes* bytes) {
+    Isa::interleave(rows[0], rows[1], rows[2], rows[3], valid, bytes);
+  }
+  INLINE static Ints dot(const Ints& sum, const Bytes& bytes, const int8_t* w) {
+    return Isa::dot(sum, bytes, Isa::weights(w));
+  }
+};
+
 // A chunk of channels.
+template <typename How>
 struct Channels {
   static constexpr int kRow = kDepthwiseBlock / kQuad;  // integers of a quad of channels
   const int8_t* weight;  // of this chunk's block, each quad of taps [4][16][4]
   const int32_t* bias;
-  Scale scale[kQuad];
+  typename How::Scales scales;
   int64_t first;
   int valid;
 };
@@ -14,8 +32,8 @@ constexpr int kPixels = Isa::kRows >= 8 ? 4 : 2;  // that are multiplied by a we
 
 // `Pixels` output pixels next to each other. taps: what each of them is ahead of the windows' first bytes, which lie at
 // x and each one pixel's stride on.
-template <int Pixels>
-INLINE inline void depthwise_pixels(const Step& s, const Channels& c, const int64_t* taps, const uint8_t* x, uint8_t* y) {
+template <typename How, int Pixels>
+INLINE inline void depthwise_pixels(const Step& s, const Channels<How>& c, const int64_t* taps, const uint8_t* x, uint8_t* y) {
   const int64_t step = int64_t(s.stride_w) * s.channels;
   Ints sum[Pixels][kQuad];
   unrolled<kQuad>([&](auto q) INLINE {
@@ -25,27 +43,40 @@ INLINE inline void depthwise_pixels(const Step& s, const Channels& c, const int6
   for (const int64_t* end = taps + tap_quads(s) * kQuad; taps < end; taps += kQuad, w += kQuad * kDepthwiseBlock)
     unrolled<Pixels>([&](auto p) INLINE {
       const uint8_t* at = x + p * step;
-      Bytes bytes[kQuad];
-      Isa::interleave(at + taps[0], at + taps[1], at + taps[2], at + taps[3], c.valid, bytes);
-      unrolled<kQuad>([&](auto q) INLINE {
-        sum[p][q] = Isa::dot(sum[p][q], bytes[q], Isa::weights(w + q * kDepthwiseBlock));
-      });
+      const uint8_t* rows[kQuad] = {at + taps[0], at + taps[1], at + taps[2], at + taps[3]};
+      typename How::Bytes bytes[kQuad];
+      How::interleave(rows, c.valid, bytes);
+      unrolled<kQuad>([&](auto q) INLINE { sum[p][q] = How::dot(sum[p][q], bytes[q], w + q * kDepthwiseBlock); });
     });
   unrolled<kQuad>([&](auto q) INLINE {
-    const Scale scale = c.scale[q];  // in registers for all pixels
-    unrolled<Pixels>([&](auto p) INLINE { sum[p][q] = scale.apply(sum[p][q]); });
+    unrolled<Pixels>([&](auto p) INLINE { sum[p][q] = c.scales.apply(sum[p][q], q); });
   });
   const int low = s.low, high = s.high, valid = c.valid;  // bytes that are written might be these otherwise
   unrolled<Pixels>([&](auto p) INLINE { Isa::store_channels(y + p * s.channels, sum[p], low, high, valid); });
 }
 
 // A line of the output.
-void depthwise_line(const Step& s, const Channels& c, const int64_t* taps, const uint8_t* x, uint8_t* y) {
+template <typename How>
+void depthwise_line(const Step& s, const Channels<How>& c, const int64_t* taps, const uint8_t* x, uint8_t* y) {
   const int64_t step = int64_t(s.stride_w) * s.channels;
   int64_t pixel = 0;
   for (; pixel + kPixels <= s.out_width; pixel += kPixels)
-    depthwise_pixels<kPixels>(s, c, taps, x + pixel * step, y + pixel * s.channels);
-  for (; pixel < s.out_width; ++pixel) depthwise_pixels<1>(s, c, taps, x + pixel * step, y + pixel * s.channels);
+    depthwise_pixels<How, kPixels>(s, c, taps, x + pixel * step, y + pixel * s.channels);
+  for (; pixel < s.out_width; ++pixel) depthwise_pixels<How, 1>(s, c, taps, x + pixel * step, y + pixel * s.channels);
+}
+
+// The lines of a stripe, of `kChunk` channels from `first` on.
+template <typename How>
+void depthwise_chunk(const Step& s, const Stripe& stripe, const int64_t* taps, int64_t first) {
+  const int64_t block = first / kDepthwiseBlock, inside = first % kDepthwiseBlock / kQuad;
+  const int64_t constants = block * kDepthwiseBlock + inside;
+  const Channels<How> channels{s.weight + block * tap_quads(s) * kQuad * kDepthwiseBlock + inside * kQuad,
+                               s.bias + constants,
+                               {s.multiplier + constants, s.shift + constants, s.zero_y, Channels<How>::kRow},
+                               first,
+                               int(least(kChunk, s.channels - first))};
+  for (int64_t line = stripe.begin; line < stripe.end; ++line)
+    depthwise_line(s, channels, taps, stripe.under(s, line) + first, s.y + line * s.out_width * s.channels + first);
 }
 
 void depthwise(const Step& s, const Share& share) {
@@ -58,18 +89,13 @@ void depthwise(const Step& s, const Share& share) {
       taps[t] = t < kernel ? i * stripe.line_bytes + j * s.channels : 0;  // the weights after the last are 0
     }
     for (int64_t first = 0; first < s.channels; first += kChunk) {
-      const int64_t block = first / kDepthwiseBlock, inside = first % kDepthwiseBlock / kQuad;
-      const int64_t constants = block * kDepthwiseBlock + inside;
-      const auto scale = [&](int q) INLINE {
-        return Scale(s.multiplier + constants + q * Channels::kRow, s.shift + constants + q * Channels::kRow, s.zero_y);
-      };
-      const Channels channels{s.weight + block * all * kDepthwiseBlock + inside * kQuad,
-                              s.bias + constants,
-                              {scale(0), scale(1), scale(2), scale(3)},
-                              first,
-                              int(least(kChunk, s.channels - first))};
-      for (int64_t line = stripe.begin; line < stripe.end; ++line)
-        depthwise_line(s, channels, taps, stripe.under(s, line) + first, s.y + line * s.out_width * s.channels + first);
+#if defined(HWPROF_SUMS_PARTS)
+      if (s.format == kParts && reinterpret_cast<const int32_t*>(s.x2)[first / kDepthwiseBlock] != kExact) {
+        depthwise_chunk<AsParts>(s, stripe, taps, first);
+        continue;
+      }
+#endif
+      depthwise_chunk<AsInt8>(s, stripe, taps, first);
     }
   });
 }

@@ -16,11 +16,11 @@ struct GruLayer {
   template <typename Function>
   void each_vector(const uint8_t* h, Range which, int64_t t, Function function) const {
     const auto* from_x = reinterpret_cast<const int16_t*>(s.x) + t * s.batch * units * kGates;
-    const int64_t blocks = units / kPanel;
+    const int64_t blocks = units / kPanel, together = cell_rows(s);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t block = there_and_back(i, blocks, t, s.batch);
-      for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
-        const int64_t rows = least(Isa::kRows, s.batch - begin);
+      for (int64_t begin = 0; begin < s.batch; begin += together) {
+        const int64_t rows = least(together, s.batch - begin);
         multiply_rows<Output::kGates>(h + begin * units, units, rows, panel,
                                       {block * kGates + which.begin, block * kGates + which.end},
                                       reinterpret_cast<uint8_t*>(gate + which.begin * kPanel),
@@ -68,8 +68,9 @@ void gru(const Step& s, const Share& share) {
   if (share.index != 0) return;
   const int64_t units = ceil_div(s.channels, kPanel) * kPanel, size = s.batch * units;
   auto* words = reinterpret_cast<int16_t*>(share.scratch + 3 * size);
-  const Panel panel{s.weight, s.bias, s.multiplier, s.shift, ceil_div(s.channels, kQuad), int(units) * GruLayer::kGates,
-                    0, 0, 0};
+  const int gates = int(units) * GruLayer::kGates;
+  const Panel panel = with_parts(
+      s, {s.weight, s.bias, s.multiplier, s.shift, ceil_div(s.channels, kQuad), gates, 0, 0, 0}, 0, gates / kPanel);
   GruLayer layer{s, Words::Knots(reinterpret_cast<const int16_t*>(s.table)), panel, units, share.scratch,
                  share.scratch + size, share.scratch + 2 * size, words, words + size, words + 2 * size};
   memset(layer.before, s.zero_x, size_t(size));

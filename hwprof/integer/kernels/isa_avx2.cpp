@@ -1,4 +1,5 @@
 // AVX2. Compiled with -mavx2.
+#define HWPROF_SUMS_PARTS
 #include <immintrin.h>
 
 #include <cstdint>
@@ -54,5 +55,5 @@ struct Dot {
 #include "avx256.inl"
 
 namespace hwprof {
-const InstructionSet kAvx2{"avx2", [] { return bool(__builtin_cpu_supports("avx2")); }, Isa::kIsSigned, run, multiply_registers};
+const InstructionSet kAvx2{"avx2", [] { return bool(__builtin_cpu_supports("avx2")); }, Isa::kIsSigned, true, run, multiply_registers};
 }

@@ -35,6 +35,6 @@ bool has_amx() {
 }
 
 }  // namespace
-const InstructionSet kAvx512Vnni{"avx512-vnni", has_avx512_vnni, Isa::kIsSigned, run, multiply_registers};
-const InstructionSet kAmx{"amx", has_amx, Isa::kIsSigned, run_on_tiles, multiply_tiles_alone};
+const InstructionSet kAvx512Vnni{"avx512-vnni", has_avx512_vnni, Isa::kIsSigned, false, run, multiply_registers};
+const InstructionSet kAmx{"amx", has_amx, Isa::kIsSigned, false, run_on_tiles, multiply_tiles_alone};
 }  // namespace hwprof

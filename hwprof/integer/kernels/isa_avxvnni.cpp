@@ -39,5 +39,5 @@ bool runs_here() {
 #endif
 }
 }  // namespace
-const InstructionSet kAvxVnni{"avx-vnni", runs_here, Isa::kIsSigned, run, multiply_registers};
+const InstructionSet kAvxVnni{"avx-vnni", runs_here, Isa::kIsSigned, false, run, multiply_registers};
 }  // namespace hwprof

@@ -161,5 +161,5 @@ namespace {
 constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
 }
 const InstructionSet kNeon{
-    "neon-sdot", [] { return (getauxval(AT_HWCAP) & kDotProduct) != 0; }, Isa::kIsSigned, run, multiply_registers};
+    "neon-sdot", [] { return (getauxval(AT_HWCAP) & kDotProduct) != 0; }, Isa::kIsSigned, false, run, multiply_registers};
 }  // namespace hwprof

@@ -181,5 +181,5 @@ struct Isa {
 #include "steps.inl"
 
 namespace hwprof {
-const InstructionSet kScalar{"scalar", [] { return true; }, Isa::kIsSigned, run, multiply_registers};
+const InstructionSet kScalar{"scalar", [] { return true; }, Isa::kIsSigned, false, run, multiply_registers};
 }

@@ -8,6 +8,12 @@ inline int64_t there_and_back(int64_t i, int64_t count, int64_t walk, int64_t ro
   return rows == 1 && walk % 2 ? count - 1 - i : i;
 }
 
+// Rows of h that are multiplied at once. By parts, as many as there is memory for: each panel is read once for them.
+inline int64_t cell_rows(const Step& s) {
+  static_assert(Isa::kRows <= kCellRows);
+  return s.format == kParts ? kCellRows : Isa::kRows;
+}
+
 // A block of units: what h and x add to their gates, [4][32] each, and the cell states make new states, and h as bytes.
 // `recurrent.step` of the reference.
 inline void step_cells(const Step& s, const Words::Knots& knots, const int16_t* from_h, const int16_t* from_x,
@@ -31,6 +37,7 @@ void lstm(const Step& s, const Share& share) {
   constexpr int kTile = kGateCount * kPanel;  // gates of a block
   const int64_t units = ceil_div(s.channels, kPanel) * kPanel, blocks = units / kPanel;
   const int64_t quads = ceil_div(s.channels, kQuad), gate_count = units * kGateCount;
+  const int64_t together = cell_rows(s);
   uint8_t* before = share.scratch;  // h, [batch][units]
   uint8_t* after = before + s.batch * units;
   auto* cell = reinterpret_cast<int16_t*>(after + s.batch * units);
@@ -38,14 +45,15 @@ void lstm(const Step& s, const Share& share) {
   memset(before, s.zero_x, size_t(s.batch * units));
   memset(cell, 0, size_t(s.batch * units) * sizeof(int16_t));
   const Words::Knots knots(reinterpret_cast<const int16_t*>(s.table));
-  const Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, int(gate_count), 0, 0, 0};
+  const Panel panel = with_parts(s, {s.weight, s.bias, s.multiplier, s.shift, quads, int(gate_count), 0, 0, 0}, 0,
+                                 gate_count / kPanel);
   const auto* from_x = reinterpret_cast<const int16_t*>(s.x);
   for (int64_t t = 0; t < s.height; ++t, from_x += s.batch * gate_count) {
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t block = there_and_back(i, blocks, t, s.batch);
       const int64_t valid = least(kPanel, s.channels - block * kPanel);
-      for (int64_t begin = 0; begin < s.batch; begin += Isa::kRows) {
-        const int64_t rows = least(Isa::kRows, s.batch - begin);
+      for (int64_t begin = 0; begin < s.batch; begin += together) {
+        const int64_t rows = least(together, s.batch - begin);
         multiply_rows<Output::kGates>(before + begin * units, units, rows, panel,
                                       {block * kGateCount, (block + 1) * kGateCount},
                                       reinterpret_cast<uint8_t*>(gate), kTile * int64_t(sizeof(int16_t)));

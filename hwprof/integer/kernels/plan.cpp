@@ -83,8 +83,25 @@ bool has_blocks(const Step& s, int64_t panels) {
   return true;
 }
 
+// The modes of panels, the blocks of each, which follow those of the one before, and their places, inside the rows.
+bool has_parts(const Step& s, int64_t panels, int64_t lines, int64_t quads) {
+  const int64_t bytes = int64_t(sizeof(int32_t)), known = s.x2_bytes / bytes - (2 * panels + 1);
+  if (known < 0) return false;
+  const auto* modes = reinterpret_cast<const int32_t*>(s.x2);
+  const int32_t *starts = modes + panels, *places = starts + panels + 1;
+  if (starts[0] != 0) return false;
+  for (int64_t i = 0; i < panels; ++i)
+    if (modes[i] < kExact || modes[i] > kInPairs || starts[i + 1] < starts[i]) return false;
+  const int64_t count = starts[panels], whole = volume(panels, lines, quads);
+  if (count > known / 2 || whole < 0 || !fits(volume(whole + count, block_bytes(kParts)), s.weight_bytes)) return false;
+  for (int64_t i = 0; i < count; ++i)
+    if (places[2 * i] < 0 || places[2 * i] >= lines || places[2 * i + 1] < 0 || places[2 * i + 1] >= quads) return false;
+  return true;
+}
+
 bool has_weight(const Step& s, int64_t panels) {
   if (s.format < 0 || s.format >= kFormats) return false;
+  if (s.format == kParts) return has_parts(s, panels, s.kernel_h, line_depth(s) / kQuad);
   if (s.format == kSparse) return has_blocks(s, panels);
   const bool has_dictionary = s.format == kDictionary16 || s.format == kDictionary4 || s.format == kDictionary2;
   if (has_dictionary && s.x2_bytes < 16) return false;
@@ -101,6 +118,12 @@ const char* check_convolution(const Step& s) {
   return has_constants(s, volume(panels, kPanel), 32) ? nullptr : "constants";
 }
 
+bool has_gate_weight(const Step& s, int64_t gates) {
+  const int64_t quads = ceil_div(s.channels, kQuad);
+  if (s.format == kParts) return has_parts(s, gates / kPanel, 1, quads);
+  return fits(volume(gates, quads * kQuad), s.weight_bytes);
+}
+
 // As a convolution one pixel wide, with results of two bytes.
 const char* check_gates(const Step& s) {
   if (!has_window(s) || s.kernel_h != 1 || s.kernel_w != 1 || s.groups != 1 || s.width != 1 || s.out_width != 1 ||
@@ -108,7 +131,7 @@ const char* check_gates(const Step& s) {
     return "sizes";
   if (!fits(volume(s.batch, s.height, s.channels), s.x_bytes)) return "source";
   if (!fits(volume(s.batch, s.height, s.out_channels, 2), s.y_bytes)) return "target";
-  if (!fits(volume(s.out_channels, ceil_div(s.channels, kQuad) * kQuad), s.weight_bytes)) return "weight";
+  if (!has_gate_weight(s, s.out_channels)) return "weight";
   return has_constants(s, s.out_channels, 32) && s.zero_y == 0 ? nullptr : "constants";
 }
 
@@ -118,7 +141,7 @@ const char* check_recurrence(const Step& s, int count) {
   const int64_t gates = ceil_div(s.channels, kPanel) * kPanel * count;
   if (!fits(volume(s.batch, s.height, gates, 2), s.x_bytes)) return "source";
   if (!fits(volume(s.batch, s.height, s.channels), s.y_bytes)) return "target";
-  if (!fits(volume(gates, ceil_div(s.channels, kQuad) * kQuad), s.weight_bytes)) return "weight";
+  if (!has_gate_weight(s, gates)) return "weight";
   constexpr int32_t kLargest = (1 << 15) - 1;
   if (s.factor < 0 || s.factor > kLargest || s.places < 1 || s.places > 22 || s.offset < 0 || s.offset > 1 << 30)
     return "constants";
@@ -131,6 +154,7 @@ const char* check_depthwise(const Step& s) {
   const int64_t taps = volume(s.kernel_h, s.kernel_w);
   if (taps < 0 || !fits(volume(channels, ceil_div(taps, kQuad) * kQuad), s.weight_bytes)) return "weight";
   if (lines_of(s).bytes == 0) return "reach";
+  if (s.format == kParts && !fits(channels / kDepthwiseBlock * int64_t(sizeof(int32_t)), s.x2_bytes)) return "modes";
   return has_constants(s, channels, 32) ? nullptr : "constants";
 }
 
@@ -158,7 +182,7 @@ const char* check_zip(const Step& s) {
 const char* check_add(const Step& s) {
   const int32_t largest = s.wide ? (1 << 30) - 1 : (1 << 15) - 1;
   const int64_t farthest = int64_t(1) << (s.wide ? 60 : 30);
-  if (s.factor < 0 || s.factor > largest || s.factor2 < 0 || s.factor2 > largest) return "factors";
+  if (s.factor < -largest || s.factor > largest || s.factor2 < -largest || s.factor2 > largest) return "factors";
   if (s.places < 1 || s.places > (s.wide ? 44 : 22)) return "constants";
   if (s.from_offset > farthest || s.from_offset < -farthest) return "constants";
   return check_zip(s);
@@ -203,14 +227,17 @@ const char* check_moving(const Step& s) {
 }
 
 #include "sequence_checks.inl"
+#include "wide_checks.inl"
 
 const char* check(const Step& s) {
-  constexpr int32_t kWithWide = 1 << kAdd | 1 << kMultiply | 1 << kTable | 1 << kLines | 1 << kNormalization;
-  if (s.kind < 0 || s.kind > kLines) return "kind";
+  constexpr int32_t kWithWide = 1 << kAdd | 1 << kMultiply | 1 << kTable | 1 << kLines | 1 << kNormalization |
+                               1 << kWideConvolution;
+  if (s.kind < 0 || s.kind > kWideConvolution) return "kind";
   if (s.wide && (s.wide < 0 || s.wide > 7 || !(kWithWide >> s.kind & 1))) return "type";
   const auto is_bound = s.wide & kWideY ? is_short : is_byte;
   if (!is_byte(s.zero_x) || !is_bound(s.low) || !is_bound(s.high)) return "bounds";
-  if (s.format != kInt8 && s.kind != kConvolution) return "format";
+  constexpr int32_t kWithParts = 1 << kConvolution | 1 << kDepthwise | 1 << kGates | 1 << kLstm | 1 << kGru;
+  if (s.format != kInt8 && s.kind != kConvolution && !(s.format == kParts && kWithParts >> s.kind & 1)) return "format";
   switch (s.kind) {
     case kConvolution: return check_convolution(s);
     case kDepthwise: return check_depthwise(s);
@@ -222,6 +249,7 @@ const char* check(const Step& s) {
     case kNormalization: return check_normalization(s);
     case kEmbedding: return check_embedding(s);
     case kAdd: return check_add(s);
+    case kWideConvolution: return check_wide_convolution(s);
     case kMultiply: return check_multiply(s);
     case kMaxPool:
     case kAveragePool: return check_pool(s);
@@ -360,6 +388,11 @@ EXPORTED int32_t hwprof_is_signed(const char* name) {
   return set && set->is_signed;
 }
 
+EXPORTED int32_t hwprof_sums_parts(const char* name) {
+  const hwprof::InstructionSet* set = hwprof::named(name);
+  return set && set->sums_parts;
+}
+
 // What is wrong with a step, in a word; null where nothing is.
 EXPORTED const char* hwprof_check(const hwprof::Step* step) { return hwprof::check(*step); }
 
@@ -369,7 +402,7 @@ EXPORTED void* hwprof_open(const hwprof::Step* steps, int32_t count, const char*
   const hwprof::InstructionSet* set = hwprof::named(name);
   if (!set || !set->runs_here() || count < 0 || threads < 1) return nullptr;
   for (int32_t i = 0; i < count; ++i)
-    if (hwprof::check(steps[i])) return nullptr;
+    if (hwprof::check(steps[i]) || (steps[i].format == hwprof::kParts && !set->sums_parts)) return nullptr;
   try {
     return new hwprof::Plan(steps, count, set, threads);
   } catch (const std::exception&) {

@@ -28,6 +28,7 @@ enum Kind : int32_t {
   kEmbedding = 14,
   kGru = 15,
   kLines = 16,
+  kWideConvolution = 17,
 };
 
 // Bits of `wide`: which operands of a step are int16.
@@ -42,8 +43,16 @@ enum Format : int32_t {
   kDictionary2 = 4,   // 1-bit places: binary
   kSparse = 5,        // int8, without the blocks of 32 columns by 4 neighbours that are 0
   kSigns = 6,         // +-1, by activations that count as +1 from zero_x2 on and as -1 below
+  kParts = 7,         // int8, divided so that sums of 16 bits hold the products: see parts.inl. Not only of convolutions
 };
-constexpr int kFormats = 7;
+constexpr int kFormats = 8;
+
+// How the products of a panel, or of a block of a depthwise convolution, are summed up where the format is kParts.
+enum Mode : int32_t {
+  kExact = 0,    // as where it is kInt8: any weights
+  kSingly = 1,   // two products of a quad in 16 bits
+  kInPairs = 2,  // those of two quads next to each other
+};
 
 constexpr int kAxes = 6;           // of a copy
 constexpr int kPanel = 32;         // columns of a packed weight matrix that lie together
@@ -63,9 +72,12 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //   kConvolution  weight: [groups][panels][quads][32][4], constants [groups][panels * 32]; quads is
 //                 kernel_h * ceil(kernel_w * channels / groups / 4); other formats: see low_bit.inl. x2 is the dictionary,
 //                 int8 [16], or where kSparse blocks lie: int32 [groups * panels + 1], the first block of each panel,
-//                 and int32 [blocks], the quad of each
-//   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`
-//   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places)
+//                 and int32 [blocks], the quad of each. kParts: [2][quads][16][4] in a panel
+//                 whose mode is not kExact, blocks of [32][4] after all panels, and x2 as int32: the
+//                 mode of each panel, its first block, [groups * panels + 1], and the line and quad of each block
+//   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`. kParts:
+//                 x2 is the mode of each block, int32 [blocks], kExact or kSingly
+//   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places); factors may be negative
 //   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
 //                 kAdd, kMultiply: y and x are dense [extent 0..2]; x2 has the strides `from`
 //   kTable        y = table[x], `extent[0]` elements; table: [256] of y's type
@@ -88,6 +100,8 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //                 variance; places: fractional bits of the bias
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates
+//   kWideConvolution  x: int16; weight: int16 [out_channels][kernel_h][kernel_w][channels / groups], in [-128, 127];
+//                 table: int64 [out_channels], the bias; as many multipliers and shifts, or one
 struct Step {
   int32_t kind;
   int32_t batch, height, width, channels;
@@ -123,6 +137,7 @@ struct InstructionSet {
   const char* name;
   bool (*runs_here)();
   bool is_signed;  // activations are multiplied as int8: 128 less, which the bias makes good
+  bool sums_parts;  // runs steps of kParts, whose panels and blocks are signed only where their mode is kExact
   void (*run)(const Step&, const Share&);
   int64_t (*multiply)(int64_t rounds);  // the peak: dot products on registers; returns multiply-adds
 };
@@ -144,14 +159,16 @@ inline int64_t pixels_out(const Step& s) { return int64_t(s.batch) * s.out_heigh
 // Quads of a row, or words of 32 signs, that lie together in a packed weight, and the bytes of 32 columns of them.
 constexpr int block_quads(int32_t format) { return format == kDictionary4 ? 2 : 1; }
 constexpr int kBlockBytes[kFormats] = {kPanel * kQuad, kPanel * kQuad / 2, kPanel * kQuad / 2, kPanel * kQuad / 2,
-                                       kPanel * kQuad / 8, kPanel * kQuad, kPanel * kQuad};
+                                       kPanel * kQuad / 8, kPanel * kQuad, kPanel * kQuad, kPanel * kQuad};
 constexpr int block_bytes(int32_t format) { return kBlockBytes[format]; }
 // Activations of a row for one block.
 constexpr int block_depth(int32_t format) { return format == kSigns ? 32 : kQuad * block_quads(format); }
+// Whether weights are bytes, in quads that do not reach over the lines of a window.
+inline bool is_plain(const Step& s) { return s.format == kInt8 || s.format == kParts; }
 // Activations of a row under one line of a window. Those of int8 are whole quads, and can be read where they lie.
 inline int64_t line_depth(const Step& s) {
   const int64_t taps = int64_t(s.kernel_w) * (s.channels / s.groups);
-  return s.format == kInt8 ? ceil_div(taps, kQuad) * kQuad : taps;
+  return is_plain(s) ? ceil_div(taps, kQuad) * kQuad : taps;
 }
 inline int64_t depth(const Step& s) { return s.kernel_h * line_depth(s); }
 inline int64_t blocks(const Step& s) { return ceil_div(depth(s), block_depth(s.format)); }
@@ -160,9 +177,17 @@ inline int64_t row_bytes(const Step& s) { return blocks(s) * block_depth(s.forma
 // Rows of a convolution's input that are gathered before they are multiplied: parts of one size, each of which stays
 // in the second-level cache while it is multiplied by all columns.
 constexpr int64_t kGatheredBytes = 256 * 1024;
+constexpr int64_t kNearBytes = 24 * 1024, kLeastNear = 48;
 inline int64_t gathered_rows(const Step& s) {
   const int64_t rows = pixels_out(s), parts = ceil_div(rows * row_bytes(s), kGatheredBytes);
   return ceil_div(ceil_div(rows, parts), 12) * 12;  // whole tiles of most instruction sets
+}
+// As many as are multiplied by all columns before the next. Where the weights are quickly read, by parts, they and their
+// results stay in the first-level cache.
+inline int64_t rows_together(const Step& s) {
+  const int64_t most = gathered_rows(s), near = kNearBytes / (row_bytes(s) + s.out_channels) / 4 * 4;
+  const int64_t rows = near > kLeastNear ? near : kLeastNear;
+  return s.format != kParts || rows > most ? most : rows;
 }
 
 // Lines of the input with their padding: `bytes` of each, those under one line of the output (`reach`), and lines of the
@@ -186,20 +211,22 @@ inline int64_t lines_bytes(const Step& s) {
 // Whether a convolution's activations under a line of a window lie together, and those of all its lines in the cache.
 inline bool is_lined(const Step& s) {
   const Lines under = lines_of(s);
-  return s.format == kInt8 && s.groups == 1 && s.dilation_w == 1 && under.bytes > 0 &&
+  return is_plain(s) && s.groups == 1 && s.dilation_w == 1 && under.bytes > 0 &&
          under.reach * under.bytes <= kGatheredBytes;
 }
 inline int64_t tap_quads(const Step& s) { return ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad); }
+
+constexpr int kCellRows = 16;  // of a recurrent layer, that are multiplied at once: not more
 
 // The memory that a thread needs in addition to the operands, bytes.
 inline int64_t scratch_bytes(const Step& s) {
   if (s.kind == kLstm) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
-    return s.batch * (2 * units + 2 * units) + 12 * kPanel * kGateCount * 2 + 256;
+    return s.batch * (2 * units + 2 * units) + kCellRows * kPanel * kGateCount * 2 + 256;
   }
   if (s.kind == kGru) {
     const int64_t units = ceil_div(s.channels, kPanel) * kPanel;
-    return s.batch * 7 * units + 12 * kPanel * kGruGateCount * 2 + 256;
+    return s.batch * 7 * units + kCellRows * kPanel * kGruGateCount * 2 + 256;
   }
   if (s.kind == kProduct) {
     const int64_t row = ceil_div(s.channels, kQuad) * kQuad;

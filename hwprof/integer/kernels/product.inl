@@ -11,6 +11,8 @@ struct Panel {  // the first of several in sequence
   const int32_t* starts = nullptr;     // of kSparse: the first block of each panel
   const int32_t* places = nullptr;     // and the quad of each block
   int64_t lines = 1, line_bytes = 0;   // of a window, and from one to the next
+  const int32_t* modes = nullptr;      // of kParts, from this panel on; `starts` as well
+  const int8_t* extras = nullptr;      // all blocks that `places` names: line and quad
 
   // The panel i places later. Field by field: a copy that is then changed would wait for all writes before it.
   Panel behind(int64_t i) const {
@@ -18,7 +20,8 @@ struct Panel {  // the first of several in sequence
     const int64_t begin = is_sparse ? starts[i] : i * lines * (quads / block_quads(format));
     return {weight + begin * block_bytes(format), bias + i * kPanel, multiplier + i * kPanel, shift + i * kPanel,
             is_sparse ? starts[i + 1] - begin : quads, columns - int(i) * kPanel, zero, low, high, rows, format,
-            dictionary, starts, is_sparse ? places + begin : nullptr, lines, line_bytes};
+            dictionary, modes ? starts + i : starts, is_sparse ? places + begin : places, lines, line_bytes,
+            modes ? modes + i : nullptr, extras};
   }
 };
 
@@ -147,7 +150,7 @@ template <typename Format>
 constexpr TileSet kLowBitTiles = tile_set<Format, Output::kBytes, kLowBitRows>();
 constexpr TileSet kTilesOf[kFormats] = {kTiles<Output::kBytes>,      kLowBitTiles<Int4>,        kLowBitTiles<Dictionary16>,
                                         kLowBitTiles<Dictionary4>, kLowBitTiles<Dictionary2>, kLowBitTiles<Sparse>,
-                                        kLowBitTiles<Signs>};
+                                        kLowBitTiles<Signs>,       kTiles<Output::kBytes>};
 
 // The activations under the window of each output pixel in [first, last), one row of `row_bytes` each. Bytes after a
 // line of int8 are not written: their weights are 0.
@@ -191,16 +194,43 @@ void gather(const Step& s, int group, int64_t first, int64_t last, int64_t row_b
   }
 }
 
+template <Output Kind>
+void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
+                   int64_t y_stride);
+
+#if defined(HWPROF_SUMS_PARTS)
+#include "parts.inl"
+
+// As `multiply_rows`, each panel by its mode.
+template <Output Kind>
+void multiply_parts(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
+                    int64_t y_stride) {
+  for (int64_t i = panels.begin; i < panels.end; ++i, y += kPanel * kBytes<Kind>) {
+    if (panel.modes[i] != kExact) {
+      multiply_panel_of_parts<Kind>(a, a_stride, rows, panel, i, y, y_stride);
+      continue;
+    }
+    Panel own = panel.behind(i);
+    own.modes = nullptr;
+    multiply_rows<Kind>(a, a_stride, rows, own, {0, 1}, y, y_stride);
+  }
+}
+#endif
+
 // Whether the weights of a panel are bytes as they lie in memory.
 template <Output Kind>
 bool is_int8(const Panel& panel) {
-  return Kind != Output::kBytes || panel.format == kInt8;
+  return Kind != Output::kBytes || panel.format == kInt8 || panel.format == kParts;
 }
 
 // Rows [0, rows) of activations by every panel in the range, a tile at a time. y is where the first of them begins.
 template <Output Kind>
 void multiply_rows(const uint8_t* a, int64_t a_stride, int64_t rows, const Panel& panel, Range panels, uint8_t* y,
                    int64_t y_stride) {
+#if defined(HWPROF_SUMS_PARTS)
+  if constexpr (Kind != Output::kSummedBytes)
+    if (panel.modes) return multiply_parts<Kind>(a, a_stride, rows, panel, panels, y, y_stride);
+#endif
   const bool is_plain = is_int8<Kind>(panel);
   const TileSet& of = is_plain ? kTiles<Kind> : kTilesOf[panel.format];
   // Of one row each weight is used once: what counts is that memory is read without a break.
@@ -230,6 +260,40 @@ bool is_direct(const Step& s) {
          s.channels / s.groups % block_depth(s.format) == 0 && s.format != kSigns;
 }
 
+// The panel, which is the `first` of `all`, with what `x2` of a step of kParts says about it and those after it.
+inline Panel with_parts(const Step& s, Panel panel, int64_t first, int64_t all) {
+  if (s.format != kParts) return panel;
+  const auto* modes = reinterpret_cast<const int32_t*>(s.x2);
+  panel.modes = modes + first;
+  panel.starts = modes + all + first;
+  panel.places = modes + 2 * all + 1;
+  panel.extras = s.weight + all * panel.lines * panel.quads * block_bytes(kParts);
+  return panel;
+}
+
+// The first panel of a group, for rows that lie in memory as a whole.
+inline Panel panel_of(const Step& s, int64_t group) {
+  const int64_t panels = ceil_div(s.out_channels / s.groups, kPanel), first = group * panels, begin = first * kPanel;
+  const bool is_sparse = s.format == kSparse;
+  const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
+  Panel panel{s.weight + (is_sparse ? 0 : first * blocks(s) * block_bytes(s.format)),
+              s.bias + begin,
+              s.multiplier + begin,
+              s.shift + begin,
+              blocks(s) * block_quads(s.format),
+              s.out_channels / s.groups,
+              s.zero_y,
+              s.low,
+              s.high,
+              nullptr,
+              s.format,
+              reinterpret_cast<const int8_t*>(s.x2),
+              is_sparse ? starts + first : nullptr,
+              is_sparse ? starts + s.groups * panels + 1 : nullptr};
+  if (s.format == kParts) panel.lines = s.kernel_h, panel.line_bytes = line_depth(s), panel.quads = line_depth(s) / kQuad;
+  return with_parts(s, panel, first, s.groups * panels);
+}
+
 using Multiply = decltype(&multiply_rows<Output::kBytes>);
 
 template <Output Kind>
@@ -241,27 +305,11 @@ void product(const Step& s, const Share& share, Multiply multiply = multiply_row
   const Share whole{0, 1, share.scratch};
   const Range own_rows = part(rows, Isa::kRows, splits_rows ? share : whole);
   const Range own_panels = part(panels, 1, splits_rows ? whole : share);
-  const bool is_sparse = s.format == kSparse;
-  const auto* starts = reinterpret_cast<const int32_t*>(s.x2);
-  const int64_t block = gathered_rows(s);
+  const int64_t block = rows_together(s);
   for (int64_t begin = own_rows.begin; begin < own_rows.end; begin += block) {
     const int64_t end = least(begin + block, own_rows.end);
     for (int g = 0; g < s.groups; ++g) {
-      const int64_t constants = g * panels * kPanel;
-      const Panel panel{s.weight + (is_sparse ? 0 : g * panels * blocks(s) * block_bytes(s.format)),
-                        s.bias + constants,
-                        s.multiplier + constants,
-                        s.shift + constants,
-                        quads,
-                        int(columns),
-                        s.zero_y,
-                        s.low,
-                        s.high,
-                        nullptr,
-                        s.format,
-                        reinterpret_cast<const int8_t*>(s.x2),
-                        is_sparse ? starts + g * panels : nullptr,
-                        is_sparse ? starts + s.groups * panels + 1 : nullptr};
+      const Panel panel = panel_of(s, g);
       const int64_t y_stride = s.out_channels * int64_t(kBytes<Kind>);
       uint8_t* y = s.y + begin * y_stride + (g * columns + own_panels.begin * kPanel) * kBytes<Kind>;
       if (is_direct(s)) {
@@ -286,11 +334,18 @@ void lined_convolution(const Step& s, const Share& share) {
   const int64_t tiles = ceil_div(s.out_width, Isa::kRows);
   Panel panel{s.weight, s.bias, s.multiplier, s.shift, quads, s.out_channels, s.zero_y, s.low, s.high};
   panel.lines = s.kernel_h;
+  panel = with_parts(s, panel, 0, panels);
   const bool reads_more = s.kernel_w * int64_t(s.channels) % kQuad;  // than the last pixel
   each_stripe(s, own_lines, reads_more, share.scratch, [&](const Stripe& stripe) {
     panel.line_bytes = s.dilation_h * stripe.line_bytes;
     for (int64_t i = own_panels.begin; i < own_panels.end; ++i) {
       const Panel own = panel.behind(i);
+      if (own.modes) {
+        for (int64_t line = stripe.begin; line < stripe.end; ++line)
+          multiply_rows<Output::kBytes>(stripe.under(s, line), stride, s.out_width, own, {0, 1},
+                                        s.y + line * s.out_width * s.out_channels + i * kPanel, s.out_channels);
+        continue;
+      }
       const Tile* of_rows = tiles_of(own);
       for (int64_t line = stripe.begin; line < stripe.end; ++line)
         for (int64_t t = 0; t < tiles; ++t) {

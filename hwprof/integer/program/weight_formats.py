@@ -108,6 +108,12 @@ def stored(flat: np.ndarray, groups: int, weight_format: WeightFormat) -> tuple[
     return _of_bits(places, groups, {16: 4, 4: 2, 2: 1}[count]), dictionary.view(np.uint8)
 
 
+def quads(flat: np.ndarray, groups: int) -> np.ndarray:
+    """flat: int8 [groups * columns, depth]. Returns int8 [groups * panels, quads, PANEL, QUAD], as `stored`."""
+    padded = _padded(flat, groups, QUAD)
+    return np.ascontiguousarray(padded.transpose(0, 1, 3, 2, 4)).reshape(-1, padded.shape[3], PANEL, QUAD)
+
+
 def _padded(flat: np.ndarray, groups: int, depth: int) -> np.ndarray:
     """[groups, panels, PANEL, blocks of `depth`, depth], padded with 0."""
     columns = len(flat) // groups

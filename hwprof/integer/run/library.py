@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.integer.kernels.compile import BORDER, FOLDER, KERNELS
+from hwprof.integer.run.packing import Arithmetic
 
 AXES = 6  # of a copy
 # The fastest first, except AMX: its instructions were never run, since no processor with them was at hand.
@@ -71,9 +72,11 @@ class Library:
         """Whether it is in the library and this processor supports it."""
         return bool(self.kernels.hwprof_instruction_set(instruction_set.encode()) == 1)
 
-    def is_signed(self, instruction_set: str) -> bool:
-        """Whether its kernels multiply activations as int8, 128 less than the held values."""
-        return bool(self.kernels.hwprof_is_signed(instruction_set.encode()))
+    def arithmetic(self, instruction_set: str) -> Arithmetic:
+        """How its kernels multiply, and so how weights are packed for them."""
+        name = instruction_set.encode()
+        sums_parts = hasattr(self.kernels, "hwprof_sums_parts") and self.kernels.hwprof_sums_parts(name)
+        return Arithmetic(bool(self.kernels.hwprof_is_signed(name)), bool(sums_parts))
 
     def multiply(self, instruction_set: str, rounds: int) -> int:
         """Multiplies in registers only, at full speed. Returns the number of multiply-adds."""

@@ -11,7 +11,7 @@ from hwprof.integer.numerics.grid import LIMITS, HeldType
 from hwprof.integer.program import program as ir
 from hwprof.integer.program.program import Program, Rescale, Window
 from hwprof.integer.run import reference
-from tests.integer.programs import drawn_rescale, of_one, run_kernels
+from tests.integer.programs import drawn_rescale, drawn_weight, of_one, run_kernels
 
 SEEDS = st.integers(0, 2**32 - 1)
 THREADS = st.sampled_from([1, 3])
@@ -63,9 +63,7 @@ def convolution(
     """columns, channels: of each group."""
     window, size, out = window_and_size(rng, largest, widest)
     batch = int(rng.integers(1, 3))
-    weight = rng.integers(-127, 128, (groups * columns, *window.kernel, channels), dtype=np.int8)
-    if rng.random() < 0.2:
-        weight[:] = rng.choice([-127, 127])
+    weight = drawn_weight(rng, (groups * columns, *window.kernel, channels))
     low, high = sorted(int(v) for v in rng.integers(0, 256, 2)) if rng.random() < 0.3 else (0, 255)
     operation = ir.Convolution(
         "c", (), "x", "y", weight, rng.integers(-(2**20), 2**20, len(weight), dtype=np.int32),
@@ -107,7 +105,7 @@ def test_a_depthwise_convolution(kernels, instruction_set, seed, threads, channe
 @given(seed=SEEDS, threads=THREADS, rows=st.integers(1, 70), columns=st.integers(1, 130), depth=st.integers(1, 300))
 def test_a_matrix_product(kernels, instruction_set, seed, threads, rows, columns, depth):
     rng = np.random.default_rng(seed)
-    weight = rng.integers(-127, 128, (columns, 1, 1, depth), dtype=np.int8)
+    weight = drawn_weight(rng, (columns, 1, 1, depth))
     bias = rng.integers(-(2**20), 2**20, columns, dtype=np.int32)
     operation = ir.Convolution("m", (), "x", "y", weight, bias, drawn_rescale(rng, columns), 0)
     shapes = {"x": (1, rows, 1, depth), "y": (1, rows, 1, columns)}
@@ -133,7 +131,7 @@ def test_the_largest_sums_that_an_accumulator_holds(kernels, instruction_set, si
 def test_more_rows_than_are_multiplied_at_once(kernels, instruction_set, dilation, groups):
     rng = np.random.default_rng(0)
     columns = 40 if groups == 1 else groups
-    weight = rng.integers(-127, 128, (columns, 3, 3, 110 // groups), dtype=np.int8)
+    weight = rng.integers(-64, 65, (columns, 3, 3, 110 // groups), dtype=np.int8)
     window = Window((3, 3), dilation=(1, dilation), pad=(1, dilation))
     bias = np.zeros(columns, np.int32)
     operation = ir.Convolution("c", (), "x", "y", weight, bias, drawn_rescale(rng, columns), 7, window, groups)

@@ -13,7 +13,7 @@ from hwprof.integer.program import program as ir
 from hwprof.integer.program.program import Entry, Exit, Gates, Program, Rescale, Value
 from hwprof.integer.run import reference
 from tests.integer.kernels.test_kernels import SEEDS, THREADS, agree, bytes_of, thorough
-from tests.integer.programs import drawn_rescale, of_one, run_kernels
+from tests.integer.programs import drawn_rescale, drawn_weight, of_one, run_kernels
 
 
 def product(rng: np.random.Generator, a: tuple[int, ...], b: tuple[int, ...]) -> Program:
@@ -142,7 +142,7 @@ def test_gated_units(kernels, instruction_set, units, depth, batch, resets_behin
     rng = np.random.default_rng(units)
 
     def gates(columns: int) -> Gates:
-        weight = rng.integers(-127, 128, (3 * units, columns), dtype=np.int8)
+        weight = drawn_weight(rng, (3 * units, columns))
         bias = rng.integers(-(2**16), 2**16, 3 * units, dtype=np.int32)
         multiplier = rng.integers(2**30, 2**31 - 1, 3 * units, dtype=np.int32)
         return Gates(weight, bias, multiplier, rng.integers(31, 34, 3 * units, dtype=np.int32))
@@ -161,7 +161,7 @@ LAYERS = {"lstm": (ir.Lstm, 4, {}), "gru": (ir.Gru, 3, {"resets_behind": True}),
 
 @pytest.mark.parametrize("layer", LAYERS)
 @thorough
-@given(seed=SEEDS, units=st.integers(1, 140), depth=st.integers(1, 70), batch=st.integers(1, 14))
+@given(seed=SEEDS, units=st.integers(1, 140), depth=st.integers(1, 70), batch=st.integers(1, 20))
 def test_a_recurrent_layer(kernels, instruction_set, layer, seed, units, depth, batch):
     """With constants over their whole range, so that gates, states and results reach their ends, too."""
     rng = np.random.default_rng(seed)
@@ -170,7 +170,7 @@ def test_a_recurrent_layer(kernels, instruction_set, layer, seed, units, depth, 
 
     def gates(columns: int) -> Gates:
         n = count * units
-        weight = rng.integers(-127, 128, (n, columns), dtype=np.int8)
+        weight = drawn_weight(rng, (n, columns))
         bias = rng.integers(-(2**26), 2**26, n, dtype=np.int32) >> int(rng.integers(27))
         multiplier = rng.integers(2**30, 2**31 - 1, n, dtype=np.int32)
         return Gates(weight, bias, multiplier, rng.integers(least_shift, least_shift + 4, n, dtype=np.int32))

@@ -14,6 +14,7 @@ from hwprof.integer.program import program as ir
 from hwprof.integer.program import weight_formats
 from hwprof.integer.program.weight_formats import FORMATS
 from hwprof.integer.run import packing
+from hwprof.integer.run.packing import Arithmetic
 from tests.integer.kernels.test_kernels import SEEDS, agree, window_and_size
 from tests.integer.programs import drawn_rescale, of_one
 
@@ -102,7 +103,7 @@ def test_a_weight_that_does_not_fit_its_format_is_refused():
     rng = np.random.default_rng(0)
     operation = product(rng, np.full((32, 1, 1, 64), 8, np.int8), "int4")
     with pytest.raises(InputError, match="does not fit the format 'int4'"):
-        packing.pack(operation, is_signed=False)
+        packing.pack(operation, Arithmetic(is_signed=False))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_weight_that_does_not_fit_its_format_is_refused():
 def test_a_format_takes_its_share_of_the_bytes(weight_format, share):
     rng = np.random.default_rng(0)
     operation = product(rng, drawn(rng, (96, 1, 1, 256), weight_format), weight_format)
-    assert packing.pack(operation, is_signed=False).weight.nbytes == 96 * 256 * share
+    assert packing.pack(operation, Arithmetic(is_signed=False)).weight.nbytes == 96 * 256 * share
 
 
 def test_a_depthwise_convolution_keeps_eight_bits():

@@ -18,7 +18,8 @@ from hwprof.integer.program import program as ir
 from hwprof.integer.program.weight_formats import FORMATS
 from hwprof.integer.run import library, memory
 from hwprof.integer.run.library import Library, Plan, Step
-from hwprof.integer.run.steps import KINDS, Steps
+from hwprof.integer.run.packing import Arithmetic
+from hwprof.integer.run.steps import DIVIDED, KINDS, Steps
 from hwprof.variants.weights import load_weights
 from tests.integer.programs import of_one, sequence_network
 
@@ -100,14 +101,18 @@ def wide_programs(rng: np.random.Generator) -> list[ir.Program]:
 def steps():
     """Of all of them, whose memory is kept meanwhile."""
     kept = [(program, memory.place(program)) for program in programs()]
-    made = [Steps(program, values, is_signed=False) for program, values in kept]
+    made = [
+        Steps(program, values, Arithmetic(is_signed, sums_parts))
+        for is_signed, sums_parts in ((False, False), (True, True))
+        for program, values in kept
+    ]
     yield [step for each in made for step in each.steps]
     del made, kept
 
 
 def test_every_kind_of_step_is_among_them(steps):
     assert {step.kind for step in steps} == set(range(len(KINDS)))
-    assert {step.format for step in steps} == set(range(len(FORMATS)))
+    assert {step.format for step in steps} == {*range(len(FORMATS)), DIVIDED}
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
@@ -149,6 +154,8 @@ def run_where_accepted(kernels: Library, step: Step) -> None:
     if kernels.check(step):
         return
     for name in kernels.available():
+        if step.format == DIVIDED and not kernels.arithmetic(name).sums_parts:
+            continue
         plan = Plan(kernels, [step], name, 1)
         plan.run_step(0)
         plan.close()
@@ -177,14 +184,41 @@ def test_a_walk_that_leaves_its_memory_is_refused(kernels, steps, name, axis, va
 )
 def test_blocks_that_lie_outside_of_a_matrix_are_refused(kernels, steps, place, value):
     """Of two panels: three starts, and then the places of the blocks."""
-    (step,) = (s for s in steps if FORMATS[s.format] == "sparse-32x4")
+    step = next(s for s in steps if s.format == FORMATS.index("sparse-32x4"))
     blocks = np.ctypeslib.as_array(ctypes.cast(step.x2, ctypes.POINTER(ctypes.c_int32)), (step.x2_bytes // 4,)).copy()
     blocks[place] = value
     assert kernels.check(with_field(step, "x2", blocks.ctypes.data)) == "weight"
 
 
+@pytest.mark.parametrize(
+    ("place", "value"), [(0, 3), (0, -1), (1, 1), (2, -1), (3, 10_000), (3, -1), (4, 9), (4, -1), (5, 9), (5, -1)]
+)
+def test_parts_that_lie_outside_of_a_matrix_are_refused(kernels, place, value):
+    """Of one panel and one block: the mode, two starts, and the line and quad of each block."""
+    weight = np.full((32, 1, 1, 8), 9, np.int8)
+    weight[0, 0, 0, :2] = 127
+    operation = ir.Convolution(
+        "c", (), "x", "y", weight, np.zeros(32, np.int32),
+        ir.Rescale(np.full(32, 2**30, np.int32), np.full(32, 40, np.int32), 3), 7,
+    )  # fmt: skip
+    program = of_one(operation, {"x": (1, 3, 1, 8), "y": (1, 3, 1, 32)})
+    values = memory.place(program)
+    made = Steps(program, values, Arithmetic(is_signed=True, sums_parts=True))
+    (step,) = made.steps
+    table = np.ctypeslib.as_array(ctypes.cast(step.x2, ctypes.POINTER(ctypes.c_int32)), (step.x2_bytes // 4,)).copy()
+    assert len(table) >= 5
+    table[place % len(table)] = value
+    assert kernels.check(with_field(step, "x2", table.ctypes.data)) == "weight"
+
+
+def test_kernels_that_do_not_sum_parts_refuse_them(kernels, steps):
+    step = next(s for s in steps if s.format == DIVIDED)
+    with pytest.raises(EnvironmentUnfitError, match="could not get"):
+        Plan(kernels, [step], "scalar", 1)
+
+
 def test_a_window_that_reaches_over_more_than_memory_holds_is_refused(kernels, steps):
-    (step,) = (s for s in steps if KINDS[s.kind] == "depthwise")
+    step = next(s for s in steps if KINDS[s.kind] == "depthwise")
     assert kernels.check(with_field(step, "dilation_w", 2**28)) == "reach"
     assert kernels.check(with_field(step, "dilation_h", 2**31 - 1)) == "reach"
 
