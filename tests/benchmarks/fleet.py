@@ -85,7 +85,9 @@ def refusals() -> None:
         for file in ("ca.pem", "ca-key.pem"):
             (folder / "expired" / file).write_bytes((plan.keys / file).read_bytes())
         certificates.make(folder / "expired", "x", renew=True, role_days=0)
-        with Loopback(plan, {"a": ScriptedTransport()}):
+        with Loopback(plan, {"a": ScriptedTransport()}) as loopback:
+            while not loopback.scheduler.workers:
+                time.sleep(0.1)
             for what, keys in (("keys of another fleet", "foreign"), ("an expired certificate", "expired")):
                 rows.append({"what": what, **refused(plan, folder / keys)})
             ports = [c.laddr.port for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
