@@ -35,6 +35,10 @@ def collect(
     minutes: Annotated[
         float | None, typer.Option(help="Measure until the time is up; the same command goes on for as long again.")
     ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="With --sample: your own .onnx files, and parts of them; repeatable."),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +75,7 @@ def collect(
     hwprof collect --space darts --variant int8 --n 300
     hwprof collect --space ofa_mbv3 --until mape=5%
     hwprof collect --sample generic --minutes 15 --device cpu-1t
+    hwprof collect --sample generic --minutes 15 --models my-models
     hwprof collect --space darts --n 5000 --fleet fleet.toml
     """
     from hwprof import jobs, plugins
@@ -81,6 +86,8 @@ def collect(
 
     if n is None and until is None and minutes is None:
         raise InputError("give --n, the number of networks, --minutes, or --until mape=5%")
+    if models and sample is None:
+        raise InputError("--models goes with --sample generic")
     if (space is None) == (sample is None):
         raise InputError("give either --space, or --sample generic")
     default_s = 10.0 if minutes is None else 1.0
@@ -95,8 +102,9 @@ def collect(
     )  # fmt: skip
     with results.on_fleet(fleet, asked) as changed, progress.sweeps(places, shown, settings) as on_progress:
         found = collecting.collect_each(
-            space or sample or "", places, n, until_mape=target_mape, minutes=minutes, variant=variant or "", out=out,
-            seed=seed, inputs=options.inputs(input), store=store, options=changed, on_progress=on_progress,
+            space or sample or "", places, n, until_mape=target_mape, minutes=minutes, models=models or (),
+            variant=variant or "", out=out, seed=seed, inputs=options.inputs(input), store=store,
+            options=changed, on_progress=on_progress,
         )  # fmt: skip
     return _tell(found, settings, target_mape, format)
 

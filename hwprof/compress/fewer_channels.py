@@ -44,7 +44,7 @@ class FewerChannels:
         self._network, self._samples = network, samples
 
     def pruned(self, network: Weighted, kept: Mapping[str, int]) -> Weighted:
-        """The network with so many channels in each group. network: the float one, or one with layers of lower rank.
+        """The network with this many channels in each group. network: the float one, or one with layers of lower rank.
         kept: by the names of `removable`."""
         graph, weights = network.graph, dict(network.weights)
         labels = {node.label for node in graph.nodes}

@@ -110,7 +110,7 @@ class InPlaceTable:
         self.learn(choices, measured.normalized.median)
 
     def saved_ms(self, layer: str, kept: int) -> float:
-        """What the float network saves with so many channels in the group, ms."""
+        """The time that the float network saves with this many channels in the group, ms."""
         return sum((1 - factor) * self._float.ms.get(name, 0.0) for name, factor in self._kept[layer, kept].items())
 
     def learn(self, choices: Choices, measured_ms: float) -> None:

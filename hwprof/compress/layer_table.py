@@ -112,10 +112,10 @@ class LayerTable:
         if missing:
             measured = self._measured(list(missing.values()), "networks")
             widest = max(100 * (m.normalized.high / m.normalized.low - 1) / 2 for m in measured)
-            if not widest <= MOST_MAPE:
+            if not widest <= _USELESS:
                 raise NotConvergedError(
                     f"latencies of the {len(measured)} networks that the choices make are known to {widest:.0f} % (at "
-                    f"most {MOST_MAPE:.0f} % is allowed), so they would mislead{_state(measured)}; measure on a quiet "
+                    f"most {_USELESS:.0f} % is allowed), so they would mislead{_state(measured)}; measure on a quiet "
                     "machine, or raise --budget"
                 )
             self._whole_ms |= {key: m.normalized.median for key, m in zip(missing, measured, strict=True)}

@@ -289,8 +289,8 @@ class _Run:
 
     @property
     def _is_projected(self) -> bool:
-        """Whether the target decides. Choices that a method has learned and that no tuning follows stay as they are:
-        with other ones, the weights would not be those that were trained."""
+        """Whether the target decides. Choices that a method has learned stay unchanged where no tuning follows: with
+        other ones, the weights would not be those that were trained."""
         return "training" not in self.method.needs or "tuning" in self.method.needs
 
     def _projected(

@@ -28,7 +28,6 @@ _AVERAGED_SAMPLE_NS = 1_000_000  # networks too short for a stamp each are avera
 _REHEAT_NS = 20_000_000
 _FEWEST_ENERGY_NS = 200_000_000  # RAPL counts in steps of about a millisecond
 _FEWEST_DEVICE_ENERGY_NS = 1_000_000_000  # an accelerator's counter moves in steps of up to a tenth of a second
-_FEWEST_RUNNING = 0.05
 _FIGURE_NS = 100_000_000  # for each quantity
 _MOST_FIGURE_RUNS = 50
 
@@ -47,7 +46,7 @@ class Subject:
     `is_elsewhere`: its times come from no clock of this machine, whose disturbances do not touch them. `has_cpu_time`:
     this machine's processor does its work, so that its CPU time is worth taking. `idle_shares`: for each block the
     share of its time in which no thread of this process ran or waited for a core. `running_share`: the part of the
-    warm-up that was not spent waiting for a core.
+    warm-up that was not spent waiting for a core; `cpu_ns`: its CPU time per inference.
     """
 
     timer: Timer
@@ -61,6 +60,7 @@ class Subject:
     warmup_ns: list[int] = field(default_factory=list)
     warmup: steady.Warmup = steady.Warmup.NOT_STEADY
     running_share: float = 1.0
+    cpu_ns: float = 0.0
     anchors: tuple[Anchor, ...] = ()
     blocks: list[TimedBlock] = field(default_factory=list)
     energy_mj: list[float] = field(default_factory=list)
@@ -80,16 +80,19 @@ class Subject:
 
     def warm(self) -> None:
         s = self.settings
-        before, wall = disturbance.wait_ns(), perf_counter_ns()
+        before, cpu, wall = disturbance.wait_ns(), cpu_time.read_ns(), perf_counter_ns()
         self.warmup_ns, self.warmup = steady.warm_up(self.timer, s.warmup_runs, s.warmup_max_s, s.warmup_tolerance)
         if self.has_cpu_time:
             waited = (disturbance.wait_ns() or 0) - (before or 0)
-            self.running_share = min(1.0, max(_FEWEST_RUNNING, 1 - waited / (perf_counter_ns() - wall)))
+            self.running_share = max(0.0, 1 - waited / (perf_counter_ns() - wall))
+            self.cpu_ns = (cpu_time.read_ns() - cpu) / len(self.warmup_ns)
 
     @property
     def latency_ns(self) -> float:
-        """Estimate from the end of the warm-up, without the time that was spent waiting for a core."""
-        return max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])) * self.running_share)
+        """Estimate from the end of the warm-up, without the time that was spent waiting for a core. A short network
+        waits in few of its inferences, so that its median holds no such time: it is not less than the CPU time."""
+        wall_ns = max(1.0, float(np.median(self.warmup_ns[-steady.WINDOW_RUNS :])))
+        return min(wall_ns, max(self.cpu_ns, wall_ns * self.running_share))
 
     @property
     def block_ns(self) -> float:

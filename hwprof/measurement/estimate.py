@@ -87,8 +87,8 @@ def undisturbed(
     processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
 ) -> LatencyStatistics:
     """Statistics at the machine's undisturbed speed, by the rule of this module; a block has a weight that falls with
-    its correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, they equal `raw`. Raises InputError when there
-    is no block."""
+    its correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, they equal `raw`. Raises InputError
+    without a block."""
     by = clock(processes, max_rejected_share)
     found = _corrected(processes, baseline, by)
     trusts = _weights([_trusts(blocks, by) for blocks in found], baseline, by)

@@ -58,7 +58,7 @@ def facts(m: Measurement, graph: Graph | None) -> tuple[Fact, ...]:
 def overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Table:
     """One row per measurement."""
     latencies = ("median", "95 % interval", "p90", "p99", "cold start")
-    columns = ("model", "input", "device", *latencies, "MACs", "memory", "status")
+    columns = ("model", "input", "device", "undisturbed", "by", *latencies, "MACs", "memory", "status")
     rows = tuple(_overview_row(m, graphs.get(m.digest)) for m in measurements)
     return Table("All profiles", columns, rows)
 
@@ -295,7 +295,16 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
     cold = _time(m.cold_start_ms) if m.processes and not m.is_counted else Cell(quantity.UNKNOWN)
     memory = Cell(quantity.count(m.peak_memory_bytes or None, "B"), m.peak_memory_bytes)
     shapes = Cell(shape_words(m, graph) or quantity.UNKNOWN)
-    return Cell(m.model), shapes, Cell(m.device.name), *latencies, cold, macs, memory, Cell(status)
+    return Cell(m.model), shapes, Cell(m.device.name), *_undisturbed(m), *latencies, cold, macs, memory, Cell(status)
+
+
+def _undisturbed(m: Measurement) -> tuple[Cell, Cell]:
+    """The latency at the undisturbed speed with its interval, and its clock."""
+    n = normalized(m)
+    if n is None:
+        return Cell("–"), Cell("–")
+    median, interval = quantity.estimate(n.median, n.low, n.high)
+    return Cell(f"{median} ({interval})" if interval else median, n.median), Cell(str(m.normalized_clock))
 
 
 def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:

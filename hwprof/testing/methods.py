@@ -78,7 +78,7 @@ def _check_finished(method: Any, network: Any, smallest: Mapping[str, Any]) -> N
 
 
 def _have_equal_weights(network: Any, other: Any) -> bool:
-    """Of networks with one graph."""
+    """Whether two networks with one graph have the same weights."""
     return all(np.array_equal(array, other.weights[name]) for name, array in network.weights.items())
 
 

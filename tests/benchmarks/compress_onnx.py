@@ -43,7 +43,7 @@ COMMAND = "OMP_NUM_THREADS=1 python -m tests.benchmarks.compress_onnx FOLDER"
 OUT = ROOT / "reports" / "compress-onnx"
 DEVICE = "cpu-1t"
 SAMPLES, POINTS = 16, 2
-PROTOCOL = replace(FAST, target=0.05, budget_s=5.0)
+PROTOCOL = replace(FAST, target=0.05, min_processes=4, max_processes=4, budget_s=3.0, warmup_max_s=0.5)
 GAIN, ERROR = 0.5, 0.25  # the goal: this share of int8's gain at this share of its error
 HURTS = 0.02  # the error of int8 from which there is something to mend
 NETWORKS: Mapping[str, tuple[str, Mapping[str, Sequence[int]]]] = {

@@ -2,6 +2,12 @@
 
     python tests/benchmarks/integer_kernels.py                 # half an hour, on a machine that does nothing else
     python tests/benchmarks/integer_kernels.py --quick OUT     # to try the program: two processes, few blocks
+    python tests/benchmarks/integer_kernels.py --only mobilenet_v2 lstm-256x1-batch-1
+    python tests/benchmarks/integer_kernels.py --busy          # by the threads' own time, beside other load
+
+The page has the name of the instruction set: what holds on one machine is not told of another. Where two products are
+summed in 16 bits (AVX2), all weights take the reduced range from -64 to 64, those of the other runtimes as well, whose
+sums saturate without it.
 
 Every contender of a case is open in the same processes, in which their blocks alternate (A B C C B A ...), one
 thread each. A ratio is the median of the processes' paired ratios, with the lowest and highest process beside it.
@@ -18,9 +24,11 @@ import math
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 
@@ -54,6 +62,7 @@ RECURRENT = (  # units, layers and batch
     (256, 1, 1), (1024, 1, 1), (650, 2, 1), (1500, 2, 1), (1024, 1, 16), (650, 2, 16), (1500, 2, 16)
 )  # fmt: skip
 CELLS = (("norm-lstm", 128), ("norm-lstm", 650), ("norm-gru", 128), ("norm-gru", 650))  # and units; batch 1
+QUICK = ("mobilenet_v2", "causal-transformer", "lstm-650x2-batch-1", "norm-lstm-128")
 OURS = "integer-only"
 RUNTIMES = ("onnxruntime", "openvino")
 SIDE = 1024  # of the matrix product
@@ -90,23 +99,36 @@ Case = tuple[str, list[Contender]]
 # -- models --------------------------------------------------------------------------------------------
 
 
-def cases(folder: Path, quick: bool) -> Iterator[Case]:
-    for name in NETWORKS[1:2] if quick else NETWORKS:
-        yield name, network(name, folder)
-    yield "causal-transformer", causal_transformer(folder)
-    for units, layers, batch in RECURRENT[2:3] if quick else RECURRENT:
-        yield f"lstm-{units}x{layers}-batch-{batch}", lstm(units, layers, batch, folder)
-    for name, units in CELLS[:1] if quick else CELLS:
-        yield f"{name}-{units}", cell(name, units, folder)
+def cases(folder: Path, wanted: Collection[str]) -> Iterator[Case]:
+    """Those that are wanted; all for none."""
+    makers: dict[str, Callable[[], list[Contender]]] = {name: partial(network, name, folder) for name in NETWORKS}
+    makers["causal-transformer"] = partial(causal_transformer, folder)
+    for units, layers, batch in RECURRENT:
+        makers[f"lstm-{units}x{layers}-batch-{batch}"] = partial(lstm, units, layers, batch, folder)
+    makers |= {f"{name}-{units}": partial(cell, name, units, folder) for name, units in CELLS}
+    for title, make in makers.items():
+        if not wanted or title in wanted:
+            yield title, make()
+
+
+def is_reduced() -> bool:
+    """Whether weights have 7 bits on this machine."""
+    kernels = library.load()
+    return kernels.arithmetic(kernels.available()[0]).sums_parts
+
+
+def bits() -> int:
+    return 7 if is_reduced() else 8
 
 
 def network(name: str, folder: Path) -> list[Contender]:
     graph = workloads.build(name)
     source = folder / f"{name}.onnx"
     onnx_io.save(graph, source)
-    quantized = folder / f"{name}-int8.onnx"
+    variant = "int8:reduced" if is_reduced() else "int8"
+    quantized = folder / f"{name}-{variant.replace(':', '')}.onnx"
     if not quantized.exists():
-        apply_variant(graph, "int8", folder)
+        apply_variant(graph, variant, folder)
     return [
         Contender(OURS, "integer", str(quantized)),
         Contender("ORT int8", "onnxruntime", str(quantized)),
@@ -128,8 +150,8 @@ def causal_transformer(folder: Path) -> list[Contender]:
     source, calibrated = (folder / f"causal-transformer{end}.onnx" for end in ("", "-integer"))
     onnx_io.save(b.build(b.linear(b.layer_norm(x), WORDS)), source)
     graph = onnx_io.load(source)
-    calibrate(graph, [onnx_io.random_inputs(graph, seed) for seed in range(8)], calibrated)
-    quantized, _ = apply_variant(graph, "int8", folder)
+    calibrate(graph, [onnx_io.random_inputs(graph, seed) for seed in range(8)], calibrated, weight_bits=bits())
+    quantized, _ = apply_variant(graph, "int8:reduced" if is_reduced() else "int8", folder)
     return [
         Contender(OURS, "integer", str(calibrated)),
         Contender("ORT int8", "onnxruntime", str(quantized.source)),
@@ -145,8 +167,10 @@ def lstm(units: int, layers: int, batch: int, folder: Path) -> list[Contender]:
     weights = lstm_weights(units, layers)
     source, quantized, dynamic = (stem.with_suffix(s) for s in (".onnx", ".int8.onnx", ".dynamic.onnx"))
     onnx.save(lstm_model(weights, batch), source)
-    calibrate(onnx_io.load(source), [inputs_of(batch, units)], quantized)
-    quantize_dynamic(source, dynamic, weight_type=QuantType.QInt8, per_channel=True)
+    calibrate(onnx_io.load(source), [inputs_of(batch, units)], quantized, weight_bits=bits())
+    quantize_dynamic(
+        source, dynamic, weight_type=QuantType.QInt8, per_channel=True, reduce_range=is_reduced()
+    )  # fmt: skip
     np.savez(
         stem.with_suffix(".npz"), batch=batch, **{f"{n}{i}": w for i, one in enumerate(weights) for n, w in one.items()}
     )
@@ -172,8 +196,8 @@ def cell(name: str, units: int, folder: Path) -> list[Contender]:
         {"norm-lstm": NormLstm, "norm-gru": NormGru}[name](units, units), inputs_of(1, units), source
     )
     quantized = {bits: folder / f"{name}-{units}-{bits}.onnx" for bits in (8, 16)}
-    for bits, path in quantized.items():
-        calibrate(graph, (onnx_io.random_inputs(graph, seed) for seed in range(1, 5)), path, state_bits=bits)
+    for bits_, path in quantized.items():
+        calibrate(graph, (onnx_io.random_inputs(graph, seed) for seed in range(1, 5)), path, bits_, bits())
     return [
         Contender(OURS, "integer", str(quantized[16])),
         Contender(f"{OURS}, 8-bit states", "integer", str(quantized[8])),
@@ -347,17 +371,17 @@ def product_model(rows: int, side: int, folder: Path) -> Path:
 # -- all of them ---------------------------------------------------------------------------------------
 
 
-def measure(processes: int, quick: bool) -> dict[str, object]:
+def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) -> dict[str, object]:
     blocks = 4 if quick else 20
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         results = {}
-        for title, contenders in cases(folder, quick):
+        for title, contenders in cases(folder, wanted):
             rows = [child(contenders, blocks) for _ in range(processes)]
             sizes = [Path(c.model).stat().st_size if c.model.endswith(".onnx") else None for c in contenders]
             results[title] = {"processes": rows, "bytes": sizes}
-            print(title, {k: round(v[0], 2) for k, v in ratios(rows).items()}, file=sys.stderr)
-        peaks = ceilings(folder, 3 if quick else 15)
+            print(title, {k: round(v[0], 2) for k, v in ratios(rows, clock).items()}, file=sys.stderr)
+        peaks = None if wanted else ceilings(folder, 3 if quick else 15)
     versions = {name: dict(plugins.load("backend", name).versions()) for name in RUNTIMES}
     machine = {
         "cpu": environment.hardware()["cpu"],
@@ -365,8 +389,12 @@ def measure(processes: int, quick: bool) -> dict[str, object]:
         "python": platform.python_version(),
     }
     asked = "" if processes == PROCESSES else f" --processes {processes}"
+    asked += " --quick" if quick else ""
+    asked += " --busy" if clock == "thread_ns" else ""
+    asked += f" --only {' '.join(wanted)}" if wanted else ""
     return {
-        "command": COMMAND + asked, "machine": machine, "versions": versions, "cases": results, "ceilings": peaks
+        "date": date.today().isoformat(), "command": COMMAND + asked, "clock": clock, "machine": machine,
+        "versions": versions, "cases": results, "ceilings": peaks,
     }  # fmt: skip
 
 
@@ -376,12 +404,12 @@ def child(contenders: Sequence[Contender], blocks: int) -> dict[str, dict[str, f
     return answer
 
 
-def ratios(rows: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, tuple[float, float, float]]:
+def ratios(rows: Sequence[Mapping[str, Mapping[str, float]]], clock: str) -> dict[str, tuple[float, float, float]]:
     """How many times as long each other contender takes: median, lowest and highest process."""
     found = {}
-    for title in rows[0]["wall_ns"]:
+    for title in rows[0][clock]:
         if title != OURS:
-            each = [row["wall_ns"][title] / row["wall_ns"][OURS] for row in rows]
+            each = [row[clock][title] / row[clock][OURS] for row in rows]
             found[title] = (float(np.median(each)), min(each), max(each))
     return found
 
@@ -390,7 +418,7 @@ def report(results: Mapping[str, object]) -> str:
     machine, peaks = results["machine"], results["ceilings"]
     lines = [
         f"<!-- {results['command']} -->",
-        "# Integer-only kernels beside other runtimes",
+        f"# Integer-only kernels beside other runtimes: {machine['instruction_set']}, {results['date']}",
         "",
         f"`{results['command']}` made this page, on {machine['cpu']} with {machine['instruction_set']}, one thread. "
         f"Versions: {', '.join(f'{k} {v}' for parts in results['versions'].values() for k, v in parts.items())}.",
@@ -398,15 +426,21 @@ def report(results: Mapping[str, object]) -> str:
         "A ratio says how many times as long the other takes: median of the processes' paired ratios (lowest to "
         "highest process). Error: root mean square of the outputs against float, relative; rounded: of its outputs on "
         "the grid of 8 bits that ours lie on. Random weights. norm-lstm, norm-gru: cells with layer normalization, "
-        f"written out over {STEPS} steps; ours keep 16 bits between products.",
+        f"written out over {STEPS} steps; ours keep 16 bits between products. "
+        + ("Times are the thread's own: the machine did other things, too." if results["clock"] == "thread_ns" else ""),
         "",
         f"| network | {OURS}, ms | other | ratio | goal | reached | error | its error | rounded | its size / ours |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, case in results["cases"].items():
-        lines += case_lines(title, case)
-    lines += [
-        "",
+        lines += case_lines(title, case, results["clock"])
+    return "\n".join([*lines, "", *(ceiling_lines(results) if peaks else [])])
+
+
+def ceiling_lines(results: Mapping[str, object]) -> list[str]:
+    """The shares of this machine's own peaks."""
+    peaks = results["ceilings"]
+    return [
         f"Matrix product of {SIDE} x {SIDE} x {SIDE}: {peaks['share_of_peak']:.0%} of the "
         f"{peaks['peak_macs_per_s'] / 1e9:.0f} GMAC/s that the same instructions reach on registers (goal 75 %). "
         f"One vector by a matrix of {VECTOR_SIDE} x {VECTOR_SIDE}: {peaks['share_of_reading']:.0%} of the rate, up to "
@@ -424,7 +458,6 @@ def report(results: Mapping[str, object]) -> str:
         ),
         "",
     ]
-    return "\n".join(lines)
 
 
 def peak_line(name: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], macs_per_s: float) -> str:
@@ -435,11 +468,13 @@ def peak_line(name: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, f
     return f"| {name} | {least_ms:.3g} | {ours_ms:.3g} | {other_ms / least_ms:.2f} |"
 
 
-def case_lines(title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> Iterator[str]:
+def case_lines(
+    title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], clock: str
+) -> Iterator[str]:
     rows = case["processes"]
-    ours_ms = float(np.median([row["wall_ns"][OURS] for row in rows])) / 1e6
-    names = list(rows[0]["wall_ns"])
-    for name, (middle, low, high) in ratios(rows).items():
+    ours_ms = float(np.median([row[clock][OURS] for row in rows])) / 1e6
+    names = list(rows[0][clock])
+    for name, (middle, low, high) in ratios(rows, clock).items():
         goal = GOALS.get(name, {}).get(title)
         reached = "" if goal is None else "yes" if middle >= goal else "no"
         size = case["bytes"][names.index(name)]
@@ -456,6 +491,8 @@ def main() -> None:
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "reports" / "integer-kernels")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="for each case")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--busy", action="store_true", help="ratios of the threads' own time, beside other load")
+    parser.add_argument("--only", nargs="+", default=(), help="names of cases")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -465,10 +502,13 @@ def main() -> None:
     if arguments.quick and arguments.out == parser.get_default("out"):
         parser.error("--quick needs a folder of its own to write to")
     with machine_to_ourselves():
-        results = measure(2 if arguments.quick else arguments.processes, arguments.quick)
+        clock = "thread_ns" if arguments.busy else "wall_ns"
+        wanted = arguments.only or (QUICK if arguments.quick else ())
+        results = measure(2 if arguments.quick else arguments.processes, arguments.quick, wanted, clock)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (arguments.out / "README.md").write_text(report(results), encoding="utf-8")
+    name = results["machine"]["instruction_set"]
+    (arguments.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (arguments.out / f"{name}.md").write_text(report(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -408,6 +408,7 @@ def repeatability_lines(title: str, goal: int, of: Mapping[str, Any] | None) -> 
     models = ", ".join(f"{model} {n}" for model, n in of["models"].items())
     lines = [
         f"**{title}** ({', '.join(of['dates'])}; load average {of['load']:.1f}; sessions: {models}). "
+        f"A session took {of['seconds']:.0f} s a model and {of['processes']:g} processes. "
         f"Goal: 95 % of pairs within {goal} %.",
         "",
         "| way | 95 % of pairs within | median difference | within 2 % | within 5 % | pairs |",

@@ -191,10 +191,17 @@ def test_anchors_are_timed_by_both_clocks(monkeypatch: pytest.MonkeyPatch):
     assert block.anchors_cpu_ns == {"compute": 100_000}  # 10 runs in each 1 ms
 
 
-def test_time_spent_waiting_for_a_core_does_not_make_blocks_shorter(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("cpu_ns", "latency_ns"), [(900_000, 1_000_000), (3_000_000, 3_000_000), (9e6, 4_000_000)])
+def test_time_spent_waiting_for_a_core_does_not_make_blocks_shorter(
+    monkeypatch: pytest.MonkeyPatch, cpu_ns: float, latency_ns: float
+):
+    """An inference of 4 ms whose process waits for three quarters of the time; with more CPU time than a quarter the
+    waiting was in others, with more than 4 ms it has several threads."""
     waited, clock = count(0, 750_000_000), count(0, 1_000_000_000)
+    cpu = count(0, round(20 * cpu_ns))  # for 20 inferences
+    monkeypatch.setattr(timing.cpu_time, "read_ns", lambda: next(cpu))
     monkeypatch.setattr(timing.disturbance, "wait_ns", lambda: next(waited))
     monkeypatch.setattr(timing, "perf_counter_ns", lambda: next(clock))
     subject = Subject(FixedTimer(4_000_000), SETTINGS, cores=[0], tick_ns=1, open_ns=0, has_cpu_time=True)
     subject.warm()
-    assert subject.latency_ns == pytest.approx(1_000_000)
+    assert subject.latency_ns == pytest.approx(latency_ns)

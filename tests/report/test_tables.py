@@ -117,3 +117,14 @@ def test_the_overview_marks_what_was_not_measured(measurement, graphs):
     table = tables.overview([measurement(), measurement(evidence="analytic", digest="not kept")], graphs)
     assert [row[1] for row in words(table)] == ["1×3×8×8", "unknown"]
     assert [row[-1] for row in words(table)] == ["converged", "converged, analytic"]
+
+
+def test_the_overview_shows_the_undisturbed_latency_and_its_clock(measurement, graphs):
+    with_anchors = measurement()
+    table = tables.overview([with_anchors, replace(with_anchors, anchor_baseline_ns={})], graphs)
+    named = [dict(zip(table.columns, row, strict=True)) for row in words(table)]
+    cell = table.rows[0][table.columns.index("undisturbed")]
+    assert cell.value == with_anchors.normalized.median
+    assert "(" in cell.words  # its interval
+    assert named[0]["by"] == "wall time"
+    assert (named[1]["undisturbed"], named[1]["by"]) == ("–", "–")

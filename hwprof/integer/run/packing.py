@@ -23,7 +23,7 @@ _INT4_FACTOR = 16  # by which the kernels raise the sums of int4
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """How kernels multiply. is_signed: activations minus 128, which the bias corrects. sums_parts: in 16 bits where
-    weights are divided for it (`hwprof.integer.run.parts`), and there activations as they are."""
+    weights are divided for it (`hwprof.integer.run.parts`), and there with unchanged activations."""
 
     is_signed: bool
     sums_parts: bool = False

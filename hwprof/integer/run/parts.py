@@ -98,7 +98,7 @@ class _Division:
     _blocks: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, PANEL, QUAD), np.int8)])
 
     def cut(self, chosen: np.ndarray, quads: slice, together: int) -> None:
-        """What exceeds the bound in the chosen panels, [n], whose quads are summed up in groups."""
+        """Cuts the excess off the chosen panels, [n], whose quads are summed up in groups."""
         panel, line, group = np.nonzero(_exceeding(self.panels[chosen][:, :, quads], together))
         quad = quads.start + group[:, None] * together + np.arange(together)
         at = chosen[panel][:, None], line[:, None], quad
