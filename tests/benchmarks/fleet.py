@@ -238,8 +238,8 @@ def kill_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     total, repeats = sum(by_role.values()), [run["repeats"] for run in runs]
     return [
         (
-            f"{len(runs)} run(s) of {requests} requests on {found['kills']['boards']} boards, {total} SIGKILLs at random "
-            f"({kinds})",
+            f"{len(runs)} run(s) of {requests} requests on {found['kills']['boards']} boards, {total} SIGKILLs at "
+            f"random ({kinds})",
             f"{clean} of {len(runs)}: all stored exactly once, never two measurements at once on a board; "
             f"{sum(repeats)} repeats in all, at most {max(repeats)} in a run",
         )
