@@ -156,7 +156,8 @@ class FleetRounds:
 
     def _taken(self) -> list[tuple[Sent, list[_Task]]]:
         """The requests that have ended, each of which is asked once: it may end between two questions."""
-        ended, pending = list[tuple[Sent, list[_Task]]](), list[tuple[Sent, list[_Task]]]()
+        ended: list[tuple[Sent, list[_Task]]] = []
+        pending: list[tuple[Sent, list[_Task]]] = []
         for sent, tasks in self.sent:
             has_ended = sent.has_ended
             if not has_ended and self._pool.fleet.is_gone(sent):
