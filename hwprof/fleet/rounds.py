@@ -155,11 +155,16 @@ class FleetRounds:
     # -- what comes back -----------------------------------------------------------------------------------
 
     def _taken(self) -> list[tuple[Sent, list[_Task]]]:
-        for sent, _ in self.sent:
-            if not sent.has_ended and self._pool.fleet.is_gone(sent):
+        """The requests that have ended, each of which is asked once: it may end between two questions."""
+        ended: list[tuple[Sent, list[_Task]]] = []
+        pending: list[tuple[Sent, list[_Task]]] = []
+        for sent, tasks in self.sent:
+            has_ended = sent.has_ended
+            if not has_ended and self._pool.fleet.is_gone(sent):
                 sent.lose("its agent is gone")
-        ended = [pair for pair in self.sent if pair[0].has_ended]
-        self.sent = [pair for pair in self.sent if not pair[0].has_ended]
+                has_ended = True
+            (ended if has_ended else pending).append((sent, tasks))
+        self.sent = pending
         return ended
 
     def _answered(self, sent: Sent, tasks: Sequence[_Task]) -> Iterator[Cohort]:

@@ -85,7 +85,9 @@ def refusals() -> None:
         for file in ("ca.pem", "ca-key.pem"):
             (folder / "expired" / file).write_bytes((plan.keys / file).read_bytes())
         certificates.make(folder / "expired", "x", renew=True, role_days=0)
-        with Loopback(plan, {"a": ScriptedTransport()}):
+        with Loopback(plan, {"a": ScriptedTransport()}) as loopback:
+            while not loopback.scheduler.workers:
+                time.sleep(0.1)
             for what, keys in (("keys of another fleet", "foreign"), ("an expired certificate", "expired")):
                 rows.append({"what": what, **refused(plan, folder / keys)})
             ports = [c.laddr.port for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
@@ -216,10 +218,10 @@ def report() -> None:
 
 
 NOT_TRIED = [
-    "Not measured: 1,000 boards, and boards on other machines. One request costs about 10 ms of processor time of "
-    "driver, scheduler and agent together, so a scheduler that may take half a core passes on some 50 requests a "
-    "second: with requests of 60 s that is 3,000 boards on paper, less what heartbeats take, one from each board every "
-    "n / 200 + 1 seconds. Beyond that, run a scheduler for each site and merge the stores (`hwprof store merge`).",
+    "Not measured: more boards than these, and boards on other machines. If all of the processor time of a request "
+    "above were the scheduler's, half a core would pass on more than 20 requests a second: with requests of 60 s that "
+    "is more than 1,000 boards on paper, less what heartbeats take, one from each board every n / 200 + 1 seconds. "
+    "Beyond that, run a scheduler for each site and merge the stores (`hwprof store merge`).",
     "",
     "An SSH board was tried with a program in the place of OpenSSH that starts the worker on this machine: the same "
     "rows as a local one (`tests/fleet/test_agent.py`).",
@@ -236,9 +238,9 @@ def kill_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     total, repeats = sum(by_role.values()), [run["repeats"] for run in runs]
     return [
         (
-            f"{len(runs)} runs of {requests} requests on {found['kills']['boards']} boards, {total} SIGKILLs at random "
-            f"({kinds})",
-            f"{clean} of {len(runs)} runs: all stored exactly once, never two measurements at once on a board; "
+            f"{len(runs)} run(s) of {requests} requests on {found['kills']['boards']} boards, {total} SIGKILLs at "
+            f"random ({kinds})",
+            f"{clean} of {len(runs)}: all stored exactly once, never two measurements at once on a board; "
             f"{sum(repeats)} repeats in all, at most {max(repeats)} in a run",
         )
     ]
@@ -255,7 +257,7 @@ def ratio_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     ratios = [b / a for a, b in figures["pairs_ms"]]
     return [
         (
-            f"{figures['model']} on {figures['device']}: fleet against local, {len(ratios)} pairs in turns, load "
+            f"{figures['model']} on {figures['device']}: fleet against local, {len(ratios)} pair(s) in turns, load "
             f"{figures['load']:.0f}",
             f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f})",
         )

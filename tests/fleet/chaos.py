@@ -121,7 +121,10 @@ class Chaos:
             pids = [child.pid for pid in pids for child in _children(pid)]
         if not pids:
             return False
-        os.kill(self.rng.choice(pids), signal.SIGKILL)
+        try:
+            os.kill(self.rng.choice(pids), signal.SIGKILL)
+        except ProcessLookupError:  # a child that has just ended
+            return False
         self.kills[role] += 1
         return True
 

@@ -57,12 +57,13 @@ def measured(text: str, request: dict, board: str, log: str, seconds: float) -> 
     write(log, {**told, "event": "end"})
     lock.close()
     block = {
-        "start_ns": 0, "samples_ns": [1000000], "runs_per_sample": 1, "anchors_ns": {}, "cpu_ns": 0, "rejected": "",
+        "samples_ns": [1000000], "runs_per_sample": 1, "anchors_ns": {}, "cpu_ns": 0, "rejected": "",
         "states": [],
     }  # fmt: skip
+    blocks = [{**block, "start_ns": n * 10**7} for n in range(BLOCKS)]
     return {
         "round": request["round"], "started": "2026-01-01T00:00:00+00:00", "open_ns": 1, "cold_ns": 1,
-        "warmup_ns": [1], "warmup": "flat", "blocks": [block] * BLOCKS, "peak_memory_bytes": 0, "energy_mj": None,
+        "warmup_ns": [1], "warmup": "flat", "blocks": blocks, "peak_memory_bytes": 0, "energy_mj": None,
         "warnings": [], "figures": {}, "build": "", "instructions": [],
     }  # fmt: skip
 

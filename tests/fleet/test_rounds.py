@@ -11,6 +11,8 @@ from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
 from hwprof.fleet.measuring import open_fleet
 from hwprof.fleet.plan import Plan
+from hwprof.fleet.pool import Pool
+from hwprof.fleet.rounds import FleetRounds
 from hwprof.graph import Graph
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import FAST
@@ -175,3 +177,22 @@ def test_a_late_board_gets_work_of_a_job_that_runs(fleet):
     threading.Timer(0.5, lambda: fleet.start_agent("late", Late())).start()
     outcomes, _, _ = measured(fleet, [dense(n) for n in range(1, 12)])
     assert "late" in {o.required().environment["board"] for o in outcomes}
+
+
+def test_a_request_that_ends_between_two_questions_is_not_forgotten(fleet):
+    class Ending:
+        """Has ended when it is asked for the second time."""
+
+        asked = 0
+
+        @property
+        def has_ended(self):
+            self.asked += 1
+            return self.asked > 1
+
+    with open_fleet(fleet.plan) as opened:
+        rounds = FleetRounds(ANY, FAST, print, pool=Pool(opened.fleet, ANY))
+        rounds.sent = [(Ending(), [])]
+        opened.fleet._addresses = None
+        assert rounds._taken() == []
+        assert len(rounds._taken()) == 1
