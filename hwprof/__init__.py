@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hwprof.data.store import Store
     from hwprof.device import Device
     from hwprof.errors import HwprofError
+    from hwprof.fleet.measuring import open_fleet
     from hwprof.graph import Graph
     from hwprof.jobs.breaking_down import operators
     from hwprof.jobs.collecting import collect
@@ -87,6 +88,7 @@ __all__ = [
     "import_data",
     "load",
     "load_predictor",
+    "open_fleet",
     "operators",
     "pick_device",
     "predict",
@@ -182,6 +184,15 @@ def _learning() -> Mapping[str, object]:
     return locals()
 
 
+def _fleets() -> Mapping[str, object]:
+    """Needs the libraries of hwprof[fleet]."""
+    from hwprof import plugins
+
+    with plugins.optional_library("a fleet"):
+        from hwprof.fleet.measuring import open_fleet
+    return locals()
+
+
 def _differentiable() -> Mapping[str, object]:
     """Needs PyTorch."""
     from hwprof import plugins
@@ -222,6 +233,7 @@ _LOADERS: Mapping[str, Callable[[], Mapping[str, object]]] = {
     **dict.fromkeys(
         ("Trained", "collect", "evaluate", "load_predictor", "pick_device", "predict", "train"), _learning
     ),
+    "open_fleet": _fleets,
     **dict.fromkeys(("ExpectedLatency", "LatencyLoss"), _differentiable),
     **dict.fromkeys(("compress", "search"), _consuming),
 }  # fmt: skip

@@ -26,6 +26,9 @@ GROUPS = {
 
 # import name -> what to `pip install`, where the two differ or an extra of hwprof brings it
 _PACKAGES = {
+    "cryptography": "hwprof[fleet]",
+    "dask": "hwprof[fleet]",
+    "distributed": "hwprof[fleet]",
     "onnxruntime": "hwprof[onnxruntime]",
     "openvino": "hwprof[openvino]",
     "pyarrow": "hwprof[data]",

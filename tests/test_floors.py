@@ -12,7 +12,6 @@ KNOWN = modules()
 ARROWS = arrows(KNOWN)
 FLOORS = floors()
 CONSUMERS = {"search", "compress", "fleet"}
-PLANNED = {"fleet"}  # rooms that the floors keep free
 MOST_LOOSE = 15
 LARGEST_SHARE = 0.2
 
@@ -23,7 +22,7 @@ def floor(of_room: str) -> int:
 
 def test_every_room_is_on_one_floor():
     on_floors = [name for rooms in FLOORS for name in rooms]
-    assert sorted(on_floors) == sorted({room(m) for m in KNOWN} - {"__init__"} | PLANNED)
+    assert sorted(on_floors) == sorted({room(m) for m in KNOWN} - {"__init__"})
 
 
 @pytest.mark.parametrize("module", [m for m in KNOWN if room(m) != "__init__"])

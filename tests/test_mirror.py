@@ -12,6 +12,7 @@ LOWERING = "integer/lowering/test_lowering.py"
 MASKS = "integer/lowering/test_mask_lowering.py"
 SEQUENCES = "integer/lowering/test_sequence_lowering.py"
 WIDE = "integer/lowering/test_wide_lowering.py"
+OPERATORS = "integer/lowering/test_operators.py"
 
 # Modules without a test file of their own, and the file in tests/ that tests them by their behaviour.
 TESTED_BY = {
@@ -28,6 +29,8 @@ TESTED_BY = {
     "spaces/generic_operators.py": "spaces/test_generic.py",
     "predictors/kernel_sum.py": "predictors/test_kernels.py",
     "predictors/kernel_training.py": "predictors/test_kernels.py",
+    "predictors/kernel_calibration.py": "predictors/test_kernels.py",
+    "predictors/shipped.py": "jobs/test_predicting.py",
     # the command line: by its commands
     "cli/app.py": "cli/test_bad_input.py",
     "cli/devices.py": "cli/test_commands.py",
@@ -62,6 +65,14 @@ TESTED_BY = {
     "backends/tvm/timer.py": "backends/tvm/test_backend.py",
     # the integer engine: rules by the programs that they make, the runner by the kernels' results
     "integer/lowering/attention_rule.py": SEQUENCES,
+    "integer/lowering/composed_rule.py": OPERATORS,
+    "integer/lowering/images.py": OPERATORS,
+    "integer/lowering/pair_rule.py": OPERATORS,
+    "integer/lowering/picking.py": OPERATORS,
+    "integer/lowering/pooling.py": OPERATORS,
+    "integer/lowering/recurrent_rule.py": SEQUENCES,
+    "integer/lowering/resizing.py": OPERATORS,
+    "integer/numerics/wide_product.py": "integer/kernels/test_wide_convolutions.py",
     "integer/lowering/code_rule.py": MASKS,
     "integer/lowering/embedding_rule.py": SEQUENCES,
     "integer/lowering/folding.py": SEQUENCES,
@@ -80,6 +91,11 @@ TESTED_BY = {
     "integer/run/engine.py": "integer/kernels/test_kernels.py",
     "integer/run/packing.py": "integer/program/test_weight_formats.py",
     "integer/run/steps.py": "integer/run/test_library.py",
+    # a fleet: by what its parts do together
+    "fleet/engine.py": "fleet/test_certificates.py",
+    "fleet/pool.py": "fleet/test_rounds.py",
+    "fleet/signing.py": "fleet/test_certificates.py",
+    "fleet/transport.py": "fleet/test_measuring.py",
     # tasks and training
     "tasks/__init__.py": "tasks/test_load.py",
     "tasks/digits.py": "tasks/test_built_in.py",

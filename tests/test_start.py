@@ -18,6 +18,8 @@ HEAVY = {
     "xgboost",
     "pyarrow",
     "matplotlib",
+    "dask",
+    "distributed",
 }
 
 

@@ -145,16 +145,31 @@ def _compiled(
 
 
 def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
-    """The model with the graph's input shapes; weights too large to pass in memory go through a file."""
-    if graph.source and onnx_file.is_in_place(Path(graph.source)) and not onnx_io.has_functions(Path(graph.source)):
-        model = core.read_model(graph.source)
-    elif graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES:
+    """The model with the graph's input shapes; weights too large to pass in memory go through a file.
+
+    The runtime refuses some operators of a file with open dimensions, whose ranks it does not find; it takes these from
+    a model in which the shapes of the inputs are fixed."""
+    is_large = graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES
+    try:
+        model = _read_file(core, graph)
+    except RuntimeError:
+        if is_large:
+            raise
+        model = None
+    if model is None and is_large:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
-    else:
+    elif model is None:
         model = core.read_model(onnx_io.materialize(graph).SerializeToString())
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
+
+
+def _read_file(core: openvino.Core, graph: Graph) -> openvino.Model | None:
+    """The model of the graph's own file; None where it has none, or one that the runtime cannot take where it is."""
+    if graph.source and onnx_file.is_in_place(Path(graph.source)) and not onnx_io.has_functions(Path(graph.source)):
+        return core.read_model(graph.source)
+    return None
 
 
 def _check_granted(compiled: openvino.CompiledModel, device: Device, properties: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwprof import __version__
-from hwprof.cli import data, emulator, store
+from hwprof.cli import data, emulator, fleet, store
 from hwprof.cli.collect import collect
 from hwprof.cli.compare import compare
 from hwprof.cli.compress import compress
@@ -61,3 +61,4 @@ app.add_typer(lut, name="lut")
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 app.add_typer(emulator.app, name="emulator")
+app.add_typer(fleet.app, name="fleet")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +35,18 @@ def collect(
     minutes: Annotated[
         float | None, typer.Option(help="Measure until the time is up; the same command goes on for as long again.")
     ] = None,
-    device: options.DeviceName = "cpu-1t",
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="With --sample: your own .onnx files, and parts of them; repeatable."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            "-d",
+            help="A device's name or .toml file; see hwprof devices. By default cpu-1t, or each of the fleet.",
+        ),
+    ] = None,
     variant: options.WeightlessVariantSpec = None,
     input: options.InputTexts = None,  # noqa: A002 -- the option's name
     out: Annotated[
@@ -51,6 +63,7 @@ def collect(
     ] = None,
     time_limit: options.TimeLimitS = None,
     wait: options.WaitS = 0.0,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Measure networks of a search space as a data set.
@@ -62,36 +75,53 @@ def collect(
     hwprof collect --space darts --variant int8 --n 300
     hwprof collect --space ofa_mbv3 --until mape=5%
     hwprof collect --sample generic --minutes 15 --device cpu-1t
+    hwprof collect --sample generic --minutes 15 --models my-models
+    hwprof collect --space darts --n 5000 --fleet fleet.toml
     """
     from hwprof import jobs, plugins
-    from hwprof.cli import output, progress
+    from hwprof.cli import output, progress, results
 
     with plugins.optional_library("hwprof collect"):
         from hwprof.jobs import collecting
 
     if n is None and until is None and minutes is None:
         raise InputError("give --n, the number of networks, --minutes, or --until mape=5%")
+    if models and sample is None:
+        raise InputError("--models goes with --sample generic")
     if (space is None) == (sample is None):
         raise InputError("give either --space, or --sample generic")
     default_s = 10.0 if minutes is None else 1.0
     budget_s = default_s if budget is None else budget
     target_mape, settings = _target_mape(until), options.fast_settings(target, budget_s)
     shown = n or (collecting.MOST_UNTIL if minutes is None else round(60 * minutes / (2 * budget_s)))
-    with progress.sweep(shown, settings) as on_progress:
-        asked = jobs.Options(
-            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note,
-            limit_s=options.time_limit(time_limit), wait_s=wait,
+    places = options.devices(device, fleet)
+    if out is not None and len(places) > 1:
+        raise InputError(f"--out is the folder of one data set, and {len(places)} devices make as many; give --device")
+    asked = jobs.Options(
+        settings, allow_unfit, fresh, on_note=output.note, limit_s=options.time_limit(time_limit), wait_s=wait,
+    )  # fmt: skip
+    with results.on_fleet(fleet, asked) as changed, progress.sweeps(places, shown, settings) as on_progress:
+        found = collecting.collect_each(
+            space or sample or "", places, n, until_mape=target_mape, minutes=minutes, models=models or (),
+            variant=variant or "", out=out, seed=seed, inputs=options.inputs(input), store=store,
+            options=changed, on_progress=on_progress,
         )  # fmt: skip
-        found = collecting.collect(
-            space or sample or "", device, n, until_mape=target_mape, minutes=minutes, variant=variant or "", out=out,
-            seed=seed, inputs=options.inputs(input), store=store, options=asked,
-        )  # fmt: skip
-    _show(found, format)
-    unconverged = _tell_unconverged(found, settings)
-    if target_mape is not None and (found.error is None or found.error.high > target_mape):
-        raise NotConvergedError(_missed(found, target_mape))
-    failures = [o.error.exit_status for o in found.failed if o.error]
-    return max([*failures, NotConvergedError.exit_status if unconverged else 0])
+    return _tell(found, settings, target_mape, format)
+
+
+def _tell(
+    every: Sequence[Collected], settings: ProtocolSettings, target_mape: float | None, format: Format  # noqa: A002
+) -> int:  # fmt: skip
+    """The exit status, after the data sets are shown. Raises NotConvergedError where a target was missed."""
+    _show(every, format)
+    statuses = [0]
+    for found in every:
+        unconverged = _tell_unconverged(found, settings)
+        if target_mape is not None and (found.error is None or found.error.high > target_mape):
+            raise NotConvergedError(_missed(found, target_mape))
+        statuses += [o.error.exit_status for o in found.failed if o.error]
+        statuses += [NotConvergedError.exit_status] if unconverged else []
+    return max(statuses)
 
 
 def _target_mape(until: str | None) -> float | None:
@@ -124,16 +154,21 @@ def _missed(found: Collected, target_mape: float) -> str:
     return f"the error must be below {target_mape:g} %, it is {reached}; raise --n above {len(found.dataset.entries)}"
 
 
-def _show(found: Collected, format: Format) -> None:  # noqa: A002 -- the option's name
+def _show(every: Sequence[Collected], format: Format) -> None:  # noqa: A002 -- the option's name
     from hwprof.cli import data, output
+
+    data.write_summaries([_summary(found) for found in every], format)
+    for found in every:
+        for outcome in found.failed:
+            output.note(f"hwprof: {outcome.graph.name}: {outcome.error}")
+
+
+def _summary(found: Collected) -> dict[str, Any]:
     from hwprof.data.summary import summarize
 
     error = found.error
-    record = summarize(found.dataset) | {
+    return summarize(found.dataset) | {
         "failed": len(found.failed),
         "mape": None if error is None else error.mape,
         "mape_high": None if error is None else error.high,
     }
-    data.write_summaries([record], format)
-    for outcome in found.failed:
-        output.note(f"hwprof: {outcome.graph.name}: {outcome.error}")

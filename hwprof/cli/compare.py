@@ -38,6 +38,7 @@ def compare(
     time_limit: options.TimeLimitS = None,
     total_budget: options.TotalBudgetS = None,
     wait: options.WaitS = 0.0,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
     baseline: Annotated[
@@ -68,7 +69,9 @@ def compare(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     with_operators = html is not None
-    with results.measuring(store, settings, allow_unfit, False, with_operators, time_limit, total_budget, wait) as (
+    with results.measuring(
+        store, settings, allow_unfit, False, with_operators, time_limit, total_budget, wait, fleet=fleet
+    ) as (
         opened,
         asked,
     ):

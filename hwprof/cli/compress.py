@@ -63,6 +63,7 @@ def compress(
     target: options.Target = "1%",
     budget: options.BudgetS = 60.0,
     fast: options.Fast = False,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
 ) -> int:
     """Compress a network to a latency, which is measured in a paired comparison with the network itself.
@@ -81,7 +82,10 @@ def compress(
     if model is not None and calibration is not None and not show:
         _require_no_training(task, method)
         protocol = options.settings(target, budget, fast)
-        with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False) as (opened, asked):
+        with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False, fleet=fleet) as (
+            opened,
+            asked,
+        ):
             from hwprof.jobs.compressing_files import compress_file
 
             found = compress_file(
@@ -103,7 +107,7 @@ def compress(
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")
     protocol = options.settings(target, budget, fast)
-    with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False) as (opened, asked):
+    with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False, fleet=fleet) as (opened, asked):
         made = compressing.compress_all(
             model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
             settings=_settings(epochs, rate, train_epochs), options=asked, shapes=options.shapes(shape), seed=seed,

@@ -28,9 +28,6 @@ Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help=".onnx files, workloads, or package.module:factory.")
 ]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
-DeviceNames = Annotated[
-    str, typer.Option("--devices", "-d", metavar="A,B,...", help="Devices, by name or .toml file; see hwprof devices.")
-]
 ShapeTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,6 +71,10 @@ TotalBudgetS = Annotated[
 ]
 WaitS = Annotated[
     float, typer.Option("--wait", help="Seconds to wait for another hwprof that is measuring on this machine.")
+]
+FleetFile = Annotated[
+    Path | None,
+    typer.Option("--fleet", metavar="FLEET.toml", help="Measure on the boards of this fleet; see hwprof fleet."),
 ]
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
@@ -158,6 +159,18 @@ def names(text: str, option: str) -> list[str]:
     if not all(found):
         raise InputError(f"{option} {text!r} is not of the form A,B,...")
     return found
+
+
+def devices(text: str | None, fleet: Path | None) -> list[str]:
+    """The names of the devices: those given, all of the fleet, or the default one. Raises InputError for an empty
+    name."""
+    if text is not None:
+        return names(text, "--devices")
+    if fleet is None:
+        return ["cpu-1t"]
+    from hwprof.fleet.plan import Plan
+
+    return Plan.load(fleet).devices
 
 
 def numbers(text: str, option: str) -> list[int]:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def predict(
-    file: Annotated[Path, typer.Argument(metavar="FILE.hwp", help="A predictor that hwprof train wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.hwp", help="A predictor that hwprof train wrote, or a device that hwprof ships one for."
+        ),
+    ],
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
     ] = None,
@@ -61,12 +66,11 @@ def predict(
 
     with plugins.optional_library("hwprof predict"):
         from hwprof.jobs import predicting
-        from hwprof.predictors.trained import Trained
 
     if not models and not arch:
         raise InputError("nothing to predict; give models or --arch")
     share = options.share(coverage, "--coverage")
-    trained = Trained.load(file)
+    trained = predicting.open_predictor(file)
     failures = results.Failures()
     given, shapes, values = models or [], options.shapes(shape), options.inputs(input)
     told = failures.tell if len(given) > 1 else None

@@ -27,6 +27,7 @@ def profile(
     time_limit: options.TimeLimitS = None,
     total_budget: options.TotalBudgetS = None,
     wait: options.WaitS = 0.0,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
     operators: Annotated[bool, typer.Option(help="Also time the operators, in a separate pass.")] = True,
     max_ms: Annotated[
@@ -59,7 +60,9 @@ def profile(
     chosen = Device.load(device)
     settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     failures, outcomes = results.Failures(), list[Outcome]()
-    with results.measuring(store, settings, allow_unfit, fresh, operators, time_limit, total_budget, wait, label) as (
+    with results.measuring(
+        store, settings, allow_unfit, fresh, operators, time_limit, total_budget, wait, label, fleet
+    ) as (
         opened,
         asked,
     ):

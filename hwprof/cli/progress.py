@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from threading import Event, Thread
@@ -83,16 +83,40 @@ def spoken(every_s: float = 10.0, out: TextIO | None = None) -> Iterator[Callabl
 
 
 @contextmanager
-def sweep(networks: int, settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback, as `bars` does, but with one bar for all networks of a sweep."""
-    reached: dict[str, float] = {}  # by digest
-    with _bar(networks, "networks") as show:
+def sweeps(
+    devices: Sequence[str], networks: int, settings: ProtocolSettings
+) -> Iterator[Callable[[str, Cohort], None]]:
+    """Yields a callback for each device's name with its cohort: the sweeps of several devices at once, with a bar for
+    each."""
+    reached: dict[str, dict[str, float]] = {device: {} for device in devices}
+    with _rows(devices, networks, "networks") as show:
 
-        def add(cohort: Cohort) -> None:
-            reached[cohort.graphs[0].digest] = cohort.progress(settings)
-            show(sum(reached.values()))
+        def add(device: str, cohort: Cohort) -> None:
+            reached[device][cohort.graphs[0].digest] = cohort.progress(settings)
+            show({name: sum(shares.values()) for name, shares in reached.items()})
 
         yield add
+
+
+@contextmanager
+def _rows(names: Sequence[str], total: int, unit: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        with spoken() as tell:
+            yield lambda done: tell(f"{', '.join(f'{name} {n:.1f}' for name, n in done.items())} of {total} {unit}")
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(),
+        TextColumn("{task.completed:.1f} of {task.total} " + unit), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {name: progress.add_task(name, total=total) for name in names}
+
+        def show(done: Mapping[str, float]) -> None:
+            for name, n in done.items():
+                progress.update(tasks[name], completed=n)
+
+        yield show
 
 
 @contextmanager

@@ -85,15 +85,30 @@ def measuring(
     total_s: float | None = None,
     wait_s: float = 0.0,
     label: str = "",
+    fleet: Path | None = None,
 ) -> Iterator[tuple[Store, jobs.Options]]:
     """The open store of a measuring command and the options of its job, which shows its progress."""
     with Store(store) as opened, progress.bars(settings) as on_progress:
-        yield opened, jobs.Options(
+        asked = jobs.Options(
             settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
             on_progress=on_progress, on_note=note, on_warning=_once(output.warn), limit_s=options.time_limit(limit_s),
             total_s=math.inf if total_s is None else options.positive(total_s, "--total-budget"), wait_s=wait_s,
             label=label,
         )  # fmt: skip
+        with on_fleet(fleet, asked) as changed:
+            yield opened, changed
+
+
+@contextmanager
+def on_fleet(fleet: Path | None, asked: jobs.Options) -> Iterator[jobs.Options]:
+    """The options of a job that measures on the fleet of this file, or here where none is given."""
+    if fleet is None:
+        yield asked
+        return
+    from hwprof.jobs import fleets
+
+    with fleets.open_fleet(fleet, asked.on_note) as opened:
+        yield opened.options(asked)
 
 
 def _once(tell: Callable[[str], None]) -> Callable[[str], None]:

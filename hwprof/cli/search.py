@@ -51,6 +51,7 @@ def search(
     target: options.Target = "1%",
     budget_s: Annotated[float, typer.Option("--measure-budget", help="Seconds per measurement.")] = 60.0,
     fast: options.Fast = False,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
@@ -75,7 +76,7 @@ def search(
     settings = options.settings(target, budget_s, fast)
     share = options.share(confidence, "--confidence")
     with (
-        results.measuring(store, settings, allow_unfit, fresh) as (opened, asked),
+        results.measuring(store, settings, allow_unfit, fresh, fleet=fleet) as (opened, asked),
         progress.steps(evaluations, "evaluations") as on_step,
     ):
         found = searching.search(

@@ -13,7 +13,15 @@ from hwprof.cli.options import Format
 
 def sweep(
     models: options.Models,
-    devices: options.DeviceNames = "cpu-1t",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            "-d",
+            metavar="A,B,...",
+            help="Devices, by name or .toml file; see hwprof devices. By default cpu-1t, or all of the fleet.",
+        ),
+    ] = None,
     threads: Annotated[str, typer.Option(metavar="1,2", help="Numbers of threads, for processors.")] = "",
     batch: Annotated[str, typer.Option(metavar="1,4,16", help="Batches, in place of leading dimensions of 1.")] = "",
     shape: options.ShapeTexts = None,
@@ -29,6 +37,7 @@ def sweep(
     time_limit: options.TimeLimitS = None,
     total_budget: options.TotalBudgetS = None,
     wait: options.WaitS = 0.0,
+    fleet: options.FleetFile = None,
     allow_unfit: options.AllowUnfit = False,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the table and a figure to this file.")] = None,
 ) -> int:
@@ -40,6 +49,7 @@ def sweep(
     hwprof sweep model.onnx --devices cpu-1t,openvino-1t,torch-cpu-1t
     hwprof sweep mobilenet_v2 --devices cpu-1t --threads 1,2 --batch 1,4,16 --html sweep.html
     hwprof sweep model.onnx --shape x=1,3,224,224 --shape x=1,3,320,320
+    hwprof sweep model.onnx --fleet fleet.toml
     """
     from hwprof.cli import output, results
     from hwprof.errors import EnvironmentUnfitError, NotConvergedError
@@ -49,12 +59,12 @@ def sweep(
     from hwprof.report import sweep as swept
 
     settings, shapes = options.settings(target, budget, fast), options.swept_shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh, False, time_limit, total_budget, wait) as (
+    with results.measuring(store, settings, allow_unfit, fresh, False, time_limit, total_budget, wait, fleet=fleet) as (
         opened,
         asked,
     ):
         found = sweeping.sweep(
-            models, options.names(devices, "--devices"), threads=options.numbers(threads, "--threads"),
+            models, options.devices(devices, fleet), threads=options.numbers(threads, "--threads"),
             batches=options.numbers(batch, "--batch"), shapes=shapes, inputs=options.inputs(input), variant=variant,
             calibration=calibration, store=opened, options=asked,
         )  # fmt: skip

@@ -32,6 +32,14 @@ def train(
     ] = None,
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE.hwp",
+            help="Fit this predictor of kernels, or the shipped one of a device, to the data.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which networks are learned from, and the folds.")] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
@@ -45,6 +53,7 @@ def train(
     hwprof train latency_data/mine --predictor transfer --source other-device.hwp -o mine.hwp
     hwprof train generic-cpu-1t -o any.hwp
     hwprof train generic-cpu-1t darts-cpu-1t --predictor kernels -o any.hwp
+    hwprof train mine --from cpu-1t -o mine.hwp
     hwprof train latency_data/board --counts latency_data/nasbench201-emulated-cortex-a72 -o board.hwp
     """
     from dataclasses import asdict
@@ -59,15 +68,21 @@ def train(
 
     data = [dataset.read(folder) for folder in folders]
     trained = predicting.train(
-        data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed
+        data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed, base=base
     )
     trained.save(out)
     origin = trained.origin
     assert origin is not None  # the predictor was trained just now
-    if n is None and origin.n < (rows := sum(one.card.rows for one in data)):
+    if n is None and base is None and origin.n < (rows := sum(one.card.rows for one in data)):
         output.note(f"learned from {origin.n} of {rows} networks, drawn at random; --n changes the number")
     for doubt in (doubt for one in data for doubt in doubts(one)):
         output.warn(doubt)
+    if origin.drift:
+        output.warn(
+            f"the errors follow the order of the rows (correlation {origin.drift:.2f}): the device drifted while they "
+            f"were measured, or they are sorted; without that {origin.mape_without_drift:.1f} % would be left of "
+            f"{origin.mape:.1f}; measure again in random order"
+        )
     if format is Format.JSON:
         output.write_json({"file": str(out), **asdict(origin)})
     else:

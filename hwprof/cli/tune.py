@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,6 +38,7 @@ def tune(
     time_limit: Annotated[
         float, typer.Option("--time-limit", help="Seconds that one step of a search may take.")
     ] = _AN_HOUR_S,
+    fleet: options.FleetFile = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Search for fast kernels of networks.
@@ -50,7 +52,7 @@ def tune(
     hwprof tune resnet18 --builds 3
     """
     from hwprof import jobs
-    from hwprof.cli import output, progress
+    from hwprof.cli import output, progress, results
     from hwprof.device import Device
     from hwprof.errors import InputError, NotConvergedError
 
@@ -59,10 +61,12 @@ def tune(
     chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
     graphs = [jobs.load_network(model, options.shapes(shape), inputs=options.inputs(input)) for model in models]
     rows = []
-    for graph in graphs:
-        for build in range(builds):
+    with results.on_fleet(fleet, jobs.Options(on_note=output.note)) as place:
+        for graph, build in product(graphs, range(builds)):
             with progress.trials(f"{graph.name} build {build}", trials) as show:
-                reached = jobs.tune(graph, chosen, trials, budget, build, show, limit_s=limit_s)
+                reached = jobs.tune(
+                    graph, chosen, trials, budget, build, show, transport=place.transport, limit_s=limit_s
+                )  # fmt: skip
             rows.append({"model": graph.name, "device": chosen.name, "build": build, **_row(reached)})
             if reached.tuned < reached.kernels:
                 untuned = reached.kernels - reached.tuned

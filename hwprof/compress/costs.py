@@ -1,4 +1,4 @@
-"""Costs that need no device: the bytes of a network's weights, and its multiply-adds.
+"""Costs that need no device: the bytes of a network's weights, its multiply-adds, and its predicted latency.
 
 They have the signature of the latency by a table, so that a method takes any of them, and are differentiable in soft
 choices in the same way; each number of channels, each rank and each bit is an option.
@@ -27,6 +27,16 @@ def macs(graph: Graph, only_variant: str = "") -> Cost:
     """The multiply-adds of the graph with choices; those with fewer bits count as much. The cost raises InputError as
     `chosen_graph`, and UnknownOperatorError for an operator whose work is unknown."""
     return _counted(graph, only_variant, lambda g: cost.of(g).macs)
+
+
+def predicted_ms(graph: Graph, predict: Callable[[Sequence[Graph]], np.ndarray], only_variant: str = "") -> Cost:
+    """The latency of the graph with choices by a predictor, ms, where no row of a table is measured: `predict` takes
+    graphs to ms, [n], such as the `predict` of a `KernelPredictor`, which knows any channels, rank, bits and groups.
+
+    It is differentiable where the choices are soft. The cost raises InputError as `chosen_graph`, and what `predict`
+    raises.
+    """
+    return _counted(graph, only_variant, lambda g: float(predict([g])[0]))
 
 
 def _counted(graph: Graph, only_variant: str, count: Callable[[Graph], float]) -> Cost:

@@ -292,7 +292,7 @@ def write(folder: Path, card: Card, entries: Sequence[Entry], with_graphs: bool 
     nor a space that rebuilds it.
     """
     _check(card, entries, with_graphs)
-    graphs = "".join(_graph_line(e, with_graphs or not card.space) + "\n" for e in entries).encode()
+    graphs = "".join(_graph_line(e, with_graphs or not card.space or e.arch is None) + "\n" for e in entries).encode()
     buffer = io.BytesIO()
     table = pa.Table.from_pylist([_row(e) for e in entries], schema=_COLUMNS)
     pq.write_table(table, buffer, compression="zstd")
@@ -359,7 +359,7 @@ def _records(path: Path, subject: str) -> Iterator[dict[str, Any]]:
 def validate(dataset: Dataset, space: _Space | None = None) -> None:
     """Compares every graph with its digest and every measurement with its row. Raises InputError where they differ."""
     if dataset.card.space and space is not None:
-        for arch in dataset.archs:
+        for arch in (entry.arch for entry in dataset.entries if entry.arch is not None):
             if len(arch) != len(space.choices) or not all(0 <= c < n for c, n in zip(arch, space.choices, strict=True)):
                 raise InputError(f"data set {dataset.card.name}: {arch} is not an architecture of {dataset.card.space}")
     if space is not None or not dataset.card.space:

@@ -17,6 +17,7 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -382,6 +383,14 @@ class Store:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    @property
+    def identity(self) -> str:
+        """A name by which others tell this store from all others: of its machine and file, or for one in memory its
+        own."""
+        if self.path in ("", ":memory:"):
+            return f"memory {os.urandom(8).hex()}"
+        return f"{platform.node()}:{os.path.realpath(self.path)}"
 
     # -- whose file it is ----------------------------------------------------------------------------------
 

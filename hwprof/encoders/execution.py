@@ -20,8 +20,6 @@ A graph does not say how a runtime executes it, so all hypotheses are kept, and 
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Sequence
-from functools import reduce
-from operator import and_
 
 import numpy as np
 
@@ -44,68 +42,156 @@ _EPILOGUE = {"BatchNormalization": 0, "Mul": 0, "Add": 1, **dict.fromkeys(ACTIVA
 
 
 def masks(graph: Graph, weights: np.ndarray) -> np.ndarray:
-    """weights: [n_nodes], a rough time of each node, which decides the critical path.
+    """weights: [n_nodes], as `Execution.masks` takes them. Returns [n_hypotheses, n_nodes] of bool."""
+    return Execution(graph).masks(weights)
 
-    Returns [n_hypotheses, n_nodes] of bool, rows in the order of `HYPOTHESES`.
+
+class Execution:
+    """A graph by the numbers of its nodes, which all of the walks over it share.
+
+    sources: [n_nodes], the numbers of the nodes that each node reads. This runs for every network that a search looks
+    at: the walks are loops over lists of integers, each of about 50 ns a node and step.
     """
-    sources = _sources(graph)
-    zeroed = _multiplied_by_zero(graph)
-    live = _live(graph, zeroed)
-    fused = live & ~_absorbed(graph, sources)
-    path = _longest_path(sources, np.where(fused, weights, 0.0), live) & fused
-    every = np.ones(len(graph.nodes), bool)
-    constant = _constant(graph, zeroed)
-    merged = _merged(graph, sources)
-    compiled = [_compiled(graph, merged, considered.tolist()) for considered in (every, live)]
-    return np.stack([every, live, live & ~constant, live | (constant & ~zeroed), fused, path, *compiled])
 
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._reads = [_read(node) for node in graph.nodes]
+        self._number: dict[str, int] = {}  # of the node that makes each tensor
+        self._readers = [0] * len(graph.nodes)  # how often each node is read
+        self._varies = [False] * len(graph.nodes)  # whether it reads an input of the graph
+        self.sources = self._sources()
 
-def reorders(graph: Graph, executed: np.ndarray, blocking: Container[str]) -> np.ndarray:
-    """Finds where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for CPUs
-    convolve and pool. Element-wise operators and concatenations run on either.
+    def masks(self, weights: np.ndarray) -> np.ndarray:
+        """weights: [n_nodes], a rough time of each node, which decides the critical path.
 
-    executed: [n_hypotheses, n_nodes] of bool, as `masks` returns it; blocking: the operators that want blocks.
-    Returns [n_hypotheses, n_nodes] of bool: an operator that wants the other layout reads the node's result.
-    """
-    n_hypotheses = len(executed)
-    bits = 1 << np.arange(n_hypotheses)
-    runs = (bits @ executed).tolist()  # of each node: the hypotheses under which it runs, as a set of bits
-    everywhere = int(bits.sum())
-    blocked, reordered = [0] * len(runs), [0] * len(runs)
-    number: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        images = [number[name] for name in node.inputs if name in number and len(graph.type_of(name).shape) == 4]
-        if node.op in blocking:
-            blocked[i] = everywhere
-        elif images:
-            as_read = reduce(and_, (blocked[source] for source in images))
-            # An operator that does not run is part of a kernel or a constant: its result has the layout of its input.
-            blocked[i] = as_read if node.op in _LAYOUT_FREE else as_read & ~runs[i]
-        for source in images:
-            reordered[source] |= (blocked[source] ^ blocked[i]) & runs[i]
-        number.update(dict.fromkeys(filter(None, node.outputs), i))
-    return np.asarray((np.array(reordered, int) & bits[:, None]) > 0)
+        Returns [n_hypotheses, n_nodes] of bool, rows in the order of `HYPOTHESES`.
+        """
+        zeroed = self._multiplied_by_zero()
+        live = self._live(zeroed)
+        everything = [True] * len(live)
+        absorbed, merged = self._absorbed(), self._merged()
+        compiled = _compiled(self.graph, merged, everything)
+        compiled_live = compiled if all(live) else _compiled(self.graph, merged, live)
+        rows = np.array([everything, live, self._constant(zeroed), zeroed, absorbed, compiled, compiled_live], bool)
+        every, lives, constant, zeros, inside, *ends = rows.reshape(7, -1)
+        fused = lives & ~inside
+        path = _longest_path(self.sources, np.where(fused, weights, 0.0).tolist(), live) & fused
+        return np.stack([every, lives, lives & ~constant, lives | (constant & ~zeros), fused, path, *ends])
 
+    def reorders(self, executed: np.ndarray, blocking: Container[str]) -> np.ndarray:
+        """Finds where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for
+        CPUs convolve and pool. Element-wise operators and concatenations run on either.
 
-def after_last_input(graph: Graph) -> np.ndarray:
-    """Returns [n_nodes] of bool: the node depends on the last input of the graph."""
-    reached = {graph.inputs[-1].name} if graph.inputs else set()
-    after = np.zeros(len(graph.nodes), bool)
-    for i, node in enumerate(graph.nodes):
-        if not reached.isdisjoint(_read(node)):
-            after[i] = True
-            reached.update(name for name in node.outputs if name)
-    return after
+        executed: [n_hypotheses, n_nodes] of bool, as `masks` returns it; blocking: the operators that want blocks.
+        Returns [n_hypotheses, n_nodes] of bool: an operator that wants the other layout reads the node's result.
+        """
+        bits = 1 << np.arange(len(executed))
+        runs = (bits @ executed).tolist()  # of each node: the hypotheses under which it runs, as a set of bits
+        everywhere = int(bits.sum())
+        blocked, reordered = [0] * len(runs), [0] * len(runs)
+        number = {name: i for name, i in self._number.items() if name and len(self.graph.shape(name)) == 4}
+        for i, node in enumerate(self.graph.nodes):
+            images = [number[name] for name in node.inputs if name in number]
+            if node.op in blocking:
+                blocked[i] = everywhere
+            elif images:
+                as_read = blocked[images[0]]
+                for source in images[1:]:
+                    as_read &= blocked[source]
+                # An operator that does not run is part of a kernel or a constant: its result has its input's layout.
+                blocked[i] = as_read if node.op in _LAYOUT_FREE else as_read & ~runs[i]
+            for source in images:
+                reordered[source] |= (blocked[source] ^ blocked[i]) & runs[i]
+        return np.asarray((np.array(reordered, int) & bits[:, None]) > 0)
 
+    def after_last_input(self) -> np.ndarray:
+        """Returns [n_nodes] of bool: the node depends on the last input of the graph."""
+        last = self.graph.inputs[-1].name if self.graph.inputs else ""
+        after = [last in read for read in self._reads] if last else [False] * len(self._reads)
+        for i, sources in enumerate(self.sources):
+            for source in sources:
+                if after[source]:
+                    after[i] = True
+        return np.array(after, bool)
 
-def _sources(graph: Graph) -> list[list[int]]:
-    """Returns, for each node, the numbers of the nodes that it reads."""
-    number: dict[str, int] = {}
-    sources: list[list[int]] = []
-    for i, node in enumerate(graph.nodes):
-        sources.append([number[name] for name in _read(node) if name in number])
-        number.update(dict.fromkeys(filter(None, node.outputs), i))
-    return sources
+    # -- walks -------------------------------------------------------------------------------------------
+
+    def _sources(self) -> list[list[int]]:
+        fixed = {"", *self.graph.weight_names, *(c.name for c in self.graph.constants)}
+        number, readers, sources = self._number, self._readers, list[list[int]]()
+        for i, (node, read) in enumerate(zip(self.graph.nodes, self._reads, strict=True)):
+            found = []
+            for name in read:
+                if name in fixed:  # most are weights
+                    continue
+                if name in number:
+                    found.append(source := number[name])
+                    readers[source] += 1
+                else:
+                    self._varies[i] = True
+            sources.append(found)
+            for name in node.outputs:
+                number[name] = i
+        return sources
+
+    def _multiplied_by_zero(self) -> list[bool]:
+        """Returns [n_nodes]: the node multiplies by a constant that is zero."""
+        zeros = {c.name for c in self.graph.constants if c.values and not any(c.values)}
+        return [node.op == "Mul" and not zeros.isdisjoint(node.inputs) for node in self.graph.nodes]
+
+    def _live(self, zeroed: list[bool]) -> list[bool]:
+        """Returns [n_nodes]: an output depends on the node, not only through a multiplication by zero."""
+        live = [False] * len(self.sources)
+        for name in self.graph.outputs:
+            if name in self._number:
+                live[self._number[name]] = True
+        for i in range(len(live) - 1, -1, -1):
+            if live[i] and not zeroed[i]:
+                for source in self.sources[i]:
+                    live[source] = True
+        return live
+
+    def _constant(self, zeroed: list[bool]) -> list[bool]:
+        """Returns [n_nodes]: the node multiplies by zero, or reads only constants."""
+        constant = [not varies for varies in self._varies]
+        for i, sources in enumerate(self.sources):
+            if zeroed[i]:
+                constant[i] = True
+                continue
+            for source in sources:
+                if not constant[source]:
+                    constant[i] = False
+                    break
+        return constant
+
+    def _absorbed(self) -> list[bool]:
+        """Returns [n_nodes]: the node runs inside the kernel of the matrix-like operator before it."""
+        nodes, absorbed = self.graph.nodes, [False] * len(self.sources)
+        for i, sources in enumerate(self.sources):
+            if sources and nodes[i].op in _ABSORBED:
+                s = sources[0]
+                absorbed[i] = self._readers[s] == 1 and (absorbed[s] or nodes[s].op in FUSING)
+        return absorbed
+
+    def _merged(self) -> list[list[int] | None]:
+        """Returns `sources` with the first of several nodes that compute the same in place of all; None for the
+        others."""
+        first: dict[Hashable, int] = {}  # by the inputs alone, and by all where these are not enough: hashing is slow
+        stands_for, name_of = list(range(len(self.sources))), dict[str, str]()
+        merged: list[list[int] | None] = []
+        for i, node in enumerate(self.graph.nodes):
+            inputs, sources = node.inputs, self.sources[i]
+            if name_of and not name_of.keys().isdisjoint(self._reads[i]):
+                inputs = tuple([name_of.get(name, name) for name in inputs])
+                sources = [stands_for[source] for source in sources]
+            same = first.setdefault(inputs, i)
+            if same != i and not _compute_the_same(self.graph.nodes[same], node):
+                same = first.setdefault((inputs, node.op, node.domain, node.attributes), i)
+            stands_for[i] = same
+            if same != i:
+                name_of.update(zip(node.outputs, self.graph.nodes[same].outputs, strict=True))
+            merged.append(sources if same == i else None)
+        return merged
 
 
 def _read(node: Node) -> Sequence[str]:
@@ -116,77 +202,23 @@ def _read(node: Node) -> Sequence[str]:
     return node.inputs
 
 
-def _multiplied_by_zero(graph: Graph) -> np.ndarray:
-    """Returns [n_nodes] of bool: the node multiplies by a constant that is zero."""
-    zeros = {c.name for c in graph.constants if c.values and not any(c.values)}
-    return np.array([n.op == "Mul" and not zeros.isdisjoint(n.inputs) for n in graph.nodes], bool)
+def _compute_the_same(first: Node, second: Node) -> bool:
+    """Whether two nodes that read the same have the same results."""
+    return first.op == second.op and first.domain == second.domain and first.attributes == second.attributes
 
 
-def _live(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
-    """Returns [n_nodes] of bool: an output depends on the node, not only through a multiplication by zero."""
-    live = np.zeros(len(graph.nodes), bool)
-    needed = set(graph.outputs)
-    for i in range(len(graph.nodes) - 1, -1, -1):
-        node = graph.nodes[i]
-        if not needed.isdisjoint(node.outputs):
-            live[i] = True
-            if not zeroed[i]:
-                needed.update(_read(node))
-    return live
+def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[bool]) -> list[bool]:
+    """merged: as `Execution._merged` returns it; considered: [n_nodes].
 
-
-def _constant(graph: Graph, zeroed: np.ndarray) -> np.ndarray:
-    """Returns [n_nodes] of bool: the node multiplies by zero, or reads only constants."""
-    known = {"", *graph.weight_names, *(c.name for c in graph.constants)}
-    constant = zeroed.copy()
-    for i, node in enumerate(graph.nodes):
-        if constant[i] or known.issuperset(_read(node)):
-            constant[i] = True
-            known.update(node.outputs)
-    return constant
-
-
-def _absorbed(graph: Graph, sources: list[list[int]]) -> np.ndarray:
-    """Returns [n_nodes] of bool: the node runs inside the kernel of the matrix-like operator before it."""
-    readers = np.zeros(len(graph.nodes), int)
-    for found in sources:
-        for s in found:
-            readers[s] += 1
-    absorbed = np.zeros(len(graph.nodes), bool)
-    for i, node in enumerate(graph.nodes):
-        if node.op in _ABSORBED and sources[i]:
-            s = sources[i][0]
-            absorbed[i] = readers[s] == 1 and (graph.nodes[s].op in FUSING or absorbed[s])
-    return absorbed
-
-
-def _merged(graph: Graph, sources: list[list[int]]) -> list[list[int] | None]:
-    """Returns `sources` with the first of several nodes that compute the same in place of all; None for the others."""
-    first: dict[Hashable, int] = {}
-    stands_for: list[int] = []
-    name_of: dict[str, str] = {}
-    merged: list[list[int] | None] = []
-    for i, node in enumerate(graph.nodes):
-        inputs = tuple([name_of.get(name, name) for name in node.inputs])
-        same = first.setdefault((node.op, node.domain, inputs, node.attributes), i)
-        stands_for.append(same)
-        if same != i:
-            name_of.update(zip(node.outputs, graph.nodes[same].outputs, strict=True))
-        merged.append([stands_for[source] for source in sources[i]] if same == i else None)
-    return merged
-
-
-def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[bool]) -> np.ndarray:
-    """merged: as `_merged` returns it; considered: [n_nodes].
-
-    Returns [n_nodes] of bool: the considered nodes that launch a kernel of their own when the kernels of matrix-like
-    operators include the operators that follow.
+    Returns [n_nodes]: the considered nodes that launch a kernel of their own when the kernels of matrix-like operators
+    include the operators that follow.
     """
     launched = [own and sources is not None for own, sources in zip(considered, merged, strict=True)]
     readers = [0] * len(merged)
     for own, sources in zip(launched, merged, strict=True):
-        for source in set(sources or ()) if own else ():
-            readers[source] += 1
+        if own and sources:
+            for source in sources if len(sources) == 1 else set(sources):
+                readers[source] += 1
     kernel: dict[int, int] = {}  # of each node that runs in a matrix-like operator's kernel: that operator
     reached: dict[int, int] = {}  # how far the epilogue of each of these has come
     for i, node in enumerate(graph.nodes):
@@ -198,25 +230,27 @@ def _compiled(graph: Graph, merged: list[list[int] | None], considered: list[boo
         found, stage = merged[i] or [], _EPILOGUE.get(node.op)
         if stage is None or len(found) != (2 if stage == 1 else 1):
             continue
-        roots = (kernel[source] for source in found if source in kernel and readers[source] == 1)
-        root = next((r for r in roots if stage > reached[r] or stage == reached[r] == 0), None)
-        if root is not None:
-            kernel[i], reached[root], launched[i] = root, stage, False
-    return np.array(launched, bool)
+        for root in [kernel[source] for source in found if source in kernel and readers[source] == 1]:
+            if stage > reached[root] or stage == reached[root] == 0:
+                kernel[i], reached[root], launched[i] = root, stage, False
+                break
+    return launched
 
 
-def _longest_path(sources: list[list[int]], weights: np.ndarray, live: np.ndarray) -> np.ndarray:
+def _longest_path(sources: list[list[int]], weights: list[float], live: list[bool]) -> np.ndarray:
     """Returns [n_nodes] of bool: the live nodes on the path with the largest sum of weights."""
-    ends = np.zeros(len(weights))
-    before = np.full(len(weights), -1)
-    for i in np.flatnonzero(live).tolist():
-        if sources[i]:
-            before[i] = max(sources[i], key=ends.__getitem__)
-            ends[i] = ends[before[i]]
-        ends[i] += weights[i]
+    ends, before = [0.0] * len(weights), [-1] * len(weights)
+    for i, found in enumerate(sources):
+        if not live[i]:
+            continue
+        if found:
+            before[i] = found[0] if len(found) == 1 else max(found, key=ends.__getitem__)
+            ends[i] = ends[before[i]] + weights[i]
+        else:
+            ends[i] = weights[i]
     on_path = np.zeros(len(weights), bool)
-    last = int(np.argmax(ends)) if len(weights) else -1
+    last = max(range(len(ends)), key=ends.__getitem__, default=-1)
     while last >= 0:
         on_path[last] = True
-        last = int(before[last])
+        last = before[last]
     return on_path

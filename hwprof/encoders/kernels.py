@@ -7,6 +7,7 @@ or not at all is part of the kernel's kind ("Relu absorbed", "Conv dead"): the m
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from hwprof import cost
 from hwprof.encoders.execution import HYPOTHESES, masks
-from hwprof.encoders.operators import checked_graph
+from hwprof.encoders.operators import checked_graph, signatures
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
 
@@ -27,14 +28,17 @@ FEATURES = (
 AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
+_CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernels:
-    """The different kernels of one graph. family: of networks like it, from the graph's name. kinds: [n]. counts: [n],
+    """The different kernels of one graph. family: of networks like it, the graph's name without
+    the choices of an architecture. kinds: [n]. counts: [n],
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
-    millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none.
+    millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
+    missing_nodes: their numbers.
     """
 
     family: str
@@ -44,6 +48,7 @@ class Kernels:
     amounts: np.ndarray
     nodes: tuple[tuple[int, ...], ...]
     missing: tuple[str, ...] = ()
+    missing_nodes: tuple[int, ...] = ()
 
 
 _Row = tuple[str, tuple[float, ...], tuple[float, float]]
@@ -53,59 +58,61 @@ class KernelEncoder:
     """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
 
     def __init__(self) -> None:
-        self._rows: dict[Hashable, _Row | None] = {}
+        self._numbers: dict[Hashable, int] = {}  # of the different operators, by `signatures`
+        self._rows: list[_Row | None] = []  # by number; None for a view
 
     def __call__(self, graphs: Sequence[Graph]) -> list[Kernels]:
         """graphs: [n]. Returns [n]. Raises InputError for anything that is not a graph."""
         return [self._encoded(checked_graph(graph)) for graph in graphs]
 
     def _encoded(self, graph: Graph) -> Kernels:
-        weights, missing = frozenset(graph.weight_names), []
-        rows: list[_Row | None] = []
-        for node in graph.nodes:
-            try:
-                rows.append(self._row(graph, node, weights))
-            except (UnknownOperatorError, InputError):
-                missing.append(node.op)
-                rows.append(None)
-        contexts = _contexts(graph, np.array([0.0 if row is None else sum(row[2]) for row in rows]))
-        places: dict[tuple[str, _Row], list[int]] = {}
-        for i, (row, context) in enumerate(zip(rows, contexts, strict=True)):
-            if row is not None:
-                places.setdefault((context, row), []).append(i)
+        numbers = self._numbered(graph)
+        unknown = tuple(i for i, number in enumerate(numbers) if number < 0)
+        places: dict[tuple[str, int], list[int]] = {}
+        for i, key in enumerate(zip(_contexts(graph), numbers, strict=True)):
+            if key[1] >= 0 and self._rows[key[1]] is not None:
+                places.setdefault(key, []).append(i)
+        rows = [row for _, number in places if (row := self._rows[number]) is not None]
         return Kernels(
-            graph.name,
-            tuple(f"{row[0]}{context}" for context, row in places),
+            _CHOICES.sub("", graph.name),
+            tuple(f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)),
             np.array([len(found) for found in places.values()], float),
-            np.array([row[1] for _, row in places], float).reshape(-1, len(FEATURES)),
-            np.array([row[2] for _, row in places], float).reshape(-1, len(AMOUNTS)),
+            np.array([row[1] for row in rows], float).reshape(-1, len(FEATURES)),
+            np.array([row[2] for row in rows], float).reshape(-1, len(AMOUNTS)),
             tuple(map(tuple, places.values())),
-            tuple(dict.fromkeys(missing)),
+            tuple(dict.fromkeys(graph.nodes[i].op for i in unknown)),
+            unknown,
         )
 
-    def _row(self, graph: Graph, node: Node, weights: frozenset[str]) -> _Row | None:
-        """None for a view. Raises UnknownOperatorError and InputError where the work is not known."""
-        types = tuple(
-            (t.dtype, t.shape, name in weights) if name and (t := graph.type_of(name)) else None
-            for name in (*node.inputs, *(name for name in node.outputs if graph.has_type(name)))
-        )
-        key = (node.op, node.domain, node.attributes, types)
-        if key not in self._rows:
-            self._rows[key] = _row(graph, node, weights)
-        return self._rows[key]
+    def _numbered(self, graph: Graph) -> list[int]:
+        """The number of each node's row, -1 where its work is not known, [n_nodes]."""
+        weights, found = graph.weight_names, list[int]()
+        for node, key in zip(graph.nodes, signatures(graph), strict=True):
+            number = self._numbers.get(key)
+            if number is None:
+                try:
+                    self._rows.append(_row(graph, node, weights))
+                except (UnknownOperatorError, InputError):
+                    found.append(-1)
+                    continue
+                number = self._numbers[key] = len(self._rows) - 1
+            found.append(number)
+        return found
 
 
-def _contexts(graph: Graph, amounts: np.ndarray) -> list[str]:
+def _contexts(graph: Graph) -> list[str]:
     """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    found = dict(zip(HYPOTHESES, masks(graph, amounts), strict=True))
+    found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
     ends = []
-    for i in range(len(graph.nodes)):
-        if not found["live"][i]:
+    for live, folded, compiled, fused in zip(
+        *(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True
+    ):
+        if not live:
             ends.append(" dead")
-        elif not found["folded"][i]:
+        elif not folded:
             ends.append(" constant")
         else:
-            ends.append("" if found["compiled"][i] else " absorbed" if found["fused"][i] else " fused")
+            ends.append("" if compiled else " absorbed" if fused else " fused")
     return ends
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -64,3 +64,16 @@ def kind(node: Node) -> str:
     if node.attribute("group", 1) > 1:
         text += " grouped"
     return f"{text}, stride {max(strides)}" if strides and max(strides) > 1 else text
+
+
+def signatures(graph: Graph) -> list[Hashable]:
+    """Returns [n_nodes]: keys that are equal for operators of the same kind and cost, in any graph."""
+    types: dict[str, Hashable] = {}
+    for group in (graph.values, graph.constants, graph.inputs):
+        types.update([(t.name, (t.dtype, t.shape)) for t in group])
+    types.update([(t.name, (t.dtype, t.shape, "weight")) for t in graph.weights])
+    known = types.get
+    return [
+        (node.op, node.domain, node.attributes, *map(known, node.inputs), len(node.inputs), *map(known, node.outputs))
+        for node in graph.nodes
+    ]

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
-from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, after_last_input, masks, reorders
-from hwprof.encoders.operators import checked_graph
+from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, Execution
+from hwprof.encoders.operators import checked_graph, signatures
 from hwprof.graph import Graph, Node, Tensor
 
 # Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
@@ -29,6 +29,8 @@ QUANTITIES = (
     *PATH,
 )
 _COLUMN = {name: i for i, name in enumerate(QUANTITIES)}
+_TOTAL_COLUMNS = [_COLUMN[name] for name in TOTALS]
+_PATH = HYPOTHESES.index("path")
 
 # The weights that decide the critical path: a launch costs as much as moving 20 kB, and a byte as much as 10
 # multiply-adds (within a factor of 5 for a phone core, an edge GPU and a server).
@@ -58,8 +60,12 @@ class PhysicalEncoder(TransformerMixin, BaseEstimator):
     """Encodes graphs as [n_graphs, n_hypotheses * n_quantities]: the `QUANTITIES`, which are counts, multiply-adds and
     bytes, under each hypothesis of `hwprof.encoders.execution`.
 
-    The path quantities are equal under all hypotheses. Nothing is learned from data.
+    The path quantities are equal under all hypotheses. Nothing is learned from data. It keeps the quantities of each
+    different operator, so that one encoder for many calls is fast.
     """
+
+    def __init__(self) -> None:
+        self._rows = _Rows()
 
     def fit(self, X: Sequence[Graph], y: object = None) -> PhysicalEncoder:
         """X: [n_graphs]. Learns nothing."""
@@ -69,10 +75,9 @@ class PhysicalEncoder(TransformerMixin, BaseEstimator):
     def transform(self, X: Sequence[Graph]) -> np.ndarray:
         """X: [n_graphs]. Returns [n_graphs, n_hypotheses * n_quantities]. Raises UnknownOperatorError for an operator
         without a cost rule, InputError for one whose shapes are unknown and for anything that is not a graph."""
-        rows: dict[Hashable, np.ndarray] = {}
         if not len(X):
             return np.empty((0, len(HYPOTHESES) * len(QUANTITIES)))
-        return np.stack([_encoded(graph, rows) for graph in X])
+        return np.stack([_encoded(graph, self._rows) for graph in X])
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Returns [n_hypotheses * n_quantities] texts."""
@@ -88,47 +93,58 @@ def by_hypothesis(encoded: np.ndarray) -> np.ndarray:
     return encoded.reshape(len(encoded), len(HYPOTHESES), len(QUANTITIES))
 
 
-def _encoded(graph: Graph, rows: dict[Hashable, np.ndarray]) -> np.ndarray:
-    """Returns [n_hypotheses * n_quantities]. `rows` keeps the quantities of operators seen before."""
-    kernels = np.zeros((len(checked_graph(graph).nodes), len(QUANTITIES)))
-    weights = graph.weight_names
-    for i, node in enumerate(graph.nodes):
-        key = _signature(graph, node, weights)
-        if key not in rows:
-            rows[key] = _quantities(graph, node, weights)
-        kernels[i] = rows[key]
-    totals = kernels[:, _columns(TOTALS)]
-    executed = masks(graph, totals @ [LAUNCH_BYTES, 1 / MACS_PER_BYTE, 1.0]).astype(float)
-    path = executed[HYPOTHESES.index("path")].copy()
-    executed[HYPOTHESES.index("path")] = executed[HYPOTHESES.index("fused")]
-    sums = executed @ kernels
-    sums[:, _columns(_REORDERS)] = reorders(graph, executed > 0, _BLOCKING) @ _passes(graph)
-    sums[:, _columns(EARLY)] = (executed * ~after_last_input(graph)) @ totals
+class _Rows:
+    """The different operators seen so far. table: [n, n_quantities + 1], the quantities of each alone, and last the
+    bytes of its first result."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._found: list[np.ndarray] = []
+        self._table = np.empty((0, len(QUANTITIES) + 1))
+
+    def of(self, graph: Graph) -> np.ndarray:
+        """Returns [n_nodes, n_quantities + 1]."""
+        numbers, found = self._numbers, []
+        weights = graph.weight_names
+        for i, key in enumerate(signatures(graph)):
+            number = numbers.get(key)
+            if number is None:
+                self._found.append(_quantities(graph, graph.nodes[i], weights))
+                number = numbers[key] = len(numbers)
+            found.append(number)
+        if len(self._table) < len(self._found):
+            self._table = np.array(self._found)
+        rows: np.ndarray = self._table[found]
+        return rows
+
+
+def _encoded(graph: Graph, rows: _Rows) -> np.ndarray:
+    """Returns [n_hypotheses * n_quantities]."""
+    own = rows.of(checked_graph(graph))
+    kernels, result_bytes = own[:, :-1], own[:, -1]
+    execution, totals = Execution(graph), kernels[:, _TOTAL_COLUMNS]
+    executed = execution.masks(totals @ [LAUNCH_BYTES, 1 / MACS_PER_BYTE, 1.0])
+    path = executed[_PATH].astype(float)
+    executed[_PATH] = executed[HYPOTHESES.index("fused")]
+    passes = np.column_stack([np.ones(len(own)), 2.0 * result_bytes])  # a reorder reads and writes a result once
+    runs = executed.astype(float)
+    sums: np.ndarray = runs @ kernels
+    sums[:, _columns(_REORDERS)] = execution.reorders(executed, _BLOCKING) @ passes
+    sums[:, _columns(EARLY)] = (runs * ~execution.after_last_input()) @ totals
     sums[:, _columns(PATH)] = path @ totals
     return sums.ravel()
-
-
-def _passes(graph: Graph) -> np.ndarray:
-    """Returns [n_nodes, 2]: one launch, and the bytes of reading and writing the node's first result once."""
-    size_bytes = [_first(graph, node.outputs).size_bytes for node in graph.nodes]
-    return np.column_stack([np.ones(len(size_bytes)), 2.0 * np.array(size_bytes, float)])
 
 
 def _columns(names: Sequence[str]) -> list[int]:
     return [_COLUMN[name] for name in names]
 
 
-def _signature(graph: Graph, node: Node, weights: Container[str]) -> Hashable:
-    """Returns a key that is equal for operators of the same kind and cost."""
-    types = [graph.type_of(name) if name else None for name in (*node.inputs, *node.outputs)]
-    shapes = tuple((t.dtype, t.shape) if t else None for t in types)
-    return node.op, node.domain, node.attributes, shapes, tuple(name in weights for name in node.inputs)
-
-
 def _quantities(graph: Graph, node: Node, weights: Container[str]) -> np.ndarray:
-    """Returns [n_quantities] of the node alone; zeros for a view, which launches nothing."""
+    """Returns [n_quantities + 1] of the node alone, zeros for a view, which launches nothing; last the bytes of its
+    first result."""
     work = cost.of_node(graph, node)
-    row = np.zeros(len(QUANTITIES))
+    row = np.zeros(len(QUANTITIES) + 1)
+    row[-1] = _first(graph, node.outputs).size_bytes
     if not work.moved_bytes:
         return row
     kind = _kind(graph, node, weights)

@@ -8,8 +8,9 @@ hits one part and not another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
 from time import monotonic
@@ -22,11 +23,15 @@ from hwprof.data.dataset import CARD, FOLDER, Dataset, Entry
 from hwprof.data.store import DEFAULT_PATH, Store, opened
 from hwprof.device import Device
 from hwprof.encoders.execution import HYPOTHESES
+from hwprof.encoders.kernels import KernelEncoder, Kernels
 from hwprof.encoders.physical import PhysicalEncoder, by_hypothesis
-from hwprof.errors import InputError
+from hwprof.errors import HwprofError, InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
+from hwprof.jobs.generic_sample import CHOSEN_FROM, Drawn, informed, interleaved
 from hwprof.jobs.profiling import profile_many
+from hwprof.jobs.side_by_side import on_each
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome
 from hwprof.measure.rounds import Cohort
@@ -35,11 +40,15 @@ from hwprof.onnx_io import GivenInputs, as_texts, with_values
 from hwprof.predictors.base import MIN_SAMPLES
 from hwprof.predictors.left_out import LeftOutError, left_out_error
 from hwprof.predictors.physical import PhysicalPredictor
-from hwprof.spaces import sampling
-from hwprof.spaces.varied import VariedSpace
+from hwprof.spaces import SpaceOfFamilies, sampling
+from hwprof.spaces.generic_models import own_networks
+from hwprof.spaces.varied import VariedSpace, titled
 from hwprof.variants.float_operators import told_of
+from hwprof.variants.spec import change
+from hwprof.workloads.loading import load_network
 
 PART = 50  # networks in memory at once; a part's rounds still last minutes, longer than most disturbances
+MOST_PARTS = 10  # at once, for a fleet
 BATCH = 10  # networks between two looks at the error
 CANDIDATES = 100  # of which a batch is chosen
 FEWEST_JUDGED = 20  # below this a cross-validated error says nothing
@@ -56,7 +65,8 @@ _LABEL = "The label is normalized_ms, the latency at the machine's undisturbed s
 class Plan:
     """Which networks to collect: `n` with different graphs of the space of this reference (see `VariedSpace`). With a
     `target_mape` (percent) at most `n`: the sweep ends when the cross-validated error of the default predictor is
-    below it. With `minutes` at most `n`: it ends after the networks that are being measured then."""
+    below it. With `minutes` at most `n`: it ends after the networks that are being measured then. models: the user's
+    own networks, which are measured as well, with parts and smaller forms of them."""
 
     space: str
     device: Device
@@ -66,6 +76,7 @@ class Plan:
     target_mape: float | None = None
     inputs: tuple[tuple[str, str], ...] = ()
     minutes: float | None = None
+    models: tuple[Graph, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,6 +102,7 @@ def collect(
     *,
     until_mape: float | None = None,
     minutes: float | None = None,
+    models: Sequence[Graph | str | Path] = (),
     variant: str = "",
     out: Path | str | None = None,
     seed: int = 0,
@@ -103,7 +115,9 @@ def collect(
 
     inputs: as `profile` takes them, for every network. until_mape: percent; measure until the cross-validated error of
     a predictor is below it, at most `n` networks (300 by default). minutes: stop after this time; another call goes on
-    for as long again. `options`: the fast protocol by default.
+    for as long again. models: of a generic sample, the user's own networks, .onnx files or folders of them, which are
+    measured as well, with parts and smaller forms of them; those that cannot be opened are noted. `options`: the fast
+    protocol by default.
 
     Raises InputError without `n`, `until_mape` and `minutes`, or where `out` holds another data set, and the error of a
     network when none could be measured.
@@ -115,8 +129,46 @@ def collect(
     given = tuple(sorted(as_texts(inputs, None).items()))
     most = n if n is not None else MOST_UNTIL if minutes is None else MOST_TIMED
     plan = Plan(name, chosen, most, variant, seed, until_mape, given, minutes)
+    asked = options or Options(FAST)
+    if models and not isinstance(VariedSpace(name).space, SpaceOfFamilies):
+        raise InputError(f"models belong to a generic sample; space {name!r} has networks of its own")
+    plan = replace(plan, models=tuple(_own_models(models, asked)))
     with opened(store) as kept:
-        return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, options or Options(FAST))
+        return carry_out(plan, Path(out) if out else FOLDER / plan.name, kept, asked)
+
+
+def _own_models(models: Sequence[Graph | str | Path], options: Options) -> Iterator[Graph]:
+    """The networks of the files and of those in the folders."""
+    for model in models:
+        is_folder = isinstance(model, str | Path) and Path(model).is_dir()
+        files = sorted(Path(str(model)).rglob("*.onnx")) if is_folder else [model]
+        if not files:
+            options.on_note(f"{model} holds no .onnx files")
+        for file in files:
+            try:
+                yield load_network(file)
+            except HwprofError as error:
+                options.on_note(f"left out: {error}")
+
+
+def collect_each(
+    space: str, devices: Sequence[Device | str], n: int | None = None, *, store: Path | str = DEFAULT_PATH,
+    options: Options | None = None, on_progress: Callable[[str, Cohort], None] = lambda _device, _cohort: None,
+    **settings: Any,
+) -> list[Collected]:  # fmt: skip
+    """Collects on each device, as `collect` does with the same settings: a data set for each. On a fleet, all at once.
+
+    on_progress: takes the device's name with each cohort.
+    """
+    chosen = [device if isinstance(device, Device) else Device.load(device) for device in devices]
+    asked = options or Options(FAST)
+
+    def collected(device: Device, own: Store) -> Collected:
+        told = replace(asked, on_progress=partial(on_progress, device.name))
+        return collect(space, device, n, store=own, options=told, **settings)
+
+    with Store(store) as kept, temporary_folder() as folder:
+        return on_each(chosen, collected, kept, asked, folder)
 
 
 def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collected:
@@ -128,7 +180,7 @@ def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collecte
     if plan.minutes is not None:
         _until_time_is_up(sweep, monotonic() + 60 * plan.minutes)
     elif plan.target_mape is None:
-        sweep.measure(sweep.fresh(drawn_archs(sweep.space.space, plan.seed)), plan.n)
+        sweep.measure(sweep.networks(), plan.n)
         if sweep.tried < plan.n:
             options.on_note(f"space {plan.space} has only {sweep.tried} different networks")
     else:
@@ -158,14 +210,15 @@ def _check(plan: Plan, out: Path) -> None:
 
 @dataclass(slots=True)
 class _Sweep:
-    """A sweep in progress. `measured`: the networks measured so far, by architecture. `digests`: those of all graphs
-    seen so far."""
+    """A sweep in progress. `measured`: the networks measured so far, by architecture; `own`: the user's, by digest.
+    `digests`: those of all graphs seen so far."""
 
     plan: Plan
     space: VariedSpace
     store: Store
     options: Options
     measured: dict[Arch, Measurement] = field(default_factory=dict)
+    own: dict[str, tuple[Graph, Measurement]] = field(default_factory=dict)
     failed: list[Outcome] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
     tried: int = 0
@@ -183,61 +236,97 @@ class _Sweep:
             elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
                 return
 
+    def networks(self) -> Iterator[Drawn]:
+        """The networks to measure, in their order."""
+        networks: Iterator[Drawn] = self.fresh(drawn_archs(self.space.space, self.plan.seed))
+        if not isinstance(self.space.space, SpaceOfFamilies):
+            return networks
+        if self.plan.models:
+            networks = interleaved(networks, self._fresh_own())
+        encoder = KernelEncoder()
+        return informed(networks, lambda: self._known(encoder), lambda graph: encoder([graph])[0])
+
+    def _fresh_own(self) -> Iterator[Graph]:
+        varied = change(self.plan.variant)
+        for graph in own_networks(self.plan.models, self.plan.seed):
+            try:
+                found = varied(graph).renamed(titled(graph.name, self.plan.variant))
+            except HwprofError as error:
+                self.options.on_note(f"left out: {error}")
+                continue
+            if found.digest not in self.digests:
+                self.digests.add(found.digest)
+                yield found
+
+    def _known(self, encoder: KernelEncoder) -> tuple[list[Kernels], np.ndarray]:
+        """Kernels, [n], and latencies, ms, [n], of what is measured."""
+        if len(self.measured) + len(self.own) < CHOSEN_FROM:
+            return [], np.empty(0)
+        graphs = [*map(self.graph, self.measured), *(graph for graph, _ in self.own.values())]
+        return encoder(graphs), self.latencies_ms()
+
     def graph(self, arch: Arch) -> Graph:
         """The graph of the architecture, with the plan's values for its inputs."""
         return with_values(self.space.graph(arch), dict(self.plan.inputs))
 
-    def measure(self, networks: Iterator[tuple[Arch, Graph]], n: int) -> None:
+    def measure(self, networks: Iterator[Drawn], n: int) -> None:
         """Measures the first `n` networks, or as many as there are."""
-        while part := dict(islice(networks, min(PART, n))):
+        part_size = PART * min(self.options.machines, MOST_PARTS)
+        while part := list(islice(networks, min(part_size, n))):
             if not self.tried:  # what stays float in one network of a space does so in the others
-                for warning in told_of(next(iter(part.values()))):
+                for warning in told_of(part[0][1]):
                     self.options.on_warning(warning)
             n -= len(part)
             self.tried += len(part)
-            by_digest = {graph.digest: arch for arch, graph in part.items()}
-            for outcome in profile_many(list(part.values()), self.plan.device, self.store, self.options):
+            by_digest = {graph.digest: arch for arch, graph in part}
+            for outcome in profile_many([graph for _, graph in part], self.plan.device, self.store, self.options):
                 self._take(by_digest[outcome.graph.digest], outcome)
 
     def latencies_ms(self) -> np.ndarray:
-        """Returns [n_measured], ms, normalized."""
-        return np.array([m.normalized.median for m in self._at_one_speed().values()])
+        """Returns [n_measured + n_own], ms, normalized."""
+        return np.array([m.normalized.median for m in self._at_one_speed()])
 
     def write(self, out: Path) -> Dataset:
         """Raises the error of a network when nothing was measured."""
-        if not self.measured:
+        if not self.measured and not self.own:
             raise self.failed[0].error if self.failed and self.failed[0].error else InputError("nothing was measured")
         measurements = self._at_one_speed()
-        card = dataset.card_of(out.name, list(measurements.values()), self.plan.space)
+        card = dataset.card_of(out.name, measurements, self.plan.space)
         how = (
             "by D-optimal design, at random, then where predictors disagreed"
             if self.plan.target_mape is not None
             else "at random"
         )
         label = _LABEL if card.unit == dataset.MS else _COUNTED
-        doubts = dict.fromkeys(warning for m in measurements.values() for warning in m.build_warnings)
+        doubts = dict.fromkeys(warning for m in measurements for warning in m.build_warnings)
         for doubt in doubts:
             self.options.on_note(f"warning: {doubt}")
         about = [f"Drawn {how}, seed {self.plan.seed}, different graphs only.", label, *(f"{d}." for d in doubts)]
-        entries = [Entry.of(m, arch) for arch, m in measurements.items()]
+        whose = [*((arch, None) for arch in self.measured), *((None, graph) for graph, _ in self.own.values())]
+        entries = [Entry.of(m, arch, graph) for m, (arch, graph) in zip(measurements, whose, strict=True)]
         return dataset.write(out, replace(card, variant=self.plan.variant, description=" ".join(about)), entries)
 
-    def _take(self, arch: Arch, outcome: Outcome) -> None:
+    def _take(self, arch: Arch | None, outcome: Outcome) -> None:
         if outcome.stored and outcome.measurement is not None:  # no rounds ran, so nobody was told
             processes = [list(outcome.measurement.processes)]
             self.options.on_progress(Cohort((outcome.graph,), processes, ended=True))
         if outcome.error is not None:
             self.failed.append(outcome)
-        if outcome.measurement is not None and outcome.measurement.status is not Status.INVALID:
+        if outcome.measurement is None or outcome.measurement.status is Status.INVALID:
+            return
+        if arch is None:
+            self.own[outcome.graph.digest] = outcome.graph, outcome.measurement
+        else:
             self.measured[arch] = outcome.measurement
 
-    def _at_one_speed(self) -> Mapping[Arch, Measurement]:
-        return dict(zip(self.measured, at_one_speed(list(self.measured.values())), strict=True))
+    def _at_one_speed(self) -> list[Measurement]:
+        """[n_measured + n_own]."""
+        return at_one_speed([*self.measured.values(), *(m for _, m in self.own.values())])
 
 
 def _until_time_is_up(sweep: _Sweep, end_s: float) -> None:
     """Measures a few networks at a time. Networks that are in the store take no time, so that another call goes on."""
-    networks = sweep.fresh(drawn_archs(sweep.space.space, sweep.plan.seed))
+    networks = sweep.networks()
     tried = -1
     while tried < sweep.tried < sweep.plan.n and monotonic() < end_s:
         tried = sweep.tried

@@ -1,10 +1,11 @@
-"""Which of two devices runs a network faster, from data sets of the same networks on both."""
+"""Which device runs a network faster: predicted from data sets of two devices, or measured on those of a fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,21 +13,31 @@ from hwprof.data.dataset import Dataset, Entry
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
+from hwprof.jobs.sweeping import sweep
+from hwprof.measure.recording import Options
 from hwprof.predictors import learning
 from hwprof.predictors.device_choice import DeviceChoice, Pick
 from hwprof.workloads.loading import Shapes, load_network
+
+if TYPE_CHECKING:  # needs the library of hwprof[fleet]
+    from hwprof.fleet.measuring import OpenFleet
 
 _FEWEST = 20
 
 
 def pick_device(
     model: Graph | Arch | str | Path,
-    first: Dataset | str | Path,
-    second: Dataset | str | Path,
+    first: Dataset | str | Path | None = None,
+    second: Dataset | str | Path | None = None,
     *,
     shapes: Shapes | None = None,
+    fleet: OpenFleet | None = None,
+    options: Options | None = None,
 ) -> str | None:
     """The name of the device that runs the model faster; None where it cannot be told.
+
+    With `fleet`, in place of data sets: of all its devices the one that is measured to be the fastest. options: how it
+    is measured there.
 
     model: a graph, an .onnx file, a workload, or an architecture of the space of the data sets. first, second: data
     sets of two devices; the networks that they have in common are learned from. Where it decides, at least 95 % of
@@ -34,6 +45,10 @@ def pick_device(
 
     Raises InputError for data sets of the same device, of two spaces, or with fewer than 20 networks in common.
     """
+    if fleet is not None:
+        return _measured(model, fleet, shapes, options)
+    if first is None or second is None:
+        raise InputError("a choice needs data sets of two devices, or a fleet")
     a, b = learning.opened(first), learning.opened(second)
     names = (a.card.device_name, b.card.device_name)
     if names[0] == names[1] or a.card.space != b.card.space:
@@ -52,6 +67,17 @@ def pick_device(
     )
     (picked,) = choice.pick([model if is_arch else load_network(model, shapes)])
     return {Pick.FIRST: names[0], Pick.SECOND: names[1], Pick.CANNOT_TELL: None}[picked]
+
+
+def _measured(
+    model: Graph | Arch | str | Path, fleet: OpenFleet, shapes: Shapes | None, options: Options | None
+) -> str | None:
+    if isinstance(model, tuple):
+        raise InputError("a fleet measures graphs; give the graph of the architecture: space.graph(arch)")
+    found = sweep([model], fleet.devices, shapes=shapes, options=fleet.options(options))
+    if len(found.refused) == len(found.rows):
+        raise InputError(f"no device of the fleet runs {found.rows[0].model}: {found.rows[0].reason}")
+    return next((one.row.device for one in found.fastest if one.is_certain), None)
 
 
 def _name(data: Dataset) -> str:

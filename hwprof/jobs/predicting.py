@@ -17,9 +17,10 @@ from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.jobs.profiling import profile
+from hwprof.measure.machine import fingerprint
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs, as_texts
-from hwprof.predictors import learning, trained
+from hwprof.predictors import learning, shipped, trained
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Prediction, Trained
@@ -38,20 +39,26 @@ def train(
     space: str | None = None,
     device: str | None = None,
     seed: int = 0,
+    base: str | Path | Trained | None = None,
 ) -> Trained:
     """Trains a predictor on the networks of a data set, or of several of one device, as `hwprof train` does.
 
     predictor: by default "kernels" for a generic sample, else "physical". n: learn from this many of the networks,
     drawn at random; all, but at most the predictor's `most_learned`, unless given. sources: for transfer, predictors of
     other devices or their files. counts: a data set of the instructions that the same networks execute on an emulated
-    core, to learn from as well. Raises InputError for an unknown predictor, data that cannot be
-    learned from, or a data set whose space or device is not the given one.
+    core, to learn from as well. base: a predictor of kernels of another machine, its file, or the name of a device
+    that hwprof ships one for; it is fitted to the data, of which 5 to 20 networks are enough. Raises InputError for an
+    unknown predictor, data that cannot be learned from, or a data set whose space or device is not the given one.
     """
     first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
     found = learning.opened(first, space, device)
     others = trained.load_sources(sources, found.card.space)
     counted = learning.opened(counts) if counts is not None else None
     further = [learning.opened(one, space, device) for one in rest]
+    if base is not None:
+        if predictor not in (None, "kernels") or others or counted is not None:
+            raise InputError("--from fits a predictor of kernels to the data; it takes no other predictor or source")
+        return learning.calibrated(_base(base), found, n=n, seed=seed, further=further)
     name = predictor or ("kernels" if found.card.space == generic.NAME else "physical")
     return learning.learn(found, name, n=n, seed=seed, sources=others, counts=counted, further=further)
 
@@ -82,7 +89,7 @@ def predict(
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
     """
-    found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
+    found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
     networks = _opened(models, shapes, inputs, on_error)
     return found.predict(
@@ -111,7 +118,7 @@ def predict_operators(
 ) -> list[PredictedOperator]:
     """The operators of each model with their predicted times, the longest first. Errors as in `predict`. Raises
     InputError for a predictor that does not sum over operators: train one with --predictor kernels."""
-    found = predictor if isinstance(predictor, Trained) else Trained.load(predictor)
+    found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     if not isinstance(found.predictor, KernelPredictor):
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
@@ -124,6 +131,31 @@ def predict_operators(
             node = graph.nodes[i]
             rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
     return rows
+
+
+def open_predictor(source: str | Path) -> Trained:
+    """The predictor of a file, or the one that hwprof ships for the device of this name on this machine. Raises
+    InputError where there is none, and says what to measure instead."""
+    name = str(source)
+    if Path(source).exists() or not (candidates := shipped.of_device(name)):
+        return Trained.load(source)
+    hardware = fingerprint(Options().limited_transport, Device.load(name))
+    if (path := shipped.path_of(name, hardware)) in candidates:
+        return Trained.load(path)
+    raise InputError(
+        f"none of the predictors of {name} that hwprof ships ({len(candidates)}) is of this machine ({hardware}); fit "
+        f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine "
+        f"--from {name} -o mine.hwp"
+    )
+
+
+def _base(source: str | Path | Trained) -> Trained:
+    """The predictor to begin with: a shipped one may be of any machine."""
+    if isinstance(source, Trained):
+        return source
+    if not Path(source).exists() and (candidates := shipped.of_device(str(source))):
+        return Trained.load(candidates[0])
+    return Trained.load(source)
 
 
 def load_predictor(path: str | Path) -> LatencyPredictor:

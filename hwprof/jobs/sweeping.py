@@ -14,6 +14,7 @@ from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
 from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.side_by_side import on_each
 from hwprof.measure.recording import Options, Outcome, recording
 from hwprof.onnx_io import GivenInputs
 from hwprof.report.sweep import Sweep, Swept
@@ -65,14 +66,19 @@ def sweep(
     if not models or not devices or any(n < 1 for n in (*threads, *batches)):
         raise InputError("a sweep needs a model and a device, and threads and batches of at least 1")
     places = list(dict.fromkeys(_with_threads([device_of(d) for d in devices], threads)))
-    rows: list[Swept] = []
     with opened(store, options) as (folder, kept, asked):
         end = monotonic() + asked.total_s
-        for number, device in enumerate(places, 1):
+
+        def on_device(device: Device, its_store: Store) -> list[Swept]:
+            number = places.index(device) + 1
             asked.on_note(f"device {number} of {len(places)}: {device.name}")
             left = replace(asked, total_s=max(0.0, end - monotonic()))
             wanted = Wanted(None, variant, calibration, inputs=inputs)
-            rows += _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, folder, kept, left)
+            place = folder / device.digest  # devices of a fleet write their variants at once
+            place.mkdir(exist_ok=True)
+            return _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, place, its_store, left)
+
+        rows = [row for found in on_each(places, on_device, kept, asked, folder) for row in found]
     order = {(str(m), n): i for i, (m, n) in enumerate(product(models, batches or (1,)))}
     return Sweep(tuple(sorted(rows, key=lambda r: (r.model, r.shape, order.get((r.model, r.batch), r.batch)))))
 

@@ -47,6 +47,12 @@ def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSet
     return len(logs) >= settings.min_processes and _settled(logs, margin) != "inconclusive"
 
 
+def are_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+    """Whether each of several graphs is decided against the first one."""
+    first, *others = processes
+    return all(is_decided(first, other, settings, margin) for other in others)
+
+
 def settled_verdict(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSettings, margin: float) -> str:
     """The verdict of all rounds, if that of all but the last is the same; otherwise inconclusive."""
     return _settled(log_ratios(a, b, settings.max_rejected_share), margin)

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from hwprof.measure.caveats import caveats
 from hwprof.measure.hold import held
 from hwprof.measure.machine import Machine, look, require_times
 from hwprof.measure.operator_pass import runs_for, time_operators
-from hwprof.measure.rounds import Cohort, Rounds
+from hwprof.measure.rounds import Cohort, CohortRounds, Rounds
 from hwprof.measure.transport import LimitedTransport, Transport
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measure.worker_process import LOCAL
@@ -58,7 +57,9 @@ def _warn(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a measuring job treats what it finds, and where its workers run (`transport`).
+    """How a measuring job treats what it finds, and where its workers run (`transport`). `rounds` makes what measures
+    whole cohorts, from the arguments of `Rounds`, on `machines` machines at once; a fleet gives all three
+    (`hwprof.fleet`).
 
     `limit_s` is the most that a worker may take for one network of one request; by default 300 s and ten times the
     budget. `with_operators`: also everything else that takes time in addition to the latency (the accelerator's
@@ -82,12 +83,18 @@ class Options:
     total_s: float = math.inf
     wait_s: float = 0.0
     label: str = ""
+    rounds: Callable[..., CohortRounds] = Rounds
+    machines: int = 1
+
+    @property
+    def answer_limit_s(self) -> float:
+        """The most that a worker may take for one network of one request."""
+        return self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
 
     @property
     def limited_transport(self) -> Transport:
         """Where the workers run, each with its limit."""
-        limit_s = self.limit_s if self.limit_s is not None else _START_S + _BUDGETS * self.settings.budget_s
-        return LimitedTransport(self.transport, limit_s)
+        return LimitedTransport(self.transport, self.answer_limit_s)
 
     def warn_of(self, graphs: Iterable[Graph]) -> None:
         """Passes on the warnings of networks whose figures are not measurements, which hold them; each once."""
@@ -183,7 +190,7 @@ class Recorder:
         if not again and (kept := self._compared(graphs, keys)):
             return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
-        cohort.done = partial(_all_decided, settings=self.options.settings, margin=margin)
+        cohort.margin = margin
         (ended,) = self._rounds(at_least=comparing.FEWEST_ROUNDS).run([cohort])
         outcomes = list(self._outcomes(ended))
         for outcome in outcomes:
@@ -211,10 +218,10 @@ class Recorder:
             }
         )
 
-    def _rounds(self, at_least: int = 1) -> Rounds:
+    def _rounds(self, at_least: int = 1) -> CohortRounds:
         settings = self.options.settings
         fewest = min(max(settings.min_processes, at_least), settings.max_processes)
-        return Rounds(
+        return self.options.rounds(
             self.device, replace(settings, min_processes=fewest), self._keep, self.options.on_progress,
             self.options.transport, in_detail=self.options.with_operators, total_s=self.options.total_s,
         )  # fmt: skip
@@ -254,7 +261,8 @@ class Recorder:
         if common:
             self.options.on_note(f"{graphs[0].name}: continues after {len(common)} stored processes")
         processes = [[p for p in ps if p.round in common] for ps in kept]
-        return Cohort(graphs, processes, numbers, baseline_of=self._baseline)
+        name = key_of({"store": self.store.identity, "numbers": numbers, "keys": keys})
+        return Cohort(graphs, processes, numbers, name=name, baseline_of=self._baseline)
 
     def _begin(self, graph: Graph, key: str, is_compared: bool) -> int:
         self.store.add_graph(graph.digest, graph.to_json())
@@ -271,7 +279,7 @@ class Recorder:
             if cohort.error and not (processes and isinstance(cohort.error, DeviceLostError)):
                 yield Outcome(graph, None, cohort.error)
                 continue
-            measurement = self._measurement(graph, tuple(processes))
+            measurement = self._measurement(graph, tuple(processes), cohort.board)
             self.store.finish(number, measurement)
             if self.options.with_operators and self.machine.evidence in _WITH_OPERATORS:
                 measurement = self._with_operators(graph, measurement)
@@ -287,7 +295,8 @@ class Recorder:
         warnings = (*m.warnings, *_idle(graph, timed.idle))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
 
-    def _measurement(self, graph: Graph, processes: tuple[Process, ...]) -> Measurement:
+    def _measurement(self, graph: Graph, processes: tuple[Process, ...], board: str) -> Measurement:
+        told = {"label": self.options.label, "board": board}
         self.store.lower_baseline(self._machine, estimate.baseline_of(processes))
         baseline = self._baseline(processes)
         measurement = Measurement(
@@ -298,7 +307,7 @@ class Recorder:
             evidence=self.machine.evidence,
             versions=self.machine.versions,
             protocol=self.options.settings,
-            environment={**self.machine.snapshot, **({"label": self.options.label} if self.options.label else {})},
+            environment={**self.machine.snapshot, **{name: text for name, text in told.items() if text}},
             processes=processes,
             status=stop.status(processes, self.options.settings, baseline),
             anchor_baseline_ns=baseline.wall_ns,
@@ -346,8 +355,3 @@ def require_comparable(graphs: Sequence[Graph], device: Device) -> None:
     if len(graphs) < 2:
         raise InputError("compare needs at least two networks")
     require_times(device)
-
-
-def _all_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
-    first, *others = processes
-    return all(comparing.is_decided(first, other, settings, margin) for other in others)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, NotConvergedError, TimeLimitError
 from hwprof.graph import Graph
-from hwprof.measure import stop
+from hwprof.measure import compare, stop
 from hwprof.measure.transport import STARTS, Answer, Request, Transport, Worker, understood
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Process, ProtocolSettings, estimate, process_from_record
@@ -33,8 +33,10 @@ class Cohort:
     """Graphs whose blocks alternate in one process, and what has been measured of each so far.
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
-    `done` decides by the processes of all graphs whether the cohort needs no further round; the default is that each
-    is precise enough, against the undisturbed anchors that `baseline_of` tells from its processes.
+    `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
+    (`compare`); by default, when each is precise enough, against the undisturbed anchors that `baseline_of` tells from
+    its processes. `done` decides otherwise, by the processes of all graphs. `name` stays the same when an interrupted
+    job goes on. `board`: the one of a fleet that measured it.
     """
 
     graphs: tuple[Graph, ...]
@@ -45,6 +47,9 @@ class Cohort:
     losses: int = 0
     ended: bool = False
     done: Callable[[Sequence[Sequence[Process]]], bool] | None = None
+    margin: float | None = None
+    name: str = ""
+    board: str = ""
     baseline_of: Callable[[Sequence[Process]], Baseline] = estimate.baseline_of
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class Cohort:
             return self.rounds > 0
         if self.done is not None:
             return self.done(self.processes)
+        if self.margin is not None:
+            return compare.are_decided(self.processes, settings, self.margin)
         return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
 
     def progress(self, settings: ProtocolSettings) -> float:
@@ -81,6 +88,14 @@ class Cohort:
         widest = max(stop.half_width(ps, settings, self.baseline_of(ps)) for ps in self.processes)
         by_width = min(1.0, (settings.target / widest) ** 2) if widest > 0 else 1.0
         return min(0.99, by_width * min(1.0, self.rounds / settings.min_processes))
+
+
+class CohortRounds(Protocol):
+    """Who measures the cohorts of a job: `Rounds`, or a fleet."""
+
+    def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+        """Measures until every cohort has ended; yields each as it ends."""
+        ...
 
 
 @dataclass(slots=True)
@@ -208,7 +223,8 @@ class Rounds:
             latest = processes[-1]
             fixed_s = start_s + (latest.open_ns + latest.cold_ns + sum(latest.warmup_ns)) / 1e9
             spans = np.diff([b.start_ns for b in latest.blocks])
-            block_s = float(np.median(spans)) / 1e9 if len(spans) else self.settings.block_ms / 1e3
+            # A worker elsewhere may have a clock that stands still.
+            block_s = max(1.0, np.median(spans)) / 1e9 if len(spans) else self.settings.block_ms / 1e3
             counts.append(stop.blocks_per_process(processes, fixed_s, block_s, self.settings))
             affordable.append(self._affordable(cohort, fixed_s, block_s))
         return max(_FEWEST_BLOCKS, min(max(counts), *affordable))

@@ -7,13 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onnx import TensorProto, helper
+from onnx.shape_inference import InferenceError, infer_shapes
+
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.onnx_io.proto import node_to_proto, zeros
 
 _DOMAIN = "com.microsoft"
 _LIKE_FIRST = frozenset({
     "Gelu", "FastGelu", "QuickGelu", "BiasGelu", "BiasSoftmax", "LayerNormalization", "SimplifiedLayerNormalization",
     "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "RotaryEmbedding", "BiasAdd", "Inverse",
 })  # fmt: skip
+
+# Operators on integers that carry their scales: the float operator of the same shapes, and the places of its operands
+# among their inputs.
+COUNTERPARTS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "QGemm": ("Gemm", (0, 3)),
+    "QLinearAdd": ("Add", (0, 3)),
+    "QLinearMul": ("Mul", (0, 3)),
+    "QLinearSigmoid": ("Sigmoid", (0,)),
+    "QLinearLeakyRelu": ("LeakyRelu", (0,)),
+    "QLinearSoftmax": ("Softmax", (0,)),
+    "QLinearAveragePool": ("AveragePool", (0,)),
+    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
+    "QLinearReduceMean": ("ReduceMean", (0,)),
+    "QLinearWhere": ("Where", (1, 4)),
+    "QLinearConcat": ("Concat", ()),  # any number of operands after the result's scale and zero point
+}
+_OWN = ("channels_last", "opset")  # attributes that the float operators do not have
+_COUNTERPART_OPSET = 17
+
+
+def operands(node: Node) -> tuple[int, ...]:
+    """The places of the operands of an operator in `COUNTERPARTS`."""
+    return tuple(range(2, len(node.inputs), 3)) if node.op == "QLinearConcat" else COUNTERPARTS[node.op][1]
+
+
+def float_attributes(node: Node) -> tuple[tuple[str, object], ...]:
+    """The attributes that its float counterpart has, too."""
+    return tuple((key, value) for key, value in node.attributes if key not in _OWN)
 
 
 def missing_types(graph: Graph) -> list[Tensor]:
@@ -23,6 +55,9 @@ def missing_types(graph: Graph) -> list[Tensor]:
 
 def _result(graph: Graph, node: Node) -> Iterator[Tensor]:
     if graph.has_type(node.outputs[0]) or not graph.has_type(node.inputs[0]):
+        return
+    if node.op in COUNTERPARTS:
+        yield from _as_its_counterpart(graph, node)
         return
     out, first = node.outputs[0], graph.type_of(node.inputs[0])
     if node.op in _LIKE_FIRST:
@@ -34,3 +69,28 @@ def _result(graph: Graph, node: Node) -> Iterator[Tensor]:
         yield Tensor(out, graph.type_of(node.inputs[1]).dtype, first.shape)
     elif node.op in ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4") and node.attribute("N"):
         yield Tensor(out, first.dtype, (*first.shape[:-1], node.attribute("N")))
+
+
+def _as_its_counterpart(graph: Graph, node: Node) -> Iterator[Tensor]:
+    """The shape that the float operator's result has, in the type of the first operand."""
+    names = [node.inputs[place] for place in operands(node)]
+    if node.attribute("channels_last", 0) or not all(graph.has_type(name) for name in names):
+        return
+    given = [
+        helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, graph.shape(name)) for i, name in enumerate(names)
+    ]
+    inputs = [info.name for info in given]
+    if node.op == "QLinearWhere":
+        given.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, graph.shape(node.inputs[0])))
+        inputs.insert(0, "condition")
+    plain = Node(COUNTERPARTS[node.op][0], tuple(inputs), ("y",), float_attributes(node))
+    result = helper.make_empty_tensor_value_info("y")
+    whole = helper.make_graph([node_to_proto(plain, zeros)], "counterpart", given, [result])
+    opset = helper.make_opsetid("", _COUNTERPART_OPSET)
+    try:
+        inferred = infer_shapes(helper.make_model(whole, opset_imports=[opset])).graph.output[0].type.tensor_type
+    except InferenceError:
+        return
+    sizes = [d.dim_value for d in inferred.shape.dim]
+    if inferred.HasField("shape"):
+        yield Tensor(node.outputs[0], graph.type_of(names[0]).dtype, tuple(sizes))

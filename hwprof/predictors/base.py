@@ -246,6 +246,7 @@ class FeatureEncoder:
 
     def __init__(self, choices: Sequence[int] | None = None) -> None:
         self.choices = choices
+        self._physical = PhysicalEncoder()
 
     @classmethod
     def learned(cls, X: Sequence[Any], space: SearchSpace | None = None) -> FeatureEncoder:
@@ -266,7 +267,7 @@ class FeatureEncoder:
         if len(X) and isinstance(X[0], Graph):
             if self.choices is not None:
                 raise InputError("this predictor learned from architectures; graphs were given")
-            return PhysicalEncoder().transform(X)
+            return self._physical.transform(X)
         if self.choices is None:
             raise InputError("this predictor learned from graphs; architectures were given")
         return OneHotEncoder(self.choices).fit(X).transform(architectures(X))

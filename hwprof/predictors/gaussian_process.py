@@ -88,6 +88,21 @@ class ResidualProcess:
         return np.asarray((logs - self.centre_) / self.spread_)
 
 
+# The fewest samples from which a process on the residual is tried.
+PROCESS_FROM = 16
+
+
+def helpful_process(features: np.ndarray, residuals: np.ndarray) -> tuple[ResidualProcess | None, np.ndarray]:
+    """features: [n, n_features] >= 0; residuals: [n], of a model that did not see the network. Returns the process that
+    corrects the model, None where its leave-one-out error is not smaller; and the residuals that are left, [n]."""
+    if len(residuals) >= PROCESS_FROM:
+        process = ResidualProcess().fit(features, residuals)
+        left_out = process.left_out_residuals()
+        if np.abs(left_out).mean() < np.abs(residuals).mean():
+            return process, left_out
+    return None, residuals
+
+
 class ProcessRegressor(FeatureRegressor):
     """X: [n] architectures (one-hot codes), graphs (physical quantities), or rows of floats >= 0. For scores: latencies
     are better learned by the same process on the residuals of a physical model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,11 +30,19 @@ class Member:
 
     def ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
         """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the time of each kernel, ms, [n]."""
+        return np.asarray(self.parts_ms(features, kinds, amounts).sum(axis=1))
+
+    def parts_ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the times of multiply-adds, bytes
+        and the launch of each kernel, ms, [n, 3]."""
         hidden = np.tanh(features @ self.first + self.bias[kinds])
         efficiency = np.exp(LIMIT * np.tanh(hidden @ self.second / LIMIT))
         rates = np.exp(self.logs[kinds])
-        found: np.ndarray = (amounts * rates[:, :2]).sum(axis=1) * efficiency + rates[:, 2]
-        return found
+        return np.column_stack([amounts * rates[:, :2] * efficiency[:, None], rates[:, 2]])
+
+    def scaled(self, log_factors: np.ndarray) -> Member:
+        """log_factors: [4], of the start, multiply-adds, bytes and launches. Returns the sum with these factors."""
+        return replace(self, logs=self.logs + log_factors[1:], start=self.start + float(log_factors[0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,8 @@ from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Takes
-from hwprof.predictors.base import Doubt, LatencyPredictor, State, checked_latencies
+from hwprof.predictors import kernel_calibration
+from hwprof.predictors.base import MIN_SAMPLES, Doubt, LatencyPredictor, State, checked_latencies
 from hwprof.predictors.kernel_sum import Domain, Member
 
 MEMBERS = 3
@@ -33,7 +34,9 @@ _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
-    offset_: the median log(measured / predicted) of networks that it was calibrated with (`calibrate`), 0 before.
+    offset_: of the logarithm of all its latencies, from files of earlier versions; `calibrate` changes its members.
+    calibration_errors_: log(measured / predicted) of the networks that it was calibrated with, each by the others;
+    `errors_` where these are fewer than `MIN_SAMPLES`.
     """
 
     takes: Takes = "graph"
@@ -48,22 +51,43 @@ class KernelPredictor(LatencyPredictor):
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
+        networks, trainer, log_ms = self._learned(X, y)
+        self.errors_ = self._left_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
+        return self
+
+    def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """X: [n]; y, ms: [n]. Fits without the errors on what is left out, which take most of the time of `fit`: for
+        `opinions` and `outside`. Raises InputError as `fit` does."""
+        self._learned(X, y)
+        return self
+
+    def opinions(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns the log ms of each by each member, [n_members, n]. Where they differ, they have not learned
+        what decides."""
+        return np.asarray(np.log(self._parts_ms(self.encode(X)).sum(axis=2)))
+
+    def outside(self, X: Sequence[Any]) -> np.ndarray:
+        """X: [n]. Returns the share of each one's predicted time in kernels unlike those that were learned from,
+        [n]."""
+        return np.array([sum(self._outside_shares(network).values()) for network in self.encode(X)])
+
+    def _learned(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> tuple[list[Kernels], Any, np.ndarray]:
+        """Fits the members. Returns the encoded networks, [n], their trainer, and the logarithms of their
+        latencies, [n]."""
         latencies_ms, networks = checked_latencies(X, y), self.encode(X)
         if unknown := next((n for n in networks if n.missing), None):
             raise InputError(f"the work of {unknown.missing[0]} in {unknown.family!r} is not known; leave it out")
         with plugins.optional_library("training a kernels predictor"):
             from hwprof.predictors.kernel_training import Trainer
-        rng = np.random.default_rng(self.seed)
         self.kinds_ = _common(networks)
-        self.domain_ = Domain.of(networks, rng)
+        self.domain_ = Domain.of(networks, np.random.default_rng(self.seed))
         features = np.concatenate([n.features for n in networks])
         self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0) + 1e-3
         self.offset_ = 0.0
         trainer = Trainer([self._prepared(n) for n in networks], np.log(latencies_ms), len(self.kinds_) + 1, self.steps)
         everything = np.arange(len(networks))
         self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
-        self.errors_ = self._left_out(trainer, networks, np.log(latencies_ms), rng)
-        return self
+        return networks, trainer, np.log(latencies_ms)
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
@@ -82,16 +106,25 @@ class KernelPredictor(LatencyPredictor):
         found = np.zeros(len(graph.nodes))
         for nodes, ms in zip(network.nodes, self._kernel_ms(network), strict=True):
             found[list(nodes)] = ms * np.exp(self.offset_)
-        found[[i for i, node in enumerate(graph.nodes) if node.op in network.missing]] = np.nan
+        found[list(network.missing_nodes)] = np.nan
         return found
 
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
-        """Sets the one offset by networks, [n], that were measured, y: [n], ms: for a machine like the one that was
-        learned from. Intervals stay as wide as before."""
-        latencies_ms = checked_latencies(X, y, at_least=1)
+        """Fits what multiply-adds, bytes, launches and the start cost to networks, [n], that were measured on another
+        machine, y: [n], ms; see `hwprof.predictors.kernel_calibration`. Intervals become wider where the networks show
+        larger errors than those left out before, never narrower. Raises InputError for latencies that cannot be
+        learned from."""
+        latencies_ms, networks = checked_latencies(X, y, at_least=1), self.encode(X)
+        self.members_ = tuple(member.scaled(np.full(4, self.offset_)) for member in self.members_)
         self.offset_ = 0.0
-        errors = np.log(latencies_ms) - np.log(self.predict(X))
-        self.offset_ = float(np.median(errors))
+        parts_ms, log_ms = self._parts_ms(networks), np.log(latencies_ms)
+        self.calibration_errors_ = self.errors_
+        if len(networks) >= MIN_SAMPLES:
+            self.calibration_errors_ = kernel_calibration.left_out(parts_ms, log_ms)
+            larger = np.median(np.abs(self.calibration_errors_)) / np.median(np.abs(self.errors_))
+            self.errors_ = self.errors_ * max(1.0, float(larger))
+        factors = kernel_calibration.log_factors(parts_ms, log_ms)
+        self.members_ = tuple(member.scaled(factors) for member in self.members_)
         return self
 
     def encode(self, X: Sequence[Any]) -> list[Kernels]:
@@ -111,6 +144,15 @@ class KernelPredictor(LatencyPredictor):
         logs = [np.log(member.ms(features, kinds, amounts)) for member in self.members_]
         return np.asarray(np.exp(np.mean(logs, axis=0)))
 
+    def _parts_ms(self, networks: Sequence[Kernels]) -> np.ndarray:
+        """Returns [n_members, n, 4]: the start, multiply-adds, bytes and launches of each network, ms."""
+        parts = np.empty((len(self.members_), len(networks), 4))
+        for i, network in enumerate(networks):
+            features, kinds, amounts, counts = self._prepared(network)
+            for member, found in zip(self.members_, parts[:, i], strict=True):
+                found[0], found[1:] = np.exp(member.start), counts @ member.parts_ms(features, kinds, amounts)
+        return parts
+
     def _total_ms(self, network: Kernels) -> float:
         start = float(np.exp(np.mean([member.start for member in self.members_])))
         total = start + float(self._kernel_ms(network) @ network.counts)
@@ -119,17 +161,20 @@ class KernelPredictor(LatencyPredictor):
     def _doubt(self, network: Kernels) -> Doubt | None:
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
-        ms = self._kernel_ms(network) * network.counts
-        rows = zip(network.kinds, network.features, strict=True)
-        outside = np.array([not self.domain_.holds(kind, row) for kind, row in rows], bool)
-        share = float(ms[outside].sum() / max(ms.sum(), 1e-12))
-        if share <= MOST_OUTSIDE:
+        outside = self._outside_shares(network)
+        if (share := sum(outside.values())) <= MOST_OUTSIDE:
             return None
-        by_kind: dict[str, float] = defaultdict(float)
-        for kind, kernel_ms in zip(np.array(network.kinds)[outside].tolist(), ms[outside].tolist(), strict=True):
-            by_kind[kind] += kernel_ms
-        worst = max(by_kind, key=by_kind.__getitem__)
+        worst = max(outside, key=outside.__getitem__)
         return Doubt(f"{share:.0%} of its time is in kernels unlike those that were learned from, most in {worst}")
+
+    def _outside_shares(self, network: Kernels) -> dict[str, float]:
+        """The shares of the predicted time in kernels unlike those that were learned from, by kind."""
+        ms = self._kernel_ms(network) * network.counts
+        shares: dict[str, float] = defaultdict(float)
+        for kind, row, share in zip(network.kinds, network.features, ms / max(ms.sum(), 1e-12), strict=True):
+            if not self.domain_.holds(kind, row):
+                shares[kind] += float(share)
+        return shares
 
     def _left_out(
         self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.predictors.base import LatencyPredictor, stacked
 from hwprof.predictors.counted import CountedNetworks, require_counting
+from hwprof.predictors.drift import drift
+from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.left_out import left_out_error
 from hwprof.predictors.trained import Origin, Trained, require_same
 from hwprof.spaces.varied import VariedSpace
@@ -66,13 +69,58 @@ def learn(
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
     error, card = left_out_error(predictor.errors_), data.card
+    found = (
+        None if further else drift(_as_measured(predictor.errors_, sets[0], counted.among(data) if counted else data))
+    )
     origin = Origin(
         name, " + ".join(data.card.name for data in sets), card.measurements_sha256, card.device_name,
         card.space if not further else "", card.variant if not further else "", card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
         counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
+        *((found.correlation, found.mape_without) if found else ()),
     )  # fmt: skip
     return Trained(predictor, origin)
+
+
+def _as_measured(errors: np.ndarray, learned: Dataset, whole: Dataset) -> np.ndarray:
+    """errors: [n], of the networks of `learned`, which are some of `whole`. Returns them in the order of the whole data
+    set; none of a predictor that has no error of each network."""
+    if len(errors) != len(learned.entries):
+        return np.empty(0)
+    place = {id(entry): i for i, entry in enumerate(whole.entries)}
+    return errors[np.argsort([place[id(entry)] for entry in learned.entries])]
+
+
+def calibrated(
+    base: Trained, data: Dataset, *, n: int | None = None, seed: int = 0, further: Sequence[Dataset] = ()
+) -> Trained:
+    """The predictor `base` of another machine, fitted to `n` of the networks, drawn at random; to all unless told.
+    Networks with operators whose work is not known are left out.
+
+    Raises InputError for a predictor that is not a sum over kernels, or data that it cannot be fitted to.
+    """
+    predictor = copy.deepcopy(base.predictor)
+    if not isinstance(predictor, KernelPredictor):
+        name = base.origin.predictor if base.origin else type(predictor).__name__
+        raise InputError(f"a predictor {name!r} cannot be fitted to another machine; --from takes one of kernels")
+    _require_one_machine(data, further)
+    sets = [data, *further]
+    latencies_ms, rows = np.concatenate([one.normalized_ms for one in sets]), _encodings(sets, predictor)[0]
+    known = [i for i, row in enumerate(rows) if not row.missing]
+    if n is not None and not 1 <= n <= len(known):
+        raise InputError(f"data set {data.card.name} has {len(known)} networks whose work is known, not {n}")
+    chosen = [known[i] for i in np.random.default_rng(seed).permutation(len(known))[:n]]
+    y = latencies_ms[chosen]
+    predictor.calibrate([rows[i] for i in chosen], y)
+    error, card, origin = left_out_error(predictor.calibration_errors_), data.card, base.origin
+    return Trained(
+        predictor,
+        Origin(
+            "kernels", " + ".join([*(one.card.name for one in sets), f"from {origin.data if origin else 'unknown'}"]),
+            card.measurements_sha256, card.device_name, "", "", card.evidence, len(y), float(y.min()), float(y.max()),
+            error.mape, error.low, error.high, hardware=card.hardware,
+        ),
+    )  # fmt: skip
 
 
 def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:

@@ -32,12 +32,10 @@ from hwprof.predictors.base import (
     is_encoded,
     left_out_errors,
 )
-from hwprof.predictors.gaussian_process import ResidualProcess
+from hwprof.predictors.gaussian_process import ResidualProcess, helpful_process
 
 # Without data a runtime is as likely to execute a graph unchanged as to optimize it in some way.
 _PRIOR = {"every": 0.5}
-# The fewest samples from which a process on the residual is tried.
-PROCESS_FROM = 16
 
 _PHYSICAL = len(HYPOTHESES) * len(QUANTITIES)  # columns
 INSTRUCTIONS = "instructions"  # the hypothesis, where they were counted
@@ -71,6 +69,7 @@ class PhysicalPredictor(LatencyPredictor):
         self.process = process
         self.seed = seed
         self.counted = counted
+        self._encoder = PhysicalEncoder()  # one for all calls: networks of a space share most of their operators
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
@@ -79,14 +78,10 @@ class PhysicalPredictor(LatencyPredictor):
         encoded = self._complete(X)
         self.least_ms_ = float(latencies_ms.min()) / 10
         self.terms_ = shares.mixture(candidates(encoded, self.hypotheses), latencies_ms)
-        residuals = self._left_out_residuals(encoded, latencies_ms)
-        self.process_ = None
-        self.errors_ = residuals
-        if self.process == "auto" and len(residuals) >= PROCESS_FROM:
-            process = ResidualProcess().fit(encoded, residuals)
-            left_out = process.left_out_residuals()
-            if np.abs(left_out).mean() < np.abs(residuals).mean():
-                self.process_, self.errors_ = process, left_out
+        self.process_: ResidualProcess | None = None
+        self.errors_ = self._left_out_residuals(encoded, latencies_ms)
+        if self.process == "auto":
+            self.process_, self.errors_ = helpful_process(encoded, self.errors_)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
@@ -109,7 +104,7 @@ class PhysicalPredictor(LatencyPredictor):
                     f"{X[0]!r:.60} is not a graph; to predict architectures give the predictor their space"
                 )
             X = [self.space.graph(arch) for arch in architectures(X)]
-        return PhysicalEncoder().transform(X)
+        return self._encoder.transform(X)
 
     @property
     def hypothesis_(self) -> str:

@@ -38,7 +38,8 @@ class Origin:
     mape: the error on networks left out, percent, with the bounds of its 90 % interval. counted_on: the emulated device
     (`Device.to_record`) whose instructions it learned from as well, executed by the networks in `counted_variant`.
     operators: the kinds (`hwprof.encoders.operators.kind`) in its networks; empty for a predictor of architectures.
-    hardware: identifies the machine.
+    hardware: identifies the machine. drift: the correlation of the errors of neighbouring rows where the device drifted
+    while the rows were measured (`hwprof.predictors.drift`), else 0; mape_without_drift: what would be left, percent.
     """
 
     predictor: str
@@ -58,6 +59,8 @@ class Origin:
     counted_variant: str = ""
     operators: Sequence[str] = ()
     hardware: str = ""
+    drift: float = 0.0
+    mape_without_drift: float = 0.0
 
 
 def _origin(record: Any, path: str | Path) -> Origin:

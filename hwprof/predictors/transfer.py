@@ -43,6 +43,7 @@ from hwprof.predictors.base import (
     is_encoded,
     left_out_errors,
 )
+from hwprof.predictors.gaussian_process import PROCESS_FROM, ResidualProcess, helpful_process
 from hwprof.predictors.physical import PhysicalPredictor, candidates, columns, require_columns
 from hwprof.spaces import sampling
 
@@ -50,10 +51,14 @@ MIN_SAMPLES = 3
 # The probability, before any measurement, that the other devices are right and not the physical models.
 _PRIOR = 0.5
 _PHYSICAL = len(HYPOTHESES) * len(QUANTITIES)
+_ALONE = "alone.hwp"  # in its file
 
 
 class TransferPredictor(LatencyPredictor):
-    """sources: fitted predictors of other devices for networks of the same kind. X: [n] graphs or architectures, as for
+    """From 16 networks on, a Gaussian process corrects the mixture where that helps, and the default predictor of the
+    networks here replaces it where that has the smaller leave-one-out error: `alone_`, else None.
+
+    sources: fitted predictors of other devices for networks of the same kind. X: [n] graphs or architectures, as for
     `PhysicalPredictor`, or rows of `encode`. Architectures are needed where a source takes them."""
 
     def __init__(
@@ -62,6 +67,7 @@ class TransferPredictor(LatencyPredictor):
         self.sources = sources
         self.space = space
         self.seed = seed
+        self._physical = PhysicalPredictor()  # encodes
 
     @property
     def takes(self) -> Takes:
@@ -77,7 +83,8 @@ class TransferPredictor(LatencyPredictor):
         if not self.sources:
             raise InputError("transfer needs predictors of other devices as its sources; none was given")
         latencies_ms = checked_latencies(X, y, MIN_SAMPLES)
-        known = self._candidates(self.encode(X))
+        encoded = self.encode(X)
+        known = self._candidates(encoded)
         self.least_ms_ = float(latencies_ms.min()) / 10
 
         def fit_and_predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -85,14 +92,29 @@ class TransferPredictor(LatencyPredictor):
             return shares.log_average(terms, _rows(known, test), self.least_ms_)
 
         folds = fold_numbers(len(latencies_ms), self.seed)
-        self.errors_ = left_out_errors(fit_and_predict, np.log(latencies_ms), folds)
+        self.process_, self.errors_ = helpful_process(
+            encoded, left_out_errors(fit_and_predict, np.log(latencies_ms), folds)
+        )
         self.terms_ = shares.mixture(known, latencies_ms)
+        self.alone_: LatencyPredictor | None = None
+        if len(latencies_ms) >= PROCESS_FROM:
+            rows: Any = encoded[:, :_PHYSICAL]
+            alone = PhysicalPredictor(seed=self.seed).fit(rows, latencies_ms)
+            if np.abs(alone.errors_).mean() < np.abs(self.errors_).mean():
+                self.alone_, self.errors_ = alone, alone.errors_
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
-        return np.asarray(np.exp(shares.log_average(self.terms_, self._candidates(self.encode(X)), self.least_ms_)))
+        encoded = self.encode(X)
+        if self.alone_ is not None:
+            rows: Any = encoded[:, :_PHYSICAL]
+            return self.alone_.predict(rows)
+        log_ms = shares.log_average(self.terms_, self._candidates(encoded), self.least_ms_)
+        if self.process_ is not None:
+            log_ms = log_ms + self.process_.predict(encoded)
+        return np.asarray(np.exp(log_ms))
 
     def state(self) -> State:
         self.require_fitted()
@@ -103,7 +125,12 @@ class TransferPredictor(LatencyPredictor):
             "sources": len(self.sources),
         }
         sources = {f"source{i}.hwp": files.to_bytes(source) for i, source in enumerate(self.sources)}
-        return State(settings, shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}, sources)
+        arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
+        if self.alone_ is not None:
+            sources[_ALONE] = files.to_bytes(self.alone_)
+        if self.process_ is not None:
+            arrays |= self.process_.arrays()
+        return State(settings, arrays, sources)
 
     def restore(self, state: State) -> Self:
         require_columns(state.settings)
@@ -112,6 +139,8 @@ class TransferPredictor(LatencyPredictor):
         self.least_ms_ = float(state.settings["least_ms"])
         self.terms_ = shares.terms_from(state.settings["terms"], state.arrays)
         self.errors_ = state.arrays["errors"]
+        self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
+        self.alone_ = files.from_bytes(state.files[_ALONE], _ALONE) if _ALONE in state.files else None
         return self
 
     def saved_parameters(self) -> dict[str, Any]:
@@ -126,7 +155,7 @@ class TransferPredictor(LatencyPredictor):
         given: dict[Takes, Sequence[Any]] = {"graph": X, "arch": X}
         if self.space is not None and len(X) and not isinstance(X[0], Graph):
             given["graph"] = [self.space.graph(arch) for arch in architectures(X)]
-        encoded = PhysicalPredictor().encode(given["graph"])
+        encoded = self._physical.encode(given["graph"])
         rows: Any = encoded  # so that physical sources do not encode the graphs again
         elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else given[s.takes]) for s in self.sources]
         return np.column_stack([encoded, *elsewhere_ms])

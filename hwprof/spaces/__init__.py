@@ -35,6 +35,13 @@ class NotatedSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class SpaceOfFamilies(Protocol):
+    """A space whose first position chooses one of several families of networks, by their names."""
+
+    families: Sequence[str]
+
+
 def checked(space: str, choices: Sequence[int], arch: Sequence[int]) -> Arch:
     """The architecture as a tuple of ints.
 

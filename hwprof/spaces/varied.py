@@ -12,7 +12,7 @@ from hwprof import plugins
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, SearchSpace
-from hwprof.spaces import NotatedSpace, checked, sampling
+from hwprof.spaces import NotatedSpace, SpaceOfFamilies, checked, sampling
 from hwprof.variants.spec import change
 
 _NUMBERS = re.compile(r"\d+([,\-]\d+)*")
@@ -45,10 +45,13 @@ class VariedSpace:
         return sampling.repaired(self.space, arch, rng)
 
     def graph(self, arch: Arch) -> Graph:
-        """The network, named after the architecture. Raises InputError outside of the space."""
-        return self._change(self.space.graph(arch)).renamed(
-            f"{titled(self.name, self.variant)} {'-'.join(map(str, arch))}"
-        )
+        """The network, named after the architecture, and after its family where the space has several. Raises
+        InputError outside of the space."""
+        graph = self._change(self.space.graph(arch))
+        if isinstance(self.space, SpaceOfFamilies):
+            family = self.space.families[arch[0]]
+            return graph.renamed(f"{titled(f'{self.name}-{family}', self.variant)} {'-'.join(map(str, arch[1:]))}")
+        return graph.renamed(f"{titled(self.name, self.variant)} {'-'.join(map(str, arch))}")
 
     def parse(self, text: str) -> Arch:
         """An architecture in the space's notation, or as its choices: 3,0,1 or 3-0-1. Raises InputError."""

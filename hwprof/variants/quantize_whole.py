@@ -132,8 +132,9 @@ class _WholeMarks(Marks):
         self._mark(node.inputs[0])
         for name in node.inputs[1:3]:
             self._weight(name, _ROWS)
+        self._mark(*(name for name in node.inputs[5:7] if name and name not in self._static))  # the first states
         states, *last = (name for name in node.outputs[:2] if name)
-        self._mark(states)
+        self._mark(states, *node.outputs[2:])
         for name in last:  # the last of the states, on their grid
             self.activations[name] = states
 

@@ -35,7 +35,7 @@ from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
 from hwprof.onnx_io.inference import fold
 from hwprof.onnx_io.opset import with_opset
-from hwprof.variants import calibration, float_operators, grids, quantized_values
+from hwprof.variants import branches, calibration, float_operators, grids, quantized_values
 from hwprof.variants.factorize import Scheme, factorize, factorize_weights
 from hwprof.variants.fold import cut, folded, kept_weights
 from hwprof.variants.half import LARGEST_FLOAT16, half
@@ -181,9 +181,12 @@ def _calibrated(
     name the operators that stay float."""
 
     def changed(graph: Graph) -> Graph:
-        return quantizer(integer_dictionaries(with_opset(graph, _QDQ_OPSET)))
+        flat = branches.taken(graph)[0] if runs_whole else graph
+        return quantizer(integer_dictionaries(with_opset(flat, _QDQ_OPSET)))
 
     def rewritten(network: Weighted, draw: Draw) -> Weighted:
+        if runs_whole:
+            network = Weighted(*branches.taken(network.graph, network.weights), network.warnings)
         graph = with_opset(network.graph, _QDQ_OPSET)
         weights = integer_dictionary_weights(graph, {**network.weights, **constant_arrays(graph)})
         graph = integer_dictionaries(graph)

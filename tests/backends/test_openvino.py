@@ -81,6 +81,27 @@ def test_a_dynamic_file_takes_the_shape_of_the_graph(tmp_path):
         assert timer.outputs()["y"].shape == (3, 4)
 
 
+def test_a_file_whose_open_dimension_hides_a_rank_runs_with_the_shapes_of_the_graph(tmp_path):
+    """As PyTorch exports squeeze: a branch decides by the size of an open dimension."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 16]>
+        squeezed (float[1, 3, m] x) => (float[1, 3, 1] y) {
+            size = Shape <start: int = 2> (x)
+            one = Constant <value: tensor = int64[1] {1}> ()
+            is_one = Equal (size, one)
+            w = Constant <value: tensor = float[3, 1, 1] {1.0, 1.0, 1.0}> ()
+            axis = Constant <value: tensor = int64[1] {2}> ()
+            h = If (is_one) <
+                then_branch = then () => (float[a, b] t) { t = Squeeze (x, axis) },
+                else_branch = other () => (float[c, d, e] o) { o = Identity (x) }
+            >
+            image = Unsqueeze (h, axis)
+            y = Conv <group: int = 3> (image, w)
+        }""")
+    onnx.save(model, tmp_path / "squeezed.onnx")
+    with BACKEND.open(onnx_io.load(tmp_path / "squeezed.onnx", {"x": (1, 3, 1)}), DEVICE) as timer:
+        assert timer.outputs()["y"].shape == (1, 3, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

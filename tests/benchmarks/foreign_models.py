@@ -367,7 +367,7 @@ def report(rows: list[dict[str, object]], command: str) -> str:
         "# Networks of other people", "",
         f"Made by `{command}`.", "",
         f"{len(names)} networks of packages, of ONNX's tests and of PyTorch; {cpu}, one thread, beside other work: the "
-        "latencies say which order of magnitude, no more. A cell without a number was not tried.", "",
+        "latencies say which order of magnitude, no more. An empty cell was not tried.", "",
         *_shares(rows), "",
         "In the tables below, a number is the fastest of 15 runs in one process, ms; \"runs\" was opened and ran once; "
         "\"no\" has its reason below.", "",

@@ -1,11 +1,13 @@
-"""Sets a predictor of generic samples against networks of families that it never saw, and writes reports/generic.
+"""Makes a predictor of any network for this machine, sets it against networks of families that it never saw, and writes
+both: latency_data/predictors/DEVICE-HARDWARE.hwp, which hwprof ships, and reports/generic.
 
-    hwprof collect --sample generic --minutes 15 --device cpu-1t
-    python tests/benchmarks/generic.py measure [--device cpu-1t] [--models FOLDER]   # 15 minutes, on a quiet machine
-    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report [--device cpu-1t]
+    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py measure [--device cpu-1t] [--minutes 15] [--models FOLDER]
+    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report [--device cpu-1t]   # again, from what was measured
 
-`measure` keeps its measurements in build/generic.db and goes on from there. FOLDER holds .onnx files of other people
-(unpack wheels of rapidocr-onnxruntime, magika, nudenet, ... there); those that need shapes to be given are left out.
+`measure` wants a quiet machine. It collects a generic sample for six tenths of the time, measures the networks to
+predict for three, then trains. What it measures is kept in build/generic.db: another call collects more. FOLDER holds
+.onnx files of other people (unpack wheels of rapidocr-onnxruntime, magika, nudenet, ... there); those that need shapes
+to be given are left out. --root FOLDER writes everything there instead: to rehearse with --minutes 1.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,19 +33,58 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
+from hwprof.jobs import collecting
+from hwprof.measure.machine import fingerprint
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import FAST, Measurement, Status
-from hwprof.predictors import learning
+from hwprof.predictors import learning, shipped
 from hwprof.predictors.trained import Trained
 from hwprof.spaces import sampling
 
 ROOT = Path(__file__).parents[2]
-OUT = ROOT / "reports" / "generic"
-STORE = ROOT / "build" / "generic.db"
 SPACES = ("blockqnn", "darts", "fbnet", "hat", "nasbench201", "ofa_mbv3", "resnet_shrink", "rnn_lm")
 PER_SPACE = 3
 GOALS = {"light networks": 10.0, "workloads": 12.0, "third-party": 15.0, "spaces": 12.0}  # percent, after 15 minutes
-COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report"
+COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/generic.py measure"
+COLLECTING, TESTING = 0.6, 0.3  # of the time
+PART = 6  # networks between two looks at the clock
+# Many networks count more than the last percent of each.
+PROTOCOL = replace(FAST, budget_s=0.5, pilot_processes=2, min_processes=2)
+MOST_SHIPPED = 60.0  # percent: the left-out error of families above which a predictor is not shipped
+FEWEST = 3  # networks without which there is nothing to judge
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything of a device is, below a root."""
+
+    root: Path
+    device: Device
+
+    @property
+    def store(self) -> Path:
+        return self.root / "build" / "generic.db"
+
+    @property
+    def listed(self) -> Path:
+        return self.root / "build" / "generic-networks.json"
+
+    @property
+    def pages(self) -> Path:
+        return self.root / "reports" / "generic"
+
+    @property
+    def data(self) -> Path:
+        """The sample's folder: that of the device, unless it holds what another machine has measured."""
+        folder = self.root / "latency_data" / f"generic-{self.device.name}"
+        hardware = fingerprint(Options().limited_transport, self.device)
+        is_ours = not folder.exists() or dataset.read(folder).card.hardware == hardware
+        return folder if is_ours else folder.with_name(f"{folder.name}-{hardware}")
+
+    def predictor(self, hardware: str) -> Path:
+        folder = self.root / "latency_data" / "predictors"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / shipped.path_of(self.device.name, hardware).name
 
 
 @dataclass(frozen=True)
@@ -76,22 +118,48 @@ def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
             print(f"left out: {error}", file=sys.stderr)
 
 
-def measure(device: Device, models: Path | None) -> None:
-    options = Options(replace(FAST, budget_s=2.0), with_operators=False, keep_unconverged=True, on_note=print)
-    with Store(STORE) as store, recording(device, store, options) as recorder:
-        found = list(networks(models))
-        for outcome in recorder.profile_many([graph for _, graph in found]):
-            print(outcome.graph.name, outcome.error or f"{outcome.measurement.normalized.median:.4g} ms")
-        listed = [(group, graph.digest) for group, graph in found]
-    (STORE.parent / "generic-networks.json").write_text(json.dumps(listed))
+def measure(place: Place, minutes: float, models: Path | None) -> None:
+    """Collects, measures what is to be predicted, and reports; a network that fails costs only itself."""
+    start = time.monotonic()
+    options = Options(
+        PROTOCOL,
+        allow_unfit=True,
+        wait_s=600.0,
+        with_operators=False,
+        keep_unconverged=True,
+        on_note=partial(print, flush=True),
+    )
+    collected = collecting.collect(
+        "generic", place.device, minutes=COLLECTING * minutes, out=place.data, store=place.store, options=options
+    )
+    print(f"collected {len(collected.dataset.entries)} networks in {time.monotonic() - start:.0f} s", flush=True)
+    found = list(networks(models))
+    place.listed.write_text(json.dumps([(group, graph.digest) for group, graph in found]))
+    end = max(start + 60 * (COLLECTING + TESTING) * minutes, time.monotonic() + 60 * TESTING * minutes / 2)
+    order = np.random.default_rng(0).permutation(len(found)).tolist()  # so that each group has some whenever it ends
+    with Store(place.store) as store, recording(place.device, store, options) as recorder:
+        while order and (len(found) - len(order) < PART or time.monotonic() < end):
+            part, order = order[:PART], order[PART:]
+            try:
+                for outcome in recorder.profile_many([found[i][1] for i in part]):
+                    print(outcome.graph.name, outcome.error or "measured", flush=True)
+            except HwprofError as error:
+                print(f"left out: {error}", flush=True)
+    print(f"measured what is to be predicted; {len(order)} networks were left out for lack of time", flush=True)
+    report(place)
 
 
-def measured(device: Device) -> list[tuple[str, Graph, Measurement]]:
-    groups = {digest: group for group, digest in json.loads((STORE.parent / "generic-networks.json").read_text())}
-    with Store(STORE) as store:
-        kept = [m for m in store.measurements() if m.device.digest == device.digest and m.status is not Status.INVALID]
-        graphs = {m.digest: Graph.from_json(store.graph(m.digest) or "") for m in kept}
-    return [(groups[m.digest], graphs[m.digest], m) for m in kept if m.digest in groups]
+def measured(place: Place, hardware: str) -> list[tuple[str, Graph, Measurement]]:
+    """The networks to predict, each with its group and measurement."""
+    groups = {digest: group for group, digest in json.loads(place.listed.read_text())}
+    rows = []
+    with Store(place.store) as store:
+        for m in store.measurements():
+            text = store.graph(m.digest) if m.digest in groups else None
+            ours = (m.device.digest, m.hardware) == (place.device.digest, hardware)
+            if text and ours and m.status is not Status.INVALID:
+                rows.append((groups[m.digest], Graph.from_json(text), m))
+    return rows
 
 
 def judged(predictor: Trained, tested: Sequence[tuple[str, Graph, Measurement]]) -> list[Row]:
@@ -112,28 +180,41 @@ def macs_line(data: dataset.Dataset, tested: Sequence[tuple[str, Graph, Measurem
     return np.exp(start + slope * np.log(np.array(wanted, float)))
 
 
-def report(device: Device) -> None:
-    OUT.mkdir(parents=True, exist_ok=True)
-    data = dataset.read(f"generic-{device.name}")
-    start = time.perf_counter()
+def report(place: Place) -> None:
+    place.pages.mkdir(parents=True, exist_ok=True)
+    data, device = dataset.read(place.data), place.device
+    start = time.process_time()
     trained = learning.learn(data, "kernels")
-    seconds = time.perf_counter() - start
-    trained.save(ROOT / "build" / f"generic-{device.name}.hwp")
-    tested = measured(device)
+    seconds = time.process_time() - start
+    assert trained.origin is not None
+    ships = trained.origin.mape <= MOST_SHIPPED
+    file = place.predictor(data.card.hardware) if ships else place.store.with_name(f"generic-{device.name}.hwp")
+    trained.save(file)
+    told = "" if ships else f"; not shipped, because that is above {MOST_SHIPPED:.0f} %"
+    print(f"wrote {file}: left-out error {trained.origin.mape:.1f} %{told}", flush=True)
+    tested = measured(place, data.card.hardware)
+    if len(tested) < FEWEST:
+        print("too few networks were measured to judge it: no page was written")
+        return
     rows = judged(trained, tested)
-    physical = judged(learning.learn(data, "physical"), tested)
-    start = time.perf_counter()
+    try:
+        physical = judged(learning.learn(data, "physical"), tested)
+    except HwprofError as error:
+        print(f"physical: {error}")
+        physical = [replace(row, predicted_ms=np.nan) for row in rows]
+    start = time.process_time()
     trained.predict([graph for _, graph, _ in tested])
-    each_ms = 1000 * (time.perf_counter() - start) / len(tested)
+    each_ms = 1000 * (time.process_time() - start) / len(tested)
     line = macs_line(data, tested) / [m.normalized.median for *_, m in tested] - 1
-    draw(rows, OUT / f"{device.name}.svg")
-    (OUT / f"{device.name}.json").write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
-    (OUT / "README.md").write_text(page(data, trained, rows, physical, line, seconds, each_ms, device))
+    draw(rows, place.pages / f"{device.name}.svg")
+    (place.pages / f"{device.name}.json").write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
+    lines = page(data, trained, rows, physical, line, seconds, each_ms, device, file)
+    (place.pages / "README.md").write_text(lines)
 
 
 def page(
     data: dataset.Dataset, trained: Trained, rows: list[Row], physical: list[Row], line: np.ndarray, seconds: float,
-    each_ms: float, device: Device,
+    each_ms: float, device: Device, file: Path,
 ) -> str:  # fmt: skip
     card, origin = data.card, trained.origin
     assert origin is not None
@@ -142,12 +223,12 @@ def page(
     widths = [(high - low) / 2 / ms for ms, low, high in (entry.label for entry in data.entries)]
     inside = np.mean([row.low_ms <= row.measured_ms <= row.high_ms for row in known])
     width = np.median([(row.high_ms / row.low_ms) ** 0.5 - 1 for row in known])
-    size = (ROOT / "build" / f"generic-{device.name}.hwp").stat().st_size
+    size = file.stat().st_size
     lines = [
         f"<!-- {COMMAND} --device {device.name} -->",
         f"# Networks of families that the predictor never saw, on {device.name}",
         "",
-        f"{card.machine.get('cpu', card.hardware)}; {card.rows} operators and random networks, measured on "
+        f"{card.machine.get('cpu', '')} {card.hardware}; {card.rows} operators and random networks, measured on "
         f"{card.first_date[:10]} by `hwprof collect --sample generic` ({converged} of them to their precision; "
         f"half of the labels are known to +-{np.median(widths):.0%} or better). Trained in {seconds:.0f} s on one "
         f"thread; {each_ms:.1f} ms a prediction, from the graph on; the file has {size / 1e3:.0f} kB. Percent; "
@@ -231,11 +312,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("measure", "report"))
     parser.add_argument("--device", default="cpu-1t")
+    parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--root", type=Path, default=ROOT)
     asked = parser.parse_args()
-    device = Device.load(asked.device)
-    STORE.parent.mkdir(exist_ok=True)
-    measure(device, asked.models) if asked.what == "measure" else report(device)
+    place = Place(asked.root, Device.load(asked.device))
+    place.store.parent.mkdir(parents=True, exist_ok=True)
+    measure(place, asked.minutes, asked.models) if asked.what == "measure" else report(place)
 
 
 if __name__ == "__main__":

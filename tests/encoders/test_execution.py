@@ -1,7 +1,7 @@
 import numpy as np
 
 from hwprof.builder import GraphBuilder
-from hwprof.encoders.execution import HYPOTHESES, after_last_input, masks, reorders
+from hwprof.encoders.execution import HYPOTHESES, Execution, masks
 
 
 def executed(graph, hypothesis, weights=None):
@@ -73,7 +73,7 @@ def test_what_depends_on_the_last_input_comes_after_it():
     b = GraphBuilder("two inputs")
     first, last = b.input((1, 4)), b.input((1, 4))
     graph = b.build(b.add(b.relu(first), last))
-    assert after_last_input(graph).tolist() == [False, True]
+    assert Execution(graph).after_last_input().tolist() == [False, True]
 
 
 def residual(b, x):
@@ -108,7 +108,8 @@ def test_compiled_live_leaves_dead_branches_out():
 
 def reordered(graph, hypothesis):
     """Operators whose results change their layout, in order."""
-    found = reorders(graph, masks(graph, np.ones(len(graph.nodes))), {"Conv"})[HYPOTHESES.index(hypothesis)]
+    execution = Execution(graph)
+    found = execution.reorders(execution.masks(np.ones(len(graph.nodes))), {"Conv"})[HYPOTHESES.index(hypothesis)]
     return [node.op for node, changes in zip(graph.nodes, found, strict=True) if changes]
 
 

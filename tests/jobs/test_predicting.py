@@ -9,8 +9,13 @@ import pytest
 from hwprof import onnx_io
 from hwprof.__main__ import run
 from hwprof.data import dataset
+from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.jobs import predicting
+from hwprof.measure.machine import fingerprint
+from hwprof.measure.recording import Options
+from hwprof.predictors import shipped
+from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Trained
 from tests.tiny_space import SPACE
 
@@ -86,3 +91,50 @@ def test_given_inputs_bind_the_shapes_of_models(trained, tmp_path, capsys):
     assert run(arguments) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["latency_ms"] == fixed.latency_ms
+
+
+@pytest.fixture
+def of_kernels(collected):
+    """A predictor of kernels that finds everything twice as slow as the data set's device."""
+    data = dataset.read(collected)
+    graphs = data.graphs(SPACE)
+    return Trained(KernelPredictor(steps=20).fit(graphs, 2 * data.normalized_ms))
+
+
+def test_a_predictor_of_another_machine_is_fitted_to_a_few_networks(collected, of_kernels, tmp_path, capsys):
+    of_kernels.save(tmp_path / "base.hwp")
+    arguments = ["--from", str(tmp_path / "base.hwp"), "-n", "6", "-o", str(tmp_path / "x.hwp"), "--format", "json"]
+    assert run(["train", str(collected), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 6
+    fitted = Trained.load(tmp_path / "x.hwp")
+    data = dataset.read(collected)
+    graphs = data.graphs(SPACE)
+    before, after = (np.log(p.predictor.predict(graphs) / data.normalized_ms) for p in (of_kernels, fitted))
+    assert np.median(np.abs(after)) < np.median(np.abs(before)) / 2
+    assert fitted.origin.device == "noisy"
+
+
+def test_only_a_predictor_of_kernels_is_fitted_to_another_machine(collected, trained):
+    with pytest.raises(
+        InputError, match="a predictor 'physical' cannot be fitted to another machine; --from takes one"
+    ):
+        predicting.train(collected, base=trained)
+
+
+def test_a_shipped_predictor_is_found_by_device_and_hardware(of_kernels, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
+    hardware = fingerprint(Options().limited_transport, Device.load("roofline-edge-gpu"))
+    of_kernels.save(shipped.path_of("roofline-edge-gpu", hardware))
+    graph = SPACE.graph(ARCH)
+    (found,) = predicting.predict("roofline-edge-gpu", [graph], extrapolate=True)
+    assert found == of_kernels.predict([graph], extrapolate=True)[0]
+
+
+def test_a_shipped_predictor_of_another_machine_asks_for_networks_of_this_one(
+    collected, of_kernels, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
+    of_kernels.save(shipped.path_of("roofline-edge-gpu", "0123456789ab"))
+    with pytest.raises(InputError, match=r"\(1\) is of this machine \(.*\); fit one to 5 to 20"):
+        predicting.predict("roofline-edge-gpu", [SPACE.graph(ARCH)])
+    assert predicting.train(collected, n=5, base="roofline-edge-gpu").origin.n == 5

@@ -48,6 +48,19 @@ def test_processes_that_differ_cost_more_rounds_up_to_the_limit(tiny_graph: Grap
     assert cohort.rounds == QUICK.max_processes
 
 
+def test_a_worker_whose_clock_stands_still_is_measured_to_the_end(tiny_graph: Graph):
+    def still(request):
+        if request["do"] == "measure":
+            process = make_process(request["round"], [1e6 * (1 + request["round"])] * request["blocks"])
+            still_process = replace(process, blocks=tuple(replace(b, start_ns=0) for b in process.blocks))
+            return [{"index": 0, "process": asdict(still_process)}]
+        return None
+
+    (cohort,) = rounds([], ScriptedTransport(still)).run([Cohort((tiny_graph,))])
+    assert cohort.error is None
+    assert cohort.rounds == QUICK.max_processes
+
+
 def test_each_round_visits_the_graphs_in_the_reverse_order_of_the_one_before(tiny_graph: Graph):
     seen: list[tuple[str, Process]] = []
     graphs = [tiny_graph, other(tiny_graph, "second"), other(other(tiny_graph, "x"), "third")]

@@ -182,7 +182,7 @@ const char* check_zip(const Step& s) {
 const char* check_add(const Step& s) {
   const int32_t largest = s.wide ? (1 << 30) - 1 : (1 << 15) - 1;
   const int64_t farthest = int64_t(1) << (s.wide ? 60 : 30);
-  if (s.factor < 0 || s.factor > largest || s.factor2 < 0 || s.factor2 > largest) return "factors";
+  if (s.factor < -largest || s.factor > largest || s.factor2 < -largest || s.factor2 > largest) return "factors";
   if (s.places < 1 || s.places > (s.wide ? 44 : 22)) return "constants";
   if (s.from_offset > farthest || s.from_offset < -farthest) return "constants";
   return check_zip(s);
@@ -227,10 +227,12 @@ const char* check_moving(const Step& s) {
 }
 
 #include "sequence_checks.inl"
+#include "wide_checks.inl"
 
 const char* check(const Step& s) {
-  constexpr int32_t kWithWide = 1 << kAdd | 1 << kMultiply | 1 << kTable | 1 << kLines | 1 << kNormalization;
-  if (s.kind < 0 || s.kind > kLines) return "kind";
+  constexpr int32_t kWithWide = 1 << kAdd | 1 << kMultiply | 1 << kTable | 1 << kLines | 1 << kNormalization |
+                               1 << kWideConvolution;
+  if (s.kind < 0 || s.kind > kWideConvolution) return "kind";
   if (s.wide && (s.wide < 0 || s.wide > 7 || !(kWithWide >> s.kind & 1))) return "type";
   const auto is_bound = s.wide & kWideY ? is_short : is_byte;
   if (!is_byte(s.zero_x) || !is_bound(s.low) || !is_bound(s.high)) return "bounds";
@@ -247,6 +249,7 @@ const char* check(const Step& s) {
     case kNormalization: return check_normalization(s);
     case kEmbedding: return check_embedding(s);
     case kAdd: return check_add(s);
+    case kWideConvolution: return check_wide_convolution(s);
     case kMultiply: return check_multiply(s);
     case kMaxPool:
     case kAveragePool: return check_pool(s);

@@ -28,6 +28,7 @@ enum Kind : int32_t {
   kEmbedding = 14,
   kGru = 15,
   kLines = 16,
+  kWideConvolution = 17,
 };
 
 // Bits of `wide`: which operands of a step are int16.
@@ -76,7 +77,7 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //                 mode of each panel, its first block, [groups * panels + 1], and the line and quad of each block
 //   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`. kParts:
 //                 x2 is the mode of each block, int32 [blocks], kExact or kSingly
-//   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places)
+//   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places); factors may be negative
 //   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
 //                 kAdd, kMultiply: y and x are dense [extent 0..2]; x2 has the strides `from`
 //   kTable        y = table[x], `extent[0]` elements; table: [256] of y's type
@@ -99,6 +100,8 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //                 variance; places: fractional bits of the bias
 //   kEmbedding    y: [extent 0][channels] = weight[x], x: int32 [extent 0], weight: [height][channels]
 //   kGru          as kLstm, with three gates
+//   kWideConvolution  x: int16; weight: int16 [out_channels][kernel_h][kernel_w][channels / groups], in [-128, 127];
+//                 table: int64 [out_channels], the bias; as many multipliers and shifts, or one
 struct Step {
   int32_t kind;
   int32_t batch, height, width, channels;

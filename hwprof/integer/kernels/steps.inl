@@ -172,11 +172,12 @@ struct Sum {
 template <>
 struct Sum<uint8_t, uint8_t, uint8_t> {
   static void run(const Step& s, const Share& share) {
-    const int32_t low = s.low, high = s.high, places = s.places, upper = 1 << 16;  // of a pair
+    const int32_t low = s.low, high = s.high, places = s.places;
+    const auto both = int32_t(uint32_t(s.factor2) << 16 | (uint32_t(s.factor) & 0xffff));  // of a pair
     const auto added = int32_t(s.from_offset);
     zip<uint8_t, uint8_t, uint8_t>(
         s, share, [=, &s](const uint8_t* x, const uint8_t* x2, bool is_one, uint8_t* y, int64_t n) {
-          const Ints factors = Isa::every(is_one ? s.factor : s.factor + s.factor2 * upper);
+          const Ints factors = Isa::every(is_one ? s.factor : both);
           const Ints offset = Isa::every(added + (is_one ? *x2 * s.factor2 : 0));
           for (int64_t i = 0; i < n; i += kChunk) {
             const int valid = int(least(kChunk, n - i));
@@ -366,6 +367,8 @@ void average_pool(const Step& s, const Share& share) {
   }
 }
 
+#include "wide_convolution.inl"
+
 // -- moving ----------------------------------------------------------------------------------------------------
 
 void copy_axis(const Step& s, int axis, const uint8_t* x, uint8_t* y) {
@@ -400,7 +403,7 @@ void run(const Step& s, const Share& share) {
   using Function = void (*)(const Step&, const Share&);
   constexpr Function kFunctions[] = {convolution, depthwise, add, multiply, table, max_pool, average_pool,
                                       copy, fill, gates, lstm, product_of_activations, softmax, normalization,
-                                      embedding, gru, lines};
+                                      embedding, gru, lines, wide_convolution};
   kFunctions[s.kind](s, share);
 }
 

@@ -9,13 +9,13 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from hwprof.graph import Graph, Node
-from hwprof.onnx_io.proto import node_to_proto
+from hwprof.onnx_io.proto import bodies_of, node_to_proto
 
 
 def folded(graph: Graph, node: Node, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The node's outputs by name, each of any shape [...]; empty where the node has no input or one is not stored."""
     names = [name for name in node.inputs if name]
-    if not names or node.domain or any(name not in weights for name in names):
+    if not names or node.domain or bodies_of(node) or any(name not in weights for name in names):
         return {}
     arrays = {name: np.asarray(weights[name]) for name in names}
     typed = [

@@ -24,6 +24,18 @@ from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
 _SIXTEEN_BITS = "int16"
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_COMPUTED_SCALE = (
+    "it works out its scale from each input in float (dynamic quantization); quantize the float network by --variant "
+    "integer, or statically with data"
+)
+DYNAMIC = dict.fromkeys(
+    (
+        "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger",
+        "MatMulIntegerToFloat",
+    ),
+    _COMPUTED_SCALE,
+)  # fmt: skip
 
 
 def lower(graph: Graph, weights: Mapping[str, np.ndarray]) -> Program:
@@ -71,7 +83,7 @@ class _Lowering:
 
     def program(self) -> Program:
         for node in self._graph.nodes:
-            self._visit(node)
+            self._checked_visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         symbols = self._scope
         ends = {e.value for e in exits}
@@ -82,11 +94,17 @@ class _Lowering:
         constants = {name: array for name, array in symbols.constants.items() if name in read}
         return Program(self._graph.name, tuple(symbols.entries), exits, operations, values, constants)
 
+    def _checked_visit(self, node: Node) -> None:
+        """Visits the node. A network that a rule did not foresee ends in an InputError that names the operator."""
+        try:
+            self._visit(node)
+        except _UNFORESEEN as error:
+            words = " ".join(str(error).split()) or "no reason given"
+            reason = f"its attributes or shapes are not supported ({type(error).__name__}: {words})"
+            raise refuse(node, reason) from error
+
     def _visit(self, node: Node) -> None:
-        if node.domain:
-            raise refuse(node, f"the domain {node.domain!r} is not supported")
-        if bodies_of(node):
-            raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
+        self._require_known(node)
         if node.op == "DequantizeLinear":
             self._dequantize(node)
         elif node.op == "QuantizeLinear":
@@ -95,13 +113,28 @@ class _Lowering:
             self._visit_parts(node)
         elif results := folding.folded(self._graph, node, self._weights):
             self._weights |= results
+        elif movement.apply_to_integers(self._scope, node):
+            return
         elif not movement.apply(self._scope, node) and not code_rule.apply(self._scope, node):
             for name in node.outputs:
                 self._scope.pending[name] = node
 
+    def _require_known(self, node: Node) -> None:
+        """Raises InputError for an operator that no rule is asked about."""
+        if reason := DYNAMIC.get(node.op):
+            raise refuse(node, reason)
+        if node.domain and not (node.domain == qlinear.MICROSOFT and node.op in qlinear.OPERATORS):
+            raise refuse(node, f"the domain {node.domain!r} is not supported")
+        if bodies_of(node):
+            raise refuse(node, "it contains a subgraph; unroll loops, as tracing in PyTorch does")
+        for name in (*node.inputs, *node.outputs):
+            is_computed = name and name not in self._weights and self._graph.has_type(name)
+            if is_computed and self._graph.type_of(name).numel == 0:
+                raise refuse(node, f"{name!r} has no element")
+
     def _visit_parts(self, node: Node) -> None:
         """Visits the parts of an operator on integers: the float operator between its Q/DQ nodes."""
-        *dequantize, inner, quantize = qlinear.parts(node)
+        *dequantize, inner, quantize = qlinear.parts(node, dict(self._graph.opsets).get("", 0))
         for part in dequantize:
             self._visit(part)
         qlinear.store_bias(self._scope, node, inner)
@@ -186,6 +219,9 @@ class _Lowering:
             node = symbols.pending.get(name)
             if node is None:
                 raise InputError(f"output {name!r} of {self._graph.name!r} is not computed by an operator on integers")
+            first = symbols.first_in_float(name)
+            if first is not node:
+                raise refuse(first, f"{symbols.left_in_float(first)} up to the output {name!r} of the network")
             raise refuse(node, f"its result {name!r} is an output of the network but is not quantized")
         scale = held.grid.scale if name in symbols.views else None
         grid = held.grid

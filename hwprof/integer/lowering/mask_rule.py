@@ -15,6 +15,11 @@ from hwprof.integer.lowering.target import Target
 from hwprof.integer.numerics.grid import Grid
 
 
+def masks(symbols: SymbolTable, node: Node) -> bool:
+    """Whether one of the branches is a stored number."""
+    return any(code_rule.number(symbols, name) is not None for name in node.inputs[1:])
+
+
 def summands(symbols: SymbolTable, node: Node, target: Target) -> tuple[Held, Held]:
     """The computed tensor, and the tensor that is added to it. Raises InputError for another kind of Where."""
     condition, *branches = node.inputs

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering import embedding_rule, product_rule, rules
-from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
-from hwprof.integer.program.program import Expand, MaxPool, Pad, Slice, Transpose
+from hwprof.integer.lowering import embedding_rule, picking, pooling, resizing, rules
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, image_axes, refuse
+from hwprof.integer.program.program import Expand, Pad, Slice
 
-_IMAGE_AXES = (0, 2, 3, 1)  # axes of a channels-last image, in ONNX's numbering
 Move = Callable[[SymbolTable, Node, Held], list[Held]]
 
 
@@ -22,11 +22,30 @@ def apply(symbols: SymbolTable, node: Node) -> bool:
     if node.op == "Gather" and embedding_rule.apply(symbols, node):
         return True
     move = _MOVES.get(node.op)
-    if move is None or node.inputs[0] not in symbols.views:
+    if move is None or not node.inputs or node.inputs[0] not in symbols.views:
+        return False
+    if node.op in ("Cast", "CastLike") and not symbols.graph.type_of(node.outputs[0]).dtype.startswith("float"):
+        return False
+    if node.op in _RESIZES and not resizing.is_nearest(node):
         return False
     for name, held in zip(node.outputs, move(symbols, node, symbols.views[node.inputs[0]]), strict=False):
         symbols.views[name] = held
     return True
+
+
+def apply_to_integers(symbols: SymbolTable, node: Node) -> bool:
+    """Applies the operator if it moves integers that stand for no float tensor yet, as in files of the format
+    QOperator. Returns whether it did."""
+    names = [name for name in node.inputs if name in symbols.integers and name not in symbols.views]
+    if not names or node.op in _BY_VALUE:
+        return False
+    symbols.views |= {name: symbols.integers[name] for name in names}
+    was_moved = apply(symbols, node)
+    for name in names:
+        del symbols.views[name]
+    if was_moved:
+        symbols.integers |= {name: symbols.views.pop(name) for name in node.outputs if name in symbols.views}
+    return was_moved
 
 
 def _concatenated(symbols: SymbolTable, node: Node) -> bool:
@@ -50,23 +69,38 @@ def _reshape(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
 
 
 def _transpose(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
-    plain = symbols.plain(held)
-    order = tuple(node.attribute("perm", tuple(reversed(range(len(plain.shape))))))
-    size = tuple(plain.shape[i] for i in order)
-    value = symbols.new_value(node.outputs[0], size, held.grid.dtype)
-    symbols.operations.append(Transpose(node.label, (node.label,), plain.value, value, order))
-    return [Held(value, held.grid, size)]
+    rank = len(held.shape)
+    order = tuple(node.attribute("perm", tuple(reversed(range(rank)))))
+    if held.is_image and order == image_axes(rank):  # the order in memory
+        return [replace(held, shape=tuple(held.shape[i] for i in order), is_image=False)]
+    return [symbols.transposed(held, order, node.outputs[0], (node.label,))]
 
 
-def _max_pool(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
-    held = symbols.view(node, node.inputs[0])
-    if len(held.shape) != 4 or len(node.outputs) > 1:
-        raise refuse(node, "only two-dimensional images without indices are supported")
-    image, size = symbols.image(held), symbols.graph.shape(node.outputs[0])
-    window = product_rule.window_of(node, node.attribute("kernel_shape"), held.shape[2:], size[2:])
-    value = symbols.new_value(node.outputs[0], (size[0], size[2], size[3], size[1]))
-    symbols.operations.append(MaxPool(node.label, (node.label,), image.value, value, window))
-    return [Held(value, held.grid, size, is_image=True)]
+def _max_pool(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:  # noqa: ARG001
+    return [pooling.max_pool(symbols, node, symbols.view(node, node.inputs[0]))]
+
+
+def _global_max_pool(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:  # noqa: ARG001
+    return [pooling.global_max_pool(symbols, node, symbols.view(node, node.inputs[0]))]
+
+
+def _resize(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    return [resizing.nearest(symbols, node, held)]
+
+
+def _pick(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    return [picking.apply(symbols, node, held)]
+
+
+def _dropout(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
+    read = {name for reader in symbols.graph.nodes for name in reader.inputs} | set(symbols.graph.outputs)
+    if any(name in read for name in node.outputs[1:]):
+        raise refuse(node, "its mask is read; only the values are supported")
+    ratio, trains = (symbols.weights.get(name) if name else None for name in (*node.inputs[1:3], "", "")[:2])
+    may_train = len(node.inputs) > 2 and node.inputs[2] and (trains is None or bool(np.any(trains)))
+    if may_train and (ratio is None or np.any(ratio)):
+        raise refuse(node, "it drops elements at random, as in training; export the network for inference")
+    return [held]
 
 
 def _split(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
@@ -97,7 +131,7 @@ def _picked(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
     """A Gather at one stored index, such as one step of a sequence in an unrolled loop."""
     indices = _integers(symbols, node, node.inputs[1])
     if len(indices) != 1:
-        raise refuse(node, f"it picks {len(indices)} positions of a computed tensor; only one is supported")
+        return _pick(symbols, node, held)
     axis, size = node.attribute("axis", 0) % len(held.shape), symbols.graph.shape(node.outputs[0])
     kept = tuple(1 if i == axis else n for i, n in enumerate(held.shape))
     starts = tuple(indices[0] % n if i == axis else 0 for i, n in enumerate(held.shape))
@@ -117,7 +151,7 @@ def _part(
     steps: tuple[int, ...],
 ) -> Held:  # fmt: skip
     """size, starts, steps: in ONNX's order of axes."""
-    axes = _IMAGE_AXES if held.is_image else tuple(range(len(size)))
+    axes = image_axes(len(size)) if held.is_image else tuple(range(len(size)))
     value = symbols.new_value(name, tuple(size[a] for a in axes), held.grid.dtype)
     moved = Slice(
         node.label, (node.label,), held.value, value, tuple(starts[a] for a in axes), tuple(steps[a] for a in axes)
@@ -127,22 +161,36 @@ def _part(
 
 
 def _pad(symbols: SymbolTable, node: Node, held: Held) -> list[Held]:
-    if node.attribute("mode", "constant") != "constant":
-        raise refuse(node, f"its mode {node.attribute('mode')!r} is not supported")
-    held = symbols.view(node, node.inputs[0])
-    pads = _integers(symbols, node, node.inputs[1])
+    given = node.attribute("pads") or _integers(symbols, node, node.inputs[1])
     rank, size = len(held.shape), symbols.graph.shape(node.outputs[0])
-    if len(pads) != 2 * rank or min(pads) < 0:
-        raise refuse(node, "only non-negative padding, given for all axes, is supported")
+    along = _integers(symbols, node, node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else list(range(rank))
+    pads = [0] * 2 * rank
+    for i, axis in enumerate(along):
+        pads[axis % rank], pads[axis % rank + rank] = given[i], given[i + len(along)]
     real = symbols.reals(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
     if real is None:
         raise refuse(node, f"its value {node.inputs[2]!r} is not stored")
-    axes = _IMAGE_AXES if held.is_image else tuple(range(rank))
-    value = symbols.new_value(node.outputs[0], tuple(size[a] for a in axes))
-    fill = held.grid.nearest(float(real.ravel()[0]))
+    number = float(real.ravel()[0]) if real.size else float(node.attribute("value", 0.0))
+    fill = held.grid.nearest(number)
+    if node.attribute("mode", "constant") != "constant" or min(pads) < 0 or (held.grid.dtype != "uint8" and fill):
+        numbers = _padded(picking.numbered(held.shape), pads, str(node.attribute("mode", "constant")))
+        return [picking.picked(symbols, node, held, numbers, number)]
+    axes = image_axes(rank) if held.is_image else tuple(range(rank))
+    value = symbols.new_value(node.outputs[0], tuple(size[a] for a in axes), held.grid.dtype)
     before = tuple(pads[a] for a in axes)
     symbols.operations.append(Pad(node.label, (node.label,), held.value, value, before, fill))
     return [Held(value, held.grid, size, held.is_image)]
+
+
+def _padded(numbers: np.ndarray, pads: list[int], mode: str) -> np.ndarray:
+    """numbers: [...], with what the mode of a Pad puts around them, 0 where it is a constant; negative pads cut."""
+    ends = list(zip(pads, pads[len(pads) // 2 :], strict=False))
+    inner = tuple(slice(max(0, -low), n - max(0, -high)) for (low, high), n in zip(ends, numbers.shape, strict=True))
+    around = [(max(0, low), max(0, high)) for low, high in ends]
+    if mode == "constant":
+        return np.pad(numbers[inner], around)
+    padded: np.ndarray = np.pad(numbers[inner], around, mode=mode)  # type: ignore[call-overload]  # ONNX's names
+    return padded
 
 
 def _integers(symbols: SymbolTable, node: Node, name: str) -> list[int]:
@@ -153,9 +201,16 @@ def _integers(symbols: SymbolTable, node: Node, name: str) -> list[int]:
     return [int(v) for v in np.ravel(symbols.weights[name])]
 
 
+_BY_VALUE = {"Cast", "CastLike", "Pad"}  # they read more than the order of the integers
+_RESIZES = ("Resize", "Upsample")
 _MOVES: dict[str, Move] = {
     "Identity": _same,
-    "Dropout": _same,
+    "Dropout": _dropout,
+    "Cast": _same,
+    "CastLike": _same,
+    "GlobalMaxPool": _global_max_pool,
+    "Resize": _resize,
+    "Upsample": _resize,
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Squeeze": _reshape,
@@ -167,4 +222,5 @@ _MOVES: dict[str, Move] = {
     "Expand": _expand,
     "Gather": _picked,
     "Pad": _pad,
+    **dict.fromkeys(picking.OPERATORS - {"Gather"}, _pick),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,6 @@ from hwprof.graph import Graph, Node
 from hwprof.integer.lowering.sharing import Shared
 from hwprof.integer.numerics.grid import Grid, Stored
 from hwprof.integer.program.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
-
-_TO_IMAGE = (0, 2, 3, 1)
-_FROM_IMAGE = (0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,14 @@ class Code:
     input: str
     values: np.ndarray
     shape: tuple[int, ...]
+
+
+WANTED = "--variant integer quantizes all operators of the float network"
+
+
+def image_axes(rank: int) -> tuple[int, ...]:
+    """The axes of an image in memory, channels last, in ONNX's numbering."""
+    return (0, *range(2, rank), 1)
 
 
 def refuse(node: Node, reason: str) -> InputError:
@@ -91,9 +97,20 @@ class SymbolTable:
             return self.views[name]
         if name in self.stored:
             return self.constant(node, name)
-        made_by = self.pending.get(name)
-        source = f"computed by {made_by.op} {made_by.label!r}, " if made_by else ""
-        raise refuse(node, f"its input {name!r}, {source}is not quantized")
+        if name not in self.pending:
+            raise refuse(node, f"its input {name!r} is not quantized")
+        first = self.first_in_float(name)
+        raise refuse(first, f"{self.left_in_float(first)}, so {node.op} {node.label!r} reads {name!r} in float")
+
+    def first_in_float(self, name: str) -> Node:
+        """The operator that begins the stretch of float operators which computes the tensor."""
+        node = self.pending[name]
+        before = next((n for n in node.inputs if n in self.pending and n not in self.views), None)
+        return node if before is None else self.first_in_float(before)
+
+    def left_in_float(self, node: Node) -> str:
+        """The begin of the error for an operator whose result has no grid."""
+        return f"the quantizer left it in float: its result {node.outputs[0]!r} is not quantized; {WANTED}"
 
     def stored_bytes(self, node: Node, name: str) -> tuple[np.ndarray, Grid]:
         """A stored tensor as uint8 [...], and its grid. Raises InputError where it has another type or several
@@ -132,22 +149,39 @@ class SymbolTable:
         return self._change(held, to_image=False) if held.is_image else held
 
     def reshaped(self, held: Held, shape: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
-        """The bytes of `held`, in whichever order of axes, under another shape."""
+        """The bytes of `held`, in whichever order of axes, under another shape, one of whose sizes may be -1."""
+        if -1 in shape:
+            rest = math.prod(self.values[held.value].shape) // -math.prod(shape)
+            shape = tuple(rest if n == -1 else n for n in shape)
         value = self.new_value(name, shape, held.grid.dtype)
         self.operations.append(Reshape(name, members, held.value, value))
         return Held(value, held.grid, tuple(shape))
 
+    def transposed(self, held: Held, order: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
+        """The tensor with another order of ONNX's axes."""
+        plain = self.plain(held)
+        if tuple(order) == tuple(range(len(plain.shape))):
+            return plain
+        size = tuple(plain.shape[axis] for axis in order)
+        value = self.new_value(name, size, held.grid.dtype)
+        self.operations.append(Transpose(members[0] if members else name, members, plain.value, value, tuple(order)))
+        return Held(value, held.grid, size)
+
+    def with_shape(self, held: Held, shape: Sequence[int], name: str, members: tuple[str, ...] = ()) -> Held:
+        """The tensor in another ONNX shape; unchanged where that is its own."""
+        return held if held.shape == tuple(shape) else self.reshaped(self.plain(held), shape, name, members)
+
     def _change(self, held: Held, to_image: bool) -> Held:
         key = (held.value, to_image)
         if key not in self._moved:
-            n, c, h, w = held.shape
-            shape = (n, h, w, c) if to_image else held.shape
+            order = image_axes(len(held.shape))
+            shape = tuple(held.shape[axis] for axis in order) if to_image else held.shape
             value = self.new_value(held.value, shape, held.grid.dtype)
             name = f"{held.value} {'channels last' if to_image else 'channels first'}"
-            if c == 1 or h * w == 1:
+            if held.shape[1] == 1 or math.prod(held.shape[2:]) == 1:
                 self.operations.append(Reshape(name, (), held.value, value))
             else:
-                order = _TO_IMAGE if to_image else _FROM_IMAGE
-                self.operations.append(Transpose(name, (), held.value, value, order))
+                turned = order if to_image else tuple(int(axis) for axis in np.argsort(order))
+                self.operations.append(Transpose(name, (), held.value, value, turned))
             self._moved[key] = Held(value, held.grid, held.shape, to_image)
         return self._moved[key]

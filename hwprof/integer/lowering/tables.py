@@ -22,11 +22,12 @@ from hwprof.integer.program.program import Lines, Table
 from hwprof.onnx_io.proto import node_to_proto
 
 _ONE_OPERAND = {
-    "Abs", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-    "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus",
-    "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu",
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf",
+    "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal",
+    "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish",
+    "Tan", "Tanh", "ThresholdedRelu",
 }  # fmt: skip
-_MORE_OPERANDS = {"Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub"}
+_MORE_OPERANDS = {"Add", "Div", "Max", "Mean", "Min", "Mod", "Mul", "Pow", "PRelu", "Sub", "Sum"}
 
 
 def source(symbols: SymbolTable, name: str) -> Held | None:
@@ -41,17 +42,29 @@ def lookup(symbols: SymbolTable, name: str, grid: Grid, members: tuple[str, ...]
     if held is None:
         raise _refusal(symbols, name, node)
     reals, covered = values(symbols, name, held)
+    reals = _beside_the_domain(reals)
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some of the {len(reals)} values of its input")
     if held.grid.dtype == "uint8":
-        return _tabulated(symbols, held, grid.quantized(reals), grid, name, (*covered, *members))
-    drawn = piecewise_fit.of_function(reals, held.grid, grid)
-    if drawn is None:
+        return tabulated(symbols, held, grid.quantized(reals), grid, name, (*covered, *members))
+    lines = piecewise_fit.of_function(reals, held.grid, grid)
+    if lines is None:
         raise refuse(
             node,
             f"{name!r} jumps: {piecewise_fit.SEGMENTS[-1]} line segments cannot follow it, as 16-bit functions need",
         )
-    return _drawn(symbols, held, drawn, Target(name, grid, grid.low, grid.high, (*covered, *members)))
+    return drawn(symbols, held, lines, Target(name, grid, grid.low, grid.high, (*covered, *members)))
+
+
+def _beside_the_domain(reals: np.ndarray) -> np.ndarray:
+    """reals: float32 [n]. With the value of the neighbour at one integer just outside of the function's domain, where
+    only a grid's rounding leads, such as an arccosine of 1.002."""
+    unknown = np.isnan(reals)
+    beside = unknown & ~np.append(unknown[1:], True), unknown & ~np.append(True, unknown[:-1])
+    filled = reals.copy()
+    for shift, places in zip((1, -1), beside, strict=True):
+        filled[places] = reals[np.flatnonzero(places) + shift]
+    return filled
 
 
 def values(symbols: SymbolTable, name: str, held: Held) -> tuple[np.ndarray, list[str]]:
@@ -68,10 +81,18 @@ def requantized(symbols: SymbolTable, held: Held, grid: Grid, name: str) -> Held
     if held.grid == grid:
         return held
     if held.grid.dtype == "uint8":
-        return _tabulated(symbols, held, grid.quantized(held.grid.reals()), grid, name, ())
-    return _drawn(
+        return tabulated(symbols, held, grid.quantized(held.grid.reals()), grid, name, ())
+    return drawn(
         symbols, held, piecewise_fit.of_rescaling(held.grid, grid), Target(name, grid, grid.low, grid.high, ())
     )
+
+
+def on_grid(symbols: SymbolTable, node: Node, name: str, grid: Grid) -> Held:
+    """A tensor that the node reads, stored or computed, on the grid."""
+    reals = symbols.reals(name)
+    if name not in symbols.views and reals is not None:
+        return symbols.keep(f"{name} on {grid.scale:g}", grid.quantized(reals), grid)
+    return requantized(symbols, symbols.any_view(node, name), grid, f"{name} rescaled")
 
 
 def bounded(symbols: SymbolTable, held: Held, target: Target) -> Held:
@@ -79,20 +100,27 @@ def bounded(symbols: SymbolTable, held: Held, target: Target) -> Held:
     name = f"{target.name} bounded"
     if held.grid.dtype == "uint8":
         table = np.clip(np.arange(256), target.low, target.high).astype(np.uint8)
-        return _tabulated(symbols, held, table, held.grid, name, ())
-    return _drawn(
+        return tabulated(symbols, held, table, held.grid, name, ())
+    return drawn(
         symbols, held, piecewise_fit.of_rescaling(held.grid, held.grid), replace(target, name=name, members=())
     )
 
 
-def _drawn(symbols: SymbolTable, held: Held, drawn: Piecewise, target: Target) -> Held:
+def reflected(symbols: SymbolTable, held: Held) -> Held:
+    """The negative of an 8-bit tensor, exactly: its grid is reflected, too."""
+    grid = replace(held.grid, zero=255 - held.grid.zero)
+    return tabulated(symbols, held, np.arange(255, -1, -1, dtype=np.uint8), grid, f"{held.value} negative", ())
+
+
+def drawn(symbols: SymbolTable, held: Held, lines: Piecewise, target: Target) -> Held:
+    """The function of a 16-bit tensor that the lines are, within the target's bounds."""
     value = symbols.new_value(target.name, symbols.values[held.value].shape, target.grid.dtype)
     label = target.members[0] if target.members else target.name
-    symbols.operations.append(Lines(label, target.members, held.value, value, drawn, target.low, target.high))
+    symbols.operations.append(Lines(label, target.members, held.value, value, lines, target.low, target.high))
     return Held(value, target.grid, held.shape, held.is_image)
 
 
-def _tabulated(
+def tabulated(
     symbols: SymbolTable, held: Held, table: np.ndarray, grid: Grid, name: str, members: tuple[str, ...]
 ) -> Held:  # fmt: skip
     """table: [256]. Two tables in a row become one; the first is dropped where nothing else reads it."""

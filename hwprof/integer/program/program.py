@@ -138,11 +138,26 @@ class Convolution(_OfOne):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class WideConvolution(_OfOne):
+    """A convolution of int16 values, whose zero point is 0, to uint8 or int16: y = rescale of bias + sum(weight * x).
+
+    weight: int8 [out_channels, kernel_h, kernel_w, in_channels / groups]; bias: int64 [out_channels]. The sums have 64
+    bits; `wide_product.scaled` says how they are rescaled.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    rescale: Rescale
+    window: Window = field(default_factory=Window)
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Add(_OfTwo):
     """y = clip((a * factors[0] + b * factors[1] + offset) >> shift, low, high); b is broadcast to a.
 
-    Factors are in [0, 2^15), or in [0, 2^30) where a value has 16 bits; the offset includes the zero points and the
-    rounding.
+    Factors are in (-2^15, 2^15), or in (-2^30, 2^30) where a value has 16 bits; the offset includes the zero points and
+    the rounding.
     """
 
     factors: tuple[int, int]
@@ -231,10 +246,11 @@ class Slice(_OfOne):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pad(_OfOne):
-    """y is x with `before` elements of `fill` before each axis, and as many after it as the shape of y says."""
+    """y is `fill`, but for y[before + i * steps] = x[i]. The steps are 1 where they are left out."""
 
     before: tuple[int, ...]
     fill: int
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -329,12 +345,21 @@ class Embedding(_OfOne):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pick(_OfOne):
+    """y = x[rows] of x as [n, width], in the shape of y. rows: int32 [m]."""
+
+    rows: np.ndarray
+    width: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Expand(_OfOne):
     """x broadcast to the shape of y."""
 
 
 Operation: TypeAlias = (
     Convolution
+    | WideConvolution
     | Add
     | Multiply
     | Table
@@ -351,6 +376,7 @@ Operation: TypeAlias = (
     | Reshape
     | Concatenate
     | Slice
+    | Pick
     | Expand
     | Pad
 )

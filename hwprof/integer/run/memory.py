@@ -24,7 +24,7 @@ def place(program: Program) -> Memory:
     """Memory for every value of the program."""
     owner = _owners(program)
     kept = {e.value for e in program.entries if e.scale is None}
-    arrays = {name: np.array(array, np.uint8).ravel() for name, array in program.constants.items()}
+    arrays = {name: np.array(array).ravel().view(np.uint8) for name, array in program.constants.items()}
     arrays |= {name: np.zeros(program.values[name].size_bytes, np.uint8) for name in kept}
     spans = {name: span for name, span in _spans(program, owner).items() if name not in arrays}
     offsets, total = _offsets({name: program.values[name].size_bytes for name in spans}, spans)

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from hwprof.integer.numerics import gated, normalize, recurrent, softmax
+from hwprof.integer.numerics import gated, normalize, recurrent, softmax, wide_product
 from hwprof.integer.numerics.fixed_point import Integers, requantize, require_integers
 from hwprof.integer.program.program import (
     Add,
@@ -27,6 +27,7 @@ from hwprof.integer.program.program import (
     Normalization,
     Operation,
     Pad,
+    Pick,
     Product,
     Program,
     Rescale,
@@ -35,6 +36,7 @@ from hwprof.integer.program.program import (
     Softmax,
     Table,
     Transpose,
+    WideConvolution,
     Window,
     reads,
 )
@@ -97,6 +99,16 @@ def _convolution(op: Convolution, operands: list[Integers], shape: Shape) -> Int
     weights = np.split(op.weight.astype(np.int32), op.groups, axis=0)
     sums = [g.reshape(*shape[:3], -1) @ w.reshape(len(w), -1).T for g, w in zip(groups, weights, strict=True)]
     return _rescaled(np.concatenate(sums, axis=-1) + op.bias, op.rescale)
+
+
+@_apply.register
+def _wide_convolution(op: WideConvolution, operands: list[Integers], shape: Shape) -> Integers:
+    pixels = _windows(operands[0], op.window, shape[1:3], 0).astype(np.int64)
+    groups = np.split(pixels, op.groups, axis=-1)
+    weights = np.split(op.weight.astype(np.int64), op.groups, axis=0)
+    sums = [g.reshape(*shape[:3], -1) @ w.reshape(len(w), -1).T for g, w in zip(groups, weights, strict=True)]
+    scaled = wide_product.scaled(np.concatenate(sums, axis=-1) + op.bias, op.rescale.multiplier, op.rescale.shift)
+    return _clipped(op.rescale.zero + scaled, op.rescale.low, op.rescale.high)
 
 
 @_apply.register
@@ -236,10 +248,17 @@ def _slice(op: Slice, operands: list[Integers], shape: Shape) -> Integers:
 
 @_apply.register
 def _pad(op: Pad, operands: list[Integers], shape: Shape) -> Integers:
-    padded = np.full(shape, op.fill, np.uint8)
-    inner = tuple(slice(b, b + n) for b, n in zip(op.before, operands[0].shape, strict=True))
-    padded[inner] = operands[0]
+    x = operands[0]
+    padded = np.full(shape, op.fill, x.dtype)
+    steps = op.steps or (1,) * x.ndim
+    padded[tuple(slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(op.before, x.shape, steps, strict=True))] = x
     return padded
+
+
+@_apply.register
+def _pick(op: Pick, operands: list[Integers], shape: Shape) -> Integers:  # noqa: ARG001
+    rows: Integers = operands[0].reshape(-1, op.width)[op.rows]
+    return rows
 
 
 @_apply.register

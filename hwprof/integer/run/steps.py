@@ -28,6 +28,7 @@ from hwprof.integer.program.program import (
     Normalization,
     Operation,
     Pad,
+    Pick,
     Product,
     Program,
     Rescale,
@@ -36,6 +37,7 @@ from hwprof.integer.program.program import (
     Softmax,
     Table,
     Transpose,
+    WideConvolution,
     Window,
 )
 from hwprof.integer.program.weight_formats import FORMATS, PANEL, is_depthwise
@@ -44,7 +46,7 @@ from hwprof.integer.run.library import AXES, Step
 
 KINDS = (
     "convolution", "depthwise", "add", "multiply", "table", "max_pool", "average_pool", "copy", "fill", "gates", "lstm",
-    "product", "softmax", "normalization", "embedding", "gru", "lines",
+    "product", "softmax", "normalization", "embedding", "gru", "lines", "wide_convolution",
 )  # fmt: skip
 _WIDE_X, _WIDE_X2, _WIDE_Y = 1, 2, 4  # flags of the field `wide`: which operands are int16
 DIVIDED = len(FORMATS)  # kParts: not one of a program, but how kernels that need it are given int8
@@ -133,6 +135,16 @@ class Steps:
                **self._packed(packing.pack(op, self._arithmetic))},
             zero_x=op.zero_x, zero_y=op.rescale.zero, low=op.rescale.low, high=op.rescale.high,
             zero_x2=op.sign_at or 0,
+        )  # fmt: skip
+
+    @_add.register
+    def _(self, op: WideConvolution) -> None:
+        weight = op.weight.reshape(*op.weight.shape[:2], -1)  # the lines of a window
+        self._append(
+            "wide_convolution",
+            **{**self._window(op.x, op.y, op.window), "groups": op.groups, **self._rescale(op.rescale)},
+            weight=self._pointer(weight, np.int16), weight_bytes=2 * weight.size,
+            table=self._pointer(op.bias, np.int64), wide=self._wide(op.x, op.y),
         )  # fmt: skip
 
     @_add.register
@@ -300,9 +312,23 @@ class Steps:
     @_add.register
     def _(self, op: Pad) -> None:
         shape, to = self._shape(op.x), dense_strides(self._shape(op.y))
-        self._append("fill", **self._operand("y", op.y), extent=(math.prod(self._shape(op.y)),), zero_y=op.fill)
+        size = self._program.values[op.y].size_bytes
+        if self._is_wide(op.y) and op.fill:
+            raise InputError(f"operator {op.name!r} pads 16-bit values with another number than 0")
+        self._append("fill", **self._operand("y", op.y), extent=(size,), zero_y=op.fill)
         offset = sum(before * stride for before, stride in zip(op.before, to, strict=True))
-        self._copy(op.x, op.y, shape, dense_strides(shape), to, to_offset=offset)
+        spread = [step * stride for step, stride in zip(op.steps or (1,) * len(to), to, strict=True)]
+        self._copy(op.x, op.y, shape, dense_strides(shape), spread, to_offset=offset)
+
+    @_add.register
+    def _(self, op: Pick) -> None:
+        """The rows are looked up as in an embedding, whose table is here a value and whose indices are stored."""
+        width = op.width * (2 if self._is_wide(op.x) else 1)
+        table = self._operand("weight", op.x)
+        self._append(
+            "embedding", **self._operand("y", op.y), **table, x=self._pointer(op.rows, np.int32),
+            x_bytes=op.rows.size * 4, height=table["weight_bytes"] // width, channels=width, extent=(op.rows.size,),
+        )  # fmt: skip
 
     @_add.register
     def _(self, op: Expand) -> None:

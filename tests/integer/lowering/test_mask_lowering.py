@@ -50,7 +50,8 @@ def test_a_number_that_is_chosen_is_at_the_end_of_whatever_grid(scale, zero):
 def test_a_number_that_is_chosen_by_an_input(dtype):
     graph = chosen(dtype, -1e9, first=True)
     program = lowered(graph)
-    assert computing(program) == ["Embedding", "Add"]
+    assert computing(program)[0] == "Embedding"
+    assert computing(program)[-1] == "Add"
     ours, theirs, _ = both(graph)  # its inputs hide all or nothing
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name])
@@ -74,10 +75,17 @@ def test_a_condition_that_is_computed_of_floats_is_refused():
     assert "is neither stored nor a function of an input of integers" in refusal(b.build(b.q(y)))
 
 
-def test_a_choice_of_two_tensors_is_refused():
+def test_a_choice_of_two_tensors_picks_from_both():
     b = Quantized("chosen")
-    x = b.q(b.input((6, 6)))
-    y = b.node("Where", [b.constant(CAUSAL, "bool", shape=(6, 6)), x, x], (6, 6), "float32")
+    x, y = b.q(b.input((6, 6))), b.q(b.input((6, 6)), scale=0.03)
+    chosen = b.node("Where", [b.constant(CAUSAL, "bool", shape=(6, 6)), x, y], (6, 6), "float32")
+    assert steps_apart(b.build(b.q(chosen))) <= 1
+
+
+def test_a_choice_of_two_tensors_by_an_input_is_refused():
+    b = Quantized("chosen")
+    x, condition = b.q(b.input((6, 6))), b.input((6, 6), "bool")
+    y = b.node("Where", [condition, x, x], (6, 6), "float32")
     assert "between a computed tensor and one stored number" in refusal(b.build(b.q(y)))
 
 
@@ -135,10 +143,10 @@ def test_a_place_of_an_axis_is_picked(place, shape):
     assert steps_apart(graph) == 0
 
 
-def test_several_places_are_refused():
+def test_several_places_are_picked():
     b = Quantized("picked")
     y = b.node("Gather", [b.q(b.input((5, 4))), b.constant([0, 3, 1], shape=(3,))], (3, 4), "float32")
-    assert "it picks 3 positions" in refusal(b.build(y))
+    assert steps_apart(b.build(y)) == 0
 
 
 @pytest.mark.parametrize(("before", "after"), [((2, 1, 6), (2, 4, 6)), ((6,), (3, 2, 6)), ((1, 5, 1), (4, 5, 3))])
