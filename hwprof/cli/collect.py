@@ -11,6 +11,7 @@ import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
@@ -94,13 +95,16 @@ def collect(
     budget_s = default_s if budget is None else budget
     target_mape, settings = _target_mape(until), options.fast_settings(target, budget_s)
     shown = n or (collecting.MOST_UNTIL if minutes is None else round(60 * minutes / (2 * budget_s)))
-    places = options.devices(device, fleet)
+    places = [Device.load(place) for place in options.devices(device, fleet)]
     if out is not None and len(places) > 1:
         raise InputError(f"--out is the folder of one data set, and {len(places)} devices make as many; give --device")
     asked = jobs.Options(
         settings, allow_unfit, fresh, on_note=output.note, limit_s=options.time_limit(time_limit), wait_s=wait,
     )  # fmt: skip
-    with results.on_fleet(fleet, asked) as changed, progress.sweeps(places, shown, settings) as on_progress:
+    with (
+        results.on_fleet(fleet, asked) as changed,
+        progress.sweeps([place.name for place in places], shown, settings) as on_progress,
+    ):
         found = collecting.collect_each(
             space or sample or "", places, n, until_mape=target_mape, minutes=minutes, models=models or (),
             variant=variant or "", out=out, seed=seed, inputs=options.inputs(input), store=store,

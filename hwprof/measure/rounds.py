@@ -223,7 +223,7 @@ class Rounds:
             latest = processes[-1]
             fixed_s = start_s + (latest.open_ns + latest.cold_ns + sum(latest.warmup_ns)) / 1e9
             spans = np.diff([b.start_ns for b in latest.blocks])
-            # A worker elsewhere may have a clock that stands still.
+            # The clock of a worker elsewhere may not move.
             block_s = max(1.0, np.median(spans)) / 1e9 if len(spans) else self.settings.block_ms / 1e3
             counts.append(stop.blocks_per_process(processes, fixed_s, block_s, self.settings))
             affordable.append(self._affordable(cohort, fixed_s, block_s))

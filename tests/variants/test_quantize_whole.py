@@ -111,9 +111,9 @@ def test_a_quantized_network_is_refused():
 def wide_residual(opset: int = 21) -> Graph:
     """A stream that is read by products, by a sum and by a normalization."""
     b = GraphBuilder("residual", opset=opset)
-    x = b.add(b.linear(b.input((3, 8)), 8), b.linear(b.input((3, 8)), 8))
-    y = b.add(x, b.linear(b.unary("Tanh", b.reshape(x, (3, 8))), 8))
-    return b.build(b.matmul(b.reshape(b.layer_norm(y), (3, 8)), b.weight((8, 4))), b.linear(y, 2))
+    x = b.add(b.linear(b.input((3, 32)), 32), b.linear(b.input((3, 32)), 32))
+    y = b.add(x, b.linear(b.unary("Tanh", b.reshape(x, (3, 32))), 32))
+    return b.build(b.matmul(b.reshape(b.layer_norm(y), (3, 32)), b.weight((32, 4))), b.linear(y, 2))
 
 
 def test_states_of_16_bits_are_those_that_elements_alone_read():

@@ -16,7 +16,7 @@ from hwprof.errors import InputError
 from hwprof.graph import BITS_PER_ELEMENT, Graph, Node
 from hwprof.integer.lowering import code_rule, folding, movement, qlinear, rules, tables
 from hwprof.integer.lowering.bounded_grids import with_real_bounds
-from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, refuse, unforeseen_is_refused
 from hwprof.integer.numerics.grid import Grid, Stored, held_zero
 from hwprof.integer.program.program import Entry, Exit, Operation, Program, reads
 from hwprof.onnx_io.packed import index_bits, unpacked
@@ -24,7 +24,6 @@ from hwprof.onnx_io.proto import NARROW, bodies_of
 
 _EIGHT_BITS = {"uint8": False, "int8": True}  # -> is it signed?
 _SIXTEEN_BITS = "int16"
-_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _COMPUTED_SCALE = (
     "it works out its scale from each input in float (dynamic quantization); quantize the float network by --variant "
     "integer, or statically with data"
@@ -83,7 +82,8 @@ class _Lowering:
 
     def program(self) -> Program:
         for node in self._graph.nodes:
-            self._checked_visit(node)
+            with unforeseen_is_refused(node):
+                self._visit(node)
         exits = tuple(self._exit(name) for name in self._graph.outputs)
         symbols = self._scope
         ends = {e.value for e in exits}
@@ -93,15 +93,6 @@ class _Lowering:
         values = {name: value for name, value in symbols.values.items() if name in read}
         constants = {name: array for name, array in symbols.constants.items() if name in read}
         return Program(self._graph.name, tuple(symbols.entries), exits, operations, values, constants)
-
-    def _checked_visit(self, node: Node) -> None:
-        """Visits the node. A network that a rule did not foresee ends in an InputError that names the operator."""
-        try:
-            self._visit(node)
-        except _UNFORESEEN as error:
-            words = " ".join(str(error).split()) or "no reason given"
-            reason = f"its attributes or shapes are not supported ({type(error).__name__}: {words})"
-            raise refuse(node, reason) from error
 
     def _visit(self, node: Node) -> None:
         self._require_known(node)

@@ -20,7 +20,7 @@ from hwprof.integer.lowering import (
     resizing,
     tables,
 )
-from hwprof.integer.lowering.symbol_table import Held, SymbolTable, image_axes, refuse
+from hwprof.integer.lowering.symbol_table import Held, SymbolTable, image_axes, refuse, unforeseen_is_refused
 from hwprof.integer.lowering.target import Rule, Target
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Concatenate
@@ -48,7 +48,8 @@ def quantized(symbols: SymbolTable, name: str, grid: Grid, node: Node) -> Held:
     if inner and rule and not (inner.op in _OF_ONE and _is_function(symbols, inner, name)):
         if inner.op not in _WITH_16_BITS:
             target.require_bytes(inner)
-        return rule(symbols, inner, bounded.covering(inner))
+        with unforeseen_is_refused(inner):  # not the QuantizeLinear that asks for it
+            return rule(symbols, inner, bounded.covering(inner))
     return tables.lookup(symbols, name, grid, target.members, node)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from hwprof.graph import Graph, Node
 from hwprof.integer.lowering.sharing import Shared
 from hwprof.integer.numerics.grid import Grid, Stored
 from hwprof.integer.program.program import Entry, IntegerType, Operation, Reshape, Table, Transpose, Value
+
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,17 @@ def image_axes(rank: int) -> tuple[int, ...]:
 def refuse(node: Node, reason: str) -> InputError:
     """The error for an operator that cannot run with integers only."""
     return InputError(f"operator {node.op} {node.label!r} cannot run with integers only: {reason}")
+
+
+@contextmanager
+def unforeseen_is_refused(node: Node) -> Iterator[None]:
+    """A context in which a network that a rule did not foresee ends in an InputError that names the operator."""
+    try:
+        yield
+    except _UNFORESEEN as error:
+        words = " ".join(str(error).split()) or "no reason given"
+        reason = f"its attributes or shapes are not supported ({type(error).__name__}: {words})"
+        raise refuse(node, reason) from error
 
 
 class SymbolTable:

@@ -94,6 +94,11 @@ def wide_programs(rng: np.random.Generator) -> list[ir.Program]:
         of_one(ir.Lines("lines", (), "x", "y", tanh, 3, 250), one, wide="x"),
         of_one(ir.Normalization("n", (), "x", "y", gain, gain, 9, 0, True, -9, 9, 2), one, wide="xy"),
         of_one(ir.Slice("slice", (), "x", "y", (4, 1), (-2, 3)), {"x": (5, 20), "y": (3, 7)}, wide="xy"),
+        of_one(
+            ir.WideConvolution("c", (), "x", "y", np.full((4, 1, 1, 8), 9, np.int8), np.zeros(4, np.int64), rescale),
+            {"x": (1, 5, 6, 8), "y": (1, 5, 6, 4)},
+            wide="xy",
+        ),
     ]
 
 
@@ -135,11 +140,20 @@ def with_field(step: Step, name: str, value: int) -> Step:
     return changed
 
 
+def ends_in(step: Step, name: str) -> bool:
+    """Whether the step reads or writes the last byte of this memory. Of a part or of several a copy may not."""
+    if KINDS[step.kind] != "copy" or name not in ("x_bytes", "y_bytes"):
+        return True
+    strides, offset = (step.from_, step.from_offset) if name == "x_bytes" else (step.to, step.to_offset)
+    farthest = offset + sum(max(0, (n - 1) * stride) for n, stride in zip(step.extent, strides, strict=True))
+    return bool(farthest == getattr(step, name) - 1)
+
+
 @pytest.mark.parametrize("name", ["x_bytes", "x2_bytes", "y_bytes", "weight_bytes", "constants"])
 def test_a_step_that_would_leave_its_memory_is_refused(kernels, steps, name):
     checked = 0
     for step in steps:
-        if getattr(step, name):
+        if getattr(step, name) and ends_in(step, name):
             checked += 1
             assert kernels.check(with_field(step, name, getattr(step, name) - 1)), step.kind
     assert checked
