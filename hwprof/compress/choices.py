@@ -106,11 +106,6 @@ def chosen_ranks(choices: Choices, scheme: Scheme = "channel") -> dict[str, int]
     return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
-def chosen_groups(choices: Choices) -> dict[str, int]:
-    """By convolution, for those that have more than one."""
-    return {name: choice.groups for name, choice in choices.items() if choice.groups not in (None, 1)}
-
-
 def _of_layers(graph: Graph, choices: Choices, field: str) -> dict[str, int]:
     """By operator of the graph, which may be a part of a factorized one, the field of its choice. Raises InputError for
     an operator that is not in the graph, unless a residual block took it away."""

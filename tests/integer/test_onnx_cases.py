@@ -7,7 +7,6 @@ knows nothing of scales is put between Q/DQ pairs: integers with a scale of 1, f
 from __future__ import annotations
 
 import re
-import warnings
 from functools import cache
 
 import numpy as np
@@ -21,6 +20,7 @@ from hwprof.integer.lowering import lowering
 from hwprof.integer.run import reference
 from hwprof.variants.weights import load_weights
 from tests.integer.programs import run_kernels
+from tests.integer.wrapped_cases import node_cases
 
 OPERATORS = {
     "Clip", "Concat", "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "Flatten", "Identity",
@@ -46,16 +46,11 @@ NOT_RUN = {
 
 @cache
 def collected() -> dict[str, onnx.backend.test.case.test_case.TestCase]:
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cases = collect_testcases()
     found = {}
-    for case in cases:
+    for name, case in node_cases().items():
         nodes = case.model.graph.node
         if len(nodes) == 1 and nodes[0].op_type in OPERATORS and not nodes[0].domain:
-            found[case.name.removeprefix("test_")] = case
+            found[name] = case
     return found
 
 
