@@ -301,7 +301,8 @@ def _summary(found: Sequence[Row]) -> str:
         "train; `lstm` and `transformer` have the spoken digits with a speaker left out. "
         f"{FIRST.epochs} epochs for the network, {LEARNING.epochs} for a method that learns, {TUNING.epochs} of "
         "tuning. These are fewer seeds, networks and devices than the program has, for want of time: the same command "
-        "makes the others. No setting was chosen on these results."
+        "makes the others. No setting of a method was chosen on these results; epochs and the list of networks were "
+        "cut while the first ones came in."
     )
 
 
