@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.execution import HYPOTHESES, masks
+from hwprof.encoders.execution import FUSING, HYPOTHESES, masks
 from hwprof.encoders.operators import checked_graph, signatures
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.interfaces import ExecutedKernel
 
 # Each the binary logarithm of one plus a number: amounts first, then the shape.
 FEATURES = (
@@ -61,17 +62,22 @@ class KernelEncoder:
         self._numbers: dict[Hashable, int] = {}  # of the different operators, by `signatures`
         self._rows: list[_Row | None] = []  # by number; None for a view
 
-    def __call__(self, graphs: Sequence[Graph]) -> list[Kernels]:
-        """graphs: [n]. Returns [n]. Raises InputError for anything that is not a graph."""
-        return [self._encoded(checked_graph(graph)) for graph in graphs]
+    def __call__(
+        self, graphs: Sequence[Graph], executed: Sequence[Sequence[ExecutedKernel]] | None = None
+    ) -> list[Kernels]:
+        """graphs: [n]. executed: [n], what the runtime executes of each, where that is known. Returns [n]. Raises
+        InputError for anything that is not a graph."""
+        known = executed if executed is not None else [None] * len(graphs)
+        return [self._encoded(checked_graph(graph), own) for graph, own in zip(graphs, known, strict=True)]
 
-    def _encoded(self, graph: Graph) -> Kernels:
+    def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
         numbers = self._numbered(graph)
+        contexts = _contexts(graph) if executed is None else _contexts_of(graph, executed)
         unknown = tuple(i for i, number in enumerate(numbers) if number < 0)
         places: dict[tuple[str, int], list[int]] = {}
-        for i, key in enumerate(zip(_contexts(graph), numbers, strict=True)):
-            if key[1] >= 0 and self._rows[key[1]] is not None:
-                places.setdefault(key, []).append(i)
+        for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
+            if context is not None and number >= 0 and self._rows[number] is not None:
+                places.setdefault((context, number), []).append(i)
         rows = [row for _, number in places if (row := self._rows[number]) is not None]
         return Kernels(
             _CHOICES.sub("", graph.name),
@@ -113,6 +119,16 @@ def _contexts(graph: Graph) -> list[str]:
             ends.append(" constant")
         else:
             ends.append("" if compiled else " absorbed" if fused else " fused")
+    return ends
+
+
+def _contexts_of(graph: Graph, executed: Sequence[ExecutedKernel]) -> list[str | None]:
+    """[n_nodes]: as `_contexts`, by what the runtime executes; None for a node that it does not."""
+    ends: list[str | None] = [None] * len(graph.nodes)
+    for kernel in executed:
+        main = next((i for i in kernel.nodes if graph.nodes[i].op in FUSING), min(kernel.nodes, default=-1))
+        for i in kernel.nodes:
+            ends[i] = "" if i == main else " absorbed"
     return ends
 
 
