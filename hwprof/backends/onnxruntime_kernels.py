@@ -140,9 +140,7 @@ def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Sequence[Set[int]])
     return titles
 
 
-def executed(
-    graph: Graph, extended: Sequence[Kernel], kernels: Sequence[Kernel]
-) -> tuple[ExecutedKernel, ...]:
+def executed(graph: Graph, extended: Sequence[Kernel], kernels: Sequence[Kernel]) -> tuple[ExecutedKernel, ...]:
     """extended, kernels: as `operator_times` takes them. Returns the kernels that run, in their order."""
     known = {t.name for t in (*graph.inputs, *graph.values)}
     found = []

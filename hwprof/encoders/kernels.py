@@ -16,6 +16,7 @@ import numpy as np
 from hwprof import cost
 from hwprof.encoders.execution import FUSING, HYPOTHESES, masks
 from hwprof.encoders.operators import checked_graph, signatures
+from hwprof.encoders.patterns import places
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
 from hwprof.interfaces import ExecutedKernel
@@ -56,9 +57,13 @@ _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
 class KernelEncoder:
-    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
+    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast.
 
-    def __init__(self) -> None:
+    with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is; predictors until
+    2026-11-29 learned without."""
+
+    def __init__(self, with_patterns: bool = True) -> None:
+        self.with_patterns = with_patterns
         self._numbers: dict[Hashable, int] = {}  # of the different operators, by `signatures`
         self._rows: list[_Row | None] = []  # by number; None for a view
 
@@ -72,7 +77,7 @@ class KernelEncoder:
 
     def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
         numbers = self._numbered(graph)
-        contexts = _contexts(graph) if executed is None else _contexts_of(graph, executed)
+        contexts = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
         unknown = tuple(i for i, number in enumerate(numbers) if number < 0)
         places: dict[tuple[str, int], list[int]] = {}
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
@@ -90,6 +95,23 @@ class KernelEncoder:
             unknown,
         )
 
+    def _contexts(self, graph: Graph) -> list[str]:
+        """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
+        found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
+        ends, patterns = [], places(graph) if self.with_patterns else {}
+        for i, (live, folded, compiled, fused) in enumerate(
+            zip(*(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True)
+        ):
+            if not live:
+                ends.append(" dead")
+            elif not folded:
+                ends.append(" constant")
+            elif compiled:
+                ends.append(f" {patterns[i]}" if i in patterns else "")
+            else:
+                ends.append(" absorbed" if fused else " fused")
+        return ends
+
     def _numbered(self, graph: Graph) -> list[int]:
         """The number of each node's row, -1 where its work is not known, [n_nodes]."""
         weights, found = graph.weight_names, list[int]()
@@ -106,24 +128,8 @@ class KernelEncoder:
         return found
 
 
-def _contexts(graph: Graph) -> list[str]:
-    """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
-    ends = []
-    for live, folded, compiled, fused in zip(
-        *(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True
-    ):
-        if not live:
-            ends.append(" dead")
-        elif not folded:
-            ends.append(" constant")
-        else:
-            ends.append("" if compiled else " absorbed" if fused else " fused")
-    return ends
-
-
 def _contexts_of(graph: Graph, executed: Sequence[ExecutedKernel]) -> list[str | None]:
-    """[n_nodes]: as `_contexts`, by what the runtime executes; None for a node that it does not."""
+    """[n_nodes]: the ends of the kinds' names by what the runtime executes; None for a node that it does not."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
         main = next((i for i in kernel.nodes if graph.nodes[i].op in FUSING), min(kernel.nodes, default=-1))

@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
+from hwprof.encoders import operators
 from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, Execution
-from hwprof.encoders.operators import checked_graph, kind, signatures
+from hwprof.encoders.operators import checked_graph, signatures
 from hwprof.graph import Graph, Node, Tensor
 
 # Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
@@ -166,9 +167,10 @@ def _quantities(graph: Graph, node: Node, weights: Container[str]) -> np.ndarray
 
 
 def _place(graph: Graph, node: Node) -> int:
-    """Returns the number of the column that counts the operator: of its kind, and its shapes without sides of images."""
+    """Returns the number of the column that counts operators of this kind and these shapes; sides of images do not
+    matter."""
     shapes = [_without_sides(graph.type_of(name)) for name in (*node.inputs, *node.outputs) if graph.has_type(name)]
-    return zlib.crc32(f"{kind(node)} {shapes}".encode()) % OPERATOR_COLUMNS
+    return zlib.crc32(f"{operators.kind(node)} {shapes}".encode()) % OPERATOR_COLUMNS
 
 
 def _without_sides(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
@@ -180,11 +182,11 @@ def _kind(graph: Graph, node: Node, weights: Container[str]) -> str:
         return _kind_of_convolution(graph, node)
     if node.op in _PRODUCTS:
         return "linear" if any(name in weights for name in node.inputs) else "product"
-    for kind, operators in (
+    for kind, members in (
         ("recurrence", _RECURRENCES), ("normalization", _NORMALIZATIONS), ("movement", _MOVEMENTS),
         ("activation", ACTIVATIONS),
     ):  # fmt: skip
-        if node.op in operators:
+        if node.op in members:
             return kind
     if "Pool" in node.op or node.op.startswith("Reduce"):
         return "pool"

@@ -81,7 +81,9 @@ class PhysicalPredictor(LatencyPredictor):
         self.process = process
         self.seed = seed
         self.counted = counted
-        self._encoder = PhysicalEncoder(with_operators=True)  # one for all calls: networks of a space share most of their operators
+        self._encoder = PhysicalEncoder(
+            with_operators=True
+        )  # one for all calls: networks of a space share most of their operators
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
