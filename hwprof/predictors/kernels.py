@@ -42,6 +42,10 @@ _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
+    errors_, spreads_: log(measured / predicted) of the networks whose family was left out, and the standard deviation
+    of what the members said of each, log ms. Intervals are proportional to that spread, with `least_spread_` added in
+    squares (locally weighted conformal inference: Lei et al., JASA 2018, section 5.2).
+
     offset_: of the logarithm of all its latencies, from files of earlier versions; `calibrate` changes its members.
     calibration_errors_: log(measured / predicted) of the networks that it was calibrated with, each by the others;
     `errors_` where these are fewer than `MIN_SAMPLES`.
