@@ -68,6 +68,13 @@ class BuiltTimer(Protocol):
 
 
 @runtime_checkable
+class ClockedTimer(Protocol):
+    """A timer that names the clock of its times ("CUDA events"); empty for the wall clock of this machine."""
+
+    clock: str
+
+
+@runtime_checkable
 class OutputTimer(Protocol):
     """A timer that can return the results of the network."""
 

@@ -96,18 +96,21 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
-    from hwprof.report import quantity
+    from hwprof.report import quantity, verdict
 
+    undisturbed = verdict.normalized(c.a), verdict.normalized(c.b)
+    a, b = undisturbed if all(undisturbed) else (c.a.statistics, c.b.statistics)
     return {
         "a": c.a.model,
         "b": c.b.model,
-        "a ms": f"{c.a.latency_ms:.4g}",
-        "b ms": f"{c.b.latency_ms:.4g}",
+        "a ms": f"{a.median:.4g}",
+        "b ms": f"{b.median:.4g}",
+        "ms are": "undisturbed" if all(undisturbed) else "as the clock ran",
         "b / a": "unknown" if math.isnan(c.ratio) else f"{c.ratio:.4f}",
         "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
-        "by": str(c.clock),
+        "by": c.clock_name,
     } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
 
 

@@ -274,7 +274,10 @@ class Recorder:
         return number
 
     def _outcomes(self, cohort: Cohort) -> Iterator[Outcome]:
-        """The outcome of each graph. Processes that were measured before the device was lost count."""
+        """The outcome of each graph, all against one undisturbed machine. Processes that were measured before the
+        device was lost count."""
+        for processes in cohort.processes:
+            self.store.lower_baseline(self._machine, estimate.baseline_of(processes))
         for graph, processes, number in zip(cohort.graphs, cohort.processes, cohort.numbers, strict=True):
             if cohort.error and not (processes and isinstance(cohort.error, DeviceLostError)):
                 yield Outcome(graph, None, cohort.error)
@@ -297,7 +300,6 @@ class Recorder:
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...], board: str) -> Measurement:
         told = {"label": self.options.label, "board": board}
-        self.store.lower_baseline(self._machine, estimate.baseline_of(processes))
         baseline = self._baseline(processes)
         measurement = Measurement(
             model=graph.name,

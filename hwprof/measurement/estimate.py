@@ -181,6 +181,11 @@ def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float], by: Clock = Cl
     return math.exp(sum(weights[name] * math.log(ratio) for name, ratio in ratios.items()) / total) if total else 1.0
 
 
+def median_slowdown(process: Process, baseline_ns: Mapping[str, float], by: Clock = Clock.WALL) -> float:
+    """The median of `slowdown` over the process' blocks; nan without a block."""
+    return float(np.median([slowdown(b, baseline_ns, by) for b in process.blocks])) if process.blocks else math.nan
+
+
 def baseline_of(processes: Sequence[Process]) -> Baseline:
     """The first decile of each anchor's times, in the processes during which the machine was quiet, or else in all."""
     quiet = [p for p in processes if is_quiet(p)]
