@@ -101,7 +101,7 @@ def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:
 
 
 def _profiles(store: Store, models: Sequence[str], device: str | None) -> list[Measurement]:
-    return [m for m in store.measurements() if _is_wanted(m, models, device)]
+    return at_one_speed([m for m in store.measurements() if _is_wanted(m, models, device)])
 
 
 def _measured_pages(

@@ -141,8 +141,8 @@ class Rounds(CohortRounds):
     """Each round is a fresh worker of this job's transport, one after another."""
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
-        """A lost worker is started again; a cohort that loses it twice, or exceeds the limit of a request, ends with that
-        error; the others continue."""
+        """A lost worker is started again; a cohort that loses it twice, or exceeds the limit of a request, ends with
+        that error; the others continue."""
         rng = np.random.default_rng(self.settings.seed)
         yield from map(self._ended, [c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]
@@ -168,7 +168,7 @@ class Rounds(CohortRounds):
                 lost = False
                 while waiting and not lost and monotonic() < end:
                     cohort = waiting.pop(0)
-                    lost = not self._visit(worker, cohort, start_s)
+                    lost = not self._visit(worker, cohort, start_s, end)
                     if lost and cohort.error is None:
                         waiting.insert(0, cohort)
                     self.on_progress(cohort)
@@ -201,12 +201,12 @@ class Rounds(CohortRounds):
                 "and the same command continues them when the device is back"
             ) from None
 
-    def _visit(self, worker: Worker, cohort: Cohort, start_s: float) -> bool:
+    def _visit(self, worker: Worker, cohort: Cohort, start_s: float, end: float) -> bool:
         """One process' samples of the cohort. Returns False when the worker is gone."""
         start = monotonic()
         try:
             # All answers are read before any is used: one left in the pipe would pass for the next cohort's.
-            request = self._request(cohort, start_s)
+            request = self._request(cohort, start_s, end - start)
             processes = _processes(list(worker.ask("measure", **request)), request)
         except DeviceLostError as error:
             cohort.losses += 1
@@ -222,14 +222,14 @@ class Rounds(CohortRounds):
             self._keep(cohort, place, process)
         return True
 
-    def _request(self, cohort: Cohort, start_s: float) -> dict[str, Any]:
+    def _request(self, cohort: Cohort, start_s: float, left_s: float) -> dict[str, Any]:
         return {
             "device": self.device.to_record(with_address=True),
             "settings": asdict(self.settings),
             "graphs": [g.to_json() for g in cohort.graphs],
             "round": cohort.next_round,
             "blocks": self._blocks(cohort, start_s),
-            "most_s": self._most_s(cohort, start_s),
+            "most_s": min(self._most_s(cohort, start_s), left_s),
             "anchors_for_ns": _longest_ns(cohort),
             "in_detail": self.in_detail,
         }

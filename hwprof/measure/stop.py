@@ -51,22 +51,25 @@ def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: fl
 
     Their optimum: sqrt(cost of a process / cost of a block * variance within / variance between),
     section 5.2. `start_s`: a process' fixed cost; `block_s`: one block with its anchors. The target needs as many as
-    leave the scatter of the blocks half of it, in the fewest processes or one more than there are.
+    leave half of it to the scatter of the blocks, in the fewest processes or one more than there are.
     """
-    if len(processes) < settings.pilot_processes:
-        return settings.pilot_blocks
     by = estimate.clock(processes, settings.max_rejected_share)
     medians, _ = estimate.corrected_medians_ms(processes, estimate.baseline_of(processes), by)
     logs = [np.log(v) for v in medians if len(v) > 1]
-    if len(logs) < 2:
+    if not logs:
         return settings.pilot_blocks
     within = float(np.mean([np.var(v, ddof=1) for v in logs]))
-    n_blocks = float(np.mean([len(v) for v in logs]))
-    between = float(np.var([np.mean(v) for v in logs], ddof=1)) - within / n_blocks
-    best = np.sqrt(start_s / max(block_s, 1e-6) * within / between) if between > 0 else np.inf
     n_processes = max(settings.min_processes, len(processes) + 1)
     enough = within / n_processes * (2 * _WIDTH_OF_DEVIATION / settings.target) ** 2
+    is_pilot = len(processes) < settings.pilot_processes or len(logs) < 2
+    best = settings.pilot_blocks if is_pilot else _optimum(logs, within, start_s / max(block_s, 1e-6))
     return int(np.clip(np.ceil(min(best, enough)), settings.min_blocks, settings.max_blocks))
+
+
+def _optimum(logs: Sequence[np.ndarray], within: float, costs: float) -> float:
+    """logs: of each process' block medians, [n_blocks]; within: their variance; costs: of a process over a block's."""
+    between = float(np.var([np.mean(v) for v in logs], ddof=1)) - within / float(np.mean([len(v) for v in logs]))
+    return float(np.sqrt(costs * within / between)) if between > 0 else np.inf
 
 
 def status(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> Status:

@@ -143,12 +143,10 @@ def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], lat
         subject.anchors = found
 
 
-def _alternate(
-    subjects: Sequence[timing.Subject], count: int, round_number: int, end_ns: float
-) -> float | None:
-    """`count` blocks of each that count (`Subject.counted_blocks`), A B B A ...; at most twice as many tries, and as many
-    as fit before `end_ns`. Returns how many CPUs other programs kept busy meanwhile, on average; None where the system
-    does not tell."""
+def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int, end_ns: float) -> float | None:
+    """`count` blocks of each that count (`Subject.counted_blocks`), A B B A ...; at most twice as many tries, and as
+    many as fit before `end_ns`. Returns how many CPUs other programs kept busy meanwhile, on average; None where the
+    system does not tell."""
     load, start_ns = cpu_time.OtherLoad(), perf_counter_ns()
     order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
     for done in range(1, 2 * count + 1):
@@ -189,7 +187,7 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """A profiled pass of one graph: its kernels, and the latency of the profiled runs, ns per inference."""
     device, backend = state.pinned(request)
     with backend.open(Graph.from_json(request["graph"]), device) as timer:
-        timer(int(request["runs"]))  # warm
+        timer(1)  # the profiled pass has a warm-up of its own
         profiled = getattr(timer, "operators", None)
         kernels = profiled(int(request["runs"])) if profiled else []
         profiled_ns = getattr(timer, "profiled_ns", None)

@@ -16,7 +16,6 @@ from hwprof.measurement import estimate, pairing
 from hwprof.measurement.estimate import MAX_REJECTED_SHARE, Baseline, Clock, LatencyStatistics
 from hwprof.measurement.samples import CpuTime, OperatorTime, Process, process_from_record
 
-
 _BEFORE_CPU_TIME = (
     "measured by an older hwprof, without CPU times, while other programs ran: the undisturbed latency is corrected by "
     "wall time, which misjudges short networks then; --fresh measures again"
@@ -48,7 +47,8 @@ class Status(StrEnum):
 class ProtocolSettings:
     """The numbers of the protocol. They are stored with every measurement.
 
-    `target` is the half-width of the 95 % interval relative to the median. A fast sweep is the same
+    `target` is the half-width of the 95 % interval relative to the median. `budget_s` is for the processes of one
+    network: each gets its share, and none starts most of which would come after the end. A fast sweep is the same
     protocol with a wider target and fewer processes.
     """
 

@@ -44,7 +44,7 @@ def test_a_table_says_which_latencies_it_shows_and_by_which_clock_they_are_compa
 
 def test_the_latencies_of_a_table_are_undisturbed_where_that_is_known(compare):
     """Blocks that alternate: both networks see the same minutes, and their anchors are the same."""
-    status, out, _ = compare("light_squeezenet", "light_squeezenet", "--format", "csv", "--budget", "1", device=("--fast",))
+    _, out, _ = compare("light_squeezenet", "light_squeezenet", "--format", "csv", "--budget", "1", device=("--fast",))
     (row,) = csv.DictReader(out.splitlines())
     assert row["ms are"] == "undisturbed"
     assert row["by"] in ("wall time", "CPU time")

@@ -23,7 +23,7 @@ class TvmTimer:
     library's errors into ours. The inputs are on the device from the start.
 
     The first inference is the cold one, timed with this machine's clock; the evaluator would discard it, as it discards
-    one inference before each series. Over RPC it therefore includes one round trip. `clock`: as `ClockedTimer` names it.
+    one inference before each series. Over RPC it therefore includes one round trip. `clock` is that of `ClockedTimer`.
     """
 
     def __init__(
