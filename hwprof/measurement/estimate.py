@@ -43,10 +43,10 @@ class Clock(StrEnum):
 # How far a network follows each kind of anchor. They sum to one: on a machine half as fast it takes twice as long.
 ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
 # A block with this correction has half the weight in the median. The remaining error grows with the correction: over
-# 400 cells (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation), and by 2.4 % without
-# weights. In CPU time (2026-11-29, six networks, a core shared with seven programs) 95 % of pairs of four processes
-# agreed within 3.2 % with 0.1 or without weights, within 4.3 % with 0.02, within 5.0 % without anchors, and within 76 %
-# by the wall clock.
+# 400 cells (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation), and by 2.4 % where
+# all weights are equal. In CPU time (2026-11-29, six networks, a core shared with seven programs) 95 % of pairs of four
+# processes agreed within 3.2 % with 0.1 or equal weights, within 4.3 % with 0.02, within 5.0 % without anchors, and
+# within 76 % by the wall clock.
 _HALF_WEIGHT_AT = {Clock.WALL: 0.02, Clock.CPU: 0.1}
 MAX_REJECTED_SHARE = 0.2
 WAITED = "preempted"  # the cause of a block whose process waited for a core

@@ -52,6 +52,12 @@ def test_blocks_are_no_more_than_the_target_needs():
     assert stop.blocks_per_process(pilot, 1.0, 0.06, replace(SETTINGS, target=0.005)) == 20
 
 
+def test_a_pilot_of_blocks_that_agree_is_short():
+    calm = [make_process(0, [1e6] * 10)]
+    assert stop.blocks_per_process(calm, 1.0, 0.06, SETTINGS) == SETTINGS.min_blocks
+    assert stop.blocks_per_process(processes(1, 0.1), 1.0, 0.06, SETTINGS) == SETTINGS.pilot_blocks
+
+
 def test_the_optimal_number_of_blocks_is_the_published_one():
     # variance within 0.02^2, between 0.01^2 (blocks' share removed); cost 1.6 s and 0.1 s: sqrt(16 * 4) = 8
     logs = np.array([1.0, -1.0, 1.0, -1.0]) * 0.02 * np.sqrt(3 / 4)
