@@ -26,7 +26,7 @@ from hwprof.measurement import Process, ProtocolSettings, estimate, process_from
 from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
-_FEWEST_PROCESSES = 2  # of which an interval can be told
+_FEWEST_PROCESSES = 3  # the interval of two is four times as wide as that of three
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +83,12 @@ class Cohort:
         return settings.budget_s * len(self.graphs) - self.spent_s
 
     def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
-        """Whether most of another process would come after the end of the budget."""
-        left_s = self.left_s(settings)
-        return left_s <= 0 or (self.rounds >= _FEWEST_PROCESSES and left_s < self.spent_s / self.rounds / 2)
+        """Whether most of another process would come after the end of the budget, which is twice as long for the
+        processes that an interval needs."""
+        fewest = _FEWEST_PROCESSES if self.margin is None else compare.FEWEST_ROUNDS
+        if self.rounds < min(fewest, settings.min_processes):
+            return self.spent_s >= 2 * settings.budget_s * len(self.graphs)
+        return self.left_s(settings) < self.spent_s / self.rounds / 2
 
     def progress(self, settings: ProtocolSettings) -> float:
         """Share of the way to the target precision, 0 to 1."""

@@ -48,8 +48,8 @@ class ProtocolSettings:
     """The numbers of the protocol. They are stored with every measurement.
 
     `target` is the half-width of the 95 % interval relative to the median. `budget_s` is for the processes of one
-    network: each gets its share, and none starts most of which would come after the end. A fast sweep is the same
-    protocol with a wider target and fewer processes.
+    network: each gets its share, and none starts most of which would come after the end, but the fewest that make an
+    interval may take twice as long. A fast sweep is the same protocol with a wider target and fewer processes.
     """
 
     target: float = 0.01
