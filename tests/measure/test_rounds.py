@@ -227,7 +227,7 @@ def test_a_real_measurement_has_anchors_warm_up_and_memory(tiny_graph: Graph):
     assert process.cpu_time is CpuTime.WORK
     assert process.blocks[0].cpu_times_ns.min() > 0
     assert process.other_cpus is not None
-    assert len(process.warmup_ns) >= 20
+    assert len(process.warmup_ns) >= 10
     assert process.cold_ns > 0
     assert process.peak_memory_bytes > 0
     assert process.blocks[0].runs_per_sample > 1  # far below 50 us: averaged, not stamped one by one
