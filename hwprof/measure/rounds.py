@@ -79,7 +79,7 @@ class Cohort:
         return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
 
     def left_s(self, settings: ProtocolSettings) -> float:
-        """What is left of the budget of all graphs together."""
+        """Seconds that are left of the budget of all graphs together."""
         return settings.budget_s * len(self.graphs) - self.spent_s
 
     def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
