@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 
 from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
@@ -160,9 +161,30 @@ def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
     elif model is None:
-        model = core.read_model(onnx_io.materialize(graph).SerializeToString())
+        made = onnx_io.materialize(graph)
+        _flatten_conditions(made.graph)
+        model = core.read_model(made.SerializeToString())
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
+
+
+def _flatten_conditions(graph: onnx.GraphProto) -> None:
+    """Gives the condition of each If, here and in bodies, one dimension: ONNX allows any number for its one element,
+    the runtime at most one."""
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _flatten_conditions(attribute.g)
+        if node.op_type == "If":
+            one, flat = (f"{node.output[0]}_condition{end}" for end in ("_shape", ""))
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), one))
+            nodes.append(onnx.helper.make_node("Reshape", [node.input[0], one], [flat]))
+            node.input[0] = flat
+        nodes.append(node)
+    if len(nodes) > len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _read_file(core: openvino.Core, graph: Graph) -> openvino.Model | None:

@@ -102,6 +102,31 @@ def test_a_file_whose_open_dimension_hides_a_rank_runs_with_the_shapes_of_the_gr
         assert timer.outputs()["y"].shape == (1, 3, 1)
 
 
+def test_a_condition_may_have_any_number_of_dimensions_around_its_one_element(tmp_path):
+    """As converters write it: the comparison of a matrix of one element, here within a branch, too."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 16]>
+        gated (float[1, 1] x) => (float[1, 1] y) {
+            zero = Constant <value: tensor = float[1, 1] {0.0}> ()
+            is_positive = Greater (x, zero)
+            y = If (is_positive) <
+                then_branch = then () => (float[1, 1] t) {
+                    one = Constant <value: tensor = float[1, 1] {1.0}> ()
+                    is_large = Greater (x, one)
+                    t = If (is_large) <
+                        then_branch = large () => (float[1, 1] a) { a = Identity (one) },
+                        else_branch = small () => (float[1, 1] c) { c = Identity (x) }
+                    >
+                },
+                else_branch = other () => (float[1, 1] o) { o = Neg (x) }
+            >
+        }""")
+    onnx.save(model, tmp_path / "gated.onnx")
+    graph = onnx_io.load(tmp_path / "gated.onnx")
+    for value, result in ((-3.0, 3.0), (0.5, 0.5), (2.0, 1.0)):
+        with BACKEND.open(replace(graph, given=(("x", str(value)),)), DEVICE) as timer:
+            assert timer.outputs()["y"] == result
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
