@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 
 from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.openvino_models import flatten_conditions, pad_integers
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
@@ -136,11 +136,18 @@ def _compiled(
 ) -> Iterator[tuple[openvino.CompiledModel, Mapping[str, Set[int]]]]:
     """The compiled network; with `profile` also its operators' labels, and for each the indices in `graph.nodes`."""
     properties = _properties(device)
+    settings = {**properties, "PERF_COUNT": profile}
     with TemporaryDirectory() as folder, _plain_errors(graph):
         core = openvino.Core()
         model = _read(core, graph, Path(folder))
-        labels = _label(model, graph) if profile else {}
-        compiled = core.compile_model(model, "CPU", {**properties, "PERF_COUNT": profile})
+        try:
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError:
+            if (model := _padded(core, graph)) is None:
+                raise
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
     _check_granted(compiled, device, properties)
     yield compiled, labels
 
@@ -162,29 +169,25 @@ def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
         model = core.read_model(folder / "model.onnx")
     elif model is None:
         made = onnx_io.materialize(graph)
-        _flatten_conditions(made.graph)
+        flatten_conditions(made.graph)
         model = core.read_model(made.SerializeToString())
+    return _shaped(model, graph)
+
+
+def _padded(core: openvino.Core, graph: Graph) -> openvino.Model | None:
+    """The model with quantized tensors padded as integers; None where none is padded."""
+    if graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES or all(node.op != "Pad" for node in graph.nodes):
+        return None
+    made = onnx_io.materialize(graph)
+    if not pad_integers(made.graph):
+        return None
+    flatten_conditions(made.graph)
+    return _shaped(core.read_model(made.SerializeToString()), graph)
+
+
+def _shaped(model: openvino.Model, graph: Graph) -> openvino.Model:
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
-
-
-def _flatten_conditions(graph: onnx.GraphProto) -> None:
-    """Gives the condition of each If, here and in bodies, one dimension: ONNX allows any number for its one element,
-    the runtime at most one."""
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _flatten_conditions(attribute.g)
-        if node.op_type == "If":
-            one, flat = (f"{node.output[0]}_condition{end}" for end in ("_shape", ""))
-            graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), one))
-            nodes.append(onnx.helper.make_node("Reshape", [node.input[0], one], [flat]))
-            node.input[0] = flat
-        nodes.append(node)
-    if len(nodes) > len(graph.node):
-        del graph.node[:]
-        graph.node.extend(nodes)
 
 
 def _read_file(core: openvino.Core, graph: Graph) -> openvino.Model | None:
