@@ -51,6 +51,7 @@ TESTED_BY = {
     # runtimes: by the networks that they open
     "backends/lifetime.py": "cli/test_profile.py",
     "backends/onnx_file.py": "backends/test_onnxruntime.py",
+    "backends/openvino_models.py": "backends/test_openvino.py",
     "backends/emulator/guest.py": "backends/emulator/test_backend.py",
     "backends/emulator/location.py": "backends/emulator/test_build.py",
     "backends/emulator/packages.py": "backends/emulator/test_build.py",

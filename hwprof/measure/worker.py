@@ -41,6 +41,7 @@ from hwprof.interfaces import (
     BuiltTimer,
     ClockedTimer,
     CountingBackend,
+    OperatorTimer,
     OutputTimer,
     RemoteBackend,
     Timer,
@@ -188,12 +189,10 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
     device, backend = state.pinned(request)
     with backend.open(Graph.from_json(request["graph"]), device) as timer:
         timer(1)  # the profiled pass has a warm-up of its own
-        profiled = getattr(timer, "operators", None)
-        kernels = profiled(int(request["runs"])) if profiled else []
-        profiled_ns = getattr(timer, "profiled_ns", None)
+        kernels = timer.operators(int(request["runs"])) if isinstance(timer, OperatorTimer) else ()
         yield {
-            "operators": [asdict(k) for k in kernels], "profiled_ns": profiled_ns, "machine": platform.machine(),
-            "idle": getattr(timer, "idle", ()),
+            "operators": [asdict(k) for k in kernels], "profiled_ns": getattr(timer, "profiled_ns", None),
+            "machine": platform.machine(), "idle": getattr(timer, "idle", ()),
         }  # fmt: skip
 
 
