@@ -346,11 +346,13 @@ def rate(work_: Callable[[], int]) -> float:
 
 
 def product_model(rows: int, side: int, folder: Path) -> Path:
-    """[rows, side] by a stored matrix [side, side], quantized."""
+    """[rows, side] by a stored matrix [side, side], quantized, of normal weights: like those of most networks, they are
+    multiplied in the way whose peak they are compared with."""
     rng = np.random.default_rng(0)
-    grid = {"x": 8 / 255, "y": 40 / 255}
-    stored = [numpy_helper.from_array(rng.integers(-127, 128, (side, side), dtype=np.int8), "w_q")]
-    stored += [numpy_helper.from_array(np.float32(1 / 73 / math.sqrt(side)), "w_s")]
+    grid, limit = {"x": 8 / 255, "y": 40 / 255}, 2 ** (bits() - 1) - 1
+    weight = np.clip(np.rint(rng.normal(0, limit / 4, (side, side))), -limit, limit)
+    stored = [numpy_helper.from_array(weight.astype(np.int8), "w_q")]
+    stored += [numpy_helper.from_array(np.float32(4 / limit / math.sqrt(side)), "w_s")]
     stored += [numpy_helper.from_array(np.int8(0), "w_z")]
     for name, scale in grid.items():
         stored.append(numpy_helper.from_array(np.float32(scale), f"{name}_s"))
