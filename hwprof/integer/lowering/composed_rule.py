@@ -17,6 +17,7 @@ from hwprof.integer.program.program import Table
 
 _WIDE = LIMITS["int16"][1]
 _ONE_AXIS_OPSET = 13
+_LARGEST_NORM = 2  # p
 _ZERO = 128  # that marks an element which is 0 among those that count the negative ones
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -46,6 +47,8 @@ def norm_of_windows(symbols: SymbolTable, node: Node, target: Target) -> Held:
     x = symbols.view(node, node.inputs[0])
     images.require_image(node, x)
     p, taps = int(node.attribute("p", 2)), math.prod(node.attribute("kernel_shape"))
+    if p > _LARGEST_NORM:
+        raise refuse(node, f"its p is {p}; sums of powers above {_LARGEST_NORM} need more than 16 bits")
 
     def power(reals: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(reals) ** p)
