@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from tests.integer.layers import LIMITS, Layer, LayerBuilder, X_SCALE, require_nearly_equal
+from tests.integer.layers import LIMITS, X_SCALE, Layer, LayerBuilder, require_nearly_equal
 
 pytestmark = pytest.mark.processor(runtime="onnxruntime")
 BYTE, SHORT = LIMITS["int8"], LIMITS["int16"]
@@ -212,7 +212,16 @@ SVDF = """
 1 20 12 1 2 8 0
 2 40 26 2 3 8 12
 """
-LSTMS = ["10 1 22 11 8", "9 1 6 7 8", "1 3 22 3 8", "2 2 6 7 8", "10 1 22 11 16", "9 1 6 7 16", "1 3 22 3 16", "2 2 6 7 16"]
+LSTMS = [
+    "10 1 22 11 8",
+    "9 1 6 7 8",
+    "1 3 22 3 8",
+    "2 2 6 7 8",
+    "10 1 22 11 16",
+    "9 1 6 7 16",
+    "1 3 22 3 16",
+    "2 2 6 7 16",
+]
 MATRIX_PAIRS = [  # shapes of both operands, and which of them are transposed
     ((3, 3, 32, 16), (3, 3, 16, 24), ""),
     ((3, 3, 32, 16), (1, 1, 24, 16), "b"),
@@ -255,7 +264,9 @@ def test_a_small_share_of_the_cases_is_refused():
 def multiplied(b: LayerBuilder, x_bits: int, depth: int, zero: int) -> tuple[float, float]:
     """The deviation of sums of `depth` products, and the step of a result that has room for most of them."""
     least, most = SHORT if x_bits == 16 else BYTE
-    x = X_SCALE["int16" if x_bits == 16 else "int8"] * math.hypot((most - least) / math.sqrt(12), (most + least) / 2 - zero)
+    x = X_SCALE["int16" if x_bits == 16 else "int8"] * math.hypot(
+        (most - least) / math.sqrt(12), (most + least) / 2 - zero
+    )
     deviation = math.sqrt(depth) * x * 0.7
     return deviation, deviation / (13000 if x_bits == 16 else 50)
 
@@ -413,7 +424,10 @@ def test_a_transpose(shape, order, kernels):
 @pytest.mark.parametrize(("begin", "end"), PADS)
 def test_a_pad(begin, end, kernels):
     b = LayerBuilder("pad")
-    x, size = b.entered((1, 2, 2, 2), -128), tuple(2 + i + j - (n == 0) for n, (i, j) in enumerate(zip(begin, end, strict=True)))
+    x, size = (
+        b.entered((1, 2, 2, 2), -128),
+        tuple(2 + i + j - (n == 0) for n, (i, j) in enumerate(zip(begin, end, strict=True))),
+    )
     y = b.node("Pad", [x, b.constant([*begin, *end])], size)
     require_nearly_equal(b.left(y, X_SCALE["int8"], -128), kernels)
 
@@ -441,7 +455,7 @@ def test_a_singular_value_decomposition_filter(line, kernels):
     kind, units = "int16" if bits == 16 else "int8", filters // rank
     x = b.entered((batch, size), zero)
     by_feature, _ = b.row_weight((filters, size))
-    deviation, step = multiplied(b, 8, size, zero)
+    deviation, _ = multiplied(b, 8, size, zero)
     grid = (deviation / (8000 if bits == 16 else 40), 0, kind)
     features = b.q(b.node("Gemm", [x, by_feature], (batch, filters), transB=1), *grid)
     known = b.entered((batch, filters, memory - 1), 0, kind, grid[0])
@@ -478,7 +492,7 @@ def test_an_lstm(line, kernels):
 
 
 def fed_back(x: np.ndarray, of_x: np.ndarray, of_h: np.ndarray, step: float, zero: int) -> np.ndarray:
-    """x: [steps, batch, size]. Returns the states [steps, 1, batch, units], each on the grid on which it is fed back."""
+    """x: [steps, batch, size]. Returns [steps, 1, batch, units]: states on the grid on which each is fed back."""
     h = c = np.zeros((x.shape[1], len(of_h) // 4))
     states = []
     for given in x:

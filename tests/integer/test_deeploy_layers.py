@@ -132,9 +132,7 @@ def test_a_concatenation(kernels):
     require_nearly_equal(b.left(y, STEP), kernels)
 
 
-@pytest.mark.parametrize(
-    ("shape", "kernel", "strides"), [((1, 128, 64), (3,), (2,)), ((1, 2, 64, 32), (8, 8), (2, 4))]
-)
+@pytest.mark.parametrize(("shape", "kernel", "strides"), [((1, 128, 64), (3,), (2,)), ((1, 2, 64, 32), (8, 8), (2, 4))])
 def test_a_max_pool(shape, kernel, strides, kernels):
     b = LayerBuilder(f"pool {shape}")
     result = [(n - k) // s + 1 for n, k, s in zip(shape[2:], kernel, strides, strict=True)]

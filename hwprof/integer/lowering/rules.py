@@ -124,7 +124,18 @@ def _concatenate(symbols: SymbolTable, node: Node, target: Target) -> Held:
     return tables.bounded(symbols, joined, target) if target.is_bounded else joined
 
 
-_OF_ONE = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Mod", "Pow", "Sum"}  # a table where they read one tensor alone
+_OF_ONE = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Max",
+    "Min",
+    "Mean",
+    "Mod",
+    "Pow",
+    "Sum",
+}  # a table where they read one tensor alone
 _RULES: dict[str, Rule] = {
     "Conv": product_rule.convolution,
     "ConvTranspose": product_rule.transposed_convolution,
