@@ -51,7 +51,7 @@ class LayerBuilder(Quantized):
         self, shape: Sequence[int], axis: int = 0, dtype: str = "int8", low: int | None = None
     ) -> tuple[str, np.ndarray]:
         """A weight with a scale for each position of the axis, and these scales."""
-        least, most = LIMITS[dtype]
+        most = LIMITS[dtype][1]
         values = self.rng.integers(-most if low is None else low, most + 1, shape)
         scales = self.rng.uniform(0.5, 2.0, shape[axis]).astype(np.float32) / most
         return self.stored(values, scales, dtype, axis), scales
@@ -83,15 +83,21 @@ class LayerBuilder(Quantized):
         return Layer(self.build(self.q(y, scale, zero, dtype)), self.inputs)
 
 
-def require_nearly_equal(layer: Layer, kernels: Library, wanted: np.ndarray | None = None) -> None:
-    """Within a step of the wanted result, [...], or of what ONNX Runtime computes in float, and mostly equal; the
-    fastest kernels are equal to the reference. Raises InputError where integers cannot run the layer."""
+def computed(layer: Layer, kernels: Library) -> tuple[np.ndarray, float]:
+    """The result [...], the same by the reference and by the fastest kernels, and its step. Raises InputError where
+    integers cannot run the layer."""
     program = lowering.lower(layer.graph, load_weights(layer.graph))
-    (ours,) = reference.run(program, layer.inputs).values()
+    (result,) = reference.run(program, layer.inputs).values()
     (fastest,) = run_kernels(program, layer.inputs, kernels, kernels.available()[0]).values()
-    np.testing.assert_array_equal(fastest, ours)
+    np.testing.assert_array_equal(fastest, result)
+    return result, program.exits[0].scale or 1.0
+
+
+def require_nearly_equal(layer: Layer, kernels: Library, wanted: np.ndarray | None = None) -> None:
+    """Within a step of the wanted result, [...], or of what ONNX Runtime computes in float, and mostly equal."""
+    ours, step = computed(layer, kernels)
     if wanted is None:
         (wanted,) = unoptimized(onnx_io.materialize(layer.graph), layer.inputs)
-    steps = np.rint(np.abs(ours.astype(np.float64) - wanted) / program.exits[0].scale)
+    steps = np.rint(np.abs(ours.astype(np.float64) - wanted) / step)
     assert steps.max() <= 1
     assert (steps == 0).mean() > 0.7  # ties are rounded in different ways

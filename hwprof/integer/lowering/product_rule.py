@@ -453,8 +453,9 @@ def _fine_enough(work: _Product, target: Target) -> _Product:
 
 
 def _folded_bias(work: _Product, target: Target) -> np.ndarray:
-    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum. A bias
-    that takes the result to an end of its grid whatever the products are is cut to one that just does."""
+    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum.
+
+    A bias that takes the result to an end of its grid whatever the products are is cut to one that just does."""
     weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
     step, reach = work.x.grid.scale * work.scale, 255 * np.abs(weight).sum(axis=1)
     bias = np.rint(work.bias / step)

@@ -28,10 +28,10 @@ from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Concatenate
 
 _WITH_16_BITS = {
-    "Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "GRU", "GroupNormalization",
-    "InstanceNormalization", "LayerNormalization", "LpNormalization", "LSTM", "MatMul", "Mean", "Mul",
-    "RMSNormalization", "Resize", "RNN", "Scatter", "ScatterElements", "ScatterND", "Sub", "Sum", "TensorScatter",
-    "Upsample", "Where",
+    "Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "GRU",
+    "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "LSTM", "MatMul", "Mean",
+    "Mul", "RMSNormalization", "Resize", "RNN", "Scatter", "ScatterElements", "ScatterND", "Sub", "Sum",
+    "TensorScatter", "Upsample", "Where",
 }  # fmt: skip
 
 

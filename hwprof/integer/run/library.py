@@ -111,8 +111,8 @@ class Plan:
             if word := library.check(step):
                 raise InputError(
                     f"operator {names[i] if names else f'number {i}'!r} is beyond the limits of the integer kernels: "
-                    f"{_FAULTS.get(word, word)} does not fit; make it smaller, or use the device 'integer-numpy', whose "
-                    "times are not those of a device"
+                    f"{_FAULTS.get(word, word)} does not fit; make it smaller, or use the device 'integer-numpy', "
+                    "whose times are not those of a device"
                 )
         array = (Step * len(steps))(*steps)
         self._library = library

@@ -24,8 +24,8 @@ COMPUTED = (
     "scatter_elements", "scatternd", "simple_rnn", "slice", "softmax", "spacetodepth", "sub", "sum", "tile", "where",
 )  # fmt: skip
 REFUSED = (
-    "lstm_with_peepholes", "lppool_2d_default", "lppool_2d_pads", "lppool_2d_same_lower",
-    "scatter_elements_with_reduction_mul", "scatternd_multiply",
+    "lstm_with_peepholes", "lppool_1d_default", "lppool_2d_default", "lppool_2d_pads", "lppool_2d_same_lower",
+    "lppool_3d_default", "scatter_elements_with_reduction_mul", "scatternd_multiply",
 )  # fmt: skip
 
 

@@ -240,7 +240,7 @@ def test_a_window_that_reaches_over_more_than_memory_holds_is_refused(kernels, s
 
 
 def test_a_plan_with_a_bad_step_is_not_opened(kernels, steps):
-    with pytest.raises(InputError, match="operator 'conv1' is beyond the limits .*: its size does not fit"):
+    with pytest.raises(InputError, match=r"operator 'conv1' is beyond the limits .*: its size does not fit"):
         Plan(kernels, [with_field(steps[0], "x_bytes", 1)], "scalar", 1, ["conv1"])
 
 
