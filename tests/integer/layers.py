@@ -93,11 +93,13 @@ def computed(layer: Layer, kernels: Library) -> tuple[np.ndarray, float]:
     return result, program.exits[0].scale or 1.0
 
 
-def require_nearly_equal(layer: Layer, kernels: Library, wanted: np.ndarray | None = None) -> None:
-    """Within a step of the wanted result, [...], or of what ONNX Runtime computes in float, and mostly equal."""
+def require_nearly_equal(
+    layer: Layer, kernels: Library, wanted: np.ndarray | None = None, most_steps: int = 1
+) -> None:  # fmt: skip
+    """Within so many steps of the wanted result, [...], or of what ONNX Runtime computes in float, and mostly equal."""
     ours, step = computed(layer, kernels)
     if wanted is None:
         (wanted,) = unoptimized(onnx_io.materialize(layer.graph), layer.inputs)
     steps = np.rint(np.abs(ours.astype(np.float64) - wanted) / step)
-    assert steps.max() <= 1
-    assert (steps == 0).mean() > 0.7  # ties are rounded in different ways
+    assert steps.max() <= most_steps
+    assert (steps == 0).mean() > 0.7 / most_steps  # ties are rounded in different ways

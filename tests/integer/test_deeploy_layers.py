@@ -199,7 +199,8 @@ def test_a_normalization_by_the_root_of_the_mean_square(kernels):
 
 
 def test_an_encoder_layer(kernels):
-    """Attention with eight heads over 16 positions, and two products after it, each sum on a grid of its own."""
+    """Attention with eight heads over 16 positions, and two products after it. A step of one tensor may be several of
+    the next."""
     b = LayerBuilder("encoder")
     x = b.entered((1, 16, 64))
 
@@ -215,4 +216,4 @@ def test_an_encoder_layer(kernels):
     joined = b.reshape(b.transpose(b.q(b.matmul(shares, value), 6 * STEP, 0, "int8"), (0, 2, 1, 3)), (1, 16, 64))
     y = b.q(b.add(product(joined, 64, 40 * STEP), x), 40 * STEP, 0, "int8")
     inner = b.q(b.relu(product(y, 128, 200 * STEP)), 100 * STEP, -128, "int8")
-    require_nearly_equal(b.left(b.add(product(inner, 64, 900 * STEP), y), 900 * STEP), kernels)
+    require_nearly_equal(b.left(b.add(product(inner, 64, 900 * STEP), y), 900 * STEP), kernels, most_steps=3)
