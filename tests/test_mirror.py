@@ -68,6 +68,8 @@ TESTED_BY = {
     "integer/lowering/attention_rule.py": SEQUENCES,
     "integer/lowering/composed_rule.py": OPERATORS,
     "integer/lowering/images.py": OPERATORS,
+    "integer/lowering/numbers_rule.py": OPERATORS,
+    "integer/lowering/overlap_rule.py": OPERATORS,
     "integer/lowering/pair_rule.py": OPERATORS,
     "integer/lowering/picking.py": OPERATORS,
     "integer/lowering/pooling.py": OPERATORS,
