@@ -1,13 +1,13 @@
 """Makes a predictor of any network for this machine, sets it against networks of families that it never saw, and writes
 both: latency_data/predictors/DEVICE-HARDWARE.hwp, which hwprof ships, and reports/generic.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py measure [--device cpu-1t] [--minutes 15] [--models FOLDER]
-    OMP_NUM_THREADS=1 python tests/benchmarks/generic.py report [--device cpu-1t]   # again, from what was measured
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.generic measure [--device cpu-1t] [--minutes 15] [--models FOLDER]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.generic report [--device cpu-1t]   # again, from what was measured
 
 `measure` wants a quiet machine. It collects a generic sample for six tenths of the time, measures the networks to
 predict for three, then trains. What it measures is kept in build/generic.db: another call collects more. FOLDER holds
-.onnx files of other people (unpack wheels of rapidocr-onnxruntime, magika, nudenet, ... there); those that need shapes
-to be given are left out. --root FOLDER writes everything there instead: to rehearse with --minutes 1.
+the wheels of other people's networks that foreign_models.py names. --root FOLDER writes everything there instead: to
+rehearse with --minutes 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib as mpl
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from hwprof import cost, onnx_io, plugins, workloads
+from hwprof import cost, plugins, workloads
 from hwprof.data import dataset
 from hwprof.data.store import Store
 from hwprof.device import Device
@@ -40,12 +41,13 @@ from hwprof.measurement import FAST, Measurement, Status
 from hwprof.predictors import learning, shipped
 from hwprof.predictors.trained import Trained
 from hwprof.spaces import sampling
+from tests.benchmarks.foreign_models import networks as networks_of
 
 ROOT = Path(__file__).parents[2]
 SPACES = ("blockqnn", "darts", "fbnet", "hat", "nasbench201", "ofa_mbv3", "resnet_shrink", "rnn_lm")
 PER_SPACE = 3
 GOALS = {"light networks": 10.0, "workloads": 12.0, "third-party": 15.0, "spaces": 12.0}  # percent, after 15 minutes
-COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/generic.py measure"
+COMMAND = "OMP_NUM_THREADS=1 python -m tests.benchmarks.generic measure"
 COLLECTING, TESTING = 0.6, 0.3  # of the time
 PART = 6  # networks between two looks at the clock
 # Many networks count more than the last percent of each.
@@ -111,11 +113,20 @@ def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
         space = plugins.load("space", name)
         for arch in sampling.random_archs(space, PER_SPACE, np.random.default_rng(5)):
             yield name, space.graph(arch)
-    for path in sorted(models.rglob("*.onnx")) if models else ():
-        try:
-            yield "third-party", onnx_io.load(path).renamed(path.stem, str(path))
-        except HwprofError as error:
-            print(f"left out: {error}", file=sys.stderr)
+    if models:
+        yield from third_party(models)
+
+
+def third_party(folder: Path) -> Iterator[tuple[str, Graph]]:
+    """Networks of other people and PyTorch modules, with the shapes and values that their own code hands over."""
+    with TemporaryDirectory() as work:
+        for name, _, opened in networks_of(folder, Path(work)):
+            if name.startswith("onnx/"):
+                continue  # the light networks
+            try:
+                yield "third-party", opened(Path(work)).renamed(name.removesuffix(".onnx"), name)
+            except HwprofError as error:
+                print(f"left out: {name}: {error}", file=sys.stderr)
 
 
 def measure(place: Place, minutes: float, models: Path | None) -> None:
