@@ -117,8 +117,7 @@ class Graph:
     _digest: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        types = {t.name: t for group in (self.values, self.weights, self.constants, self.inputs) for t in group}
-        object.__setattr__(self, "_types", types)
+        object.__setattr__(self, "_types", {})
         object.__setattr__(self, "_digest", [])
 
     def __eq__(self, other: object) -> bool:
@@ -142,13 +141,20 @@ class Graph:
 
     def type_of(self, name: str) -> Tensor:
         """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
-        try:
-            return self._types[name]
-        except KeyError:
-            raise InputError(f"the shape of tensor {name!r} is not known in graph {self.name!r}") from None
+        found = self._types.get(name) or self._type(name)
+        if found is None:
+            raise InputError(f"the shape of tensor {name!r} is not known in graph {self.name!r}")
+        return found
 
     def has_type(self, name: str) -> bool:
-        return name in self._types
+        return self._type(name) is not None
+
+    def _type(self, name: str) -> Tensor | None:
+        """Of all types, which are collected when the first is asked for: many graphs are only encoded."""
+        if not self._types:
+            groups = (self.values, self.weights, self.constants, self.inputs)
+            self._types.update({t.name: t for group in groups for t in group})
+        return self._types.get(name)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.type_of(name).shape

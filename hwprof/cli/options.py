@@ -53,7 +53,9 @@ BudgetS = Annotated[
     float,
     typer.Option(
         "--budget",
-        help="Seconds for each model, even if it is short of the target then; --total-budget limits all together.",
+        help="Seconds to measure each model, even if it is short of the target then; a model so slow that three "
+        "processes do not fit takes up to twice as long. The operators' pass comes on top. --total-budget limits all "
+        "together.",
     ),
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Use fewer processes and a target of 3 %; the record says so.")]

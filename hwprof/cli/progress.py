@@ -56,6 +56,8 @@ def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
 
 def _words(cohort: Cohort, settings: ProtocolSettings) -> str:
     name = " / ".join(g.name for g in cohort.graphs)
+    if cohort.ended:
+        return f"{name}: measured in {cohort.rounds} processes"
     return f"{name}: {cohort.rounds} processes, {cohort.progress(settings):.0%} of the target precision"
 
 

@@ -55,7 +55,7 @@ class Execution:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._reads = [_read(node) for node in graph.nodes]
+        self._reads = _reads(graph.nodes)
         self._number: dict[str, int] = {}  # of the node that makes each tensor
         self._readers = [0] * len(graph.nodes)  # how often each node is read
         self._varies = [False] * len(graph.nodes)  # whether it reads an input of the graph
@@ -194,12 +194,19 @@ class Execution:
         return merged
 
 
-def _read(node: Node) -> Sequence[str]:
-    """Returns the tensors that the node reads, including those that its control-flow bodies capture."""
-    for _, value in node.attributes:  # a loop, because a generator takes three times as long, and this runs often
-        if isinstance(value, Graph):
-            return (*node.inputs, *captured(node))
-    return node.inputs
+def _reads(nodes: Sequence[Node]) -> list[Sequence[str]]:
+    """Returns [n_nodes]: the tensors that each node reads, including those that its control-flow bodies capture."""
+    plain: set[int] = set()  # attributes without a body, by identity: equal layers of a builder share theirs
+    reads: list[Sequence[str]] = []
+    for node in nodes:
+        attributes = node.attributes
+        if attributes and id(attributes) not in plain:
+            if any(isinstance(value, Graph) for _, value in attributes):
+                reads.append((*node.inputs, *captured(node)))
+                continue
+            plain.add(id(attributes))
+        reads.append(node.inputs)
+    return reads
 
 
 def _compute_the_same(first: Node, second: Node) -> bool:

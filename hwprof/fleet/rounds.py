@@ -8,21 +8,19 @@ board does not come back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
 
-from hwprof.device import Device
-from hwprof.errors import DeviceLostError, HwprofError, NotConvergedError
+from hwprof.errors import DeviceLostError, HwprofError
 from hwprof.fleet import request as requests
 from hwprof.fleet.driver import Board, Sent
 from hwprof.fleet.parcel import Parcel
 from hwprof.fleet.pool import Pool, error_is_boards
 from hwprof.fleet.request import DrainingError
-from hwprof.measure.rounds import Cohort
-from hwprof.measure.transport import Transport, understood
-from hwprof.measurement import Process, ProtocolSettings
+from hwprof.measure.rounds import Cohort, CohortRounds
+from hwprof.measure.transport import understood
 
 GRACE_S = 15.0  # for a board that was lost to come back, before others get what it was measuring
 _ATTEMPTS = 2  # one retry
@@ -43,18 +41,11 @@ class _Task:
 
 
 @dataclass(slots=True)
-class FleetRounds:
-    """Measures like `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once.
+class FleetRounds(CohortRounds):
+    """Measures on all boards of a pool at once, which know their own transports.
 
     limit_s: of each answer of a worker."""
 
-    device: Device
-    settings: ProtocolSettings
-    on_process: Callable[[Cohort, int, Process], None]
-    on_progress: Callable[[Cohort], None] = lambda _cohort: None
-    transport: Transport | None = None  # the pool knows its own
-    in_detail: bool = False
-    total_s: float = math.inf
     pool: Pool | None = None
     limit_s: float = 0.0
     mean_s: float = field(default=0.0, init=False)  # that a cohort takes
@@ -206,8 +197,7 @@ class FleetRounds:
                 known = {p.round for p in cohort.processes[place]}
                 for process in processes:
                     if process.round == number and number not in known:
-                        cohort.processes[place].append(process)
-                        self.on_process(cohort, place, process)
+                        self._keep(cohort, place, process)
         return self._ended(cohort)
 
     def _again(self, task: _Task, board: Board) -> None:
@@ -236,15 +226,8 @@ class FleetRounds:
     def _give_up(self) -> Iterator[Cohort]:
         """The time of the whole job is over: what is being measured is still taken."""
         left, self.waiting = self.waiting, []
-        for task in left:
-            task.cohort.error = NotConvergedError("not measured: the budget of the whole run ended first")
-            yield self._ended(task.cohort)
+        yield from (self._out_of_time(task.cohort) for task in left)
 
     def _note_pace(self, records: Sequence[Mapping[str, Any]]) -> None:
         seconds = [float(record.get("spent_s", 0.0)) for record in records]
         self.mean_s += 0.5 * (sum(seconds) / len(seconds) - self.mean_s) if seconds else 0.0
-
-    def _ended(self, cohort: Cohort) -> Cohort:
-        cohort.ended = True
-        self.on_progress(cohort)
-        return cohort

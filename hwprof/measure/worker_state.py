@@ -32,6 +32,7 @@ class WorkerState:
         self._granted = os.sched_getaffinity(0)
         self._anchors: dict[str, OpenAnchors] = {}
         self._started: set[str] = set()
+        self._backends: dict[str, Backend] = {}
         self._has_lock = False
         self._stack = ExitStack()
 
@@ -53,7 +54,14 @@ class WorkerState:
         self.cores = cores.choose(device)
         if self.is_alone:
             os.sched_setaffinity(0, self.cores)
-        return device, plugins.load("backend", device.backend)
+        return device, self.backend(device.backend)
+
+    def backend(self, name: str) -> Backend:
+        """The runtime, looked up once: a look at all installed packages takes as long as a block. Raises as
+        `plugins.load` does."""
+        if name not in self._backends:
+            self._backends[name] = plugins.load("backend", name)
+        return self._backends[name]
 
     def unpin(self) -> None:
         """Lets the process run on all cores that it was started with, because facts about the machine concern all of
