@@ -2,7 +2,7 @@
 
     python tests/benchmarks/integer_kernels.py                 # half an hour, on a machine that does nothing else
     python tests/benchmarks/integer_kernels.py --quick OUT     # to try the program: two processes, few blocks
-    python tests/benchmarks/integer_kernels.py --only mobilenet_v2 lstm-256x1-batch-1 ceilings  # the page keeps the rest
+    python tests/benchmarks/integer_kernels.py --only mobilenet_v2 ceilings   # the page keeps the rest
     python tests/benchmarks/integer_kernels.py --busy          # by the threads' own time, beside other load
 
 The page has the name of the instruction set: what holds on one machine is not told of another. Where two products are
