@@ -198,7 +198,8 @@ def convert(
     """Convert a table from or to another tool's format.
 
     Warns about content that the target format cannot hold, and asks for facts that the source does not state. Formats:
-    csv, fbnet-json, halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
+    csv, fbnet-json, halp, haq, modelopt, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and
+    .parquet.
 
     \b
     hwprof lut convert mine.json mine.csv --to csv

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.learned_grid import (
     LEAST_BITS,
     MOST_BITS,
@@ -26,7 +27,7 @@ from hwprof.compress.learned_grid import (
     PowerGrid,
     UniformGrid,
 )
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options, SoftChoice
+from hwprof.compress.method import Cost, Need, Network, SoftChoice
 from hwprof.compress.quantized_weights import (
     computed_weights,
     insert_quantizers,
@@ -47,7 +48,8 @@ _RATE = 0.01  # of the grids, whose gradients are cut
 
 class Dq:
     """parametrization: what of a grid is learned; "pow2" has powers of two, from q_min to q_max, as its values.
-    mean_bits: the constraint, over all weights. latency_ms: in its place, by the cost that the method gets."""
+    mean_bits: the constraint, over all weights. latency_ms: in its place, by the cost that the method gets, where that
+    is known."""
 
     name = "dq"
     paper = "Uhlich et al., Mixed Precision DNNs, ICLR 2020, arXiv 1905.11452"
@@ -88,9 +90,9 @@ class Dq:
 
     def _excess(self, cost: Cost) -> Excess:
         sizes = {name: layer.weight.numel for name, layer in self._layers.items()}
-        if self._latency_ms is None:
-            return lambda bits: mean_of(bits, sizes) / self._mean_bits - 1
         latency_ms = self._latency_ms
+        if latency_ms is None or cost({}).isnan():
+            return lambda bits: mean_of(bits, sizes) / self._mean_bits - 1
         return lambda bits: cost({name: SoftChoice(bits=b) for name, b in bits.items()}) / latency_ms - 1
 
     def choices(self) -> Choices:

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.choice import Choice, Choices, Options
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Constant, Graph, Node
 from hwprof.graph import Tensor as TensorType
 from hwprof.training import Hooks, ParamGroup

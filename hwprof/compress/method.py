@@ -15,10 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from hwprof import plugins
-from hwprof.compress.choice import AS_BEFORE as AS_BEFORE
-from hwprof.compress.choice import Choice as Choice
-from hwprof.compress.choice import Choices as Choices
-from hwprof.compress.choice import Options as Options
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
@@ -115,8 +112,8 @@ class Method(Protocol):
 
     def attach(self, network: Network, cost: Cost) -> Hooks:
         """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
-        `cost` is the latency, ms, by the device's table; nan where `options` is empty. `hwprof.compress.costs` has
-        others."""
+        `cost` is the latency, ms, by the device's table; nan where `options` is empty, and where the machine was too
+        busy for a table and no latency is needed to choose. `hwprof.compress.costs` has others."""
         ...
 
     def choices(self) -> Choices:

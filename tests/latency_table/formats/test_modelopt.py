@@ -2,6 +2,7 @@
 
 import csv
 import json
+from fnmatch import fnmatch
 
 import pytest
 
@@ -68,3 +69,45 @@ def test_a_line_that_cannot_be_read_is_named(change, reason, tmp_path):
         writer.writerow(record | change)
     with pytest.raises(InputError, match=reason):
         modelopt.read(tmp_path / "t.csv", Source(META))
+
+
+def written(rows, path):
+    lost = modelopt.write(table(*rows), path)
+    with path.open() as file:
+        return list(csv.DictReader(file)), lost
+
+
+def test_labels_of_operators_become_patterns_of_module_names(tmp_path):
+    label = "/model/layers.5/self_attn/q_proj/MatMul|/model/layers.5/self_attn/k_proj/MatMul"
+    (record,), _ = written([row("NONE", 1.0, layer=label)], tmp_path / "t.csv")
+    assert record["group_pattern"] == "model.layers.*.self_attn.q_proj|model.layers.*.self_attn.k_proj"
+    patterns = json.loads(record["source_module_patterns"])
+    assert [fnmatch("model.layers.7.self_attn.q_proj", pattern) for pattern in patterns] == [True, False]
+
+
+def test_layers_that_share_a_pattern_have_one_row_with_their_mean(tmp_path):
+    rows = [row("NONE", ms, layer=f"model.layers.{i}.up_proj") for i, ms in enumerate((1.0, 2.0, 6.0))]
+    (record,), lost = written(rows, tmp_path / "t.csv")
+    assert (record["group_pattern"], float(record["latency_us"])) == ("model.layers.*.up_proj", 3000.0)
+    assert "latencies of single layers (3 layers share 1 rows)" in lost
+
+
+def test_layers_of_different_sizes_keep_their_indices(tmp_path):
+    rows = [row("NONE", 1.0, layer=f"blocks.{i}.conv", cout=64 << i) for i in range(2)]
+    records, lost = written(rows, tmp_path / "t.csv")
+    assert [record["group_pattern"] for record in records] == ["blocks.0.conv", "blocks.1.conv"]
+    assert not any("single layers" in phrase for phrase in lost)
+
+
+def test_an_index_at_the_end_of_a_name_stays(tmp_path):
+    (record,), _ = written([row("NONE", 1.0, layer="features.3")], tmp_path / "t.csv")
+    assert record["group_pattern"] == "features.3"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [("NONE", "FP16"), ("FP8_DEFAULT_CFG", "FP8"), ("NVFP4_DEFAULT_CFG", "NVFP4_W4A4"), ("MY_CFG", "MY_CFG")],
+)
+def test_the_format_that_runs_is_named_as_the_tool_does(recipe, name, tmp_path):
+    (record,), _ = written([row(recipe, 1.0)], tmp_path / "t.csv")
+    assert record["runtime_format"] == name
