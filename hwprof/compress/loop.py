@@ -36,7 +36,7 @@ from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Method, Network, SoftChoices
 from hwprof.compress.projection import project
-from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency, measured_latency
+from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -175,7 +175,7 @@ def prepare(
     baseline = networks.export(runs, folder / f"{network.graph.name}-baseline.onnx")
     with recording.recording(device, store, options) as recorder:
         (measured,) = recorder.measure([baseline])
-    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(measured)}")
+    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(estimate(measured))}")
     if measured.status is not Status.CONVERGED:
         tell(
             f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay "
@@ -314,7 +314,8 @@ class _Run:
         compared = self.job.compare(
             networks.export(network, _working(self.job.folder) / f"{self.path.stem}-{number}.onnx")
         )
-        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(compared.b)}, {compared.verdict}")
+        latency = known_latency(compared, self.job.baseline_alone)
+        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(latency)}, {compared.verdict}")
         return compared
 
     # -- the small network ---------------------------------------------------------------------------
@@ -390,8 +391,7 @@ def _told(choice: Choice) -> dict[str, float]:
     return {name: value for name, value in asdict(choice).items() if value is not None}
 
 
-def _latency(measured: Measurement) -> str:
-    found = measured_latency(measured)
+def _latency(found: Estimate | None) -> str:
     return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"
 
 

@@ -30,7 +30,7 @@ from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
-from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency, measured_latency
+from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -240,7 +240,8 @@ class _Run:
         exported = _export(self.rewriting.network(point.choices), path)
         with recording.recording(self.device, self.store, replace(self.options, with_operators=False)) as recorder:
             (compared,) = recorder.compare([self.graph, exported], again=False)
-        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(compared.b)}")
+        latency = known_latency(compared, self.baseline_alone)
+        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(latency)}")
         return compared
 
     # -- what is measured once -----------------------------------------------------------------------
@@ -415,6 +416,5 @@ def _all_told(choices: Choices) -> dict[str, Any]:
     return {layer: _told(choice) for layer, choice in choices.items()}
 
 
-def _latency(measured: Measurement) -> str:
-    found = measured_latency(measured)
+def _latency(found: Estimate | None) -> str:
     return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"

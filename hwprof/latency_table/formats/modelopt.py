@@ -1,11 +1,11 @@
 """The latencies that NVIDIA's Model Optimizer is about to read (`haq_latency_v1`, NVIDIA/Model-Optimizer pull request
 2138, August 2026): CSV, a row for each layer, recipe of quantization and number of rows of its input, in microseconds.
 
-A recipe is a name of that tool: NONE, FP8_DEFAULT_CFG, NVFP4_DEFAULT_CFG, W4A16_NVFP4_CFG. A layer is a pattern of
-the names of PyTorch's modules, such as model.layers.*.mlp.up_proj; several are joined by |. So the label of an
-operator, /model/layers.5/mlp/up_proj/MatMul, is written as the name of its module, and the index of a layer as *, as
-that tool does. Layers that share a pattern have one row, with the mean of their latencies; where they have different
-sizes, their indices stay.
+A recipe is a name of that tool: NONE, FP8_DEFAULT_CFG, INT8_DEFAULT_CFG, NVFP4_DEFAULT_CFG, W4A16_NVFP4_CFG. A layer
+is a pattern of the names of PyTorch's modules, such as model.layers.*.mlp.up_proj; several are joined by |. So the
+label of an operator, /model/layers.5/mlp/up_proj/MatMul, is written as the name of its module, and the index of a layer
+as *, as that tool does. Layers that share a pattern have one row, with the mean of their latencies; where they have
+different sizes, their indices stay.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ from statistics import fmean
 
 from hwprof.errors import InputError
 from hwprof.files import read_text, write_bytes
+from hwprof.graph import Graph
+from hwprof.latency_table import bits, operators
 from hwprof.latency_table.formats import loss
 from hwprof.latency_table.formats.source import Source
 from hwprof.latency_table.operators import Attribute
-from hwprof.latency_table.rows import Content, Row
+from hwprof.latency_table.rows import Content, Row, title
 from hwprof.time_unit import ms_per
 
 OP = "gemm"
 _SCHEMA = "haq_latency_v1"
 _FIELDS = ("layer", "recipe", "rows")
 _FLOAT = "NONE"  # the recipe that quantizes nothing
+_INT8 = "INT8_DEFAULT_CFG"
+_RECIPES = {(16, 16): _FLOAT, (32, 32): _FLOAT, (8, 8): _INT8}  # by bits of weights and of activations
 _SIZES = {"cout": "n", "cin": "k"}
-_FORMATS = {"FP8_DEFAULT_CFG": "FP8", "NVFP4_DEFAULT_CFG": "NVFP4_W4A4", "W4A16_NVFP4_CFG": "NVFP4_W4A16"}
+_FORMATS = {
+    "FP8_DEFAULT_CFG": "FP8", _INT8: "INT8", "NVFP4_DEFAULT_CFG": "NVFP4_W4A4", "W4A16_NVFP4_CFG": "NVFP4_W4A16",
+}  # fmt: skip
 _FLOATS = {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32"}
 _INDEX = re.compile(r"(?<=\.)\d+(?=\.)")  # of a layer, between two names
 _COLUMNS = (
@@ -75,6 +81,32 @@ def write(table: Content, path: Path) -> list[str]:
     if len(patterns) < len(layers):
         lost.append(f"latencies of single layers ({len(layers)} layers share {len(patterns)} rows)")
     return [*(phrase for phrase in lost if phrase != held), *loss.of(table, holds=("device",))]
+
+
+def of_networks(table: Content, graphs: Sequence[Graph]) -> list[Row]:
+    """The rows that this format holds: for each matrix product of the networks with a weight its row in the table,
+    under the label of its operator.
+
+    Raises InputError where the table lacks one, for bits without a recipe, and for networks without such a product.
+    """
+    latencies = {(row.op, row.attributes): row.ms for row in table.rows}
+    found: dict[tuple[str, str], Row] = {}
+    for operator in (one for graph in graphs for one in operators.of(graph) if one.attributes.get("weight")):
+        if operator.key not in latencies:
+            raise InputError(f"the table of {table.metadata.device} holds no {title(operator.op, operator.attributes)}")
+        layer, recipe = operator.nodes.leading.label, _recipe(operator.attributes)
+        sizes = {name: operator.attributes[name] for name in ("rows", *_SIZES)}
+        found[layer, recipe] = Row.of(OP, {"layer": layer, "recipe": recipe, **sizes}, latencies[operator.key])
+    if not found:
+        raise InputError("the networks have no matrix product with a weight, which are the layers of Model Optimizer")
+    return list(found.values())
+
+
+def _recipe(attributes: Mapping[str, Attribute]) -> str:
+    weights, activations = attributes.get(bits.WEIGHTS), attributes.get(bits.ACTIVATIONS)
+    if (weights, activations) not in _RECIPES:
+        raise InputError(f"Model Optimizer has no recipe for {weights} bits of weights, {activations} of activations")
+    return _RECIPES[weights, activations]
 
 
 def module_names(layer: str) -> list[str]:

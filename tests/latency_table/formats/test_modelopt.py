@@ -6,9 +6,13 @@ from fnmatch import fnmatch
 
 import pytest
 
+from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.latency_table.formats import Source, modelopt
+from hwprof.latency_table import operators
+from hwprof.latency_table.formats import Source, modelopt, rows_of_networks
 from hwprof.latency_table.rows import Content, Metadata, Row
+from hwprof.variants.low_bit import low_bits
+from hwprof.variants.spec import change
 
 REQUIRED = {  # by the tool's reader
     "schema_version", "deployment_profile", "group_pattern", "source_module_patterns", "recipe_id", "runtime_format",
@@ -111,3 +115,38 @@ def test_an_index_at_the_end_of_a_name_stays(tmp_path):
 def test_the_format_that_runs_is_named_as_the_tool_does(recipe, name, tmp_path):
     (record,), _ = written([row(recipe, 1.0)], tmp_path / "t.csv")
     assert record["runtime_format"] == name
+
+
+def projection(name="net"):
+    b = GraphBuilder(name)
+    return b.build(b.relu(b.gemm(b.input((4, 16)), 8)))
+
+
+def rows_of(*graphs):
+    found = {operator.key: operator for graph in graphs for operator in operators.of(graph)}.values()
+    return [Row.of(operator.op, operator.attributes, 1.0 + i) for i, operator in enumerate(found)]
+
+
+def test_a_table_of_operators_gives_the_layers_of_networks_in_float_and_int8():
+    graphs = [projection(), change("int8")(projection())]
+    rows = modelopt.of_networks(table(*rows_of(*graphs)), graphs)
+    attributes = [dict(one.attributes) for one in rows]
+    assert [one["recipe"] for one in attributes] == ["NONE", "INT8_DEFAULT_CFG"]
+    assert {(one["layer"], one["rows"], one["cin"], one["cout"]) for one in attributes} == {("Gemm_0", 4, 16, 8)}
+    assert rows[0].ms != rows[1].ms
+
+
+def test_a_layer_that_the_table_lacks_is_named():
+    with pytest.raises(InputError, match=r"the table of b100 holds no Gemm\(.*cin=16"):
+        modelopt.of_networks(table(row("NONE", 1.0)), [projection()])
+
+
+def test_bits_without_a_recipe_are_refused():
+    graph = low_bits(projection(), {"Gemm_0": 4})
+    with pytest.raises(InputError, match="Model Optimizer has no recipe for 4 bits of weights"):
+        modelopt.of_networks(table(*rows_of(graph)), [graph])
+
+
+def test_networks_are_for_formats_of_layers_only():
+    with pytest.raises(InputError, match="rows of csv are not those of a network's layers"):
+        rows_of_networks("csv", table(row("NONE", 1.0)), [projection()])
