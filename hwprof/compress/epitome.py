@@ -180,9 +180,7 @@ class EpitomeReuse(Epitome):
             for layer, weight in _convolutions(graph).items()
         }
         return {
-            layer: shape
-            for layer, shape in found.items()
-            if shape.is_smaller and math.prod(shape.rest) >= shape.places
+            layer: shape for layer, shape in found.items() if shape.is_smaller and math.prod(shape.rest) >= shape.places
         }
 
     def _exported(self, graph: Graph, layer: str, made: _Sampled) -> tuple[Graph, dict[str, np.ndarray]]:

@@ -253,9 +253,9 @@ class _Run:
         compared = self._measured(choices, 1)
         for number in range(2, self.job.settings.rounds + 1):
             latency = known_latency(compared, self.job.baseline_alone)
-            if table is None or latency is None or not latency.high > self.wanted_ms:
+            if table is None or latency is None or latency.cautious <= self.wanted_ms:
                 break
-            within_ms = min(within_ms, table_ms) * self.wanted_ms / latency.high
+            within_ms = min(within_ms, table_ms) * self.wanted_ms / latency.cautious
             smaller, smaller_ms = self._projected(options, table, within_ms)
             if smaller == choices:
                 break  # the method has nothing smaller

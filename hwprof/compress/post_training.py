@@ -209,9 +209,9 @@ class _Run:
         compared = self._compared(wanted, point, path, 1)
         for number in range(2, self.settings.rounds + 1):
             latency = known_latency(compared, self.baseline_alone)
-            if wanted.ms is None or latency is None or not latency.high > wanted.ms:
+            if wanted.ms is None or latency is None or latency.cautious <= wanted.ms:
                 break
-            within_ms = min(within_ms, point.ms) * wanted.ms / latency.high
+            within_ms = min(within_ms, point.ms) * wanted.ms / latency.cautious
             smaller = self._best(within_ms)
             if smaller.choices == point.choices:
                 break  # there is nothing faster

@@ -24,6 +24,7 @@ from hwprof.errors import InputError
 from hwprof.measurement import Comparison, LatencyStatistics, Measurement, Status
 
 SCHEMA = "hwprof.result/1"
+_CAUTION = 1.25
 _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in Python, null in JSON
 
 
@@ -39,6 +40,12 @@ class Estimate:
     def log_width(self) -> float:
         """The logarithm of high by low: infinite where they are not known."""
         return math.log(self.high / self.low) if math.isfinite(self.low) and math.isfinite(self.high) else math.inf
+
+    @property
+    def cautious(self) -> float:
+        """The upper bound, but at most a quarter above the median: a wider interval shows how noisy the machine is, and
+        not how slow the network."""
+        return min(self.high if math.isfinite(self.high) else math.inf, _CAUTION * self.median)
 
     def overlaps(self, other: Estimate) -> bool:
         return self.low <= other.high and other.low <= self.high

@@ -174,19 +174,17 @@ def plan() -> Iterator[Row]:
     seeds."""
     for seed in SEEDS:
         yield {"network": "cnn", "seed": seed, "method": "rank 8"}, partial(cut, "cnn", seed)
-        for method in WITHOUT_CHOICES:
-            yield planned("cnn", "cpu-1t", method, 0.6, seed)
-    yield from (planned("cnn", "cpu-1t", method, share, 0) for method, share in CNN)
-    yield from lstms(0)
+    yield from every_method(SEEDS[0])
     for seed, share in itertools.product(SEEDS, (0.7, *SMALLER)):
         yield from (planned("cnn", "cpu-1t", method, share, seed) for method in ("dmp", "magnitude"))
     yield planned("cnn", "cpu-1t", "dmp", 0.8, 0)
     for seed in SEEDS[1:]:
-        yield from (planned("cnn", "cpu-1t", method, share, seed) for method, share in CNN)
-        yield from lstms(seed)
+        yield from every_method(seed)
 
 
-def lstms(seed: int) -> Iterator[Row]:
+def every_method(seed: int) -> Iterator[Row]:
+    yield from (planned("cnn", "cpu-1t", method, 0.6, seed) for method in WITHOUT_CHOICES)
+    yield from (planned("cnn", "cpu-1t", method, share, seed) for method, share in CNN)
     for on, (method, share) in itertools.product(("integer-avx2", "cpu-1t"), LSTM):
         yield planned("lstm", on, method, share, seed)
 

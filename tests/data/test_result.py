@@ -125,6 +125,11 @@ def test_where_the_baseline_alone_is_of_no_help_the_network_s_own_latency_decide
     assert known_latency(NOISY, alone) == Estimate(own.median, own.low, own.high)
 
 
+@pytest.mark.parametrize(("high", "cautious"), [(11.0, 11.0), (40.0, 12.5), (math.nan, 12.5)])
+def test_caution_adds_the_interval_but_at_most_a_quarter(high, cautious):
+    assert Estimate(10.0, 9.0, high).cautious == cautious
+
+
 def test_the_ratio_decides_on_the_target_s_device_only():
     result = make_result(measured={"d": NOISY, "phone": NOISY}, baseline_alone=ALONE)
     assert result.estimate("d").log_width < result.estimate("phone").log_width
