@@ -48,8 +48,7 @@ _RATE = 0.01  # of the grids, whose gradients are cut
 
 class Dq:
     """parametrization: what of a grid is learned; "pow2" has powers of two, from q_min to q_max, as its values.
-    mean_bits: the constraint, over all weights. latency_ms: in its place, by the cost that the method gets, where that
-    is known."""
+    mean_bits: the constraint, over all weights. latency_ms: in its place, by the cost that the method gets."""
 
     name = "dq"
     paper = "Uhlich et al., Mixed Precision DNNs, ICLR 2020, arXiv 1905.11452"
@@ -90,9 +89,9 @@ class Dq:
 
     def _excess(self, cost: Cost) -> Excess:
         sizes = {name: layer.weight.numel for name, layer in self._layers.items()}
-        latency_ms = self._latency_ms
-        if latency_ms is None or cost({}).isnan():
+        if self._latency_ms is None:
             return lambda bits: mean_of(bits, sizes) / self._mean_bits - 1
+        latency_ms = self._latency_ms
         return lambda bits: cost({name: SoftChoice(bits=b) for name, b in bits.items()}) / latency_ms - 1
 
     def choices(self) -> Choices:

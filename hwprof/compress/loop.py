@@ -272,7 +272,7 @@ class _Run:
         try:
             self._tell(table.check(job.seed))
         except NotConvergedError as error:
-            if self._is_projected:
+            if self._is_projected or methods.has_within(self.method):
                 raise
             self._tell(f"learns without latencies: {error}")
             return None

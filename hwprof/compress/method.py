@@ -113,7 +113,7 @@ class Method(Protocol):
     def attach(self, network: Network, cost: Cost) -> Hooks:
         """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
         `cost` is the latency, ms, by the device's table; nan where `options` is empty, and where the machine was too
-        busy for a table and no latency is needed to choose. `hwprof.compress.costs` has others."""
+        busy for a table and the method chooses without a target. `hwprof.compress.costs` has others."""
         ...
 
     def choices(self) -> Choices:
@@ -136,7 +136,12 @@ def result_of(method: Method) -> str:
 
 def within(method: Method, target_ms: float) -> Method:
     """The method that learns within the latency, where it has such a form."""
-    return cast("Method", method.within(target_ms)) if hasattr(method, "within") else method
+    return cast("Method", method.within(target_ms)) if has_within(method) else method
+
+
+def has_within(method: Method) -> bool:
+    """Whether it can learn within a latency."""
+    return hasattr(method, "within")
 
 
 def load(name: str) -> Method:

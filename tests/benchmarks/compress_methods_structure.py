@@ -216,6 +216,8 @@ def page(rows: Sequence[dict]) -> str:
         f"{len(rows)} of {len({str(about) for about, _ in plan()})} rows are here; the same command makes the others. Measured on a shared, busy "
         "machine, at its undisturbed speed as far as that is known.",
         "",
+        missing(rows),
+        "",
         "| network | device | method | target | met | latency / baseline | accuracy, % | against float | file / baseline | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(
@@ -226,6 +228,21 @@ def page(rows: Sequence[dict]) -> str:
         *goals(rows, results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def missing(rows: Sequence[dict]) -> str:
+    """The rows of the plan that are not here, by method; empty where all are."""
+    seeds: dict[str, set[int]] = {}
+    for about, _ in plan():
+        if not is_made(about, rows):
+            name = " ".join(str(about[key]) for key in ("network", "device", "method", "share") if key in about)
+            seeds.setdefault(name, set()).add(int(str(about["seed"])))
+    told = "; ".join(f"{name} (seeds {', '.join(map(str, sorted(some)))})" for name, some in seeds.items())
+    return f"Not here, for want of time: {told}." if told else ""
+
+
+def is_made(about: dict[str, object], rows: Sequence[dict]) -> bool:
+    return any(all(row.get(name) == value for name, value in about.items()) for row in rows)
 
 
 def line(key: tuple[str, str, str, float], rows: Sequence[dict]) -> str:
@@ -276,7 +293,7 @@ def main() -> None:
     record = OUT / "results.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     for about, make in plan():  # a row that the plan has twice is made once
-        if any(all(row.get(name) == value for name, value in about.items()) for row in rows):
+        if is_made(about, rows):
             continue
         say(f"-- {about}")
         rows.append(about | make())

@@ -33,7 +33,9 @@ _SCHEMA = "haq_latency_v1"
 _FIELDS = ("layer", "recipe", "rows")
 _FLOAT = "NONE"  # the recipe that quantizes nothing
 _INT8 = "INT8_DEFAULT_CFG"
-_RECIPES = {(16, 16): _FLOAT, (32, 32): _FLOAT, (8, 8): _INT8}  # by bits of weights and of activations
+_RECIPES: Mapping[tuple[object, object], str] = {  # by bits of weights and of activations
+    (16, 16): _FLOAT, (32, 32): _FLOAT, (8, 8): _INT8,
+}  # fmt: skip
 _SIZES = {"cout": "n", "cin": "k"}
 _FORMATS = {
     "FP8_DEFAULT_CFG": "FP8", _INT8: "INT8", "NVFP4_DEFAULT_CFG": "NVFP4_W4A4", "W4A16_NVFP4_CFG": "NVFP4_W4A16",
