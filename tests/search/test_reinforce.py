@@ -26,3 +26,18 @@ def test_equal_rewards_change_nothing():
     search = Reinforce(Two())
     search.tell([Trial((0, 0), 1.0, 1.0), Trial((1, 1), 1.0, 1.0)])
     assert all(p.tolist() == [0.5, 0.5] for p in search.probabilities())
+
+
+class Large:
+    choices = (4,) * 5
+
+
+def test_only_new_networks_are_drawn_until_the_space_is_spent():
+    """The policy hardens on the first choice of each position."""
+    search, asked = Reinforce(Large()), []
+    for _ in range(60):
+        batch = search.ask(8)
+        search.tell([Trial(arch, -float(sum(arch)), 1.0) for arch in batch])
+        asked += batch
+    assert len(set(asked)) == len(asked) == 480
+    assert all(p[0] > 0.5 for p in search.probabilities())
