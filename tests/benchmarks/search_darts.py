@@ -74,7 +74,7 @@ TRAINING_DIGITS = 8000
 COMPARED_DIGITS = 500
 SEED = 0
 BRIEF = ProtocolSettings(target=0.03, min_processes=2, max_processes=3, budget_s=2.0, pilot_blocks=4)
-FINAL = ProtocolSettings(budget_s=8.0)
+FINAL = ProtocolSettings(target=0.02, min_processes=2, max_processes=4, budget_s=4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Plan:
     )
     retrain: TrainSettings = field(default_factory=lambda: replace(DARTS_WEIGHTS, epochs=2, rate=0.1))
     retrainings: int = 1
-    strengths: Sequence[float] = (0.0, 0.03, 0.1, 0.3, 1.0)
+    strengths: Sequence[float] = (0.0, 0.3, 0.1, 1.0, 0.03)  # in this order, for a run that is stopped
     seeds: int = 3
     random_networks: int = 2  # of the space, trained and measured as the derived ones are
 
@@ -297,6 +297,7 @@ class Data:
 
 def run(measure: Measure, where: str, plan: Plan, data: Data, rows: Rows) -> None:
     """Adds the rows that are missing, one seed after the other."""
+    add_networks([s.arch for s in rows.searches()], False, measure, data.whole, plan, rows)  # of a run that was stopped
     model = latency_model(measure, where, plan)
     if rows.latencies() != model.record:
         rows.add(model.record)
@@ -306,8 +307,7 @@ def run(measure: Measure, where: str, plan: Plan, data: Data, rows: Rows) -> Non
         warm = warmed_up(seed, data, plan) if missing else None
         for strength in missing:
             rows.add(searched(strength, seed, copy.deepcopy(warm), data, model, plan))
-        found = [s.arch for s in rows.searches()]
-        add_networks(found, False, measure, data.whole, plan, rows)
+            add_networks([s.arch for s in rows.searches()], False, measure, data.whole, plan, rows)
     drawn = sampling.random_archs(SPACE, plan.random_networks, np.random.default_rng([SEED, 1]))
     add_networks(drawn, True, measure, data.whole, plan, rows)
 
