@@ -20,7 +20,8 @@ step on, and its radius turns differences of any size between the alphas into ex
 back. So the first directions of the alphas decided, in which the cost, which has no noise, counts more than the
 cross-entropy of weights that have just begun to learn. Now the choices harden in the second half of a search only, and
 the alphas take steps that in the first half cannot exclude an operation by their length alone. The searches do not
-stop early any more: what the alphas prefer before they harden is not what they end with.
+stop early any more: what the alphas prefer before they harden is not what they end with. The target was chosen on the
+first seed: at 70 % of the latency at the start, the strongest loss ended 14 % below the expected latency without one.
 """
 
 from __future__ import annotations
@@ -437,7 +438,8 @@ def page(rows: Rows, data: str, tested: int, plan: Plan) -> str:
         "",
         f"Accuracy: of the derived network trained on its own for {plan.retrain.epochs} epochs; its standard error "
         f"from {tested:,} digits is about {100 * binomial_error(free.accuracy / 100, tested):.2f} points. The digits "
-        "tested on chose nothing but the row of the second goal below. Searches of one seed start from the same "
+        "tested on chose nothing but the row of the second goal below. The target was chosen on the first seed. "
+        "Searches of one seed start from the same "
         "warmed-up weights and batches; random: networks of the space that no search found, trained the same. Gaps: "
         "between the relaxed network at the end of a search and the derived one, the largest of the seeds; that of "
         "accuracy with the shared weights, that of latency by the predictor, so that it holds the error of the "
