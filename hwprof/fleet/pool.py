@@ -82,10 +82,7 @@ class Pool:
             self.sent[key] = sent
 
     def _take_greetings(self) -> None:
-        ended = [
-            (key, sent) for key, sent in self.sent.items() if sent.has_ended or self.fleet.is_gone(sent)
-        ]  # fmt: skip
-        for key, sent in ended:
+        for key, sent in [(key, sent) for key, sent in self.sent.items() if sent.has_ended]:
             del self.sent[key]
             if sent.answer is not None and sent.error is None:
                 self.greetings[key] = sent.answer

@@ -17,7 +17,6 @@ from hwprof.fleet import agent as agents
 from hwprof.fleet import engine
 from hwprof.fleet.agent import Agent
 from hwprof.fleet.certificates import Credentials, Role, require_access
-from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Plan
 from hwprof.measure.transport import Transport
 
@@ -62,12 +61,12 @@ def run_agent(
     """
     planned, keys = plan.board(board), Credentials.of(plan.keys, Role.AGENT)
     own = folder / board
-    agent = Agent(planned, Outbox(own / "outbox"), transport or agents.transport_of(planned))
-    agent.outbox.open()
+    own.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (held := lock(own)) is None:
         raise EnvironmentUnfitError(f"another agent serves board {board!r} with the folder {str(own)!r}")
     engine.silence()
     try:
+        agent = Agent(planned, own, transport or agents.transport_of(planned))
         with engine.settings():
             asyncio.run(_serve(plan, agent, keys, tell, host))
     finally:

@@ -13,6 +13,7 @@ from hwprof.backends import lifetime
 if __name__ == "__main__":  # before the imports: they take seconds, in which the parent may die
     lifetime.die_with_parent()
     lifetime.end_without_reader()
+    lifetime.die_first_without_memory()
 
 import gc
 import json

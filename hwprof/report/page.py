@@ -10,6 +10,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
+    boards,
     causes,
     distribution,
     explanation,
@@ -29,6 +30,7 @@ from hwprof.report import (
     verdict,
     warmup,
 )
+from hwprof.report.boards import FleetState
 from hwprof.report.causes import Cause
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
@@ -95,6 +97,16 @@ def render_history(found: Sequence[Measurement], command: str) -> str:
     figure = _figure("Latency over time", _for_both(lambda width: history.draw(found, width)), note, "full")
     listed = element("div", _table(Table("Measurements", tuple(rows[0]), cells)), class_="figure full")
     return _document(history.verdict(found), "history", [element("section", figure, listed)], command)
+
+
+def render_fleet(state: FleetState, command: str) -> str:
+    """The page of a fleet's state: what each board does now, and the last errors."""
+    note = "The bar is the way to the target precision of what the board measures now."
+    figure = _figure("What each board does", _for_both(lambda width: boards.draw(state, width)), note, "full")
+    tables_ = [boards.table(state), boards.troubles(state)]
+    listed = [element("div", _table(table), class_="figure full") for table in tables_ if table is not None]
+    summary = element("dl", *(_fact(fact) for fact in boards.facts(state)), class_="facts")
+    return _document(boards.verdict(state), "fleet", [element("section", summary, figure, *listed)], command)
 
 
 def _number(cell: object) -> float | None:
