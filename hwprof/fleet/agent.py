@@ -295,7 +295,9 @@ def _words(hello: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _models(cohorts: Iterable[Cohort]) -> str:
-    return ", ".join(dict.fromkeys(graph.name for cohort in cohorts for graph in cohort.graphs))[:80]
+    """The networks in a few words."""
+    first, *others = dict.fromkeys(graph.name for cohort in cohorts for graph in cohort.graphs)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _nothing(cohort: Cohort, place: int, process: object) -> None:

@@ -113,13 +113,14 @@ def verdict(state: FleetState) -> Verdict:
     counts = Counter(board.doing for board in state.boards)
     n_aside = sum(board.is_aside for board in state.boards)
     n = len(state.boards)
-    support = f"{quantity.plural(n, 'board')}; scheduler {state.scheduler}; {_moment(state.at)} UTC"
+    support = f"Scheduler {state.scheduler}, {_moment(state.at)} UTC."
     doubts = (*(f"{b.name} {note}." for b in state.boards for note in b.notes), *_absent(state.boards))
     if counts[ABSENT] == n:
         return Verdict(Tone.BAD, "No board has an agent", support, doubts)
     parts = [f"{counts[doing]} {_SHORT.get(doing, doing)}" for doing in _ORDER if counts[doing]]
     parts += [f"{n_aside} set aside"] if n_aside else []
-    return Verdict(Tone.CAUTION if doubts else Tone.GOOD, ", ".join(parts), support, doubts)
+    headline = f"{quantity.plural(n, 'board')}: {', '.join(parts)}"
+    return Verdict(Tone.CAUTION if doubts else Tone.GOOD, headline, support, doubts)
 
 
 def _absent(boards: Iterable[BoardState]) -> tuple[str, ...]:
@@ -131,21 +132,23 @@ def facts(state: FleetState) -> tuple[Fact, ...]:
     """The figures of the whole fleet."""
     there = [board for board in state.boards if board.is_there]
     found = [
-        Fact("boards with an agent", f"{len(there)} of {len(state.boards)}"),
+        Fact("with an agent", f"{len(there)} of {len(state.boards)}", "boards"),
         Fact("delivered", str(sum(board.delivered for board in there)), "answers in a store, since each agent started"),
         Fact("to deliver", str(sum(board.waiting for board in there)), "measured, and not in a store yet"),
-        Fact("failures", str(sum(board.failures for board in there)), "in a row; at three a board is set aside"),
+        Fact("set aside", str(sum(board.is_aside for board in state.boards)), "by a driver, after failures in a row"),
     ]
     if state.unfinished is not None:
         stored = sum(board.stored or 0 for board in state.boards)
-        found.append(Fact("in the store", str(stored), f"measurements of these boards; {state.unfinished} are begun"))
+        found.append(
+            Fact("in the store", str(stored), f"measurements of these boards; {state.unfinished} are not finished")
+        )
     return tuple(found)
 
 
 def table(state: FleetState) -> Table:
     """A row for each board."""
     has_store = state.unfinished is not None
-    columns = ("board", "devices", "hardware", "state", "for", "networks", "progress", "delivered", "to deliver")
+    columns = ("board", "devices", "hardware", "state", "for", "progress", "delivered", "to deliver")
     columns += (*(("in the store",) if has_store else ()), "failures")
     return Table("Boards", columns, tuple(_cells(state, board, has_store) for board in state.boards))
 
@@ -160,7 +163,6 @@ def _cells(state: FleetState, board: BoardState, has_store: bool) -> tuple[Cell,
         Cell(board.machine),
         Cell(board.words),
         Cell("–") if seconds is None else Cell(_duration(seconds), seconds),
-        Cell(board.networks or "–"),
         Cell(quantity.percent(board.progress), board.progress, board.progress) if is_measuring else Cell("–", 0.0),
         *(Cell(str(count), count) if board.is_there else Cell("–", 0.0) for count in counts),
     )
@@ -169,7 +171,7 @@ def _cells(state: FleetState, board: BoardState, has_store: bool) -> tuple[Cell,
 def troubles(state: FleetState) -> Table | None:
     """The last errors, newest first; None where there is none."""
     found = sorted(state.troubles, key=lambda trouble: -trouble.at)
-    listed = tuple((Cell(_moment(t.at), t.at), Cell(t.board), Cell(t.text)) for t in found)
+    listed = tuple((Cell(_moment(t.at)), Cell(t.board), Cell(t.text)) for t in found)
     return Table("Last errors", ("UTC", "board", "error"), listed) if listed else None
 
 

@@ -101,12 +101,15 @@ def render_history(found: Sequence[Measurement], command: str) -> str:
 
 def render_fleet(state: FleetState, command: str) -> str:
     """The page of a fleet's state: what each board does now, and the last errors."""
-    note = "The bar is the way to the target precision of what the board measures now."
-    figure = _figure("What each board does", _for_both(lambda width: boards.draw(state, width)), note, "full")
-    tables_ = [boards.table(state), boards.troubles(state)]
-    listed = [element("div", _table(table), class_="figure full") for table in tables_ if table is not None]
+    heading = "What each board does"
+    note = "The bar shows how far a board is on its way to the target precision of what it measures."
+    wide = _figure(heading, boards.draw(state, 2 * WIDTH + 32), note, "full wide")
+    narrow = _figure(heading, boards.draw(state, 400), note, "full narrow")
     summary = element("dl", *(_fact(fact) for fact in boards.facts(state)), class_="facts")
-    return _document(boards.verdict(state), "fleet", [element("section", summary, figure, *listed)], command)
+    shown = [boards.table(state), boards.troubles(state)]
+    listed = [element("section", _table(table)) for table in shown if table is not None]
+    body = [element("section", summary), element("section", wide, narrow), *listed]
+    return _document(boards.verdict(state), "fleet", body, command)
 
 
 def _number(cell: object) -> float | None:

@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,6 +41,7 @@ from hwprof.measure.recording import Options, recording
 from hwprof.measurement import FAST, ProtocolSettings
 from tests.fleet.chaos import ROLES, ROOT, Chaos
 from tests.fleet.loopback import Loopback, plan_of
+from tests.fleet.simulated import networks
 from tests.measure.scripted import ScriptedTransport
 
 RESULTS = ROOT / "build" / "fleet.json"
@@ -144,46 +144,67 @@ def ratio(pairs: int, device: str) -> None:
 
 
 def boards(count: int, seconds: float, each: int) -> None:
-    """Share of the time in which simulated boards are busy, and what the scheduler takes of a core."""
-    from tests.fleet.test_rounds import dense
-
-    class Sleeping(ScriptedTransport):
-        busy_s = 0.0
-
-        def measure(self, request: Any) -> Any:
-            time.sleep(seconds)
-            self.busy_s += seconds
-            return super().measure(request)
-
+    """How busy simulated boards are, and what the driver, the scheduler and the agents take of a core. Each of the
+    three is a process; each request holds one network, of one process that sleeps for so long."""
+    name = f"boards of {seconds:g} s"
     settings = ProtocolSettings(pilot_processes=1, min_processes=1, max_processes=1, budget_s=seconds)
-    with tempfile.TemporaryDirectory() as name:
-        plan = plan_of(Path(name), [f"b{i}" for i in range(count)], group_s=0.001)
-        with Loopback(plan, {b.name: Sleeping() for b in plan.boards}) as loopback:
-            while len(loopback.scheduler.workers) < count:
-                time.sleep(0.2)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_of(Path(folder), [f"b{i}" for i in range(count)], group_s=0.001)
+        spans = Path(folder) / "spans.json"
+        parts = {"scheduler": started("scheduler", plan)}
+        parts["agents"] = started("agents", plan, str(seconds), str(spans))
+        try:
+            await_scheduler(plan)
             options = Options(settings, with_operators=False, keep_unconverged=True)
-            device = Device("any", "roofline")
             with (
                 open_fleet(plan, print) as fleet,
                 Store() as store,
-                recording(device, store, fleet.options(options)) as recorder,
+                recording(Device("any", "roofline"), store, fleet.options(options)) as recorder,
             ):
-                cpu, start = cpu_s(), time.monotonic()
-                outcomes = list(recorder.profile_many([dense(n) for n in range(1, each * count + 1)]))
-                wall, spent = time.monotonic() - start, cpu_s() - cpu
-            busy = sum(agent.transport.busy_s for agent in loopback.agents.values())
+                while len(fleet.fleet.boards()) < count:
+                    time.sleep(1)
+                processes = {"driver": psutil.Process(), **{k: psutil.Process(p.pid) for k, p in parts.items()}}
+                before, start = cpu_s(processes), time.monotonic()
+                outcomes = list(recorder.profile_many(networks(each * count)))
+                wall, after = time.monotonic() - start, cpu_s(processes)
+            errors = {str(outcome.error) for outcome in outcomes if outcome.error}
+            memory = {part: process.memory_info().rss >> 20 for part, process in processes.items()}
+        finally:
+            for process in reversed(parts.values()):
+                process.terminate()
+                process.wait()
+        measured = [span for found in json.loads(spans.read_text()).values() for span in found]
+    begin, end = min(start for start, _ in measured), max(end for _, end in measured)
+    if errors:
+        raise SystemExit(f"errors: {errors}")
     figures = {
-        "boards": count, "request_s": seconds, "requests": len(outcomes), "busy": busy / (count * wall),
-        "wall_s": wall, "cpu_ms_per_request": 1e3 * spent / len(outcomes), "load": os.getloadavg()[0],
-        "threads": threading.active_count(),
+        "boards": count, "request_s": seconds, "requests": len(measured),
+        "busy": sum(end - start for start, end in measured) / (count * (end - begin)), "span_s": end - begin,
+        "wall_s": wall, "cores": {part: (after[part] - before[part]) / wall for part in before}, "mib": memory,
+        "load": os.getloadavg()[0],
     }  # fmt: skip
     print(figures)
-    keep("boards", figures)
+    keep(name, figures)
 
 
-def cpu_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
+def started(part: str, plan: Plan, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.fleet.simulated", part, str(plan.path), *words]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+
+
+def await_scheduler(plan: Plan) -> None:
+    keys = Credentials.of(plan.keys, Role.DRIVER)
+    while True:
+        try:
+            return require_access(*plan.host_and_port, keys)
+        except ConnectionError:
+            time.sleep(0.5)
+
+
+def cpu_s(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Seconds of a core that each has taken."""
+    times = {part: process.cpu_times() for part, process in processes.items()}
+    return {part: float(found.user + found.system) for part, found in times.items()}
 
 
 def keep(name: str, figures: Any) -> None:

@@ -1,6 +1,7 @@
 """The parts of a fleet whose boards are simulated, each a process that can be killed:
 
-    python -m tests.fleet.simulated driver|scheduler PLAN STORE N | agent PLAN BOARD
+    python -m tests.fleet.simulated driver PLAN STORE N | scheduler PLAN | agent PLAN BOARD
+    python -m tests.fleet.simulated agents PLAN SECONDS FILE    (all agents in one process, whose workers are threads)
     python tests/fleet/simulated.py BOARD LOG SECONDS    (a worker: it loads nothing but this)
 
 A worker "measures" by sleeping. It writes each start and end into the log, and holds a lock in the kernel meanwhile:
@@ -9,6 +10,7 @@ two at once on a board are seen, however they come about.
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -117,9 +119,56 @@ def drive(plan: str, store: str, n: str) -> None:
         sys.exit(f"{len(errors)} errors: {errors[0]}")
 
 
+def serve_all(plan: str, seconds: str, file: str) -> None:
+    """Every board of the plan, until this process is told to end; then writes when which of them was busy."""
+    import asyncio
+    from functools import partial
+
+    from hwprof.fleet import engine, serving
+    from hwprof.fleet.agent import Agent
+    from hwprof.fleet.certificates import Credentials, Role
+    from hwprof.fleet.plan import Plan
+    from hwprof.measure.transport import MockTransport
+
+    opened, spans = Plan.load(plan), {}
+
+    def played(board: str, request: dict) -> list[dict]:
+        if request["do"] != "measure":
+            return list(answers(request, board, os.devnull, 0.0))
+        start = time.time()
+        time.sleep(float(seconds))
+        found = list(answers(request, board, os.devnull, 0.0))
+        spans.setdefault(board, []).append((start, time.time()))
+        return found
+
+    def drain(agents: list[Agent]) -> None:
+        for agent in agents:
+            agent.is_draining = True
+
+    async def serve() -> None:
+        keys = Credentials.of(opened.keys, Role.AGENT)
+        folder = opened.path.parent / FOLDER
+        agents = [Agent(b, folder / b.name, MockTransport(partial(played, b.name))) for b in opened.boards]
+        with engine.settings():
+            served = [asyncio.ensure_future(serving._serve(opened, agent, keys, print, None)) for agent in agents]
+            await asyncio.sleep(0)  # each has set its own handler of signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: drain(agents))
+            await asyncio.wait(served)
+
+    engine.silence()
+    serving.end_with_input()
+    try:
+        asyncio.run(serve())
+    finally:
+        Path(file).write_text(json.dumps(spans))
+
+
 def main(part: str, arguments: Sequence[str]) -> None:
     if part == "driver":
         drive(*arguments)
+        return
+    if part == "agents":
+        serve_all(*arguments)
         return
     from hwprof.fleet import serving
     from hwprof.fleet.plan import Plan
@@ -136,7 +185,7 @@ def main(part: str, arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("driver", "scheduler", "agent"):
+    if sys.argv[1] in ("driver", "scheduler", "agent", "agents"):
         main(sys.argv[1], sys.argv[2:])
     else:
         work(sys.argv[1], sys.argv[2], float(sys.argv[3]))

@@ -20,7 +20,7 @@ def state(*found: BoardState, **more: object) -> FleetState:
 
 def test_the_headline_counts_what_the_boards_do():
     answer = boards.verdict(state(MEASURING, FREE, ABSENT, ASIDE))
-    assert answer.headline == "1 measuring, 2 free, 1 without an agent, 1 set aside"
+    assert answer.headline == "4 boards: 1 measuring, 2 free, 1 without an agent, 1 set aside"
     assert answer.tone is Tone.CAUTION
     assert answer.doubts == (
         "pi-4 is set aside after 3 failures: x.", "Without an agent: pi-3; start each with hwprof fleet agent.",
