@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hwprof.graph import Graph
 from hwprof.measure.rounds import Cohort
 from hwprof.measure.worker_process import LocalTransport
 from hwprof.measurement import FAST, ProtocolSettings
+from tests.fleet.sshd import NoServerError, Sshd
 from tests.measure.scripted import ScriptedTransport
 
 ANY = Device("any", "roofline")
@@ -295,21 +297,39 @@ def test_a_board_behind_ssh_is_reached_without_a_password_prompt_and_with_the_ho
     assert command[-3:] == ("--", "pi@10.0.0.5", "exec /opt/venv/bin/python -m hwprof.measure.worker")
 
 
-def test_rows_of_a_board_behind_ssh_are_those_of_a_local_one(tmp_path: Path, tiny_graph: Graph, monkeypatch):
-    """A program named ssh that runs the command here stands in for the network."""
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch) -> str:
+    """A program named ssh that runs the command here, in the place of the network. Returns the host."""
     ssh = tmp_path / "ssh"
     ssh.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\neval "$1"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return "localhost"
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch) -> Iterator[str]:
+    """OpenSSH itself. Returns the host."""
+    try:
+        with Sshd(tmp_path) as server:
+            monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            yield server.host
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("way", ["stand_in", "real"])
+def test_rows_of_a_board_behind_ssh_are_those_of_a_local_one(tiny_graph: Graph, request, way: str):
+    host = request.getfixturevalue(way)
     device = Device("quick", "roofline").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e11, noise=0.01, seed=1)
-    board = PlannedBoard("b", ("quick",), Launch.SSH, "localhost", sys.executable)
+    board = PlannedBoard("b", ("quick",), Launch.SSH, host, sys.executable)
     rows = []
     for transport in (agents.transport_of(board), LocalTransport()):
         with transport.open(device) as worker:
-            request = {
+            asked = {
                 "settings": asdict(FAST), "graphs": [tiny_graph.to_json()], "round": 0, "blocks": 3,
                 "anchors_for_ns": None, "in_detail": False,
             }  # fmt: skip
-            (answer,) = worker.ask("measure", device=device.to_record(), **request)
+            (answer,) = worker.ask("measure", device=device.to_record(), **asked)
             rows.append([block["samples_ns"] for block in answer["process"]["blocks"]])
     assert rows[0] == rows[1]
