@@ -29,6 +29,7 @@ from hwprof.files import temporary_folder
 from hwprof.fleet import engine, parcel
 from hwprof.fleet import request as requests
 from hwprof.fleet.cache import Cache
+from hwprof.fleet.carrying import CarryingTransport
 from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Launch, PlannedBoard
 from hwprof.fleet.request import DrainingError
@@ -274,7 +275,8 @@ def transport_of(board: PlannedBoard) -> Transport:
     if board.launch is not Launch.SSH:
         return LocalTransport()
     options = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5")
-    return LocalTransport(("ssh", *options, "--", board.host, f"exec {board.python} -m hwprof.measure.worker"))
+    command = ("ssh", *options, "--", board.host, f"exec {board.python} -m hwprof.measure.worker")
+    return CarryingTransport(LocalTransport(command))
 
 
 def _as_asked(asked: Mapping[str, Any], graphs: Sequence[Any]) -> Iterator[tuple[str, Any]]:

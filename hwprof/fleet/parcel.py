@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from hwprof.errors import InputError
-from hwprof.files import read_bytes
+from hwprof.files import path_below, read_bytes
 from hwprof.fleet.cache import Cache, digest_of
 from hwprof.graph import Graph
 from hwprof.onnx_io import external_files
@@ -51,6 +50,11 @@ class Parcel:
         return digest
 
 
+def array_name(place: int) -> str:
+    """The name of the file for an input's array; place: among those with one, by name."""
+    return f"given-{place}{_ARRAY}"
+
+
 def digests(records: Iterable[Packed]) -> set[str]:
     """The names of all contents of packed graphs."""
     found = set[str]()
@@ -68,7 +72,7 @@ def _unpacked(record: Packed, cache: Cache, folder: Path) -> Graph:
     graph = Graph.from_json(cache.read(record["graph"]).decode())
     sources = [_written(folder, name, cache.read(digest)) for name, digest in record["source"]]
     given = {
-        name: str(_written(folder, f"given-{place}{_ARRAY}", cache.read(digest)))
+        name: str(_written(folder, array_name(place), cache.read(digest)))
         for place, (name, digest) in enumerate(sorted(record["given"].items()))
     }
     texts = tuple((name, given.get(name, text)) for name, text in graph.given)
@@ -76,10 +80,7 @@ def _unpacked(record: Packed, cache: Cache, folder: Path) -> Graph:
 
 
 def _written(folder: Path, name: str, content: bytes) -> Path:
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise InputError(f"a parcel holds a file {name!r} outside its folder")
-    path = folder / relative
+    path = path_below(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path

@@ -291,7 +291,7 @@ def test_the_workers_of_a_killed_agent_are_killed_with_it(tmp_path: Path):
 
 def test_a_board_behind_ssh_is_reached_without_a_password_prompt_and_with_the_host_as_one_word():
     board = PlannedBoard("b", ("any",), Launch.SSH, "pi@10.0.0.5", "/opt/venv/bin/python")
-    command = agents.transport_of(board).command
+    command = agents.transport_of(board).transport.command
     assert command[0] == "ssh"
     assert "BatchMode=yes" in command
     assert command[-3:] == ("--", "pi@10.0.0.5", "exec /opt/venv/bin/python -m hwprof.measure.worker")
