@@ -52,7 +52,7 @@ class Cache:
             temporary.rename(self.folder / digest)
 
     def missing(self, digests: Collection[str]) -> list[str]:
-        """Those that are not here; the others were used now. Raises InputError for a name that is not a digest."""
+        """The digests whose contents are not here; the others were used now. Raises InputError for a name that is not a digest."""
         if wrong := [digest for digest in digests if not _DIGEST.fullmatch(digest)]:
             raise InputError(f"{wrong[0]!r} is not the digest of a content")
         return [digest for digest in digests if not self._is_here(self.folder / digest)]

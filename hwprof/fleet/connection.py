@@ -61,7 +61,7 @@ class Connection:
                 self._client.close(timeout=2)
 
     def identity(self) -> Mapping[str, Any] | None:
-        """What the scheduler tells of itself, its workers and its drivers (`engine.QuietScheduler`)."""
+        """The scheduler's words about itself, its workers and its drivers (`engine.QuietScheduler`)."""
         client = self._connected()
         if client is None or client.scheduler is None:
             return None

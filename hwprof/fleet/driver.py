@@ -219,7 +219,7 @@ class Fleet:
                 self._say(board, f"is refused: {reason}")
 
     def notes(self) -> list[Note]:
-        """What the drivers that use the fleet now have said about its boards, oldest first."""
+        """The words of the drivers that use the fleet now about its boards, oldest first."""
         told = self.connection.identity()
         return [] if told is None else list(self.connection.all_notes(told["drivers"]))
 
