@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,6 @@ from typing import Any
 from hwprof import __version__
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, InputError, one_line
-from hwprof.files import temporary_folder
 from hwprof.fleet import engine, parcel
 from hwprof.fleet import request as requests
 from hwprof.fleet.cache import Cache
@@ -168,7 +168,7 @@ class Agent:
         if missing := self._missing(request, request["graphs"]):
             return {"missing": missing}
         self.state.begin(str(asked["do"]), device.name)
-        with temporary_folder() as folder:
+        with self._files() as folder:
             graphs = parcel.unpacked(request["graphs"], self.cache, folder)
             asked |= dict(_as_asked(asked, graphs))
             with self._to_ourselves(device, request["limit_s"]) as alone, alone.open(device) as worker:
@@ -185,7 +185,7 @@ class Agent:
         left = {name: record for name, record in records.items() if not self._has_final(name)}
         is_well = True
         if left and not is_over():
-            with temporary_folder() as folder, self._to_ourselves(device, request["limit_s"], is_over) as alone:
+            with self._files() as folder, self._to_ourselves(device, request["limit_s"], is_over) as alone:
                 cohorts = {name: self._cohort(record, folder / name) for name, record in left.items()}
                 is_well = self._measured(cohorts, device, request, alone)
         answers = [self.outbox.get(name) or requests.not_begun(record) for name, record in records.items()]
@@ -244,6 +244,16 @@ class Agent:
         except HwprofError:
             return False
         return True
+
+    @contextmanager
+    def _files(self) -> Iterator[Path]:
+        """A folder for the files of one request, which are removed after it."""
+        folder = (self.folder / "files").resolve()
+        shutil.rmtree(folder, ignore_errors=True)  # of an agent that was killed
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _to_ourselves(

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwprof.errors import InputError
@@ -26,13 +26,14 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cache:
     """A folder with a file for each content. most_bytes: of all, beyond which those go that were not used for the
     longest time."""
 
     folder: Path
     most_bytes: int = _MOST_BYTES
+    size_bytes: int = field(default=0, init=False)
 
     def open(self) -> None:
         """Makes the folder, and removes what was not completed."""
@@ -40,6 +41,7 @@ class Cache:
         for path in self.folder.iterdir():
             if not _DIGEST.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+        self.size_bytes = sum(path.stat().st_size for path in self.folder.iterdir())
 
     def add(self, texts: Mapping[str, str]) -> None:
         """texts: base64 by digest. Raises InputError for a content of another digest."""
@@ -50,21 +52,25 @@ class Cache:
             temporary = self.folder / f".{digest}.{os.getpid()}"
             temporary.write_bytes(content)
             temporary.rename(self.folder / digest)
+            self.size_bytes += len(content)
 
     def missing(self, digests: Collection[str]) -> list[str]:
-        """The digests whose contents are not here; the others were used now. Raises InputError for a name that is not a digest."""
+        """The digests whose contents are not here; the others were used now. Raises InputError for a name that is not
+        a digest."""
         if wrong := [digest for digest in digests if not _DIGEST.fullmatch(digest)]:
             raise InputError(f"{wrong[0]!r} is not the digest of a content")
         return [digest for digest in digests if not self._is_here(self.folder / digest)]
 
     def trim(self, kept: Collection[str]) -> None:
         """Removes the oldest until the rest fits. kept: stay in any case."""
+        if self.size_bytes <= self.most_bytes:
+            return
         files = sorted(((path, path.stat()) for path in self.folder.iterdir()), key=lambda pair: pair[1].st_mtime_ns)
-        size = sum(facts.st_size for _, facts in files)
+        self.size_bytes = sum(facts.st_size for _, facts in files)
         for path, facts in files:
-            if size > self.most_bytes and path.name not in kept:
+            if self.size_bytes > self.most_bytes and path.name not in kept:
                 path.unlink()
-                size -= facts.st_size
+                self.size_bytes -= facts.st_size
 
     def read(self, digest: str) -> bytes:
         """Raises OSError for one that is missing."""

@@ -3,6 +3,7 @@
     python -m tests.fleet.simulated driver PLAN STORE N | scheduler PLAN | agent PLAN BOARD
     python -m tests.fleet.simulated agents PLAN SECONDS FILE    (all agents in one process, whose workers are threads)
     python tests/fleet/simulated.py BOARD LOG SECONDS    (a worker: it loads nothing but this)
+    python tests/fleet/simulated.py fault LOG crash|hang|memory    (a worker that network-2 ends)
 
 A worker "measures" by sleeping. It writes each start and end into the log, and holds a lock in the kernel meanwhile:
 two at once on a board are seen, however they come about.
@@ -10,6 +11,7 @@ two at once on a board are seen, however they come about.
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +34,27 @@ def work(board: str, log: str, seconds: float) -> None:
             sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.write('{"done": true}\n')
         sys.stdout.flush()
+
+
+def work_faultily(log: str, death: str) -> None:
+    """Answers as `work` does, but for one network. Its tries are in the log."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "measure" and any('"network-2"' in text for text in request["graphs"]):
+            write(log, {"event": death})
+            end(death)
+        for answer in [*answers(request, "faulty", os.devnull, 0.0), {"done": True}]:
+            print(json.dumps(answer), flush=True)
+
+
+def end(death: str) -> None:
+    """In the way that a runtime's process does."""
+    if death == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif death == "hang":
+        time.sleep(3600)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+    bytearray(1 << 40)
 
 
 def answers(request: dict, board: str, log: str, seconds: float) -> Iterator[dict]:
@@ -187,5 +210,7 @@ def main(part: str, arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] in ("driver", "scheduler", "agent", "agents"):
         main(sys.argv[1], sys.argv[2:])
+    elif sys.argv[1] == "fault":
+        work_faultily(*sys.argv[2:])
     else:
         work(sys.argv[1], sys.argv[2], float(sys.argv[3]))

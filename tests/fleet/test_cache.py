@@ -51,7 +51,9 @@ def test_the_longest_unused_contents_go_first_and_those_in_use_stay(cache: Cache
         cache.add({digest_of(content): text(content)})
         os.utime(cache.folder / digest_of(content), (1000 + age, 1000 + age))
     cache.missing([digest_of(contents[2])])  # used now
-    Cache(cache.folder, most_bytes=20).trim({digest_of(contents[3])})
+    small = Cache(cache.folder, most_bytes=20)
+    small.open()
+    small.trim({digest_of(contents[3])})
     assert {path.read_bytes() for path in cache.folder.iterdir()} == {contents[2], contents[3]}
 
 
