@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from hwprof.fleet.plan import Plan
 from hwprof.measure.transport import Transport
 
 FOLDER = Path("hwprof.fleet")
-_AGAIN_S = 1.0
+_AGAIN_S = (1.0, 3.0)  # at random, so that a thousand agents do not all call a new scheduler at once
+_ACCESS_S = 20.0  # for a scheduler that all of them call
 _LOOK_S = 0.2
 _DELIVERED_S = 20.0  # for a driver to take the last answers of an agent that drains
 
@@ -81,7 +83,7 @@ async def _serve(plan: Plan, agent: Agent, keys: Credentials, tell: Tell, host: 
         if agent.is_draining:
             return
         try:
-            await asyncio.to_thread(require_access, *plan.host_and_port, keys)
+            await asyncio.to_thread(require_access, *plan.host_and_port, keys, _ACCESS_S)
             await _work(plan, agent, keys, f"{agent.board.name}-{os.getpid()}-{start}", host)
             told = ""
         except OSError as error:
@@ -90,7 +92,7 @@ async def _serve(plan: Plan, agent: Agent, keys: Credentials, tell: Tell, host: 
             told = str(error)
         except (ValueError, RuntimeError) as error:  # what Dask raises where it refuses a worker
             tell(f"{agent.board.name}: the scheduler refused the agent: {one_line(error)}")
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(random.uniform(*_AGAIN_S))
 
 
 async def _work(plan: Plan, agent: Agent, keys: Credentials, name: str, host: str | None) -> None:
