@@ -6,6 +6,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.spaces.nasbench201 import SPACE
 
 
 def encoded(graph):
@@ -84,3 +85,15 @@ def test_each_kernel_knows_its_nodes():
 def test_anything_but_a_graph_is_refused():
     with pytest.raises(InputError, match="a graph is needed"):
         KernelEncoder()([(1, 2)])
+
+
+def test_an_encoder_that_has_seen_other_networks_gives_the_same_bits():
+    encoder = KernelEncoder()
+    for arch in [(3, 1, 2, 4, 0, 3), (0, 0, 0, 0, 0, 0), (2, 2, 3, 3, 4, 1)]:
+        graph = SPACE.graph(arch)
+        as_read = Graph.from_json(graph.to_json())  # whose equal layers share no objects
+        for found in encoder([graph, as_read]):
+            fresh = encoded(as_read)
+            assert (found.kinds, found.nodes, found.missing) == (fresh.kinds, fresh.nodes, fresh.missing)
+            for name in ("counts", "features", "amounts"):
+                assert getattr(found, name).tobytes() == getattr(fresh, name).tobytes()
