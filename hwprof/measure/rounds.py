@@ -83,11 +83,11 @@ class Cohort:
         return settings.budget_s * len(self.graphs) - self.spent_s
 
     def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
-        """Whether most of another process would come after the end of the budget, which is twice as long for the
+        """Whether most of another process would come after the end of the budget, which is three times as long for the
         processes that an interval needs."""
         fewest = _FEWEST_PROCESSES if self.margin is None else compare.FEWEST_ROUNDS
         if self.rounds < min(fewest, settings.min_processes):
-            return self.spent_s >= 2 * settings.budget_s * len(self.graphs)
+            return self.spent_s >= 3 * settings.budget_s * len(self.graphs)
         return self.left_s(settings) < self.spent_s / self.rounds / 2
 
     def progress(self, settings: ProtocolSettings) -> float:

@@ -328,7 +328,7 @@ def test_rows_of_a_board_behind_ssh_are_those_of_a_local_one(tiny_graph: Graph, 
         with transport.open(device) as worker:
             asked = {
                 "settings": asdict(FAST), "graphs": [tiny_graph.to_json()], "round": 0, "blocks": 3,
-                "anchors_for_ns": None, "in_detail": False,
+                "most_s": 60.0, "anchors_for_ns": None, "in_detail": False,
             }  # fmt: skip
             (answer,) = worker.ask("measure", device=device.to_record(), **asked)
             rows.append([block["samples_ns"] for block in answer["process"]["blocks"]])
