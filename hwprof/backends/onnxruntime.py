@@ -321,12 +321,13 @@ def _profile_form(
     form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, n: int, folder: Path
 ) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
     found = _optimize(form, dimensions, graph, settings, folder)
-    events, latencies_ns = _profile_events(found.model, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
-    by_place = kernels.mean_times(events, _PROFILE_WARMUP)
+    warmup = min(_PROFILE_WARMUP, n)  # a network of seconds is asked for few runs
+    events, latencies_ns = _profile_events(found.model, graph, settings.at("disabled"), warmup + n, folder)
+    by_place = kernels.mean_times(events, warmup)
     times = kernels.operator_times(graph, found.extended, found.executed, by_place)
     without_work = kernels.idle(events)
     idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
-    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:]), idle
+    return times, kernels.middle_mean(latencies_ns[warmup:]), idle
 
 
 def _executed_form(
