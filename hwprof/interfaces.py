@@ -42,14 +42,13 @@ class NotedTimer(Protocol):
     warnings: Sequence[str]
 
 
-class OperatorTimer(Timer, Protocol):
+@runtime_checkable
+class OperatorTimer(Protocol):
     """A timer whose runtime can also time single operators.
 
-    `profiled_ns`: the mean latency of the runs that the last `operators` profiled, which are slower than plain ones;
-    None before that, or where the runtime does not report it.
+    It may have `profiled_ns`, the mean latency of the runs that the last `operators` profiled, which are slower than
+    plain ones, and `idle`, the names of the kernels of that pass whose results had no elements.
     """
-
-    profiled_ns: float | None
 
     def operators(self, n: int) -> Sequence[OperatorTime]:
         """Mean time per inference of each executed kernel over n profiled runs."""
@@ -65,6 +64,13 @@ class BuiltTimer(Protocol):
 
     build: str
     warnings: Sequence[str]
+
+
+@runtime_checkable
+class ClockedTimer(Protocol):
+    """A timer that names the clock of its times ("CUDA events"); empty for the wall clock of this machine."""
+
+    clock: str
 
 
 @runtime_checkable

@@ -320,12 +320,13 @@ def _profile_form(
         executed = kernels.label_kernels(optimized)
     else:
         extended = executed = kernels.label_kernels(optimized)
-    events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), _PROFILE_WARMUP + n, folder)
-    by_place = kernels.mean_times(events, _PROFILE_WARMUP)
+    warmup = min(_PROFILE_WARMUP, n)  # a network of seconds is asked for few runs
+    events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), warmup + n, folder)
+    by_place = kernels.mean_times(events, warmup)
     times = kernels.operator_times(graph, extended, executed, by_place)
     without_work = kernels.idle(events)
     idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
-    return times, kernels.middle_mean(latencies_ns[_PROFILE_WARMUP:]), idle
+    return times, kernels.middle_mean(latencies_ns[warmup:]), idle
 
 
 def _optimized(

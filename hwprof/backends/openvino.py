@@ -17,6 +17,7 @@ import numpy as np
 from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.openvino_models import flatten_conditions, pad_integers
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
@@ -135,11 +136,18 @@ def _compiled(
 ) -> Iterator[tuple[openvino.CompiledModel, Mapping[str, Set[int]]]]:
     """The compiled network; with `profile` also its operators' labels, and for each the indices in `graph.nodes`."""
     properties = _properties(device)
+    settings = {**properties, "PERF_COUNT": profile}
     with TemporaryDirectory() as folder, _plain_errors(graph):
         core = openvino.Core()
         model = _read(core, graph, Path(folder))
-        labels = _label(model, graph) if profile else {}
-        compiled = core.compile_model(model, "CPU", {**properties, "PERF_COUNT": profile})
+        try:
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError:
+            if (model := _padded(core, graph)) is None:
+                raise
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
     _check_granted(compiled, device, properties)
     yield compiled, labels
 
@@ -160,7 +168,24 @@ def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
     elif model is None:
-        model = core.read_model(onnx_io.materialize(graph).SerializeToString())
+        made = onnx_io.materialize(graph)
+        flatten_conditions(made.graph)
+        model = core.read_model(made.SerializeToString())
+    return _shaped(model, graph)
+
+
+def _padded(core: openvino.Core, graph: Graph) -> openvino.Model | None:
+    """The model with quantized tensors padded as integers; None where none is padded."""
+    if graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES or all(node.op != "Pad" for node in graph.nodes):
+        return None
+    made = onnx_io.materialize(graph)
+    if not pad_integers(made.graph):
+        return None
+    flatten_conditions(made.graph)
+    return _shaped(core.read_model(made.SerializeToString()), graph)
+
+
+def _shaped(model: openvino.Model, graph: Graph) -> openvino.Model:
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.execution import HYPOTHESES, masks
-from hwprof.encoders.operators import checked_graph, signatures
+from hwprof.encoders.execution import Execution
+from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
 
@@ -58,21 +59,24 @@ class KernelEncoder:
     """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}  # of the different operators, by `signatures`
-        self._rows: list[_Row | None] = []  # by number; None for a view
+        self._signatures = Signatures()
+        self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
 
     def __call__(self, graphs: Sequence[Graph]) -> list[Kernels]:
         """graphs: [n]. Returns [n]. Raises InputError for anything that is not a graph."""
         return [self._encoded(checked_graph(graph)) for graph in graphs]
 
     def _encoded(self, graph: Graph) -> Kernels:
-        numbers = self._numbered(graph)
-        unknown = tuple(i for i, number in enumerate(numbers) if number < 0)
+        numbers = self._signatures.of(graph)
+        rows_of = self._rows
+        if not rows_of.keys() >= set(numbers):
+            self._add(graph, numbers)
+        unknown = tuple([i for i, number in enumerate(numbers) if number not in rows_of])
         places: dict[tuple[str, int], list[int]] = {}
         for i, key in enumerate(zip(_contexts(graph), numbers, strict=True)):
-            if key[1] >= 0 and self._rows[key[1]] is not None:
+            if rows_of.get(key[1]) is not None:
                 places.setdefault(key, []).append(i)
-        rows = [row for _, number in places if (row := self._rows[number]) is not None]
+        rows = [row for _, number in places if (row := rows_of[number]) is not None]
         return Kernels(
             _CHOICES.sub("", graph.name),
             tuple(f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)),
@@ -84,35 +88,25 @@ class KernelEncoder:
             unknown,
         )
 
-    def _numbered(self, graph: Graph) -> list[int]:
-        """The number of each node's row, -1 where its work is not known, [n_nodes]."""
-        weights, found = graph.weight_names, list[int]()
-        for node, key in zip(graph.nodes, signatures(graph), strict=True):
-            number = self._numbers.get(key)
-            if number is None:
-                try:
-                    self._rows.append(_row(graph, node, weights))
-                except (UnknownOperatorError, InputError):
-                    found.append(-1)
-                    continue
-                number = self._numbers[key] = len(self._rows) - 1
-            found.append(number)
-        return found
+    def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
+        """numbers: [n_nodes]."""
+        weights = graph.weight_names
+        for node, number in zip(graph.nodes, numbers, strict=True):
+            if number not in self._rows:
+                with suppress(UnknownOperatorError, InputError):
+                    self._rows[number] = _row(graph, node, weights)
 
 
 def _contexts(graph: Graph) -> list[str]:
     """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
     ends = []
-    for live, folded, compiled, fused in zip(
-        *(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True
-    ):
+    for live, constant, absorbed, compiled in Execution(graph).places():
         if not live:
             ends.append(" dead")
-        elif not folded:
+        elif constant:
             ends.append(" constant")
         else:
-            ends.append("" if compiled else " absorbed" if fused else " fused")
+            ends.append("" if compiled else " fused" if absorbed else " absorbed")
     return ends
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Hashable, Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from hwprof import cost
 from hwprof.encoders.execution import ACTIVATIONS, HYPOTHESES, Execution
-from hwprof.encoders.operators import checked_graph, signatures
+from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.graph import Graph, Node, Tensor
 
 # Kernels that multiply matrices: launches, multiply-adds and bytes of each kind are columns.
@@ -98,24 +98,25 @@ class _Rows:
     bytes of its first result."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
-        self._found: list[np.ndarray] = []
+        self._signatures = Signatures()
+        self._found: dict[int, np.ndarray] = {}
         self._table = np.empty((0, len(QUANTITIES) + 1))
 
     def of(self, graph: Graph) -> np.ndarray:
         """Returns [n_nodes, n_quantities + 1]."""
-        numbers, found = self._numbers, []
-        weights = graph.weight_names
-        for i, key in enumerate(signatures(graph)):
-            number = numbers.get(key)
-            if number is None:
-                self._found.append(_quantities(graph, graph.nodes[i], weights))
-                number = numbers[key] = len(numbers)
-            found.append(number)
-        if len(self._table) < len(self._found):
-            self._table = np.array(self._found)
-        rows: np.ndarray = self._table[found]
+        numbers = self._signatures.of(graph)
+        if not self._found.keys() >= set(numbers):
+            self._add(graph, numbers)
+        rows: np.ndarray = self._table[numbers]
         return rows
+
+    def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
+        """numbers: [n_nodes]. Raises what `_quantities` raises; then some of them have no row yet."""
+        weights, nothing = graph.weight_names, np.zeros(len(QUANTITIES) + 1)
+        for node, number in zip(graph.nodes, numbers, strict=True):
+            if number not in self._found:
+                self._found[number] = _quantities(graph, node, weights)
+        self._table = np.array([self._found.get(number, nothing) for number in range(max(self._found) + 1)])
 
 
 def _encoded(graph: Graph, rows: _Rows) -> np.ndarray:
