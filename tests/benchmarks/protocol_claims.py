@@ -1,7 +1,7 @@
 """Measures what hwprof claims of its protocol; each figure lands in reports/protocol-claims.
 
     python tests/benchmarks/protocol_claims.py run            # measures, in stages that can be interrupted and resumed
-    python tests/benchmarks/protocol_claims.py run --short    # fewer models, sessions and rounds: 15 minutes
+    python tests/benchmarks/protocol_claims.py run --short    # fewer models and sessions: 15 minutes a condition
     python tests/benchmarks/protocol_claims.py report         # writes the report from what was measured
 
 `--conditions` names those to measure: quiet wants the machine to itself, other loads another core, shared lets a busy
@@ -60,7 +60,7 @@ class Extent:
     settings: ProtocolSettings
     torch_every: int = 3
     targets: int = 3  # sessions at each of TARGETS
-    with_threads: bool = True
+    on_two_threads: int = 6  # sessions
 
 
 FULL = Extent(
@@ -68,8 +68,8 @@ FULL = Extent(
     ("bert_tiny", "mobilenet_v3_small", "light_shufflenet"), 50, ProtocolSettings(),
 )  # fmt: skip
 SHORT = Extent(
-    ("bert_tiny", "light_shufflenet"), 8, ("bert_tiny",), 24, replace(FAST, target=0.02, max_processes=12, budget_s=15),
-    targets=0, with_threads=False,
+    ("bert_tiny", "light_shufflenet", "mobilenet_v2"), 8, ("bert_tiny",), 24,
+    replace(FAST, target=0.02, max_processes=12, budget_s=15), targets=2, on_two_threads=3,
 )  # fmt: skip
 
 
@@ -121,8 +121,7 @@ def run(names: Sequence[str], extent: Extent) -> None:
                     long_run(model, extent, WORK / f"{name}-long-{model}.jsonl")
                 for target in TARGETS:
                     at_target(files, extent, target, WORK / f"{name}-target-{target}.jsonl")
-                if extent.with_threads:
-                    on_two_threads(files, extent, WORK / f"{name}-threads.jsonl")
+                on_two_threads(files, extent, WORK / f"{name}-threads.jsonl")
 
 
 def overhead() -> None:
@@ -148,7 +147,7 @@ def at_target(files: Mapping[str, Path], extent: Extent, target: float, out: Pat
 
 
 def on_two_threads(files: Mapping[str, Path], extent: Extent, out: Path) -> None:
-    for _ in missing(out, extent.sessions // 5):
+    for _ in missing(out, extent.on_two_threads):
         keep(out, session(files, TWO_THREADS, extent.settings, out.with_suffix(".db")))
 
 

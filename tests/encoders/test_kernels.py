@@ -5,7 +5,7 @@ from hwprof import cost
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Node, Tensor
 from hwprof.spaces.nasbench201 import SPACE
 
 
@@ -61,6 +61,17 @@ def test_an_operator_without_a_rule_is_missing_and_the_others_are_there():
     found = encoded(b.build(b.relu(b.unary("NoSuchOperator", b.input((1, 4))))))
     assert found.missing == ("NoSuchOperator",)
     assert found.kinds == ("Relu",)
+
+
+def test_control_flow_whose_bodies_capture_is_missing_and_not_an_error():
+    bodies = (("then_branch", branch("t")), ("else_branch", branch("e")))
+    inputs = (Tensor("x", "float32", (2,)), Tensor("c", "bool", ()))
+    found = encoded(Graph(inputs, ("y",), (Node("If", ("c",), ("y",), bodies),)))
+    assert found.missing == ("If",)
+
+
+def branch(output: str) -> Graph:
+    return Graph((), (output,), (Node("Relu", ("x",), (output,)),))
 
 
 def test_each_kernel_knows_its_nodes():
