@@ -2,18 +2,29 @@
 
 Each method adds one ONNX operator and returns the name of its output. `GraphBuilder.node` adds any
 operator whose output types the caller knows.
+
+2026-11-29, why shapes and attributes are computed once for each different layer. A search builds thousands of networks
+of the same few layers; only their names differ. The functions that are cached see Python's own integers alone: a NumPy
+integer is equal to them, but JSON cannot hold it, and it would come back from the cache for other callers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import index
+from typing import Literal, NamedTuple
 
 from hwprof.errors import InputError
 from hwprof.graph import AttributeValue, Constant, Graph, Node, Tensor
 
 OPSET = 17
+_MOST_LAYERS = 1 << 14
+_MOST_TENSORS = 1 << 16
+
+_Shape = tuple[int, ...]
+_Attributes = tuple[tuple[str, AttributeValue], ...]
 
 
 class GraphBuilder:
@@ -32,12 +43,15 @@ class GraphBuilder:
     # -- tensors -------------------------------------------------------------------------------------
 
     def input(self, shape: Sequence[int], dtype: str = "float32", name: str = "") -> str:
-        tensor = Tensor(name or f"input{len(self._inputs)}", dtype, tuple(shape))
+        tensor = Tensor(name or f"input{len(self._inputs)}", dtype, _whole(shape))
         self._inputs.append(tensor)
         return self._register(tensor)
 
     def weight(self, shape: Sequence[int], dtype: str = "float32", name: str = "") -> str:
-        tensor = Tensor(name or f"w{len(self._weights)}", dtype, tuple(shape))
+        return self._weight(_whole(shape), dtype, name)
+
+    def _weight(self, shape: _Shape, dtype: str, name: str = "") -> str:
+        tensor = _tensor(name or f"w{len(self._weights)}", dtype, shape)
         self._weights.append(tensor)
         return self._register(tensor)
 
@@ -49,7 +63,7 @@ class GraphBuilder:
         shape: Sequence[int] | None = None,
     ) -> str:
         """A one-dimensional tensor of the values, a scalar for a single one, or the values row by row in `shape`."""
-        kind = tuple(shape) if shape is not None else () if scalar else (len(values),)
+        kind = _whole(shape) if shape is not None else () if scalar else (len(values),)
         tensor = Constant(f"c{len(self._constants)}", dtype, kind, tuple(values))
         self._constants.append(tensor)
         return self._register(tensor)
@@ -98,7 +112,7 @@ class GraphBuilder:
             if kind is None:
                 names.append("")
                 continue
-            tensor = Tensor(f"{op}_{number}" + (f"_{i}" if i else ""), kind[0], tuple(kind[1]))
+            tensor = _tensor(f"{op}_{number}" + (f"_{i}" if i else ""), kind[0], _whole(kind[1]))
             self._values.append(tensor)
             names.append(self._register(tensor))
         frozen = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in attributes.items() if v is not None)
@@ -111,11 +125,24 @@ class GraphBuilder:
         """Adds an operator with one output; its dtype is the first input's unless given."""
         return self.nodes(op, inputs, [(dtype or self.dtype(inputs[0]), shape)], **attributes)[0]
 
+    def _operator(
+        self, op: str, inputs: tuple[str, ...], dtype: str, shape: _Shape, attributes: _Attributes = ()
+    ) -> str:
+        """Adds an operator of ONNX's own domain with one output, all of it frozen."""
+        name = f"{op}_{len(self._nodes)}"
+        tensor = _tensor(name, dtype, shape)
+        self._values.append(tensor)
+        self._nodes.append(Node(op, inputs, (name,), attributes, "", name))
+        return self._register(tensor)
+
     # -- element-wise --------------------------------------------------------------------------------
 
     def unary(self, op: str, x: str, **attributes: AttributeValue) -> str:
         """Relu, Sigmoid, HardSwish, Identity, ...: the result has the shape of x."""
-        return self.node(op, [x], self.shape(x), **attributes)
+        tensor = self._types[x]
+        if attributes:
+            return self.node(op, [x], tensor.shape, **attributes)
+        return self._operator(op, (x,), tensor.dtype, tensor.shape)
 
     def relu(self, x: str) -> str:
         return self.unary("Relu", x)
@@ -136,7 +163,8 @@ class GraphBuilder:
 
     def binary(self, op: str, a: str, b: str, dtype: str = "") -> str:
         """Add, Mul, Sub, Div, Pow, ... with NumPy broadcasting."""
-        return self.node(op, [a, b], broadcast(self.shape(a), self.shape(b)), dtype)
+        first, second = self._types[a], self._types[b]
+        return self._operator(op, (a, b), dtype or first.dtype, broadcast(first.shape, second.shape))
 
     def add(self, a: str, b: str) -> str:
         return self.binary("Add", a, b)
@@ -162,38 +190,28 @@ class GraphBuilder:
         bias: bool = False,
     ) -> str:
         """2-D convolution. pad="same" is (kernel - 1) * dilation // 2 on each side, as PyTorch models have it."""
-        n, c, h, w = self.shape(x)
-        kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
-        if c % groups or channels % groups:
-            raise InputError(f"convolution of {c} to {channels} channels cannot have {groups} groups")
-        ph, pw = ((k - 1) * dilation // 2 if pad == "same" else int(pad) for k in (kh, kw))
-        inputs = [x, self.weight((channels, c // groups, kh, kw), self.dtype(x))]
-        if bias:
-            inputs.append(self.weight((channels,), self.dtype(x)))
-        oh = window(h, kh, stride, 2 * ph, dilation)
-        ow = window(w, kw, stride, 2 * pw, dilation)
-        return self.node(
-            "Conv", inputs, (n, channels, oh, ow),
-            kernel_shape=(kh, kw), strides=(stride, stride), pads=(ph, pw, ph, pw),
-            dilations=(dilation, dilation), group=groups,
-        )  # fmt: skip
+        tensor = self._types[x]
+        size = kernel if isinstance(kernel, int) else tuple(kernel)
+        layer = _convolution(
+            tensor.shape, index(channels), size, index(stride), pad, index(groups), index(dilation), bias
+        )
+        weights = [self._weight(shape, tensor.dtype) for shape in layer.weights]
+        return self._operator("Conv", (x, *weights), tensor.dtype, layer.shape, layer.attributes)
 
     def batch_norm(self, x: str) -> str:
-        channels = self.shape(x)[1]
-        parameters = [self.weight((channels,), self.dtype(x)) for _ in range(4)]
-        return self.node("BatchNormalization", [x, *parameters], self.shape(x), epsilon=1e-5)
+        tensor = self._types[x]
+        channels = (tensor.shape[1],)
+        parameters = [self._weight(channels, tensor.dtype) for _ in range(4)]
+        return self._operator("BatchNormalization", (x, *parameters), tensor.dtype, tensor.shape, _NORM_ATTRIBUTES)
 
     def pool(
         self, op: Literal["MaxPool", "AveragePool"], x: str, kernel: int, stride: int = 1, pad: int = 0,
         ceil: bool = False, count_include_pad: bool = False,
     ) -> str:  # fmt: skip
-        n, c, h, w = self.shape(x)
-        oh, ow = (window(size, kernel, stride, 2 * pad, 1, ceil) for size in (h, w))
-        return self.node(
-            op, [x], (n, c, oh, ow),
-            kernel_shape=(kernel, kernel), strides=(stride, stride), pads=(pad,) * 4, ceil_mode=int(ceil),
-            count_include_pad=int(count_include_pad) if op == "AveragePool" else None,
-        )  # fmt: skip
+        tensor = self._types[x]
+        includes = bool(count_include_pad) if op == "AveragePool" else None
+        layer = _pool(tensor.shape, index(kernel), index(stride), index(pad), bool(ceil), includes)
+        return self._operator(op, (x,), tensor.dtype, layer.shape, layer.attributes)
 
     def global_average_pool(self, x: str) -> str:
         n, c = self.shape(x)[:2]
@@ -301,3 +319,60 @@ def window(size: int, kernel: int, stride: int, padding: int, dilation: int = 1,
     if span < 0:
         raise InputError(f"a window of {kernel} (dilation {dilation}) does not fit {size} + {padding} padding")
     return steps + 1
+
+
+# -- computed once for each different one --------------------------------------------------------------
+
+
+class _Layer(NamedTuple):
+    """An operator without the names of its tensors."""
+
+    shape: _Shape
+    attributes: _Attributes
+    weights: tuple[_Shape, ...] = ()
+
+
+_NORM_ATTRIBUTES: _Attributes = (("epsilon", 1e-5),)
+
+
+def _whole(shape: Iterable[int]) -> _Shape:
+    """Raises TypeError for a size that is not an integer."""
+    return tuple(map(index, shape))
+
+
+@lru_cache(_MOST_TENSORS)
+def _tensor(name: str, dtype: str, shape: _Shape) -> Tensor:
+    return Tensor(name, dtype, shape)
+
+
+@lru_cache(_MOST_LAYERS)
+def _convolution(
+    shape: _Shape, channels: int, kernel: int | tuple[int, ...], stride: int, pad: int | Literal["same"], groups: int,
+    dilation: int, bias: bool,
+) -> _Layer:  # fmt: skip
+    """A 2-D convolution of a tensor of the shape; its filters [out, in / groups, height, width] and biases."""
+    n, c, h, w = shape
+    kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+    if c % groups or channels % groups:
+        raise InputError(f"convolution of {c} to {channels} channels cannot have {groups} groups")
+    ph, pw = ((k - 1) * dilation // 2 if pad == "same" else int(pad) for k in (kh, kw))
+    oh = window(h, kh, stride, 2 * ph, dilation)
+    ow = window(w, kw, stride, 2 * pw, dilation)
+    attributes = (
+        ("kernel_shape", (kh, kw)), ("strides", (stride, stride)), ("pads", (ph, pw, ph, pw)),
+        ("dilations", (dilation, dilation)), ("group", groups),
+    )  # fmt: skip
+    filters = (channels, c // groups, kh, kw)
+    return _Layer((n, channels, oh, ow), attributes, (filters, (channels,)) if bias else (filters,))
+
+
+@lru_cache(_MOST_LAYERS)
+def _pool(shape: _Shape, kernel: int, stride: int, pad: int, ceil: bool, includes_pad: bool | None) -> _Layer:
+    """includes_pad: whether a mean counts the padding; None for a maximum."""
+    n, c, h, w = shape
+    oh, ow = (window(size, kernel, stride, 2 * pad, 1, ceil) for size in (h, w))
+    attributes = (
+        ("kernel_shape", (kernel, kernel)), ("strides", (stride, stride)), ("pads", (pad,) * 4),
+        ("ceil_mode", int(ceil)), *(() if includes_pad is None else (("count_include_pad", int(includes_pad)),)),
+    )  # fmt: skip
+    return _Layer((n, c, oh, ow), attributes)

@@ -117,8 +117,7 @@ class Graph:
     _digest: list[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        types = {t.name: t for group in (self.values, self.weights, self.constants, self.inputs) for t in group}
-        object.__setattr__(self, "_types", types)
+        object.__setattr__(self, "_types", {})
         object.__setattr__(self, "_digest", [])
 
     def __eq__(self, other: object) -> bool:
@@ -129,7 +128,8 @@ class Graph:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits, the same in every process and on every machine."""
+        """32 hexadecimal digits, the same in every process and on every machine. What a body of control flow captures
+        counts by its name as long as the body is looked at alone."""
         if not self._digest:
             self._digest.append(_graph_hash(self, {}))
         return self._digest[0]
@@ -141,13 +141,20 @@ class Graph:
 
     def type_of(self, name: str) -> Tensor:
         """The type of the tensor with its shape [...]. Raises InputError when it is unknown."""
-        try:
-            return self._types[name]
-        except KeyError:
-            raise InputError(f"the shape of tensor {name!r} is not known in graph {self.name!r}") from None
+        found = self._types.get(name) or self._type(name)
+        if found is None:
+            raise InputError(f"the shape of tensor {name!r} is not known in graph {self.name!r}")
+        return found
 
     def has_type(self, name: str) -> bool:
-        return name in self._types
+        return self._type(name) is not None
+
+    def _type(self, name: str) -> Tensor | None:
+        """Of all types, which are collected when the first is asked for: many graphs are only encoded."""
+        if not self._types:
+            groups = (self.values, self.weights, self.constants, self.inputs)
+            self._types.update({t.name: t for group in groups for t in group})
+        return self._types.get(name)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.type_of(name).shape
@@ -298,13 +305,15 @@ def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool =
     node_hashes = []
     for node in graph.nodes:
         attributes = sorted((key, _attribute_hash(value, hashes, with_zero_points)) for key, value in node.attributes)
-        own = _hash(node.domain, node.op, attributes, [hashes[i] for i in node.inputs], len(node.outputs))
+        inputs = [hashes[i] if i in hashes else _hash("captured", i) for i in node.inputs]
+        own = _hash(node.domain, node.op, attributes, inputs, len(node.outputs))
         node_hashes.append(own)
         for i, out in enumerate(node.outputs):
             if out:
                 hashes[out] = _hash(own, i)
     opset = dict(graph.opsets).get("", 0)
-    return _hash("graph", opset, sorted(node_hashes), [hashes[o] for o in graph.outputs])
+    outputs = [hashes[o] if o in hashes else _hash("captured", o) for o in graph.outputs]
+    return _hash("graph", opset, sorted(node_hashes), outputs)
 
 
 def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str], with_zero_points: bool) -> str:

@@ -17,9 +17,11 @@ import numpy as np
 from hwprof import onnx_io
 from hwprof.backends import fusion, host_resources, onnx_file, options
 from hwprof.backends.host_timer import HostTimer
+from hwprof.backends.openvino_models import flatten_conditions, pad_integers
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.onnx_io.proto import storage_of
 
@@ -93,6 +95,14 @@ class OpenVinoBackend:
     def saturates(self, device: Device, features: Collection[str]) -> bool:  # noqa: ARG002 -- the CPU alone
         return host_resources.saturates(features)
 
+    def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
+        """Raises as `open` does."""
+        options.read(Options, device)
+        options.require_onnx(graph, device)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
+        with _compiled(graph, device, profile=True) as (compiled, labels):
+            return _executed(compiled, labels, graph)
+
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[OpenVinoTimer]:
         """Raises InputError for an option, precision or graph that it cannot run, EnvironmentUnfitError for too little
@@ -135,11 +145,18 @@ def _compiled(
 ) -> Iterator[tuple[openvino.CompiledModel, Mapping[str, Set[int]]]]:
     """The compiled network; with `profile` also its operators' labels, and for each the indices in `graph.nodes`."""
     properties = _properties(device)
+    settings = {**properties, "PERF_COUNT": profile}
     with TemporaryDirectory() as folder, _plain_errors(graph):
         core = openvino.Core()
         model = _read(core, graph, Path(folder))
-        labels = _label(model, graph) if profile else {}
-        compiled = core.compile_model(model, "CPU", {**properties, "PERF_COUNT": profile})
+        try:
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError:
+            if (model := _padded(core, graph)) is None:
+                raise
+            labels = _label(model, graph) if profile else {}
+            compiled = core.compile_model(model, "CPU", settings)
     _check_granted(compiled, device, properties)
     yield compiled, labels
 
@@ -160,7 +177,24 @@ def _read(core: openvino.Core, graph: Graph, folder: Path) -> openvino.Model:
         onnx_io.save(onnx_io.materialize(graph), folder / "model.onnx")
         model = core.read_model(folder / "model.onnx")
     elif model is None:
-        model = core.read_model(onnx_io.materialize(graph).SerializeToString())
+        made = onnx_io.materialize(graph)
+        flatten_conditions(made.graph)
+        model = core.read_model(made.SerializeToString())
+    return _shaped(model, graph)
+
+
+def _padded(core: openvino.Core, graph: Graph) -> openvino.Model | None:
+    """The model with quantized tensors padded as integers; None where none is padded."""
+    if graph.weight_bytes > onnx_file.PROTOBUF_LIMIT_BYTES or all(node.op != "Pad" for node in graph.nodes):
+        return None
+    made = onnx_io.materialize(graph)
+    if not pad_integers(made.graph):
+        return None
+    flatten_conditions(made.graph)
+    return _shaped(core.read_model(made.SerializeToString()), graph)
+
+
+def _shaped(model: openvino.Model, graph: Graph) -> openvino.Model:
     model.reshape({t.name: list(t.shape) for t in graph.inputs})
     return model
 
@@ -274,6 +308,16 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
         found = [m[0] for text in info["originalLayersNames"].astype(str).split(",") if (m := _LABEL.fullmatch(text))]
         claims[op.get_friendly_name()] = frozenset().union(*(labels.get(label, frozenset()) for label in found))
     return claims
+
+
+def _executed(
+    compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]], graph: Graph
+) -> tuple[ExecutedKernel, ...]:
+    """The kernels that run, in their order. The runtime does not say which tensor a kernel moves that it inserted."""
+    nodes = fusion.absorb(graph, _claims(compiled, labels))
+    ops = {op.get_friendly_name(): op for op in compiled.get_runtime_model().get_ordered_ops()}
+    types = {name: ops[name].get_rt_info()["layerType"].astype(str) for name in nodes}
+    return tuple(ExecutedKernel(types[name], tuple(sorted(own))) for name, own in nodes.items())
 
 
 def _readable(name: str, graph: Graph) -> str:

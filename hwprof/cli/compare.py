@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
     from hwprof.measurement import Comparison
 
 
-def compare(
-    models: options.Models,
-    device: options.DeviceName = "cpu-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+@dataclass(frozen=True, slots=True)
+class ComparedNetworks(groups.Networks):
+    """How the models are opened, and the variant that one is compared with."""
+
     variant: Annotated[
         str | None,
         typer.Option(
@@ -28,18 +28,17 @@ def compare(
             callback=options.variant,
             help="With one model: compare it with this variant of it (int8, ...).",
         ),
-    ] = None,
-    calibration: options.CalibrationFile = None,
+    ] = None
+
+
+@groups.expanded
+def compare(
+    models: options.Models,
+    *,
+    device: options.DeviceName = "cpu-1t",
+    networks: ComparedNetworks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
-    time_limit: options.TimeLimitS = None,
-    total_budget: options.TotalBudgetS = None,
-    wait: options.WaitS = 0.0,
-    fleet: options.FleetFile = None,
-    allow_unfit: options.AllowUnfit = False,
+    measuring: groups.Measuring,
     margin: Annotated[str, typer.Option(help="Treat smaller differences as none.")] = "2%",
     baseline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compare with this one of hwprof profile --save-baseline.")
@@ -67,19 +66,10 @@ def compare(
 
     limit = options.share(fail_above, "--fail-above") if fail_above else None
     chosen = Device.load(device)
-    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
-    with_operators = html is not None
-    with results.measuring(
-        store, settings, allow_unfit, False, with_operators, time_limit, total_budget, wait, fleet=fleet
-    ) as (
-        opened,
-        asked,
-    ):
+    with results.measuring(measuring, with_operators=html is not None) as (opened, asked):
         rows = jobs.compare(
-            models, chosen, opened, asked, options.share(margin, "--margin"),
-            shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
-            baseline=baseline,
-        )  # fmt: skip
+            models, chosen, opened, asked, options.share(margin, "--margin"), baseline=baseline, **networks.opening
+        )
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None
     if format is Format.JSON:
@@ -96,19 +86,26 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
-    from hwprof.report import quantity
+    from hwprof.report import quantity, verdict
 
-    return {
+    a, b, kind = verdict.normalized(c.a), verdict.normalized(c.b), "undisturbed"
+    if a is None or b is None:
+        a, b, kind = c.a.statistics, c.b.statistics, "as the clock ran"
+    row: dict[str, object] = {
         "a": c.a.model,
         "b": c.b.model,
-        "a ms": f"{c.a.latency_ms:.4g}",
-        "b ms": f"{c.b.latency_ms:.4g}",
+        "a ms": f"{a.median:.4g}",
+        "b ms": f"{b.median:.4g}",
+        "ms are": kind,
         "b / a": "unknown" if math.isnan(c.ratio) else f"{c.ratio:.4f}",
         "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
-        "by": str(c.clock),
-    } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
+        "by": c.clock_name,
+    }
+    if with_error:
+        row["error of outputs"] = "" if c.output_error is None else f"{c.output_error:.2g}"
+    return row
 
 
 def _status(rows: Sequence[Comparison], limit: float | None) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 from hwprof.errors import InputError
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from hwprof.compress.loop import Settings
 
 
+@groups.expanded
 def compress(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="An .onnx file, file.py:factory, or a workload.")
     ] = None,
+    *,
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="Data, loss and metric: digits, fashion:DIR, file.py:task.")
     ] = None,
@@ -58,13 +60,7 @@ def compress(
     seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
     shape: options.ShapeTexts = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
-    fleet: options.FleetFile = None,
-    allow_unfit: options.AllowUnfit = False,
+    recording: groups.Recording,
 ) -> int:
     """Compress a network to a latency, which is measured in a paired comparison with the network itself.
 
@@ -81,11 +77,7 @@ def compress(
 
     if model is not None and calibration is not None and not show:
         _require_no_training(task, method)
-        protocol = options.settings(target, budget, fast)
-        with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False, fleet=fleet) as (
-            opened,
-            asked,
-        ):
+        with results.measuring(recording, with_operators=False) as (opened, asked):
             from hwprof.jobs.compressing_files import compress_file
 
             found = compress_file(
@@ -106,8 +98,7 @@ def compress(
         return 0
     if model is None or task is None or not target_ms:
         raise InputError("give a MODEL, --task and --target-ms (or --list)")
-    protocol = options.settings(target, budget, fast)
-    with results.measuring(store, protocol, allow_unfit, fresh, with_operators=False, fleet=fleet) as (opened, asked):
+    with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
             model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
             settings=_settings(epochs, rate, train_epochs), options=asked, shapes=options.shapes(shape), seed=seed,
@@ -141,7 +132,7 @@ def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
 
 def _row(one: Compressed) -> dict[str, object]:
     result = one.result
-    latency = result.latency(result.target.device)
+    latency = result.estimate(result.target.device)
     compared = result.measured[result.target.device]
     return {
         "method": result.method,

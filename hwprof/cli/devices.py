@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
     from hwprof.device import Device
 
 
+@groups.expanded
 def devices(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="Say which devices can run it, without measuring.")
     ] = None,
+    *,
     devices: Annotated[
         str | None, typer.Option("--devices", "-d", metavar="A,B,...", help="Only these; with a model.")
     ] = None,
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
-    variant: options.VariantSpec = None,
-    calibration: options.CalibrationFile = None,
+    networks: groups.Networks,
     time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for a device to run the model.")] = 120.0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     by: Annotated[Literal["device", "backend"], typer.Option(help="One row for each.")] = "device",
@@ -46,10 +45,8 @@ def devices(
         from hwprof.jobs import listing as listed
 
         asked = jobs.Options(on_warning=told.warn, limit_s=options.positive(time_limit, "--time-limit"))
-        answers = listed.runnable(
-            model, options.names(devices, "--devices") if devices else None, shapes=options.shapes(shape),
-            inputs=options.inputs(input), variant=variant, calibration=calibration, options=asked,
-        )  # fmt: skip
+        chosen = options.names(devices, "--devices") if devices else None
+        answers = listed.runnable(model, chosen, **networks.opening, options=asked)
         return _show_runnable(answers, format)
     from hwprof.cli import output
     from hwprof.jobs import listing

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
@@ -18,14 +18,13 @@ _MOST_KINDS = 8
 _WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens of findings below
 
 
+@groups.expanded
 def explain(
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="The float model: an .onnx file or a workload.")],
     after: Annotated[str | None, typer.Argument(metavar="AFTER", help="The quantized model.")] = None,
+    *,
     device: options.DeviceName = "cpu-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
-    variant: options.VariantSpec = None,
-    calibration: options.CalibrationFile = None,
+    networks: groups.Networks,
     time_limit: options.TimeLimitS = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
@@ -47,16 +46,7 @@ def explain(
     from hwprof.report import explanation as explaining
 
     asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit))
-    found = jobs.explain(
-        before,
-        after,
-        device,
-        shapes=options.shapes(shape),
-        inputs=options.inputs(input),
-        variant=variant,
-        calibration=calibration,
-        options=asked,
-    )
+    found = jobs.explain(before, after, device, **networks.opening, options=asked)
     if isinstance(found, CountedPair):
         _show_counted(found, format)
     elif format is not Format.TABLE:

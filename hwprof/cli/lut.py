@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 from hwprof.errors import InputError, NotConvergedError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from hwprof.latency_table import LatencyTable, NumericAttribute
     from hwprof.latency_table.build import TableCheck
     from hwprof.latency_table.operators import Attribute
-    from hwprof.measurement import ProtocolSettings
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Latency tables: build, check, convert and draw them."
@@ -38,11 +38,13 @@ Seed = Annotated[int, typer.Option(help="Decides which networks of the space are
 
 
 @app.command()
+@groups.expanded
 def build(
     out: Annotated[Path, typer.Option("--out", "-o", help="The table's file: .json or .parquet.")],
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
     ] = None,
+    *,
     space: SpaceName = None,
     rows: Annotated[
         Literal["operators", "choices"],
@@ -61,16 +63,10 @@ def build(
         Path | None, typer.Option("--predictor", "-p", help="Predict with this .hwp file instead of measuring.")
     ] = None,
     device: options.DeviceName = "cpu-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+    inputs: groups.Inputs,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
+    recording: groups.LocalRecording,
     time_limit: options.TimeLimitS = None,
-    allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
     """Build a table of operators, or of the choices of a search space.
@@ -87,11 +83,11 @@ def build(
 
     if not converting.is_own(out):
         raise InputError(f"a table is a .json or .parquet file, not {str(out)!r}; other formats: hwprof lut convert")
-    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
+    with _measuring(recording, time_limit) as asked:
         built = tables.build_table(
             models or [], device, space=space, rows=rows, networks=networks, sweep=_sweeps(sweep),
-            variant=variant or "", predictor=predictor, shapes=options.shapes(shape), inputs=options.inputs(input),
-            store=store, options=asked, seed=seed,
+            variant=variant or "", predictor=predictor, shapes=inputs.shapes, inputs=inputs.values,
+            store=recording.store, options=asked, seed=seed,
         )  # fmt: skip
     built.table.save(out)
     output.write_rows([_summary(out, built.table)], format)
@@ -104,11 +100,13 @@ def build(
 
 
 @app.command()
+@groups.expanded
 def check(
     table: Table,
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four .onnx files or workloads.")
     ] = None,
+    *,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="Number of fresh networks of the space to measure.")] = 20,
     variant: options.WeightlessVariantSpec = None,
@@ -124,13 +122,8 @@ def check(
     ] = None,
     shape: options.ShapeTexts = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
+    recording: groups.LocalRecording,
     time_limit: options.TimeLimitS = None,
-    allow_unfit: options.AllowUnfit = False,
     seed: Seed = 0,
 ) -> int:
     """Compare a table's sums with whole networks, measured now.
@@ -148,10 +141,10 @@ def check(
     from hwprof.latency_table import LatencyTable
 
     limit = options.share(max_mape, "--max-mape") if max_mape else None
-    with _measuring(options.settings(target, budget, fast), allow_unfit, fresh, time_limit) as asked:
+    with _measuring(recording, time_limit) as asked:
         found = tables.check_table(
             LatencyTable.load(table), models or [], space=space, networks=networks, variant=variant or "",
-            device=device, shapes=options.shapes(shape), store=store, options=asked, seed=seed,
+            device=device, shapes=options.shapes(shape), store=recording.store, options=asked, seed=seed,
         )  # fmt: skip
     output.write_rows([_errors(table, found)], format)
     if out:
@@ -194,14 +187,20 @@ def convert(
             "--allow-pickle", help="Read formats that are pickles; only plain containers and numbers are read."
         ),
     ] = False,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="For modelopt, whose rows are layers: an .onnx file or workload that has them; repeatable."),
+    ] = None,
 ) -> None:
     """Convert a table from or to another tool's format.
 
     Warns about content that the target format cannot hold, and asks for facts that the source does not state. Formats:
-    csv, fbnet-json, halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
+    csv, fbnet-json, halp, haq, modelopt, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and
+    .parquet.
 
     \b
     hwprof lut convert mine.json mine.csv --to csv
+    hwprof lut convert mine.json mine.csv --to modelopt --network float.onnx --network int8.onnx
     hwprof lut convert note10.yaml note10.json --from ofa-yaml -d note10 --runtime tflite --threads 1 \\
       --batch 1 --dtype float32
     """
@@ -210,7 +209,7 @@ def convert(
 
     attributes = tuple(_numeric(text) for text in numeric or [])
     stated = converting.Stated(device, runtime, threads, batch, dtype, unit, attributes, allow_pickle)
-    for lost in converting.convert_table(source, target, from_format, to_format, stated):
+    for lost in converting.convert_table(source, target, from_format, to_format, stated, network or ()):
         output.warn(lost)
     output.note(f"wrote {target}")
 
@@ -239,16 +238,13 @@ def plot(
 
 
 @contextmanager
-def _measuring(settings: ProtocolSettings, allow_unfit: bool, fresh: bool, limit_s: float | None) -> Iterator[Options]:
+def _measuring(recording: groups.LocalRecording, limit_s: float | None) -> Iterator[Options]:
     """How the command measures, with its progress on standard error."""
-    from hwprof import jobs
     from hwprof.cli import output, progress
 
-    with progress.bars(settings) as on_progress:
-        yield jobs.Options(
-            settings, allow_unfit, fresh, on_progress=on_progress, on_note=output.note, on_warning=output.warn,
-            limit_s=options.time_limit(limit_s),
-        )  # fmt: skip
+    asked = replace(recording.job_options(), limit_s=options.time_limit(limit_s))
+    with progress.bars(asked.settings) as on_progress:
+        yield replace(asked, on_progress=on_progress, on_note=output.note, on_warning=output.warn)
 
 
 def _summary(out: Path, table: LatencyTable) -> dict[str, object]:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 
+@groups.expanded
 def operators(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file or the name of a workload.")],
+    *,
     device: options.DeviceName = "cpu-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
-    variant: options.VariantSpec = None,
-    calibration: options.CalibrationFile = None,
+    networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
-    time_limit: options.TimeLimitS = None,
-    total_budget: options.TotalBudgetS = None,
-    wait: options.WaitS = 0.0,
-    allow_unfit: options.AllowUnfit = False,
+    measuring: groups.Measuring,
     by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel.")] = "both",
 ) -> int:
     """Show where the time goes, by operator.
@@ -49,21 +39,8 @@ def operators(
     if by not in ("kind", "kernel", "both"):
         raise InputError(f"--by must be kind, kernel or both, not {by!r}")
     chosen = Device.load(device)
-    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh, True, time_limit, total_budget, wait) as (
-        opened,
-        asked,
-    ):
-        timed = jobs.operators(
-            model,
-            chosen,
-            shapes=shapes,
-            inputs=options.inputs(input),
-            variant=variant,
-            calibration=calibration,
-            store=opened,
-            options=asked,
-        )
+    with results.measuring(measuring) as (opened, asked):
+        timed = jobs.operators(model, chosen, **networks.opening, store=opened, options=asked)
     m, found = timed.measurement, timed.breakdown
     if found.inflation > breakdowns.INFLATION_LIMIT:
         output.warn(f"profiling slowed the network down {found.inflation:.2f} times; the shares are only approximate")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 from hwprof.errors import InputError, NotConvergedError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwprof.predictors.trained import Origin, Prediction
 
 
+@groups.expanded
 def predict(
     file: Annotated[
         Path,
@@ -27,6 +28,7 @@ def predict(
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
     ] = None,
+    *,
     arch: Annotated[
         list[str] | None,
         typer.Option(
@@ -35,8 +37,7 @@ def predict(
             help="An architecture of the predictor's space, in its notation or as choices (3,0,1); repeatable.",
         ),
     ] = None,
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+    inputs: groups.Inputs,
     coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
     space: options.ExpectedSpace = None,
     device: options.ExpectedDevice = None,
@@ -72,7 +73,7 @@ def predict(
     share = options.share(coverage, "--coverage")
     trained = predicting.open_predictor(file)
     failures = results.Failures()
-    given, shapes, values = models or [], options.shapes(shape), options.inputs(input)
+    given, shapes, values = models or [], inputs.shapes, inputs.values
     told = failures.tell if len(given) > 1 else None
     if operators:
         rows = predicting.predict_operators(trained, given, shapes=shapes, inputs=values, on_error=told)

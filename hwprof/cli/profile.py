@@ -7,28 +7,18 @@ from typing import Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 
+@groups.expanded
 def profile(
     models: options.Models,
+    *,
     device: options.DeviceName = "cpu-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
-    variant: options.VariantSpec = None,
-    calibration: options.CalibrationFile = None,
+    networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
-    time_limit: options.TimeLimitS = None,
-    total_budget: options.TotalBudgetS = None,
-    wait: options.WaitS = 0.0,
-    fleet: options.FleetFile = None,
-    allow_unfit: options.AllowUnfit = False,
+    measuring: groups.Measuring,
     operators: Annotated[bool, typer.Option(help="Also time the operators, in a separate pass.")] = True,
     max_ms: Annotated[
         float | None, typer.Option("--max-ms", help="Exit with status 1 when a model certainly takes longer than this.")
@@ -58,21 +48,15 @@ def profile(
     from hwprof.jobs import Outcome
 
     chosen = Device.load(device)
-    settings, shapes = options.settings(target, budget, fast), options.shapes(shape)
     failures, outcomes = results.Failures(), list[Outcome]()
-    with results.measuring(
-        store, settings, allow_unfit, fresh, operators, time_limit, total_budget, wait, label, fleet
-    ) as (
-        opened,
-        asked,
-    ):
+    told = failures.tell if len(models) > 1 else None
+    with results.measuring(measuring, with_operators=operators, label=label) as (opened, asked):
         for outcome in jobs.profile_models(
-            models, chosen, shapes=shapes, inputs=options.inputs(input), variant=variant, calibration=calibration,
-            store=opened, options=asked,
-            on_error=failures.tell if len(models) > 1 else None,
-        ):  # fmt: skip
+            models, chosen, **networks.opening, store=opened, options=asked, on_error=told
+        ):
             outcomes.append(outcome)
             failures.add(outcome)
+        outcomes = jobs.at_one_baseline(outcomes)
         peaks = jobs.peaks(chosen) if html else None
         if save_baseline:
             results.save_baseline(outcomes, save_baseline)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hwprof import jobs
-from hwprof.cli import options, output, progress
+from hwprof.cli import output, progress
+from hwprof.cli.groups import Recording
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
 from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
-from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
+from hwprof.measurement import Measurement, Peaks, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables, verdict
 from hwprof.report import operators as breakdowns
 
@@ -76,27 +77,19 @@ def save_baseline(outcomes: Sequence[Outcome], name: str) -> None:
 
 @contextmanager
 def measuring(
-    store: Path,
-    settings: ProtocolSettings,
-    allow_unfit: bool,
-    fresh: bool = False,
-    with_operators: bool = True,
-    limit_s: float | None = None,
-    total_s: float | None = None,
-    wait_s: float = 0.0,
-    label: str = "",
-    fleet: Path | None = None,
+    recording: Recording, *, with_operators: bool = True, label: str = ""
 ) -> Iterator[tuple[Store, jobs.Options]]:
     """The open store of a measuring command and the options of its job, which shows its progress."""
-    with Store(store) as opened, progress.bars(settings) as on_progress:
-        asked = jobs.Options(
-            settings, allow_unfit=allow_unfit, fresh=fresh, with_operators=with_operators,
-            on_progress=on_progress, on_note=note, on_warning=_once(output.warn), limit_s=options.time_limit(limit_s),
-            total_s=math.inf if total_s is None else options.positive(total_s, "--total-budget"), wait_s=wait_s,
-            label=label,
-        )  # fmt: skip
-        with on_fleet(fleet, asked) as changed:
-            yield opened, changed
+    asked = replace(
+        recording.job_options(), with_operators=with_operators, label=label, on_note=note,
+        on_warning=_once(output.warn),
+    )  # fmt: skip
+    with (
+        Store(recording.store) as opened,
+        progress.bars(asked.settings) as on_progress,
+        on_fleet(recording.fleet, replace(asked, on_progress=on_progress)) as changed,
+    ):
+        yield opened, changed
 
 
 @contextmanager
@@ -134,7 +127,7 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
     if measured:
         output.write_rows([_counted_row(o, m) if m.is_counted else _row(o, m) for o, m in measured], format)
     for _, m in measured:
-        for warning in m.warnings:
+        for warning in verdict.warnings(m):
             output.warn(f"{m.model}: {warning}")
     if format is not Format.TABLE:
         return
@@ -159,7 +152,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "undisturbed ms": f"{n.median:.4g}" if n else "",
         "95 % interval": quantity.bounds(known.low, known.high),
         "+-": quantity.half_width(known.relative_half_width),
-        "by": str(m.normalized_clock) if n else "",
+        "by": m.clock_name if n else "",
         "median ms": f"{s.median:.4g}",
         "p90": f"{s.p90:.4g}",
         "p99": f"{s.p99:.4g}",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 from hwprof.errors import InputError
 
@@ -16,8 +17,17 @@ if TYPE_CHECKING:
     from hwprof.jobs.searching import Found
 
 
+@dataclass(frozen=True, slots=True)
+class SearchRecording(groups.Recording):
+    """How precisely finalists are measured: --budget is the number of architectures here."""
+
+    budget: Annotated[float, typer.Option("--measure-budget", help="Seconds per measurement.")] = 60.0
+
+
+@groups.expanded
 def search(
     space: options.OptionalSpaceReference = None,
+    *,
     target_ms: Annotated[float | None, typer.Option("--target-ms", help="The latency allowed on the device.")] = None,
     show: Annotated[bool, typer.Option("--list", help="Show the strategies, what each needs, and its paper.")] = False,
     score: Annotated[
@@ -46,13 +56,7 @@ def search(
     finalists: Annotated[int, typer.Option(help="How many of the best networks are measured at once.")] = 3,
     workers: Annotated[int, typer.Option(help="Processes that score at once.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides all that is drawn.")] = 0,
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget_s: Annotated[float, typer.Option("--measure-budget", help="Seconds per measurement.")] = 60.0,
-    fast: options.Fast = False,
-    fleet: options.FleetFile = None,
-    allow_unfit: options.AllowUnfit = False,
+    recording: SearchRecording,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find the best network of a space within a measured latency.
@@ -73,10 +77,9 @@ def search(
         return 0
     if space is None or target_ms is None:
         raise InputError("give --space and --target-ms (or --list)")
-    settings = options.settings(target, budget_s, fast)
     share = options.share(confidence, "--confidence")
     with (
-        results.measuring(store, settings, allow_unfit, fresh, fleet=fleet) as (opened, asked),
+        results.measuring(recording) as (opened, asked),
         progress.steps(evaluations, "evaluations") as on_step,
     ):
         found = searching.search(
@@ -107,7 +110,7 @@ def _record(found: Found) -> dict[str, object]:
 def _row(result: Result, is_winner: bool) -> dict[str, object]:
     from hwprof.report import quantity
 
-    latency = result.latency(result.target.device)
+    latency = result.estimate(result.target.device)
     return {
         "architecture": "-".join(map(str, result.choices["arch"])),
         "score": f"{result.metric:.4g}",

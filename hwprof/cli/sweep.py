@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 
+@groups.expanded
 def sweep(
     models: options.Models,
+    *,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -24,21 +26,9 @@ def sweep(
     ] = None,
     threads: Annotated[str, typer.Option(metavar="1,2", help="Numbers of threads, for processors.")] = "",
     batch: Annotated[str, typer.Option(metavar="1,4,16", help="Batches, in place of leading dimensions of 1.")] = "",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
-    variant: options.VariantSpec = None,
-    calibration: options.CalibrationFile = None,
+    networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    store: options.StorePath = Path("hwprof.db"),
-    fresh: options.Fresh = False,
-    target: options.Target = "1%",
-    budget: options.BudgetS = 60.0,
-    fast: options.Fast = False,
-    time_limit: options.TimeLimitS = None,
-    total_budget: options.TotalBudgetS = None,
-    wait: options.WaitS = 0.0,
-    fleet: options.FleetFile = None,
-    allow_unfit: options.AllowUnfit = False,
+    measuring: groups.Measuring,
     html: Annotated[Path | None, typer.Option("--html", help="Also write the table and a figure to this file.")] = None,
 ) -> int:
     """Measure networks on several devices, and name the fastest.
@@ -58,15 +48,11 @@ def sweep(
     from hwprof.report import page
     from hwprof.report import sweep as swept
 
-    settings, shapes = options.settings(target, budget, fast), options.swept_shapes(shape)
-    with results.measuring(store, settings, allow_unfit, fresh, False, time_limit, total_budget, wait, fleet=fleet) as (
-        opened,
-        asked,
-    ):
+    with results.measuring(measuring, with_operators=False) as (opened, asked):
         found = sweeping.sweep(
-            models, options.devices(devices, fleet), threads=options.numbers(threads, "--threads"),
-            batches=options.numbers(batch, "--batch"), shapes=shapes, inputs=options.inputs(input), variant=variant,
-            calibration=calibration, store=opened, options=asked,
+            models, options.devices(devices, measuring.fleet), threads=options.numbers(threads, "--threads"),
+            batches=options.numbers(batch, "--batch"), shapes=options.swept_shapes(networks.shape), **networks.change,
+            store=opened, options=asked,
         )  # fmt: skip
     if format is Format.JSON:
         output.write_json(swept.record(found))

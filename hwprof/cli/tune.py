@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwprof.cli import options
+from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ _AN_HOUR_S = 3600.0
 _MORE = "raise --trials or --budget"
 
 
+@groups.expanded
 def tune(
     models: options.Models,
+    *,
     device: options.DeviceName = "tvm-1t",
-    shape: options.ShapeTexts = None,
-    input: options.InputTexts = None,  # noqa: A002 -- the option's name
+    inputs: groups.Inputs,
     trials: Annotated[
         int, typer.Option(help="Schedules to try for each build of a network, earlier runs included.")
     ] = 1000,
@@ -59,7 +60,7 @@ def tune(
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
     chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
-    graphs = [jobs.load_network(model, options.shapes(shape), inputs=options.inputs(input)) for model in models]
+    graphs = [jobs.load_network(model, inputs.shapes, inputs=inputs.values) for model in models]
     rows = []
     with results.on_fleet(fleet, jobs.Options(on_note=output.note)) as place:
         for graph, build in product(graphs, range(builds)):

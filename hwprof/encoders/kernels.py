@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.execution import HYPOTHESES, masks
-from hwprof.encoders.operators import checked_graph, signatures
+from hwprof.encoders import patterns
+from hwprof.encoders.execution import FUSING, Execution
+from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.interfaces import ExecutedKernel
 
 # Each the binary logarithm of one plus a number: amounts first, then the shape.
 FEATURES = (
@@ -55,24 +58,36 @@ _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
 class KernelEncoder:
-    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
+    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast.
 
-    def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}  # of the different operators, by `signatures`
-        self._rows: list[_Row | None] = []  # by number; None for a view
+    with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is; predictors until
+    2026-11-29 learned without."""
 
-    def __call__(self, graphs: Sequence[Graph]) -> list[Kernels]:
-        """graphs: [n]. Returns [n]. Raises InputError for anything that is not a graph."""
-        return [self._encoded(checked_graph(graph)) for graph in graphs]
+    def __init__(self, with_patterns: bool = True) -> None:
+        self.with_patterns = with_patterns
+        self._signatures = Signatures()
+        self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
 
-    def _encoded(self, graph: Graph) -> Kernels:
-        numbers = self._numbered(graph)
-        unknown = tuple(i for i, number in enumerate(numbers) if number < 0)
+    def __call__(
+        self, graphs: Sequence[Graph], executed: Sequence[Sequence[ExecutedKernel]] | None = None
+    ) -> list[Kernels]:
+        """graphs: [n]. executed: [n], what the runtime executes of each, where that is known. Returns [n]. Raises
+        InputError for anything that is not a graph."""
+        known = executed if executed is not None else [None] * len(graphs)
+        return [self._encoded(checked_graph(graph), own) for graph, own in zip(graphs, known, strict=True)]
+
+    def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
+        numbers = self._signatures.of(graph)
+        rows_of = self._rows
+        if not rows_of.keys() >= set(numbers):
+            self._add(graph, numbers)
+        unknown = tuple([i for i, number in enumerate(numbers) if number not in rows_of])
+        contexts = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
         places: dict[tuple[str, int], list[int]] = {}
-        for i, key in enumerate(zip(_contexts(graph), numbers, strict=True)):
-            if key[1] >= 0 and self._rows[key[1]] is not None:
-                places.setdefault(key, []).append(i)
-        rows = [row for _, number in places if (row := self._rows[number]) is not None]
+        for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
+            if context is not None and rows_of.get(number) is not None:
+                places.setdefault((context, number), []).append(i)
+        rows = [row for _, number in places if (row := rows_of[number]) is not None]
         return Kernels(
             _CHOICES.sub("", graph.name),
             tuple(f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)),
@@ -84,35 +99,36 @@ class KernelEncoder:
             unknown,
         )
 
-    def _numbered(self, graph: Graph) -> list[int]:
-        """The number of each node's row, -1 where its work is not known, [n_nodes]."""
-        weights, found = graph.weight_names, list[int]()
-        for node, key in zip(graph.nodes, signatures(graph), strict=True):
-            number = self._numbers.get(key)
-            if number is None:
-                try:
-                    self._rows.append(_row(graph, node, weights))
-                except (UnknownOperatorError, InputError):
-                    found.append(-1)
-                    continue
-                number = self._numbers[key] = len(self._rows) - 1
-            found.append(number)
-        return found
+    def _contexts(self, graph: Graph) -> list[str]:
+        """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
+        ends, known = [], patterns.places(graph) if self.with_patterns else {}
+        for i, (live, constant, absorbed, compiled) in enumerate(Execution(graph).places()):
+            if not live:
+                ends.append(" dead")
+            elif constant:
+                ends.append(" constant")
+            elif compiled:
+                ends.append(f" {known[i]}" if i in known else "")
+            else:
+                ends.append(" fused" if absorbed else " absorbed")
+        return ends
+
+    def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
+        """numbers: [n_nodes]."""
+        weights = graph.weight_names
+        for node, number in zip(graph.nodes, numbers, strict=True):
+            if number not in self._rows:
+                with suppress(UnknownOperatorError, InputError):
+                    self._rows[number] = _row(graph, node, weights)
 
 
-def _contexts(graph: Graph) -> list[str]:
-    """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
-    ends = []
-    for live, folded, compiled, fused in zip(
-        *(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True
-    ):
-        if not live:
-            ends.append(" dead")
-        elif not folded:
-            ends.append(" constant")
-        else:
-            ends.append("" if compiled else " absorbed" if fused else " fused")
+def _contexts_of(graph: Graph, executed: Sequence[ExecutedKernel]) -> list[str | None]:
+    """[n_nodes]: the ends of the kinds' names by what the runtime executes; None for a node that it does not."""
+    ends: list[str | None] = [None] * len(graph.nodes)
+    for kernel in executed:
+        main = next((i for i in kernel.nodes if graph.nodes[i].op in FUSING), min(kernel.nodes, default=-1))
+        for i in kernel.nodes:
+            ends[i] = "" if i == main else " absorbed"
     return ends
 
 

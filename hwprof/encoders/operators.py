@@ -66,14 +66,36 @@ def kind(node: Node) -> str:
     return f"{text}, stride {max(strides)}" if strides and max(strides) > 1 else text
 
 
-def signatures(graph: Graph) -> list[Hashable]:
-    """Returns [n_nodes]: keys that are equal for operators of the same kind and cost, in any graph."""
-    types: dict[str, Hashable] = {}
-    for group in (graph.values, graph.constants, graph.inputs):
-        types.update([(t.name, (t.dtype, t.shape)) for t in group])
-    types.update([(t.name, (t.dtype, t.shape, "weight")) for t in graph.weights])
-    known = types.get
-    return [
-        (node.op, node.domain, node.attributes, *map(known, node.inputs), len(node.inputs), *map(known, node.outputs))
-        for node in graph.nodes
-    ]
+class Signatures:
+    """Numbers the operators of graphs from 0: those of the same kind and cost have the same number, in any graph, so
+    that what follows from an operator alone is computed once for each number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._types: dict[Hashable, int] = {}
+        self._attributes: dict[Hashable, int] = {}
+
+    def of(self, graph: Graph) -> list[int]:
+        """Returns [n_nodes]."""
+        type_of, numbers = self._types_of(graph).get, self._numbers
+        attributes: dict[int, int] = {}  # by the identity of the tuple, which equal layers of a builder share
+        found = []
+        for node in graph.nodes:
+            number = attributes.get(id(node.attributes))
+            if number is None:
+                number = self._attributes.setdefault(node.attributes, len(self._attributes))
+                attributes[id(node.attributes)] = number
+            inputs, outputs = node.inputs, node.outputs
+            key = (node.op, node.domain, number, *map(type_of, inputs), len(inputs), *map(type_of, outputs))
+            found.append(numbers.setdefault(key, len(numbers)))
+        return found
+
+    def _types_of(self, graph: Graph) -> dict[str, int]:
+        """The number of the type of each tensor by its name; that of a weight is another one."""
+        number, found = self._types.setdefault, dict[str, int]()
+        for group in (graph.values, graph.constants, graph.inputs):
+            for t in group:
+                found[t.name] = number((t.dtype, t.shape), len(self._types))
+        for t in graph.weights:
+            found[t.name] = number((t.dtype, t.shape, "weight"), len(self._types))
+        return found

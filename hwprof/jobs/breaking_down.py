@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Unpack
 
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, StoreLike, Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
 from hwprof.jobs.reporting import peaks
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options
 from hwprof.measurement import Measurement
-from hwprof.onnx_io import GivenInputs
 from hwprof.report import operators as breakdowns
 from hwprof.report.operators import Breakdown, Kernel
-from hwprof.workloads.loading import Shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,16 @@ def operators(
     model: object,
     device: Device | str = "cpu-1t",
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
-    example_inputs: object = None,
     store: StoreLike = None,
     options: Options | None = None,
+    **opening: Unpack[Opening],
 ) -> OperatorProfile:
-    """The time of one network, given as to `profile`, by operator, against the device's measured peaks.
+    """The time of one network, given with `opening` as to `profile`, by operator, against the device's measured
+    peaks.
 
     Raises InputError for a device that has no times or whose runtime cannot time operators.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
+    wanted = Wanted(**opening)
     chosen = device_of(device)
     require_times(chosen)
     with opened(store, options) as (folder, kept, asked):

@@ -6,22 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
 from hwprof.jobs import baselines
-from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
 from hwprof.measure.machine import evidence_of
 from hwprof.measure.output_error import is_approximated, relative_rms
 from hwprof.measure.recording import Options, recording, require_comparable
 from hwprof.measurement import Comparison, Evidence
-from hwprof.onnx_io import GivenInputs
 from hwprof.onnx_io.input_values import as_texts
 from hwprof.variants.apply import RANDOM_SAMPLES
 from hwprof.variants.samples import Samples, random_samples, read_samples
-from hwprof.workloads.loading import Shapes
 
 
 def compare(
@@ -31,37 +30,33 @@ def compare(
     options: Options | None = None,
     margin: float = MARGIN,
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
-    example_inputs: object = None,
     baseline: str | None = None,
+    **opening: Unpack[Opening],
 ) -> list[Comparison]:
-    """Compares each network, given as to `profile`, with the first one, by blocks that alternate in the same processes.
-    With `baseline`, each is compared with the network that was kept under that name (`baselines`).
-    With `variant`, one model is compared with that variant of it. A quantized network's row also has the error of its
+    """Compares each network, given with `opening` as to `profile`, with the first one, by blocks that alternate in the
+    same processes. With `baseline`, each is compared with the network that was kept under that name (`baselines`). With
+    `variant`, one model is compared with that variant of it. A quantized network's row also has the error of its
     outputs, on the data of `calibration` or on random inputs.
 
     Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
-    if variant and baseline:
+    wanted = Wanted(**opening)
+    if wanted.variant and baseline:
         raise InputError("--variant and --baseline both name what to compare with; give one of them")
-    if variant and len(models) != 1:
+    if wanted.variant and len(models) != 1:
         raise InputError("--variant compares one model with its variant; give one model")
     with opened(store, options) as (folder, kept, asked):
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
         kept_first = [baselines.load(baseline, wanted, folder)] if baseline else []
         graphs = [*kept_first, *(wanted.load(model, folder) for model in models)]
-        if variant:
+        if wanted.variant:
             graphs.append(wanted.varied(graphs[0], folder, asked.on_warning))
         require_comparable(graphs, chosen)
         with recording(chosen, kept, asked) as recorder:
             rows = recorder.compare(graphs, margin)
         first, *others = graphs
-        errors = [_output_error(first, graph, chosen, calibration, folder, asked) for graph in others]
+        errors = [_output_error(first, graph, chosen, wanted.calibration, folder, asked) for graph in others]
     return [replace(row, output_error=error) for row, error in zip(rows, errors, strict=True)]
 
 

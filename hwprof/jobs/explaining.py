@@ -5,29 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from hwprof import plugins
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
-from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
 from hwprof.measure.fitness import Fitness, preflight
 from hwprof.measure.hold import held
 from hwprof.measure.machine import evidence_of
-from hwprof.measure.operator_pass import time_operators
+from hwprof.measure.operator_pass import OperatorPass, time_operators
 from hwprof.measure.recording import Options
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import RestartedWorker, Transport
 from hwprof.measurement import Evidence, Measurement
-from hwprof.onnx_io import GivenInputs
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
 from hwprof.report.causes import Cause, group, middle
 from hwprof.report.explanation import Explanation
-from hwprof.workloads.loading import Shapes
 
 _LOAD = ("cpu pressure", "temperature")
 _EXPLAIN_RUNS = 20  # of each pass
@@ -87,20 +84,17 @@ def explain(
     after: object = None,
     device: Device | str = "cpu-1t",
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
     options: Options | None = None,
+    **opening: Unpack[Opening],
 ) -> CausesOfLoss | CountedPair:
     """The reasons for which `after`, a quantized `before` (or the `variant` of it), loses time, found from both graphs
-    and the kernels that the device runs; on an emulated core, the instructions of both.
+    and the kernels that the device runs; on an emulated core, the instructions of both. opening: as `profile` takes it.
 
     Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """
-    if (after is None) == (variant is None):
+    wanted = Wanted(**opening)
+    if (after is None) == (wanted.variant is None):
         raise InputError("give either a second model or --variant")
-    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
     with opened(None, options) as (folder, store, asked):
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
@@ -117,10 +111,7 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
     with held(transport, device) as alone:
-        pairs = [
-            tuple(time_operators(graph, device, _EXPLAIN_RUNS, alone) for graph in (before, after))
-            for _ in range(_PASSES)
-        ]
+        pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
         doubts = tuple(_load(alone, device))
     machine = pairs[0][1].machine
     passes = [explaining.explain(before, after, a.kernels, b.kernels, machine) for a, b in pairs]
@@ -130,6 +121,11 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
         found.before, found.after, found.findings, found.before_ns, found.after_ns, found.kernels,
         group(found, passes), doubts,
     )  # fmt: skip
+
+
+def _in_fresh_process(graph: Graph, device: Device, transport: Transport) -> OperatorPass:
+    with RestartedWorker(transport, device) as worker:
+        return time_operators(graph, device, _EXPLAIN_RUNS, worker)
 
 
 def _load(transport: Transport, device: Device) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from hwprof.data.store import Store
 from hwprof.device import Device
@@ -27,11 +27,30 @@ _SATURATES = (
 StoreLike: TypeAlias = Store | Path | str | None  # open, by the path of its file, or none: then nothing is kept
 
 
+class Change(TypedDict, total=False):
+    """Arguments of a job that has shapes of its own: the other fields of `Wanted`."""
+
+    variant: str | None
+    calibration: Path | None
+    example_inputs: object
+    inputs: GivenInputs | None
+
+
+class Opening(Change, total=False):
+    """Arguments by which a job opens its models: the fields of `Wanted`."""
+
+    shapes: Shapes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How a job opens its models: the shapes of dynamic inputs, the values of any (`inputs`), the variant that is
-    measured instead with its data to calibrate, and a PyTorch module's `example_inputs`. Raises InputError for a text
-    that names no variant, and for calibration data that the variant does not use."""
+    """How a job opens its models.
+
+    shapes: of dynamic inputs, by name. inputs: values of inputs by name: an array, a .npy file, a number, or
+    "randint:0:30000"; others are drawn. variant: measured instead of each model (int8, prune:0.5, ...), quantized with
+    the data of `calibration`. example_inputs: of a torch.nn.Module, a tensor, a sequence of arguments, or a mapping of
+    keyword arguments. Raises InputError for a text that names no variant, and for calibration data that the variant
+    does not use."""
 
     shapes: Shapes | None = None
     variant: str | None = None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Unpack
 
 from hwprof import plugins
 from hwprof.device import Device, available
 from hwprof.errors import HwprofError
-from hwprof.jobs.inputs import Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, Wanted, device_of, opened
 from hwprof.measure.opening import require_runnable
 from hwprof.measure.recording import Options
-from hwprof.onnx_io import GivenInputs
-from hwprof.workloads.loading import Shapes
 
 
 def list_devices() -> list[Device]:
@@ -24,18 +22,15 @@ def runnable(
     model: object,
     devices: Sequence[Device | str] | None = None,
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
     options: Options | None = None,
+    **opening: Unpack[Opening],
 ) -> Iterator[tuple[Device, str]]:
-    """Each device, all of them by default, with the reason for which it cannot run the model, given as to `profile`;
-    empty where it can. Each opens the network and runs it once; nothing is measured.
+    """Each device, all of them by default, with the reason for which it cannot run the model, given with `opening`
+    as to `profile`; empty where it can. Each opens the network and runs it once; nothing is measured.
 
     Raises InputError for a model that no device could run, such as one that cannot be read.
     """
-    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
+    wanted = Wanted(**opening)
     with opened(None, options) as (folder, _, asked):
         float_graph = wanted.load(model, folder)
         for device in [device_of(d) for d in devices] if devices else list_devices():

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from typing import Unpack
 
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
-from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, StoreLike, Wanted, device_of, opened
 from hwprof.measure.recording import Options, Outcome, recording
 from hwprof.measurement import Measurement
-from hwprof.onnx_io import GivenInputs
-from hwprof.workloads.loading import Shapes
 
 
 def profile(
     model: object,
     device: Device | str = "cpu-1t",
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
-    example_inputs: object = None,
     store: StoreLike = None,
     options: Options | None = None,
+    **opening: Unpack[Opening],
 ) -> Measurement:
     """Measures one network: a Graph, an .onnx file, a workload or package.module:factory by name, or a torch.nn.Module
-        with its `example_inputs` (a tensor, a sequence of arguments, or a mapping of keyword arguments).
+    with its `example_inputs`.
 
-    `inputs` gives values of inputs by name: an array, a .npy file, a number, or "randint:0:30000"; others are drawn.
-    With `variant` (int8, prune:0.5, ...), measures that variant of it, quantized with the data of `calibration`. Raises
+    opening: `shapes`, `inputs`, `variant`, `calibration` and `example_inputs`, which `Wanted` describes. Raises
     HwprofError when it cannot be measured; the status of a measurement tells whether it converged.
     """
-    wanted = Wanted(shapes, variant, calibration, example_inputs, inputs)
+    wanted = Wanted(**opening)
     with opened(store, options) as (folder, kept, asked):
         chosen = device_of(device)
         graph = wanted.on(chosen, asked).open(model, folder, asked.on_warning)
@@ -47,20 +40,17 @@ def profile_models(
     models: Sequence[object],
     device: Device | str = "cpu-1t",
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
     store: StoreLike = None,
     options: Options | None = None,
     on_error: Callable[[str, HwprofError], None] | None = None,
+    **opening: Unpack[Opening],
 ) -> Iterator[Outcome]:
     """Measures networks, given as to `profile`, in one sweep; yields each as soon as it is done.
 
     A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without `on_error` the
     error is raised.
     """
-    wanted = Wanted(shapes, variant, calibration, inputs=inputs)
+    wanted = Wanted(**opening)
     with opened(store, options) as (folder, kept, asked):
         graphs, chosen = [], device_of(device)
         wanted = wanted.on(chosen, asked)

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from time import monotonic
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
-from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
+from hwprof.jobs.inputs import Change, StoreLike, Wanted, device_of, opened
 from hwprof.jobs.side_by_side import on_each
-from hwprof.measure.recording import Options, Outcome, recording
-from hwprof.onnx_io import GivenInputs
+from hwprof.measure.recording import Options, Outcome, at_one_baseline, recording
 from hwprof.report.sweep import Sweep, Swept
 from hwprof.variants.batch import with_batch
 from hwprof.workloads.loading import Shapes
@@ -51,14 +50,12 @@ def sweep(
     threads: Sequence[int] = (),
     batches: Sequence[int] = (),
     shapes: SeveralShapes | None = None,
-    inputs: GivenInputs | None = None,
-    variant: str | None = None,
-    calibration: Path | None = None,
     store: StoreLike = None,
     options: Options | None = None,
+    **change: Unpack[Change],
 ) -> Sweep:
-    """Measures each model, given as to `profile`, on every device with every number of threads (those of a processor),
-    batch and shape.
+    """Measures each model, given with `change` as to `profile`, on every device with every number of threads (those of
+    a processor), batch and shape.
 
     shapes: by an input's name its shape, or several. A batch replaces leading dimensions of 1. A device that cannot run
     a network has a row with the reason. Raises InputError for unknown devices and for impossible numbers.
@@ -66,6 +63,7 @@ def sweep(
     if not models or not devices or any(n < 1 for n in (*threads, *batches)):
         raise InputError("a sweep needs a model and a device, and threads and batches of at least 1")
     places = list(dict.fromkeys(_with_threads([device_of(d) for d in devices], threads)))
+    wanted = Wanted(**change)
     with opened(store, options) as (folder, kept, asked):
         end = monotonic() + asked.total_s
 
@@ -73,7 +71,6 @@ def sweep(
             number = places.index(device) + 1
             asked.on_note(f"device {number} of {len(places)}: {device.name}")
             left = replace(asked, total_s=max(0.0, end - monotonic()))
-            wanted = Wanted(None, variant, calibration, inputs=inputs)
             place = folder / device.digest  # devices of a fleet write their variants at once
             place.mkdir(exist_ok=True)
             return _on_device(models, wanted, _shape_sets(shapes), batches or (1,), device, place, its_store, left)
@@ -109,17 +106,18 @@ def _on_device(
     folder: Path, store: Store, options: Options,
 ) -> list[Swept]:  # fmt: skip
     """A row for each model, shape and batch; where the device itself is missing, each has the same reason."""
-    found: dict[str, Outcome] = {}  # by digest: two equal networks are measured once
-    reason, cases = "", list[_Case]()
+    outcomes, reason, cases = list[Outcome](), "", list[_Case]()
     try:
         wanted = wanted.on(device, options)
         cases = [_case(m, wanted, s, n, folder, options) for m in models for s in shapes for n in batches]
         if graphs := [case.graph for case in cases if case.graph]:
             with recording(device, store, options) as recorder:
-                found.update((outcome.graph.digest, outcome) for outcome in recorder.profile_many(graphs))
+                for outcome in recorder.profile_many(graphs):
+                    outcomes.append(outcome)
     except HwprofError as error:
         reason = str(error)
         cases = cases or [_Case(_name(m), _words(s), n, None) for m, s, n in product(models, shapes, batches)]
+    found = {o.graph.digest: o for o in at_one_baseline(outcomes)}  # two equal networks are measured once
     return [case.on(device, found.get(case.graph.digest) if case.graph else None, reason) for case in cases]
 
 

@@ -55,6 +55,14 @@ def _cpus_after(run: Callable[[], object]) -> float:
     return (read_ns() - cpu) / (perf_counter_ns() - wall)
 
 
+def wait_until_idle(limit_s: float = 0.05) -> None:
+    """Sleeps until no thread of this process is busy: a runtime's threads spin for some ms after a run, and take
+    the core of what runs next in another pool of threads. Returns after `limit_s` in any case."""
+    end = perf_counter_ns() + limit_s * 1e9
+    while perf_counter_ns() < end and _cpus_after(lambda: None) > _SPINNING_CPUS:
+        pass
+
+
 def kind(idle_shares: Sequence[float], is_spinning: bool) -> CpuTime:
     """idle_shares: for each block the share of its time in which no thread of the process ran or waited for a core."""
     if tick_ns() > _COARSEST_NS:

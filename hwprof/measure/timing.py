@@ -102,6 +102,7 @@ class Subject:
     def block(self, started_ns: int) -> TimedBlock:
         """One block, its anchors before and after it; appended to `blocks` whether it counts or not."""
         before_anchors = self._time_anchors(self.anchors[::2])
+        self._let_threads_rest()
         before, cpu, wall = disturbance.read(self.cores), cpu_time.read_ns(), perf_counter_ns()
         self.timer(max(1, round(_REHEAT_NS / self.latency_ns)), each=False)
         device_before = self._state()
@@ -146,9 +147,19 @@ class Subject:
         slice_ns = self.block_ns * _SHARE_OF_ANCHORS / max(1, len(self.anchors))
         each = self.latency_ns >= self.settings.stamp_each_from_us * 1000
         sample_ns = self.latency_ns if each else _AVERAGED_SAMPLE_NS
-        if not self.has_cpu_time:
-            return {a.name: AnchorTime(a.time_per_run_ns(slice_ns), math.nan) for a in anchors}
-        return {a.name: a.time_of_a_run(slice_ns, sample_ns) for a in anchors}
+        times = {}
+        for anchor in anchors:
+            self._let_threads_rest()
+            if self.has_cpu_time:
+                times[anchor.name] = anchor.time_of_a_run(slice_ns, sample_ns)
+            else:
+                times[anchor.name] = AnchorTime(anchor.time_per_run_ns(slice_ns), math.nan)
+        return times
+
+    def _let_threads_rest(self) -> None:
+        """Two thread pools, of a network and of an anchor, would share the cores as long as one of them spins."""
+        if self.has_cpu_time and len(self.cores) > 1:
+            cpu_time.wait_until_idle()
 
     def _state(self) -> DeviceState | None:
         return self.timer.state() if isinstance(self.timer, MonitoredTimer) else None

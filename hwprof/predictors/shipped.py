@@ -1,7 +1,7 @@
 """The predictors of any network that come with hwprof: one for each device and machine that it was measured on.
 
 The hardware is part of a file's name, DEVICE-HARDWARE.hwp: a predictor of another CPU is not used by mistake.
-`tests/benchmarks/generic.py measure` makes them.
+`python -m tests.benchmarks.generic measure` makes them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from hwprof.builder import OPSET, GraphBuilder
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.instructions import CLASSES, spread
-from hwprof.interfaces import Backend, CountingBackend, OutputTimer, Timer
+from hwprof.interfaces import Backend, CountingBackend, OperatorTimer, OutputTimer, Timer
 from hwprof.measurement import Evidence
 from hwprof.testing.rules import require, require_refusal
 
@@ -113,10 +113,9 @@ def _check_latencies(timer: Timer, graph: Graph) -> None:
 
 
 def _check_operators(timer: Timer, graph: Graph) -> None:
-    profiled = getattr(timer, "operators", None)
-    if profiled is None:
+    if not isinstance(timer, OperatorTimer):
         return
-    kernels = profiled(_RUNS)
+    kernels = timer.operators(_RUNS)
     known = {node.label for node in graph.nodes}
     for kernel in kernels:
         require(math.isfinite(kernel.ns) and kernel.ns >= 0, f"{graph.name}: {kernel.name} took {kernel.ns} ns")

