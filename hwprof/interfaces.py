@@ -67,6 +67,13 @@ class BuiltTimer(Protocol):
 
 
 @runtime_checkable
+class ClockedTimer(Protocol):
+    """A timer that names the clock of its times ("CUDA events"); empty for the wall clock of this machine."""
+
+    clock: str
+
+
+@runtime_checkable
 class OutputTimer(Protocol):
     """A timer that can return the results of the network."""
 
@@ -121,6 +128,25 @@ class Backend(Protocol):
         """Returns a context with the timer. Work before it is entered (compiling, in some runtimes) counts neither as
         time nor as memory of loading the network. Raises InputError for a graph, option or precision that the runtime
         does not support, EnvironmentUnfitError when memory or a library is missing."""
+        ...
+
+
+class ExecutedKernel(NamedTuple):
+    """A kernel that a runtime executes. op: its operator there. nodes: those of the graph whose work it does, by their
+    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known."""
+
+    op: str
+    nodes: tuple[int, ...]
+    moved: str = ""
+
+
+@runtime_checkable
+class OptimizingBackend(Protocol):
+    """A backend that says what its runtime executes of a network, without running it."""
+
+    def executed(self, graph: Graph, device: Device) -> Sequence[ExecutedKernel]:
+        """The kernels in their order. Nodes in none of them are computed when the network is loaded, or never. Raises
+        as `Backend.open` does."""
         ...
 
 

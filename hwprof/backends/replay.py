@@ -39,6 +39,8 @@ class Options:
 class ReplayTimer:
     """Returns the latencies [n_stored] in their order and starts again at the end."""
 
+    clock = "stored times"
+
     def __init__(self, latencies_ns: Sequence[int]) -> None:
         self._next = cycle(latencies_ns)
 

@@ -37,6 +37,8 @@ class Options:
 class RooflineTimer:
     """`operator_times`: the analytic times; `rng` draws each run's noise."""
 
+    clock = "calculation"
+
     def __init__(self, operator_times: Sequence[OperatorTime], noise: float, rng: np.random.Generator) -> None:
         self._operators = operator_times
         self._total_ns = sum(o.ns for o in operator_times)

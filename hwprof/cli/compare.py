@@ -86,19 +86,26 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
-    from hwprof.report import quantity
+    from hwprof.report import quantity, verdict
 
-    return {
+    a, b, kind = verdict.normalized(c.a), verdict.normalized(c.b), "undisturbed"
+    if a is None or b is None:
+        a, b, kind = c.a.statistics, c.b.statistics, "as the clock ran"
+    row: dict[str, object] = {
         "a": c.a.model,
         "b": c.b.model,
-        "a ms": f"{c.a.latency_ms:.4g}",
-        "b ms": f"{c.b.latency_ms:.4g}",
+        "a ms": f"{a.median:.4g}",
+        "b ms": f"{b.median:.4g}",
+        "ms are": kind,
         "b / a": "unknown" if math.isnan(c.ratio) else f"{c.ratio:.4f}",
         "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
         "b is": c.verdict,
         "pairs": c.pairs,
-        "by": str(c.clock),
-    } | ({"error of outputs": "" if c.output_error is None else f"{c.output_error:.2g}"} if with_error else {})
+        "by": c.clock_name,
+    }
+    if with_error:
+        row["error of outputs"] = "" if c.output_error is None else f"{c.output_error:.2g}"
+    return row
 
 
 def _status(rows: Sequence[Comparison], limit: float | None) -> int:

@@ -34,6 +34,8 @@ def history(
 
     found = jobs.history(model, store, device)
     output.write_rows(shown.record(found) if format is Format.JSON else shown.table(found), format)
+    for warning in dict.fromkeys(warning for m in found for warning in m.age_warnings):
+        output.warn(warning)
     if html:
         write_text(html, page.render_history(found, results.command()))
         output.note(f"wrote {html}")

@@ -53,7 +53,8 @@ BudgetS = Annotated[
     float,
     typer.Option(
         "--budget",
-        help="Seconds for each model, even if it is short of the target then; --total-budget limits all together.",
+        help="Seconds to measure each model, even if it is short of the target then; up to three times as long where "
+        "three processes do not fit. The operators' pass comes on top; --total-budget limits all models together.",
     ),
 ]
 Fast = Annotated[bool, typer.Option("--fast", help="Use fewer processes and a target of 3 %; the record says so.")]

@@ -56,6 +56,7 @@ def profile(
         ):
             outcomes.append(outcome)
             failures.add(outcome)
+        outcomes = jobs.at_one_baseline(outcomes)
         peaks = jobs.peaks(chosen) if html else None
         if save_baseline:
             results.save_baseline(outcomes, save_baseline)

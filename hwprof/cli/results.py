@@ -127,7 +127,7 @@ def show_profiles(outcomes: Sequence[Outcome], format: Format) -> None:  # noqa:
     if measured:
         output.write_rows([_counted_row(o, m) if m.is_counted else _row(o, m) for o, m in measured], format)
     for _, m in measured:
-        for warning in m.warnings:
+        for warning in verdict.warnings(m):
             output.warn(f"{m.model}: {warning}")
     if format is not Format.TABLE:
         return
@@ -152,7 +152,7 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
         "undisturbed ms": f"{n.median:.4g}" if n else "",
         "95 % interval": quantity.bounds(known.low, known.high),
         "+-": quantity.half_width(known.relative_half_width),
-        "by": str(m.normalized_clock) if n else "",
+        "by": m.clock_name if n else "",
         "median ms": f"{s.median:.4g}",
         "p90": f"{s.p90:.4g}",
         "p99": f"{s.p99:.4g}",

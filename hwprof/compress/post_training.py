@@ -30,7 +30,7 @@ from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
-from hwprof.data.result import Result, ResultKey, Target, measured_latency
+from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -185,6 +185,7 @@ class _Run:
             digest=graph.digest,
             versions={**compared.b.versions, "hwprof": __version__, "python": platform.python_version()},
             seconds=perf_counter() - start,
+            baseline_alone=self.baseline_alone,
         )
         self.store.add_result(result)
         self._tell(wanted, f"metric {result.metric:.4g}; met: {result.met or 'no target'}")
@@ -207,10 +208,10 @@ class _Run:
         point = self._best(within_ms)
         compared = self._compared(wanted, point, path, 1)
         for number in range(2, self.settings.rounds + 1):
-            measured = measured_latency(compared.b)
-            if wanted.ms is None or measured is None or not measured.high > wanted.ms:
+            latency = known_latency(compared, self.baseline_alone)
+            if wanted.ms is None or latency is None or latency.cautious <= wanted.ms:
                 break
-            within_ms = min(within_ms, point.ms) * wanted.ms / measured.high
+            within_ms = min(within_ms, point.ms) * wanted.ms / latency.cautious
             smaller = self._best(within_ms)
             if smaller.choices == point.choices:
                 break  # there is nothing faster
@@ -239,7 +240,8 @@ class _Run:
         exported = _export(self.rewriting.network(point.choices), path)
         with recording.recording(self.device, self.store, replace(self.options, with_operators=False)) as recorder:
             (compared,) = recorder.compare([self.graph, exported], again=False)
-        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(compared.b)}")
+        latency = known_latency(compared, self.baseline_alone)
+        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(latency)}")
         return compared
 
     # -- what is measured once -----------------------------------------------------------------------
@@ -259,6 +261,13 @@ class _Run:
         """The networks of `_columns`."""
         self.options.on_note("measures the layers in place: in float, in int8, and mixed")
         return self._measure(self._columns)
+
+    @cached_property
+    def baseline_alone(self) -> Estimate | None:
+        """The latency of the user's network, measured without another one; None where it has no valid one."""
+        options = replace(self.options, with_operators=False, keep_unconverged=True)
+        with recording.recording(self.device, self.store, options) as recorder:
+            return estimate(recorder.measure([self.graph])[0])
 
     @cached_property
     def _columns(self) -> list[Choices]:
@@ -407,6 +416,5 @@ def _all_told(choices: Choices) -> dict[str, Any]:
     return {layer: _told(choice) for layer, choice in choices.items()}
 
 
-def _latency(measured: Measurement) -> str:
-    found = measured_latency(measured)
+def _latency(found: Estimate | None) -> str:
     return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"

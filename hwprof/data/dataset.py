@@ -59,7 +59,7 @@ _PROCESS = pa.struct(
         "figures": pa.map_(pa.string(), pa.float64()),
         "build": pa.string(),
         "instructions": pa.list_(pa.map_(pa.string(), pa.int64())),
-        "cores": pa.int32(), "cpu_time": pa.string(), "other_cpus": pa.float64(),
+        "cores": pa.int32(), "cpu_time": pa.string(), "other_cpus": pa.float64(), "clock": pa.string(),
     }
 )  # fmt: skip
 _COLUMNS = pa.schema(
@@ -157,7 +157,7 @@ class Entry:
         n = measurement.normalized
         return cls(
             measurement.latency_ms, arch, measurement.digest, low, high, n.median, n.low, n.high,
-            measurement.status.value, graph, measurement, normalized_clock=measurement.normalized_clock.value,
+            measurement.status.value, graph, measurement, normalized_clock=measurement.clock_name,
         )  # fmt: skip
 
     @property

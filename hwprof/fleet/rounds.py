@@ -8,21 +8,20 @@ board does not come back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any
 
-from hwprof.device import Device
-from hwprof.errors import DeviceLostError, HwprofError, NotConvergedError
+from hwprof.errors import DeviceLostError, HwprofError
 from hwprof.fleet import request as requests
 from hwprof.fleet.driver import Board, Sent
 from hwprof.fleet.parcel import Parcel
 from hwprof.fleet.pool import Pool, error_is_boards
 from hwprof.fleet.request import DrainingError
-from hwprof.measure.rounds import Cohort
-from hwprof.measure.transport import Transport, understood
-from hwprof.measurement import Process, ProtocolSettings
+from hwprof.measure.rounds import Cohort, CohortRounds
+from hwprof.measure.transport import understood
 
 GRACE_S = 15.0  # for a board that was lost to come back, before others get what it was measuring
 _ATTEMPTS = 2  # one retry
@@ -43,21 +42,16 @@ class _Task:
 
 
 @dataclass(slots=True)
-class FleetRounds:
-    """Measures like `hwprof.measure.rounds.Rounds`, from the same arguments, on all boards of a pool at once.
+class FleetRounds(CohortRounds):
+    """Measures on all boards of a pool at once, which know their own transports.
 
     limit_s: of each answer of a worker."""
 
-    device: Device
-    settings: ProtocolSettings
-    on_process: Callable[[Cohort, int, Process], None]
-    on_progress: Callable[[Cohort], None] = lambda _cohort: None
-    transport: Transport | None = None  # the pool knows its own
-    in_detail: bool = False
-    total_s: float = math.inf
     pool: Pool | None = None
     limit_s: float = 0.0
     mean_s: float = field(default=0.0, init=False)  # that a cohort takes
+    job: str = field(default_factory=lambda: os.urandom(8).hex(), init=False)  # its name, by which boards stop it
+    stopped: set[str] = field(default_factory=set, init=False)  # the addresses of the boards that did
     found_at: float = field(default=0.0, init=False)  # the look at the boards after which answers were found
     stored: set[str] = field(default_factory=set, init=False)
     waiting: list[_Task] = field(default_factory=list, init=False)
@@ -74,8 +68,8 @@ class FleetRounds:
         patience = self._patience()
         while self.waiting or self.sent:
             if monotonic() > end:
-                yield from self._give_up()
-            if self._send_all() or self.sent:
+                yield from self._end_early()
+            elif self._send_all() or self.sent:
                 patience = self._patience()
             else:
                 self._pool.require_hope(patience)
@@ -136,14 +130,15 @@ class FleetRounds:
         try:
             records = [requests.cohort_record(task.name, task.cohort, parcel) for task in group]
             sent = self._pool.fleet.send(
-                board, "measure", device=self.device.to_record(with_address=True), settings=asdict(self.settings),
-                limit_s=self.limit_s, in_detail=self.in_detail, cohorts=records, contents=parcel.contents,
+                board, "measure", parcel, device=self.device.to_record(with_address=True),
+                settings=asdict(self.settings), limit_s=self.limit_s, in_detail=self.in_detail, job=self.job,
+                cohorts=records,
             )  # fmt: skip
         except HwprofError as error:
             if len(group) > 1:
                 return self._send(board, group[:1])
             group[0].cohort.error = error
-            sent = Sent(board, None, error=error)
+            sent = Sent(self._pool.fleet, board, lambda _: None, error=error)
         if sent is None:
             return False
         for task in group:
@@ -159,11 +154,7 @@ class FleetRounds:
         ended: list[tuple[Sent, list[_Task]]] = []
         pending: list[tuple[Sent, list[_Task]]] = []
         for sent, tasks in self.sent:
-            has_ended = sent.has_ended
-            if not has_ended and self._pool.fleet.is_gone(sent):
-                sent.lose("its agent is gone")
-                has_ended = True
-            (ended if has_ended else pending).append((sent, tasks))
+            (ended if sent.has_ended else pending).append((sent, tasks))
         self.sent = pending
         return ended
 
@@ -206,8 +197,7 @@ class FleetRounds:
                 known = {p.round for p in cohort.processes[place]}
                 for process in processes:
                     if process.round == number and number not in known:
-                        cohort.processes[place].append(process)
-                        self.on_process(cohort, place, process)
+                        self._keep(cohort, place, process)
         return self._ended(cohort)
 
     def _again(self, task: _Task, board: Board) -> None:
@@ -233,18 +223,16 @@ class FleetRounds:
                 task.cohort.error = error
                 yield self._ended(task.cohort)
 
-    def _give_up(self) -> Iterator[Cohort]:
-        """The time of the whole job is over: what is being measured is still taken."""
+    def _end_early(self) -> Iterator[Cohort]:
+        """The time of the whole job is over: boards end what they measure, and what they have of it is still taken."""
+        self._pool.fleet.boards()
+        boards = {sent.board.address: sent.board for sent, _ in self.sent if sent.board.address not in self.stopped}
+        if boards:
+            told = self._pool.fleet.command([*boards.values()], "stop", job=self.job)
+            self.stopped.update(board.address for board in told)
         left, self.waiting = self.waiting, []
-        for task in left:
-            task.cohort.error = NotConvergedError("not measured: the budget of the whole run ended first")
-            yield self._ended(task.cohort)
+        yield from (self._out_of_time(task.cohort) for task in left)
 
     def _note_pace(self, records: Sequence[Mapping[str, Any]]) -> None:
         seconds = [float(record.get("spent_s", 0.0)) for record in records]
         self.mean_s += 0.5 * (sum(seconds) / len(seconds) - self.mean_s) if seconds else 0.0
-
-    def _ended(self, cohort: Cohort) -> Cohort:
-        cohort.ended = True
-        self.on_progress(cohort)
-        return cohort

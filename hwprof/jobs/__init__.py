@@ -9,7 +9,7 @@ from hwprof.jobs.profiling import profile, profile_many, profile_models
 from hwprof.jobs.reporting import history, peaks, report, stored_graphs
 from hwprof.jobs.tuning import tune
 from hwprof.measure.machine import require_times
-from hwprof.measure.recording import Options, Outcome
+from hwprof.measure.recording import Options, Outcome, at_one_baseline
 from hwprof.measurement.estimate import undisturbed_ns
 from hwprof.workloads.loading import load_network
 
@@ -19,6 +19,7 @@ __all__ = [
     "OperatorProfile",
     "Options",
     "Outcome",
+    "at_one_baseline",
     "compare",
     "doctor",
     "explain",

@@ -17,9 +17,9 @@ from hwprof.jobs.profiling import profile
 from hwprof.measure.fitness import Fitness, preflight
 from hwprof.measure.hold import held
 from hwprof.measure.machine import evidence_of
-from hwprof.measure.operator_pass import time_operators
+from hwprof.measure.operator_pass import OperatorPass, time_operators
 from hwprof.measure.recording import Options
-from hwprof.measure.transport import Transport
+from hwprof.measure.transport import RestartedWorker, Transport
 from hwprof.measurement import Evidence, Measurement
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
@@ -111,10 +111,7 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
     with held(transport, device) as alone:
-        pairs = [
-            tuple(time_operators(graph, device, _EXPLAIN_RUNS, alone) for graph in (before, after))
-            for _ in range(_PASSES)
-        ]
+        pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
         doubts = tuple(_load(alone, device))
     machine = pairs[0][1].machine
     passes = [explaining.explain(before, after, a.kernels, b.kernels, machine) for a, b in pairs]
@@ -124,6 +121,11 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
         found.before, found.after, found.findings, found.before_ns, found.after_ns, found.kernels,
         group(found, passes), doubts,
     )  # fmt: skip
+
+
+def _in_fresh_process(graph: Graph, device: Device, transport: Transport) -> OperatorPass:
+    with RestartedWorker(transport, device) as worker:
+        return time_operators(graph, device, _EXPLAIN_RUNS, worker)
 
 
 def _load(transport: Transport, device: Device) -> Iterator[str]:

@@ -20,7 +20,7 @@ from hwprof.measure.machine import evidence_of
 from hwprof.measure.peaks import measure_peaks
 from hwprof.measure.transport import Transport
 from hwprof.measure.worker_process import LOCAL
-from hwprof.measurement import Comparison, Evidence, Measurement, Peaks
+from hwprof.measurement import Comparison, Evidence, Measurement, Peaks, at_one_speed
 from hwprof.report import (
     comparison_markdown,
     comparison_record,
@@ -85,13 +85,14 @@ def report(
 
 
 def history(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Measurement]:
-    """The measurements of the model of this name that the store holds, oldest first. Raises InputError for none."""
+    """The measurements of the model of this name that the store holds, oldest first, those of one machine against the
+    same undisturbed anchors. Raises InputError for none."""
     with existing(Path(store)) as opened:
         found = [m for m in opened.history(model) if m.processes and _is_wanted(m, [model], device)]
         known = ", ".join(dict.fromkeys(m.model for m in opened.measurements()))
     if not found:
         raise InputError(f"the store {str(store)!r} holds no measurement of {model!r}; it has {known or 'none'}")
-    return sorted(found, key=lambda m: m.processes[-1].started)
+    return at_one_speed(sorted(found, key=lambda m: m.processes[-1].started))
 
 
 def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:
@@ -100,7 +101,7 @@ def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:
 
 
 def _profiles(store: Store, models: Sequence[str], device: str | None) -> list[Measurement]:
-    return [m for m in store.measurements() if _is_wanted(m, models, device)]
+    return at_one_speed([m for m in store.measurements() if _is_wanted(m, models, device)])
 
 
 def _measured_pages(

@@ -15,7 +15,7 @@ from hwprof.errors import HwprofError, InputError
 from hwprof.graph import Graph
 from hwprof.jobs.inputs import Change, StoreLike, Wanted, device_of, opened
 from hwprof.jobs.side_by_side import on_each
-from hwprof.measure.recording import Options, Outcome, recording
+from hwprof.measure.recording import Options, Outcome, at_one_baseline, recording
 from hwprof.report.sweep import Sweep, Swept
 from hwprof.variants.batch import with_batch
 from hwprof.workloads.loading import Shapes
@@ -106,17 +106,18 @@ def _on_device(
     folder: Path, store: Store, options: Options,
 ) -> list[Swept]:  # fmt: skip
     """A row for each model, shape and batch; where the device itself is missing, each has the same reason."""
-    found: dict[str, Outcome] = {}  # by digest: two equal networks are measured once
-    reason, cases = "", list[_Case]()
+    outcomes, reason, cases = list[Outcome](), "", list[_Case]()
     try:
         wanted = wanted.on(device, options)
         cases = [_case(m, wanted, s, n, folder, options) for m in models for s in shapes for n in batches]
         if graphs := [case.graph for case in cases if case.graph]:
             with recording(device, store, options) as recorder:
-                found.update((outcome.graph.digest, outcome) for outcome in recorder.profile_many(graphs))
+                for outcome in recorder.profile_many(graphs):
+                    outcomes.append(outcome)
     except HwprofError as error:
         reason = str(error)
         cases = cases or [_Case(_name(m), _words(s), n, None) for m, s, n in product(models, shapes, batches)]
+    found = {o.graph.digest: o for o in at_one_baseline(outcomes)}  # two equal networks are measured once
     return [case.on(device, found.get(case.graph.digest) if case.graph else None, reason) for case in cases]
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
-
 from hwprof.measure import stop
-from hwprof.measurement import Measurement, Process, Status, slowdown
+from hwprof.measurement import Measurement, Process, Status, estimate
 from hwprof.measurement.estimate import Clock
 
 
@@ -64,4 +62,4 @@ def _of_status(m: Measurement) -> Iterator[str]:
 def _slowdown(m: Measurement, process: Process) -> float:
     by = m.normalized_clock
     baseline_ns = m.anchor_baseline_cpu_ns if by is Clock.CPU else m.anchor_baseline_ns
-    return float(np.median([slowdown(b, baseline_ns, by) for b in process.blocks]))
+    return estimate.median_slowdown(process, baseline_ns, by)

@@ -28,17 +28,16 @@ class Machine:
     warnings: tuple[str, ...]
 
 
-def look(transport: Transport, device: Device, allow_unfit: bool = False) -> Machine:
+def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
     """The machine of the device's workers. Raises EnvironmentUnfitError where it is not fit to measure, unless that is
     allowed, and what the runtime raises where the device is not there."""
-    with RestartedWorker(transport, device) as worker:
-        warnings = require_fit(preflight(worker, device), allow_unfit)
-        hello = _hello(worker, device)
-        with understood("hello"):
-            warnings += _evidence_warning(device, Evidence(hello["evidence"]))
-            warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
-        costs = list(worker.ask("overhead", device=device.to_record(with_address=True)))
-        seen = ask_once(worker, "snapshot", device=device.to_record(with_address=True))
+    warnings = require_fit(preflight(worker, device), allow_unfit)
+    hello = _hello(worker, device)
+    with understood("hello"):
+        warnings += _evidence_warning(device, Evidence(hello["evidence"]))
+        warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
+    costs = list(worker.ask("overhead", device=device.to_record(with_address=True)))
+    seen = ask_once(worker, "snapshot", device=device.to_record(with_address=True))
     overhead = {name: value for answer in costs for name, value in answer.items()}
     with understood("overhead"):
         stamped, plain = overhead["empty_ns"]

@@ -1,4 +1,5 @@
-"""Times the kernels of a network in a pass and a process of their own: profiling slows a network down."""
+"""Times the kernels of a network in a pass of their own, in a worker that measures nothing else: profiling slows a
+network down."""
 
 from __future__ import annotations
 
@@ -8,8 +9,7 @@ import numpy as np
 
 from hwprof.device import Device
 from hwprof.graph import Graph
-from hwprof.measure.transport import RestartedWorker, Transport, ask_once, understood
-from hwprof.measure.worker_process import LOCAL
+from hwprof.measure.transport import Worker, ask_once, understood
 from hwprof.measurement import OperatorTime
 
 _PASS_NS = 500_000_000
@@ -28,12 +28,9 @@ class OperatorPass:
     idle: tuple[str, ...] = ()
 
 
-def time_operators(graph: Graph, device: Device, runs: int, transport: Transport = LOCAL) -> OperatorPass:
+def time_operators(graph: Graph, device: Device, runs: int, worker: Worker) -> OperatorPass:
     """Times each kernel over this many profiled runs. Raises what the runtime raises."""
-    with RestartedWorker(transport, device) as worker:
-        answer = ask_once(
-            worker, "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs
-        )
+    answer = ask_once(worker, "operators", device=device.to_record(with_address=True), graph=graph.to_json(), runs=runs)
     with understood("operators"):
         kernels = tuple(OperatorTime(**{**o, "members": tuple(o["members"])}) for o in answer["operators"])
         return OperatorPass(kernels, answer["profiled_ns"], answer["machine"], tuple(answer.get("idle", ())))

@@ -7,11 +7,12 @@ machine affects all alike. A sweep thus costs one worker a round, not one a grap
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from hwprof.measurement import Process, ProtocolSettings, estimate, process_from
 from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
-_FEWEST_BLOCKS = 2  # in a process, however small the budget is
+_FEWEST_PROCESSES = 3  # the interval of two is four times as wide as that of three
 
 
 @dataclass(slots=True, eq=False)
@@ -69,15 +70,25 @@ class Cohort:
     def is_done(self, settings: ProtocolSettings) -> bool:
         if self.error or self.rounds >= settings.max_processes:
             return True
-        if self.rounds >= settings.min_processes and self.spent_s >= settings.budget_s * len(self.graphs):
+        if self.rounds and self._is_out_of_time(settings):
             return True
-        if self.spent_s >= 3 * settings.budget_s * len(self.graphs):  # too slow for the fewest processes
-            return self.rounds > 0
         if self.done is not None:
             return self.done(self.processes)
         if self.margin is not None:
             return compare.are_decided(self.processes, settings, self.margin)
         return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
+
+    def left_s(self, settings: ProtocolSettings) -> float:
+        """Seconds that are left of the budget of all graphs together."""
+        return settings.budget_s * len(self.graphs) - self.spent_s
+
+    def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
+        """Whether most of another process would come after the end of the budget, which is three times as long for the
+        processes that an interval needs."""
+        fewest = _FEWEST_PROCESSES if self.margin is None else compare.FEWEST_ROUNDS
+        if self.rounds < min(fewest, settings.min_processes):
+            return self.spent_s >= 3 * settings.budget_s * len(self.graphs)
+        return self.left_s(settings) < self.spent_s / self.rounds / 2
 
     def progress(self, settings: ProtocolSettings) -> float:
         """Share of the way to the target precision, 0 to 1."""
@@ -90,22 +101,14 @@ class Cohort:
         return min(0.99, by_width * min(1.0, self.rounds / settings.min_processes))
 
 
-class CohortRounds(Protocol):
-    """Who measures the cohorts of a job: `Rounds`, or a fleet."""
-
-    def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
-        """Measures until every cohort has ended; yields each as it ends."""
-        ...
-
-
 @dataclass(slots=True)
-class Rounds:
-    """The rounds of one job on one device.
+class CohortRounds(ABC):
+    """Measures the cohorts of one job on one device: `Rounds`, or the boards of a fleet.
 
     `on_process(cohort, place, process)` is called as soon as a process' samples of a cohort are complete (to store
     them; what it raises ends the rounds), `place` being that of the graph in the cohort; `on_progress(cohort)` after
     every visit and when a cohort has ended. `in_detail`: also the figures that take time in addition to the latency
-    (`Subject.measure_figures`). `total_s`: after which no further cohort is visited.
+    (`Subject.measure_figures`). `total_s`: after which no further cohort is visited; nor is one when `is_over` says so.
     """
 
     device: Device
@@ -115,16 +118,41 @@ class Rounds:
     transport: Transport = LOCAL
     in_detail: bool = False
     total_s: float = math.inf
+    is_over: Callable[[], bool] = lambda: False
+
+    @abstractmethod
+    def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
+        """Measures until every cohort has ended; yields each as it ends."""
+
+    def _keep(self, cohort: Cohort, place: int, process: Process) -> None:
+        cohort.processes[place].append(process)
+        self.on_process(cohort, place, process)
+
+    def _ended(self, cohort: Cohort) -> Cohort:
+        cohort.ended = True
+        self.on_progress(cohort)
+        return cohort
+
+    def _out_of_time(self, cohort: Cohort) -> Cohort:
+        """Ends a cohort after `total_s`; one that was not measured has that as its error."""
+        if not cohort.rounds:
+            cohort.error = NotConvergedError("not measured: the budget of the whole run ended first")
+        return self._ended(cohort)
+
+
+@dataclass(slots=True)
+class Rounds(CohortRounds):
+    """Each round is a fresh worker of this job's transport, one after another."""
 
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
-        """Measures until every cohort is done; yields each as it ends. A lost worker is started again;
-        a cohort that loses it twice, or exceeds the limit of a request, ends with that error; the others continue."""
+        """A lost worker is started again; a cohort that loses it twice, or exceeds the limit of a request, ends with
+        that error; the others continue."""
         rng = np.random.default_rng(self.settings.seed)
-        yield from self._end([c for c in cohorts if c.is_done(self.settings)])
+        yield from map(self._ended, [c for c in cohorts if c.is_done(self.settings)])
         active = [c for c in cohorts if not c.ended]
         order: list[Cohort] = []
         end = monotonic() + self.total_s
-        while active and monotonic() < end:
+        while active and self._has_time(end):
             if order:
                 order, visit = [], [c for c in reversed(order) if c in active]
             else:
@@ -132,27 +160,27 @@ class Rounds:
                 visit = order
             yield from self._round(visit, end)
             active = [c for c in active if not c.ended]
-        for cohort in active:
-            if not cohort.rounds:
-                cohort.error = NotConvergedError("not measured: the budget of the whole run ended first")
-        yield from self._end(active)
+        yield from map(self._out_of_time, active)
+
+    def _has_time(self, end: float) -> bool:
+        return monotonic() < end and not self.is_over()
 
     def _round(self, cohorts: Sequence[Cohort], end: float) -> Iterator[Cohort]:
         waiting = list(cohorts)
-        while waiting and monotonic() < end:
+        while waiting and self._has_time(end):
             start = monotonic()
             with ExitStack() as stack:
                 worker = self._greeted(stack)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
-                while waiting and not lost and monotonic() < end:
+                while waiting and not lost and self._has_time(end):
                     cohort = waiting.pop(0)
-                    lost = not self._visit(worker, cohort, start_s)
+                    lost = not self._visit(worker, cohort, start_s, end)
                     if lost and cohort.error is None:
                         waiting.insert(0, cohort)
                     self.on_progress(cohort)
                     if cohort.is_done(self.settings):
-                        yield from self._end([cohort])
+                        yield self._ended(cohort)
 
     def _greeted(self, stack: ExitStack) -> Worker:
         """A worker that is ready to measure, until the stack closes. One that is lost before is started again."""
@@ -180,12 +208,12 @@ class Rounds:
                 "and the same command continues them when the device is back"
             ) from None
 
-    def _visit(self, worker: Worker, cohort: Cohort, start_s: float) -> bool:
+    def _visit(self, worker: Worker, cohort: Cohort, start_s: float, end: float) -> bool:
         """One process' samples of the cohort. Returns False when the worker is gone."""
         start = monotonic()
         try:
             # All answers are read before any is used: one left in the pipe would pass for the next cohort's.
-            request = self._request(cohort, start_s)
+            request = self._request(cohort, start_s, end - start)
             processes = _processes(list(worker.ask("measure", **request)), request)
         except DeviceLostError as error:
             cohort.losses += 1
@@ -198,25 +226,24 @@ class Rounds:
         finally:
             cohort.spent_s += monotonic() - start + start_s
         for place, process in enumerate(processes):
-            cohort.processes[place].append(process)
-            self.on_process(cohort, place, process)
+            self._keep(cohort, place, process)
         return True
 
-    def _request(self, cohort: Cohort, start_s: float) -> dict[str, Any]:
+    def _request(self, cohort: Cohort, start_s: float, left_s: float) -> dict[str, Any]:
         return {
             "device": self.device.to_record(with_address=True),
             "settings": asdict(self.settings),
             "graphs": [g.to_json() for g in cohort.graphs],
             "round": cohort.next_round,
             "blocks": self._blocks(cohort, start_s),
+            "most_s": min(self._most_s(cohort, start_s), left_s),
             "anchors_for_ns": _longest_ns(cohort),
             "in_detail": self.in_detail,
         }
 
     def _blocks(self, cohort: Cohort, start_s: float) -> int:
-        """Blocks for the next process: the largest number that one of the graphs asks for, as far as the budget lasts
-        for the fewest processes."""
-        counts, affordable = [], []
+        """Blocks for the next process: the largest number that one of the graphs asks for."""
+        counts = []
         for processes in cohort.processes:
             if not processes:
                 return self.settings.pilot_blocks
@@ -226,20 +253,12 @@ class Rounds:
             # The clock of a worker elsewhere may not move.
             block_s = max(1.0, np.median(spans)) / 1e9 if len(spans) else self.settings.block_ms / 1e3
             counts.append(stop.blocks_per_process(processes, fixed_s, block_s, self.settings))
-            affordable.append(self._affordable(cohort, fixed_s, block_s))
-        return max(_FEWEST_BLOCKS, min(max(counts), *affordable))
+        return max(counts)
 
-    def _affordable(self, cohort: Cohort, fixed_s: float, block_s: float) -> int:
-        """Blocks for which the budget lasts in each of the processes that are still needed."""
+    def _most_s(self, cohort: Cohort, start_s: float) -> float:
+        """How long the next process may take, so that the budget lasts for the fewest."""
         needed = max(1, self.settings.min_processes - cohort.rounds)
-        left_s = self.settings.budget_s * len(cohort.graphs) - cohort.spent_s
-        return math.floor(min(self.settings.max_blocks, (left_s / needed - fixed_s) / block_s))
-
-    def _end(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
-        for cohort in cohorts:
-            cohort.ended = True
-            self.on_progress(cohort)
-            yield cohort
+        return max(0.0, cohort.left_s(self.settings) / needed - start_s)
 
 
 def _processes(answers: Sequence[Answer], request: Request) -> list[Process]:

@@ -14,6 +14,7 @@ from hwprof.measurement.estimate import Baseline, Clock
 # Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
 COUNT_PROCESSES = 2
 COUNT_TOLERANCE = 0.001
+_WIDTH_OF_DEVIATION = 1.96 * 1.2533  # half-width of a median's 95 % interval, per standard deviation of a mean
 _CALL_INSTRUCTIONS = 2000  # by which the calls around an inference differ, however small it is
 
 
@@ -45,25 +46,30 @@ def counts_agree(processes: Sequence[Process]) -> bool:
 
 
 def blocks_per_process(processes: Sequence[Process], start_s: float, block_s: float, settings: ProtocolSettings) -> int:
-    """The number of blocks that buys the narrowest interval for the time, from the pilot's variances.
+    """The number of blocks that buys the narrowest interval for the time, from the pilot's variances, but no more than
+    the target needs.
 
     Their optimum: sqrt(cost of a process / cost of a block * variance within / variance between),
-    section 5.2. `start_s`: a process' fixed cost; `block_s`: one block with its anchors.
+    section 5.2. `start_s`: a process' fixed cost; `block_s`: one block with its anchors. The target needs as many as
+    leave half of it to the scatter of the blocks, in the fewest processes or one more than there are.
     """
-    if len(processes) < settings.pilot_processes:
-        return settings.pilot_blocks
     by = estimate.clock(processes, settings.max_rejected_share)
     medians, _ = estimate.corrected_medians_ms(processes, estimate.baseline_of(processes), by)
     logs = [np.log(v) for v in medians if len(v) > 1]
-    if len(logs) < 2:
+    if not logs:
         return settings.pilot_blocks
     within = float(np.mean([np.var(v, ddof=1) for v in logs]))
-    n_blocks = float(np.mean([len(v) for v in logs]))
-    between = float(np.var([np.mean(v) for v in logs], ddof=1)) - within / n_blocks
-    if between <= 0:
-        return settings.max_blocks
-    best = np.sqrt(start_s / max(block_s, 1e-6) * within / between)
-    return int(np.clip(np.ceil(best), settings.min_blocks, settings.max_blocks))
+    n_processes = max(settings.min_processes, len(processes) + 1)
+    enough = within / n_processes * (2 * _WIDTH_OF_DEVIATION / settings.target) ** 2
+    is_pilot = len(processes) < settings.pilot_processes or len(logs) < 2
+    best = settings.pilot_blocks if is_pilot else _optimum(logs, within, start_s / max(block_s, 1e-6))
+    return int(np.clip(np.ceil(min(best, enough)), settings.min_blocks, settings.max_blocks))
+
+
+def _optimum(logs: Sequence[np.ndarray], within: float, costs: float) -> float:
+    """logs: of each process' block medians, [n_blocks]; within: their variance; costs: of a process over a block's."""
+    between = float(np.var([np.mean(v) for v in logs], ddof=1)) - within / float(np.mean([len(v) for v in logs]))
+    return float(np.sqrt(costs * within / between)) if between > 0 else np.inf
 
 
 def status(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> Status:

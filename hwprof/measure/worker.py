@@ -13,7 +13,9 @@ from hwprof.backends import lifetime
 if __name__ == "__main__":  # before the imports: they take seconds, in which the parent may die
     lifetime.die_with_parent()
     lifetime.end_without_reader()
+    lifetime.die_first_without_memory()
 
+import base64
 import gc
 import json
 import os
@@ -34,11 +36,13 @@ from hwprof.backends.host_timer import HostTimer
 from hwprof.backends.options import numbered
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
+from hwprof.files import path_below
 from hwprof.graph import Graph
 from hwprof.interfaces import (
     AcceleratorBackend,
     Backend,
     BuiltTimer,
+    ClockedTimer,
     CountingBackend,
     OperatorTimer,
     OutputTimer,
@@ -53,6 +57,7 @@ from hwprof.measure.worker_state import WorkerState, identity
 from hwprof.measurement import Evidence, Process, ProtocolSettings
 
 _COUNTED_RUNS = 2
+_FEWEST_BLOCKS = 2  # of a process, however soon its time is over
 _STARTED_NS = perf_counter_ns()
 
 Answers = Iterator[Mapping[str, Any]]
@@ -63,6 +68,7 @@ def measure(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
     Graphs that are compared are in one cohort, so that both see the same seconds of the machine.
     """
+    end_ns = perf_counter_ns() + request["most_s"] * 1e9
     device, backend = state.pinned(request)
     settings = ProtocolSettings(**request["settings"])
     graphs = [Graph.from_json(text) for text in request["graphs"]]
@@ -82,7 +88,7 @@ def measure(request: Mapping[str, Any], state: WorkerState) -> Answers:
             memory.append(timing.peak_memory_bytes() - in_use if has_memory else 0)
         if backend.evidence is Evidence.MEASURED:
             _attach_anchors(state.anchors(backend, device), subjects, request["anchors_for_ns"])
-        other_cpus = _alternate(subjects, request["blocks"], request["round"])
+        other_cpus = _alternate(subjects, request["blocks"], request["round"], end_ns)
         for i, subject in enumerate(subjects):
             if backend.evidence is Evidence.MEASURED:
                 subject.measure_energy()
@@ -141,16 +147,19 @@ def _attach_anchors(opened: OpenAnchors, subjects: Sequence[timing.Subject], lat
         subject.anchors = found
 
 
-def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int) -> float | None:
-    """`count` blocks of each that count (`Subject.counted_blocks`), A B B A ...; at most twice as many tries. Returns
-    how many CPUs other programs kept busy meanwhile, on average; None where the system does not tell."""
-    load = cpu_time.OtherLoad()
+def _alternate(subjects: Sequence[timing.Subject], count: int, round_number: int, end_ns: float) -> float | None:
+    """`count` blocks of each that count (`Subject.counted_blocks`), A B B A ...; at most twice as many tries, and as
+    many as fit before `end_ns`. Returns how many CPUs other programs kept busy meanwhile, on average; None where the
+    system does not tell."""
+    load, start_ns = cpu_time.OtherLoad(), perf_counter_ns()
     order = list(subjects) if round_number % 2 == 0 else list(reversed(subjects))
-    for _ in range(2 * count):
+    for done in range(1, 2 * count + 1):
         for subject in order:
             subject.block(_STARTED_NS)
         order.reverse()
-        if all(s.counted_blocks >= count for s in subjects):
+        now_ns = perf_counter_ns()
+        is_over = done >= _FEWEST_BLOCKS and now_ns + (now_ns - start_ns) / done / 2 > end_ns
+        if is_over or all(s.counted_blocks >= count for s in subjects):
             break
     return load.cpus()
 
@@ -174,6 +183,7 @@ def _process(
         cores=len(subject.cores),
         cpu_time=subject.cpu_time,
         other_cpus=None if subject.is_elsewhere else other_cpus,
+        clock=subject.timer.clock if isinstance(subject.timer, ClockedTimer) else "",
     )
 
 
@@ -181,7 +191,7 @@ def operators(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """A profiled pass of one graph: its kernels, and the latency of the profiled runs, ns per inference."""
     device, backend = state.pinned(request)
     with backend.open(Graph.from_json(request["graph"]), device) as timer:
-        timer(int(request["runs"]))  # warm
+        timer(1)  # the profiled pass has a warm-up of its own
         kernels = timer.operators(int(request["runs"])) if isinstance(timer, OperatorTimer) else ()
         yield {
             "operators": [asdict(k) for k in kernels], "profiled_ns": getattr(timer, "profiled_ns", None),
@@ -285,6 +295,17 @@ def _remote_hardware(backend: Backend, device: Device) -> dict[str, Any]:
     return dict(backend.remote_hardware(device))
 
 
+def receive(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Writes the files that a graph of a later request names, for a worker on another machine than they: tells their
+    folder, which goes with the worker. "files": base64 by relative name. Raises InputError for another name."""
+    folder = state.new_folder()
+    for name, text in request["files"].items():
+        path = path_below(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(text))
+    yield {"folder": str(folder)}
+
+
 def hold(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Keeps other hwprof processes from measuring on this machine until the worker ends, where the device's times are
     measured on it."""
@@ -311,8 +332,10 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
-    for request in (hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, tune)
-}
+    for request in (
+        hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, receive, tune,
+    )
+}  # fmt: skip
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:

@@ -1,26 +1,35 @@
 """Two estimates of a latency from the raw samples: what the clock showed, and what the undisturbed machine would show.
 
-The undisturbed latency is each block divided by the slowdown of the anchors around it, in one of two clocks. The rule
-is fixed in advance and looks at no latency:
+For the undisturbed latency each block is divided by the slowdown of the anchors around it, in one of two clocks. The
+rule that chooses the clock is fixed in advance and looks at no latency:
 
-1. Wall time, where at most a fifth of the processes was disturbed (`ProtocolSettings.max_rejected_share`): other
-   programs kept the CPUs busy, or disturbed more than a fifth of its blocks.
+1. Wall time, where at most a fifth of the processes was disturbed (`ProtocolSettings.max_rejected_share`). A process
+   was disturbed where other programs kept the CPUs busy, or disturbed more than a fifth of its blocks.
 2. Otherwise CPU time, where it is the network's work (`CpuTime`): it leaves out the time for which other programs had
    the core. A block that only waited for its core counts. The CPU time of several threads is divided by the number of
    CPUs that the network keeps busy in undisturbed blocks; without such a block, rule 3.
 3. Otherwise wall time.
+
+A device with a clock of its own (`Process.clock`) has no CPU time: its clock takes the place of wall time.
 
 2026-11-20, the weights of the anchors are fixed. Estimating them for each network from its own blocks (least squares of
 log latency on log anchor time, shrunk or not) explained more within a session and less between sessions: noise in the
 anchors biases the estimates, and their scatter multiplies the whole slowdown. Over 12 sessions of five networks on a
 shared machine 95 % of pairs agreed within 3.3 % with the fixed weights, within 7 to 40 % with estimated ones and within
 13 % without a correction; any weight from 0.7 to 0.9 for arithmetic did as well.
+
+2026-11-29, each block is corrected by its own anchors. Smoothing them in time (the mean with the neighbouring block's,
+the median of the process, a local-level smoother of maximum likelihood) did not help: over 8 sessions of three networks
+on a quiet machine and 16 on a core shared with 8 to 16 programs, 95 % of the pairs of a network agreed within 1.7 to
+5.4 %, and within 2.0 to 6.2 % with smoothing. The baseline matters more: 95 % of all loaded pairs agreed within 5.6 %
+with the baseline that each session had seen by then, within 4.5 % with one for all (`record.at_one_speed`), and within
+67 % as the clock ran; of the quiet ones, whose first two sessions met a slow machine, within 9.9, 3.8 and 32 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -40,14 +49,15 @@ class Clock(StrEnum):
 
 # How far a network follows each kind of anchor. They sum to one: on a machine half as fast it takes twice as long.
 ANCHOR_WEIGHTS = {"compute": 0.8, "copy": 0.2}
-# A block with this correction has half the weight. The remaining error grows with the correction: over 400 cells
-# (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation) against 2.4 % unweighted. In
-# CPU time (2026-11-29, six networks, a core shared with seven programs) 95 % of pairs of four processes agreed within
-# 3.2 % with 0.1 or without weights and within 4.3 % with 0.02; within 5.0 % without anchors, 76 % by the wall clock.
-_TRUSTED_SLOWDOWN = {Clock.WALL: 0.02, Clock.CPU: 0.1}
+# A block with this correction has half the weight in the median. The remaining error grows with the correction: over
+# 400 cells (2026-11-21) two halves of the processes disagreed by 1.6 % (median absolute deviation), and by 2.4 % where
+# all weights are equal. In CPU time (2026-11-29, six networks, a core shared with seven programs) 95 % of pairs of four
+# processes agreed within 3.2 % with 0.1 or equal weights, within 4.3 % with 0.02, within 5.0 % without anchors, and
+# within 76 % by the wall clock.
+_HALF_WEIGHT_AT = {Clock.WALL: 0.02, Clock.CPU: 0.1}
 MAX_REJECTED_SHARE = 0.2
 WAITED = "preempted"  # the cause of a block whose process waited for a core
-_QUIET_CPUS = 0.15  # that other programs may keep busy: this program's own parent and the system's daemons take as much
+_QUIET_CPUS = 0.15  # may be busy on a quiet machine: the parent of the worker and the system's daemons take as much
 _RESAMPLES = 500
 
 
@@ -78,21 +88,28 @@ class LatencyStatistics:
         return (self.high - self.low) / 2 / self.median
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block at the undisturbed speed. samples_ms: [n_samples]; weight: in the median over the blocks."""
+
+    samples_ms: np.ndarray
+    weight: float
+
+
 def raw(processes: Sequence[Process]) -> LatencyStatistics:
-    """Statistics of the wall time, as the clock ran. Raises InputError when there is no block."""
+    """Statistics of the times that the clock showed. Raises InputError when there is no block."""
     return _statistics([[b.latencies_ns / 1e6 for b in p.kept] for p in processes if p.kept])
 
 
 def undisturbed(
     processes: Sequence[Process], baseline: Baseline, max_rejected_share: float = MAX_REJECTED_SHARE
 ) -> LatencyStatistics:
-    """Statistics at the machine's undisturbed speed, by the rule of this module; a block has a weight that falls with
-    its correction (`_TRUSTED_SLOWDOWN`). Without anchors, in wall time, they equal `raw`. Raises InputError
-    without a block."""
+    """Statistics at the machine's undisturbed speed, by the rule of this module. The larger the correction of a block,
+    the smaller is its weight. Without anchors, in wall time, they equal `raw`. Raises InputError without a block."""
     by = clock(processes, max_rejected_share)
-    found = _corrected(processes, baseline, by)
-    trusts = _weights([_trusts(blocks, by) for blocks in found], baseline, by)
-    return _statistics([[samples / 1e6 for samples, _ in blocks] for blocks in found], trusts)
+    found = _undisturbed_blocks(processes, baseline, by)
+    weights = [np.array([b.weight for b in blocks]) for blocks in found]
+    return _statistics([[b.samples_ms for b in blocks] for blocks in found], _used(weights, baseline, by))
 
 
 def relative_half_width(
@@ -101,10 +118,10 @@ def relative_half_width(
     """The half-width of the interval of `undisturbed` over its median, from fewer resamples, which are enough to steer
     by; infinite with fewer than two processes."""
     by = clock(processes, max_rejected_share)
-    medians, trusts = corrected_medians_ms(processes, baseline, by)
+    medians, weights = corrected_medians_ms(processes, baseline, by)
     if len(medians) < 2:
         return math.inf
-    median, (low, high) = _median_and_interval(medians, _weights(trusts, baseline, by), _RESAMPLES)
+    median, (low, high) = _median_and_interval(medians, _used(weights, baseline, by), _RESAMPLES)
     return (high - low) / 2 / median
 
 
@@ -119,7 +136,7 @@ def is_disturbed(processes: Sequence[Process], max_rejected_share: float = MAX_R
 
 
 def has_cpu_time(processes: Sequence[Process]) -> bool:
-    """Whether the CPU time of all processes is the work of the network, and its latency can be told from it."""
+    """Whether the CPU time of all processes is the work of the network, so that it tells the latency."""
     blocks = [b for p in processes for b in p.blocks]
     is_work = all(p.cpu_time is CpuTime.WORK for p in processes) and all(b.cpu_samples_ns for b in blocks)
     return bool(blocks) and is_work and not math.isnan(busy_cpus(processes))
@@ -156,9 +173,9 @@ def corrected_medians_ms(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """For each process with a block: the median of each that counts at the undisturbed speed, ms, and its weight;
     both [n_blocks]."""
-    found = _corrected(processes, baseline, by)
-    medians = [np.array([np.median(samples) for samples, _ in blocks]) / 1e6 for blocks in found]
-    return medians, [_trusts(blocks, by) for blocks in found]
+    found = _undisturbed_blocks(processes, baseline, by)
+    medians = [np.array([np.median(b.samples_ms) for b in blocks]) for blocks in found]
+    return medians, [np.array([b.weight for b in blocks]) for blocks in found]
 
 
 def busy_cpus(processes: Sequence[Process]) -> float:
@@ -181,6 +198,11 @@ def slowdown(block: TimedBlock, baseline_ns: Mapping[str, float], by: Clock = Cl
     return math.exp(sum(weights[name] * math.log(ratio) for name, ratio in ratios.items()) / total) if total else 1.0
 
 
+def median_slowdown(process: Process, baseline_ns: Mapping[str, float], by: Clock = Clock.WALL) -> float:
+    """The median of `slowdown` over the process' blocks; nan without a block."""
+    return float(np.median([slowdown(b, baseline_ns, by) for b in process.blocks])) if process.blocks else math.nan
+
+
 def baseline_of(processes: Sequence[Process]) -> Baseline:
     """The first decile of each anchor's times, in the processes during which the machine was quiet, or else in all."""
     quiet = [p for p in processes if is_quiet(p)]
@@ -200,7 +222,7 @@ def undisturbed_ns(processes: Sequence[Process], by: Clock = Clock.WALL) -> dict
 
 
 def is_quiet(process: Process, max_rejected_share: float = MAX_REJECTED_SHARE) -> bool:
-    """Whether hardly another program ran during the process' blocks, on any core."""
+    """Whether other programs hardly ran during the process' blocks, on any core."""
     is_alone = process.other_cpus is not None and process.other_cpus <= _QUIET_CPUS
     return is_alone and rejected_share([process]) <= max_rejected_share
 
@@ -211,52 +233,52 @@ def _counted(process: Process, by: Clock) -> tuple[TimedBlock, ...]:
     return tuple(b for b in process.blocks if counts(b, by)) or process.blocks
 
 
-def _corrected(processes: Sequence[Process], baseline: Baseline, by: Clock) -> list[list[tuple[np.ndarray, float]]]:
-    """For each process with a block: the samples of each that counts, ns at the undisturbed speed, and its slowdown."""
+def _undisturbed_blocks(processes: Sequence[Process], baseline: Baseline, by: Clock) -> list[list[_Block]]:
+    """For each process with a block those that count."""
     cpus = busy_cpus(processes) if by is Clock.CPU else 1.0
-    base = baseline.wall_ns if by is Clock.WALL else baseline.cpu_ns
-    slow = [[(b, slowdown(b, base, by)) for b in blocks] for p in processes if (blocks := _counted(p, by))]
-    return [[(_samples_ns(b, by) / s / cpus, s) for b, s in blocks] for blocks in slow]
+    base_ns = baseline.wall_ns if by is Clock.WALL else baseline.cpu_ns
+    counted = [blocks for p in processes if (blocks := _counted(p, by))]
+    return [[_undisturbed_block(b, slowdown(b, base_ns, by), cpus, by) for b in blocks] for blocks in counted]
 
 
-def _trusts(blocks: Iterable[tuple[np.ndarray, float]], by: Clock) -> np.ndarray:
-    excess = np.maximum(np.array([slow for _, slow in blocks]) - 1, 0)
-    return np.asarray(1 / (1 + (excess / _TRUSTED_SLOWDOWN[by]) ** 2))
+def _undisturbed_block(block: TimedBlock, slow: float, cpus: float, by: Clock) -> _Block:
+    excess = max(slow - 1, 0.0)
+    return _Block(_samples_ns(block, by) / 1e6 / slow / cpus, 1 / (1 + (excess / _HALF_WEIGHT_AT[by]) ** 2))
 
 
 def _samples_ns(block: TimedBlock, by: Clock) -> np.ndarray:
     return block.latencies_ns if by is Clock.WALL else block.cpu_times_ns
 
 
-def _weights(trusts: list[np.ndarray], baseline: Baseline, by: Clock) -> list[np.ndarray] | None:
+def _used(weights: list[np.ndarray], baseline: Baseline, by: Clock) -> list[np.ndarray] | None:
     """None where nothing was corrected: then the median of the processes' medians is the estimate."""
-    return None if by is Clock.WALL and not baseline.wall_ns else trusts
+    return None if by is Clock.WALL and not baseline.wall_ns else weights
 
 
-def _statistics(processes: list[list[np.ndarray]], trusts: list[np.ndarray] | None = None) -> LatencyStatistics:
-    """processes: for each the latencies of its blocks, [n_samples] ms; trusts: the blocks' weights in the median, where
-    it is not the median of the processes' medians."""
+def _statistics(processes: list[list[np.ndarray]], weights: list[np.ndarray] | None = None) -> LatencyStatistics:
+    """processes: for each the latencies of its blocks, [n_samples] ms; weights: for each those of its blocks in the
+    median, [n_blocks]; None for the median of the processes' medians."""
     if not processes:
         raise InputError("the measurement has no valid block")
     every = np.concatenate([b for blocks in processes for b in blocks])
     p90, p99 = np.quantile(every, [0.9, 0.99]).tolist()
     medians = [np.array([np.median(b) for b in blocks]) for blocks in processes]
-    median, (low, high) = _median_and_interval(medians, trusts)
+    median, (low, high) = _median_and_interval(medians, weights)
     return LatencyStatistics(median, low, high, p90, p99, float(every.mean()), float(every.min()))
 
 
 def _median_and_interval(
-    medians: list[np.ndarray], trusts: list[np.ndarray] | None, resamples: int = 2000
+    medians: list[np.ndarray], weights: list[np.ndarray] | None, resamples: int = 2000
 ) -> tuple[float, tuple[float, float]]:
-    """medians: for each process those of its blocks, [n_blocks] ms; trusts: their weights."""
+    """medians: for each process those of its blocks, [n_blocks] ms; weights: as in `_statistics`."""
     # Intervals on logarithms: a latency is positive, so the bounds of its interval must be, too.
-    if trusts is None:
+    if weights is None:
         median = metrics.median_of_medians(medians)
         interval = metrics.bootstrap_interval([np.log(m / median) for m in medians], resamples=resamples)
     else:
-        median = float(metrics.weighted_median(np.concatenate(medians), np.concatenate(trusts)))
+        median = float(metrics.weighted_median(np.concatenate(medians), np.concatenate(weights)))
         logs = [np.log(m / median) for m in medians]
-        interval = metrics.weighted_bootstrap_interval(logs, trusts, resamples=resamples)
+        interval = metrics.weighted_bootstrap_interval(logs, weights, resamples=resamples)
     low, high = (median * np.exp(interval)).tolist()
     # With an even number of values the median of logarithms is slightly below that of latencies.
     return median, ((low, high) if math.isnan(low) else (min(low, median), max(high, median)))

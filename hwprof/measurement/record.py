@@ -14,7 +14,12 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.measurement import estimate, pairing
 from hwprof.measurement.estimate import MAX_REJECTED_SHARE, Baseline, Clock, LatencyStatistics
-from hwprof.measurement.samples import OperatorTime, Process, process_from_record
+from hwprof.measurement.samples import CpuTime, OperatorTime, Process, process_from_record
+
+_BEFORE_CPU_TIME = (
+    "measured by an older hwprof, without CPU times, while other programs ran: the undisturbed latency is corrected by "
+    "wall time, which misjudges short networks then; --fresh measures again"
+)
 
 
 class Evidence(StrEnum):
@@ -42,8 +47,9 @@ class Status(StrEnum):
 class ProtocolSettings:
     """The numbers of the protocol. They are stored with every measurement.
 
-    `target` is the half-width of the 95 % interval relative to the median. A fast sweep is the same
-    protocol with a wider target and fewer processes.
+    `target` is the half-width of the 95 % interval relative to the median. `budget_s` is for the processes of one
+    network: each gets its share, and none starts most of which would come after the end, but the fewest that make an
+    interval may take three times as long. A fast sweep is the same protocol with a wider target and fewer processes.
     """
 
     target: float = 0.01
@@ -125,6 +131,11 @@ class Measurement:
         return estimate.clock(self.processes, self.protocol.max_rejected_share)
 
     @property
+    def clock_name(self) -> str:
+        """The clock of `normalized` in words: the device's own ("CUDA events") where it has one."""
+        return next((p.clock for p in self.processes if p.clock), self.normalized_clock.value)
+
+    @property
     def is_normalized(self) -> bool:
         """Whether `normalized` is more than `statistics`: the anchors ran, or it is by CPU time."""
         if self.is_counted or not any(p.blocks for p in self.processes):
@@ -180,10 +191,26 @@ class Measurement:
 
     @property
     def build_warnings(self) -> tuple[str, ...]:
-        """Warnings about the network that apply to all its figures: that its weights are random, or that nobody tuned
-        its build."""
+        """Warnings that apply to all its figures: that the weights are random, that nobody tuned the build, or that
+        an older hwprof measured it (`age_warnings`)."""
         of_builds = (w for p in self.processes if p.build for w in p.warnings)
-        return tuple(dict.fromkeys((*self.network_warnings, *of_builds)))
+        return tuple(dict.fromkeys((*self.network_warnings, *of_builds, *self.age_warnings)))
+
+    @property
+    def age_warnings(self) -> tuple[str, ...]:
+        """A warning where the processes are from before CPU times were taken, and the machine was disturbed."""
+        is_older = all(p.cpu_time is CpuTime.UNKNOWN and p.other_cpus is None for p in self.processes)
+        is_on_host = not (self.device.remote or self._has_own_clock)
+        if not (self.evidence is Evidence.MEASURED and is_older and is_on_host and self.is_normalized):
+            return ()
+        slowest = max(estimate.median_slowdown(p, self.anchor_baseline_ns) for p in self.processes if p.blocks)
+        is_slow = slowest > 1 + self.protocol.anchor_tolerance
+        return (_BEFORE_CPU_TIME,) if is_slow or self.rejected_share > self.protocol.max_rejected_share else ()
+
+    @property
+    def _has_own_clock(self) -> bool:
+        """Whether the device is an accelerator, as far as the record shows it."""
+        return any(p.clock or any(b.states for b in p.blocks) for p in self.processes)
 
     @property
     def energy_mj(self) -> float | None:
@@ -275,6 +302,11 @@ class Comparison:
         """The clock of the ratio (`hwprof.measurement.pairing`)."""
         return pairing.clock(self.a.processes, self.b.processes, self.a.protocol.max_rejected_share)
 
+    @property
+    def clock_name(self) -> str:
+        """The clock of the ratio in words: the device's own ("CUDA events") where it has one."""
+        return next((p.clock for p in self.a.processes if p.clock), self.clock.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
@@ -296,17 +328,28 @@ class Peaks:
 
 
 def at_one_speed(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements with the lowest anchor times in any of them as baselines: one undisturbed machine."""
-    wall_ns = _lowest(m.anchor_baseline_ns for m in measurements)
-    cpu_ns = _lowest(m.anchor_baseline_cpu_ns for m in measurements)
-    return [
-        replace(
-            m,
-            anchor_baseline_ns={name: wall_ns[name] for name in m.anchor_baseline_ns},
-            anchor_baseline_cpu_ns={name: cpu_ns[name] for name in m.anchor_baseline_cpu_ns},
-        )
-        for m in measurements
-    ]
+    """The measurements with the lowest anchor times in any of them as baselines: one undisturbed machine for all that
+    are from the same hardware, device and versions."""
+    machines = {_machine(m) for m in measurements}
+    lowest = {key: _lowest_baseline([m for m in measurements if _machine(m) == key]) for key in machines}
+    return [_with_baseline(m, lowest[_machine(m)]) for m in measurements]
+
+
+def _machine(m: Measurement) -> tuple[object, ...]:
+    return m.hardware, m.device.digest, *sorted(m.versions.items())
+
+
+def _lowest_baseline(measurements: Sequence[Measurement]) -> Baseline:
+    wall_ns, cpu_ns = ([getattr(m.baseline, clock) for m in measurements] for clock in ("wall_ns", "cpu_ns"))
+    return Baseline(_lowest(wall_ns), _lowest(cpu_ns))
+
+
+def _with_baseline(m: Measurement, lowest: Baseline) -> Measurement:
+    return replace(
+        m,
+        anchor_baseline_ns={name: lowest.wall_ns[name] for name in m.anchor_baseline_ns},
+        anchor_baseline_cpu_ns={name: lowest.cpu_ns[name] for name in m.anchor_baseline_cpu_ns},
+    )
 
 
 def _lowest(baselines: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -91,7 +91,8 @@ class Process:
     steady. `energy_mj` per inference is None where no counter exists. `figures` are further figures of the timer, each
     with its unit in its name (`Measurement.figures`). `build` records what was compiled, where a runtime compiles. An
     emulated core has no times but `instructions`, of each counted inference. It ran on `cores` cores. other_cpus: how
-    many CPUs other programs kept busy during the blocks, on average; None where the system does not tell.
+    many CPUs other programs kept busy during the blocks, on average; None where the system does not tell. clock: the
+    device's own one that took the samples ("CUDA events"), or empty for the wall clock of this machine.
     """
 
     round: int
@@ -110,6 +111,7 @@ class Process:
     cores: int = 1
     cpu_time: CpuTime = CpuTime.UNKNOWN
     other_cpus: float | None = None
+    clock: str = ""
 
     @property
     def kept(self) -> tuple[TimedBlock, ...]:
@@ -130,6 +132,7 @@ def process_from_record(record: Mapping[str, Any]) -> Process:
             "warnings": tuple(record["warnings"]),
             "instructions": tuple(record.get("instructions") or ()),
             "cpu_time": CpuTime(record.get("cpu_time") or ""),
+            "clock": str(record.get("clock") or ""),
         }
     )
 

@@ -82,6 +82,7 @@ def verdict(history: Sequence[Measurement]) -> Verdict:
     doubts = [f"The measurements are from {machines} machines; only those of one are compared."] if machines > 1 else []
     if any(m.status is not Status.CONVERGED for m in history):
         doubts.append("Hollow marks did not converge.")
+    doubts += dict.fromkeys(f"{name_of(m)}: {warning}." for m in history for warning in m.age_warnings)
     if not steps:
         return Verdict(Tone.GOOD, f"{model}: no certain change", support, tuple(doubts))
     words = f"{steps.count('slower')} times slower, {steps.count('faster')} times faster"

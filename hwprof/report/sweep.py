@@ -171,7 +171,7 @@ def _record(row: Swept) -> dict[str, Any]:
         "high_ms": s.high if s and math.isfinite(s.high) else None,
         "per_s": row.per_s, "memory_bytes": (m.peak_memory_bytes or None) if m else None,
         "status": str(m.status) if m else None, "reason": row.reason or None,
-        "warnings": list(m.network_warnings) if m else [],
+        "warnings": [*m.network_warnings, *m.age_warnings] if m else [],
     }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def verdict(found: Sweep) -> Verdict:
     answers, refused = found.fastest, reasons(found.refused)
     missed = [r.place for r in found.rows if r.measurement and r.measurement.status is not Status.CONVERGED]
     warned = dict.fromkeys(
-        f"{r.model}: {w}." for r in found.rows if r.measurement for w in r.measurement.network_warnings
+        f"{r.model}: {w}." for r in found.rows if (m := r.measurement) for w in (*m.network_warnings, *m.age_warnings)
     )
     doubts = (*refused, *warned, *([f"Not converged: {', '.join(dict.fromkeys(missed))}."] if missed else []))
     if not any(row.measurement for row in found.rows):

@@ -304,7 +304,7 @@ def _undisturbed(m: Measurement) -> tuple[Cell, Cell]:
     if n is None:
         return Cell("–"), Cell("–")
     median, interval = quantity.estimate(n.median, n.low, n.high)
-    return Cell(f"{median} ({interval})" if interval else median, n.median), Cell(str(m.normalized_clock))
+    return Cell(f"{median} ({interval})" if interval else median, n.median), Cell(m.clock_name)
 
 
 def _kernel_cells(k: Kernel) -> tuple[Cell, ...]:

@@ -64,7 +64,7 @@ def normalized(m: Measurement) -> LatencyStatistics | None:
 def basis(m: Measurement) -> str:
     """The clock and the anchors of the undisturbed latency, in words."""
     baseline = baseline_words(m)
-    return f"by {m.normalized_clock}, {f'baseline {baseline}' if baseline else 'without anchors'}"
+    return f"by {m.clock_name}, {f'baseline {baseline}' if baseline else 'without anchors'}"
 
 
 def baseline_words(m: Measurement) -> str:
@@ -150,7 +150,7 @@ def _pairing(c: Comparison) -> str:
         interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
     error = f"; relative error of the outputs {c.output_error:.2g}" if c.output_error is not None else ""
-    return f"{interval} from {pairs} by {c.clock}; within ±{quantity.percent(c.margin)} counts as the same{error}"
+    return f"{interval} from {pairs} by {c.clock_name}; within ±{quantity.percent(c.margin)} counts as the same{error}"
 
 
 def labels(c: Comparison) -> tuple[str, str]:
@@ -193,7 +193,8 @@ def rejected_causes(m: Measurement) -> Counter[str]:
 
 def warnings(m: Measurement) -> tuple[str, ...]:
     """The warnings of the measurement and of its processes, each once."""
-    return tuple(dict.fromkeys((*m.warnings, *(w for p in m.processes for w in p.warnings))))
+    of_processes = (w for p in m.processes for w in p.warnings)
+    return tuple(dict.fromkeys((*m.warnings, *of_processes, *m.age_warnings)))
 
 
 def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...]:

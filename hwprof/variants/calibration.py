@@ -23,7 +23,7 @@ from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.integer.lowering import lowering
-from hwprof.variants import grids, quantized_values
+from hwprof.variants import branches, grids, quantized_values
 from hwprof.variants.quantize_whole import quantize_whole, with_states
 from hwprof.variants.quantized_values import Ranges
 from hwprof.variants.weights import Weights, load_weights
@@ -109,5 +109,5 @@ def write(
 
 
 def _calibrated(graph: Graph, batches: Iterable[Batch], path: Path, state_bits: int, weight_bits: int) -> Graph:
-    weights = load_weights(graph)
-    return write(graph, weights, observed_ranges(graph, weights, batches), path, state_bits, weight_bits)
+    flat, weights = branches.taken(graph, load_weights(graph))
+    return write(flat, weights, observed_ranges(flat, weights, batches), path, state_bits, weight_bits)

@@ -39,7 +39,7 @@ def observed(
     known = {output.name for output in model.graph.output}
     inputs = {t.name for t in graph.inputs}
     made = sorted(watched.intersection(graph.producers()))
-    stored = {name: weights[name] for name in watched.difference(made, inputs)}
+    stored = {name: _stored(graph, weights, name) for name in watched.difference(made, inputs)}
     model.graph.output.extend(
         value_info(graph.type_of(name)) if graph.has_type(name) else ValueInfoProto(name=name)
         for name in made
@@ -73,6 +73,17 @@ def observed(
     if unfit := [name for name in names if not np.isfinite(ranges[name]).all()]:
         raise _not_finite(graph, weights, unfit[0], ranges[unfit[0]])
     return ranges
+
+
+def _stored(graph: Graph, weights: Weights, name: str) -> np.ndarray:
+    """Raises InputError for a tensor that neither an operator makes nor the weights hold."""
+    if name not in weights:
+        readers = [f"{node.op} {node.label!r}" for node in graph.nodes if name in node.inputs]
+        raise InputError(
+            f"{graph.name!r} cannot be calibrated: {name!r}, which {' and '.join(readers) or 'the network'} reads, is "
+            "neither an input nor computed, and its file stores no value of it"
+        )
+    return np.asarray(weights[name])
 
 
 def _require_arrays(graph: Graph) -> None:

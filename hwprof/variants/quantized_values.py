@@ -126,7 +126,7 @@ class _Values:
 
     def _weight(self, node: Node) -> None:
         name = _plain(node)
-        real = np.asarray(self._weights[name], np.float64)
+        real = self._real(name)
         axis = node.attribute("axis")
         rows = np.moveaxis(real, axis, 0).reshape(real.shape[axis], -1) if axis is not None else real.reshape(1, -1)
         bias, x_scale = self._added(node, len(rows))
@@ -140,7 +140,7 @@ class _Values:
 
     def _constant(self, node: Node) -> None:
         name = _plain(node)
-        real = np.asarray(self._weights[name], np.float64)
+        real = self._real(name)
         grid = grids.of_range(*self._ranges.get(name, (float(real.min(initial=0.0)), float(real.max(initial=0.0)))))
         self._set_grid(name, grid)
         held = grid.quantized(real)
@@ -152,10 +152,16 @@ class _Values:
         name = _plain(node)
         reader = self._readers[node.outputs[0]][0]
         scale = (self._scale_of(reader.inputs[0]) * self._scale_of(reader.inputs[1])).astype(np.float32)
-        steps = np.rint(np.asarray(self._weights[name], np.float64) / scale.astype(np.float64))
+        steps = np.rint(self._real(name) / scale.astype(np.float64))
         if np.abs(steps).max(initial=0.0) > np.iinfo(np.int32).max:  # where the weight's steps were chosen without it
             raise InputError(f"bias {name!r} is too large for the steps of the weight that it is added after")
         self._set(node, name, np.broadcast_to(scale, self._graph.shape(node.inputs[1])), steps.astype(np.int32))
+
+    def _real(self, name: str) -> np.ndarray:
+        """float64 [...]: a weight of the float network. Raises InputError where none is given."""
+        if name not in self._weights:
+            raise InputError(f"the stored tensor {name!r} cannot be quantized: the network's weights do not hold it")
+        return np.asarray(self._weights[name], np.float64)
 
     def _added(self, node: Node, rows: int) -> tuple[np.ndarray | None, float]:
         """The bias that is added to products with this weight, [rows], and the scale of the other operand; None and 1

@@ -51,11 +51,13 @@ def evaluated(graph: Graph, weights: Weights, names: Collection[str]) -> dict[st
 
 def model_with(graph: Graph, weights: Weights) -> ModelProto:
     """The model of the graph with these weights, each of its tensor's shape, which are cast to the graph's types;
-    constants keep the graph's values."""
+    constants keep the graph's values. Raises InputError where a weight is missing."""
     model = to_model(graph)
     own = graph.weight_names
     for tensor in model.graph.initializer:
         if tensor.name in own:
+            if tensor.name not in weights:
+                raise InputError(f"the weights of {graph.name!r} do not hold its tensor {tensor.name!r}")
             array = weights[tensor.name].astype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return model

@@ -36,7 +36,15 @@ from hwprof.jobs import Options
 from hwprof.measure import compare, cores, environment, stop
 from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measure.worker_process import LOCAL, LocalTransport
-from hwprof.measurement import FAST, Measurement, Process, ProtocolSettings, estimate, process_from_record
+from hwprof.measurement import (
+    FAST,
+    Measurement,
+    Process,
+    ProtocolSettings,
+    at_one_speed,
+    estimate,
+    process_from_record,
+)
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -159,7 +167,7 @@ def session(
     load, start = os.getloadavg()[0], time.monotonic()
     with Store(store_path) as store:
         options = Options(settings, fresh=True, with_operators=False, allow_unfit=True)
-        outcomes = list(jobs.profile_many(graphs, device, store, options))
+        outcomes = jobs.at_one_baseline(list(jobs.profile_many(graphs, device, store, options)))
     told = {"seconds": (time.monotonic() - start) / len(graphs), "load": load, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     return {o.graph.name: {**told_of(o.required()), **told} for o in outcomes}
 
@@ -254,15 +262,19 @@ def of_condition(name: str) -> dict[str, Any]:
 
 
 def read(name: str) -> dict[str, list[dict[str, Any]]]:
-    """By model: its sessions, with everything that is derived worked out again from the stored samples."""
+    """By model: its sessions, with everything that is derived worked out again from the stored samples. `history_ms` is
+    the undisturbed latency against the anchors of all sessions."""
     file = WORK / f"{name}.jsonl"
     if not file.exists():
         return {}
     records = [json.loads(line) for line in file.read_text().splitlines()]
     stored = {(m.model, m.latency_ms): m for m in every_measurement(file.with_suffix(".db"))}
-    for record in records:
-        for model, then in record.items():
-            record[model] = {**then, **told_of(stored[model, then["hwprof"]["median"]])}
+    sessions = [[stored[model, then["hwprof"]["median"]] for model, then in record.items()] for record in records]
+    in_history = iter(at_one_speed([m for of in sessions for m in of]))
+    for record, measured in zip(records, sessions, strict=True):
+        for m in at_one_speed(measured):
+            told = {**told_of(m), "history_ms": next(in_history).normalized.median}
+            record[m.model] = {**record[m.model], **told}
     return {model: [r[model] for r in records] for model in records[0]} if records else {}
 
 
@@ -277,6 +289,7 @@ def every_measurement(store: Path) -> Iterator[Measurement]:
 
 WAYS = {
     "hwprof, undisturbed": lambda s: s["normalized"]["median"],
+    "hwprof, undisturbed, as its history shows it": lambda s: s.get("history_ms"),
     "hwprof, as the clock ran": lambda s: s["hwprof"]["median"],
     "plain loop": lambda s: s.get("plain"),
     "torch.utils.benchmark": lambda s: s.get("torch"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def test_the_json_of_a_comparison_holds_verdict_ratio_and_both_records(compare):
     assert record["ratio"] == pytest.approx(
         record["b"]["latency_ms"]["median"] / record["a"]["latency_ms"]["median"], rel=1e-6
     )
+
+
+def test_a_table_says_which_latencies_it_shows_and_by_which_clock_they_are_compared(compare):
+    _, out, _ = compare("resnet18", "resnet50", "--format", "csv")
+    (row,) = csv.DictReader(out.splitlines())
+    assert (row["ms are"], row["by"]) == ("as the clock ran", "calculation")
+
+
+def test_the_latencies_of_a_table_are_undisturbed_where_that_is_known(compare):
+    """Blocks that alternate: both networks see the same minutes, and their anchors are the same."""
+    _, out, _ = compare("light_squeezenet", "light_squeezenet", "--format", "csv", "--budget", "1", device=("--fast",))
+    (row,) = csv.DictReader(out.splitlines())
+    assert row["ms are"] == "undisturbed"
+    assert row["by"] in ("wall time", "CPU time")
 
 
 def test_a_network_is_as_fast_as_itself(compare):

@@ -103,8 +103,9 @@ def test_a_device_that_no_board_has_is_refused_with_those_that_are_there(fleet):
 
 
 def test_a_request_to_a_single_worker_goes_to_a_board(fleet, devices):
-    transport = fleet.options().limited_transport
-    assert time_operators(dense(4), Device.load("fast"), 3, transport).profiled_ns == 1.1e6
+    device = Device.load("fast")
+    with fleet.options().limited_transport.open(device) as worker:
+        assert time_operators(dense(4), device, 3, worker).profiled_ns == 1.1e6
 
 
 def test_tuning_is_for_a_device_of_one_board(loopback, devices):

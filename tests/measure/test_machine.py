@@ -2,8 +2,8 @@ import pytest
 
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
-from hwprof.measure.machine import fingerprint, look, require_times, saturates
-from hwprof.measure.transport import MockTransport
+from hwprof.measure.machine import Machine, fingerprint, look, require_times, saturates
+from hwprof.measure.transport import MockTransport, RestartedWorker, Transport
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
 from tests.measure.scripted import HARDWARE, ScriptedTransport
@@ -11,8 +11,13 @@ from tests.measure.scripted import HARDWARE, ScriptedTransport
 ANY = Device("any", "roofline")
 
 
+def seen(transport: Transport, device: Device, **options: bool) -> Machine:
+    with RestartedWorker(transport, device) as worker:
+        return look(worker, device, **options)
+
+
 def test_a_machine_is_what_its_worker_tells():
-    machine = look(ScriptedTransport(), ANY)
+    machine = seen(ScriptedTransport(), ANY)
     assert machine.hardware == "0123456789ab"
     assert machine.versions == {"runtime": "1.0"}
     assert machine.evidence is Evidence.MEASURED
@@ -23,7 +28,7 @@ def test_a_machine_is_what_its_worker_tells():
 
 
 def test_the_snapshot_of_this_machine_has_the_keys_that_stores_hold():
-    machine = look(LOCAL, Device.load("roofline-edge-gpu"))
+    machine = seen(LOCAL, Device.load("roofline-edge-gpu"))
     keys = "hardware system cores timer_tick_ns load_average checks overhead accelerator"
     assert list(machine.snapshot) == keys.split()
     assert [check["name"] for check in machine.snapshot["checks"]][:2] == ["cores", "governor"]
@@ -38,13 +43,13 @@ def test_a_machine_that_is_not_fit_is_refused_before_the_runtime_starts():
 
     transport = ScriptedTransport(be_unfit)
     with pytest.raises(EnvironmentUnfitError, match="timer: coarse; buy one"):
-        look(transport, ANY)
+        seen(transport, ANY)
     assert not transport.asked("hello")
-    assert look(transport, ANY, allow_unfit=True).warnings == ("timer: coarse",)
+    assert seen(transport, ANY, allow_unfit=True).warnings == ("timer: coarse",)
 
 
 def test_times_that_are_not_measured_are_a_warning():
-    machine = look(ScriptedTransport(evidence=Evidence.ANALYTIC), ANY)
+    machine = seen(ScriptedTransport(evidence=Evidence.ANALYTIC), ANY)
     assert "analytic: the times for device 'any' are not measured on it" in machine.warnings
 
 
@@ -60,7 +65,7 @@ def test_a_worker_that_is_lost_while_the_machine_is_looked_at_is_started_again(d
             raise DeviceLostError("killed")
 
     transport = ScriptedTransport(lose_once)
-    assert look(transport, ANY) == look(ScriptedTransport(), ANY)
+    assert seen(transport, ANY) == seen(ScriptedTransport(), ANY)
     assert transport.workers == 2
 
 
@@ -81,7 +86,7 @@ def test_a_worker_that_is_lost_while_the_machine_is_looked_at_is_started_again(d
 def test_answers_that_are_not_the_protocols_are_one_line(do: str, answers: list[object]):
     transport = ScriptedTransport(lambda request: answers if request["do"] == do else None)
     with pytest.raises(DeviceLostError, match="the worker") as raised:
-        look(transport, ANY)
+        seen(transport, ANY)
     assert "\n" not in str(raised.value)
 
 

@@ -5,10 +5,13 @@ import pytest
 from hwprof.device import Device
 from hwprof.graph import Graph
 from hwprof.measure.operator_pass import runs_for, time_operators
+from hwprof.measure.worker_process import LOCAL
 
 
 def test_operators_come_from_a_process_of_their_own(tiny_graph: Graph):
-    timed = time_operators(tiny_graph, Device.load("cpu-1t"), runs=5)
+    device = Device.load("cpu-1t")
+    with LOCAL.open(device) as worker:
+        timed = time_operators(tiny_graph, device, 5, worker)
     assert sum("Conv" in k.op for k in timed.kernels) == 2
     assert all(k.ns > 0 for k in timed.kernels)
     assert timed.profiled_ns is not None

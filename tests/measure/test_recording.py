@@ -1,5 +1,6 @@
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -8,10 +9,10 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
 from hwprof.graph import Graph, Node
-from hwprof.measure.recording import Options, recording
+from hwprof.measure.recording import Options, Outcome, at_one_baseline, recording
 from hwprof.measurement import FAST, OperatorTime, Status
 from tests.measure.scripted import ScriptedTransport
-from tests.samples import make_process
+from tests.samples import make_measurement, make_process
 
 ANY = Device("any", "roofline")
 
@@ -39,6 +40,39 @@ def test_a_measurement_holds_its_processes_and_what_the_machine_told(tiny_graph:
     assert m.operators == (OperatorTime("conv", "Conv", 9e5, ("conv",)),)
     assert m.operators_total_ns == 1.1e6
     assert store.measurements() == [m]
+
+
+def test_one_worker_looks_at_the_machine_and_times_the_operators_of_all_networks(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    profiled(
+        [tiny_graph, replace(tiny_graph, nodes=tiny_graph.nodes[:1], outputs=tiny_graph.nodes[0].outputs)],
+        store,
+        transport,
+    )
+    assert len(transport.asked("operators")) == 2
+    assert transport.workers == 2 + FAST.min_processes  # the holder, this worker, and one for each round
+
+
+def test_operators_that_would_come_after_the_end_of_the_run_are_not_timed(tiny_graph: Graph, store: Store):
+    def be_slow(request):
+        if request["do"] == "measure":
+            sleep(0.06)
+
+    transport = ScriptedTransport(be_slow)
+    (outcome,) = profiled([tiny_graph], store, transport, total_s=0.05)
+    assert len(outcome.required().processes) == 1
+    assert "the operators were not timed: the budget of the whole run ended first" in outcome.required().warnings
+    assert not transport.asked("operators")
+
+
+def test_the_outcomes_of_a_job_are_against_the_fastest_anchors_that_any_of_them_has_seen(tiny_graph: Graph):
+    early, late = (
+        Outcome(tiny_graph, make_measurement([make_process(0, [1e6])], anchor_baseline_ns={"compute": ns}))
+        for ns in (120.0, 100.0)
+    )
+    failed = Outcome(tiny_graph, None, InputError("refused"))
+    found = at_one_baseline([early, failed, late])
+    assert [o.measurement and o.measurement.anchor_baseline_ns["compute"] for o in found] == [100.0, None, 100.0]
 
 
 def test_what_converged_is_not_measured_twice_unless_asked(tiny_graph: Graph, store: Store):

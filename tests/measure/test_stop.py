@@ -44,6 +44,20 @@ def test_noise_between_processes_asks_for_few_blocks_and_noise_within_for_many()
     assert stop.blocks_per_process(within, 1.0, 0.06, SETTINGS) > SETTINGS.pilot_blocks
 
 
+def test_blocks_are_no_more_than_the_target_needs():
+    """Equal processes whose blocks scatter by 1 %: 0.01^2 / 5 processes * (2 * 2.456 / 0.01)^2 = 4.8."""
+    logs = 0.01 * np.tile([1.0, -1.0], 5) * np.sqrt(0.9)
+    pilot = [make_process(i, 1e9 * np.exp(logs)) for i in range(3)]
+    assert stop.blocks_per_process(pilot, 1.0, 0.06, SETTINGS) == 5
+    assert stop.blocks_per_process(pilot, 1.0, 0.06, replace(SETTINGS, target=0.005)) == 20
+
+
+def test_a_pilot_of_blocks_that_agree_is_short():
+    calm = [make_process(0, [1e6] * 10)]
+    assert stop.blocks_per_process(calm, 1.0, 0.06, SETTINGS) == SETTINGS.min_blocks
+    assert stop.blocks_per_process(processes(1, 0.1), 1.0, 0.06, SETTINGS) == SETTINGS.pilot_blocks
+
+
 def test_the_optimal_number_of_blocks_is_the_published_one():
     # variance within 0.02^2, between 0.01^2 (blocks' share removed); cost 1.6 s and 0.1 s: sqrt(16 * 4) = 8
     logs = np.array([1.0, -1.0, 1.0, -1.0]) * 0.02 * np.sqrt(3 / 4)

@@ -198,7 +198,7 @@ def test_time_spent_waiting_for_a_core_does_not_make_blocks_shorter(
     """An inference of 4 ms whose process waits for three quarters of the time; with more CPU time than a quarter the
     waiting was in others, with more than 4 ms it has several threads."""
     waited, clock = count(0, 750_000_000), count(0, 1_000_000_000)
-    cpu = count(0, round(20 * cpu_ns))  # for 20 inferences
+    cpu = count(0, round(10 * cpu_ns))  # for 10 inferences
     monkeypatch.setattr(timing.cpu_time, "read_ns", lambda: next(cpu))
     monkeypatch.setattr(timing.disturbance, "wait_ns", lambda: next(waited))
     monkeypatch.setattr(timing, "perf_counter_ns", lambda: next(clock))

@@ -2,13 +2,16 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from hwprof.device import Device
+from hwprof.graph import Graph
 from hwprof.measure import cores, environment, worker
 from hwprof.measure.exclusive import machine_to_ourselves
+from hwprof.measurement import FAST
 from tests.samples import noisy_device
 
 DEVICE = Device.load("cpu-1t")
@@ -24,6 +27,16 @@ def served(*requests: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_request_ends_with_done():
     assert served({"do": "hello", "device": ANALYTIC.to_record()})[-1] == {"done": True}
+
+
+@pytest.mark.parametrize(("most_s", "blocks"), [(0.0, 2), (60.0, 5)])
+def test_a_process_ends_after_its_time_with_two_blocks_at_least(tiny_graph: Graph, most_s: float, blocks: int):
+    answer, _ = served({
+        "do": "measure", "device": ANALYTIC.to_record(), "settings": asdict(FAST), "graphs": [tiny_graph.to_json()],
+        "round": 0, "blocks": 5, "most_s": most_s, "anchors_for_ns": None, "in_detail": False,
+    })  # fmt: skip
+    assert len(answer["process"]["blocks"]) == blocks
+    assert answer["process"]["clock"] == "calculation"
 
 
 def test_the_cost_of_a_stamp_is_known_and_small():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Measurement, OperatorTime, Peaks, Status, TimedBlock, at_one_speed, slowdown
+from hwprof.measurement import CpuTime, Measurement, OperatorTime, Peaks, Status, TimedBlock, at_one_speed, slowdown
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 BASELINE = {"compute": 100.0, "copy": 50.0}
@@ -100,6 +100,42 @@ def test_one_job_has_the_lowest_anchor_times_that_any_of_its_measurements_saw():
 def test_a_measurement_without_an_anchor_gets_none_from_the_others():
     alone = replace(drifting(), anchor_baseline_ns={"compute": 100.0})
     assert at_one_speed([drifting(), alone])[1].anchor_baseline_ns == {"compute": 100.0}
+
+
+def test_measurements_of_two_machines_share_no_anchors():
+    other = replace(drifting(), anchor_baseline_ns={**BASELINE, "compute": 200.0}, hardware="another")
+    assert at_one_speed([drifting(), other])[1].anchor_baseline_ns["compute"] == 200.0
+
+
+def test_an_older_measurement_of_a_disturbed_machine_says_that_it_has_no_cpu_times():
+    (told,) = drifting().age_warnings
+    assert told.startswith("measured by an older hwprof, without CPU times")
+    assert told.endswith("--fresh measures again")
+    assert told in drifting().build_warnings
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cpu_time": CpuTime.WORK}, {"other_cpus": 0.5}, {"clock": "CUDA events"}],
+    ids=["with-cpu-times", "with-the-load", "on-a-gpu"],
+)
+def test_a_measurement_that_could_not_be_better_is_not_called_older(changes):
+    m = drifting()
+    newer = replace(m, processes=tuple(replace(p, **changes) for p in m.processes))
+    assert newer.age_warnings == ()
+
+
+def test_an_older_measurement_of_a_quiet_machine_needs_no_warning():
+    blocks = (beside_anchors(1e6, compute=101, copy=50),) * 3
+    m = make_measurement([make_process(i, [], blocks=blocks) for i in range(3)], anchor_baseline_ns=BASELINE)
+    assert m.is_normalized
+    assert m.age_warnings == ()
+
+
+def test_a_device_with_a_clock_of_its_own_is_not_said_to_be_timed_by_wall_time():
+    on_gpu = make_measurement([make_process(i, [1e6], clock="CUDA events") for i in range(3)])
+    assert on_gpu.clock_name == "CUDA events"
+    assert drifting().clock_name == "wall time"
 
 
 def test_a_record_survives_json():

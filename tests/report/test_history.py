@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Measurement
+from hwprof.measurement import Measurement, TimedBlock
 from hwprof.report import history, page
 from tests.samples import make_measurement, make_process
 
@@ -30,6 +30,16 @@ def test_two_machines_or_devices_are_not_compared():
 
 def test_a_measurement_goes_by_its_label_else_by_its_day():
     assert [row["label"] for row in history.table([measured(1.0, "abc123"), measured(1.0)])] == ["abc123", "2026-01-01"]
+
+
+def test_a_measurement_from_before_cpu_times_is_a_doubt_under_its_label():
+    block = TimedBlock(0, (10**6,), anchors_ns={"compute": 150.0})
+    older = make_measurement(
+        [make_process(i, [], blocks=(block,) * 2) for i in range(3)], environment={"label": "v1"},
+        anchor_baseline_ns={"compute": 100.0},
+    )  # fmt: skip
+    (doubt,) = history.verdict([older, measured(1.0, "v2")]).doubts
+    assert doubt.startswith("v1: measured by an older hwprof, without CPU times")
 
 
 def test_the_page_says_what_became_of_the_latency():

@@ -125,6 +125,14 @@ def test_what_must_be_known_of_a_build_stands_by_every_verdict(comparison):
         assert "untuned" in found.doubts
 
 
+def test_a_measurement_from_before_cpu_times_says_so_by_every_verdict(comparison):
+    m = comparison.b
+    older = replace(m, anchor_baseline_ns={name: ns / 1.5 for name, ns in m.anchor_baseline_ns.items()})
+    c = replace(comparison, b=older)
+    for found in (verdict.of_profile(older), verdict.of_profiles([m, older]), verdict.of_comparison(c)):
+        assert any(d.startswith("measured by an older hwprof, without CPU times") for d in found.doubts)
+
+
 def test_sides_of_one_name_are_told_apart(comparison):
     c = replace(comparison, b=replace(comparison.b, model="fp32"))
     assert verdict.labels(c) == ("fp32 (A)", "fp32 (B)")

@@ -39,6 +39,7 @@ class TorchTimer:
         profile: ProfilePass, guard: Callable[[], AbstractContextManager[None]], warnings: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.warnings = warnings
+        self.clock = queue.clock if options.clock == "device" else ""
         self.profiled_ns: float | None = None
         self.network = network
         self._queue = queue

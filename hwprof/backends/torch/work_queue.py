@@ -9,7 +9,10 @@ import torch
 
 
 class WorkQueue(Protocol):
-    """Runs work in the order of submission. A mark is a moment in that order."""
+    """Runs work in the order of submission. A mark is a moment in that order; `clock` names the clock that reads it,
+    empty for the wall clock of this machine."""
+
+    clock: str
 
     def mark(self) -> Any: ...
 
@@ -25,6 +28,8 @@ class WorkQueue(Protocol):
 class HostQueue:
     """A call returns when its work is done, so there is nothing to wait for."""
 
+    clock = ""
+
     def mark(self) -> int:
         return perf_counter_ns()
 
@@ -37,6 +42,8 @@ class HostQueue:
 
 class CudaQueue:
     """The current stream of a GPU; marks are CUDA events, with a resolution of about half a microsecond."""
+
+    clock = "CUDA events"
 
     def __init__(self, place: torch.device) -> None:
         self._place = place

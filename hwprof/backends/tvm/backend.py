@@ -96,7 +96,8 @@ class _Loading:
         def load() -> Any:
             return relax.VirtualMachine(self._module, place)
 
-        yield TvmTimer(load, place, self._graph, self._build, self._warnings, guarded)
+        clock = "the board's clock" if self._session else ""
+        yield TvmTimer(load, place, self._graph, self._build, self._warnings, guarded, clock)
 
 
 def _take_threads(device: Device) -> None:

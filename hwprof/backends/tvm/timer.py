@@ -23,7 +23,7 @@ class TvmTimer:
     library's errors into ours. The inputs are on the device from the start.
 
     The first inference is the cold one, timed with this machine's clock; the evaluator would discard it, as it discards
-    one inference before each series. Over RPC it therefore includes one round trip.
+    one inference before each series. Over RPC it therefore includes one round trip. `clock` is that of `ClockedTimer`.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class TvmTimer:
         build: str,
         warnings: Sequence[str],
         guarded: Callable[[], AbstractContextManager[None]],
+        clock: str = "",
     ) -> None:
         self.build = build
+        self.clock = clock
         self.warnings = warnings
         self.profiled_ns: float | None = None
         self._load = load

@@ -41,6 +41,10 @@ INLINE inline Ints four_at(const uint8_t* p) {
 INLINE inline Ints widened(Ints sum, Ints words) {
   return Isa::add(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
 }
+// The sum and the products of two adjacent quads.
+INLINE inline Ints paired(Ints sum, Ints near, Ints far, Ints w, Ints far_w) {
+  return widened(sum, _mm256_add_epi16(_mm256_maddubs_epi16(near, w), _mm256_maddubs_epi16(far, far_w)));
+}
 
 // Sixteen columns, or the first of them, of one row or of two, from the sums of eight columns each.
 INLINE inline void store_parts(const Ints* first, const Ints* second, uint8_t* y, uint8_t* y2, int low, int high,
@@ -94,10 +98,11 @@ void part_tiles(const uint8_t* a, int64_t a_stride, int64_t tiles, const Panel& 
       unrolled<Rows>([&](auto r) INLINE {
         const Ints near = four_at(from + r * a_stride), far = four_at(from + r * a_stride + is_pair * kQuad);
         unrolled<kHalfVectors>([&](auto c) INLINE {
-          Ints words = _mm256_maddubs_epi16(near, part_at(by + c * kChunk));
+          const Ints w = part_at(by + c * kChunk);
           if constexpr (is_pair)
-            words = _mm256_add_epi16(words, _mm256_maddubs_epi16(far, part_at(by + kHalfBytes + c * kChunk)));
-          sum[r][c] = widened(sum[r][c], words);
+            sum[r][c] = paired(sum[r][c], near, far, w, part_at(by + kHalfBytes + c * kChunk));
+          else
+            sum[r][c] = widened(sum[r][c], _mm256_maddubs_epi16(near, w));
         });
       });
     };
@@ -159,6 +164,22 @@ void multiply_panel_of_parts(const uint8_t* a, int64_t a_stride, int64_t rows, c
     if (whole > 0) of_rows[kPartRows - 1](a, a_stride, whole, panel, half, y, y_stride);
     if (rest > 0) of_rows[rest - 1](a + done * a_stride, a_stride, 1, panel, half, y + done * y_stride, y_stride);
   }
+}
+
+// As `multiply_registers`: of two quads at a time, which is the fastest that weights allow.
+[[maybe_unused]] int64_t multiply_pairs_of_registers(int64_t rounds) {
+  constexpr int kSums = kPartRows * kHalfVectors;
+  Ints sums[kSums], w = Isa::nothing(), far_w = Isa::nothing();
+  const Ints near = Isa::every(0x04030201), far = Isa::every(0x08070605);
+  unrolled<kSums>([&](auto i) INLINE { sums[i] = Isa::nothing(); });
+  for (int64_t round = 0; round < rounds; ++round)
+    unrolled<kSums>([&](auto i) INLINE {
+      Isa::keep(w);
+      Isa::keep(far_w);
+      sums[i] = paired(sums[i], near, far, w, far_w);
+      Isa::keep(sums[i]);
+    });
+  return rounds * kSums * 2 * kChunk;
 }
 
 // As `AsInt8`.

@@ -71,7 +71,7 @@ def gates(symbols: SymbolTable, node: Node, name: str, grid: Grid, bias: np.ndar
     is_zero = ~weight.any(axis=1)
     step = np.where(is_zero, 2.0 ** -(GATE_BITS + 1), scale * grid.scale)  # any would do for a row of zeros
     multiplier, shift = fixed_point.multipliers_and_shifts(step * 2.0**GATE_BITS)
-    sums = np.abs(weight.astype(np.int64)).sum(axis=1) * 255
+    sums = np.abs(weight).sum(axis=1, dtype=np.int64) * 255
     folded = np.rint(bias / step) - grid.zero * weight.sum(axis=1, dtype=np.int64)
     if shift.min() < _SMALLEST_SHIFT or not (np.abs(folded) + sums <= _LARGEST_SUM).all():
         raise refuse(node, "its gates do not fit into 16 bits or their sums do not fit into 28 bits")

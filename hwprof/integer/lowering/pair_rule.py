@@ -89,19 +89,24 @@ def total(is_mean: bool) -> Rule:
         operands = _operands(symbols, node)
         share = 1 / len(operands) if is_mean else 1.0
         scaled = [replace(x, grid=replace(x.grid, scale=x.grid.scale * share)) for x in operands]
-        if len(scaled) == 1:
-            return tables.bounded(symbols, tables.requantized(symbols, scaled[0], target.grid, target.name), target)
-        shapes = [x.shape for x in scaled]
-        partial = scaled[0]
-        for i, x in enumerate(scaled[1:-1], start=1):
-            whole = sum(reach(held.grid) for held in scaled[: i + 1])
-            grid = Grid(whole / _WIDE, 0, dtype="int16")
-            inner = Target(f"{target.name} of {i + 1}", grid, grid.low, grid.high, ())
-            size = np.broadcast_shapes(*shapes[: i + 1])
-            partial = summed(symbols, node, *paired(symbols, node, partial, x, size), inner)
-        return summed(symbols, node, *paired(symbols, node, partial, scaled[-1]), target)
+        return added(symbols, node, target, scaled)
 
     return rule
+
+
+def added(symbols: SymbolTable, node: Node, target: Target, operands: Sequence[Held]) -> Held:
+    """The sum of any number of tensors, each of which is broadcast."""
+    if len(operands) == 1:
+        return tables.bounded(symbols, tables.requantized(symbols, operands[0], target.grid, target.name), target)
+    shapes = [x.shape for x in operands]
+    partial = operands[0]
+    for i, x in enumerate(operands[1:-1], start=1):
+        whole = sum(reach(held.grid) for held in operands[: i + 1])
+        grid = Grid(whole / _WIDE, 0, dtype="int16")
+        inner = Target(f"{target.name} of {i + 1}", grid, grid.low, grid.high, ())
+        size = np.broadcast_shapes(*shapes[: i + 1])
+        partial = summed(symbols, node, *paired(symbols, node, partial, x, size), inner)
+    return summed(symbols, node, *paired(symbols, node, partial, operands[-1]), target)
 
 
 def reach(grid: Grid) -> float:
@@ -181,14 +186,18 @@ def extreme(is_largest: bool) -> Rule:
         size = symbols.graph.shape(node.outputs[0])
         names = list(dict.fromkeys(node.inputs))
         held = [_on_grid(symbols, node, name, target.grid, size) for name in names]
-        if not is_largest:
-            held = [tables.reflected(symbols, x) for x in held]
-        if len(held) > 1:
-            held = [_largest(symbols, node, target, held)]
-        y = replace(held[0] if is_largest else tables.reflected(symbols, held[0]), grid=target.grid)
-        return tables.bounded(symbols, y, target) if target.is_bounded else y
+        return extreme_of(symbols, node, target, held, is_largest)
 
     return rule
+
+
+def extreme_of(symbols: SymbolTable, node: Node, target: Target, operands: Sequence[Held], is_largest: bool) -> Held:
+    """The largest or smallest of tensors on the target's grid that have one shape."""
+    held = list(operands) if is_largest else [tables.reflected(symbols, x) for x in operands]
+    if len(held) > 1:
+        held = [_largest(symbols, node, target, held)]
+    y = replace(held[0] if is_largest else tables.reflected(symbols, held[0]), grid=target.grid)
+    return tables.bounded(symbols, y, target) if target.is_bounded else y
 
 
 def _largest(symbols: SymbolTable, node: Node, target: Target, operands: Sequence[Held]) -> Held:
@@ -247,10 +256,11 @@ def p_relu(symbols: SymbolTable, node: Node, target: Target) -> Held:
 
 def _operands(symbols: SymbolTable, node: Node) -> list[Held]:
     """The tensors that the node reads; stored floats on a grid of 16 bits of their own."""
-    return [_operand(symbols, node, name) for name in node.inputs]
+    return [operand(symbols, node, name) for name in node.inputs]
 
 
-def _operand(symbols: SymbolTable, node: Node, name: str) -> Held:
+def operand(symbols: SymbolTable, node: Node, name: str) -> Held:
+    """A tensor that the node reads; stored floats on a grid of 16 bits of their own."""
     reals = _floats(symbols, name)
     if name in symbols.views or reals is None:
         return symbols.any_view(node, name)

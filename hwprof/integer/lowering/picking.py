@@ -7,6 +7,7 @@ DepthToSpace, a Gather at stored indices and others.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,11 +61,18 @@ def merged(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if missing:
         raise refuse(node, f"its input {missing[0]!r} is not stored")
     at = folding.folded(symbols.graph, node, {**stored, **numbers})[node.outputs[0]]
-    flat = [symbols.reshaped(symbols.plain(x), (-1,), f"{x.value} flat") for x in held]
-    joined = symbols.new_value(f"{target.name} sources", (start - 1,), target.grid.dtype)
+    return picked_of(symbols, node, held, at, target)
+
+
+def picked_of(symbols: SymbolTable, node: Node, operands: Sequence[Held], numbers: np.ndarray, target: Target) -> Held:
+    """numbers: int64 [...] of the result's shape, from 1 on in the order of the operands, which are on the target's
+    grid."""
+    flat = [symbols.reshaped(symbols.plain(x), (-1,), f"{x.value} flat") for x in operands]
+    count = sum(math.prod(x.shape) for x in operands)
+    joined = symbols.new_value(f"{target.name} sources", (count,), target.grid.dtype)
     symbols.operations.append(Concatenate(joined, (), tuple(x.value for x in flat), joined, 0))
-    whole = Held(joined, target.grid, (start - 1,))
-    y = picked(symbols, replace(node, outputs=(target.name,)), whole, at)
+    whole = Held(joined, target.grid, (count,))
+    y = picked(symbols, replace(node, outputs=(target.name,)), whole, numbers)
     return tables.bounded(symbols, y, target) if target.is_bounded else y
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwprof.graph import Node
-from hwprof.integer.lowering import images, picking, tables
+from hwprof.integer.lowering import images, picking, product_rule, tables
 from hwprof.integer.lowering.images import Reach
 from hwprof.integer.lowering.symbol_table import Held, SymbolTable, image_axes, refuse
 from hwprof.integer.lowering.target import Rule, Target
@@ -53,7 +53,7 @@ def _maximum(symbols: SymbolTable, node: Node, x: Held, window: Window, size: Se
 
 def average_pool(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """An AveragePool. Raises InputError where the operation does not support the node, as all rules do."""
-    x = symbols.view(node, node.inputs[0])
+    x = symbols.any_view(node, node.inputs[0])
     images.require_image(node, x)
     size = symbols.graph.shape(node.outputs[0])
     reached = images.reaches(node, node.attribute("kernel_shape"), x.shape[2:], size[2:])
@@ -61,12 +61,10 @@ def average_pool(symbols: SymbolTable, node: Node, target: Target) -> Held:
     is_inside = all(
         r.pad == 0 and r.span(o) <= n for r, n, o in zip(reached, x.shape[2:], size[2:], strict=True)
     )  # fmt: skip
-    if counts_padding and node.attribute("ceil_mode", 0) and not is_inside:
-        return _averaged_where_padded(symbols, node, target, x, reached, size)
-    if len(reached) > 2:
-        if not (counts_padding or is_inside):
-            raise refuse(node, "a mean over three axes that leaves padding out is not supported")
-        return _averaged_in_space(symbols, node, target, x, reached, size)
+    is_wide = "int16" in (x.grid.dtype, target.grid.dtype)
+    leaves_padding = counts_padding and bool(node.attribute("ceil_mode", 0)) and not is_inside
+    if is_wide or leaves_padding or len(reached) > 2:
+        return _averaged_by_count(symbols, node, target, x, _counts(node, reached, x.shape[2:], size[2:]))
     down, across = (Reach(1), *reached)[-2:]
     window = images.window(down, across)
     plain = images.planar(symbols, x)
@@ -74,43 +72,30 @@ def average_pool(symbols: SymbolTable, node: Node, target: Target) -> Held:
     return images.seen_as(symbols, y, size)
 
 
-def _averaged_where_padded(
-    symbols: SymbolTable, node: Node, target: Target, x: Held, reached: Sequence[Reach], size: Sequence[int]
-) -> Held:
-    """Windows that count the padding, but not the pixels beyond it: those are left out of a padded image."""
+def _averaged_by_count(symbols: SymbolTable, node: Node, target: Target, x: Held, counts: np.ndarray) -> Held:
+    """The means in windows as convolutions, one for each of the counts, int64 [*size], of what a window has."""
+    size = symbols.graph.shape(node.outputs[0])
+    different, places = np.unique(counts, return_inverse=True)
+    means = [product_rule.summed_windows(symbols, node, x, target, 1 / count) for count in different]
+    if len(means) == 1:
+        return means[0]
+    own = np.broadcast_to(places.reshape(counts.shape), size)  # the convolution of each element
+    return picking.picked_of(symbols, node, means, picking.numbered(size) + own * own.size, target)
+
+
+def _counts(node: Node, reached: Sequence[Reach], source: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """int64 [*size]: by how many pixels a mean divides. source, size: of the spatial axes."""
     axes = len(reached)
-    pads = tuple(node.attribute("pads", (0,) * 2 * axes))
-    if node.attribute("auto_pad", "NOTSET") != "NOTSET":
-        raise refuse(node, "count_include_pad together with ceil_mode and auto_pad is not supported")
-    numbers = np.pad(picking.numbered(x.shape), ((0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)))
-    padded = picking.picked(symbols, replace(node, outputs=(f"{target.name} padded",)), symbols.image(x), numbers)
-    if axes > 2:
-        raise refuse(node, "count_include_pad together with ceil_mode is not supported for three axes")
-    down, across = (Reach(1), *(replace(r, pad=0) for r in reached))[-2:]
-    image = images.planar(symbols, padded)
-    y = _averaged(symbols, node, target, image, images.window(down, across), (*size[:2], *(1, *size[2:])[-2:]), False)
-    return images.seen_as(symbols, y, size)
-
-
-def _averaged_in_space(
-    symbols: SymbolTable, node: Node, target: Target, x: Held, reached: Sequence[Reach], size: Sequence[int]
-) -> Held:
-    """Means over windows of three axes: the pixels of each are put in a line first."""
-    spatial = x.shape[2:]
-    ends = [max(0, r.span(o) - r.pad - n) for r, o, n in zip(reached, size[2:], spatial, strict=True)]
-    numbers = np.pad(
-        picking.numbered(x.shape), ((0, 0), (0, 0), *((r.pad, e) for r, e in zip(reached, ends, strict=True)))
-    )
-    at = np.meshgrid(*(np.arange(o) * r.stride for r, o in zip(reached, size[2:], strict=True)), indexing="ij")
-    of = np.meshgrid(*(np.arange(r.kernel) * r.dilation for r in reached), indexing="ij")
-    places = tuple(a.reshape(-1, 1) + o.reshape(1, -1) for a, o in zip(at, of, strict=True))
-    taps = numbers.reshape(*x.shape[:2], -1)[
-        :, :, np.ravel_multi_index(places, numbers.shape[2:])
-    ]  # [n, c, pixels, taps]
-    lines = picking.picked(symbols, replace(node, outputs=(f"{target.name} windows",)), x, taps)
-    image, count = symbols.image(lines), taps.shape[-1]
-    y = _averaged(symbols, node, target, image, Window((1, count)), (*size[:2], taps.shape[2], 1), True, True)
-    return images.seen_as(symbols, y, size)
+    ends = tuple(node.attribute("pads", (0,) * 2 * axes))[axes:]
+    counts = np.ones((), np.int64)
+    for reach, n, count, end in zip(reached, source, size, ends, strict=True):
+        at = np.arange(count) * reach.stride - reach.pad + np.arange(reach.kernel)[:, None] * reach.dilation
+        before, after = 0, n
+        if node.attribute("count_include_pad", 0):
+            is_given = node.attribute("auto_pad", "NOTSET") == "NOTSET"
+            before, after = -reach.pad, n + end if is_given else reach.span(count) - reach.pad
+        counts = np.multiply.outer(counts, ((at >= before) & (at < after)).sum(axis=0))
+    return counts
 
 
 def _averaged(
@@ -153,7 +138,7 @@ def _not_below(factors: Sequence[Fraction]) -> tuple[np.ndarray, np.ndarray]:
 def global_average(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A GlobalAveragePool over any number of axes."""
     x = symbols.view(node, node.inputs[0])
-    return _reduced(symbols, node, target, x, tuple(range(2, len(x.shape))), keeps_axes=True, is_sum=False)
+    return reduced(symbols, node, target, x, tuple(range(2, len(x.shape))), keeps_axes=True, is_sum=False)
 
 
 def global_max_pool(symbols: SymbolTable, node: Node, held: Held) -> Held:
@@ -179,7 +164,7 @@ def _mean_or_sum(symbols: SymbolTable, node: Node, target: Target, is_sum: bool)
     axes = axes_of(symbols, node, len(x.shape))
     if not axes:
         return tables.requantized(symbols, x, target.grid, target.name)
-    return _reduced(symbols, node, target, x, axes, bool(node.attribute("keepdims", 1)), is_sum)
+    return reduced(symbols, node, target, x, axes, bool(node.attribute("keepdims", 1)), is_sum)
 
 
 def absolute_total(symbols: SymbolTable, node: Node, target: Target) -> Held:
@@ -191,7 +176,7 @@ def absolute_total(symbols: SymbolTable, node: Node, target: Target) -> Held:
     axes = axes_of(symbols, node, len(x.shape))
     if not axes:
         return tables.requantized(symbols, distances, target.grid, target.name)
-    return _reduced(symbols, node, target, distances, axes, bool(node.attribute("keepdims", 1)), is_sum=True)
+    return reduced(symbols, node, target, distances, axes, bool(node.attribute("keepdims", 1)), is_sum=True)
 
 
 def extreme(is_largest: bool) -> Rule:
@@ -226,9 +211,10 @@ def axes_of(symbols: SymbolTable, node: Node, rank: int) -> tuple[int, ...]:
     return tuple(sorted({int(axis) % rank for axis in axes}))
 
 
-def _reduced(
+def reduced(
     symbols: SymbolTable, node: Node, target: Target, x: Held, axes: tuple[int, ...], keeps_axes: bool, is_sum: bool
 ) -> Held:
+    """The means along the axes of x, or the sums. Without its axes the result has the shape of the node's."""
     if len(x.shape) == _IMAGE_RANK and axes == (2, 3):
         n, c, h, w = x.shape
         y = _averaged(symbols, node, target, symbols.image(x), Window((h, w)), (n, c, 1, 1), True, True, is_sum)

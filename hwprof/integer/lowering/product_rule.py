@@ -55,15 +55,18 @@ def convolution(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A Conv on images of one to three axes. Raises InputError where the operation does not support the node, as all
     rules do."""
     work = _product(symbols, node, axis=0)
-    x = work.x
-    images.require_image(node, x)
-    work = replace(work, bias=_bias(symbols, node, len(work.weight)))
-    size = symbols.graph.shape(node.outputs[0])
-    reached = images.reaches(node, work.weight.shape[2:], x.shape[2:], size[2:])
+    images.require_image(node, work.x)
+    return _over_image(symbols, replace(work, bias=_bias(symbols, node, len(work.weight))), target)
+
+
+def _over_image(symbols: SymbolTable, work: _Product, target: Target) -> Held:
+    """The convolution of an image of one to three axes by a weight [out, in / groups, *kernel]."""
+    size = symbols.graph.shape(work.node.outputs[0])
+    reached = images.reaches(work.node, work.weight.shape[2:], work.x.shape[2:], size[2:])
     if len(reached) > 2:
         work, reached = _without_depth(symbols, work, reached, size[2]), reached[1:]
     else:
-        work = replace(work, x=images.planar(symbols, x))
+        work = replace(work, x=images.planar(symbols, work.x))
     flat = (work.x.shape[0], size[1], *(1, *size[2:])[-2:])
     weight = work.weight.reshape(*work.weight.shape[:2], *(1, *work.weight.shape[2:])[-2:])
     window = images.window(*(Reach(1), *reached)[-2:])
@@ -334,6 +337,15 @@ def summed_rows(symbols: SymbolTable, node: Node, rows: Held, target: Target) ->
     return _dense(symbols, work, target)
 
 
+def summed_windows(symbols: SymbolTable, node: Node, x: Held, target: Target, share: float = 1.0) -> Held:
+    """The share of the sums of the image in the windows of a pool, in which padding counts as 0."""
+    channels, kernel = x.shape[1], tuple(node.attribute("kernel_shape"))
+    apart = replace(node, attributes=(("group", channels), *node.attributes))
+    weight = np.full((channels, 1, *kernel), _WEIGHT_LIMIT, np.int32)
+    scale = np.full(channels, share / _WEIGHT_LIMIT)
+    return _over_image(symbols, _Product(apart, x, weight, scale, np.zeros(channels)), target)
+
+
 def _dense(symbols: SymbolTable, work: _Product, target: Target) -> Held:
     x = symbols.plain(work.x)
     if work.weight.ndim != 2:
@@ -365,7 +377,7 @@ def _linear(symbols: SymbolTable, work: _Product, target: Target, window: Window
         x.value,
         value,
         weight,
-        _folded_bias(work),
+        _folded_bias(work, target),
         target.rescale(multiplier, shift),
         x.grid.zero,
         window,
@@ -440,14 +452,18 @@ def _fine_enough(work: _Product, target: Target) -> _Product:
     return work
 
 
-def _folded_bias(work: _Product) -> np.ndarray:
-    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum."""
+def _folded_bias(work: _Product, target: Target) -> np.ndarray:
+    """int32 [out]: the bias on the accumulator's grid, minus the contribution of the zero point of x to each sum.
+
+    A bias that takes the result to an end of its grid whatever the products are is cut to one that just does."""
     weight = work.weight.reshape(len(work.weight), -1).astype(np.int64)
-    bias = np.rint(work.bias / (work.x.grid.scale * work.scale))
-    if not np.isfinite(bias).all() or np.abs(bias).max() > fixed_point.LARGEST_SUM:
-        raise refuse(work.node, "its bias does not fit into 32 bits")
-    folded = bias.astype(np.int64) - work.x.grid.zero * weight.sum(axis=1)
-    if (np.abs(folded) + 255 * np.abs(weight).sum(axis=1)).max() > fixed_point.LARGEST_SUM:
+    step, reach = work.x.grid.scale * work.scale, 255 * np.abs(weight).sum(axis=1)
+    bias = np.rint(work.bias / step)
+    if not np.isfinite(bias).all():
+        raise refuse(work.node, "its bias is not finite")
+    most = np.ceil(reach + 2 * 256 * target.grid.scale / step)
+    folded = np.clip(bias, -most, most).astype(np.int64) - work.x.grid.zero * weight.sum(axis=1)
+    if (np.abs(folded) + reach).max() > fixed_point.LARGEST_SUM:
         raise refuse(work.node, "its sums do not fit into 32 bits")
     return np.asarray(folded, np.int32)
 

@@ -12,6 +12,8 @@ from hwprof.integer.lowering import (
     code_rule,
     composed_rule,
     norm_rule,
+    numbers_rule,
+    overlap_rule,
     pair_rule,
     picking,
     pooling,
@@ -26,10 +28,10 @@ from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Concatenate
 
 _WITH_16_BITS = {
-    "Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "GRU", "GroupNormalization",
-    "InstanceNormalization", "LayerNormalization", "LpNormalization", "LSTM", "MatMul", "Mean", "Mul",
-    "RMSNormalization", "Resize", "RNN", "Scatter", "ScatterElements", "ScatterND", "Sub", "Sum", "TensorScatter",
-    "Upsample", "Where",
+    "Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div", "Gemm", "GRU",
+    "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "LSTM", "MatMul", "Mean",
+    "Mul", "RMSNormalization", "Resize", "RNN", "Scatter", "ScatterElements", "ScatterND", "Sub", "Sum",
+    "TensorScatter", "Upsample", "Where",
 }  # fmt: skip
 
 
@@ -122,7 +124,18 @@ def _concatenate(symbols: SymbolTable, node: Node, target: Target) -> Held:
     return tables.bounded(symbols, joined, target) if target.is_bounded else joined
 
 
-_OF_ONE = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Sum"}  # a table where they read one tensor alone
+_OF_ONE = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Max",
+    "Min",
+    "Mean",
+    "Mod",
+    "Pow",
+    "Sum",
+}  # a table where they read one tensor alone
 _RULES: dict[str, Rule] = {
     "Conv": product_rule.convolution,
     "ConvTranspose": product_rule.transposed_convolution,
@@ -138,7 +151,13 @@ _RULES: dict[str, Rule] = {
     "Min": pair_rule.extreme(is_largest=False),
     "PRelu": pair_rule.p_relu,
     "Where": pair_rule.where,
-    **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND", "TensorScatter"), picking.merged),
+    "Mod": numbers_rule.rule,
+    "Pow": numbers_rule.rule,
+    "Col2Im": overlap_rule.image_of_columns,
+    "Scatter": picking.merged,
+    "ScatterElements": overlap_rule.scattered,
+    "ScatterND": overlap_rule.scattered,
+    "TensorScatter": picking.merged,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), recurrent_rule.rule),
     "Softmax": attention_rule.softmax_of_rows,
     "LayerNormalization": norm_rule.layer_norm,
@@ -151,6 +170,9 @@ _RULES: dict[str, Rule] = {
     "InstanceNormalization": norm_rule.group_norm,
     "LpNormalization": norm_rule.unit_norm,
     "LogSoftmax": composed_rule.log_softmax,
+    "LpPool": composed_rule.norm_of_windows,
+    "LRN": composed_rule.local_response,
+    "ReduceProd": composed_rule.product_of_rows,
     "ReduceL2": composed_rule.root_of_squares,
     "ReduceLogSum": composed_rule.log_of_sum,
     "ReduceSumSquare": composed_rule.sum_of_squares,

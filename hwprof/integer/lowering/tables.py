@@ -42,7 +42,7 @@ def lookup(symbols: SymbolTable, name: str, grid: Grid, members: tuple[str, ...]
     if held is None:
         raise _refusal(symbols, name, node)
     reals, covered = values(symbols, name, held)
-    reals = _beside_the_domain(reals)
+    reals = beside_the_domain(reals)
     if np.isnan(reals).any():
         raise refuse(node, f"{name!r} is not a number for some of the {len(reals)} values of its input")
     if held.grid.dtype == "uint8":
@@ -56,9 +56,9 @@ def lookup(symbols: SymbolTable, name: str, grid: Grid, members: tuple[str, ...]
     return drawn(symbols, held, lines, Target(name, grid, grid.low, grid.high, (*covered, *members)))
 
 
-def _beside_the_domain(reals: np.ndarray) -> np.ndarray:
-    """reals: float32 [n]. With the value of the neighbour at one integer just outside of the function's domain, where
-    only a grid's rounding leads, such as an arccosine of 1.002."""
+def beside_the_domain(reals: np.ndarray) -> np.ndarray:
+    """reals: float32 [n]. Returns them with the value of the neighbour at one integer just outside of the function's
+    domain, where only a grid's rounding leads, such as an arccosine of 1.002."""
     unknown = np.isnan(reals)
     beside = unknown & ~np.append(unknown[1:], True), unknown & ~np.append(True, unknown[:-1])
     filled = reals.copy()

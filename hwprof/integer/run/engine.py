@@ -22,7 +22,7 @@ class Engine:
         self._program = program
         self._memory = memory.place(program)
         self._steps = Steps(program, self._memory, library.arithmetic(instruction_set))
-        self._plan = Plan(library, self._steps.steps, instruction_set, threads)
+        self._plan = Plan(library, self._steps.steps, instruction_set, threads, self._steps.names)
         self._outputs = {
             e.output: np.zeros(e.shape, np.float32) for e in program.exits if e.scale is not None
         }  # fmt: skip

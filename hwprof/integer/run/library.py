@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from hwprof.errors import EnvironmentUnfitError
+from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.integer.kernels.compile import BORDER, FOLDER, KERNELS
 from hwprof.integer.run.packing import Arithmetic
 
@@ -21,6 +21,13 @@ _INTEGERS = (
     "resets_behind", "wide",
 )  # fmt: skip
 _POINTERS = ("x", "x2", "y", "weight", "bias", "multiplier", "shift", "table")
+_FAULTS = {  # a word of the kernels' check -> the part of an operator
+    "sizes": "its size", "depth": "the number of products in one of its sums", "source": "the size of its input",
+    "second operand": "the size of its second input", "target": "the size of its result", "reach": "its window",
+    "weight": "its weight", "modes": "its weight", "sign": "its weight", "format": "the format of its weight",
+    "bias": "its bias", "constants": "a scale", "factors": "a scale", "bounds": "a bound of its result",
+    "table": "its table", "type": "the type of a tensor", "kind": "its kind",
+}  # fmt: skip
 
 
 class Step(ctypes.Structure):
@@ -95,10 +102,18 @@ class Library:
 class Plan:
     """Steps opened for an instruction set and a number of threads. The caller keeps their memory alive."""
 
-    def __init__(self, library: Library, steps: Sequence[Step], instruction_set: str, threads: int) -> None:
-        for step in steps:
+    def __init__(
+        self, library: Library, steps: Sequence[Step], instruction_set: str, threads: int, names: Sequence[str] = ()
+    ) -> None:
+        """names: of the steps' operators, for errors. Raises InputError for a step that the kernels cannot run,
+        EnvironmentUnfitError where memory or threads are missing."""
+        for i, step in enumerate(steps):
             if word := library.check(step):
-                raise ValueError(f"a step of kind {step.kind} does not fit its memory: {word}")
+                raise InputError(
+                    f"operator {names[i] if names else f'number {i}'!r} is beyond the limits of the integer kernels: "
+                    f"{_FAULTS.get(word, word)} does not fit; make it smaller, or use the device 'integer-numpy', "
+                    "whose times are not those of a device"
+                )
         array = (Step * len(steps))(*steps)
         self._library = library
         self.handle = library.kernels.hwprof_open(array, len(steps), instruction_set.encode(), threads)

@@ -109,9 +109,10 @@ def _panels(rows: _Rows, groups: int, arithmetic: Arithmetic) -> Packed:
         return Packed(weight, *_constants(rows.signed() if arithmetic.is_signed else rows, groups))
     weight = weight_formats.quads(rows.weight, groups)
     divided = parts.divided(weight.reshape(len(weight), rows.lines, -1, PANEL, QUAD), _by_column(rows.shift, groups))
-    if arithmetic.is_signed:
-        is_exact = np.repeat(divided.modes == parts.EXACT, PANEL).reshape(groups, -1)
-        rows = rows.signed(is_exact[:, : len(rows.weight) // groups].ravel())
+    is_exact = divided.modes == parts.EXACT
+    if arithmetic.is_signed and is_exact.any():
+        columns = np.repeat(is_exact, PANEL).reshape(groups, -1)
+        rows = rows.signed(columns[:, : len(rows.weight) // groups].ravel())
     return Packed(divided.weight, *_constants(rows, groups), divided.table.view(np.uint8), is_divided=True)
 
 

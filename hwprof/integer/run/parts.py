@@ -2,8 +2,8 @@
 
 AVX2's vpmaddubsw adds two products of a byte and an int8 in 16 bits. 128 * 255 is below 2^15: for any bytes, a sum is
 exact where its positive weights add up to 128 at most and its negative ones to -128 at least. Weights within +-64 do so
-by twos. By fours, of two quads next to each other, most do, which takes one instruction less. What exceeds the bound is
-a block of its own that the kernels add afterwards, so that results are exact for every int8. A panel with many such
+by twos. By fours, of two adjacent quads, most do, which takes one instruction less. The excess over the bound is a
+block of its own that the kernels add afterwards, so that results are exact for every int8. A panel with many such
 blocks stays whole.
 """
 
@@ -18,29 +18,40 @@ from hwprof.integer.program.weight_formats import PANEL, QUAD
 EXACT, SINGLY, IN_PAIRS = range(3)  # `Mode` of kernels/plan.h
 SMALLEST_SHIFT = 33  # of a result that the kernels read from the upper half of a product
 _LARGEST_SUM = 128  # of the weights of one sign
-# What a quad takes, relative to one that is summed up singly; measured on Zen 3.
+# The cost of a quad relative to one that is summed up singly; measured on Zen 3.
 _EXACT_COST, _PAIRED_COST, _BLOCK_COST = 1.65, 0.8, 1.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
     """weight: int8 [n], the panels and then the blocks; table: int32 [m], as kernels/plan.h has it for kParts;
-    modes: int32 [panels]."""
+    modes: int64 [panels]."""
 
     weight: np.ndarray
     table: np.ndarray
     modes: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Excess:
+    """Where sums of 16 bits may overflow: bool [panels, lines, quads] for quads that are summed up singly, and bool
+    [panels, lines, quads // 2] for pairs of them."""
+
+    singly: np.ndarray
+    paired: np.ndarray
+
+
 def divided(panels: np.ndarray, shift: np.ndarray) -> Parts:
     """panels: int8 [panels, lines, quads, PANEL, QUAD]; shift: int32 [panels, PANEL], of the rescaling."""
-    modes = _cheapest(panels)
+    excess = _excess(panels)
+    modes = _cheapest(panels, excess)
     modes[(shift < SMALLEST_SHIFT).any(axis=1)] = EXACT
     division = _Division(panels.copy())
+    singly, paired = (np.flatnonzero(modes == mode) for mode in (SINGLY, IN_PAIRS))
     even = panels.shape[2] // 2 * 2
-    division.cut(np.flatnonzero(modes == SINGLY), slice(0, None), together=1)
-    division.cut(np.flatnonzero(modes == IN_PAIRS), slice(0, even), together=2)
-    division.cut(np.flatnonzero(modes == IN_PAIRS), slice(even, None), together=1)
+    division.cut(singly, excess.singly[singly], together=1)
+    division.cut(paired, excess.paired[paired], together=2)
+    division.cut(paired, excess.singly[paired, :, even:], together=1, first=even)
     panel, place, blocks = division.ordered_blocks()
     starts = np.concatenate([[0], np.cumsum(np.bincount(panel, minlength=len(panels)))])
     table = np.concatenate([modes, starts, place.ravel()]).astype(np.int32)
@@ -49,7 +60,7 @@ def divided(panels: np.ndarray, shift: np.ndarray) -> Parts:
 
 def are_summed_singly(quads: np.ndarray) -> bool:
     """quads: int8 [..., QUAD]. Whether sums of two products hold all of them."""
-    return not _exceeding(quads.reshape(1, 1, 1, -1, QUAD), together=1).any()
+    return not any((_pair_sums(quads, sign) > _LARGEST_SUM).any() for sign in (1, -1))
 
 
 def _in_halves(panels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -59,33 +70,38 @@ def _in_halves(panels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return flat.ravel()
 
 
-def _cheapest(panels: np.ndarray) -> np.ndarray:
+def _cheapest(panels: np.ndarray, excess: _Excess) -> np.ndarray:
     """int64 [panels]: the mode of each."""
     quads = panels.shape[1] * panels.shape[2]
-    singly, paired = (_exceeding(panels, n).sum(axis=(1, 2)) for n in (1, 2))
+    singly, paired = (exceeds.sum(axis=(1, 2)) for exceeds in (excess.singly, excess.paired))
     exact = np.full(len(panels), _EXACT_COST * quads)
-    exact[(panels == np.iinfo(np.int8).min).any(axis=(1, 2, 3, 4))] = np.inf  # the kernels' sign of it overflows
+    least = panels.reshape(len(panels), -1).min(axis=1, initial=0)
+    exact[least == np.iinfo(np.int8).min] = np.inf  # the kernels' sign of it overflows
     # Of a pair, blocks hold the second quad's rest, and the first one's where it exceeds the bound alone.
     costs = (exact, quads + _BLOCK_COST * singly, _PAIRED_COST * quads + _BLOCK_COST * (paired + singly))
     cheapest: np.ndarray = np.argmin(costs, axis=0)
     return cheapest
 
 
-def _terms(quads: np.ndarray) -> np.ndarray:
-    """quads: [..., together, columns, QUAD]. Returns [..., columns, 2, 2 * together]: the weights of every sum."""
-    *outer, together, columns, _ = quads.shape
-    pairs = np.moveaxis(quads.reshape(*outer, together, columns, 2, 2), -4, -2)
-    return pairs.reshape(*outer, columns, 2, 2 * together)
+def _excess(panels: np.ndarray) -> _Excess:
+    """panels: as in `divided`."""
+    *outer, quads, _, _ = panels.shape
+    even = quads // 2 * 2
+    singly, paired = np.zeros((*outer, quads), bool), np.zeros((*outer, even // 2), bool)
+    for sign in (1, -1):
+        sums = _pair_sums(panels, sign)
+        singly |= sums.max(axis=-1) > _LARGEST_SUM
+        paired |= (sums[:, :, 0:even:2] + sums[:, :, 1:even:2]).max(axis=-1) > _LARGEST_SUM
+    return _Excess(singly, paired)
 
 
-def _exceeding(panels: np.ndarray, together: int) -> np.ndarray:
-    """Whether a sum of a group of quads may overflow, bool [panels, lines, quads / together]."""
-    count = panels.shape[2] // together
-    terms = _terms(panels[:, :, : count * together].reshape(*panels.shape[:2], count, together, *panels.shape[3:]))
-    most = np.maximum(terms, 0).sum(axis=-1, dtype=np.int16).max(axis=(-2, -1), initial=0)
-    least = np.minimum(terms, 0).sum(axis=-1, dtype=np.int16).min(axis=(-2, -1), initial=0)
-    exceeds: np.ndarray = (most > _LARGEST_SUM) | (least < -_LARGEST_SUM)
-    return exceeds
+def _pair_sums(quads: np.ndarray, sign: int) -> np.ndarray:
+    """quads: int8 [..., columns, QUAD]. Returns uint16 [..., 2 * columns]: of each two adjacent weights, those of the
+    sign added up, without it."""
+    share = np.maximum(quads, 0) if sign > 0 else np.negative(np.minimum(quads, 0))  # 128 as a byte, too
+    words = np.ascontiguousarray(share).view(np.uint16).reshape(*quads.shape[:-2], -1)
+    sums: np.ndarray = (words & 0xFF) + (words >> 8)
+    return sums
 
 
 @dataclass(slots=True, eq=False)
@@ -97,10 +113,11 @@ class _Division:
     _place: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, 2), np.int64)])
     _blocks: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, PANEL, QUAD), np.int8)])
 
-    def cut(self, chosen: np.ndarray, quads: slice, together: int) -> None:
-        """Cuts the excess off the chosen panels, [n], whose quads are summed up in groups."""
-        panel, line, group = np.nonzero(_exceeding(self.panels[chosen][:, :, quads], together))
-        quad = quads.start + group[:, None] * together + np.arange(together)
+    def cut(self, chosen: np.ndarray, exceeding: np.ndarray, together: int, first: int = 0) -> None:
+        """Cuts the excess off the chosen panels, [n], where groups of `together` quads from the `first` on are
+        exceeding, bool [n, lines, groups]."""
+        panel, line, group = np.nonzero(exceeding)
+        quad = first + group[:, None] * together + np.arange(together)
         at = chosen[panel][:, None], line[:, None], quad
         values = self.panels[at].astype(np.int16)
         kept = _within(values)
@@ -126,13 +143,15 @@ class _Division:
 
 
 def _within(quads: np.ndarray) -> np.ndarray:
-    """quads: int16 [n, together, columns, QUAD]. Returns what each sum holds of them: the first ones whole."""
-    terms = _terms(quads)
+    """quads: int16 [n, together, columns, QUAD]. Returns the part of them that each sum holds, of the same shape: the
+    first weights whole."""
+    n, together, columns, _ = quads.shape
+    # The terms of every sum: [n, columns, 2, 2 * together].
+    terms = np.moveaxis(quads.reshape(n, together, columns, 2, 2), 1, -2).reshape(n, columns, 2, 2 * together)
     kept = np.zeros_like(terms)
     for sign in (1, -1):
         share = np.maximum(sign * terms, 0)
         before = np.cumsum(share, axis=-1, dtype=np.int16) - share
         kept += sign * np.clip(_LARGEST_SUM - before, 0, share)
-    n, together, columns, _ = quads.shape
     pairs = np.moveaxis(kept.reshape(n, columns, 2, together, 2), -2, 1)
     return pairs.reshape(quads.shape)

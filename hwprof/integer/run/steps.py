@@ -56,13 +56,15 @@ _KIND = {name: number for number, name in enumerate(KINDS)}  # as kernels/plan.h
 
 
 class Steps:
-    """The plan of a program. `steps` point to memory that this object keeps; `ranges`: the steps of each operation.
+    """The plan of a program. `steps` point to memory that this object keeps; `names`: of their operations, one for each
+    step; `ranges`: the steps of each operation.
 
     `constants`: weights, tables and other arrays that steps read but never write.
     """
 
     def __init__(self, program: Program, values: memory.Memory, arithmetic: packing.Arithmetic) -> None:
         self.steps: list[Step] = []
+        self.names: list[str] = []
         self.ranges: list[tuple[Operation, range]] = []
         self._program = program
         self._values = values
@@ -72,6 +74,7 @@ class Steps:
         for operation in program.operations:
             begin = len(self.steps)
             self._add(operation)
+            self.names += [operation.name] * (len(self.steps) - begin)
             if len(self.steps) > begin:
                 self.ranges.append((operation, range(begin, len(self.steps))))
 

@@ -28,6 +28,8 @@ WORK_NS = 4_000_000
 
 
 class Behind:
+    clock = "its thread's"
+
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[object] = self._thread.submit(int)
@@ -90,6 +92,12 @@ def test_each_latency_is_the_time_of_the_work_not_of_handing_it_over(clock):
     times = timer_on(Behind(), clock=clock)(5)
     assert len(times) == 5
     assert min(times) >= WORK_NS
+
+
+def test_a_timer_names_the_devices_clock_where_that_one_is_read():
+    assert timer_on(Behind(), clock="device").clock == "its thread's"
+    assert timer_on(Behind(), clock="host").clock == ""
+    assert timer_on(HostQueue(), clock="device").clock == ""
 
 
 @pytest.mark.parametrize("clock", ["device", "host"])

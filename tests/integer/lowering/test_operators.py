@@ -16,14 +16,17 @@ from tests.integer.random_networks import OPERATORS, Drawn
 
 # Groups of ONNX's cases, by the beginning of their names, that must all be computed.
 COMPUTED = (
-    "add", "averagepool_1d", "averagepool_2d", "batchnorm_example", "conv_", "convtranspose_1d", "convtranspose_pad",
-    "depthtospace", "div", "gather", "gemm", "globalmaxpool", "gru", "hardswish", "instancenorm", "lstm_b", "lstm_d",
-    "lstm_r", "matmul_2d", "max_", "maxpool_1d", "maxpool_3d", "min_", "prelu", "reduce_l2_d", "reduce_max",
-    "reduce_mean", "resize_downsample_scales_l", "resize_downsample_scales_n", "resize_upsample_scales_l",
-    "resize_upsample_scales_n", "rms_norm", "scatternd", "simple_rnn", "slice", "softmax", "spacetodepth", "sub", "sum",
-    "tile", "where",
+    "add", "averagepool", "batchnorm_example", "col2im", "conv_", "convtranspose_1d", "convtranspose_pad",
+    "depthtospace", "div", "gather", "gemm", "globalmaxpool", "gru", "hardswish", "instancenorm", "lppool", "lrn",
+    "lstm_b", "lstm_d", "lstm_r", "matmul_2d", "max_", "maxpool_1d", "maxpool_3d", "min_", "pow", "prelu",
+    "reduce_l2_d", "reduce_max", "reduce_mean", "reduce_prod", "resize_downsample_scales_l",
+    "resize_downsample_scales_n", "resize_upsample_scales_l", "resize_upsample_scales_n", "rms_norm",
+    "scatter_elements", "scatternd", "simple_rnn", "slice", "softmax", "spacetodepth", "sub", "sum", "tile", "where",
 )  # fmt: skip
-REFUSED = ("lstm_with_peepholes", "scatternd_")
+REFUSED = (
+    "lstm_with_peepholes", "lppool_1d_default", "lppool_2d_default", "lppool_2d_pads", "lppool_2d_same_lower",
+    "lppool_3d_default", "scatter_elements_with_reduction_mul", "scatternd_multiply",
+)  # fmt: skip
 
 
 @pytest.mark.processor(runtime="onnxruntime")
@@ -49,6 +52,63 @@ def test_onnx_s_cases_are_within_a_step_of_its_reference(group, tmp_path):
     kept = {name: verdict for name, verdict in found.items() if not name.startswith(REFUSED)}
     assert kept
     assert {name: verdict for name, verdict in kept.items() if verdict.kind != "equal"} == {}
+
+
+def of_integers(op: str, x: np.ndarray, size: tuple[int, ...], *more: list[int], **attributes) -> np.ndarray:
+    """The result of an operator on whole numbers, on a grid of whole numbers. more: stored integers."""
+    b = Quantized(op, opset=18)
+    given = b.q(b.input(x.shape), scale=1.0)
+    y = b.node(op, [given, *(b.constant(numbers) for numbers in more)], size, **attributes)
+    (result,) = reference.run(lowered(b.build(b.q(y, scale=1.0))), {"input0": x.astype(np.float32)}).values()
+    return result
+
+
+def test_a_product_of_elements_keeps_its_sign_and_its_zeros():
+    rows = np.array([[-2, 3, 1], [0, 5, -9], [-1, -4, 5], [-1, -2, -3], [7, 0, 0]])
+    np.testing.assert_array_equal(of_integers("ReduceProd", rows, (5, 1), [1]).ravel(), [-6, 0, 20, -6, 0])
+
+
+def test_a_product_of_more_elements_than_can_be_counted_is_refused():
+    b = Quantized("long")
+    y = b.node("ReduceProd", [b.q(b.input((1, 128)))], (1, 1), axes=(1,))
+    assert "it multiplies 128 elements; at most 127 are supported" in refusal(b.build(b.q(y)))
+
+
+def test_overlapping_columns_of_an_image_add_up():
+    """Windows of two pixels beside each other over an image of three: the middle one has both."""
+    columns = np.array([[[1, 10], [2, 20]]])  # [n, taps, windows]
+    image = of_integers("Col2Im", columns, (1, 1, 1, 3), [1, 3], [1, 2])
+    np.testing.assert_array_equal(image.ravel(), [1, 12, 20])
+
+
+def test_a_power_by_a_row_of_exponents():
+    x = np.array([[-3, 4, 5], [2, -1, 3]])
+    np.testing.assert_array_equal(of_integers("Pow", x, (2, 3), [3, 2, 1]), x ** [3, 2, 1])
+
+
+def test_a_norm_of_windows_by_a_power_that_16_bits_cannot_hold_is_refused():
+    b = Quantized("norm")
+    y = b.node("LpPool", [b.q(b.input((1, 1, 4)))], (1, 1, 3), kernel_shape=(2,), p=3)
+    assert "its p is 3" in refusal(b.build(b.q(y)))
+
+
+def test_a_mean_of_16_bits_leaves_its_padding_out():
+    b = Quantized("mean", opset=21)
+    x = b.q(b.input((1, 1, 1, 3)), scale=0.001, zero=0, dtype="int16")
+    y = b.node("AveragePool", [x], (1, 1, 1, 3), kernel_shape=(1, 3), pads=(0, 1, 0, 1))
+    program = lowered(b.build(b.q(y, scale=0.001, zero=0, dtype="int16")))
+    given = np.array([1.0, 2.0, 6.0], np.float32).reshape(1, 1, 1, 3)
+    (means,) = reference.run(program, {"input0": given}).values()
+    np.testing.assert_allclose(means.ravel(), [1.5, 3.0, 4.0], atol=0.001)
+
+
+def test_a_bias_that_fills_32_bits_takes_the_result_to_the_end_of_its_grid():
+    b = Quantized("bias")
+    x, weight = b.q(b.input((1, 2))), b.w((3, 2), values=[1, 2, 3, 4, 5, 6])
+    bias = b.w((3,), scale=0.05 * 0.01, values=[2**31 - 1, -(2**31), 0], dtype="int32")
+    program = lowered(b.build(b.q(b.node("Gemm", [x, weight, bias], (1, 3), transB=1), scale=0.1)))
+    (y,) = reference.run(program, {"input0": np.zeros((1, 2), np.float32)}).values()
+    np.testing.assert_allclose(y.ravel(), [12.7, -12.8, 0], atol=1e-5)
 
 
 # -- what fits no rule ---------------------------------------------------------------------------------

@@ -10,18 +10,20 @@ import subprocess
 import numpy as np
 import pytest
 
-from hwprof.errors import EnvironmentUnfitError
+from hwprof import onnx_io
+from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.integer.kernels.compile import FOLDER, KERNELS
 from hwprof.integer.lowering import lowering
 from hwprof.integer.numerics import piecewise
 from hwprof.integer.program import program as ir
 from hwprof.integer.program.weight_formats import FORMATS
 from hwprof.integer.run import library, memory
+from hwprof.integer.run.engine import Engine
 from hwprof.integer.run.library import Library, Plan, Step
 from hwprof.integer.run.packing import Arithmetic
 from hwprof.integer.run.steps import DIVIDED, KINDS, Steps
 from hwprof.variants.weights import load_weights
-from tests.integer.programs import of_one, sequence_network
+from tests.integer.programs import Quantized, of_one, sequence_network
 
 # Arithmetic, comparisons and conversions; moves and bit operations on vector registers serve integers, too.
 _X86_FLOAT = re.compile(
@@ -238,8 +240,21 @@ def test_a_window_that_reaches_over_more_than_memory_holds_is_refused(kernels, s
 
 
 def test_a_plan_with_a_bad_step_is_not_opened(kernels, steps):
-    with pytest.raises(ValueError, match="does not fit its memory"):
-        Plan(kernels, [with_field(steps[0], "x_bytes", 1)], "scalar", 1)
+    with pytest.raises(InputError, match=r"operator 'conv1' is beyond the limits .*: its size does not fit"):
+        Plan(kernels, [with_field(steps[0], "x_bytes", 1)], "scalar", 1, ["conv1"])
+
+
+def test_an_operator_beyond_the_limits_of_the_kernels_is_named(kernels):
+    far = 2**28
+    b = Quantized("far")
+    x, weight = b.q(b.input((1, 64, 1, 2))), b.w((64, 1, 1, 2))
+    y = b.node(
+        "Conv", [x, weight], (1, 64, 1, 2), kernel_shape=(1, 2), group=64, dilations=(1, far), pads=(0, 0, 0, far),
+    )  # fmt: skip
+    graph = b.build(b.q(y))
+    program = lowering.lower(graph, load_weights(graph))
+    with pytest.raises(InputError, match=r"operator 'Conv_\d+' is beyond the limits .*: its window does not fit"):
+        Engine(program, onnx_io.random_inputs(graph), kernels, "scalar", 1)
 
 
 def test_without_libraries_the_error_says_what_to_install(tmp_path):
