@@ -215,7 +215,8 @@ def transport_of(board: PlannedBoard) -> Transport:
 
 def _cohort(record: Mapping[str, Any], contents: Mapping[str, str], folder: Path) -> Cohort:
     graphs = parcel.unpacked(record["graphs"], contents, folder / str(record["name"]))
-    return Cohort(tuple(graphs), requests.processes(record["processes"]), margin=record["margin"])
+    found = requests.processes(record["processes"])
+    return Cohort(tuple(graphs), found, margin=record["margin"], limit=record.get("limit"))
 
 
 def _as_asked(asked: Mapping[str, Any], graphs: Sequence[Any]) -> Iterator[tuple[str, Any]]:
