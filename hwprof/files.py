@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError, one_line
@@ -97,6 +97,14 @@ def toml_table(path: Path, subject: str) -> dict[str, Any]:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{subject}: {error}") from None
+
+
+def path_below(folder: Path, name: str) -> Path:
+    """The place of a file that another machine named. Raises InputError for one outside of the folder."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        raise InputError(f"there is a file {name!r} outside its folder")
+    return folder / relative
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -128,7 +128,8 @@ class Graph:
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits, the same in every process and on every machine."""
+        """32 hexadecimal digits, the same in every process and on every machine. What a body of control flow captures
+        counts by its name as long as the body is looked at alone."""
         if not self._digest:
             self._digest.append(_graph_hash(self, {}))
         return self._digest[0]
@@ -304,13 +305,15 @@ def _graph_hash(graph: Graph, outer: Mapping[str, str], with_zero_points: bool =
     node_hashes = []
     for node in graph.nodes:
         attributes = sorted((key, _attribute_hash(value, hashes, with_zero_points)) for key, value in node.attributes)
-        own = _hash(node.domain, node.op, attributes, [hashes[i] for i in node.inputs], len(node.outputs))
+        inputs = [hashes[i] if i in hashes else _hash("captured", i) for i in node.inputs]
+        own = _hash(node.domain, node.op, attributes, inputs, len(node.outputs))
         node_hashes.append(own)
         for i, out in enumerate(node.outputs):
             if out:
                 hashes[out] = _hash(own, i)
     opset = dict(graph.opsets).get("", 0)
-    return _hash("graph", opset, sorted(node_hashes), [hashes[o] for o in graph.outputs])
+    outputs = [hashes[o] if o in hashes else _hash("captured", o) for o in graph.outputs]
+    return _hash("graph", opset, sorted(node_hashes), outputs)
 
 
 def _attribute_hash(value: AttributeValue, hashes: Mapping[str, str], with_zero_points: bool) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +148,12 @@ def test_a_window_s_steps_are_the_places_where_it_fits(size, kernel, stride, pad
 @pytest.mark.parametrize(("size", "steps"), [(7, 3), (8, 4), (9, 4)])
 def test_rounding_up_adds_the_window_that_hangs_over(size, steps):
     assert window(size, 3, 2, 0, ceil=True) == steps
+
+
+def test_sizes_that_numpy_made_become_pythons_own():
+    """They are equal, so a network of such sizes must not decide what later ones hold: JSON has no NumPy numbers."""
+    sizes = np.array([1, 5, 13, 13])
+    for size in (sizes, sizes.tolist()):
+        b = GraphBuilder("sized")
+        x = b.pool("MaxPool", b.conv(b.input(size), size[1], 3, stride=size[0]), size[1] - 2, size[0])
+        assert Graph.from_json(b.build(x).to_json()).shape(x) == (1, 5, 11, 11)

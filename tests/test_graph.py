@@ -216,6 +216,12 @@ def test_what_a_control_flow_body_captures_counts():
     assert conditional("x", "z") != conditional("x", "x")
 
 
+def test_a_body_has_a_digest_without_the_graph_around_it():
+    assert branch("t", "x") == branch("t", "x")
+    assert branch("t", "x") != branch("t", "z")
+    assert Graph((), ("x",), ()) != Graph((), ("z",), ())  # a branch that only hands on what it captures
+
+
 def test_a_graph_is_not_equal_to_anything_else():
     assert relu_chain(1) != "chain"
 

@@ -95,6 +95,7 @@ TESTED_BY = {
     "integer/run/packing.py": "integer/program/test_weight_formats.py",
     "integer/run/steps.py": "integer/run/test_library.py",
     # a fleet: by what its parts do together
+    "fleet/connection.py": "fleet/test_driver.py",
     "fleet/engine.py": "fleet/test_certificates.py",
     "fleet/pool.py": "fleet/test_rounds.py",
     "fleet/signing.py": "fleet/test_certificates.py",

@@ -151,7 +151,7 @@ def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
 
 def _row(one: Compressed) -> dict[str, object]:
     result = one.result
-    latency = result.latency(result.target.device)
+    latency = result.estimate(result.target.device)
     compared = result.measured[result.target.device]
     return {
         "method": result.method,

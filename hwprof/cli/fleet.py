@@ -90,12 +90,28 @@ def scheduler(fleet: FleetFile, listen: Listen = None, with_parent: WithParent =
 def status(
     fleet: FleetFile = Path("fleet.toml"),
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page of the state to this file.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Also count what this store of a driver has of each board.")
+    ] = None,
 ) -> int:
-    """Show what each board does."""
-    from hwprof.cli import output
-    from hwprof.jobs import fleets
+    """Show what each board does, and the last errors.
 
-    output.write_rows(fleets.status(fleet, output.note), format)
+    \b
+    hwprof fleet status fleet.toml --html fleet.html --store hwprof.db
+    """
+    from hwprof.cli import output, results
+    from hwprof.files import write_text
+    from hwprof.jobs import fleets
+    from hwprof.report import boards, page
+
+    state = fleets.state(fleet, output.note, store)
+    output.write_rows(boards.rows(state), format)
+    for trouble in state.troubles if format is Format.TABLE else ():
+        output.note(f"board {trouble.board}: {trouble.text}")
+    if html:
+        write_text(html, page.render_fleet(state, results.command()))
+        output.note(f"wrote {html}")
     return 0
 
 

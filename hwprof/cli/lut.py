@@ -187,14 +187,20 @@ def convert(
             "--allow-pickle", help="Read formats that are pickles; only plain containers and numbers are read."
         ),
     ] = False,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="For modelopt, whose rows are layers: an .onnx file or workload that has them; repeatable."),
+    ] = None,
 ) -> None:
     """Convert a table from or to another tool's format.
 
     Warns about content that the target format cannot hold, and asks for facts that the source does not state. Formats:
-    csv, fbnet-json, halp, haq, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and .parquet.
+    csv, fbnet-json, halp, haq, modelopt, netadapt, nni, ofa-yaml, proxyless-yaml, tfnas, and hwprof's own .json and
+    .parquet.
 
     \b
     hwprof lut convert mine.json mine.csv --to csv
+    hwprof lut convert mine.json mine.csv --to modelopt --network float.onnx --network int8.onnx
     hwprof lut convert note10.yaml note10.json --from ofa-yaml -d note10 --runtime tflite --threads 1 \\
       --batch 1 --dtype float32
     """
@@ -203,7 +209,7 @@ def convert(
 
     attributes = tuple(_numeric(text) for text in numeric or [])
     stated = converting.Stated(device, runtime, threads, batch, dtype, unit, attributes, allow_pickle)
-    for lost in converting.convert_table(source, target, from_format, to_format, stated):
+    for lost in converting.convert_table(source, target, from_format, to_format, stated, network or ()):
         output.warn(lost)
     output.note(f"wrote {target}")
 

@@ -53,9 +53,9 @@ BudgetS = Annotated[
     float,
     typer.Option(
         "--budget",
-        help="Seconds to measure each model, even if it is short of the target then; more than the default allows more "
-        "processes, too. A model so slow that three processes do not fit takes up to twice as long, a comparison that "
-        "hangs on one process up to four times. The operators' pass comes on top. --total-budget limits all together.",
+        help="Seconds to measure each model, even if it is short of the target then; more than the default also allows "
+        "more processes. Up to three times as long where three processes do not fit, four times where a comparison "
+        "hangs on one process. The operators' pass comes on top; --total-budget limits all models together.",
     ),
 ]
 Fast = Annotated[

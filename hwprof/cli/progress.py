@@ -24,6 +24,7 @@ from rich.progress import (
 from hwprof.interfaces import TuningProgress
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import ProtocolSettings
+from hwprof.report import quantity
 
 _START_S = 60.0  # a runtime takes as long to start on a busy machine
 
@@ -55,10 +56,9 @@ def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
 
 
 def _words(cohort: Cohort, settings: ProtocolSettings) -> str:
-    name = " / ".join(g.name for g in cohort.graphs)
-    if cohort.ended:
-        return f"{name}: measured in {cohort.rounds} processes"
-    return f"{name}: {cohort.rounds} processes, {cohort.progress(settings):.0%} of the target precision"
+    """An ended cohort may be short of its target: its budget was spent, or it failed."""
+    done = f"{' / '.join(g.name for g in cohort.graphs)}: {quantity.plural(cohort.rounds, 'process')}"
+    return f"{done}, ended" if cohort.ended else f"{done}, {cohort.progress(settings):.0%} of the target precision"
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _record(found: Found) -> dict[str, object]:
 def _row(result: Result, is_winner: bool) -> dict[str, object]:
     from hwprof.report import quantity
 
-    latency = result.latency(result.target.device)
+    latency = result.estimate(result.target.device)
     return {
         "architecture": "-".join(map(str, result.choices["arch"])),
         "score": f"{result.metric:.4g}",

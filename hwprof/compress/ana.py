@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import Choices
 from hwprof.compress.integer.cell import replaced
 from hwprof.compress.low_bit import BINARY, TERNARY, LowBitMethod, step_of
-from hwprof.compress.method import Choices, Network
+from hwprof.compress.method import Network
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node
 from hwprof.graph import Tensor as GraphTensor

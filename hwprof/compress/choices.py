@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hwprof import cost
+from hwprof.compress.choice import Choices
 from hwprof.compress.choices import as_before_value, chosen_graph, every_value
-from hwprof.compress.method import Choices, Cost
+from hwprof.compress.method import Cost
 from hwprof.compress.soft import Interpolated, Points
 from hwprof.graph import Graph
 

@@ -18,8 +18,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.choices import MOST_OPTIONS, log_loss
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.group import diagonal_blocks, groupable, grouped_weights

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.choices import (
     WITHOUT_BRANCH,
     block_options,
@@ -27,17 +28,7 @@ from hwprof.compress.choices import (
     kept_shares,
     log_loss,
 )
-from hwprof.compress.method import (
-    Choice,
-    Choices,
-    Cost,
-    Need,
-    Network,
-    Options,
-    Outcome,
-    SoftChoice,
-    SoftChoices,
-)
+from hwprof.compress.method import Cost, Need, Network, Outcome, SoftChoice, SoftChoices
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.blocks import ResidualBlock, residual_blocks, without_blocks_weights

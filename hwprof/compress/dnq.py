@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.incremental import InStages, PartlyFixed
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Cost, Need, Network
 from hwprof.compress.quantized_weights import computed_weights, insert_quantizers, trained_weight
 from hwprof.errors import InputError
 from hwprof.graph import Graph

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.learned_grid import (
     LEAST_BITS,
     MOST_BITS,
@@ -26,7 +27,7 @@ from hwprof.compress.learned_grid import (
     PowerGrid,
     UniformGrid,
 )
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options, SoftChoice
+from hwprof.compress.method import Cost, Need, Network, SoftChoice
 from hwprof.compress.quantized_weights import (
     computed_weights,
     insert_quantizers,

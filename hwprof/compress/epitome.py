@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.choice import Choice, Choices, Options
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Constant, Graph, Node
 from hwprof.graph import Tensor as TensorType
 from hwprof.training import Hooks, ParamGroup
@@ -160,7 +161,11 @@ class Epitome:
 
 
 class EpitomeReuse(Epitome):
-    """The form of features: fewer multiply-adds. Where that is slower, the comparison says so."""
+    """The form of features: fewer multiply-adds. Where that is slower, the comparison says so.
+
+    A layer with fewer elements in a filter than filters, such as the first one on gray images, stays as before: to
+    interpolate would need more multiply-adds than to convolve with the epitome.
+    """
 
     name = "epitome_reuse"
     result = "lower rank"
@@ -174,7 +179,9 @@ class EpitomeReuse(Epitome):
             layer: _Shape(weight, weight.shape[0] // self._smaller, weight.shape[1:], weight.shape[0], 1)
             for layer, weight in _convolutions(graph).items()
         }
-        return {layer: shape for layer, shape in found.items() if shape.is_smaller}
+        return {
+            layer: shape for layer, shape in found.items() if shape.is_smaller and math.prod(shape.rest) >= shape.places
+        }
 
     def _exported(self, graph: Graph, layer: str, made: _Sampled) -> tuple[Graph, dict[str, np.ndarray]]:
         """A convolution with the epitome, and a 1 x 1 one that interpolates between its channels."""

@@ -3,8 +3,9 @@ al., Quantization and Training of Neural Networks for Efficient Integer-Arithmet
 
 from __future__ import annotations
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.choices import INT8, int8_names, int8_variant_of
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 

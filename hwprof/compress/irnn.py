@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.integer.simulation import Simulation
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io.opset import with_opset

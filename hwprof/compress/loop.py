@@ -31,14 +31,15 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice, Choices, Method, Network, Options, SoftChoices
+from hwprof.compress.method import Method, Network, SoftChoices
 from hwprof.compress.projection import project
-from hwprof.data.result import Result, ResultKey, Target, measured_latency
+from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
 from hwprof.interfaces import Task
 from hwprof.measure import recording
@@ -52,7 +53,6 @@ TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
 _TELLINGS = 4  # in each round of a measurement of many graphs
 _MANY = 16
-_KNOWN = 1.25  # high by low of a latency's interval, up to which it is known well
 _SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
@@ -101,6 +101,11 @@ class Job:
     identity: str
     tell: Tell = field(repr=False)
 
+    @property
+    def baseline_alone(self) -> Estimate | None:
+        """The baseline's latency, measured without another network; None where it has no valid one."""
+        return estimate(self.measured)
+
     def measure(self, graphs: Sequence[Graph], unit: str = "networks") -> list[Measurement]:
         """The measurements of graphs for the table, which are kept even where they did not reach their precision. Tells
         how many of them are done; unit: what they are, for that."""
@@ -130,6 +135,10 @@ class Job:
         """The paired measurement of the baseline (a) and the network (b)."""
         with recording.recording(self.device, self.store, self.options) as recorder:
             return recorder.compare([self.baseline, graph], again=False)[0]
+
+    def paired(self, graph: Graph) -> Estimate | None:
+        """The latency of a network in a paired measurement with the baseline; None where it has no valid one."""
+        return known_latency(self.compare(graph), self.baseline_alone)
 
     def fit(self, network: Network, hooks: Sequence[Hooks], settings: TrainSettings, purpose: str, told: str) -> None:
         """Trains the network, and goes on where the same training stopped. purpose: over all that decides it."""
@@ -166,7 +175,7 @@ def prepare(
     baseline = networks.export(runs, folder / f"{network.graph.name}-baseline.onnx")
     with recording.recording(device, store, options) as recorder:
         (measured,) = recorder.measure([baseline])
-    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(measured)}")
+    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(estimate(measured))}")
     if measured.status is not Status.CONVERGED:
         tell(
             f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay "
@@ -226,6 +235,7 @@ class _Run:
             digest=graph.digest,
             versions=_versions(compared.b),
             seconds=perf_counter() - start,
+            baseline_alone=self.job.baseline_alone,
         )
         self.job.store.add_result(result)
         self._tell(f"{self.job.task.metric_name} {result.metric:.2f}; met: {result.met}")
@@ -242,32 +252,30 @@ class _Run:
         choices, table_ms = self._projected(options, table, within_ms)
         compared = self._measured(choices, 1)
         for number in range(2, self.job.settings.rounds + 1):
-            highest_ms = self._highest_ms(compared)
-            if table is None or not highest_ms > self.wanted_ms:
+            latency = known_latency(compared, self.job.baseline_alone)
+            if table is None or latency is None or latency.cautious <= self.wanted_ms:
                 break
-            within_ms = min(within_ms, table_ms) * self.wanted_ms / highest_ms
+            within_ms = min(within_ms, table_ms) * self.wanted_ms / latency.cautious
             smaller, smaller_ms = self._projected(options, table, within_ms)
             if smaller == choices:
                 break  # the method has nothing smaller
             choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
         return choices, table_ms, compared
 
-    def _highest_ms(self, compared: Comparison) -> float:
-        """The upper end of the network's latency; where it is not known well, that of the baseline times the ratio of
-        the pairs if this is lower, for noise changes the ratio less. nan where it has no latency."""
-        own, whole = measured_latency(compared.b), measured_latency(self.job.measured)
-        if own is None:
-            return float("nan")
-        is_known = own.high <= _KNOWN * own.low
-        return own.high if is_known or whole is None else float(np.fmin(own.high, compared.high * whole.high))
-
     def _checked_table(self, options: Options) -> LayerTable | None:
+        """None where there is nothing to decide, and where latencies would mislead that do not decide, either."""
         if not options:
             return None
         job = self.job
         self._tell("measures the table of its layers")
-        table = LayerTable(job.network.graph, job.measure, options, networks.only_variant(job.device))
-        self._tell(table.check(job.seed))
+        table = LayerTable(job.network.graph, job.measure, options, networks.only_variant(job.device), job.paired)
+        try:
+            self._tell(table.check(job.seed))
+        except NotConvergedError as error:
+            if self._is_projected or methods.has_within(self.method):
+                raise
+            self._tell(f"learns without latencies: {error}")
+            return None
         smallest = {layer: some[-1] for layer, some in options.items()}
         whole_ms, least_ms = table.latency_ms([{}, smallest])
         if self._is_projected and min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
@@ -306,7 +314,8 @@ class _Run:
         compared = self.job.compare(
             networks.export(network, _working(self.job.folder) / f"{self.path.stem}-{number}.onnx")
         )
-        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(compared.b)}, {compared.verdict}")
+        latency = known_latency(compared, self.job.baseline_alone)
+        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(latency)}, {compared.verdict}")
         return compared
 
     # -- the small network ---------------------------------------------------------------------------
@@ -382,8 +391,7 @@ def _told(choice: Choice) -> dict[str, float]:
     return {name: value for name, value in asdict(choice).items() if value is not None}
 
 
-def _latency(measured: Measurement) -> str:
-    found = measured_latency(measured)
+def _latency(found: Estimate | None) -> str:
     return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"
 
 

@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.integer.cell import replaced
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Cost, Need, Network
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.training import Hooks

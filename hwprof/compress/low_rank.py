@@ -4,8 +4,9 @@ et al., arXiv 1812.02402), whose training towards low ranks is not part of it.""
 
 from __future__ import annotations
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.choices import chosen_ranks, log_loss, rank_options
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.factorize import factorize_weights, singular_values

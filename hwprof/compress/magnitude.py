@@ -3,8 +3,9 @@ ConvNets, ICLR 2017), in every group as many as the device's table asks for; the
 
 from __future__ import annotations
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.choices import kept_options, kept_shares, log_loss
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.prune import channel_norms, prunable_groups, prune_weights

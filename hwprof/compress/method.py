@@ -15,10 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from hwprof import plugins
-from hwprof.compress.choice import AS_BEFORE as AS_BEFORE
-from hwprof.compress.choice import Choice as Choice
-from hwprof.compress.choice import Choices as Choices
-from hwprof.compress.choice import Options as Options
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.graph import Graph
 from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import TrainableGraph, trainable, weights_of
@@ -115,8 +112,8 @@ class Method(Protocol):
 
     def attach(self, network: Network, cost: Cost) -> Hooks:
         """Called once, before all that follow. The network is the method's own: it may add parametrizations and gates.
-        `cost` is the latency, ms, by the device's table; nan where `options` is empty. `hwprof.compress.costs` has
-        others."""
+        `cost` is the latency, ms, by the device's table; nan where `options` is empty, and where the machine was too
+        busy for a table and the method chooses without a target. `hwprof.compress.costs` has others."""
         ...
 
     def choices(self) -> Choices:
@@ -139,7 +136,12 @@ def result_of(method: Method) -> str:
 
 def within(method: Method, target_ms: float) -> Method:
     """The method that learns within the latency, where it has such a form."""
-    return cast("Method", method.within(target_ms)) if hasattr(method, "within") else method
+    return cast("Method", method.within(target_ms)) if has_within(method) else method
+
+
+def has_within(method: Method) -> bool:
+    """Whether it can learn within a latency."""
+    return hasattr(method, "within")
 
 
 def load(name: str) -> Method:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -33,7 +32,7 @@ from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.layer_harm import LayerHarm, singles
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
-from hwprof.data.result import OUTPUTS, Result, ResultKey, Target, measured_latency
+from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -61,7 +60,8 @@ _MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
 _RANKS = 2  # of a layer that are tried, by halves
 _SHARES = (0.75, 0.5)  # of the channels of a group that are tried
 _GRANULE = 8  # channels
-_WIDE = 0.05  # relative half-width of an interval that is measured again
+_UNDERRATED = 2.0  # by which the error of a network may be below that of its harms' sum
+_WIDE = 0.1  # logarithm of high by low of an interval that is measured again
 _WORTH_TELLING_S = 10.0
 _SLOWER = 1.001  # relative: a target above the fastest network by less is out of reach
 
@@ -202,6 +202,7 @@ class _Run:
             digest=graph.digest,
             versions={**compared.b.versions, "hwprof": __version__, "python": platform.python_version()},
             seconds=perf_counter() - start,
+            baseline_alone=self.baseline_alone,
         )
         self.store.add_result(result)
         error = result.output_error
@@ -236,11 +237,11 @@ class _Run:
         point = self._best(within_ms)
         compared = self._compared(wanted, point, path, 1)
         for number in range(2, self.settings.rounds + 1):
-            measured = measured_latency(compared.b)
-            if wanted.ms is None or measured is None:
+            latency = known_latency(compared, self.baseline_alone)
+            if wanted.ms is None or latency is None:
                 break
-            most_ms = measured.high if measured.relative_half_width <= _WIDE else measured.median
-            if not most_ms > wanted.ms:
+            most_ms = latency.median if latency.log_width > _WIDE else latency.cautious
+            if most_ms <= wanted.ms:
                 break
             within_ms = min(within_ms, point.ms) * wanted.ms / most_ms
             smaller = self._best(within_ms)
@@ -272,13 +273,15 @@ class _Run:
         return "" if self.settings.max_error is None else f" within an error of outputs of {self.settings.max_error:g}"
 
     def _compared(self, wanted: _Wanted, point: Point, path: Path, number: int) -> Comparison:
-        exported = _export(self.rewriting.network(point.choices), path)
+        exported, alone = _export(self.rewriting.network(point.choices), path), self.baseline_alone
         with recording.recording(self.device, self.store, replace(self.options, with_operators=False)) as recorder:
             (compared,) = recorder.compare([self.graph, exported], again=False)
-            if _is_noise(compared, wanted.ms):
-                self._tell(wanted, f"round {number}: {_latency(compared.b)}: too wide to tell; measures it again")
+            latency = known_latency(compared, alone)
+            if _is_noise(latency, wanted.ms):
+                self._tell(wanted, f"round {number}: {_latency(latency)} is too wide to tell; measures it again")
                 (compared,) = recorder.compare([self.graph, exported])
-        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(compared.b)}")
+                latency = known_latency(compared, alone)
+        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(latency)}")
         return compared
 
     # -- what is measured once -----------------------------------------------------------------------
@@ -310,6 +313,13 @@ class _Run:
                 f"the first {networks} networks took {seconds:.0f} s; up to {more} more are measured, which takes up "
                 f"to {max(1, round(seconds / networks * more / 60))} min, besides the errors of the layers"
             )
+
+    @cached_property
+    def baseline_alone(self) -> Estimate | None:
+        """The latency of the user's network, measured without another one; None where it has no valid one."""
+        options = replace(self.options, with_operators=False, keep_unconverged=True)
+        with recording.recording(self.device, self.store, options) as recorder:
+            return estimate(recorder.measure([self.graph])[0])
 
     @cached_property
     def _columns(self) -> list[Choices]:
@@ -367,13 +377,14 @@ class _Run:
 
     @cached_property
     def allowed(self) -> list[Point]:
-        """The part of the front in which the error of the outputs is at most `Settings.max_error`: it falls from the
-        fastest network to the float one."""
+        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`: each is
+        measured, because the sums of the harms only tell roughly."""
         most = self.settings.max_error
         if most is None:
             return self.front
-        first = bisect_left(self.front, True, key=lambda point: self._error(point) <= most)
-        return self.front[min(first, len(self.front) - 1) :]
+        likely = [point for point in self.front if point.harm <= (_UNDERRATED * most) ** 2]
+        self.options.on_note(f"measures the error of {len(likely)} networks of the front")
+        return [point for point in likely if self._error(point) <= most] or self.front[-1:]
 
     def _error(self, point: Point) -> float:
         return -self.judge.score(self.rewriting.network(point.choices))
@@ -468,14 +479,12 @@ def _all_told(choices: Choices) -> dict[str, Any]:
     return {layer: _told(choice) for layer, choice in choices.items()}
 
 
-def _is_noise(compared: Comparison, wanted_ms: float | None) -> bool:
+def _is_noise(found: Estimate | None, wanted_ms: float | None) -> bool:
     """Whether the interval covers the latency that is wanted because it is wide."""
-    found = measured_latency(compared.b)
-    if wanted_ms is None or found is None or not found.low <= wanted_ms < found.high:
+    if wanted_ms is None or found is None:
         return False
-    return found.relative_half_width > _WIDE
+    return found.log_width > _WIDE and not (found.high <= wanted_ms or found.low > wanted_ms)
 
 
-def _latency(measured: Measurement) -> str:
-    found = measured_latency(measured)
+def _latency(found: Estimate | None) -> str:
     return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Options
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 
 LatencyOfChoices: TypeAlias = Callable[[Sequence[Choices]], np.ndarray]  # [n] choices to ms, [n]
 Harm: TypeAlias = Callable[[str, Choice], float]

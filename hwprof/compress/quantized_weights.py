@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwprof.compress.method import Choices, Network
+from hwprof.compress.choice import Choices
+from hwprof.compress.method import Network
 from hwprof.variants.low_bit import Layer, dictionary_weights, layers
 
 Quantizer = TypeVar("Quantizer", bound=nn.Module)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwprof.compress import method as methods
+from hwprof.compress.choice import Choices
 from hwprof.compress.choices import chosen_graph
 from hwprof.compress.loop import Job, unknown_cost
-from hwprof.compress.method import Choices
 from hwprof.compress.networks import only_variant
 from hwprof.errors import InputError
 

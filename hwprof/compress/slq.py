@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.incremental import InStages, PartlyFixed
 from hwprof.compress.low_bit import TERNARY, projected
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Cost, Need, Network
 from hwprof.compress.quantized_weights import insert_quantizers, trained_weight, with_dictionaries
 from hwprof.errors import InputError
 from hwprof.graph import Graph

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwprof.compress.method import AS_BEFORE, Choice, SoftChoice, SoftChoices
+from hwprof.compress.choice import AS_BEFORE, Choice
+from hwprof.compress.method import SoftChoice, SoftChoices
 from hwprof.errors import InputError
 
 Number: TypeAlias = int | float

@@ -20,8 +20,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.low_bit import BINARY, TERNARY, projected, step_of, stored, straight_through
-from hwprof.compress.method import AS_BEFORE, Choice, Choices, Cost, Need, Network, Options
+from hwprof.compress.method import Cost, Need, Network
 from hwprof.graph import Graph
 from hwprof.training import Hooks, ParamGroup
 from hwprof.variants.low_bit import layers

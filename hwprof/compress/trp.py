@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.choices import chosen_ranks, log_loss, rank_options
-from hwprof.compress.method import Choice, Choices, Cost, Need, Network, Options, Outcome
+from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
 from hwprof.variants.factorize import Scheme, Unfolding, factorize_weights, singular_values, smaller_ranks, unfoldings

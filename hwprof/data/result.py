@@ -3,6 +3,12 @@
 Every method writes the same JSON-ready record, so that one store and one page hold the results of all methods. Only the
 measurement, paired with the baseline's, decides whether the target is met. The method optimized the sum of a latency
 table, so that sum cannot judge it.
+
+2026-11-29, why the ratio of the pairs may judge in place of the network's own milliseconds (`known_latency`). On a
+shared machine a latency of 0.03 ms was known to a factor of two, and the ratio to the baseline, whose blocks alternate
+with the network's, to a few percent. The narrower interval decides, and the target does not, so that nothing is chosen
+by the answer. Intersecting the two intervals would be narrower still, but not an interval of 95 %: one that misses the
+latency would be enough to spoil it. A weighted mean needs their correlation, which a few processes do not show.
 """
 
 from __future__ import annotations
@@ -10,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +25,31 @@ from hwprof.measurement import Comparison, LatencyStatistics, Measurement, Statu
 
 SCHEMA = "hwprof.result/1"
 OUTPUTS = "outputs"  # the task of a network that was compressed without one
+_CAUTION = 1.25
 _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in Python, null in JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A latency and the bounds of its 95 % interval, ms; the bounds are nan where they are not known."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def log_width(self) -> float:
+        """The logarithm of high by low: infinite where they are not known."""
+        return math.log(self.high / self.low) if math.isfinite(self.low) and math.isfinite(self.high) else math.inf
+
+    @property
+    def cautious(self) -> float:
+        """The upper bound, but at most a quarter above the median: a wider interval shows how noisy the machine is, and
+        not how slow the network."""
+        return min(self.high if math.isfinite(self.high) else math.inf, _CAUTION * self.median)
+
+    def overlaps(self, other: Estimate) -> bool:
+        return self.low <= other.high and other.low <= self.high
 
 
 class Met(StrEnum):
@@ -70,6 +100,8 @@ class Result:
     table_ms: the latency by the table or predictor that the method used.
     measured: for each device, the network (b) paired with the baseline (a).
     digest: that of the network's graph. seconds: the time that the method took.
+    baseline_alone: the baseline's latency on the target's device in a measurement without the network; None where there
+    is none.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.
@@ -91,6 +123,7 @@ class Result:
     digest: str
     versions: Mapping[str, str]
     seconds: float
+    baseline_alone: Estimate | None = None
 
     def __post_init__(self) -> None:
         for name in _MAYBE_UNKNOWN:
@@ -107,13 +140,13 @@ class Result:
     def met(self) -> Met | None:
         """Whether the network meets its target on the target's device; None where the target has no ms.
 
-        The 95 % interval of the measured latency at the machine's undisturbed speed decides: yes where all of it is at
-        or below the target, no where all of it is above, otherwise cannot tell.
+        The 95 % interval of `known_latency` decides: yes where all of it is at or below the target, no where all of it
+        is above, otherwise cannot tell.
         """
         if self.target.ms is None:
             return None
-        latency = self.latency(self.target.device)
-        if latency is None or not (math.isfinite(latency.low) and math.isfinite(latency.high)):
+        latency = self.estimate(self.target.device)
+        if latency is None or math.isinf(latency.log_width):
             return Met.CANNOT_TELL
         if latency.high <= self.target.ms:
             return Met.YES
@@ -135,8 +168,14 @@ class Result:
         found = self.measured.get(self.target.device)
         return str(found.b.evidence) if found else ""
 
+    def estimate(self, device: str) -> Estimate | None:
+        """The network's latency by `known_latency`; None where none was measured."""
+        found = self.measured.get(device)
+        return known_latency(found, self.baseline_alone if device == self.target.device else None) if found else None
+
     def latency(self, device: str) -> LatencyStatistics | None:
-        """The network's latency, ms, at the machine's undisturbed speed; None where none was measured."""
+        """Statistics of the network's own samples, ms, at the machine's undisturbed speed; None where none were
+        measured."""
         found = self.measured.get(device)
         return measured_latency(found.b) if found else None
 
@@ -145,7 +184,11 @@ class Result:
         record = {f.name: getattr(self, f.name) for f in fields(self)}
         record |= {name: _or_null(record[name]) for name in _MAYBE_UNKNOWN}
         measured = {device: _comparison_record(c) for device, c in self.measured.items()}
-        return {"schema": SCHEMA, **record, "measured": measured, "target": asdict(self.target), "met": self.met}
+        alone = self.baseline_alone and {name: _or_null(ms) for name, ms in asdict(self.baseline_alone).items()}
+        return {
+            "schema": SCHEMA, **record, "measured": measured, "target": asdict(self.target), "baseline_alone": alone,
+            "met": self.met,
+        }  # fmt: skip
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Result:
@@ -157,13 +200,15 @@ class Result:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(record.keys() - known - {"schema", "met"}):
             raise InputError(f"the result record has an unknown field {unknown[0]!r}; a newer hwprof wrote it: upgrade")
-        if missing := sorted(known - record.keys()):
+        required = {f.name for f in fields(cls) if f.default is MISSING}
+        if missing := sorted(required - record.keys()):
             raise InputError(f"the result record has no {missing[0]!r}; it was not written by hwprof")
-        values = {name: record[name] for name in known}
+        values = {name: record[name] for name in known & record.keys()}
         values |= {name: math.nan for name in _MAYBE_UNKNOWN if values[name] is None}
         try:
             values["target"] = Target(**record["target"])
             values["measured"] = {device: _comparison(c) for device, c in record["measured"].items()}
+            values["baseline_alone"] = _estimate(record.get("baseline_alone"))
             return cls(**values)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the result record is damaged: {error}") from None
@@ -175,6 +220,44 @@ def measured_latency(measurement: Measurement) -> LatencyStatistics | None:
     if measurement.status is Status.INVALID or measurement.is_counted or not any(p.kept for p in measurement.processes):
         return None
     return measurement.normalized
+
+
+def estimate(measurement: Measurement) -> Estimate | None:
+    """The latency by its own samples; None where `measured_latency` is."""
+    own = measured_latency(measurement)
+    return None if own is None else Estimate(own.median, own.low, own.high)
+
+
+def known_latency(compared: Comparison, baseline_alone: Estimate | None) -> Estimate | None:
+    """The latency of the compared network (b) at the machine's undisturbed speed; None where it has none.
+
+    It is estimated from the network's own samples, and by `baseline_alone` times the ratio of the pairs, in which noise
+    of both sides cancels. The estimate with the narrower interval is returned. Where the two intervals do not overlap,
+    the machine was not the same when the baseline was measured alone, and the network's own samples count.
+    """
+    own = estimate(compared.b)
+    by_pairs = _by_pairs(compared, baseline_alone)
+    if own is None or by_pairs is None or not own.overlaps(by_pairs):
+        return own
+    return min(own, by_pairs, key=lambda one: one.log_width)
+
+
+def _by_pairs(compared: Comparison, baseline: Estimate | None) -> Estimate | None:
+    """Their product, for which the squares of the relative half-widths add up: the processes of the ratio are others
+    than those of the baseline. None where the bounds of one of them are not known."""
+    if baseline is None:
+        return None
+    factors = (Estimate(compared.ratio, compared.low, compared.high), baseline)
+    if any(math.isinf(factor.log_width) for factor in factors):
+        return None
+    median = math.prod(factor.median for factor in factors)
+    below = math.hypot(*(math.log(factor.median / factor.low) for factor in factors))
+    above = math.hypot(*(math.log(factor.high / factor.median) for factor in factors))
+    return Estimate(median, median * math.exp(-below), median * math.exp(above))
+
+
+def _estimate(record: Mapping[str, Any] | None) -> Estimate | None:
+    return None if record is None else Estimate(**{k: math.nan if v is None else v for k, v in record.items()})
 
 
 def _comparison_record(c: Comparison) -> dict[str, Any]:

@@ -35,6 +35,7 @@ ACTIVATIONS = frozenset(
      "Swish", "Softplus", "ThresholdedRelu"}
 )  # fmt: skip
 _ABSORBED = ACTIVATIONS | {"BatchNormalization"}
+_IMAGE_RANK = 4
 _LAYOUT_FREE = _ABSORBED | {"Add", "Sum", "Concat"}
 # The further steps of a compiled kernel of a matrix-like operator, in this order: scalings by constants, an addition,
 # an activation.
@@ -72,11 +73,20 @@ class Execution:
         absorbed, merged = self._absorbed(), self._merged()
         compiled = _compiled(self.graph, merged, everything)
         compiled_live = compiled if all(live) else _compiled(self.graph, merged, live)
-        rows = np.array([everything, live, self._constant(zeroed), zeroed, absorbed, compiled, compiled_live], bool)
-        every, lives, constant, zeros, inside, *ends = rows.reshape(7, -1)
+        rows = (everything, live, self._constant(zeroed), zeroed, absorbed, compiled, compiled_live)
+        flags = np.frombuffer(b"".join(map(bytes, rows)), bool)  # of lists NumPy makes an array ten times as slowly
+        every, lives, constant, zeros, inside, *ends = flags.reshape(len(rows), -1)
         fused = lives & ~inside
         path = _longest_path(self.sources, np.where(fused, weights, 0.0).tolist(), live) & fused
         return np.stack([every, lives, lives & ~constant, lives | (constant & ~zeros), fused, path, *ends])
+
+    def places(self) -> list[tuple[bool, bool, bool, bool]]:
+        """Returns [n_nodes]: whether a node is live, constant, in the kernel of the matrix-like operator before it, and
+        launched when such a kernel includes all that it can."""
+        zeroed = self._multiplied_by_zero()
+        live = self._live(zeroed)
+        compiled = _compiled(self.graph, self._merged(), [True] * len(live))
+        return list(zip(live, self._constant(zeroed), self._absorbed(), compiled, strict=True))
 
     def reorders(self, executed: np.ndarray, blocking: Container[str]) -> np.ndarray:
         """Finds where images change between the plain layout and blocks of channels (NCHWc), in which runtimes for
@@ -89,7 +99,10 @@ class Execution:
         runs = (bits @ executed).tolist()  # of each node: the hypotheses under which it runs, as a set of bits
         everywhere = int(bits.sum())
         blocked, reordered = [0] * len(runs), [0] * len(runs)
-        number = {name: i for name, i in self._number.items() if name and len(self.graph.shape(name)) == 4}
+        ranks = {t.name: len(t.shape) for t in self.graph.values}
+        number = {
+            name: i for name, i in self._number.items() if name and (ranks.get(name) or self._rank(name)) == _IMAGE_RANK
+        }
         for i, node in enumerate(self.graph.nodes):
             images = [number[name] for name in node.inputs if name in number]
             if node.op in blocking:
@@ -114,10 +127,13 @@ class Execution:
                     after[i] = True
         return np.array(after, bool)
 
+    def _rank(self, name: str) -> int:
+        return len(self.graph.shape(name))
+
     # -- walks -------------------------------------------------------------------------------------------
 
     def _sources(self) -> list[list[int]]:
-        fixed = {"", *self.graph.weight_names, *(c.name for c in self.graph.constants)}
+        fixed = {t.name for group in (self.graph.weights, self.graph.constants) for t in group} | {""}
         number, readers, sources = self._number, self._readers, list[list[int]]()
         for i, (node, read) in enumerate(zip(self.graph.nodes, self._reads, strict=True)):
             found = []

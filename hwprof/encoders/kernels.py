@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.execution import HYPOTHESES, masks
+from hwprof.encoders.execution import Execution
 from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
@@ -99,17 +99,14 @@ class KernelEncoder:
 
 def _contexts(graph: Graph) -> list[str]:
     """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    found = dict(zip(HYPOTHESES, masks(graph, np.zeros(len(graph.nodes))), strict=True))
     ends = []
-    for live, folded, compiled, fused in zip(
-        *(found[name].tolist() for name in ("live", "folded", "compiled", "fused")), strict=True
-    ):
+    for live, constant, absorbed, compiled in Execution(graph).places():
         if not live:
             ends.append(" dead")
-        elif not folded:
+        elif constant:
             ends.append(" constant")
         else:
-            ends.append("" if compiled else " absorbed" if fused else " fused")
+            ends.append("" if compiled else " fused" if absorbed else " absorbed")
     return ends
 
 

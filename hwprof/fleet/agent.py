@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -23,9 +26,10 @@ from typing import Any
 from hwprof import __version__
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, InputError, one_line
-from hwprof.files import temporary_folder
 from hwprof.fleet import engine, parcel
 from hwprof.fleet import request as requests
+from hwprof.fleet.cache import Cache
+from hwprof.fleet.carrying import CarryingTransport
 from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Launch, PlannedBoard
 from hwprof.fleet.request import DrainingError
@@ -38,13 +42,16 @@ from hwprof.measurement import ProtocolSettings
 
 _BUSY_S = 86400.0  # to wait for a `hwprof profile` that somebody runs on the board
 _GREETING_S = 300.0
+_MOST_ERRORS = 3  # of the last ones, which are told with every heartbeat
+_LONGEST_ERROR = 300  # characters
 _AGENTS: dict[str, Agent] = {}  # those that serve in this process, by the name of their Dask worker
 
 
 @dataclass(slots=True)
 class State:
     """The agent's work at this moment, told with every heartbeat. failures: requests in a row after which the board
-    was not well."""
+    was not well. delivered: answers of this agent that a store has. hardware: in words, by the name of the device.
+    errors: the last ones, with their times (Unix, s)."""
 
     doing: str = "idle"
     models: str = ""
@@ -52,24 +59,41 @@ class State:
     names: tuple[str, ...] = ()
     since: float = field(default_factory=time)
     answered: int = 0
+    delivered: int = 0
     failures: int = 0
+    hardware: dict[str, str] = field(default_factory=dict)
+    errors: deque[tuple[float, str]] = field(default_factory=partial(deque, maxlen=_MOST_ERRORS))
 
     def begin(self, doing: str, models: str = "", names: Sequence[str] = ()) -> None:
         self.doing, self.models, self.names = doing, models, tuple(names)
         self.progress, self.since = 0.0, time()
 
+    def note(self, error: HwprofError, models: str = "") -> None:
+        """Keeps an error."""
+        self.errors.append((time(), one_line(f"{models}: {error}" if models else error, _LONGEST_ERROR)))
+
 
 @dataclass(slots=True)
 class Agent:
-    """transport: where the workers of the board run. Answers requests from one thread at a time."""
+    """Answers requests from one thread at a time. folder: its own. transport: where the workers of the board run.
+    stopped: the jobs whose time was over."""
 
     board: PlannedBoard
-    outbox: Outbox
+    folder: Path
     transport: Transport = field(default_factory=LocalTransport)
     state: State = field(default_factory=State)
+    outbox: Outbox = field(init=False)
+    cache: Cache = field(init=False)
     is_draining: bool = False
+    stopped: set[str] = field(default_factory=set)
     started: float = field(default_factory=time)
     lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Makes its folders. Only one agent may have them."""
+        self.outbox, self.cache = Outbox(self.folder / "outbox"), Cache(self.folder / "cache")
+        self.outbox.open()
+        self.cache.open()
 
     def facts(self) -> dict[str, Any]:
         """The facts that the driver must know before it sends a request. JSON-ready."""
@@ -81,24 +105,34 @@ class Agent:
         return {
             "doing": "draining" if self.is_draining else state.doing, "models": state.models, "since": state.since,
             "progress": round(state.progress, 3), "names": list(state.names), "holds": sorted(self.outbox.names()),
-            "answered": state.answered, "failures": state.failures,
+            "answered": state.answered, "delivered": state.delivered, "failures": state.failures,
+            "hardware": dict(state.hardware), "errors": [list(error) for error in state.errors],
         }  # fmt: skip
 
     def answer(self, text: str) -> str:
         """The answer to a request; whatever happens, it is one."""
         try:
             request = requests.read_request(text)
-            self.outbox.remove(str(name) for name in request.get("done", ()))
+            self.state.delivered += self.outbox.remove(str(name) for name in request.get("done", ()))
             return json.dumps(self._answered(request))
         except HwprofError as error:
             self.state.failures += isinstance(error, DeviceLostError | EnvironmentUnfitError)
-            return json.dumps(requests.error_record(error))
+            return json.dumps(self._refusal(error))
         except Exception as error:  # noqa: BLE001 -- the border of the agent, which must outlive every request
             text = f"board {self.board.name}: {type(error).__name__}: {one_line(error)}"
-            return json.dumps(requests.error_record(DeviceLostError(text)))
+            return json.dumps(self._refusal(DeviceLostError(text)))
+
+    def _refusal(self, error: HwprofError) -> dict[str, Any]:
+        if not isinstance(error, DrainingError):
+            self.state.note(error)
+        return requests.error_record(error)
 
     def _answered(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Also while the board measures: what only changes what it does next."""
         if request["do"] == "forget":
+            return {}
+        if request["do"] == "stop":
+            self.stopped.add(str(request["job"]))
             return {}
         if request["do"] == "drain":
             self.is_draining = True
@@ -125,32 +159,36 @@ class Agent:
         self.state.begin("greeting", device.name)
         record = device.to_record(with_address=True)
         with self._to_ourselves(device, _GREETING_S) as alone, RestartedWorker(alone, device) as worker:
-            return {do: list(worker.ask(do, device=record)) for do in requests.GREETINGS}
+            greeting = {do: list(worker.ask(do, device=record)) for do in requests.GREETINGS}
+        self.state.hardware[device.name] = _words(greeting["hello"])
+        return greeting
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         device, asked = Device.from_record(request["device"]), dict(request["request"])
+        if missing := self._missing(request, request["graphs"]):
+            return {"missing": missing}
         self.state.begin(str(asked["do"]), device.name)
-        with temporary_folder() as folder:
-            graphs = parcel.unpacked(request["graphs"], request["contents"], folder)
+        with self._files() as folder:
+            graphs = parcel.unpacked(request["graphs"], self.cache, folder)
             asked |= dict(_as_asked(asked, graphs))
             with self._to_ourselves(device, request["limit_s"]) as alone, alone.open(device) as worker:
                 return {"answers": list(worker.ask(**asked))}
 
     def _measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Each cohort is measured once, however often it is asked for."""
-        device = Device.from_record(request["device"])
-        names = [str(record["name"]) for record in request["cohorts"]]
-        if not all(name.isalnum() for name in names):
+        """Each cohort is measured once, however often it is asked for; one that was stopped goes on."""
+        device, is_over = Device.from_record(request["device"]), partial(self._is_over, str(request["job"]))
+        records = {str(record["name"]): record for record in request["cohorts"]}
+        if not all(name.isalnum() for name in records):
             raise InputError("a cohort's name is not a digest")
-        missing = [record for record in request["cohorts"] if self.outbox.get(str(record["name"])) is None]
+        if missing := self._missing(request, [packed for one in records.values() for packed in one["graphs"]]):
+            return {"missing": missing}
+        left = {name: record for name, record in records.items() if not self._has_final(name)}
         is_well = True
-        if missing:
-            with temporary_folder() as folder, self._to_ourselves(device, request["limit_s"]) as alone:
-                cohorts = {str(one["name"]): _cohort(one, request["contents"], folder) for one in missing}
+        if left and not is_over():
+            with self._files() as folder, self._to_ourselves(device, request["limit_s"], is_over) as alone:
+                cohorts = {name: self._cohort(record, folder / name) for name, record in left.items()}
                 is_well = self._measured(cohorts, device, request, alone)
-        answers = [self.outbox.get(name) for name in names]
-        if None in answers:
-            raise DeviceLostError(f"board {self.board.name}: an answer vanished from {self.outbox.folder}")
+        answers = [self.outbox.get(name) or requests.not_begun(record) for name, record in records.items()]
         return {"cohorts": answers, "is_well": is_well}
 
     def _measured(
@@ -158,6 +196,7 @@ class Agent:
     ) -> bool:  # fmt: skip
         """Puts the cohorts into the outbox as they end. Returns whether the board is well."""
         settings, names = ProtocolSettings(**request["settings"]), {id(c): name for name, c in cohorts.items()}
+        is_over = partial(self._is_over, str(request["job"]))
         self.state.begin("measuring", _models(cohorts.values()), list(cohorts))
         reached = dict.fromkeys(names, 0.0)
 
@@ -165,14 +204,39 @@ class Agent:
             reached[id(cohort)] = cohort.progress(settings)
             self.state.progress = sum(reached.values()) / len(reached)
 
-        rounds = Rounds(device, settings, _nothing, show, alone, in_detail=request["in_detail"])
+        rounds = Rounds(
+            device, settings, _nothing, show, alone, in_detail=request["in_detail"], is_over=is_over
+        )  # fmt: skip
         is_well = True
         for cohort in rounds.run(list(cohorts.values())):
             if isinstance(cohort.error, DeviceLostError):
                 is_well = self._is_well(device, alone)
-            self.outbox.put(names[id(cohort)], requests.cohort_answer(cohort))
+            if cohort.error is not None and not is_over():
+                self.state.note(cohort.error, _models([cohort]))
+            self.outbox.put(names[id(cohort)], requests.cohort_answer(cohort, is_over()))
         self.state.failures = 0 if is_well else self.state.failures + 1
         return is_well
+
+    def _cohort(self, record: Mapping[str, Any], folder: Path) -> Cohort:
+        """With the processes that the driver has, or that a stopped job left here."""
+        graphs = parcel.unpacked(record["graphs"], self.cache, folder)
+        kept = self.outbox.get(str(record["name"])) or record
+        found = requests.processes(kept["processes"])
+        return Cohort(tuple(graphs), found, margin=record["margin"], limit=record.get("limit"))
+
+    def _has_final(self, name: str) -> bool:
+        answer = self.outbox.get(name)
+        return answer is not None and not answer.get("is_stopped")
+
+    def _is_over(self, job: str) -> bool:
+        return job in self.stopped
+
+    def _missing(self, request: Mapping[str, Any], packed: Sequence[parcel.Packed]) -> list[str]:
+        """The digests of what must be sent before the graphs can be unpacked; keeps what was sent."""
+        wanted = parcel.digests(packed)
+        self.cache.add(request["contents"])
+        self.cache.trim(wanted)
+        return self.cache.missing(wanted)
 
     def _is_well(self, device: Device, transport: Transport) -> bool:
         """Whether the board still runs the smallest network: one that crashed was the network's fault."""
@@ -183,10 +247,22 @@ class Agent:
         return True
 
     @contextmanager
-    def _to_ourselves(self, device: Device, limit_s: float) -> Iterator[Transport]:
+    def _files(self) -> Iterator[Path]:
+        """A folder for the files of one request, which are removed after it."""
+        folder = (self.folder / "files").resolve()
+        shutil.rmtree(folder, ignore_errors=True)  # of an agent that was killed
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _to_ourselves(
+        self, device: Device, limit_s: float, is_over: Callable[[], bool] = lambda: False
+    ) -> Iterator[Transport]:
         """A transport with the lock of the board's machine, which a local `hwprof profile` may hold for now."""
         self.state.doing, doing = "waiting", self.state.doing
-        with held(LimitedTransport(self.transport, limit_s), device, _BUSY_S) as alone:
+        with held(LimitedTransport(self.transport, limit_s), device, _BUSY_S, is_over) as alone:
             self.state.doing = doing
             yield alone
 
@@ -210,13 +286,8 @@ def transport_of(board: PlannedBoard) -> Transport:
     if board.launch is not Launch.SSH:
         return LocalTransport()
     options = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5")
-    return LocalTransport(("ssh", *options, "--", board.host, f"exec {board.python} -m hwprof.measure.worker"))
-
-
-def _cohort(record: Mapping[str, Any], contents: Mapping[str, str], folder: Path) -> Cohort:
-    graphs = parcel.unpacked(record["graphs"], contents, folder / str(record["name"]))
-    found = requests.processes(record["processes"])
-    return Cohort(tuple(graphs), found, margin=record["margin"], limit=record.get("limit"))
+    command = ("ssh", *options, "--", board.host, f"exec {board.python} -m hwprof.measure.worker")
+    return CarryingTransport(LocalTransport(command))
 
 
 def _as_asked(asked: Mapping[str, Any], graphs: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -228,8 +299,18 @@ def _as_asked(asked: Mapping[str, Any], graphs: Sequence[Any]) -> Iterator[tuple
         yield "graph", texts[0]
 
 
-def _models(cohorts: Any) -> str:
-    return ", ".join(dict.fromkeys(graph.name for cohort in cohorts for graph in cohort.graphs))[:80]
+def _words(hello: Sequence[Mapping[str, Any]]) -> str:
+    """The hardware that a worker told of: "Cortex-A72, 4 cores"."""
+    hardware = dict(hello[0].get("hardware", {})) if hello else {}
+    cores = f"{hardware['cores']} cores" if "cores" in hardware else ""
+    named = (str(hardware.get("gpu", "")), str(hardware.get("cpu", "")), cores)
+    return ", ".join(filter(None, named))
+
+
+def _models(cohorts: Iterable[Cohort]) -> str:
+    """The networks in a few words."""
+    first, *others = dict.fromkeys(graph.name for cohort in cohorts for graph in cohort.graphs)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _nothing(cohort: Cohort, place: int, process: object) -> None:

@@ -67,13 +67,13 @@ class Credentials:
         return context
 
 
-def require_access(host: str, port: int, keys: Credentials) -> None:
-    """Raises EnvironmentUnfitError, within seconds, where the scheduler does not take these keys or these keys do not
-    vouch for the scheduler; ConnectionError where nobody listens there or it does not answer in time."""
+def require_access(host: str, port: int, keys: Credentials, limit_s: float = _ANSWER_S) -> None:
+    """Raises EnvironmentUnfitError where the scheduler does not take these keys or these keys do not vouch for the
+    scheduler; ConnectionError where nobody listens there or it does not answer in time."""
     context, place = keys.context(), f"{host}:{port}"
     try:
-        with socket.create_connection((host, port), _ANSWER_S) as plain:
-            plain.settimeout(_ANSWER_S)
+        with socket.create_connection((host, port), limit_s) as plain:
+            plain.settimeout(limit_s)
             with context.wrap_socket(plain) as secured:
                 if not secured.recv(1):  # a scheduler that refuses us says so only now
                     raise ConnectionResetError("it closed the connection")

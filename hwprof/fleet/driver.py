@@ -1,41 +1,39 @@
-"""The driver's connection to a fleet: the boards that are alive, and the requests that are on their way to them.
+"""The driver's view of a fleet: the boards that are alive, and the requests that are on their way to them.
 
-Whatever the connection knows may be lost with the scheduler; a request that was lost is sent again, and an agent that
-has its answer already gives it from its outbox.
+Whatever it knows may be lost with the scheduler; a request that was lost is sent again, and an agent that has its
+answer already gives it from its outbox. Whoever sends a request keeps its `Sent`; the fleet counts how many of them are
+at each board.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, RLock
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Any, Self
 
 from hwprof import plugins
-from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, one_line
-from hwprof.fleet import engine
+from hwprof.errors import DeviceLostError, HwprofError
 from hwprof.fleet import request as requests
-from hwprof.fleet.agent import answer
-from hwprof.fleet.certificates import Credentials, Role, require_access
+from hwprof.fleet.connection import Connection, Note
+from hwprof.fleet.parcel import Parcel
 from hwprof.fleet.plan import Plan
 
 with plugins.optional_library("a fleet"):
-    from distributed import Client, Future
+    from distributed import Future
     from distributed.scheduler import KilledWorker
 
 IN_FLIGHT = 2  # requests at a board: one that is measured, and one that waits, so that it is never idle
 FAILURES = 3  # in a row, after which a board is set aside
 _LOOK_S = 1.0  # between two looks at the boards
 _LOOK_S_PER_BOARD = 4 / 1000  # so that a thousand take no larger share of the scheduler
-_ASK_S = 10.0  # for the scheduler to say which boards there are
+_TAKE_S = 10.0  # for an answer that is there to arrive
 _WAITING_S = 30.0  # between two notes that the driver still waits
 
 
@@ -62,14 +60,20 @@ class Board:
 @dataclass(slots=True)
 class Sent:
     """A request on its way. `answer` is None until it is there; `error` where the request failed. `is_lost`: nobody
-    knows whether it was measured; `was_killed`: its board's agent ended meanwhile."""
+    knows whether it was measured; `was_killed`: its board's agent ended meanwhile.
 
+    `submit` sends it with these contents of its parcel: once more, with all, where the board asks for some."""
+
+    fleet: Fleet
     board: Board
-    future: Future[Any] | None
+    submit: Callable[[Mapping[str, str]], Future[Any] | None]
+    parcel: Parcel = field(default_factory=Parcel)
+    future: Future[Any] | None = None
     answer: dict[str, Any] | None = None
     error: HwprofError | None = None
     is_lost: bool = False
     was_killed: bool = False
+    is_whole: bool = False
 
     def lose(self, reason: str) -> None:
         """The answer does not come any more."""
@@ -77,21 +81,34 @@ class Sent:
 
     @property
     def has_ended(self) -> bool:
-        """Looks whether the answer is there."""
-        if self.answer is None and self.error is None and self.future is not None and self.future.status != "pending":
-            self._take(self.future)
+        """Looks whether the answer is there, or its board no longer."""
+        if self.answer is None and self.error is None and self.future is not None:
+            if self.future.status != "pending":
+                self._take(self.future)
+            elif self.fleet.is_gone(self.board):
+                self.lose("its agent is gone")
         return self.answer is not None or self.error is not None
 
     def _take(self, future: Future[Any]) -> None:
         try:
-            found = json.loads(future.result(timeout=_ASK_S))
+            found = json.loads(future.result(timeout=_TAKE_S))
         except Exception as error:  # noqa: BLE001 -- of Dask, and whatever it found on the way
             self.was_killed = isinstance(error, KilledWorker)
             self.lose(type(error).__name__)
         else:
-            self.answer, self.error = found, requests.error_of(found)
+            self._read(found)
         finally:
             future.release()  # or Dask would compute it again when its board is lost
+
+    def _read(self, found: dict[str, Any]) -> None:
+        if "missing" not in found:
+            self.answer, self.error = found, requests.error_of(found)
+        elif self.is_whole:
+            self.error = DeviceLostError(f"board {self.board.name} does not keep the files that it is sent")
+        else:
+            self.is_whole, self.future = True, self.submit(self.parcel.contents)
+            if self.future is None:
+                self.lose("the scheduler is away")
 
 
 @dataclass(slots=True)
@@ -103,31 +120,26 @@ class Fleet:
     tell: Callable[[str], None]
     set_aside: dict[str, str] = field(default_factory=dict)
     is_closed: Event = field(default_factory=Event)
-    _keys: Credentials = field(init=False)
-    _client: Client | None = field(default=None, init=False)
-    _boards: dict[str, Board] = field(default_factory=dict, init=False)
-    _known: dict[str, Board] = field(default_factory=dict, init=False)  # also those that are not there just now
+    connection: Connection = field(init=False)
     looked: float = field(default=float("-inf"), init=False)  # when the boards were last asked for
+    _boards: dict[str, Board] = field(default_factory=dict, init=False)
+    _addresses: frozenset[str] | None = field(default=None, init=False)  # None while the scheduler is away
     _told: float = field(default_factory=monotonic, init=False)
     _in_flight: Counter[str] = field(default_factory=Counter, init=False)
+    _contents: dict[tuple[str, float], set[str]] = field(default_factory=dict, init=False)  # sent to each agent
     _failures: Counter[str] = field(default_factory=Counter, init=False)
     _done: dict[str, list[str]] = field(default_factory=dict, init=False)
     _refused: set[str] = field(default_factory=set, init=False)
-    _lock: RLock = field(default_factory=RLock, init=False)
     _killed: set[tuple[str, float]] = field(default_factory=set, init=False)  # agents that ended with requests
-    _addresses: frozenset[str] | None = field(default=None, init=False)  # None while the scheduler is away
+    _lock: RLock = field(default_factory=RLock, init=False)
     _news: Condition = field(default_factory=Condition, init=False)
     _n_news: int = field(default=0, init=False)
     _seen_news: threading.local = field(default_factory=threading.local, init=False)
 
     def __enter__(self) -> Self:
         """Raises EnvironmentUnfitError, in one line, where the scheduler refuses the keys or does not answer."""
-        self._keys = Credentials.of(self.plan.keys, Role.DRIVER)
-        engine.silence()
-        try:
-            require_access(*self.plan.host_and_port, self._keys)
-        except ConnectionError as error:
-            raise EnvironmentUnfitError(f"{error}; start it with: hwprof fleet up {self.plan.path}") from None
+        self.connection = Connection(self.plan)
+        self.connection.open()
         return self
 
     def __exit__(
@@ -136,9 +148,7 @@ class Fleet:
         self.is_closed.set()
         self.notify()
         self._acknowledge_all()
-        if self._client is not None:
-            with suppress(Exception):
-                self._client.close(timeout=2)
+        self.connection.close()
 
     # -- boards --------------------------------------------------------------------------------------------
 
@@ -148,7 +158,6 @@ class Fleet:
         with self._lock:
             if monotonic() - self.looked >= max(_LOOK_S, len(self._boards) * _LOOK_S_PER_BOARD):
                 self._boards = self._seen()
-                self._known |= self._boards
                 self.looked = monotonic()
             return self._boards
 
@@ -161,6 +170,10 @@ class Fleet:
     def capacity(self, board: Board) -> int:
         """How many requests it can take now."""
         return IN_FLIGHT - self._in_flight[board.name]
+
+    def is_gone(self, board: Board) -> bool:
+        """Whether the scheduler no longer knows the board's agent."""
+        return self._addresses is not None and board.address not in self._addresses
 
     def wait(self, wait_s: float = _LOOK_S) -> None:
         """Until a request has ended since this thread last waited, or for so long. Raises DeviceLostError when the
@@ -184,7 +197,11 @@ class Fleet:
             self._failures[board.name] += 1
             if self._failures[board.name] >= FAILURES and board.name not in self.set_aside:
                 self.set_aside[board.name] = str(reason)
-                self.tell(f"board {board.name} is set aside after {FAILURES} failures in a row: {reason}")
+                text = f"is set aside after {FAILURES} failures in a row: {reason}"
+                self._say(board.name, text, is_aside=True)
+
+    def succeeded(self, board: Board) -> None:
+        self._failures[board.name] = 0
 
     def lost(self, sent: Sent) -> None:
         """The request was lost. That counts against its board where its agent ended, once for each agent."""
@@ -194,55 +211,46 @@ class Fleet:
                 self._killed.add(agent)
                 self.failed(sent.board, sent.error)
 
-    def is_gone(self, sent: Sent) -> bool:
-        """Whether the scheduler no longer knows the board to which the request went."""
-        return self._addresses is not None and sent.board.address not in self._addresses
-
-    def succeeded(self, board: Board) -> None:
-        self._failures[board.name] = 0
-
     def refuse(self, board: str, reason: str) -> None:
         """Says once why the board gets nothing."""
         with self._lock:
             if f"{board} {reason}" not in self._refused:
                 self._refused.add(f"{board} {reason}")
-                self.tell(f"board {board} is refused: {reason}")
+                self._say(board, f"is refused: {reason}")
+
+    def notes(self) -> list[Note]:
+        """The words of the drivers that use the fleet now about its boards, oldest first."""
+        told = self.connection.identity()
+        return [] if told is None else list(self.connection.all_notes(told["drivers"]))
+
+    def _say(self, board: str, text: str, is_aside: bool = False) -> None:
+        self.tell(f"board {board} {text}")
+        self.connection.add_note(Note(board, text, time(), is_aside))
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    def send(self, board: Board, do: str, **arguments: Any) -> Sent | None:
-        """None where the scheduler is away."""
-        client = self._connected()
-        if client is None:
-            return None
-        with self._lock:
-            done = self._done.pop(board.name, [])
-            text = requests.request_text(do, done=done, **arguments)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a large request: a network with its weights
-                future = client.submit(
-                    answer, text, workers=[board.address], allow_other_workers=False, pure=False, retries=0,
-                    resources={f"board:{board.name}": 1},
-                )  # fmt: skip
-            self._in_flight[board.name] += 1
-        future.add_done_callback(lambda _: self._ended(board.name))
-        return Sent(board, future)
+    def send(self, board: Board, do: str, parcel: Parcel | None = None, **arguments: Any) -> Sent | None:
+        """None where the scheduler is away. parcel: of the graphs among the arguments; of its contents only those are
+        sent that the board was not sent before."""
 
-    def command(self, board: Board, do: str, **arguments: Any) -> dict[str, Any]:
-        """Has the agent do something at once, also while it measures. Raises what it raises, and DeviceLostError."""
-        client = self._connected()
-        if client is None:
-            raise DeviceLostError("the fleet's scheduler does not answer")
-        try:
-            texts = client.run(answer, requests.request_text(do, **arguments), workers=[board.address])
-            found = json.loads(texts[board.address])
-        except HwprofError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- Dask's
-            raise DeviceLostError(f"board {board.name} did not answer: {one_line(error)}") from None
-        if (refused := requests.error_of(found)) is not None:
-            raise refused
-        return dict(found)
+        def submit(contents: Mapping[str, str]) -> Future[Any] | None:
+            more = {} if parcel is None else {"contents": contents}
+            return self._submit(board, requests.request_text(do, done=self._taken(board), **arguments, **more))
+
+        sent = Sent(self, board, submit, parcel or Parcel())
+        known = self._contents.setdefault((board.name, board.started), set())
+        sent.future = submit({digest: text for digest, text in sent.parcel.contents.items() if digest not in known})
+        known.update(sent.parcel.contents)
+        return None if sent.future is None else sent
+
+    def command(self, boards: Sequence[Board], do: str, **arguments: Any) -> list[Board]:
+        """Has agents do something at once, also while they measure. Returns the boards that did; raises what an agent
+        raises."""
+        found = self.connection.run(requests.request_text(do, **arguments), [board.address for board in boards]) or {}
+        for text in found.values():
+            if (refused := requests.error_of(json.loads(text))) is not None:
+                raise refused
+        return [board for board in boards if board.address in found]
 
     def acknowledge(self, board: str, names: list[str]) -> None:
         """The store has these answers; the board may forget them with its next request."""
@@ -255,46 +263,41 @@ class Fleet:
             self._n_news += 1
             self._news.notify_all()
 
+    def _submit(self, board: Board, text: str) -> Future[Any] | None:
+        with self._lock:
+            future = self.connection.submit(board.address, board.name, text)
+            if future is None:
+                return None
+            self._in_flight[board.name] += 1
+        future.add_done_callback(lambda _: self._ended(board.name))
+        return future
+
+    def _taken(self, board: Board) -> list[str]:
+        """The names of the answers that the board may forget; one that is not told reminds of itself (`Outbox`)."""
+        with self._lock:
+            return self._done.pop(board.name, [])
+
     def _ended(self, board: str) -> None:
         with self._lock:
             self._in_flight[board] -= 1
         self.notify()
 
     def _acknowledge_all(self) -> None:
-        for name, names in list(self._done.items()):
-            if (board := self._known.get(name)) is not None:
+        for board in self.boards().values() if self._done else ():
+            if names := self._taken(board):
                 with suppress(HwprofError):  # the agent removes them itself, after a week
-                    self.command(board, "forget", done=names)
-
-    # -- the connection ------------------------------------------------------------------------------------
-
-    def _connected(self) -> Client | None:
-        """The client, a new one where the last one has given up; None while the scheduler is away."""
-        with self._lock:
-            if self._client is not None and self._client.status == "closed":
-                self._client = None
-            if self._client is None:
-                self._client = self._connection()
-            return self._client if self._client is not None and self._client.status == "running" else None
-
-    def _connection(self) -> Client | None:
-        try:
-            require_access(*self.plan.host_and_port, self._keys)
-            with engine.settings():
-                return engine.client(self.plan.address, self._keys)
-        except (OSError, FutureTimeoutError):
-            return None
+                    self.command([board], "forget", done=names)
 
     def _seen(self) -> dict[str, Board]:
+        told = self.connection.identity()
+        self._addresses = None if told is None else frozenset(told["workers"])
         found = dict[str, Board]()
-        workers = self._told_workers()
-        self._addresses = None if workers is None else frozenset(workers)
-        for address, told in (workers or {}).items():
+        for address, worker in (told["workers"] if told else {}).items():
             with suppress(KeyError, TypeError, ValueError):
-                facts = told["hwprof"]
+                facts = worker["hwprof"]
                 board = Board(
                     str(facts["board"]), address, str(facts["hwprof"]), float(facts["started"]),
-                    told["metrics"]["hwprof"],
+                    worker["metrics"]["hwprof"],
                 )  # fmt: skip
                 if board.name not in found or found[board.name].started < board.started:
                     found[board.name] = board
@@ -307,14 +310,3 @@ class Fleet:
             self.refuse(board.name, str(error))
             return False
         return True
-
-    def _told_workers(self) -> Mapping[str, Any] | None:
-        """None while the scheduler is away."""
-        client = self._connected()
-        if client is None or client.scheduler is None:
-            return None
-        try:
-            told = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_ASK_S)
-        except Exception:  # noqa: BLE001 -- whatever Dask raises where the scheduler has just died
-            return None
-        return dict(told["workers"])

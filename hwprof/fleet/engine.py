@@ -44,6 +44,10 @@ class QuietScheduler(Scheduler):
     def start_http_server(self, *arguments: Any, **options: Any) -> None:
         """Starts none: it would answer whoever asks."""
 
+    def identity(self, n_workers: int = -1) -> dict[str, Any]:
+        """Dask's, and `drivers`: the names of the clients that are connected now."""
+        return {**super().identity(n_workers), "drivers": list(self.clients)}
+
 
 class QuietWorker(Worker):
     """A worker that listens to certificates of its fleet and to nothing else."""

@@ -52,9 +52,14 @@ class Outbox:
             return None
         return found if isinstance(found, dict) else None
 
-    def remove(self, names: Iterable[str]) -> None:
+    def remove(self, names: Iterable[str]) -> int:
+        """Returns how many of them were here."""
+        removed = 0
         for name in names:
-            self._path(name).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                self._path(name).unlink()
+                removed += 1
+        return removed
 
     def names(self) -> Iterator[str]:
         """The names of all answers that wait, in no order."""

@@ -13,7 +13,8 @@ from hwprof.fleet.driver import Board, Fleet, Sent
 from hwprof.measure.fitness import Check, Fitness
 from hwprof.measure.transport import understood
 
-_SETTLING_S = 10.0  # to wait for the greetings of the other boards after the first
+_SETTLING_S = 10.0  # to wait after the first greeting for those of boards that come before it in the plan
+_MOST_NAMES = 8  # of boards in a message
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class Pool:
 
     def require_hope(self, end: float) -> None:
         """Raises DeviceLostError where nobody is left to measure, or when `end` has come."""
-        names = ", ".join(self._planned)
+        names = _some([*self._planned])
         aside = [f"{name} ({reason})" for name, reason in self.fleet.set_aside.items() if name in self._planned]
         if len(aside) == len(self._planned):
             raise DeviceLostError(f"every board with device {self.device.name!r} was set aside: {'; '.join(aside)}")
@@ -82,10 +83,7 @@ class Pool:
             self.sent[key] = sent
 
     def _take_greetings(self) -> None:
-        ended = [
-            (key, sent) for key, sent in self.sent.items() if sent.has_ended or self.fleet.is_gone(sent)
-        ]  # fmt: skip
-        for key, sent in ended:
+        for key, sent in [(key, sent) for key, sent in self.sent.items() if sent.has_ended]:
             del self.sent[key]
             if sent.answer is not None and sent.error is None:
                 self.greetings[key] = sent.answer
@@ -95,13 +93,14 @@ class Pool:
                 self.fleet.failed(sent.board, sent.error)
 
     def _choose_reference(self) -> None:
-        is_settled = not self.sent or (self._first is not None and monotonic() - self._first > _SETTLING_S)
-        if not is_settled:
-            return
-        order = list(self._planned)
-        for key in sorted(self.greetings, key=lambda key: (order.index(key[0]), -key[1])):
-            if self._is_fit(key[0], self.greetings[key]):
+        """The first board of the plan that is there and fit; those before it have time to answer."""
+        is_settled = self._first is not None and monotonic() - self._first > _SETTLING_S
+        order = {name: place for place, name in enumerate(self._planned)}
+        for key in sorted({*self.greetings, *self.sent}, key=lambda key: (order[key[0]], -key[1])):
+            if key in self.greetings and self._is_fit(key[0], self.greetings[key]):
                 self.reference = self.greetings[key]
+                return
+            if key in self.sent and not is_settled:
                 return
 
     def _is_equal(self, board: Board, greeting: Mapping[str, Any]) -> bool:
@@ -136,6 +135,12 @@ def _difference(one: Mapping[str, Any], reference: Mapping[str, Any]) -> str | N
         if a["fingerprint"] != b["fingerprint"]:
             return f"its hardware is {a['fingerprint']}, the others' {b['fingerprint']}; give it a device of its own"
     return None
+
+
+def _some(names: Sequence[str]) -> str:
+    """All names, or the first ones of many."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def error_is_boards(error: HwprofError) -> bool:

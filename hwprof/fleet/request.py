@@ -4,10 +4,15 @@ A request is {"do": NAME, "hwprof": VERSION, "done": [answers that the driver's 
 record, or {"error": CLASS, "text": ONE LINE}:
 
     greet    {"device"}                          what a worker there says of the machine, by the question
-    measure  {"device", "settings", "limit_s", "in_detail", "cohorts", "contents"}    {"cohorts": one record for each}
-    ask      {"device", "limit_s", "request", "contents"}                {"answers": those of a worker to the request}
+    measure  {"device", "settings", "limit_s", "in_detail", "job", "cohorts", "contents"}
+                                                 {"cohorts": one record for each, "is_well"}
+    ask      {"device", "limit_s", "request", "graphs", "contents"}
+                                                 {"answers": those of a worker to the request}
+    stop     {"job"}                             what is measured for the job ends after the process that runs now
     drain    {}                                  the agent ends when it has measured what it was asked for
     forget   {}                                  only "done" matters
+
+"contents" may lack those of earlier requests; where the board has them no longer, the answer is {"missing": [digests]}.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from typing import Any
 from hwprof import __version__, errors
 from hwprof.data.store import key_of
 from hwprof.device import Device
-from hwprof.errors import HwprofError, InputError
+from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.fleet.parcel import Parcel
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Process, ProtocolSettings, process_from_record
@@ -75,12 +80,19 @@ def cohort_record(name: str, cohort: Cohort, parcel: Parcel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cohort_answer(cohort: Cohort) -> dict[str, Any]:
-    """A cohort as it comes back. JSON-ready."""
+def cohort_answer(cohort: Cohort, is_stopped: bool = False) -> dict[str, Any]:
+    """A cohort as it comes back. JSON-ready. is_stopped: its job's time was over, so that another job goes on with
+    it."""
     return {
         "processes": [[asdict(process) for process in found] for found in cohort.processes],
-        "spent_s": cohort.spent_s, **(error_record(cohort.error) if cohort.error else {}),
+        "spent_s": cohort.spent_s, "is_stopped": is_stopped, **(error_record(cohort.error) if cohort.error else {}),
     }  # fmt: skip
+
+
+def not_begun(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer for a cohort, as it was sent, whose job's time was over before."""
+    error = error_record(NotConvergedError("its job's time was over before it was begun"))
+    return {"processes": record["processes"], "spent_s": 0.0, "is_stopped": True, **error}
 
 
 def processes(record: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Process]]:

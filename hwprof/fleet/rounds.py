@@ -8,6 +8,7 @@ board does not come back.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -49,6 +50,8 @@ class FleetRounds(CohortRounds):
     pool: Pool | None = None
     limit_s: float = 0.0
     mean_s: float = field(default=0.0, init=False)  # that a cohort takes
+    job: str = field(default_factory=lambda: os.urandom(8).hex(), init=False)  # its name, by which boards stop it
+    stopped: set[str] = field(default_factory=set, init=False)  # the addresses of the boards that did
     found_at: float = field(default=0.0, init=False)  # the look at the boards after which answers were found
     stored: set[str] = field(default_factory=set, init=False)
     waiting: list[_Task] = field(default_factory=list, init=False)
@@ -65,8 +68,8 @@ class FleetRounds(CohortRounds):
         patience = self._patience()
         while self.waiting or self.sent:
             if monotonic() > end:
-                yield from self._give_up()
-            if self._send_all() or self.sent:
+                yield from self._end_early()
+            elif self._send_all() or self.sent:
                 patience = self._patience()
             else:
                 self._pool.require_hope(patience)
@@ -127,14 +130,15 @@ class FleetRounds(CohortRounds):
         try:
             records = [requests.cohort_record(task.name, task.cohort, parcel) for task in group]
             sent = self._pool.fleet.send(
-                board, "measure", device=self.device.to_record(with_address=True), settings=asdict(self.settings),
-                limit_s=self.limit_s, in_detail=self.in_detail, cohorts=records, contents=parcel.contents,
+                board, "measure", parcel, device=self.device.to_record(with_address=True),
+                settings=asdict(self.settings), limit_s=self.limit_s, in_detail=self.in_detail, job=self.job,
+                cohorts=records,
             )  # fmt: skip
         except HwprofError as error:
             if len(group) > 1:
                 return self._send(board, group[:1])
             group[0].cohort.error = error
-            sent = Sent(board, None, error=error)
+            sent = Sent(self._pool.fleet, board, lambda _: None, error=error)
         if sent is None:
             return False
         for task in group:
@@ -150,11 +154,7 @@ class FleetRounds(CohortRounds):
         ended: list[tuple[Sent, list[_Task]]] = []
         pending: list[tuple[Sent, list[_Task]]] = []
         for sent, tasks in self.sent:
-            has_ended = sent.has_ended
-            if not has_ended and self._pool.fleet.is_gone(sent):
-                sent.lose("its agent is gone")
-                has_ended = True
-            (ended if has_ended else pending).append((sent, tasks))
+            (ended if sent.has_ended else pending).append((sent, tasks))
         self.sent = pending
         return ended
 
@@ -223,8 +223,13 @@ class FleetRounds(CohortRounds):
                 task.cohort.error = error
                 yield self._ended(task.cohort)
 
-    def _give_up(self) -> Iterator[Cohort]:
-        """The time of the whole job is over: what is being measured is still taken."""
+    def _end_early(self) -> Iterator[Cohort]:
+        """The time of the whole job is over: boards end what they measure, and what they have of it is still taken."""
+        self._pool.fleet.boards()
+        boards = {sent.board.address: sent.board for sent, _ in self.sent if sent.board.address not in self.stopped}
+        if boards:
+            told = self._pool.fleet.command([*boards.values()], "stop", job=self.job)
+            self.stopped.update(board.address for board in told)
         left, self.waiting = self.waiting, []
         yield from (self._out_of_time(task.cohort) for task in left)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -17,12 +18,12 @@ from hwprof.fleet import agent as agents
 from hwprof.fleet import engine
 from hwprof.fleet.agent import Agent
 from hwprof.fleet.certificates import Credentials, Role, require_access
-from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Plan
 from hwprof.measure.transport import Transport
 
 FOLDER = Path("hwprof.fleet")
-_AGAIN_S = 1.0
+_AGAIN_S = (1.0, 3.0)  # at random, so that a thousand agents do not all call a new scheduler at once
+_ACCESS_S = 20.0  # for a scheduler that all of them call
 _LOOK_S = 0.2
 _DELIVERED_S = 20.0  # for a driver to take the last answers of an agent that drains
 
@@ -62,12 +63,12 @@ def run_agent(
     """
     planned, keys = plan.board(board), Credentials.of(plan.keys, Role.AGENT)
     own = folder / board
-    agent = Agent(planned, Outbox(own / "outbox"), transport or agents.transport_of(planned))
-    agent.outbox.open()
+    own.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (held := lock(own)) is None:
         raise EnvironmentUnfitError(f"another agent serves board {board!r} with the folder {str(own)!r}")
     engine.silence()
     try:
+        agent = Agent(planned, own, transport or agents.transport_of(planned))
         with engine.settings():
             asyncio.run(_serve(plan, agent, keys, tell, host))
     finally:
@@ -82,7 +83,7 @@ async def _serve(plan: Plan, agent: Agent, keys: Credentials, tell: Tell, host: 
         if agent.is_draining:
             return
         try:
-            await asyncio.to_thread(require_access, *plan.host_and_port, keys)
+            await asyncio.to_thread(require_access, *plan.host_and_port, keys, _ACCESS_S)
             await _work(plan, agent, keys, f"{agent.board.name}-{os.getpid()}-{start}", host)
             told = ""
         except OSError as error:
@@ -91,7 +92,7 @@ async def _serve(plan: Plan, agent: Agent, keys: Credentials, tell: Tell, host: 
             told = str(error)
         except (ValueError, RuntimeError) as error:  # what Dask raises where it refuses a worker
             tell(f"{agent.board.name}: the scheduler refused the agent: {one_line(error)}")
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(random.uniform(*_AGAIN_S))
 
 
 async def _work(plan: Plan, agent: Agent, keys: Credentials, name: str, host: str | None) -> None:

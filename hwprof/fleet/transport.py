@@ -60,10 +60,10 @@ class _BoardWorker(AbstractContextManager["_BoardWorker"]):
         asked = {**asked, **({"graphs": []} if "graphs" in asked else {})}
         arguments = {
             "device": self.pool.device.to_record(with_address=True), "limit_s": self.limit_s, "request": asked,
-            "graphs": graphs, "contents": parcel.contents,
+            "graphs": graphs,
         }  # fmt: skip
         for attempt in range(1, _TRIES + 1):
-            sent = self._sent(arguments)
+            sent = self._sent(arguments, parcel)
             if sent.error is None and sent.answer is not None:
                 self.pool.fleet.succeeded(sent.board)
                 with understood(str(asked["do"])):
@@ -72,22 +72,20 @@ class _BoardWorker(AbstractContextManager["_BoardWorker"]):
                 raise sent.error
         raise DeviceLostError("the request was lost")
 
-    def _sent(self, arguments: Mapping[str, Any]) -> Sent:
+    def _sent(self, arguments: Mapping[str, Any], parcel: Parcel) -> Sent:
         """A request that has ended; again where its board was drained or lost before it answered."""
         fleet, end = self.pool.fleet, monotonic() + self.pool.fleet.plan.patience_s
         self.pool.greeting()
         while True:
             board = first_with_room(fleet, self.pool.boards())
-            sent = fleet.send(board, "ask", **arguments) if board is not None else None
+            sent = fleet.send(board, "ask", parcel, **arguments) if board is not None else None
             if sent is None:
                 self.pool.require_hope(end)
                 fleet.wait()
                 continue
             while not sent.has_ended:
-                fleet.boards()
-                if fleet.is_gone(sent):
-                    sent.lose("its agent is gone")
                 fleet.wait()
+                fleet.boards()
             if sent.is_lost:
                 fleet.lost(sent)
             elif not isinstance(sent.error, DrainingError):

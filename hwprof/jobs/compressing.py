@@ -164,5 +164,5 @@ def _gravest(errors: Sequence[HwprofError]) -> HwprofError:
 
 
 def _latency_ms(one: Compressed) -> float:
-    latency = one.result.latency(one.result.target.device)
+    latency = one.result.estimate(one.result.target.device)
     return float("inf") if latency is None else latency.median

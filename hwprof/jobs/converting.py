@@ -11,6 +11,7 @@ from hwprof import plugins
 from hwprof.device import Device, available
 from hwprof.errors import InputError
 from hwprof.latency_table import Attribute, LatencyTable, Metadata, NumericAttribute, formats
+from hwprof.workloads.loading import load_network
 
 _OWN_SUFFIXES = (".json", ".parquet")
 
@@ -40,11 +41,15 @@ def convert_table(
     from_format: str | None = None,
     to_format: str | None = None,
     stated: Stated | None = None,
+    networks: Sequence[object] = (),
 ) -> list[str]:
     """Reads `source` and writes `target`, in hwprof's own format (.json, .parquet) where no other is named. Returns
     sentences about the content that the target's format cannot hold.
 
-    Raises InputError for an unknown format, or where `stated` lacks what the source's format does not say.
+    networks: .onnx files, workloads or graphs, for a format whose rows are a network's layers.
+
+    Raises InputError for an unknown format, where `stated` lacks what the source's format does not say, and where the
+    source lacks a layer of the networks.
     """
     source, target = Path(source), Path(target)
     for path, named, option in ((source, from_format, "--from"), (target, to_format, "--to")):
@@ -53,6 +58,8 @@ def convert_table(
                 f"{path} is not hwprof's own format (.json, .parquet); give {option} {'|'.join(formats.names())}"
             )
     table = LatencyTable.load(source) if from_format is None else read(source, from_format, stated or Stated())
+    if networks:
+        table = _of_networks(table, to_format, networks)
     return write(table, target, to_format)
 
 
@@ -86,6 +93,13 @@ def plot_table(table: LatencyTable, path: Path | str, attribute: str, op: str, k
     with plugins.optional_library("a figure of a table"):
         from hwprof.latency_table.plot import plot_steps
     plot_steps(table, path, attribute, op, **key)
+
+
+def _of_networks(table: LatencyTable, format: str | None, networks: Sequence[object]) -> LatencyTable:  # noqa: A002
+    if format is None:
+        raise InputError("networks are for another tool's format; give --to")
+    rows = formats.rows_of_networks(format, table, [load_network(network) for network in networks])
+    return LatencyTable(table.metadata, tuple(rows))
 
 
 def _metadata(format: str, stated: Stated) -> Metadata:  # noqa: A002 -- the option's name

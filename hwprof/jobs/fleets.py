@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
 
+from hwprof.data.store import Store
+from hwprof.data.store_care import existing
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.files import write_text
 from hwprof.fleet import certificates
+from hwprof.fleet.connection import Note
 from hwprof.fleet.driver import Board, Fleet
 from hwprof.fleet.measuring import open_fleet as open_fleet
-from hwprof.fleet.plan import EXAMPLE, Plan
+from hwprof.fleet.plan import EXAMPLE, Plan, PlannedBoard
 from hwprof.fleet.serving import FOLDER, run_agent, run_scheduler
 from hwprof.fleet.supervisor import Supervisor
+from hwprof.report import boards
+from hwprof.report.boards import BoardState, FleetState, Trouble
 
-__all__ = ["bring_up", "drain", "init", "open_fleet", "serve_board", "serve_scheduler", "status"]
+__all__ = ["bring_up", "drain", "init", "open_fleet", "serve_board", "serve_scheduler", "state", "status"]
 
 Tell = Callable[[str], None]
 
@@ -59,28 +65,57 @@ def drain(path: Path, board: str, tell: Tell) -> None:
         found = fleet.boards().get(board)
         if found is None:
             raise EnvironmentUnfitError(f"board {board!r} has no agent; see hwprof fleet status {path}")
-        fleet.command(found, "drain")
+        if not fleet.command([found], "drain"):
+            raise EnvironmentUnfitError(f"board {board!r} does not answer; see hwprof fleet status {path}")
 
 
 def status(path: Path, tell: Tell) -> list[dict[str, Any]]:
     """A row for each board of the plan: what it does, and since when."""
+    return boards.rows(state(path, tell))
+
+
+def state(path: Path, tell: Tell, store: Path | str | None = None) -> FleetState:
+    """What each board of the plan does, what the drivers that run now say of it, and its last errors. store: that of a
+    driver, whose measurements are counted."""
     plan = Plan.load(path)
     with Fleet(plan, tell) as fleet:
-        alive = fleet.boards()
-    return [
-        {"board": board.name, "devices": ", ".join(board.devices), **_row(alive.get(board.name))}
-        for board in plan.boards
-    ]  # fmt: skip
+        alive, notes = fleet.boards(), fleet.notes()
+    stored, unfinished = _stored(store)
+    found = [_state(b, alive.get(b.name), notes, stored.get(b.name)) for b in plan.boards]
+    troubles = [Trouble(note.at, note.board, note.text) for note in notes]
+    troubles += [
+        Trouble(float(at), board.name, str(text)) for board in alive.values() for at, text in board.state["errors"]
+    ]
+    return FleetState(plan.scheduler, time(), tuple(found), tuple(troubles), unfinished)
 
 
-def _row(board: Board | None) -> Mapping[str, Any]:
-    state = board.state if board else {}
-    return {
-        "state": state.get("doing", "no agent"),
-        "networks": state.get("models", ""),
-        "progress": f"{state['progress']:.0%}" if state.get("doing") == "measuring" else "",
-        "for s": round(time() - state["since"]) if "since" in state else "",
-        "answered": state.get("answered", ""),
-        "to deliver": len(state["holds"]) if "holds" in state else "",
-        "failures": state.get("failures", ""),
-    }
+def _state(planned: PlannedBoard, board: Board | None, notes: Sequence[Note], stored: int | None) -> BoardState:
+    own = [note for note in notes if note.board == planned.name]
+    found = BoardState(
+        planned.name, planned.devices, stored=stored, notes=tuple(dict.fromkeys(note.text for note in own)),
+        is_aside=any(note.is_aside for note in own),
+    )  # fmt: skip
+    if board is None:
+        return found
+    told: Mapping[str, Any] = board.state
+    return replace(
+        found, doing=told["doing"], networks=told["models"], progress=told["progress"], since=told["since"],
+        answered=told["answered"], delivered=told["delivered"], waiting=len(told["holds"]), failures=told["failures"],
+        hardware=told["hardware"],
+    )  # fmt: skip
+
+
+def _stored(path: Path | str | None) -> tuple[dict[str, int], int | None]:
+    """How many finished measurements of each board the store has, and how many are begun."""
+    if path is None:
+        return {}, None
+    with existing(Path(path)) as store:
+        return _by_board(store), int(store.query("SELECT count(*) FROM measurement WHERE status IS NULL")[0][0])
+
+
+def _by_board(store: Store) -> dict[str, int]:
+    found = store.query(
+        "SELECT json_extract(record, '$.environment.board'), count(*) FROM measurement WHERE status IS NOT NULL "
+        "GROUP BY 1"
+    )
+    return {str(board): int(n) for board, n in found if board is not None}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hwprof import cost, plugins
-from hwprof.data.result import Result, ResultKey, Target
+from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, UnknownOperatorError
@@ -204,7 +204,10 @@ def _search(asked: _Asked, store: Store, measuring: _Measuring, on_trial: Callab
             f"latencies of candidates: {measured.n_measured} measured, {measured.n_predicted} predicted from these to "
             f"be within or above {asked.target_ms:g} ms with {asked.confidence:.0%} confidence"
         )
-    described = partial(_described, asked, searched, perf_counter() - start)
+    described = partial(
+        _described, asked, searched, perf_counter() - start,
+        measuring.alone(asked.space.graph(searched.trials[0].arch)),
+    )  # fmt: skip
     results = finalists.measured(searched, asked.space, measuring.compare, described, asked.finalists)
     winner = finalists.winner(results)
     if winner is not None:
@@ -229,6 +232,11 @@ class _Measuring:
         converge: a repetition would lead the search elsewhere."""
         with self._recording(replace(self.options, keep_unconverged=True)) as recorder:
             return recorder.latency_ms(graphs)
+
+    def alone(self, graph: Graph) -> Estimate | None:
+        """The latency of a network that is measured without another one; None where it has no valid one."""
+        with self._recording(replace(self.options, keep_unconverged=True)) as recorder:
+            return estimate(recorder.measure([graph])[0])
 
     def compare(self, graphs: Sequence[Graph]) -> list[Comparison]:
         """Each graph against the first."""
@@ -352,7 +360,8 @@ def _workers(n: int) -> Iterator[Executor | None]:
 
 
 def _described(
-    asked: _Asked, searched: Searched, seconds: float, trial: Trial, graph: Graph, comparison: Comparison
+    asked: _Asked, searched: Searched, seconds: float, baseline_alone: Estimate | None, trial: Trial, graph: Graph,
+    comparison: Comparison,
 ) -> Result:  # fmt: skip
     key = asked.key
     return Result(
@@ -368,6 +377,7 @@ def _described(
         digest=graph.digest,
         versions=comparison.b.versions,
         seconds=seconds,
+        baseline_alone=baseline_alone,
     )  # fmt: skip
 
 

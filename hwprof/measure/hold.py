@@ -6,7 +6,7 @@ and does nothing else, so that it disturbs nothing. The lock vanishes with it, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -19,25 +19,28 @@ _POLL_S = 2.0
 
 
 @contextmanager
-def held(transport: Transport, device: Device, wait_s: float = 0.0) -> Iterator[Transport]:
+def held(
+    transport: Transport, device: Device, wait_s: float = 0.0, is_over: Callable[[], bool] = lambda: False
+) -> Iterator[Transport]:
     """A transport whose workers have the device's machine to themselves until the context ends.
 
-    Raises MachineBusyError when another hwprof still measures there after `wait_s`. A device whose times are not
-    measured on the worker's machine (analytic, emulated, remote) needs no lock and gets none.
+    Raises MachineBusyError when another hwprof still measures there after `wait_s`, or when `is_over` says that nobody
+    wants it any more. A device whose times are not measured on the worker's machine (analytic, emulated, remote) needs
+    no lock and gets none.
     """
     with RestartedWorker(transport, device) as holder:
         machine = _HeldMachine(transport, device, holder)
-        _take(machine, wait_s)
+        _take(machine, wait_s, is_over)
         yield machine
 
 
-def _take(machine: _HeldMachine, wait_s: float) -> None:
+def _take(machine: _HeldMachine, wait_s: float, is_over: Callable[[], bool]) -> None:
     end = monotonic() + wait_s
     while True:
         try:
             return machine.renew()
         except MachineBusyError:
-            if monotonic() >= end:
+            if monotonic() >= end or is_over():
                 raise
             sleep(min(_POLL_S, max(0.0, end - monotonic())))
 

@@ -94,11 +94,11 @@ class Cohort:
         return not compare.hang_on_one_round(self.processes, settings, self.margin, self.limit)
 
     def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
-        """Whether most of another process would come after the end of the budget, which is twice as long for the
+        """Whether most of another process would come after the end of the budget, which is three times as long for the
         processes that an interval needs."""
         fewest = _FEWEST_PROCESSES if self.margin is None else compare.FEWEST_ROUNDS
         if self.rounds < min(fewest, settings.min_processes):
-            return self.spent_s >= 2 * settings.budget_s * len(self.graphs)
+            return self.spent_s >= 3 * settings.budget_s * len(self.graphs)
         return self.left_s(settings) < self.spent_s / self.rounds / 2
 
     def progress(self, settings: ProtocolSettings) -> float:
@@ -119,7 +119,7 @@ class CohortRounds(ABC):
     `on_process(cohort, place, process)` is called as soon as a process' samples of a cohort are complete (to store
     them; what it raises ends the rounds), `place` being that of the graph in the cohort; `on_progress(cohort)` after
     every visit and when a cohort has ended. `in_detail`: also the figures that take time in addition to the latency
-    (`Subject.measure_figures`). `total_s`: after which no further cohort is visited.
+    (`Subject.measure_figures`). `total_s`: after which no further cohort is visited; nor is one when `is_over` says so.
     """
 
     device: Device
@@ -129,6 +129,7 @@ class CohortRounds(ABC):
     transport: Transport = LOCAL
     in_detail: bool = False
     total_s: float = math.inf
+    is_over: Callable[[], bool] = lambda: False
 
     @abstractmethod
     def run(self, cohorts: Sequence[Cohort]) -> Iterator[Cohort]:
@@ -162,7 +163,7 @@ class Rounds(CohortRounds):
         active = [c for c in cohorts if not c.ended]
         order: list[Cohort] = []
         end = monotonic() + self.total_s
-        while active and monotonic() < end:
+        while active and self._has_time(end):
             if order:
                 order, visit = [], [c for c in reversed(order) if c in active]
             else:
@@ -172,15 +173,18 @@ class Rounds(CohortRounds):
             active = [c for c in active if not c.ended]
         yield from map(self._out_of_time, active)
 
+    def _has_time(self, end: float) -> bool:
+        return monotonic() < end and not self.is_over()
+
     def _round(self, cohorts: Sequence[Cohort], end: float) -> Iterator[Cohort]:
         waiting = list(cohorts)
-        while waiting and monotonic() < end:
+        while waiting and self._has_time(end):
             start = monotonic()
             with ExitStack() as stack:
                 worker = self._greeted(stack)
                 start_s = (monotonic() - start) / len(waiting)
                 lost = False
-                while waiting and not lost and monotonic() < end:
+                while waiting and not lost and self._has_time(end):
                     cohort = waiting.pop(0)
                     lost = not self._visit(worker, cohort, start_s, end)
                     if lost and cohort.error is None:

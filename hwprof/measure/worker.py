@@ -13,7 +13,9 @@ from hwprof.backends import lifetime
 if __name__ == "__main__":  # before the imports: they take seconds, in which the parent may die
     lifetime.die_with_parent()
     lifetime.end_without_reader()
+    lifetime.die_first_without_memory()
 
+import base64
 import gc
 import json
 import os
@@ -34,6 +36,7 @@ from hwprof.backends.host_timer import HostTimer
 from hwprof.backends.options import numbered
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError
+from hwprof.files import path_below
 from hwprof.graph import Graph
 from hwprof.interfaces import (
     AcceleratorBackend,
@@ -292,6 +295,17 @@ def _remote_hardware(backend: Backend, device: Device) -> dict[str, Any]:
     return dict(backend.remote_hardware(device))
 
 
+def receive(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """Writes the files that a graph of a later request names, for a worker on another machine than they: tells their
+    folder, which goes with the worker. "files": base64 by relative name. Raises InputError for another name."""
+    folder = state.new_folder()
+    for name, text in request["files"].items():
+        path = path_below(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(text))
+    yield {"folder": str(folder)}
+
+
 def hold(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Keeps other hwprof processes from measuring on this machine until the worker ends, where the device's times are
     measured on it."""
@@ -318,8 +332,10 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
-    for request in (hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, tune)
-}
+    for request in (
+        hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, receive, tune,
+    )
+}  # fmt: skip
 
 
 def serve(lines: TextIO, answers: TextIO) -> None:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 from hwprof import plugins
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Backend
 from hwprof.measure import cores
@@ -34,6 +36,8 @@ class WorkerState:
         self._started: set[str] = set()
         self._backends: dict[str, Backend] = {}
         self._has_lock = False
+        self._folder: Path | None = None
+        self._n_folders = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -83,6 +87,15 @@ class WorkerState:
             self._started.add(device.digest)
             with suppress(InputError), backend.open(identity(), replace(device, batch=1)) as timer:
                 timer(1)
+
+    def new_folder(self) -> Path:
+        """A folder that is removed when the process ends."""
+        if self._folder is None:
+            self._folder = self._stack.enter_context(temporary_folder())
+        self._n_folders += 1
+        made = self._folder / str(self._n_folders)
+        made.mkdir()
+        return made
 
     def anchors(self, backend: Backend, device: Device) -> OpenAnchors:
         if device.digest not in self._anchors:

@@ -49,7 +49,7 @@ class ProtocolSettings:
 
     `target` is the half-width of the 95 % interval relative to the median. `budget_s` is for the processes of one
     network: each gets its share, and none starts most of which would come after the end, but the fewest that make an
-    interval may take twice as long. A fast sweep is the same protocol with a wider target and fewer processes.
+    interval may take three times as long. A fast sweep is the same protocol with a wider target and fewer processes.
     """
 
     target: float = 0.01

@@ -28,9 +28,6 @@ class Policy:
         policy = self.probabilities()
         return [tuple(int(rng.choice(len(p), p=p)) for p in policy) for _ in range(n)]
 
-    def likeliest(self) -> Arch:
-        return tuple(int(p.argmax()) for p in self._logits)
-
     def learn(self, rewarded: Sequence[tuple[Arch, float]]) -> None:
         """One step for each draw and its reward, along the reward minus the mean reward, in units of its deviation. All
         were drawn by the present policy."""

@@ -10,6 +10,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
+    boards,
     causes,
     distribution,
     explanation,
@@ -29,6 +30,7 @@ from hwprof.report import (
     verdict,
     warmup,
 )
+from hwprof.report.boards import FleetState
 from hwprof.report.causes import Cause
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
@@ -95,6 +97,19 @@ def render_history(found: Sequence[Measurement], command: str) -> str:
     figure = _figure("Latency over time", _for_both(lambda width: history.draw(found, width)), note, "full")
     listed = element("div", _table(Table("Measurements", tuple(rows[0]), cells)), class_="figure full")
     return _document(history.verdict(found), "history", [element("section", figure, listed)], command)
+
+
+def render_fleet(state: FleetState, command: str) -> str:
+    """The page of a fleet's state: what each board does now, and the last errors."""
+    heading = "What each board does"
+    note = "The bar shows how far a board is on its way to the target precision of what it measures."
+    wide = _figure(heading, boards.draw(state, 2 * WIDTH + 32), note, "full wide")
+    narrow = _figure(heading, boards.draw(state, 400), note, "full narrow")
+    summary = element("dl", *(_fact(fact) for fact in boards.facts(state)), class_="facts")
+    shown = [boards.table(state), boards.troubles(state)]
+    listed = [element("section", _table(table)) for table in shown if table is not None]
+    body = [element("section", summary), element("section", wide, narrow), *listed]
+    return _document(boards.verdict(state), "fleet", body, command)
 
 
 def _number(cell: object) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hwprof.data.result import Met, Result, measured_latency
+from hwprof.data.result import Estimate, Met, Result, measured_latency
 from hwprof.errors import InputError
 from hwprof.measurement import Comparison, Evidence, LatencyStatistics
 from hwprof.report import quantity
@@ -25,7 +25,7 @@ _MET_WORDS = {None: "–", Met.YES: "yes", Met.NO: "no", Met.CANNOT_TELL: "canno
 @dataclass(frozen=True, slots=True)
 class Found:
     """A result on one of its devices, or on its target's where it was measured on none; `number` is its row in the
-    table. The latency is in ms, at the machine's undisturbed speed, nan where it is unknown."""
+    table. The latency is that by which the target is judged, in ms, nan where it is unknown."""
 
     number: int
     result: Result
@@ -79,7 +79,7 @@ def found_in(results: Sequence[Result], device: str | None = None) -> list[Found
     rows = [row for result in results for row in _rows(result) if device in (None, row[1])]
     if not rows:
         raise InputError("a report of results needs at least one; none was given")
-    timed = [(result, name, c, measured_latency(c.b) if c else None) for result, name, c in rows]
+    timed = [(result, name, c, result.estimate(name)) for result, name, c in rows]
     timed.sort(key=lambda row: (row[0].model, row[0].task, row[1], row[3] is None, row[3].median if row[3] else 0.0))
     return [_found(i, *row) for i, row in enumerate(timed, 1)]
 
@@ -124,6 +124,7 @@ def record(found: Found) -> dict[str, Any]:
         "device": found.device,
         "met": found.met,
         "metric_loss": _known(found.result.metric_loss),
+        "estimate_ms": _statistics(found.result.estimate(found.device)),
         "latency_ms": _statistics(measured_latency(c.b) if c else None),
         "baseline_ms": _statistics(measured_latency(c.a) if c else None),
         "ratio": compared and {**compared, "verdict": c.verdict if c else None},
@@ -136,9 +137,7 @@ def _rows(result: Result) -> list[tuple[Result, str, Comparison | None]]:
     return [*measured] or [(result, result.target.device, None)]
 
 
-def _found(
-    number: int, result: Result, device: str, comparison: Comparison | None, latency: LatencyStatistics | None
-) -> Found:
+def _found(number: int, result: Result, device: str, comparison: Comparison | None, latency: Estimate | None) -> Found:
     if latency is None:
         return Found(number, result, device, comparison)
     bounds = (latency.low, latency.high) if math.isfinite(latency.low) else (latency.median, latency.median)
@@ -220,7 +219,7 @@ def _others(counted: Mapping[Met, int]) -> str:
     return ", ".join(parts) or "each with its whole 95 % interval"
 
 
-def _statistics(latency: LatencyStatistics | None) -> dict[str, float | None] | None:
+def _statistics(latency: LatencyStatistics | Estimate | None) -> dict[str, float | None] | None:
     return {name: _known(value) for name, value in asdict(latency).items()} if latency else None
 
 

@@ -36,12 +36,21 @@ class SearchSettings:
 
     stop_early: the search of a darts space ends when its network has collapsed (see `Epoch`), and finds what the last
     epoch before that derived (early stopping as in DARTS+, Liang et al., arXiv 1909.06035).
+    harden_from: the share of the search after which an `AnnealedSupernet` starts to harden. An operation that
+    sparsestmax has excluded has no gradient, and no loss brings it back: a later start lets the operations learn first.
+
+    Raises InputError for a share that is not from 0 to below 1.
     """
 
     weights: TrainSettings = DARTS_WEIGHTS
     architecture_rate: float = 6e-4
     architecture_decay: float = 1e-3
     stop_early: bool = False
+    harden_from: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.harden_from < 1:
+            raise InputError(f"a search hardens from a share of 0 to below 1, not {self.harden_from}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +158,7 @@ class _Architect(Hooks):
         self._on_epoch = on_epoch
         self._parameters = list(supernet.architecture_parameters())
         self._stop_early, self._epochs = settings.stop_early, settings.weights.epochs
+        self._harden_from = settings.harden_from
         self._optimizer = torch.optim.Adam(
             self._parameters, settings.architecture_rate, betas=(0.5, 0.999), weight_decay=settings.architecture_decay
         )
@@ -172,21 +182,24 @@ class _Architect(Hooks):
         self._optimizer.step()
 
     def penalty(self, progress: float) -> float:
-        if isinstance(self._supernet, AnnealedSupernet):
-            self._supernet.anneal(progress)
+        self._anneal(progress)
         return 0.0
 
     def should_stop(self, epochs: Sequence[EpochResult]) -> bool:  # noqa: ARG002
         return self._stop_early and self.history[-1].collapsed
 
     def after_epoch(self, epoch: int) -> None:
-        if isinstance(self._supernet, AnnealedSupernet):
-            self._supernet.anneal((epoch + 1) / self._epochs)
+        self._anneal((epoch + 1) / self._epochs)
         loss, metric = (_mean(values) for values in zip(*self._figures, strict=True))
         expected_ms = _expect(self._supernet, self._expected_ms)
         self.history.append(Epoch(epoch, self._supernet.derive(), expected_ms, loss, metric))
         self._figures.clear()
         self._on_epoch(self.history[-1])
+
+    def _anneal(self, progress: float) -> None:
+        """progress: 0 to 1, the share of the search that is done."""
+        if isinstance(self._supernet, AnnealedSupernet):
+            self._supernet.anneal(max(0.0, (progress - self._harden_from) / (1 - self._harden_from)))
 
 
 def _endless_batches(task: Task, settings: TrainSettings) -> Iterator[Batch]:

@@ -5,6 +5,10 @@ HAET (Zolnouri et al., arXiv 2301.09264) tunes networks and their training by it
 Optimization 20(1), 2009), integers have meshes of their own (Audet, Le Digabel and Tribes, 2019), and before each poll
 the minimum of a quadratic model is tried (Conn and Le Digabel, 2013).
 
+2026-11-29: a space does not say whether its choices are ordered, so each position may be a categorical variable. As in
+MADS for mixed variables (Audet and Dennis, SIAM Journal on Optimization 11(3), 2001), a failed poll of the mesh is
+followed by a poll of the discrete neighbours: the networks that differ in one choice.
+
 `minimize` is for hyper-parameters under a measured time, `MadsSearch` for the architectures of a space.
 """
 
@@ -19,6 +23,7 @@ import numpy as np
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Arch, SearchSpace, Trial
+from hwprof.search.evolution import rank
 from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
 
@@ -261,8 +266,9 @@ def _quadratic(x: np.ndarray) -> np.ndarray:
 
 class MadsSearch:
     """Takes the choices of each position as integers in their order, so that it suits widths, depths and bits better
-    than operations. A refused network has an unknown score, and its latency is how much it breaks the constraint. From
-    where the mesh cannot get finer, the search starts again at a random architecture."""
+    than operations. A refused network has an unknown score, and its latency is how much it breaks the constraint. Where
+    the mesh cannot get finer, all networks that differ in one choice are polled; where none of them is better, the
+    search starts again at a random one."""
 
     needs: ClassVar[str] = "any space; best where choices are in an order"
     paper: ClassVar[str] = "Audet and Dennis, MADS, 2006; HAET, arXiv 2301.09264"
@@ -275,25 +281,28 @@ class MadsSearch:
         self._points: dict[Arch, list[Point]] = {}
         self._mads: Mads | None = None
         self._random: set[Arch] = set()
+        self._near: set[Arch] = set()  # discrete neighbours of the incumbent that were asked for
 
     def ask(self, n: int) -> list[Arch]:
         """At most n different architectures."""
-        asked = self._polled(n)
+        asked = self._polled(n) or self._neighbours(n)
         if not asked:
             asked = self._unseen.random(n)
             self._random.update(asked)
         return asked
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """The best of random trials becomes the start of the next descent."""
+        """The best of random trials becomes the start of the next descent, and so does a better neighbour."""
         self._told.update({trial.arch: trial for trial in trials})
-        started = [trial for trial in trials if trial.arch in self._random]
-        if started:
-            best = min(started, key=lambda t: (t.score is None, -(t.score or 0.0), t.latency_ms))
+        best = min(trials, key=rank, default=None)
+        if best is None:
+            return
+        if best.arch in self._random or (best.arch in self._near and rank(best) < rank(self._incumbent())):
             self._start(best.arch)
         elif self._mads is not None:
             self._mads.tell([_evaluated(t, point) for t in trials for point in self._points.pop(t.arch, [])])
         self._random.clear()
+        self._near.clear()
 
     def _start(self, arch: Arch) -> None:
         variables = [Variable(0, options - 1, is_integer=True) for options in self._space.choices]
@@ -310,7 +319,7 @@ class MadsSearch:
             assert self._mads is not None
             points = self._mads.ask(n)
             for point in points:
-                arch = sampling.repaired(self._space, tuple(map(round, point)))
+                arch = self._arch(point)
                 if arch in self._told:
                     self._mads.tell([_evaluated(self._told[arch], point)])
                 else:
@@ -320,6 +329,22 @@ class MadsSearch:
                 break
         self._unseen.new(asked, len(asked))
         return list(asked)
+
+    def _neighbours(self, n: int) -> list[Arch]:
+        """At most n new ones, which differ from the incumbent in one choice, in random order."""
+        if self._mads is None:
+            return []
+        near = sampling.neighbours(self._space, self._incumbent().arch)
+        asked = self._unseen.new([near[i] for i in self._rng.permutation(len(near))], n)
+        self._near.update(asked)
+        return asked
+
+    def _incumbent(self) -> Trial:
+        assert self._mads is not None
+        return self._told[self._arch(self._mads.best().point)]
+
+    def _arch(self, point: Point) -> Arch:
+        return sampling.repaired(self._space, tuple(map(round, point)))
 
 
 def _evaluated(trial: Trial, point: Point) -> Evaluated:

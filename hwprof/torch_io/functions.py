@@ -201,14 +201,15 @@ def _open_end(stop: int, step: int) -> int | None:
     return None if step < 0 and stop < -(2**31) + 1 else stop
 
 
-def gathered(table: Tensor, indices: Tensor, axis: int) -> Tensor:
+def gathered(table: Tensor, indices: Tensor, axis: int, is_natural: bool = False) -> Tensor:
     """The table's rows along the axis, [*table axes before, *indices, *table axes after]; negative indices count from
-    the end."""
-    if axis == 0 and table.dim() == 2 and indices.dim() > 0:
+    the end. is_natural: none of an embedding's is negative."""
+    is_embedding = axis == 0 and table.dim() == 2 and indices.dim() > 0
+    if not (is_embedding and is_natural):
+        indices = torch.where(indices < 0, indices + table.shape[axis], indices)
+    if is_embedding:
         return functional.embedding(indices, table)
-    index = indices.reshape(-1)
-    index = torch.where(index < 0, index + table.shape[axis], index)
-    picked = table.index_select(axis, index)
+    picked = table.index_select(axis, indices.reshape(-1))
     return picked.reshape(*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
 
 

@@ -369,7 +369,8 @@ def _unsqueeze(call: Call) -> TorchCall:
 
 
 def _gather(call: Call) -> TorchCall:
-    return TorchCall(functions.gathered, (call.tensor(0), call.tensor(1), call.attribute("axis", 0) % call.rank()))
+    axis, is_input = call.attribute("axis", 0) % call.rank(), call.node.inputs[1] in {t.name for t in call.graph.inputs}
+    return TorchCall(functions.gathered, (call.tensor(0), call.tensor(1), axis, is_input))
 
 
 def _gather_elements(call: Call) -> TorchCall:

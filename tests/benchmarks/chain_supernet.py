@@ -49,9 +49,8 @@ class ChainSupernet(nn.Module):
         self.logits = nn.Parameter(1e-3 * torch.randn(BLOCKS, len(KERNELS)))
 
     def anneal(self, progress: float) -> None:
-        """progress: 0 to 1. Hardens the choices, but not before the middle of the search, when the blocks have come
-        apart: an operation that is excluded has no gradient, and no loss brings it back."""
-        self._radius = max(0.0, 2 * progress - 1)
+        """progress: 0 to 1. Hardens the choices."""
+        self._radius = progress
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         return [self.logits]

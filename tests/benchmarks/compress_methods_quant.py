@@ -22,10 +22,11 @@ import torch
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.compress import networks
+from hwprof.compress.choice import Choices
 from hwprof.compress.dnq import BITS, Dnq, search
 from hwprof.compress.dq import Dq
 from hwprof.compress.lutq import LutQ
-from hwprof.compress.method import Choices, Method, Network
+from hwprof.compress.method import Method, Network
 from hwprof.compress.slq import Mlq, Slq
 from hwprof.data.store import Store
 from hwprof.device import Device

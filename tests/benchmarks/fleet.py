@@ -4,6 +4,8 @@
     python tests/benchmarks/fleet.py refusals
     python tests/benchmarks/fleet.py ratio                 # on a machine that does nothing else
     python tests/benchmarks/fleet.py boards --boards 200   # simulated, with requests of 5 s
+    python tests/benchmarks/fleet.py faults                # a network that crashes, hangs or eats memory
+    python tests/benchmarks/fleet.py ssh                   # a board behind OpenSSH's server, on this machine
     python tests/benchmarks/fleet.py report
 
 Each command adds its figures to build/fleet.json.
@@ -20,9 +22,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,19 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.fleet import certificates
+from hwprof.fleet.agent import transport_of
 from hwprof.fleet.certificates import Credentials, Role, require_access
 from hwprof.fleet.measuring import open_fleet
 from hwprof.fleet.plan import Plan
 from hwprof.jobs import profile
 from hwprof.measure import environment
 from hwprof.measure.recording import Options, recording
+from hwprof.measure.worker_process import LocalTransport
 from hwprof.measurement import FAST, ProtocolSettings
 from tests.fleet.chaos import ROLES, ROOT, Chaos
 from tests.fleet.loopback import Loopback, plan_of
+from tests.fleet.simulated import networks
+from tests.fleet.sshd import Sshd
 from tests.measure.scripted import ScriptedTransport
 
 RESULTS = ROOT / "build" / "fleet.json"
@@ -49,6 +55,8 @@ REPORT = ROOT / "reports" / "fleet" / "README.md"
 LIMIT_S = 1500.0
 REQUESTS, KILLS = 200, 20
 MODEL = "mobilenet_v2"
+SINGLE = ProtocolSettings(pilot_processes=1, min_processes=1, max_processes=1)
+SIMULATED = ROOT / "tests" / "fleet" / "simulated.py"
 
 
 def kills(runs: int, requests: int, count: int, boards: int) -> None:
@@ -144,46 +152,111 @@ def ratio(pairs: int, device: str) -> None:
 
 
 def boards(count: int, seconds: float, each: int) -> None:
-    """Share of the time in which simulated boards are busy, and what the scheduler takes of a core."""
-    from tests.fleet.test_rounds import dense
-
-    class Sleeping(ScriptedTransport):
-        busy_s = 0.0
-
-        def measure(self, request: Any) -> Any:
-            time.sleep(seconds)
-            self.busy_s += seconds
-            return super().measure(request)
-
-    settings = ProtocolSettings(pilot_processes=1, min_processes=1, max_processes=1, budget_s=seconds)
-    with tempfile.TemporaryDirectory() as name:
-        plan = plan_of(Path(name), [f"b{i}" for i in range(count)], group_s=0.001)
-        with Loopback(plan, {b.name: Sleeping() for b in plan.boards}) as loopback:
-            while len(loopback.scheduler.workers) < count:
-                time.sleep(0.2)
+    """How busy simulated boards are, and what the driver, the scheduler and the agents take of a core. Each of the
+    three is a process; each request holds one network, of one process that sleeps for so long."""
+    name = f"boards of {seconds:g} s"
+    settings = replace(SINGLE, budget_s=seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_of(Path(folder), [f"b{i}" for i in range(count)], group_s=0.001)
+        spans = Path(folder) / "spans.json"
+        parts = {"scheduler": started("scheduler", plan)}
+        parts["agents"] = started("agents", plan, str(seconds), str(spans))
+        try:
+            await_scheduler(plan)
             options = Options(settings, with_operators=False, keep_unconverged=True)
-            device = Device("any", "roofline")
             with (
                 open_fleet(plan, print) as fleet,
                 Store() as store,
-                recording(device, store, fleet.options(options)) as recorder,
+                recording(Device("any", "roofline"), store, fleet.options(options)) as recorder,
             ):
-                cpu, start = cpu_s(), time.monotonic()
-                outcomes = list(recorder.profile_many([dense(n) for n in range(1, each * count + 1)]))
-                wall, spent = time.monotonic() - start, cpu_s() - cpu
-            busy = sum(agent.transport.busy_s for agent in loopback.agents.values())
+                while len(fleet.fleet.boards()) < count:
+                    time.sleep(1)
+                processes = {"driver": psutil.Process(), **{k: psutil.Process(p.pid) for k, p in parts.items()}}
+                before, start = cpu_s(processes), time.monotonic()
+                outcomes = list(recorder.profile_many(networks(each * count)))
+                wall, after = time.monotonic() - start, cpu_s(processes)
+            errors = {str(outcome.error) for outcome in outcomes if outcome.error}
+            memory = {part: process.memory_info().rss >> 20 for part, process in processes.items()}
+        finally:
+            for process in reversed(parts.values()):
+                process.terminate()
+                process.wait()
+        measured = [span for found in json.loads(spans.read_text()).values() for span in found]
+    begin, end = min(start for start, _ in measured), max(end for _, end in measured)
+    if errors:
+        raise SystemExit(f"errors: {errors}")
     figures = {
-        "boards": count, "request_s": seconds, "requests": len(outcomes), "busy": busy / (count * wall),
-        "wall_s": wall, "cpu_ms_per_request": 1e3 * spent / len(outcomes), "load": os.getloadavg()[0],
-        "threads": threading.active_count(),
+        "boards": count, "request_s": seconds, "requests": len(measured),
+        "busy": sum(end - start for start, end in measured) / (count * (end - begin)), "span_s": end - begin,
+        "wall_s": wall, "cores": {part: (after[part] - before[part]) / wall for part in before}, "mib": memory,
+        "load": os.getloadavg()[0],
     }  # fmt: skip
     print(figures)
-    keep("boards", figures)
+    keep(name, figures)
 
 
-def cpu_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
+def faults() -> None:
+    """What a network that ends its worker costs, and what becomes of the board and the other networks."""
+    rows = []
+    for death in ("crash", "hang", "memory"):
+        with tempfile.TemporaryDirectory() as name:
+            plan = plan_of(Path(name), ["a"], group_s=0.001)
+            starts = Path(name) / "starts"
+            worker = LocalTransport((sys.executable, "-S", "-E", str(SIMULATED), "fault", str(starts), death))
+            with Loopback(plan, {"a": worker}) as loopback, open_fleet(plan, print) as fleet, Store() as store:
+                options = Options(SINGLE, with_operators=False, keep_unconverged=True, limit_s=3.0)
+                with recording(Device("any", "roofline"), store, fleet.options(options)) as recorder:
+                    outcomes = list(recorder.profile_many(networks(6)))
+                agent = loopback.agents["a"]
+                failed = {outcome.graph.name: str(outcome.error) for outcome in outcomes if outcome.error}
+                rows.append(
+                    {"death": death, "failed": failed, "measured": sum(o.error is None for o in outcomes),
+                     "tries": len(starts.read_text().splitlines()), "alive": agent.metric()["doing"] == "idle"}
+                )  # fmt: skip
+                print(rows[-1])
+    keep("faults", rows)
+
+
+def ssh() -> None:
+    """The samples of a board behind a real OpenSSH server against those of this machine, on a device that calculates
+    them: what is different came about on the way."""
+    device = Device("any", "roofline").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e11, noise=0.01, seed=1)
+    with tempfile.TemporaryDirectory() as name, Sshd(Path(name)) as server:
+        os.environ["PATH"] = f"{name}:{os.environ['PATH']}"
+        plan = plan_of(Path(name), ["a"])
+        plan.path.write_text(
+            f'{plan.path.read_text()}launch = "ssh"\nhost = "{server.host}"\npython = "{sys.executable}"\n'
+        )
+        plan = Plan.load(plan.path)
+        options, rows = Options(FAST, with_operators=False), []
+        with Loopback(plan, {"a": transport_of(plan.board("a"))}), open_fleet(plan, print) as fleet:
+            for asked in (options, fleet.options(options)):
+                with Store() as store, recording(device, store, asked) as recorder:
+                    rows.append([[[b.samples_ns for b in p.blocks] for p in m.processes]
+                                 for m in recorder.measure(networks(5))])  # fmt: skip
+    figures = {"networks": 5, "processes": sum(map(len, rows[0])), "is_same": rows[0] == rows[1]}
+    print(figures)
+    keep("ssh", figures)
+
+
+def started(part: str, plan: Plan, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.fleet.simulated", part, str(plan.path), *words]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+
+
+def await_scheduler(plan: Plan) -> None:
+    keys = Credentials.of(plan.keys, Role.DRIVER)
+    while True:
+        try:
+            return require_access(*plan.host_and_port, keys)
+        except ConnectionError:
+            time.sleep(0.5)
+
+
+def cpu_s(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Seconds of a core that each has taken."""
+    times = {part: process.cpu_times() for part, process in processes.items()}
+    return {part: float(found.user + found.system) for part, found in times.items()}
 
 
 def keep(name: str, figures: Any) -> None:
@@ -280,7 +353,7 @@ def board_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["kills", "refusals", "ratio", "boards", "report"])
+    parser.add_argument("what", choices=["kills", "refusals", "ratio", "boards", "faults", "ssh", "report"])
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--kills", type=int, default=KILLS)
@@ -293,7 +366,7 @@ def main() -> None:
     tasks = {
         "kills": lambda: kills(a.runs, a.requests, a.kills, a.boards), "refusals": refusals,
         "ratio": lambda: ratio(a.pairs, a.device), "boards": lambda: boards(a.boards, a.seconds, a.each),
-        "report": report,
+        "faults": faults, "ssh": ssh, "report": report,
     }  # fmt: skip
     tasks[a.what]()
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import matplotlib as mpl
 import numpy as np
@@ -106,7 +105,7 @@ class Row:
         return self.predicted_ms / self.measured_ms - 1
 
 
-def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
+def networks(models: Path | None, work: Path) -> Iterator[tuple[str, Graph]]:
     for name in workloads.names():
         yield ("light networks" if name.startswith("light_") else "workloads"), workloads.build(name)
     for name in SPACES:
@@ -114,19 +113,22 @@ def networks(models: Path | None) -> Iterator[tuple[str, Graph]]:
         for arch in sampling.random_archs(space, PER_SPACE, np.random.default_rng(5)):
             yield name, space.graph(arch)
     if models:
-        yield from third_party(models)
+        yield from third_party(models, work)
 
 
-def third_party(folder: Path) -> Iterator[tuple[str, Graph]]:
-    """Networks of other people and PyTorch modules, with the shapes and values that their own code hands over."""
-    with TemporaryDirectory() as work:
-        for name, _, opened in networks_of(folder, Path(work)):
-            if name.startswith("onnx/"):
-                continue  # the light networks
-            try:
-                yield "third-party", opened(Path(work)).renamed(name.removesuffix(".onnx"), name)
-            except HwprofError as error:
-                print(f"left out: {name}: {error}", file=sys.stderr)
+def third_party(folder: Path, work: Path) -> Iterator[tuple[str, Graph]]:
+    """Networks of other people and PyTorch modules, with the shapes and values that their own code hands over.
+
+    work: where their files are kept for as long as they are measured.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    for name, _, opened in networks_of(folder, work):
+        if name.startswith("onnx/"):
+            continue  # the light networks
+        try:
+            yield "third-party", opened(work).renamed(name.removesuffix(".onnx"))
+        except HwprofError as error:
+            print(f"left out: {name}: {error}", file=sys.stderr)
 
 
 def measure(place: Place, minutes: float, models: Path | None) -> None:
@@ -144,7 +146,7 @@ def measure(place: Place, minutes: float, models: Path | None) -> None:
         "generic", place.device, minutes=COLLECTING * minutes, out=place.data, store=place.store, options=options
     )
     print(f"collected {len(collected.dataset.entries)} networks in {time.monotonic() - start:.0f} s", flush=True)
-    found = list(networks(models))
+    found = list(networks(models, place.root / "build" / "third-party"))
     place.listed.write_text(json.dumps([(group, graph.digest) for group, graph in found]))
     end = max(start + 60 * (COLLECTING + TESTING) * minutes, time.monotonic() + 60 * TESTING * minutes / 2)
     order = np.random.default_rng(0).permutation(len(found)).tolist()  # so that each group has some whenever it ends
@@ -187,8 +189,15 @@ def macs_line(data: dataset.Dataset, tested: Sequence[tuple[str, Graph, Measurem
     """ms, [n]: log-linear in the multiply-adds, learned from the same networks."""
     macs = np.array([max(cost.of(graph).macs, 1) for graph in data.graphs(learning.space_of(data.card))])
     slope, start = np.polyfit(np.log(macs), np.log(data.normalized_ms), 1)
-    wanted = [cost.of(g).macs if not cost.unknown_operators(g) else np.nan for _, g, _ in tested]
-    return np.exp(start + slope * np.log(np.array(wanted, float)))
+    return np.exp(start + slope * np.log([_macs(graph) for _, graph, _ in tested]))
+
+
+def _macs(graph: Graph) -> float:
+    """NaN where they are not known: of an operator without a rule, or of a tensor without a shape."""
+    try:
+        return float(cost.of(graph).macs) if not cost.unknown_operators(graph) else np.nan
+    except HwprofError:
+        return np.nan
 
 
 def report(place: Place) -> None:
@@ -241,7 +250,7 @@ def page(
         "",
         f"{card.machine.get('cpu', '')} {card.hardware}; {card.rows} operators and random networks, measured on "
         f"{card.first_date[:10]} by `hwprof collect --sample generic` ({converged} of them to their precision; "
-        f"half of the labels are known to +-{np.median(widths):.0%} or better). Trained in {seconds:.0f} s on one "
+        f"{_labels(widths)}). Trained in {seconds:.0f} s on one "
         f"thread; {each_ms:.1f} ms a prediction, from the graph on; the file has {size / 1e3:.0f} kB. Percent; "
         "the errors are of the predicted networks, abstentions apart.",
         "",
@@ -280,6 +289,13 @@ def page(
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _labels(half_widths: Sequence[float]) -> str:
+    known = [width for width in half_widths if np.isfinite(width)]
+    if len(known) < len(half_widths) / 2:
+        return "too few processes each for an interval of most labels"
+    return f"half of the labels are known to +-{np.median(known):.0%} or better"
 
 
 def _group(name: str, rows: list[Row], physical: list[Row], line: np.ndarray, mask: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/integer_kernels.py                 # half an hour, on a machine that does nothing else
     python tests/benchmarks/integer_kernels.py --quick OUT     # to try the program: two processes, few blocks
-    python tests/benchmarks/integer_kernels.py --only mobilenet_v2 lstm-256x1-batch-1 ceilings
+    python tests/benchmarks/integer_kernels.py --only mobilenet_v2 ceilings   # the page keeps the rest
     python tests/benchmarks/integer_kernels.py --busy          # by the threads' own time, beside other load
 
 The page has the name of the instruction set: what holds on one machine is not told of another. Where two products are
@@ -404,6 +404,19 @@ def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) ->
     }  # fmt: skip
 
 
+def with_rest(results: dict[str, object], page: Path) -> dict[str, object]:
+    """The results, and those cases and ceilings of the page, a file of results, that were not measured again."""
+    if not page.exists():
+        return results
+    old = json.loads(page.read_text(encoding="utf-8"))
+    if old["machine"]["cpu"] != results["machine"]["cpu"] or old["clock"] != results["clock"]:
+        raise SystemExit(f"{page} was measured on another processor or by another clock; give another folder")
+    return {
+        **results, "command": f"{old['command']}, then {results['command']}",
+        "cases": {**old["cases"], **results["cases"]}, "ceilings": results["ceilings"] or old["ceilings"],
+    }  # fmt: skip
+
+
 def child(contenders: Sequence[Contender], blocks: int) -> dict[str, dict[str, float]]:
     request = {"contenders": [[c.title, c.runtime, c.model] for c in contenders], "blocks": blocks}
     answer: dict[str, dict[str, float]] = answer_of(__file__, request)
@@ -513,6 +526,8 @@ def main() -> None:
         results = measure(2 if arguments.quick else arguments.processes, arguments.quick, wanted, clock)
     arguments.out.mkdir(parents=True, exist_ok=True)
     name = results["machine"]["instruction_set"]
+    if arguments.only:
+        results = with_rest(results, arguments.out / f"{name}.json")
     (arguments.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (arguments.out / f"{name}.md").write_text(report(results), encoding="utf-8")
 

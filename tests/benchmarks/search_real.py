@@ -78,7 +78,7 @@ CHAIN = ChainSpace(16, SIDE)
 STRENGTHS, CHAIN_SEEDS, CHAIN_SHARE, CHAIN_TRAININGS = (0.0, 0.1, 0.3, 1.0, 3.0), 3, 0.7, 1
 SEARCHED_ON = 2500  # images from which the weights of the supernet learn
 WARMING = TrainSettings(epochs=2, rate=0.05, weight_decay=3e-4, max_gradient_norm=5.0, validation=None)
-SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.015)
+SEARCHING = SearchSettings(replace(WARMING, epochs=4), architecture_rate=0.015, harden_from=0.5)
 ALONE = TrainSettings(epochs=6, optimizer="adam", rate=4e-3, validation=None)
 
 SIX_FINE = BypassSpace((0, 4, 8, 12, 16), 6, (2, 4), (1, SIDE, SIDE))

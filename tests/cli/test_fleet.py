@@ -47,6 +47,17 @@ def test_the_state_is_told_and_a_board_is_drained(loopback, capsys):
     assert states == {"a": "idle", "b": "idle", "c": "no agent"}
 
 
+def test_the_state_is_a_page_with_what_the_store_has(loopback, capsys):
+    assert run(["profile", "mobilenet_v2", "--device", "any", "--no-operators", "--fleet", "fleet.toml"]) == 0
+    capsys.readouterr()
+    assert run(["fleet", "status", "--html", "fleet.html", "--store", "hwprof.db"]) == 0
+    assert "wrote fleet.html" in capsys.readouterr().err
+    page = Path("fleet.html").read_text()
+    assert "<!doctype html><!-- hwprof " in page
+    assert "3 boards: 3 free" in page
+    assert "cortex-a72" in page
+
+
 def test_keys_are_made_once(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(["fleet", "init"]) == 0

@@ -8,7 +8,8 @@ import torch
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
-from hwprof.compress.method import Choices, Method, Network
+from hwprof.compress.choice import Choices
+from hwprof.compress.method import Method, Network
 from hwprof.graph import Graph
 from hwprof.tasks.digits import digits
 from hwprof.torch_io import trainable

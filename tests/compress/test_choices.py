@@ -1,8 +1,8 @@
 import pytest
 
 from hwprof.builder import GraphBuilder
+from hwprof.compress.choice import Choice
 from hwprof.compress.choices import chosen_graph, kept_options, rank_options
-from hwprof.compress.method import Choice
 from hwprof.errors import InputError
 from hwprof.graph import is_quantized
 from hwprof.variants.blocks import residual_blocks, without_blocks

@@ -5,8 +5,9 @@ import torch
 
 from hwprof import cost, onnx_io
 from hwprof.compress import costs
+from hwprof.compress.choice import Choice
 from hwprof.compress.choices import chosen_graph, kept_options
-from hwprof.compress.method import Choice, SoftChoice
+from hwprof.compress.method import SoftChoice
 from hwprof.compress.networks import export
 from hwprof.encoders.kernels import KernelEncoder
 from hwprof.predictors.kernels import KernelPredictor

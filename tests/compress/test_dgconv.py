@@ -7,9 +7,9 @@ import torch
 
 from hwprof import cost
 from hwprof.compress import costs
+from hwprof.compress.choice import Choice
 from hwprof.compress.dgconv import DGConv, relation
 from hwprof.compress.loop import compress
-from hwprof.compress.method import Choice
 from hwprof.compress.networks import open_network
 from hwprof.data.result import Met
 from hwprof.onnx_io import load

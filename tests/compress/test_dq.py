@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from hwprof.compress.choice import Choice
 from hwprof.compress.dq import Dq, mean_of
 from hwprof.compress.learned_grid import PARAMETRIZATIONS
 from hwprof.compress.loop import compress
-from hwprof.compress.method import Choice, within
+from hwprof.compress.method import within
 from hwprof.errors import InputError
 from hwprof.testing import check_method
 from hwprof.training import TrainSettings, evaluate, fit

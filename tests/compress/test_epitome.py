@@ -5,6 +5,7 @@ import torch
 
 from hwprof import cost
 from hwprof.builder import GraphBuilder
+from hwprof.compress.choice import Choice
 from hwprof.compress.epitome import Epitome, EpitomeReuse, sampled
 from hwprof.compress.loop import compress
 from hwprof.compress.networks import export, open_network
@@ -87,6 +88,15 @@ def test_reused_features_need_fewer_multiply_adds_and_sampled_weights_as_many(op
         method.attach(opened.copy(), no_cost)
         macs[make] = cost.of(export(method.finish(method.choices()), tmp_path / f"{method.name}.onnx")).macs
     assert macs[Epitome] == cost.of(opened.graph).macs > 2.4 * macs[EpitomeReuse]
+
+
+def test_a_layer_whose_filters_are_smaller_than_their_number_is_not_reused(no_cost, tmp_path):
+    b = GraphBuilder("gray")
+    x = b.relu(b.conv(b.input((1, 1, 8, 8)), 16, 3))  # 16 filters of 9 elements
+    graph = b.build(b.gemm(b.flatten(b.global_average_pool(b.conv(x, 16, 3))), 10))
+    method = EpitomeReuse()
+    method.attach(open_network(graph, digits(), DEVICE, tmp_path), no_cost)
+    assert method.choices() == {"Conv_2": Choice(rank=4)}
 
 
 @pytest.mark.parametrize(("name", "verdict"), [("epitome", "slower"), ("epitome_reuse", "faster")])

@@ -1,6 +1,6 @@
+from hwprof.compress.choice import Choice
 from hwprof.compress.choices import chosen_graph
 from hwprof.compress.int8 import Int8
-from hwprof.compress.method import Choice
 from hwprof.testing import check_method
 from hwprof.training import Hooks
 

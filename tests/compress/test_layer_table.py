@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from hwprof.compress.choice import Choice
 from hwprof.compress.choices import chosen_graph, kept_options
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.method import Choice, SoftChoice
+from hwprof.compress.method import SoftChoice
+from hwprof.data.result import Estimate
 from hwprof.data.store import Store
 from hwprof.errors import NotConvergedError
 from hwprof.graph import Graph
@@ -85,6 +87,38 @@ def test_where_there_are_few_networks_all_are_measured_whole():
     assert made.check(seed=0) == "all 6 networks that the choices make are measured"
     expected = [latency_ns(chosen_graph(network(), choices)) / 1e6 for choices in every]
     assert made.latency_ms(every) == pytest.approx(expected, rel=1e-3)
+
+
+class Unsteady(Board):
+    """The speed of the machine is another one in each process that measures a single network."""
+
+    def measure(self, request):
+        alone = 10 ** np.random.default_rng(len(self.requests)).uniform(0, 2)
+        for answer in super().measure(request):
+            blocks = [
+                block | {"samples_ns": [int(ns * alone) for ns in block["samples_ns"]]}
+                for block in answer["process"]["blocks"]
+            ]
+            yield {**answer, "process": answer["process"] | {"blocks": blocks}}
+
+
+def test_where_single_latencies_of_few_networks_are_not_known_those_in_pairs_are_taken():
+    store, graph = Store(), network()
+
+    def measure(graphs, _unit):
+        with recording(DEVICE, store, Options(FAST, transport=Unsteady(), keep_unconverged=True)) as recorder:
+            return recorder.measure(graphs)
+
+    def paired(other):
+        ms = latency_ns(other) / 1e6
+        return Estimate(ms, 0.99 * ms, 1.01 * ms)
+
+    made = LayerTable(graph, measure, FEW, paired=paired)
+    made.check(seed=0)
+    choices = {FIRST: Choice(kept=8), SECOND: Choice(kept=24)}
+    assert made.latency_ms([choices]) == pytest.approx([latency_ns(chosen_graph(graph, choices)) / 1e6])
+    with pytest.raises(NotConvergedError, match=r"latencies of the 6 networks .* are known to \d+ % "):
+        LayerTable(graph, measure, FEW).check(seed=0)
 
 
 def test_a_table_that_would_mislead_is_refused():

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -82,9 +83,35 @@ def test_a_target_that_is_missed_by_the_device_is_tightened(tmp_path):
 
 def test_a_latency_that_noise_hides_is_judged_by_the_ratio_of_the_pairs(tmp_path):
     started = job(tmp_path, Uneven())
-    compress(started, "magnitude", 0.6 * WHOLE_MS)
+    made = compress(started, "magnitude", 0.6 * WHOLE_MS)
     assert any("round 1: " in line for line in told(started))
     assert not any("round 2: " in line for line in told(started))
+    assert made.met is Met.YES
+    assert made.result.latency("board").high > 0.6 * WHOLE_MS >= made.result.estimate("board").high
+
+
+class Interrupted(Board):
+    """Pairs are slower than single networks, every fourth pair by far."""
+
+    def measure(self, request):
+        self.paired = 100.0 if request["round"] % 4 == 1 else 1.05
+        yield from super().measure(request)
+
+
+def test_a_wide_interval_is_no_reason_to_remove_much_more(tmp_path):
+    started = job(tmp_path, Interrupted())
+    made = compress(started, "magnitude", 0.6 * WHOLE_MS)
+    assert any("round 2: " in line for line in told(started))
+    assert made.result.latency("board").high > 10 * WHOLE_MS
+    assert made.result.table_ms > 0.6 * WHOLE_MS / 1.05 / 1.25**2
+
+
+def test_a_method_that_the_table_does_not_project_learns_without_one_where_it_would_mislead(tmp_path):
+    started = job(tmp_path, Disturbed())
+    made = compress(started, "dnq", 0.5 * WHOLE_MS)
+    assert {tuple(choice) for choice in made.result.choices.values()} == {("bits",)}
+    assert math.isnan(made.result.table_ms)
+    assert any("learns without latencies: " in line for line in told(started))
 
 
 def test_no_more_rounds_than_asked_for_and_then_it_is_told_that_it_was_missed(tmp_path):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from hwprof.compress.choice import Choice
 from hwprof.compress.loop import compress
 from hwprof.compress.lutq import Dictionary, LutQ
-from hwprof.compress.method import Choice
 from hwprof.compress.quantized_weights import computed_weights
 from hwprof.errors import InputError
 from hwprof.testing import check_method

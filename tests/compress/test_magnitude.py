@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from hwprof.compress.choice import Choice
 from hwprof.compress.magnitude import Magnitude
-from hwprof.compress.method import Choice
 from hwprof.testing import check_method
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from hwprof import plugins
-from hwprof.compress.method import AS_BEFORE, Choice, load
+from hwprof.compress.choice import AS_BEFORE, Choice
+from hwprof.compress.method import load
 from hwprof.errors import InputError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwprof.compress.method import AS_BEFORE, Choice
+from hwprof.compress.choice import AS_BEFORE, Choice
 from hwprof.compress.projection import project
 
 A, B = (AS_BEFORE, Choice(kept=24), Choice(kept=8)), (AS_BEFORE, Choice(kept=16))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from hwprof.compress.choice import Choice
 from hwprof.compress.loop import compress
 from hwprof.compress.low_bit import TERNARY, projected
-from hwprof.compress.method import Choice
 from hwprof.compress.quantized_weights import computed_weights
 from hwprof.compress.slq import Mlq, Slq
 from hwprof.errors import InputError

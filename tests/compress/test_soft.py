@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from hwprof.compress.method import AS_BEFORE, Choice, SoftChoice
+from hwprof.compress.choice import AS_BEFORE, Choice
+from hwprof.compress.method import SoftChoice
 from hwprof.compress.soft import Interpolated
 from hwprof.errors import InputError
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hwprof.compress.method import Choice
+from hwprof.compress.choice import Choice
 from hwprof.compress.stq import TERNARY_ANGLE, Stq, gammas, wells
 from hwprof.testing import check_method
 from hwprof.training import TrainSettings, fit

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from hwprof.builder import GraphBuilder
+from hwprof.compress.choice import Choice
 from hwprof.compress.loop import compress
-from hwprof.compress.method import Choice
 from hwprof.compress.networks import open_network
 from hwprof.compress.trp import Trp, TrpSpatial, truncated
 from hwprof.data.result import Met

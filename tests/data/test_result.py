@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hwprof.data.result import Met, Result, Target
+from hwprof.data.result import Estimate, Met, Result, Target, known_latency
 from hwprof.errors import InputError
 from hwprof.measurement import Evidence, Status
 from tests.results import compared, make_result, measured
@@ -94,6 +94,58 @@ def test_the_table_s_latency_does_not_decide():
 )
 def test_without_an_interval_it_cannot_be_told(measurement):
     assert with_network(measurement).met is Met.CANNOT_TELL
+
+
+NOISY = dataclasses.replace(compared(5.0), b=measured(5.0, spread=0.2))  # its ratio is 0.495 to 0.505
+ALONE = Estimate(10.0, 9.9, 10.1)
+
+
+def test_where_noise_hides_the_network_s_own_latency_the_ratio_of_the_pairs_decides():
+    measured_so = {"d": NOISY}
+    assert make_result(measured=measured_so, target_ms=5.2).met is Met.CANNOT_TELL
+    assert make_result(measured=measured_so, target_ms=5.2, baseline_alone=ALONE).met is Met.YES
+    assert make_result(measured=measured_so, target_ms=4.9, baseline_alone=ALONE).met is Met.NO
+    assert make_result(measured=measured_so, target_ms=5.0, baseline_alone=ALONE).met is Met.CANNOT_TELL
+
+
+def test_the_relative_widths_of_ratio_and_baseline_add_up_as_squares():
+    latency = known_latency(NOISY, ALONE)
+    assert latency.median == pytest.approx(5.0)
+    assert math.log(latency.high / 5.0) == pytest.approx(math.hypot(math.log(1.01), math.log(1.01)))
+    assert math.log(5.0 / latency.low) == pytest.approx(math.hypot(math.log(1 / 0.99), math.log(1 / 0.99)))
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [None, Estimate(10.0, 2.0, 50.0), Estimate(10.0, math.nan, math.nan), Estimate(30.0, 29.9, 30.1)],
+    ids=["not measured", "known worse", "without an interval", "of another state of the machine"],
+)
+def test_where_the_baseline_alone_is_of_no_help_the_network_s_own_latency_decides(alone):
+    own = make_result(measured={"d": NOISY}).latency("d")
+    assert known_latency(NOISY, alone) == Estimate(own.median, own.low, own.high)
+
+
+@pytest.mark.parametrize(("high", "cautious"), [(11.0, 11.0), (40.0, 12.5), (math.nan, 12.5)])
+def test_caution_adds_the_interval_but_at_most_a_quarter(high, cautious):
+    assert Estimate(10.0, 9.0, high).cautious == cautious
+
+
+def test_the_ratio_decides_on_the_target_s_device_only():
+    result = make_result(measured={"d": NOISY, "phone": NOISY}, baseline_alone=ALONE)
+    assert result.estimate("d").log_width < result.estimate("phone").log_width
+
+
+@pytest.mark.parametrize("alone", [None, ALONE, Estimate(10.0, math.nan, math.nan)])
+def test_the_baseline_alone_comes_back_from_json(alone):
+    record = json.loads(json.dumps(make_result(baseline_alone=alone).to_record(), allow_nan=False))
+    back = Result.from_record(record).baseline_alone
+    assert str(back) == str(alone)  # nan is not equal to itself
+
+
+def test_a_record_from_before_the_baseline_was_kept_is_read():
+    record = make_result().to_record()
+    del record["baseline_alone"]
+    assert Result.from_record(record) == make_result()
 
 
 def test_a_measurement_on_another_device_says_nothing_about_the_target():

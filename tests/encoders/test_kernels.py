@@ -5,6 +5,8 @@ from hwprof import cost
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
+from hwprof.graph import Graph, Node, Tensor
+from hwprof.spaces.nasbench201 import SPACE
 
 
 def encoded(graph):
@@ -61,6 +63,17 @@ def test_an_operator_without_a_rule_is_missing_and_the_others_are_there():
     assert found.kinds == ("Relu",)
 
 
+def test_control_flow_whose_bodies_capture_is_missing_and_not_an_error():
+    bodies = (("then_branch", branch("t")), ("else_branch", branch("e")))
+    inputs = (Tensor("x", "float32", (2,)), Tensor("c", "bool", ()))
+    found = encoded(Graph(inputs, ("y",), (Node("If", ("c",), ("y",), bodies),)))
+    assert found.missing == ("If",)
+
+
+def branch(output: str) -> Graph:
+    return Graph((), (output,), (Node("Relu", ("x",), (output,)),))
+
+
 def test_each_kernel_knows_its_nodes():
     graph = network()
     found = encoded(graph)
@@ -72,3 +85,15 @@ def test_each_kernel_knows_its_nodes():
 def test_anything_but_a_graph_is_refused():
     with pytest.raises(InputError, match="a graph is needed"):
         KernelEncoder()([(1, 2)])
+
+
+def test_an_encoder_that_has_seen_other_networks_gives_the_same_bits():
+    encoder = KernelEncoder()
+    for arch in [(3, 1, 2, 4, 0, 3), (0, 0, 0, 0, 0, 0), (2, 2, 3, 3, 4, 1)]:
+        graph = SPACE.graph(arch)
+        as_read = Graph.from_json(graph.to_json())  # whose equal layers share no objects
+        for found in encoder([graph, as_read]):
+            fresh = encoded(as_read)
+            assert (found.kinds, found.nodes, found.missing) == (fresh.kinds, fresh.nodes, fresh.missing)
+            for name in ("counts", "features", "amounts"):
+                assert getattr(found, name).tobytes() == getattr(fresh, name).tobytes()

@@ -1,7 +1,7 @@
 import pytest
 
 from hwprof.builder import GraphBuilder
-from hwprof.encoders.operators import OperatorCounts
+from hwprof.encoders.operators import OperatorCounts, Signatures
 from hwprof.errors import InputError, UnknownOperatorError
 
 
@@ -36,3 +36,21 @@ def test_an_operator_that_no_training_graph_has_is_refused(tiny_graph):
 def test_no_graph_at_all_is_refused():
     with pytest.raises(InputError, match="at least one graph"):
         OperatorCounts().fit([])
+
+
+def test_operators_of_the_same_kind_and_cost_have_one_number_in_all_graphs():
+    def numbers(size, name):
+        b = GraphBuilder(name)
+        x = b.input((1, 4, size, size))
+        return known.of(b.build(b.relu(b.conv(b.relu(b.conv(x, 4, 3)), 4, 3))))
+
+    known = Signatures()
+    first, again, larger = numbers(8, "a"), numbers(8, "b"), numbers(16, "c")
+    assert first == again == [0, 1, 0, 1]
+    assert set(larger).isdisjoint(first)
+
+
+def test_a_product_with_a_weight_and_one_of_activations_have_two_numbers():
+    b = GraphBuilder("products")
+    x = b.input((4, 4))
+    assert Signatures().of(b.build(b.matmul(b.linear(x, 4, bias=False), x))) == [0, 1]

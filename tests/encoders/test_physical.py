@@ -5,6 +5,8 @@ from hwprof.builder import GraphBuilder
 from hwprof.encoders.execution import HYPOTHESES
 from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError, UnknownOperatorError
+from hwprof.graph import Graph
+from hwprof.spaces.nasbench201 import SPACE
 
 
 def quantities(graph, hypothesis="every"):
@@ -75,3 +77,22 @@ def test_an_operator_without_a_rule_of_cost_is_refused():
 def test_something_that_is_no_graph_is_refused():
     with pytest.raises(InputError, match="a graph is needed; tuple"):
         PhysicalEncoder().transform([(0, 1, 2)])
+
+
+def unknown_after_known():
+    """A network whose second operator has no rule of cost, and whose third is new, too."""
+    b = GraphBuilder("unknown")
+    x = b.node("NoSuchOperator", [b.relu(b.input((1, 4, 8, 8)))], (1, 4, 8, 8))
+    return b.build(b.unary("Tanh", x))
+
+
+def test_an_encoder_that_has_seen_other_networks_gives_the_same_bits():
+    archs = [(3, 1, 2, 4, 0, 3), (0, 0, 0, 0, 0, 0), (2, 2, 3, 3, 4, 1)]
+    encoder = PhysicalEncoder()
+    with pytest.raises(UnknownOperatorError):
+        encoder.transform([unknown_after_known()])
+    for arch in archs:
+        graph = SPACE.graph(arch)
+        as_read = Graph.from_json(graph.to_json())  # whose equal layers share no objects
+        fresh = PhysicalEncoder().transform([as_read])
+        assert encoder.transform([graph]).tobytes() == encoder.transform([as_read]).tobytes() == fresh.tobytes()

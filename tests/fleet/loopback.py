@@ -12,7 +12,6 @@ from threading import Thread
 from hwprof.fleet import certificates, engine, serving
 from hwprof.fleet.agent import Agent
 from hwprof.fleet.certificates import Credentials, Role
-from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.plan import Plan
 from hwprof.measure.transport import Transport
 from tests.fleet.chaos import free_port
@@ -60,8 +59,7 @@ class Loopback:
         return await engine.scheduler(host, port, Credentials.of(self.plan.keys, Role.SCHEDULER))
 
     def start_agent(self, name: str, transport: Transport) -> Agent:
-        agent = Agent(self.plan.board(name), Outbox(self.plan.path.parent / name), transport)
-        agent.outbox.open()
+        agent = Agent(self.plan.board(name), self.plan.path.parent / name, transport)
         self.agents[name] = agent
         keys = Credentials.of(self.plan.keys, Role.AGENT)
         served = serving._serve(self.plan, agent, keys, self.told.append, None)

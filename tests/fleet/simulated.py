@@ -1,7 +1,9 @@
 """The parts of a fleet whose boards are simulated, each a process that can be killed:
 
-    python -m tests.fleet.simulated driver|scheduler PLAN STORE N | agent PLAN BOARD
+    python -m tests.fleet.simulated driver PLAN STORE N | scheduler PLAN | agent PLAN BOARD
+    python -m tests.fleet.simulated agents PLAN SECONDS FILE    (all agents in one process, whose workers are threads)
     python tests/fleet/simulated.py BOARD LOG SECONDS    (a worker: it loads nothing but this)
+    python tests/fleet/simulated.py fault LOG crash|hang|memory    (a worker that network-2 ends)
 
 A worker "measures" by sleeping. It writes each start and end into the log, and holds a lock in the kernel meanwhile:
 two at once on a board are seen, however they come about.
@@ -9,6 +11,8 @@ two at once on a board are seen, however they come about.
 
 import json
 import os
+import resource
+import signal
 import socket
 import sys
 import time
@@ -30,6 +34,27 @@ def work(board: str, log: str, seconds: float) -> None:
             sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.write('{"done": true}\n')
         sys.stdout.flush()
+
+
+def work_faultily(log: str, death: str) -> None:
+    """Answers as `work` does, but for one network. Its tries are in the log."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "measure" and any('"network-2"' in text for text in request["graphs"]):
+            write(log, {"event": death})
+            end(death)
+        for answer in [*answers(request, "faulty", os.devnull, 0.0), {"done": True}]:
+            print(json.dumps(answer), flush=True)
+
+
+def end(death: str) -> None:
+    """In the way that a runtime's process does."""
+    if death == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif death == "hang":
+        time.sleep(3600)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+    bytearray(1 << 40)
 
 
 def answers(request: dict, board: str, log: str, seconds: float) -> Iterator[dict]:
@@ -117,9 +142,56 @@ def drive(plan: str, store: str, n: str) -> None:
         sys.exit(f"{len(errors)} errors: {errors[0]}")
 
 
+def serve_all(plan: str, seconds: str, file: str) -> None:
+    """Every board of the plan, until this process is told to end; then writes when which of them was busy."""
+    import asyncio
+    from functools import partial
+
+    from hwprof.fleet import engine, serving
+    from hwprof.fleet.agent import Agent
+    from hwprof.fleet.certificates import Credentials, Role
+    from hwprof.fleet.plan import Plan
+    from hwprof.measure.transport import MockTransport
+
+    opened, spans = Plan.load(plan), {}
+
+    def played(board: str, request: dict) -> list[dict]:
+        if request["do"] != "measure":
+            return list(answers(request, board, os.devnull, 0.0))
+        start = time.time()
+        time.sleep(float(seconds))
+        found = list(answers(request, board, os.devnull, 0.0))
+        spans.setdefault(board, []).append((start, time.time()))
+        return found
+
+    def drain(agents: list[Agent]) -> None:
+        for agent in agents:
+            agent.is_draining = True
+
+    async def serve() -> None:
+        keys = Credentials.of(opened.keys, Role.AGENT)
+        folder = opened.path.parent / FOLDER
+        agents = [Agent(b, folder / b.name, MockTransport(partial(played, b.name))) for b in opened.boards]
+        with engine.settings():
+            served = [asyncio.ensure_future(serving._serve(opened, agent, keys, print, None)) for agent in agents]
+            await asyncio.sleep(0)  # each has set its own handler of signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: drain(agents))
+            await asyncio.wait(served)
+
+    engine.silence()
+    serving.end_with_input()
+    try:
+        asyncio.run(serve())
+    finally:
+        Path(file).write_text(json.dumps(spans))
+
+
 def main(part: str, arguments: Sequence[str]) -> None:
     if part == "driver":
         drive(*arguments)
+        return
+    if part == "agents":
+        serve_all(*arguments)
         return
     from hwprof.fleet import serving
     from hwprof.fleet.plan import Plan
@@ -136,7 +208,9 @@ def main(part: str, arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in ("driver", "scheduler", "agent"):
+    if sys.argv[1] in ("driver", "scheduler", "agent", "agents"):
         main(sys.argv[1], sys.argv[2:])
+    elif sys.argv[1] == "fault":
+        work_faultily(*sys.argv[2:])
     else:
         work(sys.argv[1], sys.argv[2], float(sys.argv[3]))

@@ -3,23 +3,25 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from hwprof.builder import GraphBuilder
 from hwprof.device import Device
-from hwprof.errors import DeviceLostError, InputError, TimeLimitError
+from hwprof.errors import DeviceLostError, InputError, MachineBusyError, TimeLimitError
 from hwprof.fleet import agent as agents
 from hwprof.fleet import request as requests
 from hwprof.fleet.agent import Agent
-from hwprof.fleet.outbox import Outbox
 from hwprof.fleet.parcel import Parcel
 from hwprof.fleet.plan import Launch, PlannedBoard
 from hwprof.graph import Graph
 from hwprof.measure.rounds import Cohort
 from hwprof.measure.worker_process import LocalTransport
-from hwprof.measurement import FAST
+from hwprof.measurement import FAST, ProtocolSettings
+from tests.fleet.sshd import NoServerError, Sshd
 from tests.measure.scripted import ScriptedTransport
 
 ANY = Device("any", "roofline")
@@ -28,21 +30,28 @@ BOARD = PlannedBoard("pi", ("any",))
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    made = Agent(BOARD, Outbox(tmp_path), ScriptedTransport())
-    made.outbox.open()
-    return made
+    return Agent(BOARD, tmp_path / "agent", ScriptedTransport())
+
+
+@pytest.fixture
+def other_graph() -> Graph:
+    b = GraphBuilder("other")
+    return b.build(b.gemm(b.input((1, 8)), 4))
 
 
 def asked(agent: Agent, do: str, **arguments: object) -> dict:
     return json.loads(agent.answer(requests.request_text(do, device=ANY.to_record(), **arguments)))
 
 
-def measured(agent: Agent, cohorts: dict[str, Cohort], limit_s: float = 60, **arguments: object) -> dict:
+def measured(
+    agent: Agent, cohorts: dict[str, Cohort], limit_s: float = 60, settings: ProtocolSettings = FAST, job: str = "job",
+    **arguments: object,
+) -> dict:  # fmt: skip
     parcel = Parcel()
     records = [requests.cohort_record(name, cohort, parcel) for name, cohort in cohorts.items()]
     return asked(
-        agent, "measure", settings=asdict(FAST), limit_s=limit_s, in_detail=False, cohorts=records,
-        contents=parcel.contents, **arguments,
+        agent, "measure", settings=asdict(settings), limit_s=limit_s, in_detail=False, job=job, cohorts=records,
+        **{"contents": parcel.contents, **arguments},
     )  # fmt: skip
 
 
@@ -63,7 +72,7 @@ def test_the_same_request_is_answered_from_the_outbox_until_it_is_acknowledged(a
 
 def test_an_outbox_outlives_its_agent(agent: Agent, tiny_graph: Graph):
     measured(agent, {"ab12": Cohort((tiny_graph,))})
-    another = Agent(BOARD, Outbox(agent.outbox.folder), ScriptedTransport())
+    another = Agent(BOARD, agent.folder, ScriptedTransport())
     assert measured(another, {"ab12": Cohort((tiny_graph,))})["cohorts"]
     assert another.transport.asked("measure") == []
 
@@ -146,10 +155,87 @@ def test_a_draining_agent_takes_no_requests_but_forgets_what_is_acknowledged(age
     assert [*agent.outbox.names()] == []
 
 
+def test_a_graph_that_was_sent_once_is_named_by_its_digest_afterwards(agent: Agent, tiny_graph: Graph):
+    measured(agent, {"ab12": Cohort((tiny_graph,))})
+    assert measured(agent, {"cd34": Cohort((tiny_graph,))}, contents={})["is_well"]
+    assert sorted(agent.outbox.names()) == ["ab12", "cd34"]
+
+
+def test_a_graph_that_the_board_lacks_is_asked_for(agent: Agent, tiny_graph: Graph):
+    parcel = Parcel()
+    parcel.packed(tiny_graph)
+    assert measured(agent, {"ab12": Cohort((tiny_graph,))}, contents={}) == {"missing": [*parcel.contents]}
+    assert agent.transport.asked("measure") == []
+
+
+def endless() -> ProtocolSettings:
+    """Nothing but the end of its job ends a measurement."""
+    return ProtocolSettings(target=1e-9, pilot_processes=2, min_processes=2, max_processes=10**6, budget_s=1e9)
+
+
+def stopping(agent: Agent, job: str, after: int):
+    """Stops the job when a worker was asked to measure this many times."""
+
+    def spoil(request):
+        if len(agent.transport.asked("measure")) >= after:
+            assert asked(agent, "stop", job=job) == {}
+
+    return spoil
+
+
+def test_a_job_that_is_stopped_ends_with_what_was_measured(agent: Agent, tiny_graph: Graph, other_graph: Graph):
+    agent.transport.spoil = stopping(agent, "job", 4)
+    cohorts = {"ab12": Cohort((tiny_graph,)), "cd34": Cohort((other_graph,))}
+    answers = measured(agent, cohorts, settings=endless())["cohorts"]
+    assert [len(answer["processes"][0]) for answer in answers] == [2, 2]
+    assert [answer["is_stopped"] for answer in answers] == [True, True]
+    assert not any("error" in answer for answer in answers)
+
+
+def test_what_a_stopped_job_has_not_begun_is_said_and_opens_no_worker(agent: Agent, tiny_graph: Graph):
+    asked(agent, "stop", job="job")
+    (answer,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=endless())["cohorts"]
+    assert (answer["error"], answer["processes"]) == ("NotConvergedError", [[]])
+    assert agent.transport.workers == 0
+
+
+def test_what_a_stopped_job_left_is_gone_on_with_by_the_next_one(agent: Agent, tiny_graph: Graph):
+    agent.transport.spoil = stopping(agent, "first", 2)
+    measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=endless(), job="first")
+    agent.transport.spoil = lambda request: None
+    (answer,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=FAST, job="second")["cohorts"]
+    assert [request["round"] for request in agent.transport.asked("measure")] == [0, 1, 2]
+    assert (len(answer["processes"][0]), answer["is_stopped"]) == (3, False)
+
+
+def test_a_stopped_job_does_not_wait_for_a_machine_that_another_holds(agent: Agent, tiny_graph: Graph, monkeypatch):
+    monkeypatch.setattr("hwprof.measure.hold._POLL_S", 0.01)
+
+    def busy(request):
+        if request["do"] == "hold":
+            asked(agent, "stop", job="job")
+            raise MachineBusyError("another hwprof is measuring")
+
+    agent.transport.spoil = busy
+    assert measured(agent, {"ab12": Cohort((tiny_graph,))})["error"] == "MachineBusyError"
+
+
+def test_the_state_tells_the_hardware_the_deliveries_and_the_last_errors(agent: Agent, tiny_graph: Graph):
+    asked(agent, "greet")
+    measured(agent, {"ab12": Cohort((tiny_graph,))})
+    asked(agent, "forget", done=["ab12", "unknown"])
+    for number in range(5):
+        asked(agent, f"nonsense {number}")
+    state = agent.metric()
+    assert (state["hardware"], state["delivered"]) == ({"any": "cortex-a72"}, 1)
+    assert [text for _, text in state["errors"]] == [f"the request 'nonsense {n}' is not known" for n in (2, 3, 4)]
+
+
 def test_a_request_to_a_worker_takes_its_graphs_along(agent: Agent, tiny_graph: Graph):
-    packed = [Parcel().packed(tiny_graph)]
+    parcel = Parcel()
+    packed = [parcel.packed(tiny_graph)]
     request = {"do": "operators", "device": ANY.to_record(), "runs": 3}
-    answer = asked(agent, "ask", limit_s=9, request=request, graphs=packed, contents={})
+    answer = asked(agent, "ask", limit_s=9, request=request, graphs=packed, contents=parcel.contents)
     assert answer["answers"][0]["profiled_ns"] == 1.1e6
     assert agent.transport.requests[-1]["graph"] == tiny_graph.to_json()
 
@@ -160,8 +246,7 @@ def test_a_real_process_that_crashes_hangs_or_eats_memory_is_an_answer(tmp_path:
     worker = tmp_path / "worker.py"
     worker.write_text(DYING)
     transport = LocalTransport((sys.executable, "-S", "-E", str(worker), death))
-    agent = Agent(BOARD, Outbox(tmp_path / "box"), transport)
-    agent.outbox.open()
+    agent = Agent(BOARD, tmp_path / "agent", transport)
     (record,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, limit_s=0.5 if death == "hang" else 30)["cohorts"]
     assert record["error"] == ("TimeLimitError" if death == "hang" else "DeviceLostError")
     assert asked(agent, "greet")["hello"]
@@ -206,27 +291,45 @@ def test_the_workers_of_a_killed_agent_are_killed_with_it(tmp_path: Path):
 
 def test_a_board_behind_ssh_is_reached_without_a_password_prompt_and_with_the_host_as_one_word():
     board = PlannedBoard("b", ("any",), Launch.SSH, "pi@10.0.0.5", "/opt/venv/bin/python")
-    command = agents.transport_of(board).command
+    command = agents.transport_of(board).transport.command
     assert command[0] == "ssh"
     assert "BatchMode=yes" in command
     assert command[-3:] == ("--", "pi@10.0.0.5", "exec /opt/venv/bin/python -m hwprof.measure.worker")
 
 
-def test_rows_of_a_board_behind_ssh_are_those_of_a_local_one(tmp_path: Path, tiny_graph: Graph, monkeypatch):
-    """A program named ssh that runs the command here stands in for the network."""
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch) -> str:
+    """A program named ssh that runs the command here, in the place of the network. Returns the host."""
     ssh = tmp_path / "ssh"
     ssh.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\neval "$1"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return "localhost"
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch) -> Iterator[str]:
+    """OpenSSH itself. Returns the host."""
+    try:
+        with Sshd(tmp_path) as server:
+            monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            yield server.host
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("way", ["stand_in", "real"])
+def test_rows_of_a_board_behind_ssh_are_those_of_a_local_one(tiny_graph: Graph, request, way: str):
+    host = request.getfixturevalue(way)
     device = Device("quick", "roofline").with_options(peak_macs_per_s=1e12, peak_bytes_per_s=1e11, noise=0.01, seed=1)
-    board = PlannedBoard("b", ("quick",), Launch.SSH, "localhost", sys.executable)
+    board = PlannedBoard("b", ("quick",), Launch.SSH, host, sys.executable)
     rows = []
     for transport in (agents.transport_of(board), LocalTransport()):
         with transport.open(device) as worker:
-            request = {
+            asked = {
                 "settings": asdict(FAST), "graphs": [tiny_graph.to_json()], "round": 0, "blocks": 3,
-                "anchors_for_ns": None, "in_detail": False,
+                "most_s": 60.0, "anchors_for_ns": None, "in_detail": False,
             }  # fmt: skip
-            (answer,) = worker.ask("measure", device=device.to_record(), **request)
+            (answer,) = worker.ask("measure", device=device.to_record(), **asked)
             rows.append([block["samples_ns"] for block in answer["process"]["blocks"]])
     assert rows[0] == rows[1]

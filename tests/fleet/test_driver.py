@@ -1,3 +1,5 @@
+import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -6,6 +8,8 @@ import pytest
 
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError
 from hwprof.fleet.driver import FAILURES, IN_FLIGHT, Fleet
+from hwprof.fleet.parcel import Parcel
+from hwprof.graph import Graph
 from tests.fleet.loopback import DEVICE, Loopback, plan_of
 from tests.measure.scripted import ScriptedTransport
 
@@ -64,10 +68,64 @@ def test_a_command_is_answered_while_the_board_measures(fleet, loopback):
     is_free = threading.Event()
     loopback.agents["a"].transport.spoil = lambda request: is_free.wait(30) and None
     sent = fleet.send(fleet.boards()["a"], "greet", device=device())
-    assert fleet.command(fleet.boards()["a"], "forget") == {}
+    assert fleet.command([fleet.boards()["a"]], "forget") == [fleet.boards()["a"]]
     assert not sent.has_ended
     is_free.set()
     assert ended(fleet, sent).answer
+
+
+def graphs(parcel: Parcel, *found: Graph) -> dict:
+    """The arguments of a request to a worker that takes graphs."""
+    record = {**device(), "kind": "cpu"}
+    packed = [parcel.packed(graph) for graph in found]
+    return {"device": device(), "limit_s": 9, "request": {"do": "opening", "device": record}, "graphs": packed}
+
+
+def asked(fleet: Fleet, *found: Graph):
+    parcel = Parcel()
+    return ended(fleet, fleet.send(fleet.boards()["a"], "ask", parcel, **graphs(parcel, *found)))
+
+
+def test_a_graph_is_sent_once_and_again_where_the_board_has_lost_it(fleet, loopback, tiny_graph, monkeypatch):
+    texts: list[str] = []
+    submit = type(fleet.connection).submit
+    monkeypatch.setattr(type(fleet.connection), "submit", lambda self, *a: texts.append(a[2]) or submit(self, *a))
+    for _ in range(2):
+        assert asked(fleet, tiny_graph).answer == {"answers": [{"opened": True}]}
+    shutil.rmtree(loopback.agents["a"].cache.folder)
+    loopback.agents["a"].cache.open()
+    assert asked(fleet, tiny_graph).answer == {"answers": [{"opened": True}]}
+    assert [len(json.loads(text)["contents"]) for text in texts] == [1, 0, 0, 1]
+
+
+def test_a_board_that_keeps_nothing_is_an_error_of_that_board(fleet, loopback, tiny_graph, monkeypatch):
+    monkeypatch.setattr(type(loopback.agents["a"].cache), "add", lambda self, texts: None)
+    shutil.rmtree(loopback.agents["a"].cache.folder)
+    loopback.agents["a"].cache.open()
+    sent = asked(fleet, tiny_graph)
+    assert str(sent.error) == "board a does not keep the files that it is sent"
+
+
+def test_what_a_driver_says_of_a_board_is_known_to_others_until_it_ends(loopback, told):
+    with Fleet(loopback.plan, told.append) as one, Fleet(loopback.plan, told.append) as other:
+        while not one.boards():
+            one.wait(0.1)
+        for _ in range(FAILURES):
+            one.failed(one.boards()["a"], DeviceLostError("it has no power"))
+        (note,) = other.notes()
+        assert (note.board, note.text, note.is_aside) == (
+            "a", "is set aside after 3 failures in a row: it has no power", True
+        )  # fmt: skip
+        one.connection.close()
+        while other.notes():
+            other.wait(0.1)
+
+
+def test_a_new_scheduler_is_told_the_notes_again(fleet, loopback):
+    fleet.refuse("a", "it is too hot")
+    fleet.connection._informed = ("another scheduler", "")
+    fleet.connection.identity()
+    assert [note.text for note in fleet.notes()] == ["is refused: it is too hot"] * 2
 
 
 def test_a_board_of_another_version_is_refused_once_in_one_line(fleet, loopback, told, monkeypatch):

@@ -9,7 +9,8 @@ import pytest
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError
-from hwprof.fleet.parcel import Parcel, unpacked
+from hwprof.fleet.cache import Cache
+from hwprof.fleet.parcel import Parcel, digests, unpacked
 from hwprof.graph import Graph
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.workloads.loading import load_network
@@ -18,8 +19,16 @@ from hwprof.workloads.loading import load_network
 def sent(graphs: list[Graph], folder: Path) -> list[Graph]:
     """The graphs after their way through JSON."""
     parcel = Parcel()
-    text = json.dumps([parcel.packed(graph) for graph in graphs])
-    return unpacked(json.loads(text), json.loads(json.dumps(parcel.contents)), folder)
+    records = json.loads(json.dumps([parcel.packed(graph) for graph in graphs]))
+    assert digests(records) == parcel.contents.keys()
+    return unpacked(records, filled(folder / "cache", json.loads(json.dumps(parcel.contents))), folder)
+
+
+def filled(folder: Path, contents: dict[str, str]) -> Cache:
+    cache = Cache(folder)
+    cache.open()
+    cache.add(contents)
+    return cache
 
 
 @pytest.fixture
@@ -60,11 +69,13 @@ def test_equal_files_are_sent_once(graph: Graph):
     parcel = Parcel()
     for _ in range(3):
         parcel.packed(graph)
-    assert len(parcel.contents) == 1
+    assert len(parcel.contents) == 2  # the graph and the model
 
 
 @pytest.mark.parametrize("name", ["../x.onnx", "/etc/x.onnx", ""])
 def test_a_file_outside_the_folder_is_refused(tmp_path: Path, tiny_graph: Graph, name: str):
-    record = {"graph": tiny_graph.to_json(), "source": [[name, "d"]], "given": {}}
+    parcel = Parcel()
+    record = parcel.packed(tiny_graph)
+    record["source"] = [[name, record["graph"]]]
     with pytest.raises(InputError, match="outside its folder"):
-        unpacked([record], {"d": ""}, tmp_path)
+        unpacked([record], filled(tmp_path / "cache", parcel.contents), tmp_path)

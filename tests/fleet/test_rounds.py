@@ -1,6 +1,7 @@
 """A job on a fleet, through everything from the recorder to the agents; only the workers are played."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from hwprof.fleet.pool import Pool
 from hwprof.fleet.rounds import FleetRounds
 from hwprof.graph import Graph
 from hwprof.measure.recording import Options, recording
-from hwprof.measurement import FAST
+from hwprof.measurement import FAST, ProtocolSettings
 from tests.fleet.loopback import DEVICE, Loopback, plan_of
 from tests.measure.scripted import ScriptedTransport
 
@@ -179,6 +180,23 @@ def test_a_late_board_gets_work_of_a_job_that_runs(fleet):
     assert "late" in {o.required().environment["board"] for o in outcomes}
 
 
+def test_the_end_of_the_total_budget_ends_what_is_measured_and_loses_nothing(fleet):
+    settings = ProtocolSettings(target=1e-9, pilot_processes=2, min_processes=2, max_processes=10**6, budget_s=1e9)
+    options = Options(settings, with_operators=False, total_s=3.0)
+    for agent in fleet.agents.values():
+        agent.transport.spoil = lambda request: time.sleep(0.02) if request["do"] == "measure" else None
+    before = sum(visits(fleet, name) for name in fleet.agents)
+    with open_fleet(fleet.plan) as opened, Store() as store:
+        with recording(ANY, store, opened.options(options)) as recorder:
+            outcomes = list(recorder.profile_many([dense(n) for n in range(1, 9)]))
+        stored = store.measurements()
+    reached = [o for o in outcomes if o.error is None]
+    assert 0 < len(reached) == len(stored) < 8
+    assert {str(o.error) for o in outcomes if o.error} == {"not measured: the budget of the whole run ended first"}
+    assert sum(len(m.processes) for m in stored) == sum(visits(fleet, name) for name in fleet.agents) - before
+    assert not any(any(agent.outbox.names()) for agent in fleet.agents.values())
+
+
 def test_a_request_that_ends_between_two_questions_is_not_forgotten(fleet):
     class Ending:
         """Has ended when it is asked for the second time."""
@@ -193,6 +211,5 @@ def test_a_request_that_ends_between_two_questions_is_not_forgotten(fleet):
     with open_fleet(fleet.plan) as opened:
         rounds = FleetRounds(ANY, FAST, print, pool=Pool(opened.fleet, ANY))
         rounds.sent = [(Ending(), [])]
-        opened.fleet._addresses = None
         assert rounds._taken() == []
         assert len(rounds._taken()) == 1

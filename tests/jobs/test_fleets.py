@@ -3,10 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from hwprof.data.store import Store
+from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
+from hwprof.fleet.measuring import open_fleet
 from hwprof.fleet.plan import Plan
 from hwprof.jobs import fleets
+from hwprof.measure.recording import Options, recording
+from hwprof.measurement import FAST
 from tests.fleet.loopback import Loopback, plan_of
+from tests.fleet.test_rounds import dense
 from tests.measure.scripted import ScriptedTransport
 
 
@@ -38,6 +44,34 @@ def test_the_state_has_a_row_for_each_board_of_the_plan(loopback):
         ("a", "any", "idle"), ("absent", "any", "no agent"),
     ]  # fmt: skip
     assert len({tuple(row) for row in rows}) == 1
+
+
+def test_the_state_tells_what_drivers_say_of_boards_and_what_went_wrong_there(loopback):
+    loopback.agents["a"].state.note(InputError("no kernel"), "dense")
+    with open_fleet(loopback.plan) as opened:
+        opened.fleet.refuse("absent", "it is too hot")
+        state = fleets.state(loopback.plan.path, print)
+    assert [(board.name, board.doing, board.notes) for board in state.boards] == [
+        ("a", "idle", ()), ("absent", "no agent", ("is refused: it is too hot",)),
+    ]  # fmt: skip
+    assert {(trouble.board, trouble.text) for trouble in state.troubles} == {
+        ("a", "dense: no kernel"), ("absent", "is refused: it is too hot"),
+    }  # fmt: skip
+
+
+def test_the_measurements_of_each_board_in_a_store_are_counted(loopback, tmp_path: Path):
+    device = Device("any", "roofline")
+    with (
+        open_fleet(loopback.plan) as opened,
+        Store(tmp_path / "store.db") as store,
+        recording(device, store, opened.options(Options(FAST, with_operators=False))) as recorder,
+    ):
+        recorder.measure([dense(1), dense(2)])
+        store.begin("key", "begun", "digest", "any", "hardware")
+    state = fleets.state(loopback.plan.path, print, tmp_path / "store.db")
+    assert ([board.stored for board in state.boards], state.unfinished) == ([2, None], 1)
+    assert state.boards[0].hardware == {"any": "cortex-a72"}
+    assert state.boards[0].delivered == 2
 
 
 def test_a_board_without_an_agent_cannot_be_drained(loopback):

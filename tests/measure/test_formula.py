@@ -21,7 +21,7 @@ DEVICE = noisy_device(0.05, 0.1)
 def request(graph: Graph, number: int = 2, device: Device = DEVICE) -> dict[str, object]:
     return {
         "device": device.to_record(), "settings": asdict(FAST), "graphs": [graph.to_json()], "round": number,
-        "blocks": 3, "anchors_for_ns": None, "in_detail": True,
+        "blocks": 3, "most_s": 60.0, "anchors_for_ns": None, "in_detail": True,
     }  # fmt: skip
 
 

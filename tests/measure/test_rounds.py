@@ -275,12 +275,12 @@ def test_a_process_may_take_its_share_of_the_budget(tiny_graph: Graph):
 
 @pytest.mark.parametrize(
     ("processes", "spent_s", "is_done"),
-    [(0, 99, False), (1, 19, False), (1, 20, True), (2, 19, False), (2, 20, True), (3, 8.5, False), (3, 8.6, True)],
+    [(0, 99, False), (1, 29, False), (1, 30, True), (2, 29, False), (2, 30, True), (3, 8.5, False), (3, 8.6, True)],
 )
 def test_no_process_starts_most_of_which_would_come_after_the_budget(
     tiny_graph: Graph, processes: int, spent_s: float, is_done: bool
 ):
-    """Of a budget of 10 s, or 20 s for the three processes that an interval needs."""
+    """Of a budget of 10 s, or 30 s for the three processes that an interval needs."""
     apart = [make_process(i, [1e6 * (1 + i)] * 3) for i in range(processes)]
     cohort = Cohort((tiny_graph,), [apart], spent_s=spent_s)
     assert cohort.is_done(replace(FAST, budget_s=10.0)) is is_done

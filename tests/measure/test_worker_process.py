@@ -42,6 +42,14 @@ def test_a_killed_worker_is_a_lost_device():
             list(process.ask("hello", device=DEVICE.to_record()))
 
 
+def test_a_worker_is_killed_before_its_parent_where_memory_runs_out():
+    """The kernel kills the process with the highest score, which a child would otherwise take over from its parent."""
+    with LOCAL.open(DEVICE) as process:
+        list(process.ask("snapshot", device=DEVICE.to_record()))
+        assert Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n"
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000
+
+
 def test_a_command_that_fails_shows_its_last_line():
     transport = LocalTransport((sys.executable, "-c", "raise SystemExit('no such cable')"))
     with transport.open(DEVICE) as process, pytest.raises(DeviceLostError, match="ended with status 1: no such cable"):

@@ -54,7 +54,7 @@ def test_each_image_has_a_number_of_filters_of_its_own():
 
 
 def test_each_number_of_filters_gets_an_equal_part_of_a_batch():
-    drawn = supernet()._drawn(12).tolist()
+    drawn = supernet()._draw(12).tolist()
     assert sorted(drawn) == [0] * 4 + [2] * 4 + [4] * 4
     assert drawn != sorted(drawn)
 

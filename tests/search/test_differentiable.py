@@ -161,6 +161,21 @@ def test_a_search_without_epochs_is_refused():
         run(settings=SearchSettings(TrainSettings(epochs=0)))
 
 
+def test_choices_harden_only_after_their_share_of_the_search():
+    supernet, left = Supernet(TINY, partial=2, relaxation="sparsestmax"), []
+    settings = SearchSettings(TrainSettings(epochs=2, batch_size=8), harden_from=0.5)
+    search(
+        supernet, noise(), EXPECTED_MS, LatencyLoss(20.0), macs, settings,
+        on_epoch=lambda _epoch: left.append(int((supernet.probabilities()[..., 1:] > 0).sum())),
+    )  # fmt: skip
+    assert left == [7 * 2 * 14, 2 * 2 * 4]  # all operations of all edges; one on two edges of each node
+
+
+def test_a_share_after_the_end_of_a_search_is_refused():
+    with pytest.raises(InputError, match="from a share of 0 to below 1, not 1"):
+        SearchSettings(harden_from=1.0)
+
+
 def test_a_search_that_collapses_stops_early_and_says_so():
     stopping = SearchSettings(TrainSettings(epochs=4, batch_size=8), architecture_rate=1.0, stop_early=True)
     history = run(100.0, settings=stopping).history

@@ -121,3 +121,17 @@ def test_architectures_with_ordered_choices_are_climbed_to_the_best_that_fits():
         Limit(lambda archs: 1.0 + archs.sum(axis=1), 30.0), Plan(120),
     )  # fmt: skip
     assert searched.best()[0].arch == (11, 0, 0, 0)
+
+
+def test_choices_without_an_order_are_climbed_through_all_networks_that_differ_in_one():
+    """The best choice of each position is far from the second best one."""
+    worth = {4: 3.0, 0: 2.0}
+    searched = run(
+        MadsSearch(Operations()), lambda arch: sum(worth.get(choice, 0.0) for choice in arch),
+        Limit(lambda archs: np.ones(len(archs))), Plan(150),
+    )  # fmt: skip
+    assert searched.best()[0].arch == (4,) * 5
+
+
+class Operations:
+    choices = (7,) * 5

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
+from hwprof.interfaces import Trial
 from hwprof.search.run import Limit, Plan, run
 from hwprof.search.traversal import GroupTraversal
 
@@ -25,8 +26,8 @@ def accuracy(arch):
     return 90.0 - sum(LOSS[place // 2][choice] for place, choice in enumerate(arch))
 
 
-def traversed(evaluations=9, limit_ms=np.inf, **settings):
-    search = GroupTraversal(Precisions(), **settings)
+def traversed(evaluations=9, limit_ms=np.inf, initial=0, **settings):
+    search = GroupTraversal(Precisions(), initial=initial, **settings)
     return search, run(search, accuracy, Limit(latency_ms, limit_ms), Plan(evaluations))
 
 
@@ -46,16 +47,27 @@ def test_a_change_that_is_measured_as_slower_is_never_kept():
 
     for seed in range(5):
         search = GroupTraversal(Precisions(), seed, groups=[[i] for i in range(6)])
-        run(search, lambda arch: 1.0, Limit(noisy_ms), Plan(60))
-        told = [measured[trial.arch] for trial in search.kept]
-        assert len(told) > 3
-        slower = [place for place in range(1, len(told)) if told[place] > told[place - 1]]
-        assert all(is_new_start(search.kept[place - 1].arch, search.kept[place].arch) for place in slower)
+        run(search, lambda arch: 1.0, Limit(noisy_ms), Plan(200))
+        assert len(search.kept) > 3
+        assert all(measured[after.arch] <= measured[before.arch] for before, after in search.changes)
 
 
-def is_new_start(before, after):
-    """Whether more than one layer differs, so that the later one is of another traversal."""
-    return sum(a != b for a, b in zip(before, after, strict=True)) > 1
+def test_the_first_traversal_starts_at_a_random_network_that_is_more_accurate_than_the_corner():
+    search = GroupTraversal(Precisions(), initial=6)
+    opening = search.ask(99)
+    best = opening[4]
+    search.tell([Trial(arch, 90.0 if arch == best else 10.0, 20.0 - sum(arch)) for arch in opening])
+    assert len(opening) == 8
+    assert {arch[2:] for arch in search.ask(99)} == {best[2:]}  # the first group is tried with each choice
+
+
+def test_later_traversals_start_at_the_most_accurate_network_that_none_has_passed():
+    search, searched = traversed(evaluations=40)
+    starts = [before for before, _ in search.changes if before not in search.kept][1:]
+    assert starts
+    passed = {trial.arch for change in search.changes for trial in change}
+    left = [trial.score for trial in searched.trials if trial.arch not in passed]
+    assert starts[0].score >= max(left)
 
 
 def test_a_larger_tolerance_trades_more_accuracy_for_speed():

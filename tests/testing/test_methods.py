@@ -2,8 +2,8 @@
 
 import pytest
 
+from hwprof.compress.choice import AS_BEFORE, Choice
 from hwprof.compress.magnitude import Magnitude
-from hwprof.compress.method import AS_BEFORE, Choice
 from hwprof.compress.networks import open_network
 from hwprof.testing import check_method
 from tests.compress.board import DEVICE, network, task

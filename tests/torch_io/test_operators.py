@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -181,3 +183,11 @@ def test_what_has_no_counterpart_is_named(tmp_path, op, attributes, fault):
     graph = single(tmp_path, helper.make_node(op, ["x", "w", "r"], ["y"], **attributes), {"x": (5, 2, 3)}, **stored)
     with pytest.raises(UnknownOperatorError, match=fault):
         to_module(graph, load_weights(graph))
+
+
+def test_computed_indices_of_an_embedding_count_from_the_end_where_they_are_negative(tmp_path):
+    """An embedding of PyTorch's own refuses them."""
+    b = GraphBuilder("shifted")
+    ids = b.binary("Sub", b.input((1, 4), "int64"), b.constant([3]))
+    graph = replace(b.build(b.embedding(ids, 5, 8)), given=(("input0", "0,1,2,3"),))
+    check_against_onnx_runtime(graph)
