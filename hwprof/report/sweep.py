@@ -55,7 +55,13 @@ class Swept:
     @property
     def place(self) -> str:
         """The device in words, with the number of threads."""
-        return f"{self.device}, {quantity.plural(self.threads, 'thread') if self.threads else 'all threads'}"
+        return f"{self.device_words}, {quantity.plural(self.threads, 'thread') if self.threads else 'all threads'}"
+
+    @property
+    def device_words(self) -> str:
+        """The device; of a latency that was not measured with its evidence: "edge-gpu (analytic)"."""
+        m = self.measurement
+        return self.device if m is None or m.evidence is Evidence.MEASURED else f"{self.device} ({m.evidence})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +171,23 @@ def _whole_percent(share: float) -> str:
 
 
 def table(found: Sweep) -> list[dict[str, Any]]:
-    """A row for each, for a terminal, Markdown or CSV."""
-    return [_cells(row) for row in found.rows]
+    """A row for each, for a terminal, Markdown or CSV; with the inputs' shapes where some were asked for."""
+    cells = [_cells(row) for row in found.rows]
+    hidden = set() if any(row.shape for row in found.rows) else {"input"}
+    return [{name: cell for name, cell in row.items() if name not in hidden} for row in cells]
 
 
 def _cells(row: Swept) -> dict[str, Any]:
     s, m = row.statistics, row.measurement
-    evidence = "" if m is None or m.evidence is Evidence.MEASURED else f" ({m.evidence})"
     return {
         "model": row.model,
         "input": row.shape,
         "batch": row.batch,
-        "device": row.device + evidence,
+        "device": row.device_words,
         "threads": row.threads or "all",
         "ms": f"{s.median:.4g}" if s else "",
         "95 % interval": quantity.bounds(s.low, s.high) if s else "",
-        "per s": f"{row.per_s:.4g}" if row.per_s else "",
+        "per s": quantity.significant(row.per_s, 4) if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",
         "status": str(m.status) if m else "cannot run",
     }
@@ -235,8 +242,9 @@ def verdict(found: Sweep) -> Verdict:
     doubts = (*refused, *warned, *missed(found))
     if not any(row.measurement for row in found.rows):
         return Verdict(Tone.BAD, "No device can run it", "nothing was measured", doubts)
-    headline = answers[0].sentence if answers else f"{len(found.rows)} measurements"
-    support = "; ".join(a.sentence for a in answers[1:]) or quantity.plural(len(found.rows), "measurement")
+    measured = quantity.plural(len(found.rows) - len(found.refused), "measurement")
+    headline = answers[0].sentence if answers else measured
+    support = "; ".join(a.sentence for a in answers[1:]) or measured
     return Verdict(Tone.GOOD if found.is_converged else Tone.CAUTION, headline, support, doubts)
 
 

@@ -83,11 +83,33 @@ def test_only_equal_batches_compete():
     assert [(f.row.batch, f.row.device) for f in found] == [(1, "a"), (4, "b")]
 
 
+def calculated(ms: float) -> Swept:
+    found = row("roofline", ms)
+    assert found.measurement is not None
+    return replace(found, measurement=replace(found.measurement, evidence=Evidence.ANALYTIC))
+
+
 def test_a_calculated_latency_does_not_compete():
-    calculated = row("roofline", 0.1)
-    assert calculated.measurement is not None
-    calculated = replace(calculated, measurement=replace(calculated.measurement, evidence=Evidence.ANALYTIC))
-    assert Sweep((row("a", 1.0), calculated)).fastest == ()
+    assert Sweep((row("a", 1.0), calculated(0.1))).fastest == ()
+
+
+def test_a_calculated_latency_is_called_so_in_the_table_and_in_the_figure():
+    found = Sweep((row("a", 1.0), calculated(0.1)))
+    assert [r["device"] for r in swept.table(found)] == ["a", "roofline (analytic)"]
+    assert "roofline (analytic), 1 thread" in str(swept.draw(found))
+
+
+def test_a_throughput_is_written_without_an_exponent():
+    assert swept.table(Sweep((row("a", 0.05),)))[0]["per s"] == "20000"
+
+
+def test_shapes_have_a_column_where_some_were_asked_for():
+    assert "input" not in swept.table(Sweep((row("a", 1.0),)))[0]
+    assert swept.table(Sweep((replace(row("a", 1.0), shape="x=1,3,8,8"),)))[0]["input"] == "x=1,3,8,8"
+
+
+def test_the_answer_counts_what_was_measured_alone():
+    assert swept.verdict(Sweep((row("a", 1.0), row("b", 2.0), row("c", None)))).support == "2 measurements"
 
 
 def test_throughput_counts_the_samples_of_a_batch():
