@@ -131,6 +131,25 @@ class Backend(Protocol):
         ...
 
 
+class ExecutedKernel(NamedTuple):
+    """A kernel that a runtime executes. op: its operator there. nodes: those of the graph whose work it does, by their
+    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known."""
+
+    op: str
+    nodes: tuple[int, ...]
+    moved: str = ""
+
+
+@runtime_checkable
+class OptimizingBackend(Protocol):
+    """A backend that says what its runtime executes of a network, without running it."""
+
+    def executed(self, graph: Graph, device: Device) -> Sequence[ExecutedKernel]:
+        """The kernels in their order. Nodes in none of them are computed when the network is loaded, or never. Raises
+        as `Backend.open` does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TuningProgress:
     """The progress of a search for fast kernels, including earlier runs.

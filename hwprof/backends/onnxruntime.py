@@ -22,6 +22,7 @@ from hwprof.backends.host_timer import HostTimer
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph, Tensor
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
 from hwprof.onnx_io.proto import NARROW, dtype_code, storage_of
 from hwprof.onnx_io.runtime import ERRORS, onnxruntime, plain_errors
@@ -142,6 +143,15 @@ class OnnxRuntimeBackend:
 
     def saturates(self, device: Device, features: Collection[str]) -> bool:
         return device.option.get("provider", _CPU) == _CPU and host_resources.saturates(features)
+
+    def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
+        """Raises as `open` does."""
+        settings = _settings(device)
+        options.require_onnx(graph, device)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
+        with TemporaryDirectory() as folder, plain_errors(graph):
+            use = partial(_executed_form, graph=graph, settings=settings, folder=Path(folder))
+            return _accepted(graph, Path(folder), use)
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[BoundTimer]:
@@ -310,23 +320,44 @@ def _profile(
 def _profile_form(
     form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, n: int, folder: Path
 ) -> tuple[tuple[OperatorTime, ...], float, tuple[str, ...]]:
+    found = _optimize(form, dimensions, graph, settings, folder)
+    warmup = min(_PROFILE_WARMUP, n)  # a network of seconds is asked for few runs
+    events, latencies_ns = _profile_events(found.model, graph, settings.at("disabled"), warmup + n, folder)
+    by_place = kernels.mean_times(events, warmup)
+    times = kernels.operator_times(graph, found.extended, found.executed, by_place)
+    without_work = kernels.idle(events)
+    idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
+    return times, kernels.middle_mean(latencies_ns[warmup:]), idle
+
+
+def _executed_form(
+    form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, folder: Path
+) -> tuple[ExecutedKernel, ...]:
+    found = _optimize(form, dimensions, graph, settings, folder)
+    return kernels.executed(graph, found.extended, found.executed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Optimized:
+    """The model that the runtime would run, and its kernels at level "extended" and as they run."""
+
+    model: onnx.ModelProto
+    extended: Sequence[kernels.Kernel]
+    executed: Sequence[kernels.Kernel]
+
+
+def _optimize(
+    form: Path | onnx.ModelProto, dimensions: Mapping[str, int], graph: Graph, settings: Settings, folder: Path
+) -> _Optimized:
     model = onnx_file.read(form) if isinstance(form, Path) else form
     kernels.label(model, graph)
     weights_from = form.parent if isinstance(form, Path) else folder
     optimized = _optimized(model, settings, dimensions, weights_from, folder / "optimized.onnx")
-    if settings.options.graph_optimization_level in _LEVELS_WITH_LAYOUT:
-        below = _optimized(model, settings.at("extended"), dimensions, weights_from, folder / "extended.onnx")
-        extended = kernels.label_kernels(below)
+    if settings.options.graph_optimization_level not in _LEVELS_WITH_LAYOUT:
         executed = kernels.label_kernels(optimized)
-    else:
-        extended = executed = kernels.label_kernels(optimized)
-    warmup = min(_PROFILE_WARMUP, n)  # a network of seconds is asked for few runs
-    events, latencies_ns = _profile_events(optimized, graph, settings.at("disabled"), warmup + n, folder)
-    by_place = kernels.mean_times(events, warmup)
-    times = kernels.operator_times(graph, extended, executed, by_place)
-    without_work = kernels.idle(events)
-    idle = tuple(time.name for place, time in zip(by_place, times, strict=True) if place in without_work)
-    return times, kernels.middle_mean(latencies_ns[warmup:]), idle
+        return _Optimized(optimized, executed, executed)
+    below = _optimized(model, settings.at("extended"), dimensions, weights_from, folder / "extended.onnx")
+    return _Optimized(optimized, kernels.label_kernels(below), kernels.label_kernels(optimized))
 
 
 def _optimized(

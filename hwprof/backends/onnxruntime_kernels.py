@@ -19,6 +19,7 @@ import onnx
 
 from hwprof.backends import fusion
 from hwprof.graph import Graph
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import OperatorTime
 
 _LABEL = re.compile(r"#(\d+)")
@@ -137,6 +138,16 @@ def _titles(graph: Graph, executed: Sequence[Kernel], nodes: Sequence[Set[int]])
         titles.append(fusion.title(graph, own) if own else f"{kernel.op}({read})")
         origin.update(dict.fromkeys(kernel.outputs, titles[-1]))
     return titles
+
+
+def executed(graph: Graph, extended: Sequence[Kernel], kernels: Sequence[Kernel]) -> tuple[ExecutedKernel, ...]:
+    """extended, kernels: as `operator_times` takes them. Returns the kernels that run, in their order."""
+    known = {t.name for t in (*graph.inputs, *graph.values)}
+    found = []
+    for kernel, own in zip(kernels, members(graph, extended, kernels), strict=True):
+        moved = "" if own else next((name for name in (*kernel.inputs, *kernel.outputs) if name in known), "")
+        found.append(ExecutedKernel(kernel.op, tuple(sorted(own)), moved))
+    return tuple(found)
 
 
 # -- members -------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from hwprof.backends.openvino_models import flatten_conditions, pad_integers
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, one_line
 from hwprof.graph import Graph, Tensor
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.onnx_io.proto import storage_of
 
@@ -93,6 +94,14 @@ class OpenVinoBackend:
 
     def saturates(self, device: Device, features: Collection[str]) -> bool:  # noqa: ARG002 -- the CPU alone
         return host_resources.saturates(features)
+
+    def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
+        """Raises as `open` does."""
+        options.read(Options, device)
+        options.require_onnx(graph, device)
+        host_resources.require_memory(graph, _WEIGHT_COPIES)
+        with _compiled(graph, device, profile=True) as (compiled, labels):
+            return _executed(compiled, labels, graph)
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[OpenVinoTimer]:
@@ -299,6 +308,16 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
         found = [m[0] for text in info["originalLayersNames"].astype(str).split(",") if (m := _LABEL.fullmatch(text))]
         claims[op.get_friendly_name()] = frozenset().union(*(labels.get(label, frozenset()) for label in found))
     return claims
+
+
+def _executed(
+    compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]], graph: Graph
+) -> tuple[ExecutedKernel, ...]:
+    """The kernels that run, in their order. The runtime does not say which tensor a kernel moves that it inserted."""
+    nodes = fusion.absorb(graph, _claims(compiled, labels))
+    ops = {op.get_friendly_name(): op for op in compiled.get_runtime_model().get_ordered_ops()}
+    types = {name: ops[name].get_rt_info()["layerType"].astype(str) for name in nodes}
+    return tuple(ExecutedKernel(types[name], tuple(sorted(own))) for name, own in nodes.items())
 
 
 def _readable(name: str, graph: Graph) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from torch import Tensor
@@ -136,10 +136,14 @@ def result_of(method: Method) -> str:
 
 def within(method: Method, target_ms: float) -> Method:
     """The method that learns within the latency, where it has such a form."""
-    return cast("Method", method.within(target_ms)) if has_within(method) else method
+    return method.within(target_ms) if has_within(method) else method
 
 
-def has_within(method: Method) -> bool:
+class _LearnsWithin(Method, Protocol):
+    def within(self, target_ms: float) -> Method: ...
+
+
+def has_within(method: Method) -> TypeGuard[_LearnsWithin]:
     """Whether it can learn within a latency."""
     return hasattr(method, "within")
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwprof import cost
-from hwprof.encoders.execution import Execution
+from hwprof.encoders import patterns
+from hwprof.encoders.execution import FUSING, Execution
 from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.interfaces import ExecutedKernel
 
 # Each the binary logarithm of one plus a number: amounts first, then the shape.
 FEATURES = (
@@ -56,26 +58,35 @@ _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
 class KernelEncoder:
-    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast."""
+    """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast.
 
-    def __init__(self) -> None:
+    with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is; predictors until
+    2026-11-29 learned without."""
+
+    def __init__(self, with_patterns: bool = True) -> None:
+        self.with_patterns = with_patterns
         self._signatures = Signatures()
         self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
 
-    def __call__(self, graphs: Sequence[Graph]) -> list[Kernels]:
-        """graphs: [n]. Returns [n]. Raises InputError for anything that is not a graph."""
-        return [self._encoded(checked_graph(graph)) for graph in graphs]
+    def __call__(
+        self, graphs: Sequence[Graph], executed: Sequence[Sequence[ExecutedKernel]] | None = None
+    ) -> list[Kernels]:
+        """graphs: [n]. executed: [n], what the runtime executes of each, where that is known. Returns [n]. Raises
+        InputError for anything that is not a graph."""
+        known = executed if executed is not None else [None] * len(graphs)
+        return [self._encoded(checked_graph(graph), own) for graph, own in zip(graphs, known, strict=True)]
 
-    def _encoded(self, graph: Graph) -> Kernels:
+    def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
         numbers = self._signatures.of(graph)
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
         unknown = tuple([i for i, number in enumerate(numbers) if number not in rows_of])
+        contexts = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
         places: dict[tuple[str, int], list[int]] = {}
-        for i, key in enumerate(zip(_contexts(graph), numbers, strict=True)):
-            if rows_of.get(key[1]) is not None:
-                places.setdefault(key, []).append(i)
+        for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
+            if context is not None and rows_of.get(number) is not None:
+                places.setdefault((context, number), []).append(i)
         rows = [row for _, number in places if (row := rows_of[number]) is not None]
         return Kernels(
             _CHOICES.sub("", graph.name),
@@ -88,6 +99,20 @@ class KernelEncoder:
             unknown,
         )
 
+    def _contexts(self, graph: Graph) -> list[str]:
+        """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
+        ends, known = [], patterns.places(graph) if self.with_patterns else {}
+        for i, (live, constant, absorbed, compiled) in enumerate(Execution(graph).places()):
+            if not live:
+                ends.append(" dead")
+            elif constant:
+                ends.append(" constant")
+            elif compiled:
+                ends.append(f" {known[i]}" if i in known else "")
+            else:
+                ends.append(" fused" if absorbed else " absorbed")
+        return ends
+
     def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
         """numbers: [n_nodes]."""
         weights = graph.weight_names
@@ -97,16 +122,13 @@ class KernelEncoder:
                     self._rows[number] = _row(graph, node, weights)
 
 
-def _contexts(graph: Graph) -> list[str]:
-    """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-    ends = []
-    for live, constant, absorbed, compiled in Execution(graph).places():
-        if not live:
-            ends.append(" dead")
-        elif constant:
-            ends.append(" constant")
-        else:
-            ends.append("" if compiled else " fused" if absorbed else " absorbed")
+def _contexts_of(graph: Graph, executed: Sequence[ExecutedKernel]) -> list[str | None]:
+    """[n_nodes]: the ends of the kinds' names by what the runtime executes; None for a node that it does not."""
+    ends: list[str | None] = [None] * len(graph.nodes)
+    for kernel in executed:
+        main = next((i for i in kernel.nodes if graph.nodes[i].op in FUSING), min(kernel.nodes, default=-1))
+        for i in kernel.nodes:
+            ends[i] = "" if i == main else " absorbed"
     return ends
 
 

@@ -24,7 +24,7 @@ from hwprof.measure.transport import Transport
 FOLDER = Path("hwprof.fleet")
 _AGAIN_S = (1.0, 3.0)  # at random, so that a thousand agents do not all call a new scheduler at once
 _ACCESS_S = 20.0  # for a scheduler that all of them call
-_LOOK_S = 0.2
+_LOOK_S = 1.0  # seldom, for each look takes a little of the board
 _DELIVERED_S = 20.0  # for a driver to take the last answers of an agent that drains
 
 Tell = Callable[[str], None]

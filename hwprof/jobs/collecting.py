@@ -211,7 +211,7 @@ def _check(plan: Plan, out: Path) -> None:
 @dataclass(slots=True)
 class _Sweep:
     """A sweep in progress. `measured`: the networks measured so far, by architecture; `own`: the user's, by digest.
-    `digests`: those of all graphs seen so far."""
+    `kernels`: those of the networks of a generic sample, by digest. `digests`: those of all graphs seen so far."""
 
     plan: Plan
     space: VariedSpace
@@ -219,8 +219,10 @@ class _Sweep:
     options: Options
     measured: dict[Arch, Measurement] = field(default_factory=dict)
     own: dict[str, tuple[Graph, Measurement]] = field(default_factory=dict)
+    kernels: dict[str, Kernels] = field(default_factory=dict)
     failed: list[Outcome] = field(default_factory=list)
     digests: set[str] = field(default_factory=set)
+    encoder: KernelEncoder = field(default_factory=KernelEncoder)
     tried: int = 0
 
     def fresh(self, archs: Iterator[Arch]) -> Iterator[tuple[Arch, Graph]]:
@@ -243,8 +245,7 @@ class _Sweep:
             return networks
         if self.plan.models:
             networks = interleaved(networks, self._fresh_own())
-        encoder = KernelEncoder()
-        return informed(networks, lambda: self._known(encoder), lambda graph: encoder([graph])[0])
+        return informed(networks, self._known, self._encode)
 
     def _fresh_own(self) -> Iterator[Graph]:
         varied = change(self.plan.variant)
@@ -258,12 +259,15 @@ class _Sweep:
                 self.digests.add(found.digest)
                 yield found
 
-    def _known(self, encoder: KernelEncoder) -> tuple[list[Kernels], np.ndarray]:
-        """Kernels, [n], and latencies, ms, [n], of what is measured."""
+    def _known(self) -> tuple[list[Kernels], np.ndarray]:
+        """Kernels, [n], and latencies, ms, [n], of what is measured; none before there are enough to choose by."""
         if len(self.measured) + len(self.own) < CHOSEN_FROM:
             return [], np.empty(0)
-        graphs = [*map(self.graph, self.measured), *(graph for graph, _ in self.own.values())]
-        return encoder(graphs), self.latencies_ms()
+        measurements = self._at_one_speed()
+        return [self.kernels[m.digest] for m in measurements], np.array([m.normalized.median for m in measurements])
+
+    def _encode(self, graph: Graph) -> Kernels:
+        return self.encoder([graph])[0]
 
     def graph(self, arch: Arch) -> Graph:
         """The graph of the architecture, with the plan's values for its inputs."""
@@ -314,6 +318,8 @@ class _Sweep:
             self.failed.append(outcome)
         if outcome.measurement is None or outcome.measurement.status is Status.INVALID:
             return
+        if isinstance(self.space.space, SpaceOfFamilies):
+            self.kernels[outcome.measurement.digest] = self._encode(outcome.graph)
         if arch is None:
             self.own[outcome.graph.digest] = outcome.graph, outcome.measurement
         else:

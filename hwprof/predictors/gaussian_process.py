@@ -143,15 +143,24 @@ def _best(points: np.ndarray, residuals: np.ndarray) -> tuple[float, float, floa
     highest posterior."""
     best = (-np.inf, LENGTHS[0], ADDITIVE_SHARES[0], float(SIGNAL_TO_NOISE[0]))
     for length, additive in itertools.product(LENGTHS, ADDITIVE_SHARES):
-        values, vectors = np.linalg.eigh(_kernel(points, points, length, additive))
-        along = (vectors.T @ residuals) ** 2
-        for ratio in SIGNAL_TO_NOISE:
-            variance = ratio * np.maximum(values, 0) + 1
-            misfit = (along / variance).sum() + np.finfo(float).tiny
-            likelihood = -(len(along) * np.log(misfit) + np.log(variance).sum()) / 2
-            prior = -(((np.log(ratio) - _PRIOR_MEAN) / _PRIOR_SIGMA) ** 2) / 2
-            best = max(best, (likelihood + prior, length, additive, float(ratio)))
+        posterior, ratio = best_ratio(_kernel(points, points, length, additive), residuals)
+        best = max(best, (posterior, length, additive, ratio))
     return best[1:]
+
+
+def best_ratio(kernel: np.ndarray, residuals: np.ndarray) -> tuple[float, float]:
+    """kernel: [n, n]; residuals: [n]. Returns the largest log posterior of a process with this kernel, and the signal
+    to noise that has it."""
+    values, vectors = np.linalg.eigh(kernel)
+    along = (vectors.T @ residuals) ** 2
+    best = (-np.inf, float(SIGNAL_TO_NOISE[0]))
+    for ratio in SIGNAL_TO_NOISE:
+        variance = ratio * np.maximum(values, 0) + 1
+        misfit = (along / variance).sum() + np.finfo(float).tiny
+        likelihood = -(len(along) * np.log(misfit) + np.log(variance).sum()) / 2
+        prior = -(((np.log(ratio) - _PRIOR_MEAN) / _PRIOR_SIGMA) ** 2) / 2
+        best = max(best, (float(likelihood + prior), float(ratio)))
+    return best
 
 
 def _distinct(logs: np.ndarray, most_alike: float = 0.999) -> np.ndarray:

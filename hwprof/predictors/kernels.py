@@ -22,17 +22,29 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Takes
 from hwprof.predictors import kernel_calibration
-from hwprof.predictors.base import MIN_SAMPLES, Doubt, LatencyPredictor, State, checked_latencies
+from hwprof.predictors.base import (
+    MIN_SAMPLES,
+    Doubt,
+    LatencyPredictor,
+    State,
+    checked_latencies,
+    conformal_quantile,
+)
 from hwprof.predictors.kernel_sum import Domain, Member
 
 MEMBERS = 3
 FAMILY_FOLDS = 5
 MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
+_LEAST_SPREADS = np.geomspace(0.02, 5.0, 9)
 _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 
 
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
+
+    errors_, spreads_: log(measured / predicted) of the networks whose family was left out, and the standard deviation
+    of what the members said of each, log ms. Intervals are proportional to that spread, with `least_spread_` added in
+    squares (locally weighted conformal inference: Lei et al., JASA 2018, section 5.2).
 
     offset_: of the logarithm of all its latencies, from files of earlier versions; `calibrate` changes its members.
     calibration_errors_: log(measured / predicted) of the networks that it was calibrated with, each by the others;
@@ -52,7 +64,8 @@ class KernelPredictor(LatencyPredictor):
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
         networks, trainer, log_ms = self._learned(X, y)
-        self.errors_ = self._left_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
+        self.errors_, self.spreads_ = self._left_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
+        self.least_spread_ = _narrowest(self.errors_, self.spreads_)
         return self
 
     def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
@@ -93,6 +106,16 @@ class KernelPredictor(LatencyPredictor):
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
         self.require_fitted()
         return np.array([self._total_ms(n) for n in self.encode(X)])
+
+    def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """X: [n]. Returns lower and upper bounds, ms, each [n], which are wider where the members differ. Raises
+        InputError when `coverage` is not inside (0, 1)."""
+        self.require_fitted()
+        networks = self.encode(X)
+        spreads, least = self.opinions(networks).std(axis=0), self.least_spread_
+        ratio = conformal_quantile(np.abs(self.errors_) / np.hypot(self.spreads_, least), coverage)
+        predicted, factors = self.predict(networks), np.exp(ratio * np.hypot(spreads, least))
+        return predicted / factors, predicted * factors
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
@@ -178,9 +201,10 @@ class KernelPredictor(LatencyPredictor):
 
     def _left_out(
         self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Returns log(measured / predicted), [n], of networks whose whole family was left out; where there are fewer
-        than two families of networks, of networks left out at random. Single operators are always learned from."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log(measured / predicted), and how far the members differ, both [n], of networks whose whole family
+        was left out; where there are fewer than two families of networks, of networks left out at random. Single
+        operators are always learned from."""
         families = np.array([network.family for network in networks])
         wholes = np.array([len(network.kinds) > 3 for network in networks], bool)
         names = rng.permutation(sorted(set(families[wholes].tolist())))
@@ -189,18 +213,20 @@ class KernelPredictor(LatencyPredictor):
         else:
             fold_of = {name: i % FAMILY_FOLDS for i, name in enumerate(names.tolist())}
             folds = np.array([fold_of.get(f, -1) if w else -1 for f, w in zip(families.tolist(), wholes, strict=True)])
-        errors = []
+        errors, spreads = [], []
         for fold in sorted(set(folds.tolist()) - {-1}):
-            out = np.flatnonzero(folds == fold)
-            member = trainer.member(np.flatnonzero(folds != fold), self.seed)
-            errors.append(log_ms[out] - trainer.log_ms(member, out))
-        return np.concatenate(errors)
+            out, learned = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+            members = [trainer.member(learned, self.seed + i) for i in range(MEMBERS)]
+            opinions = np.array([trainer.log_ms(member, out) for member in members])
+            errors.append(log_ms[out] - opinions.mean(axis=0))
+            spreads.append(opinions.std(axis=0))
+        return np.concatenate(errors), np.concatenate(spreads)
 
     # -- files -------------------------------------------------------------------------------------------
 
     def state(self) -> State:
         self.require_fitted()
-        arrays: dict[str, np.ndarray] = {"errors": self.errors_, "mean": self.mean_, "scale": self.scale_}
+        arrays = {"errors": self.errors_, "spreads": self.spreads_, "mean": self.mean_, "scale": self.scale_}
         for i, m in enumerate(self.members_):
             arrays |= {f"first{i}": m.first, f"bias{i}": m.bias, f"second{i}": m.second, f"logs{i}": m.logs}
         kinds = sorted(self.domain_.points)
@@ -209,7 +235,8 @@ class KernelPredictor(LatencyPredictor):
         arrays["high"] = np.array([self.domain_.high[kind] for kind in kinds])
         settings = {
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
-            "starts": [m.start for m in self.members_], "known": kinds,
+            "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
+            "patterns": self._encoder.with_patterns,
             "numbers": [len(self.domain_.points[kind]) for kind in kinds],
         }  # fmt: skip
         return State(settings, arrays)
@@ -218,8 +245,11 @@ class KernelPredictor(LatencyPredictor):
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
+        self._encoder = KernelEncoder(with_patterns=bool(settings.get("patterns", False)))
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
+        self.spreads_ = arrays.get("spreads", np.zeros(len(self.errors_)))  # files until 2026-11-29 have none
+        self.least_spread_ = float(settings.get("least_spread", _LEAST_SPREADS[-1]))
         self.members_ = tuple(
             Member(arrays[f"first{i}"], arrays[f"bias{i}"], arrays[f"second{i}"], arrays[f"logs{i}"], float(start))
             for i, start in enumerate(settings["starts"])
@@ -230,6 +260,17 @@ class KernelPredictor(LatencyPredictor):
             *(dict(zip(known, some, strict=True)) for some in (points, arrays["low"], arrays["high"]))
         )
         return self
+
+
+def _narrowest(errors: np.ndarray, spreads: np.ndarray) -> float:
+    """errors, spreads: [n], logarithms. Returns the least spread, added in squares, that makes the 90 % intervals
+    narrowest: where the members say little about their error, it is much larger than their spreads."""
+
+    def width(least: float) -> float:
+        scales = np.hypot(spreads, least)
+        return conformal_quantile(np.abs(errors) / scales, 0.9) * float(np.median(scales))
+
+    return float(min(_LEAST_SPREADS, key=width))
 
 
 def _common(networks: Sequence[Kernels]) -> tuple[str, ...]:

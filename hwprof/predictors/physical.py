@@ -1,5 +1,5 @@
 """The default predictor: a few analytic quantities of the graph as the runtime executes it, then a Gaussian process on
-the residuals. It needs tens of measurements and takes any `Graph`.
+the residuals, then what each operator costs beyond its quantities. It needs tens of measurements and takes any `Graph`.
 
 How the runtime executes a graph (dead branches too, live operators, fused kernels, ...) is a hypothesis. The evidence
 of the measurements weighs all hypotheses (`hwprof.predictors.shares`), and the prediction is their average on a
@@ -15,7 +15,15 @@ from typing import Any, Self
 import numpy as np
 
 from hwprof.encoders.execution import HYPOTHESES
-from hwprof.encoders.physical import EARLY, PATH, QUANTITIES, TOTALS, PhysicalEncoder, by_hypothesis
+from hwprof.encoders.physical import (
+    EARLY,
+    OPERATOR_COLUMNS,
+    PATH,
+    QUANTITIES,
+    TOTALS,
+    PhysicalEncoder,
+    by_hypothesis,
+)
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.instructions import CLASSES
@@ -33,6 +41,7 @@ from hwprof.predictors.base import (
     left_out_errors,
 )
 from hwprof.predictors.gaussian_process import ResidualProcess, helpful_process
+from hwprof.predictors.operator_costs import OperatorCosts
 
 # Without data a runtime is as likely to execute a graph unchanged as to optimize it in some way.
 _PRIOR = {"every": 0.5}
@@ -50,7 +59,10 @@ class PhysicalPredictor(LatencyPredictor):
 
     counted: each row ends with the instructions of the network, by class in the order of `CLASSES`; then X must be
     rows. hypotheses: the executions of a graph to consider. process: "auto" corrects the linear model by a Gaussian
-    process where that has the smaller leave-one-out error; "never" does not.
+    process, and by the costs of single operators, where that has the smaller leave-one-out error; "never" does not.
+
+    Rows without the counts of operators, as `PhysicalEncoder` returns them by default, are learned from and predicted
+    without the costs of single operators.
     """
 
     takes: Takes = "graph"
@@ -69,35 +81,43 @@ class PhysicalPredictor(LatencyPredictor):
         self.process = process
         self.seed = seed
         self.counted = counted
-        self._encoder = PhysicalEncoder()  # one for all calls: networks of a space share most of their operators
+        self._encoder = PhysicalEncoder(
+            with_operators=True
+        )  # one for all calls: networks of a space share most of their operators
 
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> PhysicalPredictor:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from."""
         self._check_parameters()
         latencies_ms = checked_latencies(X, y)
-        encoded = self._complete(X)
+        encoded, operators = self._complete(X)
         self.least_ms_ = float(latencies_ms.min()) / 10
         self.terms_ = shares.mixture(candidates(encoded, self.hypotheses), latencies_ms)
         self.process_: ResidualProcess | None = None
+        self.operator_costs_: OperatorCosts | None = None
         self.errors_ = self._left_out_residuals(encoded, latencies_ms)
         if self.process == "auto":
             self.process_, self.errors_ = helpful_process(encoded, self.errors_)
+            self.operator_costs_, self.errors_ = OperatorCosts.helpful(operators, self.errors_)
         return self
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms."""
         self.require_fitted()
-        encoded = self._complete(X)
+        encoded, operators = self._complete(X)
         log_ms = self._log_average(self.terms_, encoded)
         if self.process_ is not None:
             log_ms = log_ms + self.process_.predict(encoded)
+        if self.operator_costs_ is not None and operators.shape[1]:
+            log_ms = log_ms + self.operator_costs_.predict(operators)
         return np.asarray(np.exp(log_ms))
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities]; rows stay unchanged. Raises
-        InputError for anything else."""
+        """X: [n] graphs or architectures. Returns [n, n_hypotheses * n_quantities + OPERATOR_COLUMNS]; rows stay
+        unchanged. Raises InputError for anything else."""
         if is_encoded(X):
-            return checked_rows(np.asarray(X), _PHYSICAL + (len(CLASSES) if self.counted else 0))
+            rows, counts = np.asarray(X), len(CLASSES) if self.counted else 0
+            has_operators = rows.shape[1] == _PHYSICAL + OPERATOR_COLUMNS + counts
+            return checked_rows(rows, rows.shape[1] if has_operators else _PHYSICAL + counts)
         if len(X) and not isinstance(X[0], Graph):
             if self.space is None:
                 raise InputError(
@@ -117,8 +137,8 @@ class PhysicalPredictor(LatencyPredictor):
     def state(self) -> State:
         self.require_fitted()
         arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
-        if self.process_ is not None:
-            arrays |= self.process_.arrays()
+        for found in (self.process_, self.operator_costs_):
+            arrays |= found.arrays() if found is not None else {}
         settings = {"least_ms": self.least_ms_, **columns(), "terms": shares.terms_to_record(self.terms_)}
         return State(settings, arrays)
 
@@ -129,17 +149,23 @@ class PhysicalPredictor(LatencyPredictor):
         self.terms_ = shares.terms_from(settings["terms"], state.arrays)
         self.errors_ = state.arrays["errors"]
         self.process_ = ResidualProcess.from_arrays(state.arrays) if "process_points" in state.arrays else None
+        self.operator_costs_ = OperatorCosts.from_arrays(state.arrays)
         return self
 
-    def _complete(self, X: Sequence[Any]) -> np.ndarray:
-        """Returns [n, n_columns], as in `fit`. Raises InputError where the instructions are missing."""
-        encoded = self.encode(X)
-        if self.counted and encoded.shape[1] == _PHYSICAL:
+    def _complete(self, X: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the quantities and, where it learns from them, the instructions, [n, n_columns], and the counts of
+        operators, [n, OPERATOR_COLUMNS], of rows without them [n, 0]. Raises InputError where the instructions are
+        missing."""
+        rows = self.encode(X)
+        n_counted = len(CLASSES) if self.counted else 0
+        n_operators = OPERATOR_COLUMNS if rows.shape[1] >= _PHYSICAL + OPERATOR_COLUMNS else 0
+        physical, operators, instructions = np.split(rows, [_PHYSICAL, _PHYSICAL + n_operators], axis=1)
+        if instructions.shape[1] != n_counted:
             raise InputError(
                 "this predictor learned from counted instructions: give rows that end with them (hwprof predict "
                 "counts them itself)"
             )
-        return encoded
+        return np.hstack([physical, instructions]), operators
 
     def _log_average(self, terms: Sequence[shares.Term], encoded: np.ndarray) -> np.ndarray:
         return shares.log_average(terms, candidates(encoded, self.hypotheses), self.least_ms_)

@@ -147,8 +147,8 @@ class TransferPredictor(LatencyPredictor):
         return {"space": self.space, "seed": self.seed}
 
     def encode(self, X: Sequence[Any]) -> np.ndarray:
-        """X: [n] graphs or architectures. Returns [n, n_features + n_sources]: the rows of `PhysicalPredictor.encode`,
-        then the latencies by each source, ms; rows stay unchanged. Raises InputError for anything else, and for
+        """X: [n] graphs or architectures. Returns [n, n_features + n_sources]: the rows of `PhysicalEncoder`, then the
+        latencies by each source, ms; rows stay unchanged. Raises InputError for anything else, and for
         graphs where a source takes architectures."""
         if is_encoded(X):
             return checked_rows(np.asarray(X), _PHYSICAL + len(self.sources))
@@ -158,7 +158,7 @@ class TransferPredictor(LatencyPredictor):
         encoded = self._physical.encode(given["graph"])
         rows: Any = encoded  # so that physical sources do not encode the graphs again
         elsewhere_ms = [s.predict(rows if isinstance(s, PhysicalPredictor) else given[s.takes]) for s in self.sources]
-        return np.column_stack([encoded, *elsewhere_ms])
+        return np.column_stack([encoded[:, :_PHYSICAL], *elsewhere_ms])
 
     def informative(self, X: Sequence[Any], n: int) -> np.ndarray:
         """X: networks, as for `fit`. Returns [n] row numbers: the networks to measure here first.

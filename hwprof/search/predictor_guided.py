@@ -75,7 +75,7 @@ class PredictorSearch(ModelGuided):
         self._refit, self._model = refit, model
         self._fitted: Any = None
         self._fitted_to = 0  # scores
-        self._everything = self._shuffled() if pool == "full" else []  # that is unseen
+        self._everything = list(sampling.enumerate_archs(space)) if pool == "full" else []  # that is unseen
         self._ranked: list[Arch] | None = None
 
     def ask(self, n: int) -> list[Arch]:
@@ -96,12 +96,6 @@ class PredictorSearch(ModelGuided):
         super().tell(trials)
         if len(self._scored) >= self._fitted_to + self._refit:
             self._fitted = self._ranked = None
-
-    def _shuffled(self) -> list[Arch]:
-        """The whole space, in random order, which decides between equal predictions. In the order of the listing a
-        search would ask for one network after the other that differ in the last positions only."""
-        listed = list(sampling.enumerate_archs(self._space))
-        return [listed[i] for i in self._rng.permutation(len(listed))]
 
     def _candidates(self, n: int) -> list[Arch]:
         if self._pool == "random":

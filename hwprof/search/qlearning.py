@@ -3,11 +3,6 @@
 The state is the position with the choice before it; an action is the choice at the position. The reward of the whole
 network is spread over its positions. Random actions become rarer, and all known trials are replayed after each batch.
 The paper's reward is accuracy - mu log FLOPs - rho log density; here it is score - mu log(latency / first latency).
-
-2026-11-29: nothing is learned from refused networks, which were taken for the worst before. Under a tight limit most
-networks are refused, and the values led far below the limit, where the best networks are not (Yang et al., TabNAS, arXiv
-2204.07615, found the same). The share of random actions falls with the scores, not with all that was told, and a network
-that is known already is proposed again only when values and chance find no new one.
 """
 
 from __future__ import annotations
@@ -18,14 +13,15 @@ from typing import ClassVar
 import numpy as np
 
 from hwprof.interfaces import Arch, SearchSpace, Trial
-from hwprof.search.unseen import Unseen
 from hwprof.spaces import sampling
 
 
 class QLearning:
-    """rate: of the values. mu: points of score for a latency that is e times larger. horizon: scores until the share of
+    """rate: of the values. mu: points of score for a latency that is e times larger. horizon: trials until the share of
     random actions has fallen from 1 to `least_random`. replays: stored trials that are learned from again after each
     `tell`.
+
+    It proposes architectures again as random actions become rarer. A refused network has the lowest reward known.
     """
 
     needs: ClassVar[str] = "any space"
@@ -44,11 +40,11 @@ class QLearning:
         self._space, self._rate, self._mu, self._replays = space, rate, mu, replays
         self._horizon, self._least_random = horizon, least_random
         self._rng = np.random.default_rng(seed)
-        self._unseen = Unseen(space, self._rng)
         before = (1, *space.choices[:-1])
         self._values = [np.zeros((states, n)) for states, n in zip(before, space.choices, strict=True)]
         self._stored: list[Trial] = []
         self._first_ms = 1.0
+        self._lowest = np.inf  # reward
         self._is_started = False
 
     @property
@@ -57,39 +53,38 @@ class QLearning:
         return max(self._least_random, 1 - (1 - self._least_random) * len(self._stored) / self._horizon)
 
     def ask(self, n: int) -> list[Arch]:
-        """At most n new architectures: at each position the choice of the highest value, or a random one. Where these
-        are known already, random architectures; when the space is spent, n known ones."""
-        drawn = self._unseen.drawn(n, self._draw)
-        found = drawn + self._unseen.random(n - len(drawn))
-        return found or [self._draw() for _ in range(n)]
+        """Returns n architectures: at each position the choice of the highest value, or a random one."""
+        return [sampling.repaired(self._space, self._arch(), self._rng) for _ in range(n)]
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Learns from the trials that were not refused, then from stored ones in random order."""
-        scored = [trial for trial in trials if trial.score is not None]
-        self._stored += scored
-        if not self._stored:
-            return
+        """Learns from the trials, then from stored ones in random order."""
+        self._stored += trials
         if not self._is_started:
             self._start()
-        replayed = self._rng.integers(len(self._stored), size=self._replays)
-        for trial in (*scored, *(self._stored[i] for i in replayed)):
-            self._learn(trial.arch, self._reward(trial))
+        scored = [self._reward(trial) for trial in trials if trial.score is not None]
+        self._lowest = min([self._lowest, *scored])
+        lowest = self._lowest if np.isfinite(self._lowest) else 0.0
+        replayed = self._rng.integers(len(self._stored), size=self._replays) if self._stored else ()
+        for trial in (*trials, *(self._stored[i] for i in replayed)):
+            self._learn(trial.arch, lowest if trial.score is None else self._reward(trial))
 
     def _start(self) -> None:
         """The first rewards are where all values begin, so that an unknown choice is neither good nor bad."""
-        self._is_started = True
-        self._first_ms = self._stored[0].latency_ms
-        mean = float(np.mean([self._reward(trial) for trial in self._stored]))
-        self._values = [values + mean for values in self._values]
+        scored = [trial for trial in self._stored if trial.score is not None]
+        if scored:
+            self._is_started = True
+            self._first_ms = scored[0].latency_ms
+            mean = float(np.mean([self._reward(trial) for trial in scored]))
+            self._values = [values + mean for values in self._values]
 
-    def _draw(self) -> Arch:
+    def _arch(self) -> Arch:
         arch: list[int] = []
         for values in self._values:
             row = values[arch[-1] if arch else 0]
             is_random = self._rng.random() < self.random_share
             best = np.arange(len(row)) if is_random else np.flatnonzero(row == row.max())
             arch.append(int(best[self._rng.integers(len(best))]))
-        return sampling.repaired(self._space, tuple(arch), self._rng)
+        return tuple(arch)
 
     def _reward(self, trial: Trial) -> float:
         slower = np.log(trial.latency_ms / self._first_ms) if self._mu else 0.0

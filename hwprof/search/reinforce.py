@@ -1,9 +1,9 @@
 """REINFORCE: a policy with one distribution over the choices of each position (`hwprof.objective.policy`).
 
 It is the controller that DNQ (arXiv 1812.02375, `hwprof.compress.dnq`) uses for bit widths, here over the choices of
-any space. What is above the latency limit is rejected, and the policy learns nothing from it, as in TabNAS (Yang et al.,
-arXiv 2204.07615): it improves the networks that are left. The paper's correction for the rejected share of the policy is
-an expectation of the advantage, which is 0 here, because rewards are taken relative to their mean.
+any space. What is above the latency limit is rejected, and the policy learns nothing from it, as in TabNAS (Yang et
+al., arXiv 2204.07615): it improves the networks that are left. The paper's correction for the rejected share of the
+policy is an expectation of the advantage, which is 0 here, because rewards are taken relative to their mean.
 
 2026-11-29: refused networks had the lowest reward before. As most networks are refused under a tight limit, the policy
 learned to stay far below it, where the best networks are not. And a network that is known already is drawn again only

@@ -31,6 +31,27 @@ def kernels(graph, **options):
         return [(k.op, k.members) for k in timer.operators(3)]
 
 
+# -- what is executed --------------------------------------------------------------------------------
+
+
+@BLOCKED
+def test_it_says_what_it_executes_and_what_it_inserts_without_running_it():
+    b = GraphBuilder("bottleneck")
+    x = b.relu(b.conv(b.input((1, 16, 16, 16)), 16, 3))
+    graph = b.build(b.relu(b.add(x, b.batch_norm(b.conv(x, 16, 3)))))
+    executed = BACKEND.executed(graph, DEVICE)
+    assert [kernel.nodes for kernel in executed if kernel.nodes] == [(0, 1), (2, 3, 4, 5)]
+    inserted = [(kernel.op, kernel.moved) for kernel in executed if not kernel.nodes]
+    assert inserted == [("ReorderInput", graph.inputs[0].name), ("ReorderOutput", graph.outputs[0])]
+
+
+def test_without_optimization_it_executes_every_operator():
+    b = GraphBuilder("plain")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 16, 16)), 16, 3)))
+    executed = BACKEND.executed(graph, DEVICE.with_options(graph_optimization_level="disabled"))
+    assert [(kernel.op, kernel.nodes) for kernel in executed] == [("Conv", (0,)), ("Relu", (1,))]
+
+
 # -- settings ----------------------------------------------------------------------------------------
 
 

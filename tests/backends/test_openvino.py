@@ -181,6 +181,11 @@ def test_convolutions_keep_what_was_fused_into_them(wide):
     ]
 
 
+def test_it_says_what_it_executes_without_running_it(wide):
+    executed = [kernel.nodes for kernel in BACKEND.executed(wide, DEVICE) if kernel.nodes]
+    assert executed == [(0, 1), (2, 3), (4, 5, 6)]
+
+
 def test_a_quantized_network_runs_on_the_integer_kernels(quantized):
     with BACKEND.open(quantized, DEVICE) as timer:
         convolutions = [k for k in timer.operators(5) if "Conv_3" in k.members]

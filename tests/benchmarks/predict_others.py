@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hwprof import metrics, plugins
-from hwprof.encoders.physical import PhysicalEncoder
+from hwprof.encoders.physical import OPERATOR_COLUMNS, PhysicalEncoder
 from hwprof.interfaces import Arch, SearchSpace
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.lut import LutPredictor
@@ -58,7 +58,8 @@ SOURCE_NETWORKS, POOL, TRANSFERRED, ALONE = 100, 300, 5, 10
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """archs: [n]; encoded: [n, ...] of `PhysicalEncoder`; latencies_ms: by device, [n]; floor: by device, MAPE."""
+    """archs: [n]; encoded: [n, ...] of `PhysicalEncoder`, with operators; latencies_ms: by device, [n]; floor: by
+    device, MAPE."""
 
     name: str
     space: SearchSpace
@@ -150,7 +151,7 @@ def _networks(
     encoded = []
     for start in range(0, len(archs), 500):  # graphs of 15,000 cells at once would take gigabytes
         graphs = [space.graph(arch) for arch in archs[start : start + 500]]
-        encoded.append(PhysicalEncoder().transform(graphs))
+        encoded.append(PhysicalEncoder(with_operators=True).transform(graphs))
     return Networks(name, space, np.array(archs), np.concatenate(encoded), latencies, floor or {})
 
 
@@ -211,7 +212,8 @@ def _transferred(networks: Networks) -> list[Row]:
         for device, y in networks.latencies_ms.items():
             transfer = TransferPredictor([source for d, source in sources.items() if d != device], seed=seed)
             known = np.concatenate([pool, test[:TEST_NETWORKS]])
-            X = np.column_stack([rows[known], *(source.predict(rows[known]) for source in transfer.sources)])
+            quantities = rows[known, :-OPERATOR_COLUMNS]
+            X = np.column_stack([quantities, *(source.predict(rows[known]) for source in transfer.sources)])
             chosen = transfer.informative(X[:POOL], TRANSFERRED)
             for name, predictor, given, train in (
                 ("transfer", transfer, X, chosen),

@@ -3,7 +3,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.execution import HYPOTHESES
-from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
+from hwprof.encoders.physical import OPERATOR_COLUMNS, QUANTITIES, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
 from hwprof.spaces.nasbench201 import SPACE
@@ -77,6 +77,40 @@ def test_an_operator_without_a_rule_of_cost_is_refused():
 def test_something_that_is_no_graph_is_refused():
     with pytest.raises(InputError, match="a graph is needed; tuple"):
         PhysicalEncoder().transform([(0, 1, 2)])
+
+
+def operator_counts(graph):
+    (row,) = PhysicalEncoder(with_operators=True).fit_transform([graph])
+    return row[-OPERATOR_COLUMNS:]
+
+
+def convolved(side, kernels):
+    b = GraphBuilder("convolutions")
+    x = b.input((1, 4, side, side))
+    for kernel in kernels:
+        x = b.conv(x, 4, kernel)
+    return b.build(x)
+
+
+def test_different_operators_are_counted_in_columns_of_their_own_after_the_quantities():
+    found = operator_counts(convolved(8, [3, 5, 3]))
+    assert sorted(found[found > 0]) == [1, 2]
+    without = PhysicalEncoder().fit_transform([convolved(8, [3, 5, 3])])
+    assert without.shape == (1, len(HYPOTHESES) * len(QUANTITIES))
+
+
+def test_the_size_of_an_image_makes_no_other_operator():
+    np.testing.assert_array_equal(operator_counts(convolved(8, [3])), operator_counts(convolved(16, [3])))
+
+
+def test_an_operator_has_the_same_column_in_every_process_and_version():
+    """Files keep the costs of columns."""
+    assert operator_counts(convolved(8, [3])).nonzero()[0].tolist() == [44]
+
+
+def test_each_column_has_a_name():
+    encoder = PhysicalEncoder(with_operators=True)
+    assert len(encoder.get_feature_names_out()) == encoder.transform([convolved(8, [3])]).shape[1]
 
 
 def unknown_after_known():

@@ -46,7 +46,7 @@ def test_half_of_a_batch_is_chosen_once_enough_is_measured(drawn, monkeypatch):
     )
     batch = list(islice(found, 10))
     assert [arch for arch, _ in batch[::2]] == [arch for arch, _ in drawn[20:25]]
-    assert {arch for arch, _ in batch[1::2]} <= {arch for arch, _ in drawn[30:45]}
+    assert {arch for arch, _ in batch[1::2]} <= {arch for arch, _ in drawn[25:40]}
 
 
 def test_a_users_models_are_in_the_data_set_with_their_graphs(tmp_path):

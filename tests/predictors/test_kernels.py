@@ -9,7 +9,8 @@ import pytest
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import KernelEncoder
 from hwprof.errors import InputError
-from hwprof.predictors import files
+from hwprof.predictors import files, kernels
+from hwprof.predictors.base import State, conformal_quantile
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.spaces.generic import SPACE
 from hwprof.spaces.generic_operators import OPERATORS
@@ -50,10 +51,37 @@ def test_the_errors_are_those_of_families_that_were_left_out(fitted, data):
     """Single operators are always learned from: only networks have errors."""
     networks, _ = data
     wholes = sum(len(network.kinds) > 3 for network in networks)
-    assert len(fitted.errors_) == wholes < len(networks)
+    assert len(fitted.errors_) == len(fitted.spreads_) == wholes < len(networks)
     low, high = fitted.predict_interval(networks[:5])
     assert (low < fitted.predict(networks[:5])).all()
     assert (fitted.predict(networks[:5]) < high).all()
+
+
+def test_intervals_are_wider_where_the_members_differ(fitted, data):
+    networks, _ = data
+    low, high = fitted.predict_interval(networks)
+    spreads = fitted.opinions(networks).std(axis=0)
+    assert np.argsort(high / low).tolist() == np.argsort(spreads).tolist()
+
+
+def test_the_members_differences_count_as_far_as_they_tell_the_errors():
+    rng = np.random.default_rng(0)
+    spreads = rng.uniform(0.02, 0.5, 200)
+    errors = rng.standard_normal(200)
+    assert kernels._narrowest(errors * spreads, spreads) < 0.1 < 1 < kernels._narrowest(0.1 * errors, spreads)
+
+
+def test_a_file_of_an_earlier_version_has_intervals_of_one_width_and_knows_no_patterns(fitted, data):
+    networks, _ = data
+    state = fitted.state()
+    settings = {k: v for k, v in state.settings.items() if k not in ("least_spread", "patterns")}
+    arrays = {name: array for name, array in state.arrays.items() if name != "spreads"}
+    again = KernelPredictor().restore(State(settings, arrays))
+    low, high = again.predict_interval(networks)
+    half = np.log(high / low) / 2
+    assert half == pytest.approx(conformal_quantile(np.abs(fitted.errors_), 0.9), rel=0.02)
+    b = GraphBuilder("gelu")
+    assert not any("GELU" in kind for kind in again.encode([b.build(b.gelu(b.input((1, 4))))])[0].kinds)
 
 
 def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
@@ -64,6 +92,15 @@ def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
     (doubt,) = predictor.doubts([removed])
     assert "in kernels unlike those that were learned from, most in LSTM" in doubt.reason
     assert not doubt.is_lower_bound
+
+
+def test_a_kernel_that_multiplies_nothing_is_known_where_it_is_small_whatever_its_shape(fitted):
+    def doubt(shape):
+        b = GraphBuilder("softmax")
+        return fitted.doubts([b.build(b.softmax(b.input(shape)))])[0]
+
+    assert doubt((1, 7, 3, 1, 2)) is None
+    assert "most in Softmax" in doubt((1, 64, 2048, 2048)).reason
 
 
 def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):

@@ -5,6 +5,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from hwprof import metrics
+from hwprof.builder import GraphBuilder
 from hwprof.encoders.physical import QUANTITIES, PhysicalEncoder, by_hypothesis
 from hwprof.errors import InputError
 from hwprof.predictors.physical import PhysicalPredictor
@@ -99,3 +100,49 @@ def test_rows_of_another_encoder_are_refused(graphs):
     predictor = PhysicalPredictor().fit(graphs, latencies(graphs, 0))
     with pytest.raises(InputError, match="of 312 columns; 3 were given"):
         predictor.predict(np.ones((2, 3)))
+
+
+class Widths:
+    """Four pairs of convolutions, each with one of six inner widths."""
+
+    choices = (6,) * 4
+
+    def graph(self, arch):
+        b = GraphBuilder("widths")
+        x = b.input((1, 8, 8, 8))
+        for choice in arch:
+            x = b.conv(b.conv(x, 4 * (1 + choice), 3), 8, 3)
+        return b.build(x)
+
+
+@pytest.fixture(scope="module")
+def widths():
+    """A space, architectures, and latencies: some widths are slow, in no proportion to what they compute."""
+    archs = [tuple(map(int, arch)) for arch in np.random.default_rng(0).integers(0, 6, (80, 4))]
+    return Widths(), archs, 1 + np.array([0.1, 0.5, 0.1, 0.4, 0.1, 0.3])[np.array(archs)].sum(axis=1)
+
+
+def test_what_an_operator_costs_beyond_its_quantities_is_learned(widths):
+    space, archs, ms = widths
+    graphs = [space.graph(arch) for arch in archs]
+    rows = PhysicalEncoder().transform(graphs)
+    known = metrics.mape(ms[50:], PhysicalPredictor().fit(graphs[:50], ms[:50]).predict(graphs[50:]))
+    assert known < 0.3 * metrics.mape(ms[50:], PhysicalPredictor().fit(rows[:50], ms[:50]).predict(rows[50:]))
+
+
+def test_an_architecture_and_its_graph_are_predicted_the_same(widths, tmp_path):
+    space, archs, ms = widths
+    predictor = PhysicalPredictor(space=space).fit(archs[:50], ms[:50])
+    assert predictor.operator_costs_ is not None
+    built = [space.graph(arch) for arch in archs[50:]]
+    assert predictor.predict(archs[50:]) == pytest.approx(predictor.predict(built))
+    again = PhysicalPredictor(space=space).restore(predictor.state())
+    assert again.predict(built) == pytest.approx(predictor.predict(built))
+
+
+def test_rows_without_operators_are_predicted_without_their_costs(widths):
+    space, archs, ms = widths
+    graphs = [space.graph(arch) for arch in archs]
+    predictor = PhysicalPredictor().fit(graphs, ms)
+    with_costs, without = predictor.predict(graphs), predictor.predict(PhysicalEncoder().transform(graphs))
+    assert metrics.mape(ms, with_costs) < metrics.mape(ms, without)

@@ -72,18 +72,3 @@ def test_slow_networks_are_unlikely_after_some_were_refused():
     assert feasibility.likely(archs).all()
     feasibility.tell([Trial(a, 0.0 if m <= limit_ms else None, m) for a, m in zip(archs, ms, strict=True)])
     assert feasibility.likely([(0,) * 8, (9,) * 8]).tolist() == [True, False]
-
-
-def test_equal_predictions_of_the_full_pool_are_taken_in_random_order():
-    class Indifferent:
-        def fit(self, codes, scores):
-            return self
-
-        def predict(self, codes):
-            return np.zeros(len(codes))
-
-    search = PredictorSearch(SPACE, pool="full", initial=8, model=lambda _seed: Indifferent())
-    told(search, search.ask(8))
-    asked = search.ask(12)
-    assert asked != sorted(asked)
-    assert len({arch[0] for arch in asked}) > 1

@@ -39,22 +39,3 @@ def test_a_refused_network_is_avoided():
     search = QLearning(Line(), horizon=100, least_random=0.0)
     asked = train(search, lambda arch: None if arch[0] == 2 else float(arch[0]))
     assert np.mean([arch[0] == 1 for arch in asked]) > 0.8
-
-
-class Large:
-    choices = (4,) * 5
-
-
-def test_only_new_networks_are_proposed_until_the_space_is_spent():
-    search, asked = QLearning(Large(), least_random=0.0), []
-    for _ in range(60):
-        batch = search.ask(8)
-        search.tell([Trial(arch, -float(sum(arch)), 1.0) for arch in batch])
-        asked += batch
-    assert len(set(asked)) == len(asked) == 480
-
-
-def test_refused_networks_leave_the_share_of_random_actions():
-    search = QLearning(Line(), horizon=20)
-    search.tell([Trial((0, 0, 0), None, 1.0)] * 10)
-    assert search.random_share == 1

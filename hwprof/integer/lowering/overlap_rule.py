@@ -96,7 +96,7 @@ def _places(symbols: SymbolTable, node: Node, shape: tuple[int, ...]) -> np.ndar
     places = np.arange(math.prod(shape)).reshape(shape)
     if node.op == "ScatterND":
         return np.asarray(places[tuple(np.moveaxis(indices, -1, 0))]).ravel()
-    at = list(np.indices(indices.shape))
+    at: list[np.ndarray] = list(np.indices(indices.shape))
     at[int(node.attribute("axis", 0)) % len(shape)] = indices
     return np.asarray(places[tuple(at)]).ravel()
 
