@@ -472,9 +472,10 @@ def gains(rows: Rows) -> Iterator[str]:
     )
     yield ""
     yield (
-        "`process` is the strategy `predictor`: its gain falls with a random subset and is regained, but for a fifth, with neighbours. With a random forest, the full pool is worst: "
+        "`process` is the strategy `predictor`: its gain falls with a random subset and is regained with neighbours, but for 10 evaluations, less than one batch. With a random forest, the full pool is worst: "
         "some of its runs ask for one cell after the other of a region without one of the best, because a forest predicts nothing above what it has seen, and their length "
-        "decides the mean. The same loop, written once more without this project's search (40 trees, 30 seeds), has 6 such runs and a gain of 2.9, so that this is the forest, not a fault of the search."
+        "decides the mean. The same loop, written once more without this project's search (40 trees, 30 seeds), has 6 such runs and a gain of 2.9, so that this is the forest, not a fault of the search. "
+        "Equal predictions, of which a forest has many, are taken in the order of the listing there, too; what a random order would change was not measured."
     )
     needed = {(m, p): rows.found("gain", "evaluations", model=m, pool=p) for m in MODELS for p in POOLS}
     yield from table_of(
