@@ -382,9 +382,9 @@ def scale(found: Mapping[str, Any]) -> list[str]:
         f"second, {40 * ms['scheduler'] / 1e3:.2f} of a core for the scheduler; 1,000 with requests of 60 s are 17, "
         f"{17 * ms['scheduler'] / 1e3:.2f} of a core. Half a core is reached at {per_s:.0f} requests a second. The "
         "number of heartbeats grows no further than 200 a second, as each board's become rarer. Two requests are at "
-        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. The agents "
-        "of a run above are one process on a busy core: where it is less busy than 95 %, we believe that they waited "
-        "for the processor, which boards have of their own; a quiet machine has to show it. "
+        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. The "
+        "agents of a run above are one process on a busy core: where it is less busy than 95 %, we believe that they "
+        "waited for the processor, which boards have of their own; a quiet machine has to show it. "
         "Beyond that, run a scheduler for each site and merge the stores (`hwprof store merge`).",
         "",
         "Not measured: boards on other machines, and 1,000 of them.",
