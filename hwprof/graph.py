@@ -150,7 +150,7 @@ class Graph:
         return self._type(name) is not None
 
     def _type(self, name: str) -> Tensor | None:
-        """Of all types, which are collected when the first is asked for: many graphs are only encoded."""
+        """None where it is not known. All are collected when the first is asked for: many graphs are only encoded."""
         if not self._types:
             groups = (self.values, self.weights, self.constants, self.inputs)
             self._types.update({t.name: t for group in groups for t in group})

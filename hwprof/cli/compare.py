@@ -68,8 +68,9 @@ def compare(
     chosen = Device.load(device)
     with results.measuring(measuring, with_operators=html is not None) as (opened, asked):
         rows = jobs.compare(
-            models, chosen, opened, asked, options.share(margin, "--margin"), baseline=baseline, **networks.opening
-        )
+            models, chosen, opened, asked, options.share(margin, "--margin"), baseline=baseline, fail_above=limit,
+            **networks.opening,
+        )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
         peaks = jobs.peaks(chosen) if html else None
     if format is Format.JSON:
@@ -111,19 +112,36 @@ def _row(c: Comparison, with_error: bool) -> dict[str, object]:
 def _status(rows: Sequence[Comparison], limit: float | None) -> int:
     """1 when one is slower than the limit allows, 0 when none is. Raises NotConvergedError when neither is certain
     yet."""
-    from hwprof.cli import output
     from hwprof.errors import NotConvergedError
+
+    answers = [c.verdict if limit is None else _gate(c, limit) for c in rows]
+    if "failed" in answers:
+        return 1
+    for c, answer in zip(rows, answers, strict=True):
+        if answer == "inconclusive":
+            raise NotConvergedError(_undecided(c))
+    return 0
+
+
+def _gate(c: Comparison, limit: float) -> str:
+    """The gate's answer, which is said where it decides."""
+    from hwprof.cli import output
+    from hwprof.measure.compare import gate
+
+    answer = gate(c.low, c.high, limit)
+    if answer == "passed":
+        output.note(f"gate: passed, {c.b.model} against {c.a.model}: at most {c.high - 1:+.1%}; allowed: {limit:.1%}")
+    if answer == "failed":
+        output.note(f"hwprof: {c.b.model} is slower than {c.a.model} by {c.low - 1:.1%} or more; allowed: {limit:.1%}")
+    return answer
+
+
+def _undecided(c: Comparison) -> str:
+    from hwprof.measurement import ProtocolSettings
     from hwprof.report import quantity
 
-    failed = [c for c in rows if limit is not None and c.low > 1 + limit]
-    for c in failed:
-        output.note(f"hwprof: {c.b.model} is slower than {c.a.model} by {c.low - 1:.1%} or more; allowed: {limit:.1%}")
-    if failed:
-        return 1
-    for c in rows:
-        # Without an interval its bounds are nan, which is never below the limit.
-        if c.verdict == "inconclusive" if limit is None else not c.high <= 1 + limit:
-            interval = f"ratio {quantity.bounds(c.low, c.high, '.4f')}"
-            found = "fewer than four rounds without disturbance" if math.isnan(c.high) else interval
-            raise NotConvergedError(f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; raise --budget")
-    return 0
+    interval = f"ratio {quantity.bounds(c.low, c.high, '.4f')} of {quantity.plural(len(c.b.processes), 'process')}"
+    found = "fewer than four rounds without disturbance" if math.isnan(c.high) else interval
+    is_fast = c.b.protocol.min_processes < ProtocolSettings().min_processes
+    advice = "raise --budget or leave out --fast" if is_fast else "raise --budget"
+    return f"{c.b.model} against {c.a.model}: {found} is not conclusive yet; {advice}"

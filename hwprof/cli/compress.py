@@ -16,6 +16,7 @@ from hwprof.errors import InputError
 if TYPE_CHECKING:
     from hwprof.compress.compressed import Compressed
     from hwprof.compress.loop import Settings
+    from hwprof.data.result import Result
 
 
 @groups.expanded
@@ -29,7 +30,11 @@ def compress(
     ] = None,
     device: options.DeviceName = "cpu-1t",
     target_ms: Annotated[
-        list[float] | None, typer.Option("--target-ms", help="The latency to reach; repeatable, which gives a front.")
+        list[float] | None,
+        typer.Option(
+            "--target-ms",
+            help="The latency to reach, at the machine's undisturbed speed; repeatable, which gives a front.",
+        ),
     ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="One of --list, or auto for all that fit.")] = "auto",
     calibration: Annotated[
@@ -38,6 +43,12 @@ def compress(
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="With --calibration: module:function of the outputs, changed and float.")
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            "--max-error", metavar="0.05", help="With --calibration: the largest relative error of the outputs."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for networks and trainings.")] = Path(
         "compressed"
@@ -78,15 +89,15 @@ def compress(
     if model is not None and calibration is not None and not show:
         _require_no_training(task, method)
         with results.measuring(recording, with_operators=False) as (opened, asked):
+            from hwprof.compress.post_training import Settings as FileSettings
             from hwprof.jobs.compressing_files import compress_file
 
             found = compress_file(
                 model, calibration, targets_ms=target_ms or (), device=device, metric=metric, folder=out, store=opened,
-                options=asked, shapes=options.shapes(shape), seed=seed,
+                options=asked, shapes=options.shapes(shape), seed=seed, settings=FileSettings(max_error=max_error),
             )  # fmt: skip
         return _show(found, format)
-    if metric is not None:
-        raise InputError("--metric judges outputs on samples; also give --calibration")
+    _require_no_outputs(metric, max_error)
     from hwprof.jobs import compressing
 
     if show:
@@ -113,11 +124,19 @@ def _require_no_training(task: str | None, method: str) -> None:
         raise InputError(f"method {method!r} needs --task; --calibration goes without a method")
 
 
+def _require_no_outputs(metric: str | None, max_error: float | None) -> None:
+    for option, value in (("--metric", metric), ("--max-error", max_error)):
+        if value is not None:
+            raise InputError(f"{option} judges outputs on samples; also give --calibration")
+
+
 def _show(made: Sequence[Compressed], format: Format) -> int:  # noqa: A002 -- the option's name
     from hwprof.cli import output
 
     if format is Format.JSON:
-        output.write_json([one.result.to_record() | {"file": str(one.path)} for one in made])
+        output.write_json(
+            [one.result.to_record() | {"file": str(one.path), "output_error": one.result.output_error} for one in made]
+        )
     else:
         output.write_rows([_row(one) for one in made], format)
     return _status([one for one in made if one.met is not None])
@@ -143,11 +162,17 @@ def _row(one: Compressed) -> dict[str, object]:
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
         "verdict": compared.verdict,
-        "metric": f"{result.metric:.2f}" if abs(result.metric) >= 1 else f"{result.metric:.2g}",
-        "baseline": f"{result.baseline_metric:.2f}",
+        **_judged(result),
         "kB": f"{result.size_bytes / 1e3:.4g}",
         "file": str(one.path),
     }
+
+
+def _judged(result: Result) -> dict[str, str]:
+    if (error := result.output_error) is not None:
+        return {"error of outputs": f"{error:.2g}"}
+    metric = f"{result.metric:.2f}" if abs(result.metric) >= 1 else f"{result.metric:.2g}"
+    return {"metric": metric, "baseline": f"{result.baseline_metric:.2f}"}
 
 
 def _status(made: Sequence[Compressed]) -> int:

@@ -3,7 +3,8 @@
 The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
 in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
 both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
-not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times.
+not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times. A wide interval is
+measured once more first, because a smaller network does not help against noise.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """
@@ -28,9 +29,10 @@ from hwprof.compress.compressed import Compressed
 from hwprof.compress.fewer_channels import removable
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
+from hwprof.compress.layer_harm import LayerHarm, singles
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
-from hwprof.data.result import Estimate, Result, ResultKey, Target, estimate, known_latency
+from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, estimate, known_latency
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -49,7 +51,8 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import load_weights, model_with
 
 NAME = "post_training"
-ERROR = "outputs"  # in place of a task's name: the metric is minus the relative error of the outputs
+ERROR = OUTPUTS  # in place of a task's name
+WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
 _JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
 _MIXED = 2  # networks with mixed choices that correct the table
@@ -57,6 +60,9 @@ _MOST_LOST = 0.05  # of a layer's energy at a lower rank: more is not tried
 _RANKS = 2  # of a layer that are tried, by halves
 _SHARES = (0.75, 0.5)  # of the channels of a group that are tried
 _GRANULE = 8  # channels
+_UNDERRATED = 2.0  # by which the error of a network may be below that of its harms' sum
+_WIDE = 0.1  # logarithm of high by low of an interval that is measured again
+_WORTH_TELLING_S = 10.0
 _SLOWER = 1.001  # relative: a target above the fastest network by less is out of reach
 
 Tell = Callable[[str], None]
@@ -64,12 +70,16 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """rounds: how often the table's target may be set; points: how many networks make a front without targets."""
+    """rounds: how often the table's target may be set; points: how many networks make a front without targets;
+    max_error: the largest relative error of the outputs that a network may have."""
 
     rounds: int = 3
     points: int = 4
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_error is not None and not self.max_error > 0:
+            raise InputError(f"the largest error of the outputs must be positive, such as 0.05, not {self.max_error:g}")
         if self.rounds < 1 or self.points < 1:
             raise InputError(f"compression needs at least one round and point, not {self.rounds} and {self.points}")
 
@@ -106,8 +116,8 @@ def compress(
     changed and of the float network, larger is better; without it, minus their relative error.
 
     Raises InputError for a network that is quantized already, one that cannot be quantized, samples that are not
-    finite, a target out of reach, and a device that runs no float networks or does not time kernels;
-    NotConvergedError where the table of the layers would mislead; and what measuring raises.
+    finite, a target out of reach (within `Settings.max_error`), and a device that runs no float networks or does not
+    time kernels; NotConvergedError where the table of the layers would mislead; and what measuring raises.
     """
     require_times(device)
     _require_float(graph, device)
@@ -116,8 +126,11 @@ def compress(
             raise InputError(f"the samples of input {name!r} hold values that are not finite")
     targets = [Target(device.name, ms) for ms in targets_ms]
     settings = settings or Settings()
+    if settings.max_error is not None and metric is not None:
+        raise InputError("--max-error limits the error of the outputs, in place of which there is a --metric; give one")
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed)
+    networks = len(targets) or settings.points
+    run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed, networks)
     return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
 
 
@@ -138,9 +151,11 @@ class _Run:
     def __init__(
         self, graph: Graph, samples: Samples, device: Device, store: Store, folder: Path, metric: Metric | None,
         metric_name: str, settings: Settings, options: recording.Options | None, seed: int,
+        networks: int,
     ) -> None:  # fmt: skip
         self.graph, self.device, self.store, self.folder = graph, device, store, folder
         self.settings, self.seed, self.task = settings, seed, metric_name
+        self.networks = networks
         self.options = options or recording.Options()
         weights = load_weights(graph, seed)
         self.float = prepared(graph, weights)
@@ -154,10 +169,11 @@ class _Run:
         """Different networks of the front, the fastest first. Raises InputError where none is faster than the float
         one."""
         some = [_Wanted(None, i / self.settings.points) for i in range(self.settings.points)]
-        if not self.front[0].choices:
+        if not self.allowed[0].choices:
             raise InputError(
                 f"no layer of {self.graph.name!r} is faster with int8, a lower rank or fewer channels on "
-                f"{self.device.name}: the network itself, {self.table.latency_ms({}):.3g} ms, is the fastest"
+                f"{self.device.name}{self._within_error}: the network itself, {self.table.latency_ms({}):.3g} ms, is "
+                "the fastest"
             )
         points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
         return list(points.values())[::-1]
@@ -168,6 +184,7 @@ class _Run:
         kept = None if self.options.fresh else self.store.result(key)
         if kept is not None and path.exists():
             self._tell(wanted, "is in the store")
+            self._warn_of(kept, path)
             return Compressed(kept, path)
         start = perf_counter()
         choices, table_ms, compared = self._rounds(wanted, path)
@@ -188,12 +205,24 @@ class _Run:
             baseline_alone=self.baseline_alone,
         )
         self.store.add_result(result)
-        self._tell(wanted, f"metric {result.metric:.4g}; met: {result.met or 'no target'}")
+        error = result.output_error
+        judged = f"metric {result.metric:.4g}" if error is None else f"error of outputs {error:.4g}"
+        self._tell(wanted, f"{judged}; met: {result.met or 'no target'}")
+        self._warn_of(result, path)
         return Compressed(result, path)
 
+    def _warn_of(self, result: Result, path: Path) -> None:
+        error = result.output_error
+        if error is not None and error > WRONG_ERROR:
+            self.options.on_warning(
+                f"{path.name}: its outputs are {error:.0%} off those of the float network, on the samples: it may "
+                "compute something else. Raise --target-ms, or refuse such networks with --max-error 0.1"
+            )
+
     def _key(self, wanted: _Wanted) -> ResultKey:
+        given = {name: value for name, value in asdict(self.settings).items() if value is not None}
         settings = {
-            **asdict(self.settings), "share": wanted.share, "network": self.identity, "device": self.device.digest,
+            **given, "share": wanted.share, "network": self.identity, "device": self.device.digest,
             "hardware": self.measured[0].hardware, "protocol": asdict(self.options.settings),
         }  # fmt: skip
         return ResultKey(
@@ -209,9 +238,12 @@ class _Run:
         compared = self._compared(wanted, point, path, 1)
         for number in range(2, self.settings.rounds + 1):
             latency = known_latency(compared, self.baseline_alone)
-            if wanted.ms is None or latency is None or latency.cautious <= wanted.ms:
+            if wanted.ms is None or latency is None:
                 break
-            within_ms = min(within_ms, point.ms) * wanted.ms / latency.cautious
+            most_ms = latency.median if latency.log_width > _WIDE else latency.cautious
+            if most_ms <= wanted.ms:
+                break
+            within_ms = min(within_ms, point.ms) * wanted.ms / most_ms
             smaller = self._best(within_ms)
             if smaller.choices == point.choices:
                 break  # there is nothing faster
@@ -220,27 +252,35 @@ class _Run:
 
     def _least(self, wanted: _Wanted) -> float:
         """The latency by the table within which the network is wanted."""
-        fastest, whole = self.front[0].ms, self.table.latency_ms({})
+        fastest, whole = self.allowed[0].ms, self.table.latency_ms({})
         if wanted.ms is None:
             return fastest + wanted.share * (whole - fastest)
         if fastest > wanted.ms * _SLOWER:
             raise InputError(
                 f"{self.graph.name!r} cannot be brought to {wanted.ms:g} ms on {self.device.name} without training: "
-                f"the least that int8, lower ranks and fewer channels reach is about {fastest:.3g} ms (the network "
-                f"itself takes {whole:.3g} ms)"
+                f"the least that int8, lower ranks and fewer channels reach{self._within_error} is about "
+                f"{fastest:.3g} ms (the network itself takes {whole:.3g} ms)"
             )
         return wanted.ms
 
     def _best(self, within_ms: float) -> Point:
         """The point of least harm within the latency; the fastest where none is."""
-        within = [point for point in self.front if point.ms <= within_ms * _SLOWER]
-        return min(within, key=lambda point: point.harm) if within else self.front[0]
+        within = [point for point in self.allowed if point.ms <= within_ms * _SLOWER]
+        return min(within, key=lambda point: point.harm) if within else self.allowed[0]
+
+    @property
+    def _within_error(self) -> str:
+        return "" if self.settings.max_error is None else f" within an error of outputs of {self.settings.max_error:g}"
 
     def _compared(self, wanted: _Wanted, point: Point, path: Path, number: int) -> Comparison:
-        exported = _export(self.rewriting.network(point.choices), path)
+        exported, alone = _export(self.rewriting.network(point.choices), path), self.baseline_alone
         with recording.recording(self.device, self.store, replace(self.options, with_operators=False)) as recorder:
             (compared,) = recorder.compare([self.graph, exported], again=False)
-        latency = known_latency(compared, self.baseline_alone)
+            latency = known_latency(compared, alone)
+            if _is_noise(latency, wanted.ms):
+                self._tell(wanted, f"round {number}: {_latency(latency)} is too wide to tell; measures it again")
+                (compared,) = recorder.compare([self.graph, exported])
+                latency = known_latency(compared, alone)
         self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(latency)}")
         return compared
 
@@ -260,7 +300,19 @@ class _Run:
     def measured(self) -> list[Measurement]:
         """The networks of `_columns`."""
         self.options.on_note("measures the layers in place: in float, in int8, and mixed")
-        return self._measure(self._columns)
+        start = perf_counter()
+        found = self._measure(self._columns)
+        self._tell_time(perf_counter() - start, len(found))
+        return found
+
+    def _tell_time(self, seconds: float, networks: int) -> None:
+        """An upper bound of what follows, from what the first networks took."""
+        more = len(_SHARES) + 2 * _RANKS + 2 * self.settings.rounds * self.networks
+        if seconds > _WORTH_TELLING_S:
+            self.options.on_note(
+                f"the first {networks} networks took {seconds:.0f} s; up to {more} more are measured, which takes up "
+                f"to {max(1, round(seconds / networks * more / 60))} min, besides the errors of the layers"
+            )
 
     @cached_property
     def baseline_alone(self) -> Estimate | None:
@@ -280,12 +332,17 @@ class _Run:
             mixed.append({name: Choice(bits=8) for name, flip in zip(names, flips, strict=True) if flip})
         return [{}, dict.fromkeys(names, Choice(bits=8)), *mixed]
 
-    def _measure(self, some: Sequence[Choices]) -> list[Measurement]:
+    @cached_property
+    def _working(self) -> Path:
         working = self.folder / "work"
         working.mkdir(exist_ok=True)
+        return working
+
+    def _measure(self, some: Sequence[Choices]) -> list[Measurement]:
         graphs = [
             _export(
-                self.rewriting.network(choices), working / f"{self.graph.name}-{key_of(_all_told(choices))[:8]}.onnx"
+                self.rewriting.network(choices),
+                self._working / f"{self.graph.name}-{key_of(_all_told(choices))[:8]}.onnx",
             )
             for choices in some
         ]
@@ -311,10 +368,37 @@ class _Run:
 
     @cached_property
     def front(self) -> list[Point]:
-        options, harms = self._options(), _Harms(self.rewriting, self.layer_judge)
-        changes = {(layer, one) for layer, some in options.items() for choice in some for one in _single(choice)}
-        self.options.on_note(f"measures the error of {len(changes)} changes of {len(options)} layers")
+        options, harms = self._options(), self._harms()
+        changes = dict.fromkeys(
+            (layer, one) for layer, some in options.items() for choice in some for one in singles(choice)
+        )
+        harms.measure(changes, self.options.on_note)
         return front(options, harms.of, self.table.latency_ms)
+
+    @cached_property
+    def allowed(self) -> list[Point]:
+        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`: each is
+        measured, because the sums of the harms only tell roughly."""
+        most = self.settings.max_error
+        if most is None:
+            return self.front
+        likely = [point for point in self.front if point.harm <= (_UNDERRATED * most) ** 2]
+        self.options.on_note(f"measures the error of {len(likely)} networks of the front")
+        return [point for point in likely if self._error(point) <= most] or self.front[-1:]
+
+    def _error(self, point: Point) -> float:
+        return -self.judge.score(self.rewriting.network(point.choices))
+
+    def _harms(self) -> LayerHarm:
+        depends_on = {
+            "network": self.identity, "graph": self.graph.digest, "metric": self.task, "hwprof": __version__,
+            "largest_weight": self.rewriting.largest_weight, "versions": self.measured[0].versions,
+            "host": platform.node(),
+        }  # fmt: skip
+        path = self._working / f"errors-{key_of(depends_on)[:16]}.json"
+        if self.options.fresh:
+            path.unlink(missing_ok=True)
+        return LayerHarm(self.rewriting, self.layer_judge, path)
 
     def _options(self) -> Options:
         ranks, kept = self._faster_ranks(), self._faster_channels()
@@ -362,31 +446,10 @@ class _Run:
         self.options.on_note(f"{NAME}, {wanted.title}: {text}")
 
 
-class _Harms:
-    """The harm of a layer's choices, each measured once; that of a rank and of 8 bits adds up."""
-
-    def __init__(self, rewriting: Rewriting, judge: Judge) -> None:
-        self._rewriting, self._judge = rewriting, judge
-        self._found: dict[tuple[str, Choice], float] = {}
-
-    def of(self, layer: str, choice: Choice) -> float:
-        return sum(self._measured(layer, one) for one in _single(choice))
-
-    def _measured(self, layer: str, choice: Choice) -> float:
-        if (layer, choice) not in self._found:
-            self._found[layer, choice] = self._judge.harm(self._rewriting.network({layer: choice}))
-        return self._found[layer, choice]
-
-
 def _fewer(group: ChannelGroup, share: float) -> int:
     """About this share of the group's channels, in multiples that kernels work on."""
     step = math.lcm(_GRANULE, group.granule)
     return step * round(share * group.channels / step)
-
-
-def _single(choice: Choice) -> list[Choice]:
-    """The choice, one field each."""
-    return [Choice(**{name: value}) for name, value in asdict(choice).items() if value is not None]
 
 
 def _halves(samples: Samples) -> tuple[Samples, Samples]:
@@ -414,6 +477,13 @@ def _told(choice: Choice) -> dict[str, Any]:
 
 def _all_told(choices: Choices) -> dict[str, Any]:
     return {layer: _told(choice) for layer, choice in choices.items()}
+
+
+def _is_noise(found: Estimate | None, wanted_ms: float | None) -> bool:
+    """Whether the interval covers the latency that is wanted because it is wide."""
+    if wanted_ms is None or found is None:
+        return False
+    return found.log_width > _WIDE and not (found.high <= wanted_ms or found.low > wanted_ms)
 
 
 def _latency(found: Estimate | None) -> str:

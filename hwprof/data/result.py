@@ -24,6 +24,7 @@ from hwprof.errors import InputError
 from hwprof.measurement import Comparison, LatencyStatistics, Measurement, Status
 
 SCHEMA = "hwprof.result/1"
+OUTPUTS = "outputs"  # the task of a network that was compressed without one
 _CAUTION = 1.25
 _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in Python, null in JSON
 
@@ -155,6 +156,11 @@ class Result:
     def metric_loss(self) -> float:
         """How much smaller than the baseline's the metric is; nan where one of them is unknown."""
         return self.baseline_metric - self.metric
+
+    @property
+    def output_error(self) -> float | None:
+        """The relative error of the outputs, minus which is the metric where there is no task; else None."""
+        return -self.metric if self.task == OUTPUTS and math.isfinite(self.metric) else None
 
     @property
     def evidence(self) -> str:

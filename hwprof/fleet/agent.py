@@ -221,7 +221,8 @@ class Agent:
         """With the processes that the driver has, or that a stopped job left here."""
         graphs = parcel.unpacked(record["graphs"], self.cache, folder)
         kept = self.outbox.get(str(record["name"])) or record
-        return Cohort(tuple(graphs), requests.processes(kept["processes"]), margin=record["margin"])
+        found = requests.processes(kept["processes"])
+        return Cohort(tuple(graphs), found, margin=record["margin"], limit=record.get("limit"))
 
     def _has_final(self, name: str) -> bool:
         answer = self.outbox.get(name)

@@ -74,7 +74,8 @@ def name_of(cohort: Cohort, device: Device, settings: ProtocolSettings, attempt:
 def cohort_record(name: str, cohort: Cohort, parcel: Parcel) -> dict[str, Any]:
     """A cohort as it is sent, with the processes that it has. JSON-ready."""
     return {
-        "name": name, "margin": cohort.margin, "graphs": [parcel.packed(graph) for graph in cohort.graphs],
+        "name": name, "margin": cohort.margin, "limit": cohort.limit,
+        "graphs": [parcel.packed(graph) for graph in cohort.graphs],
         "processes": [[asdict(process) for process in found] for found in cohort.processes],
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from hwprof.measure.compare import MARGIN
 from hwprof.measure.machine import evidence_of
 from hwprof.measure.output_error import is_approximated, relative_rms
 from hwprof.measure.recording import Options, recording, require_comparable
+from hwprof.measure.weights_identity import weights_identity
 from hwprof.measurement import Comparison, Evidence
 from hwprof.onnx_io.input_values import as_texts
 from hwprof.variants.apply import RANDOM_SAMPLES
@@ -31,12 +32,14 @@ def compare(
     margin: float = MARGIN,
     *,
     baseline: str | None = None,
+    fail_above: float | None = None,
     **opening: Unpack[Opening],
 ) -> list[Comparison]:
     """Compares each network, given with `opening` as to `profile`, with the first one, by blocks that alternate in the
     same processes. With `baseline`, each is compared with the network that was kept under that name (`baselines`). With
     `variant`, one model is compared with that variant of it. A quantized network's row also has the error of its
-    outputs, on the data of `calibration` or on random inputs.
+    outputs, on the data of `calibration` or on random inputs. fail_above: measures until it is certain whether each
+    takes at most this share longer than the first (0.05 for 5 %), which `hwprof.measure.compare.gate` tells of a row.
 
     Raises InputError for fewer than two networks, and the error of the first that could not be measured.
     """
@@ -53,11 +56,23 @@ def compare(
         if wanted.variant:
             graphs.append(wanted.varied(graphs[0], folder, asked.on_warning))
         require_comparable(graphs, chosen)
-        with recording(chosen, kept, asked) as recorder:
-            rows = recorder.compare(graphs, margin)
         first, *others = graphs
+        for graph in others:
+            _tell_equal(first, graph, asked)
+        with recording(chosen, kept, asked) as recorder:
+            rows = recorder.compare(graphs, margin, limit=fail_above)
         errors = [_output_error(first, graph, chosen, wanted.calibration, folder, asked) for graph in others]
     return [replace(row, output_error=error) for row, error in zip(rows, errors, strict=True)]
+
+
+def _tell_equal(first: Graph, other: Graph, options: Options) -> None:
+    """Says so where both are the same network: comparing those is how one sees the noise."""
+    a, b = ((graph.digest, graph.given, weights_identity(graph)) for graph in (first, other))
+    if a == b:
+        options.on_note(
+            f"{other.name} is the same network as {first.name}, with the same weights: their comparison shows the "
+            "noise of measuring here"
+        )
 
 
 def _output_error(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from hwprof.measurement.estimate import MAX_REJECTED_SHARE
 MARGIN = 0.02
 # In simulation the 95 % interval of three rounds with one ratio each misses in 12 % of cases, that of four in 5 %.
 FEWEST_ROUNDS = 4
+# Of this many rounds and of one fewer, the bootstrap draws a given one into the middle in 1.1 % of cases: one that is
+# far off makes no bound of the 95 % interval.
+ROUNDS_AGAINST_ONE = 8
+
+_Question: TypeAlias = Callable[[float, float], str]  # of the bounds of B / A; its answer may be inconclusive
 
 
 def log_ratios(
@@ -35,27 +42,59 @@ def verdict(low: float, high: float, margin: float) -> str:
     return "same" if low > 1 / (1 + margin) and high < 1 + margin else "inconclusive"
 
 
+def gate(low: float, high: float, limit: float) -> str:
+    """Whether B takes at most `limit` longer than A: passed, failed or inconclusive. low, high: interval of B / A."""
+    if low > 1 + limit:
+        return "failed"
+    return "passed" if high <= 1 + limit else "inconclusive"  # a bound that is nan decides nothing
+
+
 def ratio_interval(a: Sequence[Process], b: Sequence[Process], coverage: float = 0.95) -> tuple[float, float, float]:
     """B / A with its interval, whose bounds are nan with fewer than `FEWEST_ROUNDS` rounds that count."""
     logs = log_ratios(a, b)
     return (_median_ratio(logs), *_interval(logs, coverage))
 
 
-def is_decided(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSettings, margin: float) -> bool:
-    """Whether this round and the one before it gave the same verdict, and one that decides."""
+def is_decided(
+    a: Sequence[Process], b: Sequence[Process], settings: ProtocolSettings, margin: float, limit: float | None = None
+) -> bool:
+    """Whether this round and the one before it gave the same answer, and one that decides: the `gate` of the limit
+    or, without one, the verdict."""
     logs = log_ratios(a, b, settings.max_rejected_share)
-    return len(logs) >= settings.min_processes and _settled(logs, margin) != "inconclusive"
+    return len(logs) >= settings.min_processes and _settled(logs, _question(margin, limit)) != "inconclusive"
 
 
-def are_decided(processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float) -> bool:
+def are_decided(
+    processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float, limit: float | None = None
+) -> bool:
     """Whether each of several graphs is decided against the first one."""
     first, *others = processes
-    return all(is_decided(first, other, settings, margin) for other in others)
+    return all(is_decided(first, other, settings, margin, limit) for other in others)
+
+
+def hang_on_one_round(
+    processes: Sequence[Sequence[Process]], settings: ProtocolSettings, margin: float, limit: float | None = None
+) -> bool:
+    """Whether all graphs but those that are decided against the first one would be without the round that is furthest
+    off, and have so few rounds that this one can decide (`ROUNDS_AGAINST_ONE`): some more would give an answer."""
+    first, *others = processes
+    open_ = [other for other in others if not is_decided(first, other, settings, margin, limit)]
+    found = [log_ratios(first, other, settings.max_rejected_share) for other in open_]
+    asked = _question(margin, limit)
+    return bool(found) and all(_hangs_on_one(logs, asked) for logs in found)
+
+
+def _hangs_on_one(logs: Sequence[np.ndarray], asked: _Question) -> bool:
+    if not FEWEST_ROUNDS <= len(logs) < ROUNDS_AGAINST_ONE:
+        return False
+    centre = metrics.median_of_medians(logs)
+    others = sorted(logs, key=lambda ratios: abs(float(np.median(ratios)) - centre))[:-1]
+    return asked(*_bounds(others, coverage=0.95)) != "inconclusive"
 
 
 def settled_verdict(a: Sequence[Process], b: Sequence[Process], settings: ProtocolSettings, margin: float) -> str:
     """The verdict of all rounds, if that of all but the last is the same; otherwise inconclusive."""
-    return _settled(log_ratios(a, b, settings.max_rejected_share), margin)
+    return _settled(log_ratios(a, b, settings.max_rejected_share), _question(margin))
 
 
 def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: float = 0.95) -> Comparison:
@@ -65,14 +104,18 @@ def compare(a: Measurement, b: Measurement, margin: float = MARGIN, coverage: fl
     logs = log_ratios(a.processes, b.processes, a.protocol.max_rejected_share)
     low, high = _interval(logs, coverage)
     pairs = sum(len(r) for r in logs)
-    return Comparison(a, b, _settled(logs, margin, coverage), _median_ratio(logs), low, high, pairs, margin)
+    return Comparison(a, b, _settled(logs, _question(margin), coverage), _median_ratio(logs), low, high, pairs, margin)
 
 
-def _settled(logs: Sequence[np.ndarray], margin: float, coverage: float = 0.95) -> str:
-    """The verdict of all rounds and of all but the last; inconclusive where these differ or there are too few."""
+def _question(margin: float, limit: float | None = None) -> _Question:
+    return partial(verdict, margin=margin) if limit is None else partial(gate, limit=limit)
+
+
+def _settled(logs: Sequence[np.ndarray], asked: _Question, coverage: float = 0.95) -> str:
+    """The answer of all rounds and of all but the last; inconclusive where these differ or there are too few."""
     if len(logs) < FEWEST_ROUNDS:
         return "inconclusive"
-    now, before = (verdict(*_bounds(logs[:n], coverage), margin) for n in (len(logs), len(logs) - 1))
+    now, before = (asked(*_bounds(logs[:n], coverage)) for n in (len(logs), len(logs) - 1))
     return now if now == before else "inconclusive"
 
 

@@ -194,12 +194,14 @@ class Recorder:
         return np.array([m.normalized.median for m in self.measure(graphs)])
 
     def compare(
-        self, graphs: Sequence[Graph], margin: float = comparing.MARGIN, *, again: bool = True
-    ) -> list[Comparison]:
+        self, graphs: Sequence[Graph], margin: float = comparing.MARGIN, *, limit: float | None = None,
+        again: bool = True,
+    ) -> list[Comparison]:  # fmt: skip
         """Each graph against the first, from blocks that alternate in the same processes. Equal ones may be compared.
 
-        again: False takes a finished comparison of the same graphs from the store, unless the options ask for fresh
-        measurements.
+        limit: measures until it is certain whether each takes at most this share longer than the first, not until the
+        verdict is. again: False takes a finished comparison of the same graphs from the store, unless the options ask
+        for fresh measurements.
         Raises InputError for fewer than two graphs and for an emulated device, and the error of the first graph that
         could not be measured.
         """
@@ -209,7 +211,7 @@ class Recorder:
         if not again and (kept := self._compared(graphs, keys)):
             return comparing.compare_all(kept[0], kept[1:], margin)
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
-        cohort.margin = margin
+        cohort.margin, cohort.limit = margin, limit
         end = monotonic() + self.options.total_s
         (ended,) = self._rounds(at_least=comparing.FEWEST_ROUNDS).run([cohort])
         outcomes = list(self._outcomes(ended, end))

@@ -27,6 +27,7 @@ from hwprof.measurement.estimate import Baseline
 
 _LOSSES_UNTIL_GIVEN_UP = 2
 _FEWEST_PROCESSES = 3  # the interval of two is four times as wide as that of three
+_PATIENCE = 4  # budgets, for a comparison that hangs on one round
 
 
 @dataclass(slots=True, eq=False)
@@ -35,9 +36,9 @@ class Cohort:
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
     `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
-    (`compare`); by default, when each is precise enough, against the undisturbed anchors that `baseline_of` tells from
-    its processes. `done` decides otherwise, by the processes of all graphs. `name` stays the same when an interrupted
-    job goes on. `board`: the one of a fleet that measured it.
+    (`compare`), or against a gate's `limit`; by default, when each is precise enough, against the undisturbed anchors
+    that `baseline_of` tells from its processes. `done` decides otherwise, by the processes of all graphs. `name` stays
+    the same when an interrupted job goes on. `board`: the one of a fleet that measured it.
     """
 
     graphs: tuple[Graph, ...]
@@ -49,6 +50,7 @@ class Cohort:
     ended: bool = False
     done: Callable[[Sequence[Sequence[Process]]], bool] | None = None
     margin: float | None = None
+    limit: float | None = None
     name: str = ""
     board: str = ""
     baseline_of: Callable[[Sequence[Process]], Baseline] = estimate.baseline_of
@@ -68,19 +70,28 @@ class Cohort:
         return max((p.round + 1 for ps in self.processes for p in ps), default=0)
 
     def is_done(self, settings: ProtocolSettings) -> bool:
-        if self.error or self.rounds >= settings.max_processes:
-            return True
-        if self.rounds and self._is_out_of_time(settings):
+        if self.error or self._is_at_its_end(settings):
             return True
         if self.done is not None:
             return self.done(self.processes)
         if self.margin is not None:
-            return compare.are_decided(self.processes, settings, self.margin)
+            return compare.are_decided(self.processes, settings, self.margin, self.limit)
         return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
 
     def left_s(self, settings: ProtocolSettings) -> float:
         """Seconds that are left of the budget of all graphs together."""
         return settings.budget_s * len(self.graphs) - self.spent_s
+
+    def _is_at_its_end(self, settings: ProtocolSettings) -> bool:
+        """Whether the limit of processes or of time is reached. A comparison that hangs on one round gets more of both:
+        as many rounds as outweigh that one, in up to four times the budget."""
+        if not self.rounds:
+            return settings.max_processes < 1
+        if self.rounds < settings.max_processes and not self._is_out_of_time(settings):
+            return False
+        if self.margin is None or self.spent_s >= _PATIENCE * settings.budget_s * len(self.graphs):
+            return True
+        return not compare.hang_on_one_round(self.processes, settings, self.margin, self.limit)
 
     def _is_out_of_time(self, settings: ProtocolSettings) -> bool:
         """Whether most of another process would come after the end of the budget, which is three times as long for the

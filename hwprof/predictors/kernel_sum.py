@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.encoders.kernels import Kernels
+from hwprof.encoders.kernels import FEATURES, Kernels
 
 LIMIT = 2.5  # of the logarithm of the efficiency
 _MARGIN = 1.0  # of a feature, in its unit (a factor of two), beyond the largest and smallest that were learned from
 _NEIGHBOURS = 200  # kernels of a kind that are kept to compare with
+_MACS = FEATURES.index("macs")
+_SIZES = [FEATURES.index(name) for name in ("element operations", "input bytes", "weight bytes", "output bytes")]
 _FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
 
 
@@ -67,9 +69,13 @@ class Domain:
         return cls(points, low, high)
 
     def holds(self, kind: str, features: np.ndarray) -> bool:
-        """Whether the kernel, [n_features], is like those of its kind."""
+        """Whether the kernel, [n_features], is like those of its kind: in every feature, or if it multiplies no
+        matrices, in that it works on no more than they do. One that works on less takes hardly longer than its launch,
+        whatever its shape."""
         if kind not in self.points:
             return False
+        if not features[_MACS]:
+            return bool((features[_SIZES] <= self.high[kind][_SIZES] + _MARGIN).all())
         if (features < self.low[kind] - _MARGIN).any() or (features > self.high[kind] + _MARGIN).any():
             return False
         distances = np.sqrt(((self.points[kind] - features) ** 2).mean(axis=1))

@@ -12,8 +12,11 @@ from hwprof.measurement import Evidence, LatencyStatistics, Measurement, Status
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import Scale, drawing, line, rect, shortened, text
-from hwprof.report.verdict import Tone, Verdict, normalized, statistics
+from hwprof.report.verdict import Tone, Verdict, normalized, not_converged, statistics
 
+EQUAL = 0.05  # devices whose latencies differ by no more are equal: that is an answer
+# By which two processes of one network may differ, where one process alone gives no interval.
+_OF_ONE_PROCESS = 2.0
 _NAMES, _ROW, _TOP, _WIDTH, _GAP, _VALUE = 250.0, 22.0, 34.0, 1080.0, 16.0, 80.0
 
 
@@ -63,7 +66,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Fastest:
-    """The fastest row of one question; `rivals` are those that cannot be told from it."""
+    """The fastest row of one question; `rivals` are those that cannot be told from it, the fastest first."""
 
     row: Swept
     rivals: tuple[Swept, ...]
@@ -73,15 +76,31 @@ class Fastest:
         return not self.rivals
 
     @property
+    def equal_within(self) -> float | None:
+        """The largest relative difference between the latencies of any rival and of the fastest row with 95 %
+        confidence; None without rivals, and where it is unknown."""
+        widest = max((_largest_difference(self.row, rival) for rival in self.rivals), default=math.nan)
+        return widest if math.isfinite(widest) else None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether one is the fastest, or all that may be are equal within `EQUAL`."""
+        return self.is_certain or (self.equal_within is not None and self.equal_within <= EQUAL)
+
+    @property
     def sentence(self) -> str:
         """The answer in words."""
         s, row = self.row.statistics, self.row
         assert s is not None
         what = " ".join(filter(None, (row.model, row.shape, f"at batch {row.batch}" if row.batch > 1 else "")))
-        if self.rivals:
-            return f"{what}: cannot tell {' from '.join(r.place for r in (row, *self.rivals))}; raise --budget"
         median, interval = quantity.estimate(s.median, s.low, s.high)
-        return f"{what}: {row.place} is fastest, {median} ({interval or 'no interval'})"
+        if not self.rivals:
+            return f"{what}: {row.place} is fastest, {median} ({interval or 'no interval'})"
+        within = self.equal_within
+        known = "" if within is None else f"; they differ by at most {_whole_percent(within)}"
+        if not self.is_answered:
+            return f"{what}: cannot tell {' from '.join(r.place for r in (row, *self.rivals))}{known}; raise --budget"
+        return f"{what}: {' and '.join(r.place for r in (row, *self.rivals))} are equally fast, {median}{known}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +122,9 @@ class Sweep:
 
     @property
     def is_converged(self) -> bool:
-        """Whether each measurement reached its target and each fastest one is known."""
+        """Whether each measurement reached its target and each question is answered."""
         measured = [row.measurement for row in self.rows if row.measurement]
-        return all(m.status is Status.CONVERGED for m in measured) and all(f.is_certain for f in self.fastest)
+        return all(m.status is Status.CONVERGED for m in measured) and all(f.is_answered for f in self.fastest)
 
 
 def _question(row: Swept) -> tuple[str, str, int]:
@@ -119,8 +138,36 @@ def _fastest(rows: Sequence[Swept]) -> Fastest | None:
         return None
     timed.sort(key=lambda pair: pair[0].median)
     (best, row), *others = timed
-    # nan, the bound of a single process, is below nothing: such a row stays a rival
-    return Fastest(row, tuple(r for s, r in others if not best.high < s.low))
+    return Fastest(row, tuple(r for s, r in others if _bounds(best)[1] >= _bounds(s)[0]))
+
+
+def _bounds(s: LatencyStatistics) -> tuple[float, float]:
+    """The interval, ms; of a single process one that is wide enough for any other process."""
+    if math.isfinite(s.low) and math.isfinite(s.high):
+        return s.low, s.high
+    return s.median / _OF_ONE_PROCESS, s.median * _OF_ONE_PROCESS
+
+
+def _largest_difference(a: Swept, b: Swept) -> float:
+    """How much longer the slower one takes at most, relative, with 95 % confidence: the interval of the logarithm of
+    the ratio from those of both (Zou & Donner, Statistics in Medicine 27, 2008); nan without an interval."""
+    (a_low, a_mid, a_high), (b_low, b_mid, b_high) = (_logs(row.statistics) for row in (a, b))
+    ratio = b_mid - a_mid
+    low = ratio - math.hypot(b_mid - b_low, a_high - a_mid)
+    high = ratio + math.hypot(b_high - b_mid, a_mid - a_low)
+    return math.expm1(max(-low, high))
+
+
+def _logs(s: LatencyStatistics | None) -> tuple[float, float, float]:
+    """Logarithms of the lower bound, the median and the upper bound."""
+    if s is None or not (s.low > 0 and math.isfinite(s.high)):
+        return math.nan, math.nan, math.nan
+    return math.log(s.low), math.log(s.median), math.log(s.high)
+
+
+def _whole_percent(share: float) -> str:
+    """Rounded up."""
+    return f"{math.ceil(round(100 * share, 6))} %"
 
 
 def table(found: Sweep) -> list[dict[str, Any]]:
@@ -154,7 +201,7 @@ def record(found: Sweep) -> dict[str, Any]:
             {
                 "model": f.row.model, "input": f.row.shape or None, "batch": f.row.batch, "device": f.row.device,
                 "threads": f.row.threads, "certain": f.is_certain, "rivals": [r.place for r in f.rivals],
-                "sentence": f.sentence,
+                "equal_within": f.equal_within, "sentence": f.sentence,
             }
             for f in found.fastest
         ],
@@ -180,14 +227,19 @@ def reasons(rows: Iterable[Swept]) -> list[str]:
     return list(dict.fromkeys(f"{row.device} cannot run {row.model}: {row.reason}" for row in rows))
 
 
+def missed(found: Sweep) -> list[str]:
+    """One sentence for each measurement that did not converge: which limit ended it, and how far it came."""
+    unconverged = [(row, row.measurement) for row in found.rows if row.measurement]
+    return [f"{row.model}, {row.place}: {words}" for row, m in unconverged for words in not_converged(m)]
+
+
 def verdict(found: Sweep) -> Verdict:
     """The answers, and every reason for doubt."""
     answers, refused = found.fastest, reasons(found.refused)
-    missed = [r.place for r in found.rows if r.measurement and r.measurement.status is not Status.CONVERGED]
     warned = dict.fromkeys(
         f"{r.model}: {w}." for r in found.rows if (m := r.measurement) for w in (*m.network_warnings, *m.age_warnings)
     )
-    doubts = (*refused, *warned, *([f"Not converged: {', '.join(dict.fromkeys(missed))}."] if missed else []))
+    doubts = (*refused, *warned, *missed(found))
     if not any(row.measurement for row in found.rows):
         return Verdict(Tone.BAD, "No device can run it", "nothing was measured", doubts)
     measured = quantity.plural(len(found.rows) - len(found.refused), "measurement")

@@ -131,7 +131,7 @@ def of_comparison(c: Comparison) -> Verdict:
     doubts = mixed_hardware(sides) + tuple(
         dict.fromkeys(d for m in sides for d in (*not_measured(m), *m.build_warnings))
     )
-    doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in _status_doubt(m, statistics(m)))
+    doubts += tuple(f"{label}: {d}" for label, m in ((a, c.a), (b, c.b)) for d in not_converged(m))
     ratio = f"{quantity.ratio(c.ratio)} × its latency{_evidence(sides)}"
     if not math.isfinite(c.ratio):
         return Verdict(
@@ -160,6 +160,11 @@ def labels(c: Comparison) -> tuple[str, str]:
     if c.a.device.name != c.b.device.name:
         return f"{c.a.model} on {c.a.device.name}", f"{c.b.model} on {c.b.device.name}"
     return f"{c.a.model} (A)", f"{c.b.model} (B)"
+
+
+def not_converged(m: Measurement) -> tuple[str, ...]:
+    """One sentence on why the measurement did not converge, else nothing."""
+    return _status_doubt(m, statistics(m))
 
 
 def not_measured(m: Measurement) -> tuple[str, ...]:
@@ -202,7 +207,7 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
     if m.is_counted and m.status is Status.BUDGET:
         return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
-        return (f"Not converged: the budget ran out first; {_reached(m, normalized(m) or s)}.",)
+        return (f"Not converged: {_limit(m)} first; {_reached(m, normalized(m) or s)}.",)
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)
@@ -214,6 +219,14 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
             f"Not converged: {n} of {quantity.plural(len(m.processes), 'process')} did not become steady in warm-up.",
         )
     return ("Invalid: the measurement has no valid block.",) if m.status is Status.INVALID and s is None else ()
+
+
+def _limit(m: Measurement) -> str:
+    """The limit that ended a measurement that did not converge."""
+    n = len(m.processes)
+    if n < m.protocol.max_processes:
+        return "the budget ran out"
+    return f"the limit of {quantity.plural(n, 'process')} for this budget was reached"
 
 
 def _reached(m: Measurement, s: LatencyStatistics | None) -> str:

@@ -196,11 +196,16 @@ class Marks:
             rule(self, node)
 
     def _mark(self, *names: str) -> None:
-        for name in filter(self._is_float32, names):
+        for name in filter(self._has_grid, names):
             self.activations.setdefault(name, name)
 
-    def _is_float32(self, name: str) -> bool:
-        return self.graph.has_type(name) and self.graph.type_of(name).dtype == "float32"
+    def _has_grid(self, name: str) -> bool:
+        """Whether a grid of integers can hold it: float32, and not a constant that is infinite or not a number."""
+        if not self.graph.has_type(name):
+            return False
+        tensor = self.graph.type_of(name)
+        is_finite = not isinstance(tensor, Constant) or all(map(math.isfinite, tensor.values))
+        return tensor.dtype == "float32" and is_finite
 
     def _same_as_input(self, node: Node) -> None:
         if node.op.startswith("Gather") and node.inputs[0] in self._static:
@@ -221,10 +226,9 @@ class Marks:
         if name not in self._static:
             self._mark(name)
             return
-        tensor = self.graph.type_of(name)
-        if tensor.dtype != "float32":
+        if not self._has_grid(name):
             return
-        rank = len(tensor.shape)
+        rank = len(self.graph.type_of(name).shape)
         self.weights.setdefault(name, axis if self.per_channel and axis < rank else None)
 
     def _bias(self, node: Node) -> None:
@@ -233,14 +237,14 @@ class Marks:
             self.biases.setdefault(bias[0], (x, w))
 
     def convolution(self, node: Node) -> None:
-        if not self._is_float32(node.inputs[0]):
+        if not self._has_grid(node.inputs[0]):
             return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.op == "Conv" else 1)
         self._bias(node)
 
     def gemm(self, node: Node) -> None:
-        if not self._is_float32(node.inputs[0]):
+        if not self._has_grid(node.inputs[0]):
             return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.attribute("transB", 0) else 1)
@@ -263,7 +267,7 @@ class Marks:
 
     def normalization(self, node: Node) -> None:
         x, scale, *bias = node.inputs
-        if not self._is_float32(x):
+        if not self._has_grid(x):
             return
         self._mark(x, *node.outputs)
         self._weight(scale, 1)

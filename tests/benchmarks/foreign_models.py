@@ -306,6 +306,8 @@ class Bench:
                 m = hp.profile(graph, chosen, store=store, options=self.asked)
         except HwprofError as error:
             return {"runs": False, "reason": _line(error)}
+        except Exception as error:  # noqa: BLE001 -- a defect of hwprof, which must not end the run
+            return {"runs": False, "reason": f"internal error: {_line(error)}"}
         s = m.statistics
         high_ms = s.high if math.isfinite(s.high) else None
         return {"runs": True, "ms": s.median, "high_ms": high_ms, "status": str(m.status)}

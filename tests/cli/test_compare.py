@@ -66,6 +66,22 @@ def test_the_gate_fails_only_above_its_limit(compare):
     assert compare("mobilenet_v2", "resnet18", "--fail-above", "1%")[0] == 0
 
 
+def test_a_gate_that_passes_says_by_how_much(compare):
+    status, _, err = compare("mobilenet_v2", "resnet18", "--fail-above", "5%")
+    assert status == 0
+    assert "gate: passed, resnet18 against mobilenet_v2: at most -" in err
+    assert "%; allowed: 5.0%" in err
+
+
+def test_that_both_are_the_same_network_is_said_and_they_are_measured(compare):
+    status, out, err = compare("bert_tiny", "bert_tiny", "--fail-above", "5%", "--format", "json")
+    assert status == 0
+    assert json.loads(out)["pairs"] > 0
+    assert "bert_tiny is the same network as bert_tiny, with the same weights" in err
+    assert "gate: passed, bert_tiny against bert_tiny: at most +0.0%; allowed: 5.0%" in err
+    assert "same network" not in compare("bert_tiny", "resnet18")[2]
+
+
 def test_a_noisy_difference_decides_nothing_and_says_what_to_do(compare, tmp_path: Path):
     (tmp_path / "noisy.toml").write_text(
         'schema = "hwprof.device/1"\nbackend = "roofline"\nkind = "analytic"\n[options]\npeak_macs_per_s = 1e12\n'
@@ -74,7 +90,7 @@ def test_a_noisy_difference_decides_nothing_and_says_what_to_do(compare, tmp_pat
     noisy = ("--device", str(tmp_path / "noisy.toml"), "--fast")
     status, _, err = compare("bert_tiny", "--variant", "fp16", device=noisy)
     assert status == 4
-    assert "is not conclusive yet; raise --budget" in err
+    assert "processes is not conclusive yet; raise --budget or leave out --fast" in err
 
 
 def test_several_are_each_compared_to_the_first(compare):

@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hwprof.measure import compare
-from hwprof.measurement import ProtocolSettings, TimedBlock
+from hwprof.measurement import FAST, ProtocolSettings, TimedBlock
 from tests.samples import make_measurement, make_process
 from tests.simulated import TRUE_NS, simulated
 
@@ -70,6 +71,54 @@ def test_many_rows_widen_the_intervals_of_those_that_decide():
     among = compare.compare_all(first, [same, slower])[1]
     assert among.verdict == "slower"
     assert among.high - among.low > alone.high - alone.low
+
+
+def rounds_of(*ratios: float):
+    """Processes of two networks, of which each round has one of the ratios."""
+    a = [make_process(i, [1e6] * 5) for i in range(len(ratios))]
+    return a, [make_process(i, [1e6 * ratio] * 5) for i, ratio in enumerate(ratios)]
+
+
+def test_a_comparison_that_only_one_of_few_rounds_keeps_open_goes_on():
+    fast = replace(FAST, min_processes=4)
+    hanging, clear, open_ = (1.79, 1.28, 1.8, 1.78), (1.79, 1.8, 1.8, 1.78), (1.0, 1.1, 1.3, 0.9)
+    found = [compare.hang_on_one_round(rounds_of(*ratios), fast, 0.02, 0.1) for ratios in (hanging, clear, open_)]
+    assert found == [True, False, False]
+    assert not compare.hang_on_one_round(rounds_of(*hanging, 1.79, 1.8, 1.78, 1.79), fast, 0.02, 0.1)
+
+
+def test_one_round_of_eight_that_is_far_off_decides_nothing():
+    ratios = (1.79, 1.28, 1.8, 1.78, 1.79, 1.8, 1.78, 1.79)
+    assert len(ratios) == compare.ROUNDS_AGAINST_ONE
+    first_four = compare.ratio_interval(*rounds_of(*ratios[:4]))
+    assert compare.gate(*first_four[1:], limit=0.1) == "inconclusive"
+    for n in (7, 8):
+        _, low, _ = compare.ratio_interval(*rounds_of(*ratios[:n]))
+        assert low > 1.7
+    assert compare.is_decided(*rounds_of(*ratios), FAST, 0.02, limit=0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.11, 1.2, "failed"),
+        (0.9, 1.1, "passed"),
+        (1.05, 1.15, "inconclusive"),
+        (math.nan, math.nan, "inconclusive"),
+    ],
+)
+def test_the_gate_asks_for_the_limit_alone(low: float, high: float, expected: str):
+    assert compare.gate(low, high, limit=0.1) == expected
+
+
+def test_with_a_limit_the_gate_decides_when_to_stop():
+    """The verdict on the first ratios is open, since they may be the same; that on the second ones is clear."""
+    passes, open_ = (1.0, 1.01, 1.02, 1.03, 1.04, 1.02), (1.05, 1.09, 1.1, 1.11, 1.12, 1.1)
+    settings = ProtocolSettings()
+    assert compare.is_decided(*rounds_of(*passes), settings, 0.02, limit=0.1)
+    assert not compare.is_decided(*rounds_of(*passes), settings, 0.02)
+    assert compare.is_decided(*rounds_of(*open_), settings, 0.02)
+    assert not compare.is_decided(*rounds_of(*open_), settings, 0.02, limit=0.1)
 
 
 def pair(seed: int, n: int, ratio: float = 1.0, cpu_share: float = 1.0):

@@ -286,6 +286,24 @@ def test_no_process_starts_most_of_which_would_come_after_the_budget(
     assert cohort.is_done(replace(FAST, budget_s=10.0)) is is_done
 
 
+@pytest.mark.parametrize(
+    ("ratios", "spent_s", "is_done"),
+    [
+        ((1.79, 1.28, 1.8, 1.78, 1.8), 20, False),
+        ((1.79, 1.28, 1.8, 1.78, 1.8), 80, True),
+        ((1.0, 1.1, 1.3, 0.9, 1.5), 20, True),
+        ((1.79, 1.28, 1.8, 1.78, 1.8, 1.8, 1.78, 1.79), 40, True),
+    ],
+)
+def test_a_comparison_that_hangs_on_one_process_may_pass_its_limits(
+    tiny_graph: Graph, ratios: tuple[float, ...], spent_s: float, is_done: bool
+):
+    """Five processes and 10 s for each network are the limits; four times the budget is the end."""
+    sides = [[make_process(i, [1e6 * (r if slow else 1)] * 3) for i, r in enumerate(ratios)] for slow in (False, True)]
+    cohort = Cohort((tiny_graph, tiny_graph), sides, spent_s=spent_s, margin=0.02, limit=0.1)
+    assert cohort.is_done(replace(FAST, min_processes=4)) is is_done
+
+
 def test_when_the_budget_of_the_run_ends_unmeasured_networks_have_that_as_error(tiny_graph: Graph):
     made = replace(rounds([], ScriptedTransport()), total_s=0.0)
     measured = Cohort((tiny_graph,), [[make_process(0, [1e6] * 3)]])

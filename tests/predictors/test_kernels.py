@@ -94,6 +94,15 @@ def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
     assert not doubt.is_lower_bound
 
 
+def test_a_kernel_that_multiplies_nothing_is_known_where_it_is_small_whatever_its_shape(fitted):
+    def doubt(shape):
+        b = GraphBuilder("softmax")
+        return fitted.doubts([b.build(b.softmax(b.input(shape)))])[0]
+
+    assert doubt((1, 7, 3, 1, 2)) is None
+    assert "most in Softmax" in doubt((1, 64, 2048, 2048)).reason
+
+
 def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
     b = GraphBuilder("odd")
     x = b.conv(b.input((1, 16, 32, 32)), 32, 3)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
-from hwprof.measurement import Evidence
+from hwprof.measurement import Evidence, Status
 from hwprof.report import page
 from hwprof.report import sweep as swept
-from hwprof.report.sweep import Sweep, Swept
+from hwprof.report.sweep import Fastest, Sweep, Swept
 from tests.samples import make_measurement, make_process
 
 
@@ -29,7 +30,52 @@ def test_the_fastest_is_named_with_its_interval():
 def test_devices_whose_intervals_overlap_cannot_be_told_apart():
     (found,) = Sweep((row("a", 1.0, spread=0.2), row("b", 1.01, spread=0.2), row("c", 9.0))).fastest
     assert [r.device for r in found.rivals] == ["b"]
-    assert found.sentence == "net: cannot tell a, 1 thread from b, 1 thread; raise --budget"
+    assert found.sentence.startswith("net: cannot tell a, 1 thread from b, 1 thread; they differ by at most ")
+    assert found.sentence.endswith("; raise --budget")
+    assert not found.is_answered
+
+
+def test_devices_that_differ_by_little_at_most_are_equally_fast():
+    found = Sweep((row("a", 4.496, spread=0.006), row("b", 4.526, spread=0.01), row("c", 9.0)))
+    (fastest,) = found.fastest
+    assert not fastest.is_certain
+    assert fastest.is_answered
+    assert fastest.equal_within == pytest.approx(0.03, abs=0.02)
+    assert fastest.sentence.startswith("net: a, 1 thread and b, 1 thread are equally fast, 4.50 ms; ")
+    assert fastest.sentence.endswith(f"they differ by at most {math.ceil(100 * fastest.equal_within)} %")
+    assert found.is_converged
+
+
+def test_the_difference_of_equal_devices_is_that_of_their_intervals():
+    a, b = row("a", 1.0, spread=0.01), row("b", 1.01, spread=0.01)
+    low_ms, high_ms = a.statistics.low, b.statistics.high
+    within = Fastest(a, (b,)).equal_within
+    assert 0.01 < within < high_ms / low_ms - 1  # independent errors hardly ever add up
+
+
+def test_a_single_process_that_took_many_times_as_long_is_no_rival():
+    once = Swept("net", "", 1, "tvm", 1, make_measurement([make_process(0, [237e6])]))
+    (found,) = Sweep((row("a", 4.492), once)).fastest
+    assert found.is_certain
+    near = Swept("net", "", 1, "tvm", 1, make_measurement([make_process(0, [5e6])]))
+    (found,) = Sweep((row("a", 4.492), near)).fastest
+    assert [r.device for r in found.rivals] == ["tvm"]
+    assert found.equal_within is None
+    assert "cannot tell a, 1 thread from tvm, 1 thread; raise --budget" in found.sentence
+
+
+def test_what_did_not_converge_names_the_limit_that_it_met():
+    of_time, of_processes = row("a", 1.0), row("b", 3.0)
+    few = replace(of_processes.measurement.protocol, max_processes=3)
+    found = Sweep(
+        (
+            replace(of_time, measurement=replace(of_time.measurement, status=Status.BUDGET)),
+            replace(of_processes, measurement=replace(of_processes.measurement, status=Status.BUDGET, protocol=few)),
+        )
+    )
+    first, second = swept.missed(found)
+    assert first.startswith("net, a, 1 thread: Not converged: the budget ran out first")
+    assert second.startswith("net, b, 1 thread: Not converged: the limit of 3 processes for this budget was reached")
 
 
 def test_only_equal_batches_compete():

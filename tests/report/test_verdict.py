@@ -34,6 +34,15 @@ def test_a_measurement_out_of_budget_is_amber_and_says_how_far_it_came(measureme
     assert "the budget ran out first; the interval is ±0.4 %, the target ±0.2 %" in found.doubts[0]
 
 
+def test_a_measurement_out_of_processes_names_that_limit(measurement):
+    m = measurement(status=Status.BUDGET)
+    m = replace(m, protocol=ProtocolSettings(target=0.002, max_processes=len(m.processes)))
+    assert (
+        f"the limit of {len(m.processes)} processes for this budget was reached first"
+        in verdict.of_profile(m).doubts[0]
+    )
+
+
 def test_a_narrow_interval_that_does_not_count_yet_says_why(measurement):
     m = measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.03))
     assert "but it was not within the target, ±3.0 %, twice in a row" in verdict.of_profile(m).doubts[0]

@@ -132,3 +132,13 @@ def dynamically_quantized() -> Graph:
 def test_what_does_not_fit_is_an_error(graph, types, message):
     with pytest.raises(InputError, match=message):
         quantize(graph, *types)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_constant_that_no_grid_can_hold_stays_float(value):
+    b = GraphBuilder("masked")
+    x = b.conv(b.input((1, 4, 8, 8)), 4)
+    bound = b.constant([value], "float32", scalar=True)
+    graph = quantize(b.build(b.conv(b.binary("Mul", x, bound), 4)))
+    (product,) = (node for node in graph.nodes if node.op == "Mul")
+    assert product.inputs[1] == bound
