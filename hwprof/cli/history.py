@@ -21,6 +21,7 @@ def history(
     """Show how the latency of a model changed over commits or dates.
 
     Lists the measurements of the model in the store, oldest first, by the --label of hwprof profile or by their dates.
+    Only those with inputs of the same shapes, on one device and machine, are set against each other.
 
     \b
     hwprof profile model.onnx --fresh --label "$(git rev-parse --short HEAD)"
@@ -32,9 +33,9 @@ def history(
     from hwprof.report import history as shown
     from hwprof.report import page
 
-    found = jobs.history(model, store, device)
+    found = jobs.history_steps(model, store, device)
     output.write_rows(shown.record(found) if format is Format.JSON else shown.table(found), format)
-    for warning in dict.fromkeys(warning for m in found for warning in m.age_warnings):
+    for warning in dict.fromkeys(warning for step in found for warning in step.measurement.age_warnings):
         output.warn(warning)
     if html:
         write_text(html, page.render_history(found, results.command()))

@@ -18,7 +18,7 @@ from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
-from hwprof.measurement import Measurement, Peaks, Status
+from hwprof.measurement import Evidence, Measurement, Peaks, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables, verdict
 from hwprof.report import operators as breakdowns
 
@@ -146,12 +146,13 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
     known = n or s
     size = record.profile_record(m, outcome.graph)
     label = "" if m.evidence == "measured" else f" ({m.evidence})"
+    has_error = m.evidence is not Evidence.ANALYTIC  # nobody knows how wrong a formula is
     return {
         "model": m.model,
         "device": m.device.name + label,
         "undisturbed ms": f"{n.median:.4g}" if n else "",
-        "95 % interval": quantity.bounds(known.low, known.high),
-        "+-": quantity.half_width(known.relative_half_width),
+        "95 % interval": quantity.bounds(known.low, known.high) if has_error else "error not known",
+        "+-": quantity.half_width(known.relative_half_width) if has_error else "",
         "by": m.clock_name if n else "",
         "median ms": f"{s.median:.4g}",
         "p90": f"{s.p90:.4g}",

@@ -59,7 +59,7 @@ def _key(layer: str, choice: Choice) -> str:
 
 
 def _kept(path: Path) -> dict[str, float]:
-    """Those of the file; none where there is none, or it is damaged."""
+    """The harms in the file, by change; empty where there is none, or it is damaged."""
     try:
         return {str(key): float(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
     except (OSError, ValueError, AttributeError, TypeError):

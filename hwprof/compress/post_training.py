@@ -4,7 +4,7 @@ The error of the outputs against the float network on the samples stands for the
 in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
 both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
 not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times. A wide interval is
-measured once more first: a smaller network is no answer to noise.
+measured once more first, because a smaller network does not help against noise.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """

@@ -73,7 +73,7 @@ class KernelEncoder:
     ) -> list[Kernels]:
         """graphs: [n]. executed: [n], what the runtime executes of each, where that is known. Returns [n]. Raises
         InputError for anything that is not a graph."""
-        known = executed if executed is not None else [None] * len(graphs)
+        known: Sequence[Sequence[ExecutedKernel] | None] = executed if executed is not None else [None] * len(graphs)
         return [self._encoded(checked_graph(graph), own) for graph, own in zip(graphs, known, strict=True)]
 
     def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
@@ -82,7 +82,7 @@ class KernelEncoder:
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
         unknown = tuple([i for i, number in enumerate(numbers) if number not in rows_of])
-        contexts = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
+        contexts: Sequence[str | None] = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
         places: dict[tuple[str, int], list[int]] = {}
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
             if context is not None and rows_of.get(number) is not None:

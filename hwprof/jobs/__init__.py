@@ -6,7 +6,7 @@ from hwprof.jobs.comparing import compare
 from hwprof.jobs.explaining import explain
 from hwprof.jobs.inputs import variant
 from hwprof.jobs.profiling import profile, profile_many, profile_models
-from hwprof.jobs.reporting import history, peaks, report, stored_graphs
+from hwprof.jobs.reporting import history, history_steps, peaks, report, stored_graphs
 from hwprof.jobs.tuning import tune
 from hwprof.measure.machine import require_times
 from hwprof.measure.recording import Options, Outcome, at_one_baseline
@@ -24,6 +24,7 @@ __all__ = [
     "doctor",
     "explain",
     "history",
+    "history_steps",
     "load_network",
     "operators",
     "peaks",

@@ -137,8 +137,13 @@ def open_predictor(source: str | Path) -> Trained:
     """The predictor of a file, or the one that hwprof ships for the device of this name on this machine. Raises
     InputError where there is none, and says what to measure instead."""
     name = str(source)
-    if Path(source).exists() or not (candidates := shipped.of_device(name)):
+    if Path(source).exists() or Path(source).suffix:
         return Trained.load(source)
+    if not (candidates := shipped.of_device(name)):
+        raise InputError(
+            f"hwprof ships no predictor of {name!r}; it has {', '.join(shipped.devices()) or 'none'}; make one: hwprof "
+            f"collect --sample generic --minutes 15 --device {name} -o mine; hwprof train mine -o mine.hwp"
+        )
     hardware = fingerprint(Options().limited_transport, Device.load(name))
     if (path := shipped.path_of(name, hardware)) in candidates:
         return Trained.load(path)

@@ -33,6 +33,7 @@ from hwprof.report import (
     results_markdown,
     results_records,
 )
+from hwprof.report.history import Step
 
 _ENDINGS = (".html", ".md", ".json")
 
@@ -87,12 +88,25 @@ def report(
 def history(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Measurement]:
     """The measurements of the model of this name that the store holds, oldest first, those of one machine against the
     same undisturbed anchors. Raises InputError for none."""
+    return [step.measurement for step in history_steps(model, store, device)]
+
+
+def history_steps(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Step]:
+    """As `history`, with the shapes of the inputs that the network was measured with. Raises InputError for none."""
     with existing(Path(store)) as opened:
         found = [m for m in opened.history(model) if m.processes and _is_wanted(m, [model], device)]
         known = ", ".join(dict.fromkeys(m.model for m in opened.measurements()))
+        inputs = {digest: _inputs(opened.graph(digest)) for digest in {m.digest for m in found}}
     if not found:
         raise InputError(f"the store {str(store)!r} holds no measurement of {model!r}; it has {known or 'none'}")
-    return at_one_speed(sorted(found, key=lambda m: m.processes[-1].started))
+    found = at_one_speed(sorted(found, key=lambda m: m.processes[-1].started))
+    return [Step(m, inputs[m.digest]) for m in found]
+
+
+def _inputs(graph: str | None) -> str:
+    """The shapes of a stored graph's inputs, as --shape takes them."""
+    inputs = Graph.from_json(graph).inputs if graph else ()
+    return " ".join(f"{t.name}={','.join(map(str, t.shape))}" for t in inputs)
 
 
 def _last_comparison(store: Store) -> tuple[float, list[Measurement]]:

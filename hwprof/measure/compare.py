@@ -16,8 +16,8 @@ from hwprof.measurement.estimate import MAX_REJECTED_SHARE
 MARGIN = 0.02
 # In simulation the 95 % interval of three rounds with one ratio each misses in 12 % of cases, that of four in 5 %.
 FEWEST_ROUNDS = 4
-# Of so many rounds and of one fewer, the bootstrap draws a given one into the middle in 1.1 % of cases: one that is far
-# off makes no bound of the 95 % interval.
+# Of this many rounds and of one fewer, the bootstrap draws a given one into the middle in 1.1 % of cases: one that is
+# far off makes no bound of the 95 % interval.
 ROUNDS_AGAINST_ONE = 8
 
 _Question: TypeAlias = Callable[[float, float], str]  # of the bounds of B / A; its answer may be inconclusive

@@ -20,10 +20,10 @@ shared machine 95 % of pairs agreed within 3.3 % with the fixed weights, within 
 
 2026-11-29, each block is corrected by its own anchors. Smoothing them in time (the mean with the neighbouring block's,
 the median of the process, a local-level smoother of maximum likelihood) did not help: over 8 sessions of three networks
-on a quiet machine and 16 on a core shared with 8 to 16 programs, 95 % of the pairs of a network agreed within 1.7 to
-5.4 %, and within 2.0 to 6.2 % with smoothing. The baseline matters more: 95 % of all loaded pairs agreed within 5.6 %
-with the baseline that each session had seen by then, within 4.5 % with one for all (`record.at_one_speed`), and within
-67 % as the clock ran; of the quiet ones, whose first two sessions met a slow machine, within 9.9, 3.8 and 32 %.
+on a quiet machine and 27 on a core shared with 8 to 18 programs, 95 % of the pairs of a network agreed within 1.7 to
+5.1 %, and within 1.7 to 5.9 % with smoothing. The baseline matters more: 95 % of all loaded pairs agreed within 5.7 %
+with the baseline that each session had seen by then, within 4.8 % with one for all (`record.at_one_speed`), and within
+81 % as the clock ran; of the quiet ones, whose first two sessions met a slow machine, within 9.9, 3.8 and 32 %.
 """
 
 from __future__ import annotations

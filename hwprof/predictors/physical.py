@@ -137,8 +137,10 @@ class PhysicalPredictor(LatencyPredictor):
     def state(self) -> State:
         self.require_fitted()
         arrays = shares.terms_to_arrays(self.terms_) | {"errors": self.errors_}
-        for found in (self.process_, self.operator_costs_):
-            arrays |= found.arrays() if found is not None else {}
+        if self.process_ is not None:
+            arrays |= self.process_.arrays()
+        if self.operator_costs_ is not None:
+            arrays |= self.operator_costs_.arrays()
         settings = {"least_ms": self.least_ms_, **columns(), "terms": shares.terms_to_record(self.terms_)}
         return State(settings, arrays)
 

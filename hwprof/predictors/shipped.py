@@ -25,3 +25,8 @@ def path_of(device: str, hardware: str) -> Path:
 def of_device(device: str) -> list[Path]:
     """The predictors of the device on any machine, sorted."""
     return sorted(path for path in folder().glob("*.hwp") if path.stem.rpartition("-")[0] == device)
+
+
+def devices() -> list[str]:
+    """The names of the devices that have one, on whichever machine."""
+    return sorted({path.stem.rpartition("-")[0] for path in folder().glob("*.hwp")})

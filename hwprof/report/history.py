@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from hwprof.measurement import LatencyStatistics, Measurement, Status
@@ -17,6 +18,20 @@ _LEFT, _TOP, _BOTTOM, _RIGHT = 56.0, 26.0, 220.0, 12.0
 LABEL = "label"  # of a measurement's environment: the commit, release or whatever the user calls it
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A measurement of the model, and the shapes of the inputs that it was measured with, as --shape takes them: those
+    of other shapes are no earlier or later state of the same network."""
+
+    measurement: Measurement
+    inputs: str = ""
+
+    @property
+    def comparable(self) -> tuple[str, str, str]:
+        """Equal for two steps that may be set against each other."""
+        return self.measurement.hardware, self.measurement.device.digest, self.inputs
+
+
 def name_of(m: Measurement) -> str:
     """The label that the user gave, else the day of the measurement."""
     return str(m.environment.get(LABEL) or (m.processes[-1].started[:10] if m.processes else "unknown"))
@@ -27,30 +42,33 @@ def latency(m: Measurement) -> LatencyStatistics | None:
     return None if m.is_counted else normalized(m) or statistics(m)
 
 
-def changes(history: Sequence[Measurement]) -> list[str]:
-    """For each measurement "slower" or "faster" where its interval and that of the one before are apart, else nothing;
-    nothing either where the hardware or the device differ."""
-    found = [""] * min(1, len(history))
-    for before, after in pairwise(history):
-        a, b = latency(before), latency(after)
-        is_same = (before.hardware, before.device.digest) == (after.hardware, after.device.digest)
-        if a is None or b is None or not is_same:
+def changes(history: Sequence[Step]) -> list[str]:
+    """For each step "slower" or "faster" where its interval and that of the one before are apart, else nothing. The one
+    before is the last on the same hardware and device with inputs of the same shapes."""
+    found, last = list[str](), dict[tuple[str, str, str], LatencyStatistics]()
+    for step in history:
+        before, now = last.get(step.comparable), latency(step.measurement)
+        if before is None or now is None:
             found.append("")
         else:
-            found.append("slower" if b.low > a.high else "faster" if b.high < a.low else "")
+            found.append("slower" if now.low > before.high else "faster" if now.high < before.low else "")
+        if now is not None:
+            last[step.comparable] = now
     return found
 
 
-def table(history: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """A row for each measurement, oldest first."""
-    return [_row(m, change) for m, change in zip(history, changes(history), strict=True)]
+def table(history: Sequence[Step]) -> list[dict[str, Any]]:
+    """A row for each step, oldest first."""
+    return [_row(step, change) for step, change in zip(history, changes(history), strict=True)]
 
 
-def _row(m: Measurement, change: str) -> dict[str, Any]:
+def _row(step: Step, change: str) -> dict[str, Any]:
+    m = step.measurement
     s = latency(m)
     return {
         "label": name_of(m),
         "measured": m.processes[-1].started[:16] if m.processes else "",
+        "inputs": step.inputs,
         "device": m.device.name,
         "undisturbed ms": f"{s.median:.4g}" if s else "",
         "95 % interval": quantity.bounds(s.low, s.high) if s else "",
@@ -60,38 +78,45 @@ def _row(m: Measurement, change: str) -> dict[str, Any]:
     }
 
 
-def record(history: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """JSON-ready."""
+def record(history: Sequence[Step]) -> list[dict[str, Any]]:
+    """JSON-ready. `undisturbed_ms`: as in the table; null where it is not known."""
     rows = []
-    for m, change in zip(history, changes(history), strict=True):
-        s = latency(m)
+    for step, change in zip(history, changes(history), strict=True):
+        m, s = step.measurement, latency(step.measurement)
         known = s is not None and math.isfinite(s.low)
-        rows.append(_row(m, change) | {
-            "latency_ms": s.median if s else None, "low_ms": s.low if s and known else None,
-            "high_ms": s.high if s and known else None,
+        rows.append({
+            "label": name_of(m), "measured": m.processes[-1].started if m.processes else None,
+            "inputs": step.inputs, "device": m.device.name, "undisturbed_ms": s.median if s else None,
+            "low_ms": s.low if s and known else None, "high_ms": s.high if s and known else None,
+            "status": str(m.status), "change": change, "hardware": m.hardware,
         })  # fmt: skip
     return rows
 
 
-def verdict(history: Sequence[Measurement]) -> Verdict:
+def verdict(history: Sequence[Step]) -> Verdict:
     """The changes of the latency since the first measurement."""
-    model, steps = history[-1].model, [c for c in changes(history) if c]
-    names = f"from {name_of(history[0])} to {name_of(history[-1])}"
+    found = [step.measurement for step in history]
+    model, steps = found[-1].model, [c for c in changes(history) if c]
+    names = f"from {name_of(found[0])} to {name_of(found[-1])}"
     support = f"{quantity.plural(len(history), 'measurement')}, {names}"
-    machines = len({m.hardware for m in history})
+    machines, shapes = len({m.hardware for m in found}), len({step.inputs for step in history})
     doubts = [f"The measurements are from {machines} machines; only those of one are compared."] if machines > 1 else []
-    if any(m.status is not Status.CONVERGED for m in history):
+    if shapes > 1:
+        doubts.append(f"They have inputs of {shapes} shapes; only those of one are compared.")
+    if any(m.status is not Status.CONVERGED for m in found):
         doubts.append("Hollow marks did not converge.")
-    doubts += dict.fromkeys(f"{name_of(m)}: {warning}." for m in history for warning in m.age_warnings)
+    doubts += dict.fromkeys(f"{name_of(m)}: {warning}." for m in found for warning in m.age_warnings)
     if not steps:
         return Verdict(Tone.GOOD, f"{model}: no certain change", support, tuple(doubts))
     words = f"{steps.count('slower')} times slower, {steps.count('faster')} times faster"
     return Verdict(Tone.CAUTION, f"{model}: {words} than the one before", support, tuple(doubts))
 
 
-def draw(history: Sequence[Measurement], width: float = 2 * WIDTH) -> Markup | None:
-    """The latency with its interval at each measurement, oldest first; a hollow mark has not converged."""
-    points = [(m, s) for m in history if (s := latency(m))]
+def draw(history: Sequence[Step], width: float = 2 * WIDTH) -> Markup | None:
+    """The latency with its interval at each step, oldest first; a hollow mark has not converged. Lines join steps that
+    may be set against each other."""
+    steps = [step for step in history if latency(step.measurement)]
+    points = [(step.measurement, s) for step in steps if (s := latency(step.measurement))]
     if not points:
         return None
     bounds = [v for _, s in points for v in (s.low, s.median, s.high) if math.isfinite(v)]
@@ -100,7 +125,9 @@ def draw(history: Sequence[Measurement], width: float = 2 * WIDTH) -> Markup | N
     unit, size = quantity.time_unit(y.high)
     step = (x.stop - x.start) / len(points)
     shown = max(1, math.ceil(60 / step))
-    marks = [path([(x(i), y(s.median)) for i, (_, s) in enumerate(points)], "line")]
+    order = sorted(range(len(points)), key=lambda i: (steps[i].comparable, i))
+    joined = groupby(order, key=lambda i: steps[i].comparable)
+    marks = [path([(x(i), y(points[i][1].median)) for i in places], "line") for _, places in joined]
     for i, (m, s) in enumerate(points):
         if math.isfinite(s.low):
             marks.append(line(x(i), y.clamped(s.low), x(i), y.clamped(s.high), "whisker"))

@@ -87,7 +87,7 @@ def render_sweep(found: Sweep, command: str) -> str:
     return _document(sweep.verdict(found), "sweep", [element("section", figure, listed)], command)
 
 
-def render_history(found: Sequence[Measurement], command: str) -> str:
+def render_history(found: Sequence[history.Step], command: str) -> str:
     """The page of a model's history, oldest first. Raises InputError without a measurement."""
     if not found:
         raise InputError("a history needs at least one measurement; none was given")

@@ -222,7 +222,7 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
 
 
 def _limit(m: Measurement) -> str:
-    """What ended a measurement that did not converge."""
+    """The limit that ended a measurement that did not converge."""
     n = len(m.processes)
     if n < m.protocol.max_processes:
         return "the budget ran out"

@@ -214,7 +214,7 @@ def page(rows: Sequence[dict]) -> str:
         "Mean over seeds, with lowest and highest.",
         "",
         f"{len(rows)} of {len({str(about) for about, _ in plan()})} rows are here; the same command makes the others. Measured on a shared, busy "
-        "machine, at its undisturbed speed as far as that is known.",
+        "machine, at its undisturbed speed as far as that is known; the targets are shares of the latency that the baseline had when it was first measured.",
         "",
         missing(rows),
         "",

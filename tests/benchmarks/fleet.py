@@ -137,7 +137,7 @@ def ratio(pairs: int, device: str) -> None:
         plan.path.write_text(plan.path.read_text().replace('"any"', f'"{device}"') + 'launch = "here"\n')
         up = subprocess.Popen([sys.executable, "-m", "hwprof", "fleet", "up", str(plan.path), "--folder", str(folder)])
         try:
-            time.sleep(10)
+            await_scheduler(plan)
             with open_fleet(plan.path, print) as fleet:
                 for _ in range(pairs):
                     options = Options(FAST, allow_unfit=True, with_operators=False, on_warning=lambda _: None)

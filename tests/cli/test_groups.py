@@ -75,3 +75,18 @@ def test_the_arguments_of_a_job_are_the_fields_of_what_it_wants():
 def test_numbers_that_cannot_be_are_refused_before_anything_is_opened():
     with pytest.raises(InputError, match="--total-budget must be a positive number"):
         groups.Measuring(total_budget=0.0).job_options()
+
+
+@pytest.mark.parametrize(
+    ("given", "budget_s", "most"),
+    [
+        ({}, 60.0, 20),
+        ({"budget": 120.0}, 120.0, 40),
+        ({"budget": 30.0}, 30.0, 20),
+        ({"fast": True}, 10.0, 5),
+        ({"fast": True, "budget": 25.0}, 25.0, 13),
+    ],
+)
+def test_a_larger_budget_allows_more_processes(given: dict[str, float], budget_s: float, most: int):
+    settings = groups.Measuring(**given).job_options().settings
+    assert (settings.budget_s, settings.max_processes) == (budget_s, most)

@@ -159,6 +159,13 @@ def test_a_limit_in_ms_is_a_gate(limit: str, status: int, tmp_path: Path, capsys
     assert ("resnet18 takes" in capsys.readouterr().err) is bool(status)
 
 
+def test_the_error_of_a_formula_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["profile", "resnet18", "--device", "roofline-edge-gpu", "--store", str(tmp_path / "s.db")]) == 0
+    told = capsys.readouterr()
+    assert "error not known" in told.out
+    assert "pressure" not in told.err
+
+
 def test_measurements_of_a_model_are_its_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = ["--store", str(tmp_path / "s.db")]
     measure = ["profile", "resnet18", "--device", "roofline-edge-gpu", "--fast", "--fresh", *store]

@@ -26,6 +26,7 @@ from tests.measure.scripted import ScriptedTransport
 
 ANY = Device("any", "roofline")
 BOARD = PlannedBoard("pi", ("any",))
+ENDLESS = ProtocolSettings(min_processes=10**6, max_processes=10**6, budget_s=1e9)  # only the end of its job ends it
 
 
 @pytest.fixture
@@ -168,11 +169,6 @@ def test_a_graph_that_the_board_lacks_is_asked_for(agent: Agent, tiny_graph: Gra
     assert agent.transport.asked("measure") == []
 
 
-def endless() -> ProtocolSettings:
-    """Nothing but the end of its job ends a measurement."""
-    return ProtocolSettings(target=1e-9, pilot_processes=2, min_processes=2, max_processes=10**6, budget_s=1e9)
-
-
 def stopping(agent: Agent, job: str, after: int):
     """Stops the job when a worker was asked to measure this many times."""
 
@@ -186,7 +182,7 @@ def stopping(agent: Agent, job: str, after: int):
 def test_a_job_that_is_stopped_ends_with_what_was_measured(agent: Agent, tiny_graph: Graph, other_graph: Graph):
     agent.transport.spoil = stopping(agent, "job", 4)
     cohorts = {"ab12": Cohort((tiny_graph,)), "cd34": Cohort((other_graph,))}
-    answers = measured(agent, cohorts, settings=endless())["cohorts"]
+    answers = measured(agent, cohorts, settings=ENDLESS)["cohorts"]
     assert [len(answer["processes"][0]) for answer in answers] == [2, 2]
     assert [answer["is_stopped"] for answer in answers] == [True, True]
     assert not any("error" in answer for answer in answers)
@@ -194,14 +190,14 @@ def test_a_job_that_is_stopped_ends_with_what_was_measured(agent: Agent, tiny_gr
 
 def test_what_a_stopped_job_has_not_begun_is_said_and_opens_no_worker(agent: Agent, tiny_graph: Graph):
     asked(agent, "stop", job="job")
-    (answer,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=endless())["cohorts"]
+    (answer,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=ENDLESS)["cohorts"]
     assert (answer["error"], answer["processes"]) == ("NotConvergedError", [[]])
     assert agent.transport.workers == 0
 
 
 def test_what_a_stopped_job_left_is_gone_on_with_by_the_next_one(agent: Agent, tiny_graph: Graph):
     agent.transport.spoil = stopping(agent, "first", 2)
-    measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=endless(), job="first")
+    measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=ENDLESS, job="first")
     agent.transport.spoil = lambda request: None
     (answer,) = measured(agent, {"ab12": Cohort((tiny_graph,))}, settings=FAST, job="second")["cohorts"]
     assert [request["round"] for request in agent.transport.asked("measure")] == [0, 1, 2]

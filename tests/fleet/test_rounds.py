@@ -21,6 +21,7 @@ from tests.fleet.loopback import DEVICE, Loopback, plan_of
 from tests.measure.scripted import ScriptedTransport
 
 ANY = Device(DEVICE, "roofline")
+ENDLESS = ProtocolSettings(min_processes=10**6, max_processes=10**6, budget_s=1e9)
 
 
 def dense(width: int) -> Graph:
@@ -180,11 +181,19 @@ def test_a_late_board_gets_work_of_a_job_that_runs(fleet):
     assert "late" in {o.required().environment["board"] for o in outcomes}
 
 
-def test_the_end_of_the_total_budget_ends_what_is_measured_and_loses_nothing(fleet):
-    settings = ProtocolSettings(target=1e-9, pilot_processes=2, min_processes=2, max_processes=10**6, budget_s=1e9)
-    options = Options(settings, with_operators=False, total_s=3.0)
+def test_the_end_of_the_total_budget_ends_what_is_measured_and_loses_nothing(fleet, monkeypatch):
+    options = Options(ENDLESS, with_operators=False, total_s=1e5)
+    seen: list[str] = []
+
+    def count(request):
+        if request["do"] == "measure":
+            seen.append(request["graphs"][0])
+            time.sleep(0.01)
+
     for agent in fleet.agents.values():
-        agent.transport.spoil = lambda request: time.sleep(0.02) if request["do"] == "measure" else None
+        agent.transport.spoil = count
+    clock = time.monotonic  # which leaps when a few processes are there
+    monkeypatch.setattr("hwprof.fleet.rounds.monotonic", lambda: clock() + 1e6 * (len(seen) > 5))
     before = sum(visits(fleet, name) for name in fleet.agents)
     with open_fleet(fleet.plan) as opened, Store() as store:
         with recording(ANY, store, opened.options(options)) as recorder:

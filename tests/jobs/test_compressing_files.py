@@ -8,6 +8,8 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.__main__ import run
+from hwprof.cli import compress as compress_command
+from hwprof.compress.post_training import Settings
 from hwprof.errors import InputError
 from hwprof.jobs.compressing_files import compress_file
 from hwprof.measure.recording import Options
@@ -74,9 +76,26 @@ def test_samples_that_do_not_fit_are_told(model: Path, arrays, reason: str):
         compressed(model, arrays)
 
 
+def test_the_table_shows_the_error_of_outputs_in_place_of_a_metric(model: Path):
+    (made,) = compressed(model, samples())
+    row = compress_command._row(made)
+    assert row["error of outputs"] == f"{made.result.output_error:.2g}"
+    assert not row.keys() & {"metric", "baseline"}
+    with_task = replace(made, result=replace(made.result, task="digits", metric=97.123, baseline_metric=98.0))
+    row = compress_command._row(with_task)
+    assert (row["metric"], row["baseline"]) == ("97.12", "98.00")
+    assert "error of outputs" not in row
+
+
+def test_a_largest_error_and_a_metric_exclude_each_other(model: Path):
+    with pytest.raises(InputError, match="--max-error limits the error of the outputs"):
+        compressed(model, samples(), metric=lambda _found, _exact: 1.0, settings=Settings(max_error=0.1))
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        (["--max-error", "0"], "the largest error of the outputs must be positive, such as 0.05, not 0"),
         (["--task", "digits"], "--calibration compresses without training, --task with; give one of them"),
         (["--method", "magnitude"], "method 'magnitude' needs --task"),
         (["--metric", "nowhere.py:score"], "'nowhere.py:score' does not lead to an object"),
@@ -108,3 +127,5 @@ def test_the_command_refuses_a_quantized_network(model: Path, capsys):
 def test_a_metric_without_samples_is_refused(model: Path, capsys):
     assert run(["compress", str(model), "--metric", "my.py:score"]) == 2
     assert "--metric judges outputs on samples; also give --calibration" in capsys.readouterr().err
+    assert run(["compress", str(model), "--max-error", "0.1"]) == 2
+    assert "--max-error judges outputs on samples; also give --calibration" in capsys.readouterr().err

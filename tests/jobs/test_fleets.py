@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hwprof.fleet.plan import Plan
 from hwprof.jobs import fleets
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import FAST
+from hwprof.report.boards import FleetState
 from tests.fleet.loopback import Loopback, plan_of
 from tests.fleet.test_rounds import dense
 from tests.measure.scripted import ScriptedTransport
@@ -46,11 +48,18 @@ def test_the_state_has_a_row_for_each_board_of_the_plan(loopback):
     assert len({tuple(row) for row in rows}) == 1
 
 
+def told(plan: Plan, is_told: Callable[[FleetState], bool], store: Path | None = None) -> FleetState:
+    """The state when the heartbeats have told it."""
+    while not is_told(state := fleets.state(plan.path, print, store)):
+        threading.Event().wait(0.1)
+    return state
+
+
 def test_the_state_tells_what_drivers_say_of_boards_and_what_went_wrong_there(loopback):
     loopback.agents["a"].state.note(InputError("no kernel"), "dense")
     with open_fleet(loopback.plan) as opened:
         opened.fleet.refuse("absent", "it is too hot")
-        state = fleets.state(loopback.plan.path, print)
+        state = told(loopback.plan, lambda state: len(state.troubles) == 2)
     assert [(board.name, board.doing, board.notes) for board in state.boards] == [
         ("a", "idle", ()), ("absent", "no agent", ("is refused: it is too hot",)),
     ]  # fmt: skip
@@ -68,10 +77,9 @@ def test_the_measurements_of_each_board_in_a_store_are_counted(loopback, tmp_pat
     ):
         recorder.measure([dense(1), dense(2)])
         store.begin("key", "begun", "digest", "any", "hardware")
-    state = fleets.state(loopback.plan.path, print, tmp_path / "store.db")
+    state = told(loopback.plan, lambda state: state.boards[0].delivered == 2, tmp_path / "store.db")
     assert ([board.stored for board in state.boards], state.unfinished) == ([2, None], 1)
     assert state.boards[0].hardware == {"any": "cortex-a72"}
-    assert state.boards[0].delivered == 2
 
 
 def test_a_board_without_an_agent_cannot_be_drained(loopback):

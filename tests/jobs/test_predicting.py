@@ -130,6 +130,13 @@ def test_a_shipped_predictor_is_found_by_device_and_hardware(of_kernels, tmp_pat
     assert found == of_kernels.predict([graph], extrapolate=True)[0]
 
 
+def test_a_name_without_a_shipped_predictor_is_told_which_there_are(of_kernels, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
+    of_kernels.save(shipped.path_of("cpu-1t", "0123456789ab"))
+    with pytest.raises(InputError, match=r"ships no predictor of 'cuda'; it has cpu-1t; make one: hwprof collect"):
+        predicting.open_predictor("cuda")
+
+
 def test_a_shipped_predictor_of_another_machine_asks_for_networks_of_this_one(
     collected, of_kernels, tmp_path, monkeypatch
 ):

@@ -3,14 +3,17 @@ from dataclasses import replace
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Measurement, TimedBlock
+from hwprof.measurement import TimedBlock
 from hwprof.report import history, page
+from hwprof.report.history import Step
 from tests.samples import make_measurement, make_process
 
 
-def measured(ms: float, label: str = "", hardware: str = "0" * 12, spread: float = 0.001) -> Measurement:
+def measured(
+    ms: float, label: str = "", hardware: str = "0" * 12, spread: float = 0.001, inputs: str = "x=1,3,8,8"
+) -> Step:
     processes = [make_process(i, [1e6 * ms * (1 + spread * (i - 1))] * 2) for i in range(3)]
-    return make_measurement(processes, environment={"label": label} if label else {}, hardware=hardware)
+    return Step(make_measurement(processes, environment={"label": label} if label else {}, hardware=hardware), inputs)
 
 
 def test_a_change_is_said_where_intervals_are_apart():
@@ -23,9 +26,24 @@ def test_intervals_that_overlap_are_no_change():
 
 
 def test_two_machines_or_devices_are_not_compared():
-    other_device = replace(measured(2.0), device=replace(measured(1.0).device, threads=4))
+    slower = measured(2.0).measurement
+    other_device = Step(replace(slower, device=replace(slower.device, threads=4)), "x=1,3,8,8")
     assert history.changes([measured(1.0), measured(2.0, hardware="1" * 12)]) == ["", ""]
     assert history.changes([measured(1.0), other_device]) == ["", ""]
+
+
+def test_inputs_of_other_shapes_are_not_compared_and_those_of_equal_shapes_are():
+    batch = "x=8,3,8,8"
+    found = [measured(1.0), measured(8.0, inputs=batch), measured(2.0), measured(4.0, inputs=batch)]
+    assert history.changes(found) == ["", "", "slower", "faster"]
+    assert [row["inputs"] for row in history.table(found)][:2] == ["x=1,3,8,8", batch]
+    assert "They have inputs of 2 shapes; only those of one are compared." in history.verdict(found).doubts
+
+
+def test_programs_get_the_undisturbed_latency_as_a_number_under_its_name():
+    (row,) = history.record([measured(1.0)])
+    assert row["undisturbed_ms"] == pytest.approx(1.0)
+    assert "latency_ms" not in row
 
 
 def test_a_measurement_goes_by_its_label_else_by_its_day():
@@ -38,7 +56,7 @@ def test_a_measurement_from_before_cpu_times_is_a_doubt_under_its_label():
         [make_process(i, [], blocks=(block,) * 2) for i in range(3)], environment={"label": "v1"},
         anchor_baseline_ns={"compute": 100.0},
     )  # fmt: skip
-    (doubt,) = history.verdict([older, measured(1.0, "v2")]).doubts
+    (doubt,) = history.verdict([Step(older, "x=1,3,8,8"), measured(1.0, "v2")]).doubts
     assert doubt.startswith("v1: measured by an older hwprof, without CPU times")
 
 
