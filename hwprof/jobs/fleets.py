@@ -75,8 +75,8 @@ def status(path: Path, tell: Tell) -> list[dict[str, Any]]:
 
 
 def state(path: Path, tell: Tell, store: Path | str | None = None) -> FleetState:
-    """What each board of the plan does, what the drivers that run now say of it, and its last errors. store: that of a
-    driver, whose measurements are counted."""
+    """The work of each board of the plan, the words of the drivers that run now about it, and its last errors. store:
+    that of a driver, whose measurements are counted."""
     plan = Plan.load(path)
     with Fleet(plan, tell) as fleet:
         alive, notes = fleet.boards(), fleet.notes()

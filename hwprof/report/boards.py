@@ -50,7 +50,7 @@ class BoardState:
 
     @property
     def words(self) -> str:
-        """What it does, as a reader says it."""
+        """A word for the table: the agent's own, but "free" for an idle one."""
         doing = "free" if self.doing == "idle" else self.doing
         return f"{doing}, set aside" if self.is_aside else doing
 

@@ -111,7 +111,7 @@ class BypassSupernet(nn.Module):
         return SubNetwork(self, self.space.filters_of(arch))
 
     def weights_at(self, arch: Arch) -> dict[str, np.ndarray]:
-        """The weights of `space.graph(arch)`, cut out of the shared ones: by name, in the shapes of the graph. Raises
+        """The weights of `space.graph(arch)`, cut out of the shared ones: by name, [*shape] of the graph. Raises
         InputError for an architecture outside of the space."""
         graph = self.space.graph(arch)
         cut = _filters(self.first[0], self.first[1], self.space.channels)

@@ -7,8 +7,8 @@ that is kept which is fastest without losing more than a tolerance of the score.
 a network within the limit is better, then a faster one. Passes over the groups end when one keeps nothing; the next
 traversal starts from the most accurate network known from which none has started and which none has kept.
 
-2026-11-29: in a space of operations a corner is no network that anybody would compress. So a few random networks are
-scored first, and where one is more accurate than the corner, the first traversal starts there.
+2026-11-29: in a space of operations nobody would compress a corner. So a few random networks are scored first, and
+where one is more accurate than the corner, the first traversal starts there.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ def kill_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{len(runs)} run(s) of {requests} requests on {found['kills']['boards']} boards, {total} SIGKILLs at "
             f"random ({kinds})",
             f"{clean} of {len(runs)}: all stored exactly once, never two measurements at once on a board; "
-            f"{sum(repeats)} repeats in all, at most {max(repeats)} in a run",
+            f"repeats: {sum(repeats)} in all, at most {max(repeats)} in a run",
         )
     ]
 
@@ -381,9 +381,10 @@ def scale(found: Mapping[str, Any]) -> list[str]:
         f"heartbeats included, and the driver {ms['driver']:.1f} ms. 200 boards with requests of 5 s are 40 requests a "
         f"second, {40 * ms['scheduler'] / 1e3:.2f} of a core for the scheduler; 1,000 with requests of 60 s are 17, "
         f"{17 * ms['scheduler'] / 1e3:.2f} of a core. Half a core is reached at {per_s:.0f} requests a second. The "
-        "number of heartbeats grows no further than 200 a second, as each board's become rarer. Where a run above is "
-        "less busy, the simulated agents lacked processor time, which boards have of their own: two requests are at "
-        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. "
+        "number of heartbeats grows no further than 200 a second, as each board's become rarer. Two requests are at "
+        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. The "
+        "agents of a run above are one process on a busy core: where it is less busy than 95 %, we believe that they "
+        "waited for the processor, which boards have of their own; a quiet machine has to show it. "
         "Beyond that, run a scheduler for each site and merge the stores (`hwprof store merge`).",
         "",
         "Not measured: boards on other machines, and 1,000 of them.",

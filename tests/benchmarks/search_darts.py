@@ -5,7 +5,7 @@
 
 Tens of random networks of the space are measured and train a predictor; its expected latency enters the loss
 of the search (LA-DARTS, arXiv 2001.06392, with PC-DARTS's supernet, arXiv 1907.05737); the derived networks
-are trained on their own and measured. It takes about an hour of one core. What was found is a line of
+are trained on their own and measured. It takes about half an hour of a quiet core. What was found is a line of
 reports/search-darts/rows.jsonl as soon as it is known, and the same command goes on where it was stopped; --report
 writes the page from the lines that are there.
 

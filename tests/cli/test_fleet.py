@@ -1,10 +1,13 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from hwprof.__main__ import run
 from hwprof.data import dataset
+from hwprof.jobs import fleets
+from hwprof.report.boards import BoardState
 from tests.fleet.loopback import Loopback, plan_of
 from tests.measure.scripted import ScriptedTransport
 
@@ -47,9 +50,16 @@ def test_the_state_is_told_and_a_board_is_drained(loopback, capsys):
     assert states == {"a": "idle", "b": "idle", "c": "no agent"}
 
 
+def is_told(boards: Sequence[BoardState]) -> bool:
+    """Whether heartbeats have told that all boards are idle, and the hardware of the one that measured."""
+    return all(board.doing == "idle" for board in boards) and any(board.hardware for board in boards)
+
+
 def test_the_state_is_a_page_with_what_the_store_has(loopback, capsys):
     assert run(["profile", "mobilenet_v2", "--device", "any", "--no-operators", "--fleet", "fleet.toml"]) == 0
     capsys.readouterr()
+    while not is_told(fleets.state(loopback.plan.path, print).boards):
+        pass
     assert run(["fleet", "status", "--html", "fleet.html", "--store", "hwprof.db"]) == 0
     assert "wrote fleet.html" in capsys.readouterr().err
     page = Path("fleet.html").read_text()

@@ -15,10 +15,8 @@ from hwprof.graph import Graph, Node, Tensor
 from hwprof.integer.lowering import lowering
 from hwprof.integer.run import reference
 from hwprof.variants.apply import apply_variant
-from hwprof.variants.calibration import observed_ranges
 from hwprof.variants.weights import load_weights
 from tests.onnx_oracle import unoptimized
-from tests.variants.test_branches import network as branching
 
 
 def convolutional(shared: bool = False) -> Graph:
@@ -190,20 +188,6 @@ def test_an_input_of_a_type_that_numpy_lacks_is_named(tmp_path):
     graph = Graph((x,), ("y",), nodes, values=(f, y), name="brain")
     with pytest.raises(InputError, match="no array for input 'x', which is bfloat16"):
         apply_variant(graph, "int8", tmp_path)
-
-
-def test_a_branch_whose_condition_is_stored_is_calibrated(tmp_path):
-    graph = branching(tmp_path / "float.onnx", condition=False)
-    calibrated = calibrate(graph, [{"x": np.array([-1, 0, 2], np.float32)}], tmp_path / "integer.onnx")
-    program = lowering.lower(calibrated, load_weights(calibrated))
-    (y,) = reference.run(program, {"x": np.array([2, 1, -1], np.float32)}).values()
-    np.testing.assert_allclose(y, [4, 2, -2], atol=0.03)
-
-
-def test_a_weight_without_values_is_named(tmp_path):
-    graph = convolutional()
-    with pytest.raises(InputError, match="the weights of 'small' do not hold its tensor 'w0'"):
-        observed_ranges(graph, {}, drawn((1, 3, 8, 8)))
 
 
 def test_what_is_no_network_is_refused(tmp_path):
