@@ -270,7 +270,8 @@ def page(
         f"{origin.mape_high:.1f}).",
         "",
         "One rule was chosen after the abstentions of these networks had been seen (2026-11-29): kernels without "
-        "multiply-adds are known if they are no larger than those learned from. The counts of abstentions are not blind.",
+        "multiply-adds are known if they are no larger than those learned from. The counts of abstentions are not "
+        "blind.",
         "",
         f"![predicted against measured]({device.name}.svg)",
         "",
