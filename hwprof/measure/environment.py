@@ -20,7 +20,6 @@ from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.measure import cores, timing
 from hwprof.measure.fitness import Check, Fitness
-from hwprof.measurement import Evidence
 
 _CPU = Path("/sys/devices/system/cpu")
 _MOST_PRESSURE = 10.0  # % of the last 10 s in which some task waited for a core
@@ -69,8 +68,6 @@ def preflight(device: Device) -> list[Check]:
     if device.remote:
         found = "governor, temperature and load of a remote device are not visible"
         return [Check("machine", Fitness.UNKNOWN, found), _check_memory()]
-    if device.kind == Evidence.ANALYTIC:
-        return [_check_memory()]  # a formula is not disturbed
     return [
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),

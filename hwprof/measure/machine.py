@@ -34,7 +34,10 @@ def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
     warnings = require_fit(preflight(worker, device), allow_unfit)
     hello = _hello(worker, device)
     with understood("hello"):
-        warnings += _evidence_warning(device, Evidence(hello["evidence"]))
+        evidence = Evidence(hello["evidence"])
+        if evidence is Evidence.ANALYTIC:
+            warnings = []  # a formula is not disturbed
+        warnings += _evidence_warning(device, evidence)
         warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
     costs = list(worker.ask("overhead", device=device.to_record(with_address=True)))
     seen = ask_once(worker, "snapshot", device=device.to_record(with_address=True))
@@ -47,7 +50,7 @@ def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
             hardware=str(hello["fingerprint"]),
             snapshot={"hardware": hello["hardware"], **seen, "overhead": overhead, "accelerator": hello["state"]},
             versions=dict(hello["versions"]),
-            evidence=Evidence(hello["evidence"]),
+            evidence=evidence,
             overhead_ns=overhead_ns,
             warnings=tuple(warnings),
         )

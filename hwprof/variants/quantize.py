@@ -196,11 +196,11 @@ class Marks:
             rule(self, node)
 
     def _mark(self, *names: str) -> None:
-        for name in filter(self._has_grid, names):
+        for name in filter(self._can_be_quantized, names):
             self.activations.setdefault(name, name)
 
-    def _has_grid(self, name: str) -> bool:
-        """Whether a grid of integers can hold it: float32, and not a constant that is infinite or not a number."""
+    def _can_be_quantized(self, name: str) -> bool:
+        """Whether integers can stand for it: float32, and not a constant that is infinite or not a number."""
         if not self.graph.has_type(name):
             return False
         tensor = self.graph.type_of(name)
@@ -226,7 +226,7 @@ class Marks:
         if name not in self._static:
             self._mark(name)
             return
-        if not self._has_grid(name):
+        if not self._can_be_quantized(name):
             return
         rank = len(self.graph.type_of(name).shape)
         self.weights.setdefault(name, axis if self.per_channel and axis < rank else None)
@@ -237,14 +237,14 @@ class Marks:
             self.biases.setdefault(bias[0], (x, w))
 
     def convolution(self, node: Node) -> None:
-        if not self._has_grid(node.inputs[0]):
+        if not self._can_be_quantized(node.inputs[0]):
             return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.op == "Conv" else 1)
         self._bias(node)
 
     def gemm(self, node: Node) -> None:
-        if not self._has_grid(node.inputs[0]):
+        if not self._can_be_quantized(node.inputs[0]):
             return
         self._mark(node.inputs[0], node.outputs[0])
         self._weight(node.inputs[1], 0 if node.attribute("transB", 0) else 1)
@@ -267,7 +267,7 @@ class Marks:
 
     def normalization(self, node: Node) -> None:
         x, scale, *bias = node.inputs
-        if not self._has_grid(x):
+        if not self._can_be_quantized(x):
             return
         self._mark(x, *node.outputs)
         self._weight(scale, 1)
