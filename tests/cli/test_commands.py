@@ -72,6 +72,19 @@ def test_a_sweep_is_one_table_with_its_answer_on_a_page(tmp_path: Path, capsys: 
     assert "integer-scalar cannot run resnet18" in page.read_text()
 
 
+def test_one_reason_of_several_devices_is_told_once_below_the_table(capsys: pytest.CaptureFixture[str]):
+    assert run(["devices", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar,integer-numpy"]) == 0
+    told = capsys.readouterr()
+    assert max(map(len, told.out.splitlines())) < 80
+    assert told.err.startswith("integer-scalar, integer-numpy cannot run it: backend 'integer' cannot run 'resnet18'")
+    assert told.err.count("it is a float network") == 1
+
+
+def test_a_device_in_the_place_of_a_model_is_not_asked_who_can_run_it(capsys: pytest.CaptureFixture[str]):
+    assert run(["devices", "openvino-1t"]) == 2
+    assert "'openvino-1t' is a device, not a model: give --device openvino-1t" in capsys.readouterr().err
+
+
 def test_devices_says_who_can_run_a_model_and_why_not(capsys: pytest.CaptureFixture[str]):
     arguments = ["devices", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar", "--format", "json"]
     assert run(arguments) == 0
