@@ -15,7 +15,7 @@ the training ends. Here the places themselves are parameters, constant from the 
 2026-11-29, what reused features lose. A quarter of the filters leaves 8 of 32. On the CNN of reports/compress-structure
 (3,000 images, 8 epochs, one seed; test accuracy, float 80.1) 74.1 were left with the first layer among the reused ones,
 whose 16 filters of 9 elements came from 4; 76.9 without it, and 78.6 with 8 filters mixed freely by a 1 x 1 convolution
-instead of two neighbours each. Starting with similar filters beside each other gave 76.9, fractions of either sign and
+instead of two neighbours each. Starting with similar filters next to each other gave 76.9, fractions of either sign and
 a ring of filters 77.5: within noise, so neither is here.
 """
 

@@ -49,7 +49,7 @@ _FEWEST_LEARNED = 8
 
 class LayerTable:
     """A `Cost`. `measure` takes graphs to measurements. options: those of the method. only_variant: that of a device
-    whose runtime runs no other. paired: measures a network beside the network itself, where that can be done."""
+    whose runtime runs no other. paired: measures a network in pairs with the network itself, where that can be done."""
 
     def __init__(
         self, graph: Graph, measure: Measure, options: Options, only_variant: str = "",

@@ -92,7 +92,7 @@ def history(model: str, store: Path | str = DEFAULT_PATH, device: str | None = N
 
 
 def history_steps(model: str, store: Path | str = DEFAULT_PATH, device: str | None = None) -> list[Step]:
-    """As `history`, with the shapes of the inputs that the network was measured with. Raises InputError for none."""
+    """The measurements that `history` returns, with the shapes of the inputs of each. Raises InputError for none."""
     with existing(Path(store)) as opened:
         found = [m for m in opened.history(model) if m.processes and _is_wanted(m, [model], device)]
         known = ", ".join(dict.fromkeys(m.model for m in opened.measurements()))

@@ -20,8 +20,8 @@ LABEL = "label"  # of a measurement's environment: the commit, release or whatev
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A measurement of the model, and the shapes of the inputs that it was measured with, as --shape takes them: those
-    of other shapes are no earlier or later state of the same network."""
+    """A measurement of the model, and the shapes of its inputs as --shape takes them: latencies with other shapes say
+    nothing about a change of the network."""
 
     measurement: Measurement
     inputs: str = ""

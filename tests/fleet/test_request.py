@@ -6,6 +6,7 @@ from hwprof import __version__
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError
 from hwprof.fleet import request as requests
+from hwprof.fleet.parcel import Parcel
 from hwprof.graph import Graph
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import FAST, ProtocolSettings
@@ -56,3 +57,8 @@ def test_a_cohort_comes_back_with_its_processes_and_error(tiny_graph: Graph):
 )
 def test_an_error_keeps_its_class_where_it_is_known(name: object, kind: type):
     assert type(requests.error_of({"error": name, "text": "x"})) is kind
+
+
+def test_a_board_is_asked_the_question_of_the_cohort(tiny_graph: Graph):
+    record = requests.cohort_record("ab12", Cohort((tiny_graph, tiny_graph), margin=0.02, limit=0.1), Parcel())
+    assert (record["margin"], record["limit"]) == (0.02, 0.1)
