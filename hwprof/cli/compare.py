@@ -72,7 +72,9 @@ def compare(
             **networks.opening,
         )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
-        peaks = jobs.peaks(chosen) if html else None
+        if html:
+            asked.on_step("measuring the machine's peaks and writing the page")
+            write_text(html, render_comparison(rows[0], by_digest, jobs.peaks(chosen), results.command()))
     if format is Format.JSON:
         records = [record.comparison_record(c, by_digest) for c in rows]
         output.write_json(records[0] if len(records) == 1 else records)
@@ -81,7 +83,6 @@ def compare(
         output.write_rows([_row(c, with_error) for c in rows], format)
         results.tell_networks(m for c in rows for m in (c.a, c.b))
     if html:
-        write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
         output.note(f"wrote {html}")
     return _status(rows, limit)
 

@@ -72,10 +72,23 @@ def _show_runnable(answers: Iterator[tuple[Device, str]], format: Format) -> int
     found = list(answers)
     if format is Format.JSON:
         output.write_json([{"device": d.name, "runs": not why, "reason": why or None} for d, why in found])
+    elif format is Format.TABLE:
+        output.write_rows([{"device": d.name, "runs": "no" if why else "yes"} for d, why in found], format)
+        for sentence in _reasons(found):
+            output.note(sentence)
     else:
         rows = [{"device": d.name, "runs": "no" if why else "yes", "reason": why} for d, why in found]
         output.write_rows(rows, format)
     return 0 if any(not why for _, why in found) else EnvironmentUnfitError.exit_status
+
+
+def _reasons(found: Sequence[tuple[Device, str]]) -> list[str]:
+    """One sentence for each reason, with all devices that have it."""
+    names: dict[str, list[str]] = {}
+    for device, why in found:
+        if why:
+            names.setdefault(why, []).append(device.name)
+    return [f"{', '.join(devices)} cannot run it: {why}" for why, devices in names.items()]
 
 
 def _by_backend(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

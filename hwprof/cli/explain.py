@@ -87,6 +87,8 @@ def _show_findings(found: CausesOfLoss) -> None:
         for f in costly
     ]
     output.write_rows(causes.rows(found.causes), Format.TABLE, title)
+    if all(found.kernels):
+        output.note(causes.balance(*found.kernels))
     output.write_rows(
         causes.kinds(*found.kernels)[:_MOST_KINDS], Format.TABLE, "kinds of operators, the largest differences first"
     )

@@ -243,8 +243,10 @@ def _measuring(recording: groups.LocalRecording, limit_s: float | None) -> Itera
     from hwprof.cli import output, progress
 
     asked = replace(recording.job_options(), limit_s=options.time_limit(limit_s))
-    with progress.bars(asked.settings) as on_progress:
-        yield replace(asked, on_progress=on_progress, on_note=output.note, on_warning=output.warn)
+    with progress.bars(asked.settings) as shown:
+        yield replace(
+            asked, on_progress=shown.on_progress, on_step=shown.on_step, on_note=output.note, on_warning=output.warn
+        )
 
 
 def _summary(out: Path, table: LatencyTable) -> dict[str, object]:

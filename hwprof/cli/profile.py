@@ -57,6 +57,8 @@ def profile(
             outcomes.append(outcome)
             failures.add(outcome)
         outcomes = jobs.at_one_baseline(outcomes)
+        if html:
+            asked.on_step("measuring the machine's peaks for the page")
         peaks = jobs.peaks(chosen) if html else None
         if save_baseline:
             results.save_baseline(outcomes, save_baseline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from threading import Event, Thread
 from time import monotonic
@@ -15,7 +16,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -29,35 +29,70 @@ from hwprof.report import quantity
 _START_S = 60.0  # a runtime takes as long to start on a busy machine
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The callbacks `on_progress` and `on_step` of `jobs.Options`."""
+
+    on_progress: Callable[[Cohort], None]
+    on_step: Callable[[str], None]
+
+
 @contextmanager
-def bars(settings: ProtocolSettings) -> Iterator[Callable[[Cohort], None]]:
-    """Yields the callback of `jobs.Options.on_progress`. Without a terminal, it writes a line every 10 s."""
+def bars(settings: ProtocolSettings) -> Iterator[Shown]:
+    """Shows what is measured, or the step that is not measuring. Without a terminal, writes a line every 10 s."""
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         with spoken() as tell:
-            yield lambda cohort: tell(_words(cohort, settings))
+            yield Shown(lambda cohort: tell(_words(cohort, settings)), tell)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("of the target precision"),
-        TextColumn("{task.fields[rounds]} processes"), TimeElapsedColumn(),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[reached]}"), TimeElapsedColumn()
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[Cohort, TaskID] = {}
+        shown = _Bars(progress, settings)
+        yield Shown(shown.show, shown.say)
 
-        def show(cohort: Cohort) -> None:
-            if cohort not in tasks:
-                name = " / ".join(g.name for g in cohort.graphs)
-                tasks[cohort] = progress.add_task(name, total=1.0, rounds=0)
-            progress.update(tasks[cohort], completed=cohort.progress(settings), rounds=cohort.rounds)
-            if cohort.ended:
-                progress.remove_task(tasks.pop(cohort))
 
-        yield show
+@dataclass(slots=True)
+class _Bars:
+    """A bar for each cohort that is measured, or one for the step that is not measuring."""
+
+    progress: Progress
+    settings: ProtocolSettings
+    tasks: dict[Cohort, TaskID] = field(default_factory=dict)
+    step: TaskID | None = None
+
+    def show(self, cohort: Cohort) -> None:
+        self._end_step()
+        if cohort not in self.tasks:
+            self.tasks[cohort] = self.progress.add_task(_names(cohort), total=1.0, reached="")
+        self.progress.update(
+            self.tasks[cohort], completed=cohort.progress(self.settings), reached=_reached(cohort, self.settings)
+        )
+        if cohort.ended:
+            self.progress.remove_task(self.tasks.pop(cohort))
+
+    def say(self, step: str) -> None:
+        self._end_step()
+        self.step = self.progress.add_task(step, total=None, reached="")
+
+    def _end_step(self) -> None:
+        if self.step is not None:
+            self.progress.remove_task(self.step)
+            self.step = None
 
 
 def _words(cohort: Cohort, settings: ProtocolSettings) -> str:
     """An ended cohort may be short of its target: its budget was spent, or it failed."""
-    done = f"{' / '.join(g.name for g in cohort.graphs)}: {quantity.plural(cohort.rounds, 'process')}"
+    return f"{_names(cohort)}: {_reached(cohort, settings)}"
+
+
+def _names(cohort: Cohort) -> str:
+    return " / ".join(g.name for g in cohort.graphs)
+
+
+def _reached(cohort: Cohort, settings: ProtocolSettings) -> str:
+    done = quantity.plural(cohort.rounds, "process")
     return f"{done}, ended" if cohort.ended else f"{done}, {cohort.progress(settings):.0%} of the target precision"
 
 

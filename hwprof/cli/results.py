@@ -86,8 +86,8 @@ def measuring(
     )  # fmt: skip
     with (
         Store(recording.store) as opened,
-        progress.bars(asked.settings) as on_progress,
-        on_fleet(recording.fleet, replace(asked, on_progress=on_progress)) as changed,
+        progress.bars(asked.settings) as shown,
+        on_fleet(recording.fleet, replace(asked, on_progress=shown.on_progress, on_step=shown.on_step)) as changed,
     ):
         yield opened, changed
 

@@ -26,13 +26,20 @@ class LayerHarm:
         self._rewriting, self._judge, self._path = rewriting, judge, path
         self._found = _kept(path)
 
-    def measure(self, changes: Collection[tuple[str, Choice]], tell: Callable[[str], None]) -> None:
-        """Measures those that are not known yet. tell: is told how many, and after the first how long they take."""
+    def measure(
+        self,
+        changes: Collection[tuple[str, Choice]],
+        tell: Callable[[str], None],
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        """Measures those that are not known yet. tell: is told how many, and after the first how long they take;
+        on_step: which one is measured."""
         left = [change for change in changes if _key(*change) not in self._found]
         known = f" ({len(changes) - len(left)} are known from before)" if len(left) < len(changes) else ""
         tell(f"measures the error of {len(left)} changes of {len({layer for layer, _ in changes})} layers{known}")
         start = monotonic()
         for number, (layer, choice) in enumerate(left, 1):
+            on_step(f"error of outputs of change {number} of {len(left)}")
             self._measured(layer, choice)
             if number == _FIRST:
                 tell(f"the errors take about {len(left) / number * (monotonic() - start):.0f} s")

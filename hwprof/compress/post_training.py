@@ -188,6 +188,7 @@ class _Run:
             return Compressed(kept, path)
         start = perf_counter()
         choices, table_ms, compared = self._rounds(wanted, path)
+        self.options.on_step(f"error of outputs of {path.name}")
         network = self.rewriting.network(choices)
         graph = load(path)
         result = Result(
@@ -290,6 +291,7 @@ class _Run:
     def rewriting(self) -> Rewriting:
         """With the weights' range that is more accurate where all layers are int8: products of the full one saturate
         on processors without VNNI."""
+        self.options.on_step("error of outputs with all layers int8")
         everything = dict.fromkeys(layers(self.float.graph), Choice(bits=8))
         found = [Rewriting(self.float, self.calibration, largest) for largest in (LARGEST_WEIGHT, REDUCED_WEIGHT)]
         harms = [self.layer_judge.harm(rewriting.network(everything)) for rewriting in found]
@@ -372,7 +374,7 @@ class _Run:
         changes = dict.fromkeys(
             (layer, one) for layer, some in options.items() for choice in some for one in singles(choice)
         )
-        harms.measure(changes, self.options.on_note)
+        harms.measure(changes, self.options.on_note, self.options.on_step)
         return front(options, harms.of, self.table.latency_ms)
 
     @cached_property
@@ -384,6 +386,7 @@ class _Run:
             return self.front
         likely = [point for point in self.front if point.harm <= (_UNDERRATED * most) ** 2]
         self.options.on_note(f"measures the error of {len(likely)} networks of the front")
+        self.options.on_step(f"error of outputs of {len(likely)} networks")
         return [point for point in likely if self._error(point) <= most] or self.front[-1:]
 
     def _error(self, point: Point) -> float:

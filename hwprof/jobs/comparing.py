@@ -81,6 +81,7 @@ def _output_error(
     """None, and a warning, where it cannot be found."""
     if evidence_of(device) is not Evidence.MEASURED or not is_approximated(before, after):
         return None
+    options.on_step(f"running both networks for the error of the outputs of {after.name}")
     try:
         drawn = read_samples(before, calibration) if calibration else random_samples(before, RANDOM_SAMPLES)
         found = relative_rms(before, after, _texts(drawn, folder), device, options.limited_transport)

@@ -114,7 +114,10 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
         pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
         doubts = tuple(_load(alone, device))
     machine = pairs[0][1].machine
-    passes = [explaining.explain(before, after, a.kernels, b.kernels, machine) for a, b in pairs]
+    passes = [
+        explaining.explain(before, after, a.kernels, b.kernels, machine, slower_from=0.0, edge_from=0.0)
+        for a, b in pairs
+    ]
     slow, fast = (middle([pair[side].kernels for pair in pairs]) for side in (0, 1))
     found = explaining.explain(before, after, slow, fast, machine)
     return CausesOfLoss(

@@ -68,7 +68,7 @@ class Options:
     measurements that ended short of their target (a sweep that continues). `on_warning` gets the facts about a result
     that the user must know and that no record holds. `total_s`: the budget of all networks together; those that were
     not reached have an error. `wait_s`: how long to wait for another hwprof that measures on the machine. `label` is
-    kept with each measurement, such as the commit.
+    kept with each measurement, such as the commit. `on_step` takes what the job does now, where that is not measuring.
     """
 
     settings: ProtocolSettings = field(default_factory=ProtocolSettings)
@@ -86,6 +86,7 @@ class Options:
     label: str = ""
     rounds: Callable[..., CohortRounds] = Rounds
     machines: int = 1
+    on_step: Callable[[str], None] = lambda _step: None
 
     @property
     def answer_limit_s(self) -> float:
@@ -177,6 +178,8 @@ class Recorder:
             else:
                 waiting.setdefault(key, graph)
         end = monotonic() + self.options.total_s
+        if waiting:
+            self._tell_opening(list(waiting.values()))
         for cohort in self._rounds().run([self._cohort((g,), (key,)) for key, g in waiting.items()]):
             yield from self._outcomes(cohort, end)
 
@@ -213,6 +216,7 @@ class Recorder:
         cohort = self._cohort(tuple(graphs), keys, is_compared=True)
         cohort.margin, cohort.limit = margin, limit
         end = monotonic() + self.options.total_s
+        self._tell_opening(graphs)
         (ended,) = self._rounds(at_least=comparing.FEWEST_ROUNDS).run([cohort])
         outcomes = list(self._outcomes(ended, end))
         for outcome in outcomes:
@@ -239,6 +243,11 @@ class Recorder:
                 **({"inputs": inputs_identity(graph)} if graph.given else {}),
             }
         )
+
+    def _tell_opening(self, graphs: Sequence[Graph]) -> None:
+        """The first process may take minutes, where the runtime compiles."""
+        names = " / ".join(dict.fromkeys(graph.name for graph in graphs))
+        self.options.on_step(f"opening or compiling {names} on {self.device.name}")
 
     def _rounds(self, at_least: int = 1) -> CohortRounds:
         settings = self.options.settings
@@ -317,6 +326,7 @@ class Recorder:
         try:
             if monotonic() >= end:
                 raise NotConvergedError("the budget of the whole run ended first")
+            self.options.on_step(f"timing the operators of {graph.name}")
             timed = time_operators(graph, self.device, runs_for(m.latency_ms), self.companion)
         except HwprofError as error:
             return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))

@@ -142,7 +142,8 @@ def _bound_inputs(graph: GraphProto, shapes: Mapping[str, Sequence[int]]) -> lis
     missing = [info for info, tensor in zip(infos.values(), bound, strict=True) if tensor is None]
     if missing:
         dims = "; ".join(f"input {i.name!r} is [{', '.join(_dims(i))}]" for i in missing)
-        raise InputError(f"dynamic shapes must be given: {dims}; for example {' '.join(map(_example, missing))}")
+        given = " ".join(map(_example, missing))
+        raise InputError(f"dynamic shapes must be given: {dims}; for example (its sizes are a guess) {given}")
     return [t for t in bound if t is not None]
 
 

@@ -1,8 +1,8 @@
 """The causes for which a quantized network loses time: findings in groups, each with its total and what to do.
 
-The totals come from several profiled passes, each in a process of its own; `low_ns` and `high_ns` are the least and the
-greatest of them. Of six, they bound the median with 97 % confidence, whatever the distribution (the probability that
-all six are on one side of it is 2 / 2**6).
+The totals come from several profiled passes, each in a process of its own; `ns` is their median, `low_ns` and `high_ns`
+are the least and the greatest of them. Of six, they bound the median with 97 % confidence, whatever the distribution
+(the probability that all six are on one side of it is 2 / 2**6).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwprof.measurement import OperatorTime
-from hwprof.report.explanation import Explanation, Finding, Kind
+from hwprof.report import quantity
+from hwprof.report.explanation import CONVERSIONS, Explanation, Finding, Kind
 from hwprof.report.operators import corresponding
 
 _ACTIONS = {
@@ -22,6 +23,7 @@ _ACTIONS = {
     Kind.SLOW_TYPES: "quantize activations to uint8 and weights to int8, as --variant int8 does",
     Kind.SLOWER: "leave these layers in float, or give them more channels: the integer kernel is the slower one",
 }
+_NEGLIGIBLE = 0.001  # of the whole difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +53,35 @@ def middle(passes: Sequence[Sequence[OperatorTime]]) -> tuple[OperatorTime, ...]
 
 
 def group(found: Explanation, passes: Sequence[Explanation] = ()) -> tuple[Cause, ...]:
-    """The causes of an explanation, the costliest first; `passes` are the explanations of the single passes."""
+    """The causes of an explanation, the costliest first. `passes`: the explanations of the single passes with limits of
+    0, so that each has a time for every operator that was found."""
     groups: dict[tuple[Kind, str], list[Finding]] = {}
     for finding in found.findings:
         groups.setdefault(_key(finding), []).append(finding)
-    causes = [_cause(key, findings, [_total(p, key) for p in passes]) for key, findings in groups.items()]
+    causes = [_cause(key, findings, [_total(p, findings) for p in passes]) for key, findings in groups.items()]
     return tuple(sorted(causes, key=lambda c: -(c.ns or 0.0)))
 
 
 def _cause(key: tuple[Kind, str], findings: Sequence[Finding], totals: Sequence[float]) -> Cause:
     measured = [f.ns for f in findings if f.ns is not None]
     shares = [f.share for f in findings if f.share is not None]
-    ns = sum(measured) if measured else None
-    low, high = (min(*totals, ns), max(*totals, ns)) if ns is not None and len(totals) > 1 else (None, None)
-    return Cause(*key, len(findings), ns, low, high, sum(shares) if shares else None)
+    ns, share = sum(measured) if measured else None, sum(shares) if shares else None
+    if ns is None or len(totals) < 2:
+        return Cause(*key, len(findings), ns, None, None, share)
+    median = float(np.median(totals))
+    return Cause(
+        *key, len(findings), median, min(totals), max(totals), share * median / ns if share and ns else share
+    )  # fmt: skip
 
 
 def _key(finding: Finding) -> tuple[Kind, str]:
     return finding.kind, corresponding(finding.op)
 
 
-def _total(found: Explanation, key: tuple[Kind, str]) -> float:
-    return sum(f.ns or 0.0 for f in found.findings if _key(f) == key)
+def _total(found: Explanation, findings: Sequence[Finding]) -> float:
+    """The time in this pass of the operators that were found, ns."""
+    wanted = {(f.kind, f.node) for f in findings}
+    return sum(f.ns or 0.0 for f in found.findings if (f.kind, f.node) in wanted)
 
 
 def rows(causes: Sequence[Cause]) -> list[dict[str, str]]:
@@ -110,3 +119,45 @@ def kinds(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> list
         {"op": op, "before, ms": f"{a:.4g}", "after, ms": f"{b:.4g}", "difference, ms": f"{b - a:+.4g}"}
         for op, (a, b) in ordered
     ]
+
+
+def balance(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> str:
+    """One sentence whose terms add up to the difference of both networks. A layer is a set of kernels that compute the
+    same operators in both."""
+    conversions = _conversions_ms(after) - _conversions_ms(before)
+    layers = [(a, b) for a, b in _layers(before, after) if a and b]
+    changes = [sum(b) - sum(a) for a, b in layers]
+    gains, losses = [ms for ms in changes if ms < 0], [ms for ms in changes if ms >= 0]
+    whole = sum(kernel.ns for kernel in after) / 1e6 - sum(kernel.ns for kernel in before) / 1e6
+    others = whole - sum(changes) - conversions
+    rest = f", kernels that only one of them has {others:+.4g} ms" if abs(others) >= _NEGLIGIBLE * abs(whole) else ""
+    return (
+        f"{whole:+.4g} ms in all: {quantity.plural(len(gains), 'layer')} faster ({sum(gains):+.4g} ms), {len(losses)} "
+        f"slower ({sum(losses):+.4g} ms), conversions {conversions:+.4g} ms{rest}"
+    )
+
+
+def _conversions_ms(kernels: Sequence[OperatorTime]) -> float:
+    return sum(kernel.ns for kernel in kernels if kernel.op in CONVERSIONS) / 1e6
+
+
+def _layers(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> list[tuple[list[float], list[float]]]:
+    """The times of the kernels of each layer, ms, in both networks; those that only convert are in none. Kernels belong
+    together where one has the operator that gives the other its name: one without names of its own is often in two."""
+    sides = [[kernel for kernel in kernels if kernel.op not in CONVERSIONS] for kernels in (before, after)]
+    root = {kernel.name: kernel.name for kernels in sides for kernel in kernels}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            name = root[name]
+        return name
+
+    for kernel in (kernel for kernels in sides for kernel in kernels):
+        for member in kernel.members:
+            if member in root:
+                root[find(member)] = find(kernel.name)
+    layers: dict[str, tuple[list[float], list[float]]] = {}
+    for side, kernels in enumerate(sides):
+        for kernel in kernels:
+            layers.setdefault(find(kernel.name), ([], []))[side].append(kernel.ns / 1e6)
+    return list(layers.values())

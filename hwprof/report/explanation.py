@@ -19,7 +19,7 @@ SLOWER_FROM = 1.1
 EDGE_FROM = 0.01
 
 _X86 = {"x86_64", "amd64", "i386", "i686"}
-_Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_Q, _DQ = CONVERSIONS = "QuantizeLinear", "DequantizeLinear"
 _INTEGER_KERNELS = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "ConvInteger", "DynamicQuantize")
 # They form an integer kernel with the Q/DQ pairs around them, the first three also without a Q after them.
 _OPEN_ENDED = {"MatMul", "Gemm", "ArgMax"}
@@ -84,18 +84,22 @@ def explain(
     operators_before: Sequence[OperatorTime] = (),
     operators_after: Sequence[OperatorTime] = (),
     machine: str = "x86_64",
+    *,
+    slower_from: float = SLOWER_FROM,
+    edge_from: float = EDGE_FROM,
 ) -> Explanation:
     """The reasons why `after`, a quantized `before`, is slow on a `machine` as named by `platform.machine()`.
 
-    The operator times are from profiled runs of both; without them only the findings in the graphs are returned.
+    The operator times are from profiled runs of both; without them only the findings in the graphs are returned. With
+    limits of 0, every kernel is a finding, also one that is faster than its float counterpart (of negative time).
     """
     old, new = _Kernels(operators_before), _Kernels(operators_after)
     wiring = _Wiring(after)
     found = [
         *_left_in_float(wiring, new),
-        *(_executed_pairs(wiring, new) if operators_after else _broken_pairs(wiring)),
+        *(_executed_pairs(wiring, new, edge_from) if operators_after else _broken_pairs(wiring)),
         *(_slow_types(wiring, new) if machine.lower() in _X86 else ()),
-        *_slower(before, old, new),
+        *_slower(before, old, new, slower_from),
     ]
     found.sort(key=lambda finding: -(finding.ns or 0.0))
     ran = (tuple(operators_before), tuple(operators_after))
@@ -227,7 +231,7 @@ def _reaching(nodes: Sequence[Node], end: set[str]) -> set[str]:
 # -- Q/DQ pairs ----------------------------------------------------------------------------------------
 
 
-def _executed_pairs(wiring: _Wiring, kernels: _Kernels) -> Iterator[Finding]:
+def _executed_pairs(wiring: _Wiring, kernels: _Kernels, edge_from: float) -> Iterator[Finding]:
     """QuantizeLinear and DequantizeLinear kernels that ran."""
     by_label = {node.label: node for node in wiring.graph.nodes}
     for kernel in kernels.all:
@@ -235,7 +239,7 @@ def _executed_pairs(wiring: _Wiring, kernels: _Kernels) -> Iterator[Finding]:
             continue
         node = next((by_label[m] for m in (*kernel.members, kernel.name) if m in by_label), None)
         if node is not None and _is_at_edge(wiring, node):
-            if kernels.total_ns and kernel.ns / kernels.total_ns >= EDGE_FROM:
+            if kernels.total_ns and kernel.ns / kernels.total_ns >= edge_from:
                 message = "converts at the edge of the network; a network with integer inputs or outputs does not"
                 yield kernels.finding(Kind.UNFUSED, kernel.name, kernel.op, message, kernel.ns)
         else:
@@ -288,16 +292,19 @@ def _integer_type(wiring: _Wiring, name: str) -> str:
     return wiring.graph.type_of(stored).dtype if wiring.graph.has_type(stored) else ""
 
 
-def _slower(before: Graph, old: _Kernels, new: _Kernels) -> Iterator[Finding]:
-    """Kernels that take longer than the float kernels of the same operators; each is reported once."""
+def _slower(before: Graph, old: _Kernels, new: _Kernels, slower_from: float) -> Iterator[Finding]:
+    """Kernels that take longer than the float kernels of the same operators; each is reported once, under the operator
+    that it computes rather than under an Identity that was merged into it."""
     told: set[OperatorTime] = set()
-    for node in before.nodes:
+    titles = {kernel.name for kernel in new.all}
+    for node in sorted(before.nodes, key=lambda node: node.label not in titles):
         then, now = old.of(node.label), new.of(node.label)
         if not then or not now or told.issuperset(now):
             continue
         told.update(now)
         before_ns, after_ns = sum(o.ns for o in then), sum(o.ns for o in now)
-        if after_ns > SLOWER_FROM * before_ns:
+        if after_ns > slower_from * before_ns:
+            label, op = (now[0].name, now[0].op) if node.op in _FREE else (node.label, node.op)
             names = "+".join(o.op for o in now)
             message = f"{names} takes {after_ns / 1e3:.1f} us, {after_ns / before_ns:.2f} times its float counterpart"
-            yield new.finding(Kind.SLOWER, node.label, node.op, message, after_ns - before_ns)
+            yield new.finding(Kind.SLOWER, label, op, message, after_ns - before_ns)

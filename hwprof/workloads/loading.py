@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hwprof import onnx_io, plugins, workloads
+from hwprof import device, onnx_io, plugins, workloads
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.workloads.shapes import split
@@ -53,6 +53,11 @@ def load_network(
             from hwprof import torch_io
         made, arguments = torch_io.from_factory(str(model), shapes, given)
         return _exported(made, arguments, given, folder, str(model).rpartition(":")[2])
+    if str(model) in device.available():
+        raise InputError(
+            f"{str(model)!r} is a device, not a model: give --device {model} (or --devices) with a model; hwprof "
+            "devices without a model lists the devices"
+        )
     known_names = ", ".join(workloads.names())
     raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known_names}")
 

@@ -91,6 +91,13 @@ def test_an_unknown_workload_lists_the_known(status):
     assert "'mobilnet' is neither an .onnx file nor a workload; workloads: bert_base" in line
 
 
+def test_a_device_in_the_place_of_a_model_is_told_where_to_go(status):
+    code, line = status("profile", "openvino-1t")
+    assert code == 2
+    assert "'openvino-1t' is a device, not a model: give --device openvino-1t" in line
+    assert "hwprof devices without a model lists the devices" in line
+
+
 def test_a_text_file_named_onnx(status, tmp_path: Path):
     (tmp_path / "a.onnx").write_text("this is no model")
     code, line = status("profile", tmp_path / "a.onnx")

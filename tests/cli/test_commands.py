@@ -29,7 +29,8 @@ def test_explain_leaves_small_change_out_of_its_table_and_says_so(capsys: pytest
     assert run(["explain", "bert_tiny", "--variant", "int8"]) == 0
     told = capsys.readouterr()
     assert "loses time against bert_tiny; kernels, profiled: " in told.out
-    assert "more of less than 1% each" in told.err
+    assert told.err.count("more of less than 1% each") == 1
+    assert " ms in all: " in told.err
 
 
 def test_explain_wants_one_other_model(capsys: pytest.CaptureFixture[str]):
@@ -69,6 +70,19 @@ def test_a_sweep_is_one_table_with_its_answer_on_a_page(tmp_path: Path, capsys: 
         (2, "roofline-edge-gpu", "converged"), (2, "integer-scalar", None),
     ]  # fmt: skip
     assert "integer-scalar cannot run resnet18" in page.read_text()
+
+
+def test_one_reason_of_several_devices_is_told_once_below_the_table(capsys: pytest.CaptureFixture[str]):
+    assert run(["devices", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar,integer-numpy"]) == 0
+    told = capsys.readouterr()
+    assert max(map(len, told.out.splitlines())) < 80
+    assert told.err.startswith("integer-scalar, integer-numpy cannot run it: backend 'integer' cannot run 'resnet18'")
+    assert told.err.count("it is a float network") == 1
+
+
+def test_a_device_in_the_place_of_a_model_is_not_asked_who_can_run_it(capsys: pytest.CaptureFixture[str]):
+    assert run(["devices", "openvino-1t"]) == 2
+    assert "'openvino-1t' is a device, not a model: give --device openvino-1t" in capsys.readouterr().err
 
 
 def test_devices_says_who_can_run_a_model_and_why_not(capsys: pytest.CaptureFixture[str]):

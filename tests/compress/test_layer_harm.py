@@ -57,3 +57,9 @@ def test_a_damaged_file_is_measured_anew(tmp_path: Path):
         found, counted = harms(tmp_path / "h.json")
         assert found.of("b", Choice(bits=8)) == 2.0
         assert counted.judged == 1
+
+
+def test_which_error_is_measured_is_a_step(tmp_path: Path):
+    steps: list[str] = []
+    harms(tmp_path / "h.json")[0].measure(CHANGES[:2], lambda _text: None, steps.append)
+    assert steps == ["error of outputs of change 1 of 2", "error of outputs of change 2 of 2"]

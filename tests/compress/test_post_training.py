@@ -65,8 +65,11 @@ def whole_ms() -> float:
 
 
 def test_a_target_is_met_by_some_layers_of_8_bits(model: Graph, tmp_path: Path):
-    (made,) = run(model, tmp_path, [0.7 * whole_ms()])
+    steps: list[str] = []
+    (made,) = run(model, tmp_path, [0.7 * whole_ms()], on_step=steps.append)
     result = made.result
+    assert "error of outputs with all layers int8" in steps
+    assert steps[-1] == f"error of outputs of {made.path.name}"
     assert made.met is Met.YES
     assert 0 < len(result.choices) < 4
     assert all(choice["bits"] == 8 for choice in result.choices.values())

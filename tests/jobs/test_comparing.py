@@ -37,6 +37,11 @@ def test_one_network_is_compared_to_nothing(tiny_graph: Graph):
 
 def test_a_quantized_network_is_compared_with_the_error_of_its_outputs(tiny_graph: Graph):
     fast = replace(QUICK, settings=replace(FAST, min_processes=2, max_processes=2, budget_s=1.0), allow_unfit=True)
-    (row,) = hp.compare([tiny_graph], "cpu-1t", variant="int8", options=fast)
+    steps: list[str] = []
+    (row,) = hp.compare([tiny_graph], "cpu-1t", variant="int8", options=replace(fast, on_step=steps.append))
+    assert steps == [
+        f"opening or compiling tiny / {row.b.model} on cpu-1t",
+        f"running both networks for the error of the outputs of {row.b.model}",
+    ]
     assert row.output_error is not None
     assert 0 < row.output_error < 0.2

@@ -25,6 +25,12 @@ def test_profile_is_one_line_of_python(tiny_graph: Graph):
     assert sum(o.ns for o in m.operators) == pytest.approx(m.latency_ms * 1e6, rel=1e-3)
 
 
+def test_what_a_profile_does_besides_measuring_is_a_step(tiny_graph: Graph):
+    steps: list[str] = []
+    hp.profile(tiny_graph, EDGE, options=replace(QUICK, on_step=steps.append))
+    assert steps == ["opening or compiling tiny on roofline-edge-gpu", "timing the operators of tiny"]
+
+
 def test_a_variant_is_profiled_and_its_warnings_are_told(tiny_graph: Graph):
     told: list[str] = []
     m = hp.profile(tiny_graph, EDGE, variant="prune:0.5", options=replace(QUICK, on_warning=told.append))

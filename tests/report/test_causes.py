@@ -15,7 +15,8 @@ def explained(*ns: float) -> Explanation:
     kinds = (Kind.SLOWER, Kind.SLOWER, Kind.FLOAT)
     ops = ("Conv", "QLinearConv", "Softmax")
     found = zip(kinds, ops, ns, strict=True)
-    return Explanation("a", "b", tuple(Finding(k, f"{op}_{n}", op, "", n, n / 100) for k, op, n in found))
+    findings = (Finding(kind, f"{op}_{i}", op, "", n, n / 100) for i, (kind, op, n) in enumerate(found))
+    return Explanation("a", "b", tuple(findings))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,33 @@ def test_a_float_kernel_and_its_counterpart_are_one_row():
 def test_the_middle_of_the_passes_is_each_kernel_s_median():
     passes = [[kernel("c", "Conv", ns)] for ns in (1.0, 9.0, 2.0)]
     assert [k.ns for k in causes.middle(passes)] == [2.0]
+
+
+def test_the_estimate_is_the_median_of_the_passes_and_inside_of_their_interval():
+    """The second convolution is faster than float in two passes."""
+    passes = [explained(ns, other, 25) for ns, other in ((31, 10), (40, -2), (50, -1))]
+    slower, _ = causes.group(explained(30, 1, 25), passes)
+    assert (slower.low_ns, slower.ns, slower.high_ns) == (38, 41, 49)
+    assert slower.share == pytest.approx(0.41)
+
+
+def test_an_operator_that_was_not_found_adds_nothing_to_the_interval():
+    once = Explanation("a", "b", explained(30, 10, 25).findings[:1])
+    (slower,) = causes.group(once, [explained(20, 500, 24), explained(40, 700, 26)])
+    assert (slower.low_ns, slower.ns, slower.high_ns) == (20, 30, 40)
+
+
+def test_one_sentence_adds_up_to_the_difference_of_both_networks():
+    before = [
+        OperatorTime("a", "Conv", 5e6, ("a", "relu")), OperatorTime("b", "Conv", 1e6, ("i", "b")),
+        OperatorTime("c", "Conv", 2e6, ("i", "c")),
+    ]  # fmt: skip
+    after = [
+        OperatorTime("a", "QLinearConv", 1e6, ("a",)), OperatorTime("relu", "QLinearMul", 1e6, ("relu",)),
+        OperatorTime("b", "QLinearConv", 3e6, ("i", "b")), OperatorTime("c", "QLinearConv", 2.5e6, ("i", "c")),
+        OperatorTime("q", "QuantizeLinear", 0.25e6, ("q",)), OperatorTime("gate", "HardSigmoid", 0.5e6, ("gate",)),
+    ]  # fmt: skip
+    assert causes.balance(before, after) == (
+        "+0.25 ms in all: 1 layer faster (-3 ms), 2 slower (+2.5 ms), conversions +0.25 ms, kernels that only one of "
+        "them has +0.5 ms"
+    )

@@ -158,6 +158,32 @@ def test_a_kernel_slower_than_before_costs_the_difference():
     assert finding.message == "QLinearConv takes 3.5 us, 3.50 times its float counterpart"
 
 
+def merged() -> Graph:
+    """An Identity that the runtime merges into the convolution after it."""
+    b = GraphBuilder("merged")
+    return b.build(b.conv(b.unary("Identity", b.input((1, 4, 8, 8))), 8, 3))
+
+
+def test_a_kernel_with_a_merged_identity_is_reported_under_its_convolution():
+    before = [OperatorTime("Conv_1", "Conv", 100.0, ("Identity_0", "Conv_1"))]
+    after = [OperatorTime("Conv_1", "QLinearConv", 600.0, ("Identity_0", "Conv_1"))]
+    (finding,) = explain(merged(), merged(), before, after).findings
+    assert (finding.node, finding.op, finding.ns) == ("Conv_1", "Conv", 500.0)
+
+
+def test_a_merged_identity_without_its_convolution_is_named_by_its_kernel():
+    before = [OperatorTime("Identity_0", "Identity", 100.0, ("Identity_0",))]
+    after = [OperatorTime("other", "QLinearConv", 600.0, ("Identity_0", "other"))]
+    (finding,) = explain(merged(), merged(), before, after).findings
+    assert (finding.node, finding.op) == ("other", "QLinearConv")
+
+
+def test_with_a_limit_of_0_a_faster_kernel_is_found_too():
+    before, after = [OperatorTime("Conv_0", "Conv", 1000.0)], [OperatorTime("Conv_0", "QLinearConv", 400.0)]
+    (finding,) = explain(plain(), plain(), before, after, slower_from=0.0).findings
+    assert (finding.kind, finding.ns) == (Kind.SLOWER, -600.0)
+
+
 def test_operators_in_one_kernel_are_told_once():
     b = GraphBuilder("net")
     x = b.conv(b.input((1, 4, 8, 8)), 4)
