@@ -28,4 +28,5 @@ def on_each(
             return work(device, own)
 
     with ThreadPoolExecutor(len(devices)) as threads:
-        return list(threads.map(run, devices))
+        works = [threads.submit(run, device) for device in devices]  # `map` would cancel what has not begun
+    return [done.result() for done in works]
