@@ -294,12 +294,13 @@ def _summary(found: Sequence[Row]) -> str:
         "A latency is known from the network's own blocks, and from their ratio to those of the network itself, with "
         "which they alternate, so that a disturbance of both cancels. That of the two with the narrower interval is "
         "shown, and says whether the target is met.\n\n"
-        "`residual-14` has 12,000 images and `small-14` 4,000 of Fashion-MNIST at 14 x 14, five sixths of them to "
-        "train; `lstm` and `transformer` have the spoken digits with a speaker left out. "
+        "Networks whose names end in 28 or 14 have 12,000 images of Fashion-MNIST with that many pixels a side "
+        "(`small-14`: 4,000), five sixths of them to train; `lstm` and `transformer` have the spoken digits with a "
+        "speaker left out. "
         f"{FIRST.epochs} epochs for the network, {LEARNING.epochs} for a method that learns, {TUNING.epochs} of "
         "tuning. These are fewer seeds, networks and devices than the program has, for want of time: the same command "
         "makes the others. No setting of a method was chosen on these results; epochs and the list of networks were "
-        "cut while the first ones came in."
+        "cut while the first ones came in. [An earlier run](earlier.md) on a loaded machine has more seeds."
     )
 
 
