@@ -115,8 +115,8 @@ def verdict(history: Sequence[Step]) -> Verdict:
 def draw(history: Sequence[Step], width: float = 2 * WIDTH) -> Markup | None:
     """The latency with its interval at each step, oldest first; a hollow mark has not converged. Lines join steps that
     may be set against each other."""
-    steps = [step for step in history if latency(step.measurement)]
-    points = [(step.measurement, s) for step in steps if (s := latency(step.measurement))]
+    known = [(step, s) for step in history if (s := latency(step.measurement))]
+    points = [(step.measurement, s) for step, s in known]
     if not points:
         return None
     bounds = [v for _, s in points for v in (s.low, s.median, s.high) if math.isfinite(v)]
@@ -125,8 +125,8 @@ def draw(history: Sequence[Step], width: float = 2 * WIDTH) -> Markup | None:
     unit, size = quantity.time_unit(y.high)
     step = (x.stop - x.start) / len(points)
     shown = max(1, math.ceil(60 / step))
-    order = sorted(range(len(points)), key=lambda i: (steps[i].comparable, i))
-    joined = groupby(order, key=lambda i: steps[i].comparable)
+    order = sorted(range(len(points)), key=lambda i: (known[i][0].comparable, i))
+    joined = groupby(order, key=lambda i: known[i][0].comparable)
     marks = [path([(x(i), y(points[i][1].median)) for i in places], "line") for _, places in joined]
     for i, (m, s) in enumerate(points):
         if math.isfinite(s.low):

@@ -300,7 +300,7 @@ def _summary(found: Sequence[Row]) -> str:
         f"{FIRST.epochs} epochs for the network, {LEARNING.epochs} for a method that learns, {TUNING.epochs} of "
         "tuning. These are fewer seeds, networks and devices than the program has, for want of time: the same command "
         "makes the others. No setting of a method was chosen on these results; epochs and the list of networks were "
-        "cut while the first ones came in. [An earlier run](earlier.md) on a loaded machine has more seeds."
+        "cut while the first ones came in."
     )
 
 
