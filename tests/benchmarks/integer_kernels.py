@@ -4,6 +4,7 @@
     python tests/benchmarks/integer_kernels.py --quick OUT     # to try the program: two processes, few blocks
     python tests/benchmarks/integer_kernels.py --only mobilenet_v2 ceilings   # the page keeps the rest
     python tests/benchmarks/integer_kernels.py --busy          # by the threads' own time, beside other load
+    python tests/benchmarks/integer_kernels.py --pages         # measures nothing: writes the pages of what was measured
 
 The page has the name of the instruction set: what holds on one machine is not told of another. Where two products are
 summed in 16 bits (AVX2), all weights take the reduced range from -64 to 64, those of the other runtimes as well, whose
@@ -19,6 +20,7 @@ have 8 bits, so that they are compared behind our output's grid, too.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import platform
@@ -52,6 +54,7 @@ from hwprof.variants.apply import apply_variant
 from hwprof.variants.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
+KERNELS = ROOT / "hwprof" / "integer" / "kernels"
 COMMAND = "python tests/benchmarks/integer_kernels.py"
 STEPS = 35
 BLOCK_NS = 60_000_000
@@ -68,11 +71,21 @@ CEILINGS = "ceilings"  # the name of the last part, for --only
 RUNTIMES = ("onnxruntime", "openvino")
 SIDE = 1024  # of the matrix product
 VECTOR_SIDE = 4096  # of the product of a matrix with one vector
-GOALS = {
-    "ORT float": {"lstm-1024x1-batch-1": 3.0, "lstm-650x2-batch-1": 6.0, "lstm-1500x2-batch-1": 4.0},
-    "ORT dynamic int8": {f"lstm-{units}x{layers}-batch-{batch}": 1.0 for units, layers, batch in RECURRENT},
-    "torch dynamic int8": {f"lstm-{units}x{layers}-batch-{batch}": 1.0 for units, layers, batch in RECURRENT},
-    "ORT int8": {"resnet18": 1.5, "mobilenet_v2": 1.1},
+_LSTMS = [f"lstm-{units}x{layers}-batch-{batch}" for units, layers, batch in RECURRENT]
+_SINGLE = [f"lstm-{units}x{layers}-batch-{batch}" for units, layers, batch in RECURRENT if batch == 1]
+GOALS = {  # of each instruction set: how many times as long the other takes at least, by network
+    "avx2": {
+        "ORT float": {"resnet18": 2.0, "mobilenet_v2": 2.0},
+        "ORT int8": {"resnet18": 1.0, "mobilenet_v2": 1.0, "causal-transformer": 1.0},
+        "OpenVINO int8": {"resnet18": 1.0, "mobilenet_v2": 1.0, "causal-transformer": 1.0},
+        "ORT dynamic int8": dict.fromkeys(_LSTMS, 1.0) | dict.fromkeys(_SINGLE, 1.3),
+    },
+    "avx512-vnni": {
+        "ORT float": {"lstm-1024x1-batch-1": 3.0, "lstm-650x2-batch-1": 5.5, "lstm-1500x2-batch-1": 4.0},
+        "ORT int8": {"resnet18": 1.3, "mobilenet_v2": 1.1},
+        "ORT dynamic int8": dict.fromkeys(_LSTMS, 1.0),
+        "torch dynamic int8": dict.fromkeys(_LSTMS, 1.0),
+    },
 }
 
 
@@ -385,7 +398,7 @@ def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) ->
         for title, contenders in cases(folder, wanted):
             rows = [child(contenders, blocks) for _ in range(processes)]
             sizes = [Path(c.model).stat().st_size if c.model.endswith(".onnx") else None for c in contenders]
-            results[title] = {"processes": rows, "bytes": sizes}
+            results[title] = {"processes": rows, "bytes": sizes, **taken()}
             print(title, {k: round(v[0], 2) for k, v in ratios(rows, clock).items()}, file=sys.stderr)
         peaks = ceilings(folder, 3 if quick else 15) if not wanted or CEILINGS in wanted else None
     versions = {name: dict(plugins.load("backend", name).versions()) for name in RUNTIMES}
@@ -399,9 +412,16 @@ def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) ->
     asked += " --busy" if clock == "thread_ns" else ""
     asked += f" --only {' '.join(wanted)}" if wanted else ""
     return {
-        "date": date.today().isoformat(), "command": COMMAND + asked, "clock": clock, "machine": machine,
-        "versions": versions, "cases": results, "ceilings": peaks,
+        **taken(), "command": COMMAND + asked, "clock": clock, "machine": machine, "versions": versions,
+        "cases": results, "ceilings": peaks,
     }  # fmt: skip
+
+
+def taken() -> dict[str, str]:
+    """The day of a measurement and a digest of the kernels' sources that it measured."""
+    sources = sorted(path for path in KERNELS.iterdir() if path.suffix in (".cpp", ".h", ".inl", ".py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return {"date": date.today().isoformat(), "kernels": digest[:12]}
 
 
 def with_rest(results: dict[str, object], page: Path) -> dict[str, object]:
@@ -411,9 +431,12 @@ def with_rest(results: dict[str, object], page: Path) -> dict[str, object]:
     old = json.loads(page.read_text(encoding="utf-8"))
     if old["machine"]["cpu"] != results["machine"]["cpu"] or old["clock"] != results["clock"]:
         raise SystemExit(f"{page} was measured on another processor or by another clock; give another folder")
+    kept = {
+        title: {"date": old["date"], "kernels": old.get("kernels", "")} | case for title, case in old["cases"].items()
+    }
     return {
         **results, "command": f"{old['command']}, then {results['command']}",
-        "cases": {**old["cases"], **results["cases"]}, "ceilings": results["ceilings"] or old["ceilings"],
+        "cases": kept | results["cases"], "ceilings": results["ceilings"] or old["ceilings"],
     }  # fmt: skip
 
 
@@ -448,11 +471,12 @@ def report(results: Mapping[str, object]) -> str:
         f"written out over {STEPS} steps; ours keep 16 bits between products. "
         + ("Times are the thread's own: the machine did other things, too." if results["clock"] == "thread_ns" else ""),
         "",
+        *earlier_lines(results),
         f"| network | {OURS}, ms | other | ratio | goal | reached | error | its error | rounded | its size / ours |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, case in results["cases"].items():
-        lines += case_lines(title, case, results["clock"])
+        lines += case_lines(title, case, results["clock"], GOALS.get(machine["instruction_set"], {}))
     return "\n".join([*lines, "", *(ceiling_lines(results) if peaks else [])])
 
 
@@ -487,14 +511,28 @@ def peak_line(name: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, f
     return f"| {name} | {least_ms:.3g} | {ours_ms:.3g} | {other_ms / least_ms:.2f} |"
 
 
+def earlier_lines(results: Mapping[str, object]) -> list[str]:
+    """Which figures are those of other kernels than there are now, and of which day."""
+    current, days = taken()["kernels"], {}
+    for title, case in results["cases"].items():
+        of = {**results, **case}
+        if of.get("kernels") != current:
+            days.setdefault(of["date"], []).append(title)
+    kept = [f"from {day}: {', '.join(titles)}" for day, titles in sorted(days.items())]
+    return [f"Kept from kernels that have changed since, {'; '.join(kept)}.", ""] if kept else []
+
+
 def case_lines(
-    title: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]], clock: str
+    title: str,
+    case: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]],
+    clock: str,
+    goals: Mapping[str, Mapping[str, float]],
 ) -> Iterator[str]:
     rows = case["processes"]
     ours_ms = float(np.median([row[clock][OURS] for row in rows])) / 1e6
     names = list(rows[0][clock])
     for name, (middle, low, high) in ratios(rows, clock).items():
-        goal = GOALS.get(name, {}).get(title)
+        goal = goals.get(name, {}).get(title)
         reached = "" if goal is None else "yes" if middle >= goal else "no"
         size = case["bytes"][names.index(name)]
         errors, rounded = rows[0]["error"], rows[0]["rounded_error"]
@@ -513,7 +551,12 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="ratios of the threads' own time, beside other load")
     parser.add_argument("--only", nargs="+", default=(), help="names of cases")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--pages", action="store_true", help="only write the pages of what was measured")
     arguments = parser.parse_args()
+    if arguments.pages:
+        for page in sorted(arguments.out.glob("*.json")):
+            write_page(json.loads(page.read_text(encoding="utf-8")), arguments.out)
+        return
     if arguments.worker:
         request = json.loads(sys.stdin.read())
         print(json.dumps(work([Contender(*c) for c in request["contenders"]], request["blocks"])))
@@ -529,7 +572,12 @@ def main() -> None:
     if arguments.only:
         results = with_rest(results, arguments.out / f"{name}.json")
     (arguments.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (arguments.out / f"{name}.md").write_text(report(results), encoding="utf-8")
+    write_page(results, arguments.out)
+
+
+def write_page(results: Mapping[str, object], folder: Path) -> None:
+    page = folder / f"{results['machine']['instruction_set']}.md"
+    page.write_text(report(results), encoding="utf-8")
 
 
 if __name__ == "__main__":
