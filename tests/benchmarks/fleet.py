@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from distributed import Client
 
 from hwprof.data.store import Store
 from hwprof.device import Device
@@ -102,7 +101,6 @@ def refusals() -> None:
             for what, keys in (("keys of another fleet", "foreign"), ("an expired certificate", "expired")):
                 rows.append({"what": what, **refused(plan, folder / keys)})
             rows.append({"what": "a driver with another version of hwprof", **refused_version(plan)})
-            rows.append({"what": "Dask's own client without TLS", **refused_without_tls(plan)})
             ports = [c.laddr.port for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
             for what, context in (("plain HTTP", None), ("TLS without a certificate", anonymous())):
                 rows.append({"what": f"{what}, each of {len(ports)} ports", **silent(ports, context)})
@@ -139,15 +137,6 @@ def refused_version(plan: Plan) -> dict[str, Any]:
 
 def told(answer: str) -> str:
     return str(requests.error_of(json.loads(answer)) or "LET IN")
-
-
-def refused_without_tls(plan: Plan) -> dict[str, Any]:
-    start, host_and_port = time.monotonic(), ":".join(map(str, plan.host_and_port))
-    try:
-        Client(f"tcp://{host_and_port}", timeout="2s", set_as_default=False).close()
-    except OSError as error:
-        return {"seconds": time.monotonic() - start, "told": str(error).splitlines()[0]}
-    return {"seconds": time.monotonic() - start, "told": "LET IN"}
 
 
 def silent(ports: list[int], context: ssl.SSLContext | None) -> dict[str, Any]:
