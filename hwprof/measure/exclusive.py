@@ -64,7 +64,7 @@ def _holder(name: str) -> int | None:
 
 def _link(path: Path) -> str | None:
     try:
-        return os.readlink(path)
+        return str(path.readlink())
     except OSError:  # closed meanwhile, or another user's
         return None
 

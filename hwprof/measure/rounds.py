@@ -37,8 +37,9 @@ class Cohort:
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
     `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
     (`compare`), or against a gate's `limit`; by default, when each is as precise as it needs to be or as the load lets
-    it be, against the undisturbed anchors that `baseline_of` tells from its processes. `done` decides otherwise, by the processes of all graphs. `name` stays
-    the same when an interrupted job goes on. `board`: the one of a fleet that measured it.
+    it be, against the undisturbed anchors that `baseline_of` tells from its processes. `done` decides otherwise, by the
+    processes of all graphs. `name` stays the same when an interrupted job goes on. `board`: the one of a fleet that
+    measured it.
     """
 
     graphs: tuple[Graph, ...]

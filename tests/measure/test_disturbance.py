@@ -61,7 +61,9 @@ def test_an_accelerator_spoils_a_block_by_a_cause_not_by_its_power_limit():
     assert disturbance.device_cause(DeviceState(throttled=("power brake",)), steady) == "throttled"
 
 
-@pytest.mark.parametrize(("cores", "other_cpus", "is_kept"), [(2, 0.03, True), (2, 0.2, False), (2, None, False), (1, 0.0, False)])
+@pytest.mark.parametrize(
+    ("cores", "other_cpus", "is_kept"), [(2, 0.03, True), (2, 0.2, False), (2, None, False), (1, 0.0, False)]
+)
 def test_threads_that_wait_for_each_other_disturb_no_block(cores: int, other_cpus: float | None, is_kept: bool):
     blocks = [TimedBlock(0, (1,), rejected=cause) for cause in ("preempted", "steal", "")]
     found = disturbance.without_own_waits(blocks, cores, other_cpus)
