@@ -41,6 +41,7 @@ from hwprof.measurement import (
     Measurement,
     Process,
     ProtocolSettings,
+    Status,
     at_one_speed,
     estimate,
     process_from_record,
@@ -183,9 +184,15 @@ def told_of(m: Measurement) -> dict[str, Any]:
     return {
         "hwprof": asdict(m.statistics), "normalized": asdict(m.normalized), "clock": str(m.normalized_clock),
         "is_baseline_quiet": m.is_baseline_quiet, "processes": len(m.processes),
-        "status": str(stop.status(m.processes, m.protocol, m.baseline)), "target": m.protocol.target,
+        "status": str(ended(m)), "target": m.protocol.target,
         "rejected": m.rejected_share, "machine": m.environment["hardware"].get("cpu", ""),
     }  # fmt: skip
+
+
+def ended(m: Measurement) -> Status:
+    """Its status. Older rules ended when the statistical part of the interval had reached the target."""
+    is_limited = m.status is Status.CONVERGED and m.normalized.systematic > m.protocol.target
+    return Status.LIMITED if is_limited else m.status
 
 
 def usual(how: str, files: Sequence[Path]) -> list[float]:
@@ -524,7 +531,8 @@ def misses(name: str, of: Mapping[str, Any]) -> Iterator[str]:
 
 def quiet_misses(of: Mapping[str, Any]) -> Iterator[str]:
     for target, limit in SECONDS.items():
-        if (seconds := of["seconds_at_target"].get(str(target), 0)) > limit:
+        seconds = of["seconds_at_target"].get(str(target), 0)
+        if seconds > limit:
             yield f"{seconds:.1f} s a model at {target:.0%} instead of {limit} s"
     converged = of["status"].get("converged", 0) / sum(of["status"].values())
     if converged < 0.8:
