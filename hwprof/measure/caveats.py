@@ -65,9 +65,7 @@ def _of_status(m: Measurement) -> Iterator[str]:
         is_short = len(m.processes) < m.protocol.max_processes
         advice = "raise --budget" if is_short else "the machine varies too much"
         if m.normalized.systematic > m.protocol.target:
-            advice = (
-                f"other programs' load alone makes it +-{m.normalized.systematic:.1%}: measure on a quieter machine"
-            )
+            advice = f"the load alone makes it +-{m.normalized.systematic:.1%}; measure on a quieter machine"
         width, target = m.normalized.relative_half_width, f"+-{m.protocol.target:.1%}"
         reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
         missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"
