@@ -175,23 +175,16 @@ def test_only_the_operator_without_known_work_has_no_time(fitted):
     assert np.isnan(ms).tolist() == [True, False, False]
 
 
-def told_by_runtime(networks, seed=0):
-    """Each network with what the runtime executes of it, which is half of its kernels, and their latencies, ms."""
-    rng, told = np.random.default_rng(seed), []
-    for network in networks:
-        kept = np.flatnonzero(rng.random(len(network.kinds)) < 0.5) if len(network.kinds) > 1 else np.array([0])
-        part = replace(
-            network, kinds=tuple(network.kinds[i] for i in kept), counts=network.counts[kept],
-            features=network.features[kept], amounts=network.amounts[kept], nodes=tuple(network.nodes[i] for i in kept),
-        )  # fmt: skip
-        told.append(replace(network, executed=part))
-    return told, np.array([latency_ms(network.executed) for network in told])
+def blind(network):
+    """The network in the eyes of one who cannot tell its kernels apart."""
+    return replace(network, features=np.zeros_like(network.features), amounts=np.ones_like(network.amounts))
 
 
 @pytest.fixture(scope="module")
 def asking(data):
-    networks, ms = told_by_runtime(data[0])
-    return KernelPredictor(steps=60).fit(networks, ms), networks, ms
+    """Its rules are blind; the runtime is not."""
+    networks, ms = [replace(blind(network), executed=network) for network in data[0][:60]], data[1][:60]
+    return KernelPredictor(steps=15).fit(networks, ms), networks, ms
 
 
 def test_what_the_runtime_executes_is_used_where_it_predicts_families_left_out_better(asking):
@@ -204,10 +197,12 @@ def test_what_the_runtime_executes_is_used_where_it_predicts_families_left_out_b
     assert np.median(high / low) < np.median(wide_high / wide_low)
 
 
-def test_a_runtime_that_tells_nothing_new_is_not_asked_again(data):
+def test_a_runtime_that_tells_less_than_the_rules_is_not_asked_again(data):
     networks, ms = data
-    told = [replace(network, executed=replace(network, kinds=("Conv",) * len(network.kinds))) for network in networks]
-    predictor = KernelPredictor(steps=20).fit(told, ms)
+    told = [replace(network, executed=blind(network)) for network in networks[:60]]
+    predictor = KernelPredictor(steps=15).fit(told, ms[:60])
+    assert predictor.by_runtime_ is None
+    assert np.isfinite(predictor.mape_by_runtime_)
     b = GraphBuilder("net")
     assert predictor.encode_with(b.build(b.relu(b.input((1, 4)))), pytest.fail)[0].executed is None
 
