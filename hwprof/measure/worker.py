@@ -45,12 +45,13 @@ from hwprof.interfaces import (
     ClockedTimer,
     CountingBackend,
     OperatorTimer,
+    OptimizingBackend,
     OutputTimer,
     RemoteBackend,
     Timer,
     TunableBackend,
 )
-from hwprof.measure import cpu_time, environment, timing
+from hwprof.measure import cpu_time, disturbance, environment, timing
 from hwprof.measure.anchors import OpenAnchors
 from hwprof.measure.steady import Warmup
 from hwprof.measure.worker_state import WorkerState, identity
@@ -174,7 +175,7 @@ def _process(
         cold_ns=subject.cold_ns,
         warmup_ns=tuple(subject.warmup_ns),
         warmup=str(subject.warmup),
-        blocks=tuple(subject.blocks),
+        blocks=disturbance.without_own_waits(subject.blocks, len(subject.cores), other_cpus),
         peak_memory_bytes=peak_memory_bytes,
         energy_mj=float(np.median(subject.energy_mj)) if subject.energy_mj else None,
         warnings=tuple(subject.warnings),
@@ -210,6 +211,14 @@ def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
         with backend.open(graph, device) as timer:
             timer(1)
     yield {"opened": True}
+
+
+def executed(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """What the runtime executes of one graph: the operator, nodes and moved tensor of each kernel."""
+    device, backend = state.pinned(request)
+    if not isinstance(backend, OptimizingBackend):
+        raise InputError(f"backend {device.backend!r} of device {device.name!r} does not say what it executes")
+    yield {"kernels": [list(kernel) for kernel in backend.executed(Graph.from_json(request["graph"]), device)]}
 
 
 def output_error(request: Mapping[str, Any], state: WorkerState) -> Answers:
@@ -333,7 +342,8 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
     for request in (
-        hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, receive, tune,
+        hello, hold, preflight, snapshot, overhead, measure, opening, executed, operators, output_error, peaks, receive,
+        tune,
     )
 }  # fmt: skip
 
