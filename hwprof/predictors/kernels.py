@@ -272,8 +272,8 @@ class KernelPredictor(LatencyPredictor):
             domain = Domain.of([networks[i] for i in learned.tolist()], np.random.default_rng(self.seed))
             outside.append([sum(self._outside_shares(networks[i], members, domain).values()) for i in out.tolist()])
             names_of += families[out].tolist()
-        self.errors_, self.spreads_, self.outside_ = map(np.concatenate, (errors, spreads, outside))
-        self.families_ = tuple(names_of)
+        self.errors_, self.spreads_ = np.concatenate(errors), np.concatenate(spreads)
+        self.outside_, self.families_ = np.concatenate(outside), tuple(names_of)
 
     # -- files -------------------------------------------------------------------------------------------
 
