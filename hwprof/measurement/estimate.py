@@ -73,7 +73,8 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class LatencyStatistics:
-    """All in ms. `low` and `high` bound the median with 95 % confidence (nan for a single process)."""
+    """All in ms. `low` and `high` bound the median with 95 % confidence; nan for a single process, and for a formula,
+    whose error nobody knows."""
 
     median: float
     low: float
