@@ -87,8 +87,8 @@ def _total(found: Explanation, findings: Sequence[Finding]) -> float:
 
 
 def doubts_of_load(checks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """A sentence for each check of the machine, as a record, by which the times of single kernels are not to be trusted:
-    they have no anchors that would correct them."""
+    """checks: of the machine, as records. A sentence for each by which the times of single kernels, which no anchors
+    correct, are not to be trusted."""
     return tuple(
         f"these times are not to be trusted: {check['name']}: {check['found']}"
         for check in checks

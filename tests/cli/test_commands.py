@@ -38,17 +38,21 @@ def test_explain_leaves_small_change_out_of_its_table_and_says_so(capsys: pytest
 
 
 @pytest.mark.parametrize(("doubts", "status"), [((), 0), (("cpu pressure: some task waited",), 4)])
-@pytest.mark.parametrize("format", ["table", "json"])
+@pytest.mark.parametrize("form", ["table", "json"])
 def test_times_that_explain_does_not_trust_are_status_4(
-    doubts: tuple[str, ...], status: int, format: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    doubts: tuple[str, ...],
+    status: int,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     finding = Finding(Kind.FLOAT, "conv", "Conv", "why", 1000.0, 0.5)
     found = CausesOfLoss("a", "b", (finding,), 2000.0, 2000.0, doubts=doubts)
     monkeypatch.setattr(jobs, "explain", lambda *_arguments, **_options: found)
-    assert run(["explain", "a.onnx", "b.onnx", "--format", format]) == status
+    assert run(["explain", "a.onnx", "b.onnx", "--format", form]) == status
     told = capsys.readouterr()
     assert told.err.count("measure again when the machine is idle") == len(doubts)
-    if format == "json":
+    if form == "json":
         assert json.loads(told.out)[0]["trusted"] is not bool(doubts)
 
 

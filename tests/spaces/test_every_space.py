@@ -45,9 +45,7 @@ def test_random_architectures_run_in_onnx_runtime(space, run):
 def test_networks_of_blocks_that_are_kept_are_those_that_are_built_anew(space, monkeypatch: pytest.MonkeyPatch):
     archs = sampling.random_archs(space, 10, np.random.default_rng(0))
     kept = [space.graph(arch).to_json() for arch in (*archs, *archs)]
-    monkeypatch.setattr(
-        GraphBuilder, "add_block", lambda b, build, x, sizes, named: build(b, x, *sizes, **named)
-    )
+    monkeypatch.setattr(GraphBuilder, "add_block", lambda b, build, x, sizes, named: build(b, x, *sizes, **named))
     assert kept == [space.graph(arch).to_json() for arch in archs] * 2
 
 
