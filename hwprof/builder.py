@@ -7,9 +7,8 @@ operator whose output types the caller knows.
 of the same few layers; only their names differ. The functions that are cached see Python's own integers alone: a NumPy
 integer is equal to them, but JSON cannot hold it, and it would come back from the cache for other callers.
 
-A `block` is kept with its names, too: of all 15,625 networks of NAS-Bench-201, 19 of 20 edges have the same place in
-another one, and taking it from there is five times as fast. Building a whole cell once and renaming it for its 14 copies
-saved half as much: most of the time goes into making the operators, not into their shapes.
+A `block` is kept with its names, too: drawn at random, 9 of 10 edges of NAS-Bench-201's networks are at a place where
+one of the 3,000 networks before them had the same.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ emulated core, by the instructions that it executed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Unpack
 
