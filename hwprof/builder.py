@@ -355,7 +355,7 @@ def block(
     once for each tensor, sizes and place in a network (the numbers of its operators, weights and constants)."""
 
     @wraps(build)
-    def added(b: GraphBuilder, x: str, *sizes: _Sizes.args, **named: _Sizes.kwargs) -> str:
+    def added(b: GraphBuilder, x: str, /, *sizes: _Sizes.args, **named: _Sizes.kwargs) -> str:
         return b.add_block(build, x, sizes, named)
 
     return added
