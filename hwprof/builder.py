@@ -419,7 +419,7 @@ def _pool(shape: _Shape, kernel: int, stride: int, pad: int, ceil: bool, include
 
 
 class _Block(NamedTuple):
-    """What a block adds to a builder; types: of its tensors, by their names."""
+    """The operators and tensors that a block adds to a builder; types: of the tensors, by their names."""
 
     result: str
     nodes: tuple[Node, ...]

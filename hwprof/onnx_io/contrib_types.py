@@ -75,7 +75,7 @@ def _result(graph: Graph, node: Node) -> Iterator[Tensor]:
 
 
 def _product(node: Node, a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Of matrices, each of which may be transposed; nothing where the batch is moved, too."""
+    """The product of matrices, each of which may be transposed; nothing where the batch is moved, too."""
     if node.attribute("transBatchA", 0) or node.attribute("transBatchB", 0) or min(len(a.shape), len(b.shape)) < 2:
         return
     (*batch, rows, _), (*other, _, columns) = (
