@@ -27,6 +27,7 @@ from hwprof import __version__, cost, plugins
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.fewer_channels import removable
+from hwprof.compress.float_network import float_network
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.layer_harm import LayerHarm, singles
@@ -36,7 +37,7 @@ from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, est
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
-from hwprof.graph import Graph, is_quantized
+from hwprof.graph import Graph
 from hwprof.interfaces import OneVariantBackend
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
@@ -115,12 +116,13 @@ def compress(
     samples: [n, *shape] for each input of the graph, whose weights are those of its source. metric: of the outputs of a
     changed and of the float network, larger is better; without it, minus their relative error.
 
-    Raises InputError for a network that is quantized already, one that cannot be quantized, samples that are not
-    finite, a target out of reach (within `Settings.max_error`), and a device that runs no float networks or does not
-    time kernels; NotConvergedError where the table of the layers would mislead; and what measuring raises.
+    A Q/DQ network is made float first (`float_network`). Raises InputError for one that computes with integers or
+    cannot be quantized, samples that are not finite, a target out of reach (within `Settings.max_error`), and a device
+    that runs no float networks or does not time kernels; NotConvergedError where the table of the layers would mislead;
+    and what measuring raises.
     """
     require_times(device)
-    _require_float(graph, device)
+    _require_floats(device)
     for name, array in samples.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"the samples of input {name!r} hold values that are not finite")
@@ -129,14 +131,13 @@ def compress(
     if settings.max_error is not None and metric is not None:
         raise InputError("--max-error limits the error of the outputs, in place of which there is a --metric; give one")
     folder.mkdir(parents=True, exist_ok=True)
+    graph = float_network(graph, folder, (options or recording.Options()).on_note)
     networks = len(targets) or settings.points
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed, networks)
     return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
 
 
-def _require_float(graph: Graph, device: Device) -> None:
-    if any(is_quantized(node) for node in graph.nodes):
-        raise InputError(f"{graph.name!r} is quantized already; compression starts from the float network")
+def _require_floats(device: Device) -> None:
     backend = plugins.load("backend", device.backend)
     if isinstance(backend, OneVariantBackend) and backend.variant:
         raise InputError(
