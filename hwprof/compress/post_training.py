@@ -52,6 +52,7 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import load_weights, model_with
 
 NAME = "post_training"
+_VERSION = 2  # of the choice within an error: another one makes other networks
 ERROR = OUTPUTS  # in place of a task's name
 WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
@@ -223,8 +224,9 @@ class _Run:
 
     def _key(self, wanted: _Wanted) -> ResultKey:
         given = {name: value for name, value in asdict(self.settings).items() if value is not None}
+        version = {} if self.settings.max_error is None else {"version": _VERSION}
         settings = {
-            **given, "share": wanted.share, "network": self.identity, "device": self.device.digest,
+            **given, **version, "share": wanted.share, "network": self.identity, "device": self.device.digest,
             "hardware": self.measured[0].hardware, "protocol": asdict(self.options.settings),
         }  # fmt: skip
         return ResultKey(
@@ -380,15 +382,16 @@ class _Run:
 
     @cached_property
     def allowed(self) -> list[Point]:
-        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`: each is
-        measured, because the sums of the harms only tell roughly."""
+        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`, with its square
+        as their harm: each is measured, because the sums of the harms only tell roughly."""
         most = self.settings.max_error
         if most is None:
             return self.front
         likely = [point for point in self.front if point.harm <= (_UNDERRATED * most) ** 2]
         self.options.on_note(f"measures the error of {len(likely)} networks of the front")
         self.options.on_step(f"error of outputs of {len(likely)} networks")
-        return [point for point in likely if self._error(point) <= most] or self.front[-1:]
+        judged = [replace(point, harm=self._error(point) ** 2) for point in likely]
+        return [point for point in judged if point.harm <= most**2] or self.front[-1:]
 
     def _error(self, point: Point) -> float:
         return -self.judge.score(self.rewriting.network(point.choices))
