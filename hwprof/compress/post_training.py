@@ -382,8 +382,8 @@ class _Run:
 
     @cached_property
     def allowed(self) -> list[Point]:
-        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`, with its square
-        as their harm: each is measured, because the sums of the harms only tell roughly."""
+        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`. Each error is
+        measured, because the sums of the harms only tell roughly, and its square is the harm of the point."""
         most = self.settings.max_error
         if most is None:
             return self.front
