@@ -8,12 +8,14 @@ quantizer does; where its operator can give less than 0, the Relu is put back.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from hwprof.errors import InputError
-from hwprof.graph import Graph, Node, Tensor, is_quantized
+from hwprof.graph import BITS_PER_ELEMENT, Graph, Node, Tensor, is_quantized
 from hwprof.onnx_io.inference import infer_with
+from hwprof.onnx_io.proto import numpy_dtype
 from hwprof.variants.weights import Weights, constant_arrays, evaluated
 
 _TO_GRID, _FROM_GRID = "QuantizeLinear", "DequantizeLinear"
@@ -43,8 +45,8 @@ class _Dequantizing:
     """Takes the operators of one network, in their order."""
 
     def __init__(self, graph: Graph, arrays: Weights) -> None:
-        self._graph, self._arrays = graph, arrays
-        self._static = set(arrays)  # depends on no input
+        self._graph = graph
+        self._arrays = dict(arrays)  # also of what is computed from weights alone
         self._equal: dict[str, str] = {}  # by tensor, the float one in its place
         self._on_grid: set[str] = set()
         self._made: dict[str, Node] = {}  # by tensor, the operator that is kept
@@ -56,7 +58,7 @@ class _Dequantizing:
         nodes = self._with_output_names()
         read = {name for node in nodes for name in node.inputs}
         stored = {*self._graph.weight_names, *(c.name for c in self._graph.constants)}
-        arrays = {**self._arrays, **evaluated(self._graph, self._arrays, (self._static & read) - stored)}
+        arrays = self._arrays
         made = {out for node in nodes for out in node.outputs}
         graph = replace(
             self._graph,
@@ -73,8 +75,8 @@ class _Dequantizing:
 
     def _take(self, node: Node) -> None:
         first = node.inputs[0] if node.inputs else ""
-        if node.inputs and all(name in self._static for name in node.inputs if name):
-            self._static.update(node.outputs)
+        if node.inputs and all(name in self._arrays for name in node.inputs if name):
+            self._arrays |= _computed(self._graph, node, self._arrays)
         elif node.op == _TO_GRID:
             self._equal[node.outputs[0]] = self._rectified(node, self._equal.get(first, first))
             self._on_grid.add(node.outputs[0])
@@ -129,3 +131,37 @@ class _Dequantizing:
             )
             for node in (*self._nodes, *copies)
         ]
+
+
+def _computed(graph: Graph, node: Node, arrays: Weights) -> Weights:
+    """The results of an operator that reads known arrays alone, by name, each [*shape] of its tensor."""
+    if node.op in (_TO_GRID, _FROM_GRID):  # the evaluator of ONNX has them for the newest opsets alone
+        return {node.outputs[0]: _on_grid(graph, node, arrays)}
+    read = tuple(Tensor(name, str(arrays[name].dtype), arrays[name].shape) for name in {*node.inputs} - {""})
+    alone = replace(
+        graph, inputs=(), outputs=node.outputs, nodes=(node,), weights=read, constants=(), values=(), source=None
+    )
+    return evaluated(alone, arrays, node.outputs)
+
+
+def _on_grid(graph: Graph, node: Node, arrays: Weights) -> np.ndarray:
+    """[*shape]: the integers of a QuantizeLinear, or the reals of a DequantizeLinear."""
+    name, scale_name, *zero_name = filter(None, node.inputs)
+    x, scale = arrays[name], _along(node, arrays[name], arrays[scale_name])
+    zero = _along(node, x, arrays[zero_name[0]]).astype(np.int64) if zero_name else np.int64(0)
+    if node.op == _FROM_GRID:
+        return np.asarray((x.astype(np.int64) - zero).astype(scale.dtype) * scale)
+    made = graph.type_of(node.outputs[0])
+    unsigned, bits = made.dtype.startswith("u"), BITS_PER_ELEMENT[made.dtype]
+    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return np.asarray(np.clip(np.rint(x / scale) + zero, low, high).astype(numpy_dtype(made)))
+
+
+def _along(node: Node, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Scales or zero points, [], [rows] or one for each block of a row, in a shape that fits x, [*shape]."""
+    axis = int(cast("int", node.attribute("axis", 1)))
+    if values.size == 1:
+        return values.reshape(())
+    if values.ndim == 1:
+        return values.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    return np.repeat(values, -(-x.shape[axis] // values.shape[axis]), axis).take(range(x.shape[axis]), axis)
