@@ -32,7 +32,7 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
-from hwprof.compress.choice import Choice, Choices, Options
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Method, Network, SoftChoices
@@ -237,6 +237,8 @@ class _Run:
     def result(self) -> Compressed:
         kept = None if self.job.options.fresh else self.job.store.result(self.key)
         if kept is not None and self.path.exists():
+            if self.must_reach and kept.is_least:
+                self._require_reach(kept.table_ms)
             self._tell("is in the store")
             return Compressed(kept, self.path)
         start = perf_counter()
@@ -303,12 +305,12 @@ class _Run:
             self._tell(f"learns without latencies: {error}")
             return None
         if self.must_reach and self._is_projected:
-            self._require_reach(options, table)
+            _, least_ms = project(options, _equal_harm, table.latency_ms, self.wanted_ms, {})
+            self._require_reach(least_ms)
         return table
 
-    def _require_reach(self, options: Options, table: LayerTable) -> None:
-        smallest = {layer: some[-1] for layer, some in options.items()}
-        least_ms = float(min(table.latency_ms([{}, smallest])))
+    def _require_reach(self, least_ms: float) -> None:
+        """least_ms: of the fastest network by the table."""
         if least_ms > self.wanted_ms * _SLOWER:
             raise OutOfReachError(
                 f"{self.method.name} cannot bring {self.job.network.graph.name!r} to {self.wanted_ms:g} ms on "
@@ -403,6 +405,10 @@ def _identity(network: Network) -> str:
     for name, array in sorted(network.weights.items()):
         digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _equal_harm(_layer: str, choice: Choice) -> float:
+    return float(choice != AS_BEFORE)
 
 
 def _own_settings(method: Method) -> dict[str, Any]:
