@@ -237,7 +237,7 @@ class _Run:
     def result(self) -> Compressed:
         kept = None if self.job.options.fresh else self.job.store.result(self.key)
         if kept is not None and self.path.exists():
-            if self.must_reach and kept.is_least:
+            if self.must_reach and self._is_projected:
                 self._require_reach(kept.table_ms)
             self._tell("is in the store")
             return Compressed(kept, self.path)
