@@ -31,6 +31,14 @@ def _of_blocks(m: Measurement) -> Iterator[str]:
         causes = sorted({b.rejected for p in m.processes for b in p.blocks if b.rejected})
         by = "; the undisturbed latency is by CPU time" if m.normalized_clock is Clock.CPU else ""
         yield f"{m.rejected_share:.0%} of the blocks were disturbed ({', '.join(causes)}){by}"
+    if m.is_corrected:
+        yield from _of_anchors(m)
+    averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
+    if averaged > 1:
+        yield f"too short to time each inference: p90, p99 and min are those of averages of {averaged} inferences"
+
+
+def _of_anchors(m: Measurement) -> Iterator[str]:
     slow = [p.round for p in m.processes if _slowdown(m, p) > 1 + m.protocol.anchor_tolerance]
     if slow:
         worst = max(_slowdown(m, p) for p in m.processes)
@@ -43,16 +51,21 @@ def _of_blocks(m: Measurement) -> Iterator[str]:
             "the machine was never seen quiet: its undisturbed speed is the highest that the anchors reached while "
             "other programs ran"
         )
-    averaged = max((b.runs_per_sample for p in m.processes for b in p.blocks), default=1)
-    if averaged > 1:
-        yield f"too short to time each inference: p90, p99 and min are those of averages of {averaged} inferences"
 
 
 def _of_status(m: Measurement) -> Iterator[str]:
     if m.status is Status.NOT_STEADY:
         yield "the latency never became steady during warm-up"
+    elif m.status is Status.LIMITED:
+        yield (
+            f"known to +-{m.normalized.relative_half_width:.1%}, not +-{m.protocol.target:.1%}: more processes do not "
+            "help, the load by other programs limits it; measure on a quieter machine, or choose a wider --target"
+        )
     elif m.status is Status.BUDGET:
-        advice = "raise --budget" if len(m.processes) < m.protocol.max_processes else "the machine varies too much"
+        is_short = len(m.processes) < m.protocol.max_processes
+        advice = "raise --budget" if is_short else "the machine varies too much"
+        if m.normalized.systematic > m.protocol.target:
+            advice = f"the load alone makes it +-{m.normalized.systematic:.1%}; measure on a quieter machine"
         width, target = m.normalized.relative_half_width, f"+-{m.protocol.target:.1%}"
         reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
         missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"

@@ -6,16 +6,18 @@ Only causes reject, never the latency itself: a filter by value would shorten th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwprof.measurement import DeviceState
+from hwprof.measurement import DeviceState, TimedBlock
 from hwprof.measurement.estimate import WAITED
 
 _CPU = Path("/sys/devices/system/cpu")
 _PROC = Path("/proc")
 _WAIT_SHARE = 0.01  # of the block's wall time, spent runnable without a core
 _CLOCK_SHARE = 0.03
+# Two threads alone on two cores waited for each other in 33 to 80 % of their blocks; the system kept 0.03 CPUs busy.
+_OWN_WAITS_CPUS = 0.05
 THROTTLING = frozenset({"overheated", "power brake", "hardware slowdown"})  # as `DeviceState.throttled` names them
 
 
@@ -45,6 +47,14 @@ def cause(before: Reading, after: Reading, wall_ns: int) -> str:
     if after.clock_khz and before.clock_khz and abs(after.clock_khz / before.clock_khz - 1) > _CLOCK_SHARE:
         return "frequency"
     return ""
+
+
+def without_own_waits(blocks: Sequence[TimedBlock], cores: int, other_cpus: float | None) -> tuple[TimedBlock, ...]:
+    """The blocks of a process on several cores, where those count that waited for a core although no other program ran:
+    the threads of the process waited for each other, which is how the network runs there. other_cpus: how many CPUs
+    other programs kept busy; None where that is not known."""
+    is_own = cores > 1 and other_cpus is not None and other_cpus <= _OWN_WAITS_CPUS
+    return tuple(replace(b, rejected="") if is_own and b.rejected == WAITED else b for b in blocks)
 
 
 def device_cause(before: DeviceState | None, after: DeviceState | None) -> str:

@@ -36,9 +36,10 @@ class Cohort:
 
     `numbers` are the caller's own, one for each graph: a graph is known by its place, for two may be equal.
     `margin`: the cohort needs no further round when each graph is decided against the first one with this margin
-    (`compare`), or against a gate's `limit`; by default, when each is precise enough, against the undisturbed anchors
-    that `baseline_of` tells from its processes. `done` decides otherwise, by the processes of all graphs. `name` stays
-    the same when an interrupted job goes on. `board`: the one of a fleet that measured it.
+    (`compare`), or against a gate's `limit`; by default, when each is as precise as it needs to be or as the load lets
+    it be, against the undisturbed anchors that `baseline_of` tells from its processes. `done` decides otherwise, by the
+    processes of all graphs. `name` stays the same when an interrupted job goes on. `board`: the one of a fleet that
+    measured it.
     """
 
     graphs: tuple[Graph, ...]
@@ -76,7 +77,7 @@ class Cohort:
             return self.done(self.processes)
         if self.margin is not None:
             return compare.are_decided(self.processes, settings, self.margin, self.limit)
-        return all(stop.is_precise(ps, settings, self.baseline_of(ps)) for ps in self.processes)
+        return all(stop.is_enough(ps, settings, self.baseline_of(ps)) for ps in self.processes)
 
     def left_s(self, settings: ProtocolSettings) -> float:
         """Seconds that are left of the budget of all graphs together."""
@@ -107,8 +108,7 @@ class Cohort:
             return 1.0
         if self.rounds < 2:
             return 0.02 * self.rounds
-        widest = max(stop.half_width(ps, settings, self.baseline_of(ps)) for ps in self.processes)
-        by_width = min(1.0, (settings.target / widest) ** 2) if widest > 0 else 1.0
+        by_width = min(stop.progress(ps, settings, self.baseline_of(ps)) for ps in self.processes)
         return min(0.99, by_width * min(1.0, self.rounds / settings.min_processes))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hwprof import instructions
 from hwprof.measure.steady import Warmup
 from hwprof.measurement import Process, ProtocolSettings, Status, estimate
-from hwprof.measurement.estimate import Baseline, Clock
+from hwprof.measurement.estimate import Baseline, Clock, Precision
 
 # Emulation repeats: on one core the totals of processes differed by less than 0.01 %.
 COUNT_PROCESSES = 2
@@ -22,7 +22,7 @@ def half_width(processes: Sequence[Process], settings: ProtocolSettings, baselin
     """Half-width of the 95 % interval of the undisturbed latency, relative to it; infinite with fewer than two
     processes. Without a baseline it is that of the processes themselves."""
     known = baseline or estimate.baseline_of(processes)
-    return estimate.relative_half_width(processes, known, settings.max_rejected_share)
+    return estimate.precision(processes, known, settings.max_rejected_share).total
 
 
 def is_precise(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> bool:
@@ -30,10 +30,31 @@ def is_precise(processes: Sequence[Process], settings: ProtocolSettings, baselin
     instructions need two processes that agree."""
     if any(p.instructions for p in processes):
         return counts_agree(processes)
+    return all(found.total <= settings.target for found in _latest(processes, settings, baseline))
+
+
+def is_enough(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None = None) -> bool:
+    """Whether no more processes are worth their time: the target is reached (`is_precise`), or in this round and the
+    one before it the load of the machine limited how precisely the latency can be known."""
+    if is_precise(processes, settings, baseline):
+        return True
+    return all(found.is_limited for found in _latest(processes, settings, baseline))
+
+
+def progress(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline) -> float:
+    """The share, 0 to 1, of the processes at hand among those that `is_enough` takes, as far as the width of the
+    interval tells it."""
+    found = estimate.precision(processes, baseline, settings.max_rejected_share)
+    goal = max(settings.target, found.narrowest)
+    return min(1.0, (goal / found.total) ** 2) if found.total > 0 else 1.0
+
+
+def _latest(processes: Sequence[Process], settings: ProtocolSettings, baseline: Baseline | None) -> list[Precision]:
+    """The precision of this round and of the one before it; unknown before the fewest processes."""
     if len(processes) < settings.min_processes:
-        return False
+        return [Precision(np.inf, 0.0)]
     known = baseline or estimate.baseline_of(processes)
-    return all(half_width(ps, settings, known) <= settings.target for ps in (processes, processes[:-1]))
+    return [estimate.precision(ps, known, settings.max_rejected_share) for ps in (processes, processes[:-1])]
 
 
 def counts_agree(processes: Sequence[Process]) -> bool:
@@ -82,4 +103,6 @@ def status(processes: Sequence[Process], settings: ProtocolSettings, baseline: B
         return Status.UNSTABLE
     if 2 * sum(p.warmup == Warmup.NOT_STEADY for p in processes) > len(processes):
         return Status.NOT_STEADY
-    return Status.CONVERGED if is_precise(processes, settings, baseline) else Status.BUDGET
+    if is_precise(processes, settings, baseline):
+        return Status.CONVERGED
+    return Status.LIMITED if is_enough(processes, settings, baseline) else Status.BUDGET

@@ -50,7 +50,7 @@ from hwprof.interfaces import (
     Timer,
     TunableBackend,
 )
-from hwprof.measure import cpu_time, environment, timing
+from hwprof.measure import cpu_time, disturbance, environment, timing
 from hwprof.measure.anchors import OpenAnchors
 from hwprof.measure.steady import Warmup
 from hwprof.measure.worker_state import WorkerState, identity
@@ -174,7 +174,7 @@ def _process(
         cold_ns=subject.cold_ns,
         warmup_ns=tuple(subject.warmup_ns),
         warmup=str(subject.warmup),
-        blocks=tuple(subject.blocks),
+        blocks=disturbance.without_own_waits(subject.blocks, len(subject.cores), other_cpus),
         peak_memory_bytes=peak_memory_bytes,
         energy_mj=float(np.median(subject.energy_mj)) if subject.energy_mj else None,
         warnings=tuple(subject.warnings),

@@ -34,9 +34,11 @@ class Evidence(StrEnum):
 
 
 class Status(StrEnum):
-    """How a measurement ended. Only CONVERGED reached its target."""
+    """How a measurement ended. Only CONVERGED reached its target. LIMITED is known as precisely as the load of the
+    machine lets it be: more processes would not help."""
 
     CONVERGED = "converged"
+    LIMITED = "limited"
     BUDGET = "budget"
     UNSTABLE = "unstable"
     NOT_STEADY = "not steady"
@@ -132,8 +134,15 @@ class Measurement:
 
     @property
     def clock_name(self) -> str:
-        """The clock of `normalized` in words: the device's own ("CUDA events") where it has one."""
-        return next((p.clock for p in self.processes if p.clock), self.normalized_clock.value)
+        """The clock of `normalized` in words: the device's own ("CUDA events") where it has one. It says so where the
+        anchors do not correct it."""
+        clock = next((p.clock for p in self.processes if p.clock), self.normalized_clock.value)
+        return clock if self.is_corrected else f"{clock}, uncorrected"
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether the anchors may correct `normalized`: not where the runtime's idle threads spin."""
+        return estimate.is_corrected(self.processes)
 
     @property
     def is_normalized(self) -> bool:

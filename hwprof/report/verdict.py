@@ -63,13 +63,15 @@ def normalized(m: Measurement) -> LatencyStatistics | None:
 
 def basis(m: Measurement) -> str:
     """The clock and the anchors of the undisturbed latency, in words."""
+    if not m.is_corrected:
+        return f"by {m.clock_name}, since the runtime's idle threads spin"
     baseline = baseline_words(m)
     return f"by {m.clock_name}, {f'baseline {baseline}' if baseline else 'without anchors'}"
 
 
 def baseline_words(m: Measurement) -> str:
-    """Whether the machine was quiet when the undisturbed anchors were seen; empty without anchors."""
-    if not m.anchor_baseline_ns:
+    """Whether the machine was quiet when the undisturbed anchors were seen; empty where none correct the latency."""
+    if not (m.anchor_baseline_ns and m.is_corrected):
         return ""
     return _QUIETNESS[m.is_baseline_quiet]
 
@@ -208,6 +210,8 @@ def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...
         return (f"Not converged: two processes must agree; {counted.agreement(m)}.",)
     if m.status is Status.BUDGET:
         return (f"Not converged: {_limit(m)} first; {_reached(m, normalized(m) or s)}.",)
+    if m.status is Status.LIMITED:
+        return (f"Not converged: the load by other programs limits it; {_reached(m, normalized(m) or s)}.",)
     if m.status is Status.UNSTABLE:
         causes = ", ".join(f"{cause} {n}" for cause, n in rejected_causes(m).most_common())
         share = quantity.percent(m.rejected_share)

@@ -35,8 +35,10 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import HwprofError
 from hwprof.fleet import certificates
+from hwprof.fleet import request as requests
 from hwprof.fleet.agent import transport_of
 from hwprof.fleet.certificates import Credentials, Role, require_access
+from hwprof.fleet.connection import Connection
 from hwprof.fleet.measuring import open_fleet
 from hwprof.fleet.plan import Plan
 from hwprof.jobs import profile
@@ -98,6 +100,7 @@ def refusals() -> None:
                 time.sleep(0.1)
             for what, keys in (("keys of another fleet", "foreign"), ("an expired certificate", "expired")):
                 rows.append({"what": what, **refused(plan, folder / keys)})
+            rows.append({"what": "a driver with another version of hwprof", **refused_version(plan)})
             ports = [c.laddr.port for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
             for what, context in (("plain HTTP", None), ("TLS without a certificate", anonymous())):
                 rows.append({"what": f"{what}, each of {len(ports)} ports", **silent(ports, context)})
@@ -117,6 +120,23 @@ def refused(plan: Plan, keys: Path) -> dict[str, Any]:
     except HwprofError as error:
         return {"seconds": time.monotonic() - start, "told": str(error)}
     return {"seconds": time.monotonic() - start, "told": "LET IN"}
+
+
+def refused_version(plan: Plan) -> dict[str, Any]:
+    """What the agent says to a request of a driver that has the right keys."""
+    connection = Connection(plan)
+    connection.open()
+    try:
+        workers: Mapping[str, Any] = (connection.identity() or {})["workers"]
+        start = time.monotonic()
+        answers = connection.run(json.dumps({"do": "greet", "hwprof": "0.0.1"}), list(workers)) or {}
+        return {"seconds": time.monotonic() - start, "told": "; ".join(told(answer) for answer in answers.values())}
+    finally:
+        connection.close()
+
+
+def told(answer: str) -> str:
+    return str(requests.error_of(json.loads(answer)) or "LET IN")
 
 
 def silent(ports: list[int], context: ssl.SSLContext | None) -> dict[str, Any]:
@@ -275,9 +295,8 @@ def report() -> None:
         "<!-- python tests/benchmarks/fleet.py report; its docstring has the commands of the runs -->",
         "# A fleet on one machine: killed, refused, compared",
         "",
-        f"{hardware['cpu']}, {hardware['cores']} cores, {datetime.now(UTC):%Y-%m-%d}. Other programs had most of the "
-        "processor at the same time: the loads are given, and no figure here tells how long anything takes on a quiet "
-        "machine.",
+        f"{hardware['cpu']}, {hardware['cores']} cores, {datetime.now(UTC):%Y-%m-%d}. The loads are given "
+        "where other programs ran at the same time.",
         "",
         "| tried | result |",
         "| --- | --- |",
@@ -356,7 +375,7 @@ def board_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             f"{f['boards']} simulated boards, {f['requests']} requests of {f['request_s']:g} s; driver, scheduler and "
-            f"all agents on one core that others use, load {f['load']:.0f}",
+            f"all agents on this machine, load {f['load']:.0f}",
             f"busy {f['busy']:.1%} of the time; "
             + ", ".join(f"{part} {cores:.3f} cores, {f['mib'][part]} MiB" for part, cores in f["cores"].items()),
         )
@@ -382,12 +401,12 @@ def scale(found: Mapping[str, Any]) -> list[str]:
         f"second, {40 * ms['scheduler'] / 1e3:.2f} of a core for the scheduler; 1,000 with requests of 60 s are 17, "
         f"{17 * ms['scheduler'] / 1e3:.2f} of a core. Half a core is reached at {per_s:.0f} requests a second. The "
         "number of heartbeats grows no further than 200 a second, as each board's become rarer. Two requests are at "
-        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. The "
-        "agents of a run above are one process on a busy core: where it is less busy than 95 %, we believe that they "
-        "waited for the processor, which boards have of their own; a quiet machine has to show it. "
+        "each board, so that what is between them costs nothing as long as the scheduler and the driver keep up. All "
+        "agents of a run above are one process on this machine, which boards have of their own: where a run is less "
+        "busy than it should be, they may have waited for the processor. "
         "Beyond that, run a scheduler for each site and merge the stores (`hwprof store merge`).",
         "",
-        "Not measured: boards on other machines, and 1,000 of them.",
+        "Not measured: boards on other machines.",
     ]
 
 

@@ -1,13 +1,14 @@
 """Makes a predictor of any network for this machine, sets it against networks of families that it never saw, and writes
-both: latency_data/predictors/DEVICE-HARDWARE.hwp, which hwprof ships, and reports/generic.
+both: latency_data/predictors/DEVICE-HARDWARE.hwp, which hwprof ships, and reports/generic, a page for each device.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.generic measure [--device cpu-1t] [--minutes 15] [--models FOLDER]
     OMP_NUM_THREADS=1 python -m tests.benchmarks.generic report [--device cpu-1t]   # again, from what was measured
 
 `measure` wants a quiet machine. It collects a generic sample for six tenths of the time, measures the networks to
-predict for three, then trains. What it measures is kept in build/generic.db: another call collects more. FOLDER holds
-the wheels of other people's networks that foreign_models.py names. --root FOLDER writes everything there instead: to
-rehearse with --minutes 1.
+predict for three, then trains. What it measures is kept in build/generic.db: another call collects more. --device takes
+a device, or a runtime, of which it takes the first device that runs here. A runtime of integers gets every network
+quantized. FOLDER holds the wheels of other people's networks that foreign_models.py names. --root FOLDER writes
+everything there instead: to rehearse with --minutes 1.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -30,16 +32,20 @@ from matplotlib import pyplot as plt
 from hwprof import cost, plugins, workloads
 from hwprof.data import dataset
 from hwprof.data.store import Store
-from hwprof.device import Device
+from hwprof.device import Device, available
 from hwprof.errors import HwprofError
 from hwprof.graph import Graph
+from hwprof.interfaces import OneVariantBackend
 from hwprof.jobs import collecting
+from hwprof.jobs.inputs import Wanted
 from hwprof.measure.machine import fingerprint
+from hwprof.measure.opening import require_runnable, smallest
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import FAST, Measurement, Status
 from hwprof.predictors import learning, shipped
 from hwprof.predictors.trained import Trained
 from hwprof.spaces import sampling
+from hwprof.variants.spec import change
 from tests.benchmarks.foreign_models import networks as networks_of
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +58,8 @@ PART = 6  # networks between two looks at the clock
 # Many networks count more than the last percent of each.
 PROTOCOL = replace(FAST, budget_s=0.5, pilot_processes=2, min_processes=2)
 MOST_SHIPPED = 60.0  # percent: the left-out error of families above which a predictor is not shipped
+MINUTES = 15
+FAMILIES_GOAL = 12.0  # percent
 FEWEST = 3  # networks without which there is nothing to judge
 
 
@@ -68,6 +76,7 @@ class Place:
 
     @property
     def listed(self) -> Path:
+        """The group of each network to predict, by digest, on all devices."""
         return self.root / "build" / "generic-networks.json"
 
     @property
@@ -81,6 +90,13 @@ class Place:
         hardware = fingerprint(Options().limited_transport, self.device)
         is_ours = not folder.exists() or dataset.read(folder).card.hardware == hardware
         return folder if is_ours else folder.with_name(f"{folder.name}-{hardware}")
+
+    @property
+    def variant(self) -> str:
+        """The variant in which the device's runtime takes networks, if it takes one alone."""
+        backend = plugins.load("backend", self.device.backend)
+        wanted = Wanted(variant=backend.variant) if isinstance(backend, OneVariantBackend) else Wanted()
+        return wanted.on(self.device, Options()).variant or ""
 
     def predictor(self, hardware: str) -> Path:
         folder = self.root / "latency_data" / "predictors"
@@ -103,6 +119,32 @@ class Row:
     @property
     def error(self) -> float:
         return self.predicted_ms / self.measured_ms - 1
+
+
+def device_of(name: str) -> Device:
+    """The device of this name, or the first one that runs here of the runtime of this name. Raises InputError for
+    another name, and the reason of the last device where none runs."""
+    devices = [device for device in map(Device.load, available()) if device.backend == name]
+    if name in available() or not devices:
+        return Device.load(name)
+    for device in devices:
+        try:
+            require_runnable(smallest(device), device, Options().limited_transport)
+        except HwprofError as error:
+            reason = error
+        else:
+            return device
+    raise reason
+
+
+def varied(found: Iterator[tuple[str, Graph]], variant: str) -> Iterator[tuple[str, Graph]]:
+    """The networks of each group in the variant, without those that it does not fit."""
+    changed = change(variant)
+    for group, graph in found:
+        try:
+            yield group, changed(graph).renamed(graph.name)
+        except HwprofError as error:
+            print(f"left out: {graph.name}: {error}", file=sys.stderr)
 
 
 def networks(models: Path | None, work: Path) -> Iterator[tuple[str, Graph]]:
@@ -133,7 +175,7 @@ def third_party(folder: Path, work: Path) -> Iterator[tuple[str, Graph]]:
 
 def measure(place: Place, minutes: float, models: Path | None) -> None:
     """Collects, measures what is to be predicted, and reports; a network that fails costs only itself."""
-    start = time.monotonic()
+    start, variant = time.monotonic(), place.variant
     options = Options(
         PROTOCOL,
         allow_unfit=True,
@@ -143,11 +185,13 @@ def measure(place: Place, minutes: float, models: Path | None) -> None:
         on_note=partial(print, flush=True),
     )
     collected = collecting.collect(
-        "generic", place.device, minutes=COLLECTING * minutes, out=place.data, store=place.store, options=options
-    )
+        "generic", place.device, minutes=COLLECTING * minutes, variant=variant, out=place.data, store=place.store,
+        options=options,
+    )  # fmt: skip
     print(f"collected {len(collected.dataset.entries)} networks in {time.monotonic() - start:.0f} s", flush=True)
-    found = list(networks(models, place.root / "build" / "third-party"))
-    place.listed.write_text(json.dumps([(group, graph.digest) for group, graph in found]))
+    found = list(varied(networks(models, place.root / "build" / "third-party"), variant))
+    groups = {**groups_of(place), **{graph.digest: group for group, graph in found}}
+    place.listed.write_text(json.dumps([(group, digest) for digest, group in groups.items()]))
     end = max(start + 60 * (COLLECTING + TESTING) * minutes, time.monotonic() + 60 * TESTING * minutes / 2)
     order = np.random.default_rng(0).permutation(len(found)).tolist()  # so that each group has some whenever it ends
     with Store(place.store) as store, recording(place.device, store, options) as recorder:
@@ -162,10 +206,14 @@ def measure(place: Place, minutes: float, models: Path | None) -> None:
     report(place)
 
 
+def groups_of(place: Place) -> Mapping[str, str]:
+    """The group of each network to predict, by digest; none before the first call."""
+    return {digest: group for group, digest in json.loads(place.listed.read_text())} if place.listed.exists() else {}
+
+
 def measured(place: Place, hardware: str) -> list[tuple[str, Graph, Measurement]]:
     """The networks to predict, each with its group and measurement."""
-    groups = {digest: group for group, digest in json.loads(place.listed.read_text())}
-    rows = []
+    groups, rows = groups_of(place), []
     with Store(place.store) as store:
         for m in store.measurements():
             text = store.graph(m.digest) if m.digest in groups else None
@@ -227,9 +275,59 @@ def report(place: Place) -> None:
     each_ms = 1000 * (time.process_time() - start) / len(tested)
     line = macs_line(data, tested) / [m.normalized.median for *_, m in tested] - 1
     draw(rows, place.pages / f"{device.name}.svg")
-    (place.pages / f"{device.name}.json").write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
+    record = {
+        "cpu": data.card.machine.get("cpu", ""), "hardware": data.card.hardware, "learned": data.card.rows,
+        "families": trained.origin.mape, "networks": [vars(row) for row in rows],
+    }  # fmt: skip
+    (place.pages / f"{device.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = page(data, trained, rows, physical, line, seconds, each_ms, device, file)
-    (place.pages / "README.md").write_text(lines)
+    (place.pages / f"{device.name}.md").write_text(lines)
+    records = {path.stem: json.loads(path.read_text()) for path in sorted(place.pages.glob("*.json"))}
+    (place.pages / "README.md").write_text(index(records))
+
+
+def index(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """records: what `report` wrote, by device. Returns the page on all devices."""
+    lines = [
+        f"<!-- {COMMAND} --device DEVICE -->",
+        "# Networks of families that a predictor never saw",
+        "",
+        f"One predictor for each device, made in {MINUTES} minutes of measuring and shipped with hwprof unless its "
+        f"error on families left out is above {MOST_SHIPPED:.0f} %. MAPE of the predicted networks in percent, and how "
+        "many of the networks these are; the rest are abstentions. The page of each device has every network.",
+        "",
+        f"| device | processor | learned from | {' | '.join(GOALS)} | families left out | 90 % intervals hold | median "
+        "half-width |",
+        f"| --- | --- | --: |{' --: |' * (len(GOALS) + 3)}",
+        f"| goal | | | {' | '.join(f'{goal:.0f}' for goal in GOALS.values())} | {FAMILIES_GOAL:.0f} | 85 % | 20 % |",
+        *(_device_line(name, record) for name, record in records.items()),
+        "",
+        "One rule was chosen after the abstentions of these networks on cpu-1t had been seen (2026-11-29): kernels "
+        "without multiply-adds are known if they are no larger than those learned from. The counts of abstentions are "
+        "not blind, on any device.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _device_line(device: str, record: Mapping[str, Any]) -> str:
+    rows = [Row(**row) for row in record["networks"]]
+    inside, width = intervals(rows)
+    cells = []
+    for group in GOALS:
+        some = [row for row in rows if row.group == group or (group == "spaces" and row.group in SPACES)]
+        errors = [abs(row.error) for row in some if not row.doubt]
+        cells.append(f"{100 * np.mean(errors):.1f} ({len(errors)} of {len(some)})" if errors else f"0 of {len(some)}")
+    return (
+        f"| [{device}]({device}.md) | {record['cpu']} {record['hardware']} | {record['learned']} | "
+        f"{' | '.join(cells)} | {record['families']:.1f} | {inside:.0%} | {width:.0%} |"
+    )
+
+
+def intervals(rows: Sequence[Row]) -> tuple[float, float]:
+    """The share of the predicted networks that the 90 % intervals hold, and their median half-width."""
+    known = [row for row in rows if not row.doubt]
+    inside = np.mean([row.low_ms <= row.measured_ms <= row.high_ms for row in known])
+    return float(inside), float(np.median([(row.high_ms / row.low_ms) ** 0.5 - 1 for row in known]))
 
 
 def page(
@@ -241,8 +339,7 @@ def page(
     known = [row for row in rows if not row.doubt]
     converged = sum(entry.status == Status.CONVERGED.value for entry in data.entries)
     widths = [(high - low) / 2 / ms for ms, low, high in (entry.label for entry in data.entries)]
-    inside = np.mean([row.low_ms <= row.measured_ms <= row.high_ms for row in known])
-    width = np.median([(row.high_ms / row.low_ms) ** 0.5 - 1 for row in known])
+    inside, width = intervals(rows)
     size = file.stat().st_size
     lines = [
         f"<!-- {COMMAND} --device {device.name} -->",
@@ -268,10 +365,6 @@ def page(
         f"The 90 % intervals hold {inside:.0%} of the predicted networks; their median half-width is {width:.0%}. The "
         f"error on whole families left out of the training is {origin.mape:.1f} % ({origin.mape_low:.1f} to "
         f"{origin.mape_high:.1f}).",
-        "",
-        "One rule was chosen after the abstentions of these networks had been seen (2026-11-29): kernels without "
-        "multiply-adds are known if they are no larger than those learned from. The counts of abstentions are not "
-        "blind.",
         "",
         f"![predicted against measured]({device.name}.svg)",
         "",
@@ -343,11 +436,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("measure", "report"))
     parser.add_argument("--device", default="cpu-1t")
-    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--root", type=Path, default=ROOT)
     asked = parser.parse_args()
-    place = Place(asked.root, Device.load(asked.device))
+    place = Place(asked.root, device_of(asked.device))
     place.store.parent.mkdir(parents=True, exist_ok=True)
     measure(place, asked.minutes, asked.models) if asked.what == "measure" else report(place)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import sqlite3
 import subprocess
@@ -38,9 +39,11 @@ from hwprof.measure.rounds import Cohort, Rounds
 from hwprof.measure.worker_process import LOCAL, LocalTransport
 from hwprof.measurement import (
     FAST,
+    LatencyStatistics,
     Measurement,
     Process,
     ProtocolSettings,
+    Status,
     at_one_speed,
     estimate,
     process_from_record,
@@ -54,6 +57,12 @@ DEVICE = Device.load("cpu-1t")
 TWO_THREADS = replace(DEVICE, name="cpu-2t", threads=2)
 TARGETS = (0.01, 0.02, 0.05)  # whose seconds are claimed
 REPLAYS = 100
+SECONDS = {0.01: 15, 0.02: 6}  # goals, by target
+REPLAY_GOALS = (  # figure, limit, whether it is the lowest or the highest, in words
+    ("false_different", 0.01, -1, "wrongly called different"),
+    ("found_5_percent", 0.8, 1, "found +5 %"),
+    ("coverage", 0.9, 1, "the interval covers"),
+)
 GOALS = {"quiet": 2, "other": 3, "shared": 5, "found": 5}  # percent, that holds 95 % of pairs
 
 
@@ -77,7 +86,7 @@ FULL = Extent(
 )  # fmt: skip
 SHORT = Extent(
     ("bert_tiny", "light_shufflenet", "mobilenet_v2"), 8, ("bert_tiny",), 24,
-    replace(FAST, target=0.02, max_processes=12, budget_s=15), targets=2, on_two_threads=3,
+    replace(FAST, target=0.01, max_processes=20, budget_s=15), on_two_threads=3,
 )  # fmt: skip
 
 
@@ -127,7 +136,7 @@ def run(names: Sequence[str], extent: Extent) -> None:
                 sessions(files, extent, WORK / f"{name}.jsonl")
                 for model in extent.long_models:
                     long_run(model, extent, WORK / f"{name}-long-{model}.jsonl")
-                for target in TARGETS:
+                for target in set(TARGETS) - {extent.settings.target}:  # the sessions above tell its seconds
                     at_target(files, extent, target, WORK / f"{name}-target-{target}.jsonl")
                 on_two_threads(files, extent, WORK / f"{name}-threads.jsonl")
 
@@ -176,9 +185,16 @@ def told_of(m: Measurement) -> dict[str, Any]:
     """What hwprof says of a measurement; all of it is derived from its samples."""
     return {
         "hwprof": asdict(m.statistics), "normalized": asdict(m.normalized), "clock": str(m.normalized_clock),
-        "is_baseline_quiet": m.is_baseline_quiet, "status": str(m.status), "processes": len(m.processes),
+        "is_baseline_quiet": m.is_baseline_quiet, "processes": len(m.processes),
+        "status": str(ended(m)), "target": m.protocol.target,
         "rejected": m.rejected_share, "machine": m.environment["hardware"].get("cpu", ""),
     }  # fmt: skip
+
+
+def ended(m: Measurement) -> Status:
+    """Its status. Older rules ended when the statistical part of the interval had reached the target."""
+    is_limited = m.status is Status.CONVERGED and m.normalized.systematic > m.protocol.target
+    return Status.LIMITED if is_limited else m.status
 
 
 def usual(how: str, files: Sequence[Path]) -> list[float]:
@@ -244,14 +260,15 @@ def of_condition(name: str) -> dict[str, Any]:
         "models": {model: len(of) for model, of in by_model.items()},
         "repeatability": repeatability(by_model),
         "clocks": dict(Counter(s["clock"] for s in rows)),
+        "targets": sorted({s["target"] for s in rows}),
+        "half_width": float(np.median([half_width(s["normalized"]) for s in rows])),
+        "systematic": float(np.median([s["normalized"]["systematic"] for s in rows])),
         "quiet_baselines": float(np.mean([s["is_baseline_quiet"] is True for s in rows])),
         "status": dict(Counter(s["status"] for s in rows)),
         "processes": float(np.median([s["processes"] for s in rows])),
         "seconds": float(np.median([s["seconds"] for s in rows])),
         "seconds_at_target": {
-            str(t): float(np.median([s["seconds"] for of in found.values() for s in of]))
-            for t in TARGETS
-            if (found := read(f"{name}-target-{t}"))
+            str(t): float(np.median(seconds)) for t in TARGETS if (seconds := seconds_at(t, name, rows))
         },
         "two_threads": repeatability(two) if (two := read(f"{name}-threads")) else None,
         "replays": {
@@ -259,6 +276,12 @@ def of_condition(name: str) -> dict[str, Any]:
             for file in sorted(WORK.glob(f"{name}-long-*.jsonl"))
         },
     }
+
+
+def seconds_at(target: float, name: str, sessions: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Seconds a model of the sessions with this target."""
+    others = [s for of in read(f"{name}-target-{target}").values() for s in of]
+    return [s["seconds"] for s in (*sessions, *others) if s["target"] == target]
 
 
 def read(name: str) -> dict[str, list[dict[str, Any]]]:
@@ -316,6 +339,11 @@ def pair_differences(values: Sequence[float]) -> np.ndarray:
     return np.array([max(a, b) / min(a, b) - 1 for a, b in itertools.combinations(values, 2)])
 
 
+def half_width(told: Mapping[str, float]) -> float:
+    """Of an interval, relative to its median."""
+    return (told["high"] - told["low"]) / 2 / told["median"]
+
+
 def agreement(quiet: Mapping[str, list[dict[str, Any]]], loaded: Mapping[str, list[dict[str, Any]]]) -> float:
     """The share of sessions under load whose interval holds the median of the quiet sessions."""
     held = []
@@ -345,10 +373,10 @@ def replayed(processes: Sequence[Sequence[Process]]) -> dict[str, float]:
     for _ in range(REPLAYS):
         order = rng.permutation(whole)[: settings.max_processes]
         drawn = [first[i] for i in order]
-        n = next((k for k in range(1, len(drawn)) if stop.is_precise(drawn[:k], settings, baseline)), len(drawn))
+        n = next((k for k in range(1, len(drawn)) if stop.is_enough(drawn[:k], settings, baseline)), len(drawn))
         told = estimate.undisturbed(drawn[:n], baseline)
         used.append(n)
-        covered.append(told.low <= truth <= told.high)
+        covered.append(is_covered(truth, told))
         false.append(verdict_of(first, again, order, settings) in ("faster", "slower"))
         found.append(verdict_of(first, slowed, order, settings) == "slower")
     return {
@@ -356,6 +384,12 @@ def replayed(processes: Sequence[Sequence[Process]]) -> dict[str, float]:
         "processes_until_2_percent": float(np.mean(used)), "false_different": float(np.mean(false)),
         "found_5_percent": float(np.mean(found)),
     }  # fmt: skip
+
+
+def is_covered(truth_ms: float, told: LatencyStatistics) -> bool:
+    """Whether the interval would hold the value without its systematic part, which all replays of a run share."""
+    off, bound = (math.log(ms / told.median) for ms in (truth_ms, told.low if truth_ms < told.median else told.high))
+    return abs(off) <= math.sqrt(max(0.0, bound**2 - told.systematic**2)) + 1e-9
 
 
 def verdict_of(a: Sequence[Process], b: Sequence[Process], order: Sequence[int], settings: ProtocolSettings) -> str:
@@ -398,7 +432,13 @@ def page(found: Mapping[str, Any]) -> str:
         f"{found['processor']}, {found['cores']} cores, ONNX Runtime on one thread and one core. Sessions of hwprof "
         "alternate with a plain loop (1 warm-up, 1000 runs, median) and with `torch.utils.benchmark` "
         "(blocked_autorange) in the same minutes. The undisturbed latency is `normalized_ms`: by CPU time where other "
-        "programs use the machine (`hwprof.measurement.estimate` has the rule).",
+        "programs use the machine (`hwprof.measurement.estimate` has the rule). Its interval under load has a "
+        "systematic part, whose two constants were chosen on every second session under load of 2026-11-29.",
+        "",
+        "All of hwprof's figures are worked out from the stored samples by today's rules; the number of processes and "
+        "the seconds are those of the protocol by which a session ran.",
+        "",
+        *missed_lines(conditions),
         "",
         "## Repeatability: pairs of sessions of one model",
         "",
@@ -418,9 +458,10 @@ def repeatability_lines(title: str, goal: int, of: Mapping[str, Any] | None) -> 
     if of is None:
         return [f"**{title}**: {NOT_TAKEN}. Goal: 95 % of pairs within {goal} %.", ""]
     models = ", ".join(f"{model} {n}" for model, n in of["models"].items())
+    targets = ", ".join(f"±{target:.0%}" for target in of["targets"])
     lines = [
-        f"**{title}** ({', '.join(of['dates'])}; load average {of['load']:.1f}; sessions: {models}). "
-        f"A session took {of['seconds']:.0f} s a model and {of['processes']:g} processes. "
+        f"**{title}** ({', '.join(of['dates'])}; load average {of['load']:.1f}; sessions: {models}; their target: "
+        f"{targets}). A session took {of['seconds']:.0f} s a model and {of['processes']:g} processes. "
         f"Goal: 95 % of pairs within {goal} %.",
         "",
         "| way | 95 % of pairs within | median difference | within 2 % | within 5 % | pairs |",
@@ -462,8 +503,10 @@ CLAIMS = (
      lambda of: f"{of['within_interval_of_quiet']:.0%}" if "within_interval_of_quiet" in of else NOT_TAKEN),
     ("A/A: wrongly called different", "at most 1 %", over_replays("false_different")),
     ("injected +5 % is found", "at least 80 %", over_replays("found_5_percent")),
-    ("95 % interval covers the long-run value", "at least 90 %", over_replays("coverage")),
-    ("processes until ±2 %", "", over_replays("processes_until_2_percent", ".1f")),
+    ("95 % interval covers the long-run value, without its systematic part", "at least 90 %", over_replays("coverage")),
+    ("half-width of the interval, its systematic part", "",
+     lambda of: f"±{of['half_width']:.1%}, ±{of['systematic']:.1%}"),
+    ("processes until ±2 %, or until more would not help", "", over_replays("processes_until_2_percent", ".1f")),
     ("seconds a model at 1 %", "15 quiet", at(0.01)),
     ("seconds a model at 2 %", "6 quiet", at(0.02)),
     ("seconds a model at 5 %", "", at(0.05)),
@@ -472,6 +515,40 @@ CLAIMS = (
     ("sessions with a baseline of the quiet machine", "", lambda of: f"{of['quiet_baselines']:.0%}"),
     ("two threads: 95 % of pairs within", "", threads),
 )  # fmt: skip
+
+
+def missed_lines(conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The goals that were missed, each with what was reached."""
+    missed = [f"- {TITLES[name]}: {text}." for name, of in conditions.items() for text in misses(name, of)]
+    return ["**Goals that were missed:**", "", *missed] if missed else ["All goals of what was measured are met."]
+
+
+def misses(name: str, of: Mapping[str, Any]) -> Iterator[str]:
+    p95 = of["repeatability"]["hwprof, undisturbed"]["p95"]
+    if p95 > GOALS[name] / 100:
+        yield f"95 % of pairs within {p95:.1%} instead of {GOALS[name]} %"
+    if (held := of.get("within_interval_of_quiet", 1)) < 0.9:
+        yield f"{held:.0%} of the intervals hold the quiet machine's latency instead of 90 %"
+    for key, limit, sign, words in REPLAY_GOALS:
+        for model, r in of["replays"].items():
+            if sign * (r[key] - limit) < 0:
+                yield f"{words} in {r[key]:.0%} of the replays of {model} instead of {limit:.0%}"
+    if name == "quiet":
+        yield from quiet_misses(of)
+    if name == "shared":
+        for way in ("plain loop", "torch.utils.benchmark"):
+            if (other := of["repeatability"].get(way)) and other["p95"] < 3 * p95:
+                yield f"{other['p95'] / p95:.1f} times as close as {way} instead of 3 times"
+
+
+def quiet_misses(of: Mapping[str, Any]) -> Iterator[str]:
+    for target, limit in SECONDS.items():
+        seconds = of["seconds_at_target"].get(str(target), 0)
+        if seconds > limit:
+            yield f"{seconds:.1f} s a model at {target:.0%} instead of {limit} s"
+    converged = of["status"].get("converged", 0) / sum(of["status"].values())
+    if converged < 0.8:
+        yield f"{converged:.0%} of the sessions converged instead of 80 %"
 
 
 def main() -> None:

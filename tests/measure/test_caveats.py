@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from hwprof.measure.caveats import caveats
 from hwprof.measurement import FAST, Process, Status
+from hwprof.measurement.samples import CpuTime
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 
@@ -41,6 +42,20 @@ def test_a_missed_target_says_how_far_and_what_to_do():
     many = replace(FAST, max_processes=2)
     (told,) = caveats(make_measurement(few, status=Status.BUDGET, protocol=many))
     assert told.endswith("the machine varies too much")
+
+
+def test_a_latency_that_the_load_limits_is_told_with_its_precision():
+    few = [make_process(r, [ns] * 3) for r, ns in enumerate((1e6, 1.02e6, 1.01e6))]
+    (told,) = caveats(make_measurement(few, status=Status.LIMITED))
+    assert told.startswith("known to +-")
+    assert "not +-1.0%: more processes do not help" in told
+
+
+def test_nothing_is_told_of_anchors_that_do_not_correct():
+    process = make_process(0, [1e6] * 3, cores=2, cpu_time=CpuTime.SPINNING)
+    blocks = tuple(replace(b, anchors_ns={"compute": 120.0}) for b in process.blocks)
+    m = make_measurement([replace(process, blocks=blocks)], anchor_baseline_ns={"compute": 100.0})
+    assert list(caveats(m)) == []
 
 
 def test_counts_that_do_not_agree_are_told():

@@ -6,7 +6,7 @@ import pytest
 
 from hwprof.measure import disturbance
 from hwprof.measure.disturbance import Reading, cause
-from hwprof.measurement import DeviceState
+from hwprof.measurement import DeviceState, TimedBlock
 
 CALM = Reading(wait_ns=0, stolen_ticks=0, clock_khz=2_000_000, throttled=0)
 
@@ -37,7 +37,7 @@ def test_sharing_a_core_with_a_busy_process_is_seen():
 import os, subprocess, sys, time
 os.sched_setaffinity(0, {{{core}}})
 from hwprof.measure import disturbance
-from hwprof.measurement import DeviceState
+from hwprof.measurement import DeviceState, TimedBlock
 busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 try:
     time.sleep(0.3)
@@ -59,3 +59,12 @@ def test_an_accelerator_spoils_a_block_by_a_cause_not_by_its_power_limit():
     assert disturbance.device_cause(steady, steady) == ""
     assert disturbance.device_cause(steady, DeviceState(clock_mhz=1600.0)) == "frequency"
     assert disturbance.device_cause(DeviceState(throttled=("power brake",)), steady) == "throttled"
+
+
+@pytest.mark.parametrize(
+    ("cores", "other_cpus", "is_kept"), [(2, 0.03, True), (2, 0.2, False), (2, None, False), (1, 0.0, False)]
+)
+def test_threads_that_wait_for_each_other_disturb_no_block(cores: int, other_cpus: float | None, is_kept: bool):
+    blocks = [TimedBlock(0, (1,), rejected=cause) for cause in ("preempted", "steal", "")]
+    found = disturbance.without_own_waits(blocks, cores, other_cpus)
+    assert [b.rejected for b in found] == ["" if is_kept else "preempted", "steal", ""]

@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+from subprocess import PIPE
 
 import pytest
 
@@ -29,6 +32,24 @@ def test_the_lock_goes_with_a_killed_process():
     subprocess.run([sys.executable, "-c", program])
     with machine_to_ourselves("hwprof-test-c"):
         pass
+
+
+def test_a_holder_that_is_stopped_is_named():
+    program = (
+        "import sys\nfrom hwprof.measure.exclusive import machine_to_ourselves as m\n"
+        "with m('hwprof-test-e'):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+        with (
+            pytest.raises(EnvironmentUnfitError, match=rf"process {holder.pid}, which is stopped.*-CONT {holder.pid}"),
+            machine_to_ourselves("hwprof-test-e"),
+        ):
+            pass
+        holder.kill()
 
 
 def test_the_error_says_what_to_do():

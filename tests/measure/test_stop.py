@@ -96,10 +96,19 @@ def test_counted_processes_that_differ_are_not():
 
 def test_a_measurement_on_a_shared_core_ends_when_the_undisturbed_latency_is_known():
     loaded = session(0, 20, cpu_share=0.2)
-    wide = replace(SETTINGS, target=0.02)
+    wide = replace(SETTINGS, target=0.1)
     assert estimate.raw(loaded).relative_half_width > 0.1
     assert any(stop.is_precise(loaded[:n], wide) for n in range(5, 20))
     assert stop.status(loaded, wide) is Status.CONVERGED
+
+
+def test_a_measurement_that_the_load_limits_ends_without_its_target():
+    loaded = session(0, 20, cpu_share=0.2)
+    ends = next(n for n in range(1, 20) if stop.is_enough(loaded[:n], SETTINGS))
+    assert SETTINGS.min_processes <= ends < 12
+    assert not any(stop.is_precise(loaded[:n], SETTINGS) for n in range(1, 20))
+    assert stop.status(loaded[:ends], SETTINGS) is Status.LIMITED
+    assert stop.half_width(loaded[:ends], SETTINGS) < 1.15 * stop.half_width(loaded, SETTINGS)
 
 
 def test_without_cpu_time_a_shared_core_is_unstable():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import Evidence, Process, ProtocolSettings, Status, TimedBlock
+from hwprof.measurement import CpuTime, Evidence, Process, ProtocolSettings, Status, TimedBlock
 from hwprof.report import verdict
 from hwprof.report.verdict import Tone
 
@@ -46,6 +46,22 @@ def test_a_measurement_out_of_processes_names_that_limit(measurement):
 def test_a_narrow_interval_that_does_not_count_yet_says_why(measurement):
     m = measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.03))
     assert "but it was not within the target, ±3.0 %, twice in a row" in verdict.of_profile(m).doubts[0]
+
+
+def test_a_measurement_that_the_load_limits_says_so(measurement):
+    found = verdict.of_profile(measurement(status=Status.LIMITED, protocol=ProtocolSettings(target=0.002)))
+    assert found.tone is Tone.CAUTION
+    limited = "the load by other programs limits it; the interval is ±0.4 %, the target ±0.2 %"
+    assert found.doubts[0] == f"Not converged: {limited}."
+
+
+def test_a_latency_that_no_anchor_corrects_says_so(measurement):
+    m = measurement()
+    assert verdict.basis(m) == "by wall time, baseline not known to be quiet"
+    spinning = replace(m, processes=tuple(replace(p, cores=2, cpu_time=CpuTime.SPINNING) for p in m.processes))
+    assert verdict.basis(spinning) == "by wall time, uncorrected, since the runtime's idle threads spin"
+    assert verdict.baseline_words(spinning) == ""
+    assert verdict.normalized(spinning) == verdict.statistics(spinning)
 
 
 def test_an_unstable_measurement_names_what_disturbed_it(measurement):
