@@ -140,6 +140,10 @@ class ExecutedKernel(NamedTuple):
     moved: str = ""
 
 
+# A graph to the kernels that a runtime executes of it; None where that is not known.
+Execute: TypeAlias = Callable[[Graph], Sequence[ExecutedKernel] | None]
+
+
 @runtime_checkable
 class OptimizingBackend(Protocol):
     """A backend that says what its runtime executes of a network, without running it."""

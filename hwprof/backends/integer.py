@@ -18,9 +18,10 @@ from hwprof.errors import EnvironmentUnfitError, InputError
 from hwprof.graph import Graph, is_quantized
 from hwprof.integer.lowering import lowering
 from hwprof.integer.program import weight_formats
-from hwprof.integer.program.program import Program
+from hwprof.integer.program.program import Operation, Program, Reshape
 from hwprof.integer.run import library, reference
 from hwprof.integer.run.engine import Engine
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import Evidence, OperatorTime
 from hwprof.variants.weights import load_weights
 
@@ -65,17 +66,19 @@ class IntegerTimer(HostTimer):
                 engine.run_operation(i)
                 total[i] += perf_counter_ns() - before
         self.profiled_ns = (perf_counter_ns() - start) / n
-        places = {node.label: i for i, node in enumerate(self._graph.nodes)}
-        claims = {
-            i: frozenset(places[label] for label in operation.members)
-            for i, operation in enumerate(engine.operations)
-        }  # fmt: skip
-        nodes = fusion.absorb(self._graph, claims)
+        nodes = _members(self._graph, engine.operations)
         return [
             OperatorTime(operation.name, type(operation).__name__, total[i] / n,
                          fusion.member_names(self._graph, nodes[i]))
             for i, operation in enumerate(engine.operations)
         ]  # fmt: skip
+
+
+def _members(graph: Graph, operations: Sequence[Operation]) -> list[frozenset[int]]:
+    """The numbers of the nodes that each operation computes."""
+    places = {node.label: i for i, node in enumerate(graph.nodes)}
+    claims = {i: frozenset(places[label] for label in op.members) for i, op in enumerate(operations)}
+    return list(fusion.absorb(graph, claims).values())
 
 
 class IntegerBackend:
@@ -92,6 +95,17 @@ class IntegerBackend:
         """Whether the kernels sum two products in 16 bits where weights allow it, and else take longer."""
         chosen = device.option.get("instruction_set", _BEST)
         return host_resources.saturates(features) if chosen == _BEST else chosen == "avx2"
+
+    def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
+        """Raises InputError for an option or a graph that `open` cannot run either."""
+        options.read(Options, device)
+        options.require_float32(device)
+        operations = [op for op in _lowered(graph).operations if not isinstance(op, Reshape)]  # which moves nothing
+        members = _members(graph, operations)
+        return tuple(
+            ExecutedKernel(type(operation).__name__, tuple(sorted(own)))
+            for operation, own in zip(operations, members, strict=True)
+        )
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[IntegerTimer]:

@@ -36,6 +36,9 @@ ACTIVATIONS = frozenset(
 )  # fmt: skip
 _ABSORBED = ACTIVATIONS | {"BatchNormalization"}
 _IMAGE_RANK = 4
+_BLOCK = 8  # channels, of AVX2; with AVX-512 16
+_POOLS = frozenset({"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"})
+CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast"})
 _LAYOUT_FREE = _ABSORBED | {"Add", "Sum", "Concat"}
 # The further steps of a compiled kernel of a matrix-like operator, in this order: scalings by constants, an addition,
 # an activation.
@@ -116,6 +119,25 @@ class Execution:
             for source in images:
                 reordered[source] |= (blocked[source] ^ blocked[i]) & runs[i]
         return np.asarray((np.array(reordered, int) & bits[:, None]) > 0)
+
+    def moved_images(self, launched: Sequence[bool]) -> list[str]:
+        """launched: [n_nodes], whether a node launches a kernel of its own. Returns the tensors that a runtime moves
+        between the plain layout and blocks of channels, among them inputs and outputs of the graph: a single
+        convolution pays for both, one inside of a network for neither."""
+        inputs = self.graph.inputs
+        blocked = {t.name: False for t in (*inputs, *self.graph.values) if len(t.shape) == _IMAGE_RANK}
+        narrow = {t.name for t in inputs if len(t.shape) == _IMAGE_RANK and t.shape[1] < _BLOCK}  # read as they are
+        moved = dict[str, None]()
+        for node, is_launched in zip(self.graph.nodes, launched, strict=True):
+            images = [name for name in node.inputs if name in blocked]
+            if not images:
+                continue
+            wants = _works_on_blocks(self.graph, node)
+            if not wants and (node.op in _LAYOUT_FREE or node.op in CONVERSIONS or not is_launched):
+                wants = all(blocked[name] for name in images)
+            moved |= dict.fromkeys(name for name in images if blocked[name] != wants and name not in narrow)
+            blocked |= {name: wants for name in node.outputs if name in blocked}
+        return [*moved, *(name for name in self.graph.outputs if blocked.get(name) and name not in moved)]
 
     def after_last_input(self) -> np.ndarray:
         """Returns [n_nodes] of bool: the node depends on the last input of the graph."""
@@ -223,6 +245,15 @@ def _reads(nodes: Sequence[Node]) -> list[Sequence[str]]:
             plain.add(id(attributes))
         reads.append(node.inputs)
     return reads
+
+
+def _works_on_blocks(graph: Graph, node: Node) -> bool:
+    """Whether a runtime has a kernel for blocks of channels: of grouped convolutions for those alone whose groups are
+    single channels or whole blocks."""
+    if node.op != "Conv" or not graph.has_type(node.inputs[1]):
+        return node.op in _POOLS
+    groups, weight = node.attribute("group", 1), graph.type_of(node.inputs[1])
+    return groups == 1 or weight.shape[1] == 1 or (weight.shape[1] % _BLOCK == 0 == weight.shape[0] // groups % _BLOCK)
 
 
 def _compute_the_same(first: Node, second: Node) -> bool:

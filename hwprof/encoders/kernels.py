@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from hwprof import cost
 from hwprof.encoders import patterns
-from hwprof.encoders.execution import FUSING, Execution
+from hwprof.encoders.execution import CONVERSIONS, FUSING, Execution
 from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
@@ -41,7 +42,7 @@ class Kernels:
     the choices of an architecture. kinds: [n]. counts: [n],
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
     millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
-    missing_nodes: their numbers.
+    missing_nodes: their numbers. executed: the kernels that the runtime itself says it executes, where it was asked.
     """
 
     family: str
@@ -52,21 +53,28 @@ class Kernels:
     nodes: tuple[tuple[int, ...], ...]
     missing: tuple[str, ...] = ()
     missing_nodes: tuple[int, ...] = ()
+    executed: Kernels | None = None
 
 
+# The ends of the kinds' names, [n_nodes], None for a node that is not executed; the kinds of moves, with their tensors.
+_Told = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
 class KernelEncoder:
     """Encodes graphs as `Kernels`; keeps the row of each different operator, so that similar networks are fast.
 
-    with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is; predictors until
+    Which operators run alone is told by the rules of `hwprof.encoders.execution`, or by the runtime.
+
+    with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is. with_moves: images
+    that change their layout between two operators are kernels, too, and stored integers are weights. Predictors until
     2026-11-29 learned without."""
 
-    def __init__(self, with_patterns: bool = True) -> None:
-        self.with_patterns = with_patterns
+    def __init__(self, with_patterns: bool = True, with_moves: bool = True) -> None:
+        self.with_patterns, self.with_moves = with_patterns, with_moves
         self._signatures = Signatures()
         self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
+        self._moves: dict[tuple[str, str, tuple[int, ...]], _Row] = {}
 
     def __call__(
         self, graphs: Sequence[Graph], executed: Sequence[Sequence[ExecutedKernel]] | None = None
@@ -81,28 +89,36 @@ class KernelEncoder:
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
-        unknown = tuple([i for i, number in enumerate(numbers) if number not in rows_of])
-        contexts: Sequence[str | None] = self._contexts(graph) if executed is None else _contexts_of(graph, executed)
-        places: dict[tuple[str, int], list[int]] = {}
+        contexts, moved = self._by_rules(graph) if executed is None else _by_runtime(graph, executed)
+        unknown, places = list[int](), dict[tuple[str, int], list[int]]()
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
-            if context is not None and rows_of.get(number) is not None:
+            if context is None:
+                continue
+            if number not in rows_of:
+                unknown.append(i)
+            elif rows_of[number] is not None:
                 places.setdefault((context, number), []).append(i)
         rows = [row for _, number in places if (row := rows_of[number]) is not None]
+        kinds = [f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)]
+        moves = Counter(self._move(kind, graph.type_of(name)) for kind, name in moved)
+        rows += moves
         return Kernels(
             _CHOICES.sub("", graph.name),
-            tuple(f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)),
-            np.array([len(found) for found in places.values()], float),
+            (*kinds, *(kind for kind, _, _ in moves)),
+            np.array([*map(len, places.values()), *moves.values()], float),
             np.array([row[1] for row in rows], float).reshape(-1, len(FEATURES)),
             np.array([row[2] for row in rows], float).reshape(-1, len(AMOUNTS)),
-            tuple(map(tuple, places.values())),
+            (*map(tuple, places.values()), *(() for _ in moves)),
             tuple(dict.fromkeys(graph.nodes[i].op for i in unknown)),
-            unknown,
+            tuple(unknown),
         )
 
-    def _contexts(self, graph: Graph) -> list[str]:
-        """[n_nodes]: what is known of each node's place in the network, as the end of its kind's name."""
-        ends, known = [], patterns.places(graph) if self.with_patterns else {}
-        for i, (live, constant, absorbed, compiled) in enumerate(Execution(graph).places()):
+    def _by_rules(self, graph: Graph) -> _Told:
+        """What the rules tell: the end of a kind's name is what is known of the node's place in the network."""
+        ends, known = list[str](), patterns.places(graph) if self.with_patterns else {}
+        execution = Execution(graph)
+        places = execution.places()
+        for i, (live, constant, absorbed, compiled) in enumerate(places):
             if not live:
                 ends.append(" dead")
             elif constant:
@@ -111,25 +127,45 @@ class KernelEncoder:
                 ends.append(f" {known[i]}" if i in known else "")
             else:
                 ends.append(" fused" if absorbed else " absorbed")
-        return ends
+        moved = execution.moved_images([place[-1] for place in places]) if self.with_moves else []
+        return ends, [("Reorder", name) for name in moved]
+
+    def _move(self, kind: str, tensor: Tensor) -> _Row:
+        """The row of a kernel that the runtime inserts: it reads and writes one tensor."""
+        key = kind, tensor.dtype, tensor.shape
+        if key not in self._moves:
+            values = {
+                "input bytes": tensor.size_bytes, "output bytes": tensor.size_bytes, "rows": _rows(tensor),
+                "inner length": tensor.shape[-1] if tensor.shape else 1,
+            }  # fmt: skip
+            features = tuple(math.log2(1 + values.get(name, 0)) for name in FEATURES)
+            self._moves[key] = f"{kind} inserted", features, (0.0, 2 * tensor.size_bytes / 1e6)
+        return self._moves[key]
 
     def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
         """numbers: [n_nodes]."""
         weights = graph.weight_names
+        if self.with_moves:
+            weights |= {
+                node.outputs[0] for node in graph.nodes if node.op == "DequantizeLinear" and node.inputs[0] in weights
+            }
         for node, number in zip(graph.nodes, numbers, strict=True):
             if number not in self._rows:
                 with suppress(UnknownOperatorError, InputError):
                     self._rows[number] = _row(graph, node, weights)
 
 
-def _contexts_of(graph: Graph, executed: Sequence[ExecutedKernel]) -> list[str | None]:
-    """[n_nodes]: the ends of the kinds' names by what the runtime executes; None for a node that it does not."""
+def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
+    """What the runtime tells. A kernel of several operators, none of which is a product, is named after the runtime's
+    own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
-        main = next((i for i in kernel.nodes if graph.nodes[i].op in FUSING), min(kernel.nodes, default=-1))
+        products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]
+        computing = [i for i in kernel.nodes if graph.nodes[i].op not in CONVERSIONS]
+        main = min(products or computing or kernel.nodes, default=-1)
         for i in kernel.nodes:
-            ends[i] = "" if i == main else " absorbed"
-    return ends
+            ends[i] = " absorbed" if i != main else "" if products or len(kernel.nodes) == 1 else f" in {kernel.op}"
+    return ends, [(kernel.op, kernel.moved) for kernel in executed if kernel.moved and not kernel.nodes]
 
 
 def _row(graph: Graph, node: Node, weights: frozenset[str]) -> _Row | None:

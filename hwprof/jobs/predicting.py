@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 from hwprof import instructions
 from hwprof.data.dataset import Dataset
 from hwprof.data.store import Store
-from hwprof.device import Device
+from hwprof.device import Device, available
 from hwprof.errors import HwprofError, InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch
+from hwprof.interfaces import Arch, Execute
 from hwprof.jobs.profiling import profile
+from hwprof.measure import executed
 from hwprof.measure.machine import fingerprint
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs, as_texts
@@ -60,7 +62,10 @@ def train(
             raise InputError("--from fits a predictor of kernels to the data; it takes no other predictor or source")
         return learning.calibrated(_base(base), found, n=n, seed=seed, further=further)
     name = predictor or ("kernels" if found.card.space == generic.NAME else "physical")
-    return learning.learn(found, name, n=n, seed=seed, sources=others, counts=counted, further=further)
+    with _asking(found.card.device if name == "kernels" else None) as execute:
+        return learning.learn(
+            found, name, n=n, seed=seed, sources=others, counts=counted, further=further, execute=execute
+        )
 
 
 def predict(
@@ -92,9 +97,11 @@ def predict(
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
     networks = _opened(models, shapes, inputs, on_error)
-    return found.predict(
-        [*networks, *archs], coverage, count_instructions, extrapolate=extrapolate, lower_bound=lower_bound
-    )
+    with _asking(_asked_device(found)) as execute:
+        return found.predict(
+            [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
+            lower_bound=lower_bound,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,25 @@ def _base(source: str | Path | Trained) -> Trained:
     if not Path(source).exists() and (candidates := shipped.of_device(str(source))):
         return Trained.load(candidates[0])
     return Trained.load(source)
+
+
+@contextmanager
+def _asking(device: Device | None) -> Iterator[Execute | None]:
+    """What the device's runtime executes of a graph; None where no device is given, or its runtime does not say."""
+    if device is None:
+        yield None
+        return
+    with executed.asked(device, Options().limited_transport) as execute:
+        yield execute
+
+
+def _asked_device(trained: Trained) -> Device | None:
+    """The device whose runtime the predictor wants to ask; None for one that the rules suffice, and where there is no
+    device of this name: then it predicts by the rules."""
+    predictor, name = trained.predictor, trained.origin.device if trained.origin else ""
+    if not isinstance(predictor, KernelPredictor) or predictor.by_runtime_ is None or name not in available():
+        return None
+    return Device.load(name)
 
 
 def load_predictor(path: str | Path) -> LatencyPredictor:

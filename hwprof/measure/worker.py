@@ -45,6 +45,7 @@ from hwprof.interfaces import (
     ClockedTimer,
     CountingBackend,
     OperatorTimer,
+    OptimizingBackend,
     OutputTimer,
     RemoteBackend,
     Timer,
@@ -212,6 +213,14 @@ def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
     yield {"opened": True}
 
 
+def executed(request: Mapping[str, Any], state: WorkerState) -> Answers:
+    """What the runtime executes of one graph: the operator, nodes and moved tensor of each kernel."""
+    device, backend = state.pinned(request)
+    if not isinstance(backend, OptimizingBackend):
+        raise InputError(f"backend {device.backend!r} of device {device.name!r} does not say what it executes")
+    yield {"kernels": [list(kernel) for kernel in backend.executed(Graph.from_json(request["graph"]), device)]}
+
+
 def output_error(request: Mapping[str, Any], state: WorkerState) -> Answers:
     """Over the float outputs of two graphs: the sum of the squared differences, and that of the first one's squares;
     null where it is not finite."""
@@ -333,7 +342,8 @@ def snapshot(request: Mapping[str, Any], state: WorkerState) -> Answers:
 _REQUESTS: dict[str, Callable[[Mapping[str, Any], WorkerState], Answers]] = {
     request.__name__: request
     for request in (
-        hello, hold, preflight, snapshot, overhead, measure, opening, operators, output_error, peaks, receive, tune,
+        hello, hold, preflight, snapshot, overhead, measure, opening, executed, operators, output_error, peaks, receive,
+        tune,
     )
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from hwprof.encoders.one_hot import OneHotEncoder
 from hwprof.encoders.physical import PhysicalEncoder
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch, SearchSpace, Takes
+from hwprof.interfaces import Arch, Execute, SearchSpace, Takes
 
 MIN_SAMPLES = 5
 FOLDS = 10
@@ -138,6 +138,11 @@ class LatencyPredictor(Regressor):
     knows_its_domain = False
     most_learned = 1000  # a Gaussian process takes their third power
     encoding = ""
+
+    def encode_with(self, graph: Graph, execute: Execute) -> Any:  # noqa: ARG002 -- most predictors need no runtime
+        """What `encode` returns of the graph, [1], with what the runtime executes of it if the predictor learns from
+        that."""
+        return self.encode([graph])
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Returns, for each network, why what `predict` says of it cannot be relied on; None where it can, or

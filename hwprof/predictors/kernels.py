@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ from hwprof import plugins
 from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.interfaces import Takes
+from hwprof.interfaces import Execute, Takes
 from hwprof.predictors import kernel_calibration
 from hwprof.predictors.base import (
     MIN_SAMPLES,
@@ -31,20 +32,28 @@ from hwprof.predictors.base import (
     conformal_quantile,
 )
 from hwprof.predictors.kernel_sum import Domain, Member
+from hwprof.predictors.left_out import left_out_error
 
 MEMBERS = 3
 FAMILY_FOLDS = 5
 MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
 _LEAST_SPREADS = np.geomspace(0.02, 5.0, 9)
+_RUNTIME = "by_runtime_"  # begins the names of its arrays in a file
 _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 
 
 class KernelPredictor(LatencyPredictor):
     """X: [n] graphs, or what `encode` returned. steps: of gradient descent.
 
-    errors_, spreads_: log(measured / predicted) of the networks whose family was left out, and the standard deviation
-    of what the members said of each, log ms. Intervals are proportional to that spread, with `least_spread_` added in
-    squares (locally weighted conformal inference: Lei et al., JASA 2018, section 5.2).
+    errors_, spreads_, outside_, families_: log(measured / predicted) of the networks whose family was left out; the
+    standard deviation of what the members said of each, log ms; the share of its time in kernels unlike those of the
+    other families; its family. Intervals come from the errors of those that would have been predicted. They are
+    proportional to the spread, with `least_spread_` added in squares (locally weighted conformal inference: Lei et al.,
+    JASA 2018, section 5.2).
+
+    by_runtime_: the predictor of the kernels that the runtime itself says it executes, if the error on families left
+    out chose it; used for the networks of which these are known. mape_by_runtime_: that error, percent; nan where the
+    runtime was not asked.
 
     offset_: of the logarithm of all its latencies, from files of earlier versions; `calibrate` changes its members.
     calibration_errors_: log(measured / predicted) of the networks that it was calibrated with, each by the others;
@@ -64,8 +73,9 @@ class KernelPredictor(LatencyPredictor):
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
         networks, trainer, log_ms = self._learned(X, y)
-        self.errors_, self.spreads_ = self._left_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
-        self.least_spread_ = _narrowest(self.errors_, self.spreads_)
+        self._leave_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
+        self.least_spread_ = _narrowest(*self._of_known())
+        self._try_runtime(networks, y)
         return self
 
     def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
@@ -82,7 +92,8 @@ class KernelPredictor(LatencyPredictor):
     def outside(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns the share of each one's predicted time in kernels unlike those that were learned from,
         [n]."""
-        return np.array([sum(self._outside_shares(network).values()) for network in self.encode(X)])
+        members, domain = self.members_, self.domain_
+        return np.array([sum(self._outside_shares(n, members, domain).values()) for n in self.encode(X)])
 
     def _learned(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> tuple[list[Kernels], Any, np.ndarray]:
         """Fits the members. Returns the encoded networks, [n], their trainer, and the logarithms of their
@@ -92,6 +103,8 @@ class KernelPredictor(LatencyPredictor):
             raise InputError(f"the work of {unknown.missing[0]} in {unknown.family!r} is not known; leave it out")
         with plugins.optional_library("training a kernels predictor"):
             from hwprof.predictors.kernel_training import Trainer
+        self.by_runtime_: KernelPredictor | None = None
+        self.mape_by_runtime_ = np.nan
         self.kinds_ = _common(networks)
         self.domain_ = Domain.of(networks, np.random.default_rng(self.seed))
         features = np.concatenate([n.features for n in networks])
@@ -105,29 +118,29 @@ class KernelPredictor(LatencyPredictor):
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
         self.require_fitted()
-        return np.array([self._total_ms(n) for n in self.encode(X)])
+        return np.array([who._total_ms(kernels) for who, kernels in map(self._chosen, self.encode(X))])
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """X: [n]. Returns lower and upper bounds, ms, each [n], which are wider where the members differ. Raises
         InputError when `coverage` is not inside (0, 1)."""
         self.require_fitted()
         networks = self.encode(X)
-        spreads, least = self.opinions(networks).std(axis=0), self.least_spread_
-        ratio = conformal_quantile(np.abs(self.errors_) / np.hypot(self.spreads_, least), coverage)
-        predicted, factors = self.predict(networks), np.exp(ratio * np.hypot(spreads, least))
+        margins = [who._margin(kernels, coverage) for who, kernels in map(self._chosen, networks)]
+        predicted, factors = self.predict(networks), np.exp(margins)
         return predicted / factors, predicted * factors
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
         """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
         in kernels unlike the ones that were learned from."""
         self.require_fitted()
-        return [self._doubt(network) for network in self.encode(X)]
+        return [who._doubt(kernels) for who, kernels in map(self._chosen, self.encode(X))]
 
     def operator_ms(self, graph: Graph) -> np.ndarray:
-        """Returns the time of each node, ms, [n_nodes]; nan for one whose work is not known."""
+        """Returns the time of each node, ms, [n_nodes], without the moves that the runtime inserts between them; nan
+        for one whose work is not known."""
         (network,) = self.encode([graph])
         found = np.zeros(len(graph.nodes))
-        for nodes, ms in zip(network.nodes, self._kernel_ms(network), strict=True):
+        for nodes, ms in zip(network.nodes, self._kernel_ms(network, self.members_), strict=True):
             found[list(nodes)] = ms * np.exp(self.offset_)
         found[list(network.missing_nodes)] = np.nan
         return found
@@ -148,11 +161,19 @@ class KernelPredictor(LatencyPredictor):
             self.errors_ = self.errors_ * max(1.0, float(larger))
         factors = kernel_calibration.log_factors(parts_ms, log_ms)
         self.members_ = tuple(member.scaled(factors) for member in self.members_)
+        self.by_runtime_ = None  # the networks of the other machine are known as written
         return self
 
     def encode(self, X: Sequence[Any]) -> list[Kernels]:
         """X: [n] graphs, or kernels, which stay unchanged."""
         return [x if isinstance(x, Kernels) else self._encoder([x])[0] for x in X]
+
+    def encode_with(self, graph: Graph, execute: Execute) -> list[Kernels]:
+        """[1]: with the runtime's own kernels, unless it has learned that the rules predict as well."""
+        (network,) = self.encode([graph])
+        is_asked = not hasattr(self, "by_runtime_") or self.by_runtime_ is not None
+        executed = execute(graph) if is_asked else None
+        return [network if executed is None else replace(network, executed=self._encoder([graph], [executed])[0])]
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -162,9 +183,38 @@ class KernelPredictor(LatencyPredictor):
         kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
         return (network.features - self.mean_) / self.scale_, kinds, network.amounts, network.counts
 
-    def _kernel_ms(self, network: Kernels) -> np.ndarray:
+    def _try_runtime(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray) -> None:
+        """Keeps a predictor of what the runtime executes, if that is known of most networks and its error on families
+        left out is smaller than that of the rules. Of the other networks it learns as they are written."""
+        if sum(network.executed is not None for network in networks) <= len(networks) / 2:
+            return
+        executed = [replace(network.executed or network, executed=None) for network in networks]
+        other = KernelPredictor(self.seed, self.steps).fit(executed, y)
+        self.mape_by_runtime_ = left_out_error(other.errors_).mape
+        if self.mape_by_runtime_ < left_out_error(self.errors_).mape:
+            self.by_runtime_ = other
+
+    def _chosen(self, network: Kernels) -> tuple[KernelPredictor, Kernels]:
+        """The predictor that is used for the network, and the kernels that it takes."""
+        if self.by_runtime_ is None or network.executed is None:
+            return self, network
+        return self.by_runtime_, network.executed
+
+    def _margin(self, network: Kernels, coverage: float) -> float:
+        """Half of the interval's width, log ms."""
+        errors, spreads = self._of_known()
+        ratio = conformal_quantile(np.abs(errors) / np.hypot(spreads, self.least_spread_), coverage)
+        return float(ratio * np.hypot(self.opinions([network]).std(axis=0)[0], self.least_spread_))
+
+    def _of_known(self) -> tuple[np.ndarray, np.ndarray]:
+        """The errors and spreads of the networks left out that it would have predicted; of all where these are few."""
+        known = self.outside_ <= MOST_OUTSIDE
+        known |= known.sum() < 2 * MIN_SAMPLES
+        return self.errors_[known], self.spreads_[known]
+
+    def _kernel_ms(self, network: Kernels, members: Sequence[Member]) -> np.ndarray:
         features, kinds, amounts, _ = self._prepared(network)
-        logs = [np.log(member.ms(features, kinds, amounts)) for member in self.members_]
+        logs = [np.log(member.ms(features, kinds, amounts)) for member in members]
         return np.asarray(np.exp(np.mean(logs, axis=0)))
 
     def _parts_ms(self, networks: Sequence[Kernels]) -> np.ndarray:
@@ -178,33 +228,32 @@ class KernelPredictor(LatencyPredictor):
 
     def _total_ms(self, network: Kernels) -> float:
         start = float(np.exp(np.mean([member.start for member in self.members_])))
-        total = start + float(self._kernel_ms(network) @ network.counts)
+        total = start + float(self._kernel_ms(network, self.members_) @ network.counts)
         return total * float(np.exp(self.offset_))
 
     def _doubt(self, network: Kernels) -> Doubt | None:
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
-        outside = self._outside_shares(network)
+        outside = self._outside_shares(network, self.members_, self.domain_)
         if (share := sum(outside.values())) <= MOST_OUTSIDE:
             return None
         worst = max(outside, key=outside.__getitem__)
         return Doubt(f"{share:.0%} of its time is in kernels unlike those that were learned from, most in {worst}")
 
-    def _outside_shares(self, network: Kernels) -> dict[str, float]:
+    def _outside_shares(self, network: Kernels, members: Sequence[Member], domain: Domain) -> dict[str, float]:
         """The shares of the predicted time in kernels unlike those that were learned from, by kind."""
-        ms = self._kernel_ms(network) * network.counts
+        ms = self._kernel_ms(network, members) * network.counts
         shares: dict[str, float] = defaultdict(float)
         for kind, row, share in zip(network.kinds, network.features, ms / max(ms.sum(), 1e-12), strict=True):
-            if not self.domain_.holds(kind, row):
+            if not domain.holds(kind, row):
                 shares[kind] += float(share)
         return shares
 
-    def _left_out(
+    def _leave_out(
         self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns log(measured / predicted), and how far the members differ, both [n], of networks whose whole family
-        was left out; where there are fewer than two families of networks, of networks left out at random. Single
-        operators are always learned from."""
+    ) -> None:
+        """Predicts networks whose whole family is left out; where there are fewer than two families of networks,
+        networks left out at random. Single operators are always learned from."""
         families = np.array([network.family for network in networks])
         wholes = np.array([len(network.kinds) > 3 for network in networks], bool)
         names = rng.permutation(sorted(set(families[wholes].tolist())))
@@ -213,20 +262,27 @@ class KernelPredictor(LatencyPredictor):
         else:
             fold_of = {name: i % FAMILY_FOLDS for i, name in enumerate(names.tolist())}
             folds = np.array([fold_of.get(f, -1) if w else -1 for f, w in zip(families.tolist(), wholes, strict=True)])
-        errors, spreads = [], []
+        errors, spreads, outside, names_of = [], [], [], list[str]()
         for fold in sorted(set(folds.tolist()) - {-1}):
             out, learned = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
             members = [trainer.member(learned, self.seed + i) for i in range(MEMBERS)]
             opinions = np.array([trainer.log_ms(member, out) for member in members])
             errors.append(log_ms[out] - opinions.mean(axis=0))
             spreads.append(opinions.std(axis=0))
-        return np.concatenate(errors), np.concatenate(spreads)
+            domain = Domain.of([networks[i] for i in learned.tolist()], np.random.default_rng(self.seed))
+            outside.append([sum(self._outside_shares(networks[i], members, domain).values()) for i in out.tolist()])
+            names_of += families[out].tolist()
+        self.errors_, self.spreads_ = np.concatenate(errors), np.concatenate(spreads)
+        self.outside_, self.families_ = np.concatenate(outside), tuple(names_of)
 
     # -- files -------------------------------------------------------------------------------------------
 
     def state(self) -> State:
         self.require_fitted()
-        arrays = {"errors": self.errors_, "spreads": self.spreads_, "mean": self.mean_, "scale": self.scale_}
+        arrays = {
+            "errors": self.errors_, "spreads": self.spreads_, "outside": self.outside_, "mean": self.mean_,
+            "scale": self.scale_,
+        }  # fmt: skip
         for i, m in enumerate(self.members_):
             arrays |= {f"first{i}": m.first, f"bias{i}": m.bias, f"second{i}": m.second, f"logs{i}": m.logs}
         kinds = sorted(self.domain_.points)
@@ -236,19 +292,27 @@ class KernelPredictor(LatencyPredictor):
         settings = {
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
             "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
-            "patterns": self._encoder.with_patterns,
-            "numbers": [len(self.domain_.points[kind]) for kind in kinds],
+            "patterns": self._encoder.with_patterns, "moves": self._encoder.with_moves,
+            "numbers": [len(self.domain_.points[kind]) for kind in kinds], "families": list(self.families_),
         }  # fmt: skip
+        if np.isfinite(self.mape_by_runtime_):
+            settings["mape_by_runtime"] = self.mape_by_runtime_
+        if self.by_runtime_ is not None:
+            inner = self.by_runtime_.state()
+            settings["by_runtime"] = inner.settings
+            arrays |= {f"{_RUNTIME}{name}": array for name, array in inner.arrays.items()}
         return State(settings, arrays)
 
     def restore(self, state: State) -> Self:
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
-        self._encoder = KernelEncoder(with_patterns=bool(settings.get("patterns", False)))
+        self._encoder = KernelEncoder(bool(settings.get("patterns", False)), bool(settings.get("moves", False)))
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
-        self.spreads_ = arrays.get("spreads", np.zeros(len(self.errors_)))  # files until 2026-11-29 have none
+        without = np.zeros(len(self.errors_))  # in files until 2026-11-29
+        self.spreads_, self.outside_ = arrays.get("spreads", without), arrays.get("outside", without)
+        self.families_ = tuple(settings.get("families", ("",) * len(without)))
         self.least_spread_ = float(settings.get("least_spread", _LEAST_SPREADS[-1]))
         self.members_ = tuple(
             Member(arrays[f"first{i}"], arrays[f"bias{i}"], arrays[f"second{i}"], arrays[f"logs{i}"], float(start))
@@ -259,6 +323,10 @@ class KernelPredictor(LatencyPredictor):
         self.domain_ = Domain(
             *(dict(zip(known, some, strict=True)) for some in (points, arrays["low"], arrays["high"]))
         )
+        self.by_runtime_, self.mape_by_runtime_ = None, float(settings.get("mape_by_runtime", np.nan))
+        if inner := settings.get("by_runtime"):
+            own = {name.removeprefix(_RUNTIME): array for name, array in arrays.items() if name.startswith(_RUNTIME)}
+            self.by_runtime_ = KernelPredictor(self.seed, self.steps).restore(State(inner, own))
         return self
 
 

@@ -17,6 +17,7 @@ from hwprof.data.encodings import KeptEncodings
 from hwprof.encoders.operators import kind
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.interfaces import Execute
 from hwprof.predictors.base import LatencyPredictor, stacked
 from hwprof.predictors.counted import CountedNetworks, require_counting
 from hwprof.predictors.drift import drift
@@ -38,14 +39,15 @@ def opened(data: Dataset | str | Path, space: str | None = None, device: str | N
 
 def learn(
     data: Dataset, name: str, *, n: int | None = None, seed: int = 0, sources: Sequence[LatencyPredictor] = (),
-    counts: Dataset | None = None, further: Sequence[Dataset] = (),
+    counts: Dataset | None = None, further: Sequence[Dataset] = (), execute: Execute | None = None,
 ) -> Trained:  # fmt: skip
     """Fits the predictor `name` to the normalized latencies of `n` of the networks, drawn at random where there are
     more; to at most its `most_learned` unless told.
 
     counts: a data set of the instructions that the same networks execute on an emulated core, to learn from as well.
-    further: data sets of the same device and hardware, of other networks; `n` is of all together. Raises InputError for
-    an unknown predictor or data that cannot be learned from.
+    further: data sets of the same device and hardware, of other networks; `n` is of all together. execute: what the
+    runtime executes of a graph, for predictors that can learn from that. Raises InputError for an unknown predictor or
+    data that cannot be learned from.
     """
     counted = CountedNetworks.of(counts, data) if counts else None
     _require_one_machine(data, further)
@@ -58,7 +60,7 @@ def learn(
     sets = [counted.among(data) if counted else data, *further]
     sets = [drawn(data, n, most, seed) if not further else data for data in sets]
     y = np.concatenate([data.normalized_ms for data in sets])
-    encodings, kinds = _encodings(sets, predictor)
+    encodings, kinds = _encodings(sets, predictor, execute)
     X = stacked(encodings)
     if counted:
         require_counting(predictor, name)
@@ -68,7 +70,7 @@ def learn(
         chosen = np.random.default_rng(seed).permutation(len(y))[: n or most]
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
-    error, card = left_out_error(predictor.errors_), data.card
+    error, card = left_out_error(_used(predictor).errors_), data.card
     found = (
         None if further else drift(_as_measured(predictor.errors_, sets[0], counted.among(data) if counted else data))
     )
@@ -80,6 +82,11 @@ def learn(
         *((found.correlation, found.mape_without) if found else ()),
     )  # fmt: skip
     return Trained(predictor, origin)
+
+
+def _used(predictor: LatencyPredictor) -> LatencyPredictor:
+    """The one of its parts that predicts where the runtime is installed."""
+    return (predictor.by_runtime_ or predictor) if isinstance(predictor, KernelPredictor) else predictor
 
 
 def _as_measured(errors: np.ndarray, learned: Dataset, whole: Dataset) -> np.ndarray:
@@ -137,19 +144,21 @@ def _require_one_machine(data: Dataset, further: Sequence[Dataset]) -> None:
                 )
 
 
-def _encodings(sets: Sequence[Dataset], predictor: LatencyPredictor) -> tuple[list[Any], tuple[str, ...]]:
+def _encodings(
+    sets: Sequence[Dataset], predictor: LatencyPredictor, execute: Execute | None = None
+) -> tuple[list[Any], tuple[str, ...]]:
     """The networks of all sets as the predictor takes them, [n], and the kinds of their operators, sorted, where it has
     no other way to know what is unlike them. Each graph is built once, and none whose encoding is kept."""
-    rows = [row for data in sets for row in _rows(data, predictor)]
+    rows = [row for data in sets for row in _rows(data, predictor, execute)]
     return [row for row, _ in rows], tuple(sorted(frozenset().union(*(kinds for _, kinds in rows))))
 
 
-def _rows(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+def _rows(data: Dataset, predictor: LatencyPredictor, execute: Execute | None) -> list[tuple[Any, frozenset[str]]]:
     """Each network as the predictor takes it, and the kinds of its operators. Raises InputError where the space no
     longer builds the first network, also if that is kept."""
     names = _names(data)
     if not predictor.encoding or not all(names):
-        return _encoded_anew(data, predictor)
+        return _encoded_anew(data, predictor, execute)
     kept = KeptEncodings.read(data.folder, predictor.encoding)
     next(data.each_graph(space_of(data.card)))
     missing = {name: entry for name, entry in zip(names, data.entries, strict=True) if name not in kept.rows}
@@ -167,7 +176,9 @@ def _names(data: Dataset) -> list[str]:
     return [e.digest or (f"{place} {e.arch}" if is_ours and e.arch is not None else "") for e in data.entries]
 
 
-def _encoded_anew(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any, frozenset[str]]]:
+def _encoded_anew(
+    data: Dataset, predictor: LatencyPredictor, execute: Execute | None = None
+) -> list[tuple[Any, frozenset[str]]]:
     space = space_of(data.card)
     rows: list[tuple[Any, frozenset[str]]] = []
     for part in parts(data):
@@ -176,7 +187,11 @@ def _encoded_anew(data: Dataset, predictor: LatencyPredictor) -> list[tuple[Any,
             kinds = [frozenset[str]()] * len(part.entries)
         else:
             kinds = [frozenset(map(kind, graph.nodes)) for graph in graphs]
-        rows += zip(encoded(part, space, predictor, graphs), kinds, strict=True)
+        if graphs is not None and execute is not None:
+            found = [row for graph in graphs for row in predictor.encode_with(graph, execute)]
+        else:
+            found = encoded(part, space, predictor, graphs)
+        rows += zip(found, kinds, strict=True)
     return rows
 
 

@@ -18,7 +18,7 @@ from hwprof.encoders.operators import kind
 from hwprof.errors import InputError, UnknownOperatorError, one_line
 from hwprof.files import json_value, write_bytes
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch, SearchSpace
+from hwprof.interfaces import Arch, Execute, SearchSpace
 from hwprof.predictors import files
 from hwprof.predictors.base import Doubt, LatencyPredictor, stacked
 from hwprof.spaces.varied import VariedSpace
@@ -142,21 +142,23 @@ class Trained:
         coverage: float = 0.9,
         count: CountInstructions | None = None,
         *,
+        execute: Execute | None = None,
         extrapolate: bool = False,
         lower_bound: bool = False,
     ) -> list[Prediction]:
         """networks: [n] graphs; architectures of its space, as choices or as text. Returns [n].
 
         coverage: the probability that the latency is inside the interval. count: counts instructions, for a predictor
-        that learned from them (`hwprof.predict` provides it). extrapolate: also predict networks unlike those that were
-        learned from. lower_bound: also predict the rest of networks with operators whose work is not known. Raises
-        InputError for a network that the predictor cannot take, be it the only one.
+        that learned from them (`hwprof.predict` provides it). execute: what the runtime executes of a graph, for a
+        predictor that learned from that. extrapolate: also predict networks unlike those that were learned from.
+        lower_bound: also predict the rest of networks with operators whose work is not known. Raises InputError for a
+        network that the predictor cannot take, be it the only one.
         """
         space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
         rows, unfit = dict[int, Any](), dict[int, str]()
         for i, network in enumerate(networks):
             try:
-                (rows[i],) = self._encoded(network, space, count)
+                (rows[i],) = self._encoded(network, space, count, execute)
             except (InputError, UnknownOperatorError) as error:
                 if len(networks) == 1 or not isinstance(network, Graph):
                     raise
@@ -201,11 +203,18 @@ class Trained:
             )
         return None
 
-    def _encoded(self, network: Graph | Arch | str, space: VariedSpace | None, count: CountInstructions | None) -> Any:
-        """Returns [1]: the network as the predictor takes it, with its instructions if it learned from those."""
+    def _encoded(
+        self, network: Graph | Arch | str, space: VariedSpace | None, count: CountInstructions | None,
+        execute: Execute | None,
+    ) -> Any:  # fmt: skip
+        """Returns [1]: the network as the predictor takes it, with its instructions, or what the runtime executes, if
+        it learned from those."""
         origin = self.origin
         if origin is None or origin.counted_on is None:
-            return self.predictor.encode([self._taken(network, space)])
+            taken = self._taken(network, space)
+            if execute is not None and isinstance(taken, Graph):
+                return self.predictor.encode_with(taken, execute)
+            return self.predictor.encode([taken])
         if count is None:
             raise InputError(
                 "the predictor learned from counted instructions; hwprof.predict counts those of a network"

@@ -226,7 +226,10 @@ def _others(counted: Mapping[Met, int]) -> str:
 
 
 def _statistics(latency: LatencyStatistics | Estimate | None) -> dict[str, float | None] | None:
-    return {name: _known(value) for name, value in asdict(latency).items()} if latency else None
+    if latency is None:
+        return None
+    values = latency.in_ms if isinstance(latency, LatencyStatistics) else asdict(latency)
+    return {name: _known(value) for name, value in values.items()}
 
 
 def _known(value: float | None) -> float | None:

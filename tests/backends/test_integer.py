@@ -35,6 +35,16 @@ def test_kernels_and_reference_give_the_same_outputs(instruction_set, threads):
             np.testing.assert_array_equal(timer.outputs()[name], output)
 
 
+def test_it_tells_which_nodes_each_operation_computes():
+    graph = small_network()
+    executed = BACKEND.executed(graph, device("best"))
+    with BACKEND.open(graph, device("best")) as timer:
+        timed = timer.operators(1)
+    assert [(kernel.op, tuple(graph.nodes[i].label for i in kernel.nodes)) for kernel in executed] == [
+        (time.op, time.members) for time in timed
+    ]
+
+
 @pytest.mark.parametrize("weights", ["stored", "smallest", "int8"])
 def test_outputs_do_not_depend_on_how_weights_are_stored(weights):
     b = Quantized("ternary", opset=21)

@@ -132,3 +132,32 @@ def test_what_does_not_run_hands_on_the_layout():
     graph = b.build(b.conv(b.mul(y, b.constant([2.0], "float32", scalar=True)), 4, 3))
     assert reordered(graph, "every") == ["Conv", "Mul"]
     assert reordered(graph, "compiled") == []
+
+
+def moved_images(graph):
+    execution = Execution(graph)
+    return execution.moved_images([place[-1] for place in execution.places()])
+
+
+def test_a_convolution_alone_moves_its_input_and_its_output_into_blocks_and_back():
+    b = GraphBuilder("net")
+    x = b.input((1, 16, 8, 8))
+    y = b.conv(x, 16, 3)
+    assert moved_images(b.build(y)) == [x, y]
+
+
+def test_inside_of_a_network_images_stay_in_blocks():
+    b = GraphBuilder("net")
+    x = b.input((1, 3, 8, 8))  # too narrow for blocks: read as it is
+    y = b.relu(b.conv(x, 16, 3))
+    y = b.concat([b.conv(y, 16, 3, groups=16), b.pool("MaxPool", y, 3, 1, 1)])
+    graph = b.build(b.gemm(b.flatten(b.global_average_pool(b.conv(y, 32))), 10))
+    (last,) = moved_images(graph)
+    assert graph.producers()[last].op == "GlobalAveragePool"
+
+
+def test_a_convolution_of_narrow_groups_works_on_the_plain_layout():
+    b = GraphBuilder("net")
+    y = b.conv(b.input((1, 3, 8, 8)), 16, 3)
+    z = b.conv(y, 16, 3, groups=4)
+    assert moved_images(b.build(z)) == [y]

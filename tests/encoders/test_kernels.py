@@ -6,7 +6,9 @@ from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
+from hwprof.interfaces import ExecutedKernel
 from hwprof.spaces.nasbench201 import SPACE
+from tests.integer.programs import Quantized
 
 
 def encoded(graph):
@@ -22,17 +24,26 @@ def network():
     return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 10))
 
 
+def test_images_that_change_their_layout_are_kernels_which_earlier_predictors_do_not_know():
+    b = GraphBuilder("net")
+    graph = b.build(b.conv(b.input((1, 16, 8, 8)), 16))
+    found = encoded(graph)
+    assert dict(zip(found.kinds, found.counts.tolist(), strict=True)) == {"pointwise": 1, "Reorder inserted": 2}
+    (earlier,) = KernelEncoder(with_moves=False)([graph])
+    assert earlier.kinds == ("pointwise",)
+
+
 def test_kernels_that_are_equal_are_counted_and_views_are_none():
     found = encoded(network())
     counts = dict(zip(found.kinds, found.counts.tolist(), strict=True))
     assert counts["convolution"] == 2
     assert not any("Flatten" in kind for kind in found.kinds)
-    assert sum(counts.values()) == len(network().nodes) - 1
+    assert sum(counts.values()) - counts["Reorder inserted"] == len(network().nodes) - 1
 
 
 def test_all_work_of_the_graph_is_in_its_kernels():
     graph = network()
-    found, whole = encoded(graph), cost.of(graph)
+    (found,), whole = KernelEncoder(with_moves=False)([graph]), cost.of(graph)
     assert found.counts @ found.amounts == pytest.approx([whole.macs / 1e6, whole.moved_bytes / 1e6])
     np.testing.assert_allclose(
         found.counts @ (2 ** found.features[:, FEATURES.index("macs")] - 1), whole.macs, rtol=1e-9
@@ -53,7 +64,7 @@ def test_the_kind_says_what_the_runtime_may_do_with_an_operator():
 )
 def test_convolutions_are_told_apart(groups, kernel, kind):
     b = GraphBuilder("net")
-    assert encoded(b.build(b.conv(b.input((1, 16, 8, 8)), 16, kernel, groups=groups))).kinds == (kind,)
+    assert encoded(b.build(b.conv(b.input((1, 16, 8, 8)), 16, kernel, groups=groups))).kinds[0] == kind
 
 
 def test_an_operator_without_a_rule_is_missing_and_the_others_are_there():
@@ -97,3 +108,56 @@ def test_an_encoder_that_has_seen_other_networks_gives_the_same_bits():
             assert (found.kinds, found.nodes, found.missing) == (fresh.kinds, fresh.nodes, fresh.missing)
             for name in ("counts", "features", "amounts"):
                 assert getattr(found, name).tobytes() == getattr(fresh, name).tobytes()
+
+
+def by_runtime(graph, *executed):
+    (found,) = KernelEncoder()([graph], [[ExecutedKernel(*kernel) for kernel in executed]])
+    return found
+
+
+def test_the_runtime_tells_which_operator_a_kernel_is_named_after_and_which_it_absorbs():
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.batch_norm(b.conv(b.input((1, 16, 8, 8)), 16, 3))))
+    assert by_runtime(graph, ("Conv", (0, 1, 2))).kinds == (
+        "convolution", "BatchNormalization absorbed", "Relu absorbed",
+    )  # fmt: skip
+
+
+def test_a_kernel_of_several_operators_without_a_product_is_named_after_the_runtimes_own():
+    b = GraphBuilder("gelu")
+    graph = b.build(b.gelu(b.input((1, 64))))
+    kinds = by_runtime(graph, ("Gelu", tuple(range(len(graph.nodes))))).kinds
+    assert kinds[0] == f"{encoded(graph).kinds[0].partition(' of ')[0]} in Gelu"
+    assert all(kind.endswith(" absorbed") for kind in kinds[1:])
+
+
+def test_what_the_runtime_does_not_execute_is_no_kernel_and_its_work_need_not_be_known():
+    b = GraphBuilder("odd")
+    found = by_runtime(b.build(b.relu(b.unary("NoSuchOperator", b.input((1, 4))))), ("Relu", (1,)))
+    assert (found.kinds, found.missing) == (("Relu",), ())
+
+
+def test_a_kernel_that_the_runtime_inserted_moves_its_tensor():
+    graph = network()
+    name = graph.nodes[0].outputs[0]
+    found = by_runtime(graph, ("Conv", (0,)), ("ReorderOutput", (), name))
+    assert found.kinds == ("convolution", "ReorderOutput inserted")
+    assert found.nodes == ((0,), ())
+    assert found.amounts[1].tolist() == [0, 2 * 16 * 8 * 8 * 4 / 1e6]
+
+
+def test_a_kernel_of_integers_is_named_after_what_it_computes_and_not_after_its_conversions():
+    b = Quantized("net", opset=21)
+    x = b.q(b.relu(b.q(b.input((1, 64)))))
+    graph = b.build(x)
+    relu = next(i for i, node in enumerate(graph.nodes) if node.op == "Relu")
+    found = by_runtime(graph, ("Table", (relu - 1, relu, relu + 1)))
+    assert sorted(found.kinds)[-1].startswith("Relu in Table")
+
+
+def test_stored_integers_are_weights():
+    b = Quantized("net", opset=21)
+    graph = b.build(b.q(b.matmul(b.q(b.input((2, 64))), b.w((64, 40)))))
+    assert any(kind.startswith("linear") for kind in encoded(graph).kinds)
+    (earlier,) = KernelEncoder(with_moves=False)([graph])
+    assert any(kind.startswith("product") for kind in earlier.kinds)

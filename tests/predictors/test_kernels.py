@@ -1,6 +1,7 @@
 """The device of these tests computes the latency by a formula that the predictor is not told."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import KernelEncoder
 from hwprof.errors import InputError
+from hwprof.interfaces import ExecutedKernel
 from hwprof.predictors import files, kernels
 from hwprof.predictors.base import State, conformal_quantile
 from hwprof.predictors.kernels import KernelPredictor
+from hwprof.predictors.trained import Trained
 from hwprof.spaces.generic import SPACE
 from hwprof.spaces.generic_operators import OPERATORS
 
@@ -51,7 +54,9 @@ def test_the_errors_are_those_of_families_that_were_left_out(fitted, data):
     """Single operators are always learned from: only networks have errors."""
     networks, _ = data
     wholes = sum(len(network.kinds) > 3 for network in networks)
-    assert len(fitted.errors_) == len(fitted.spreads_) == wholes < len(networks)
+    for found in (fitted.errors_, fitted.spreads_, fitted.outside_, fitted.families_):
+        assert len(found) == wholes < len(networks)
+    assert {"generic-residual", "generic-transformer"} <= set(fitted.families_)
     low, high = fitted.predict_interval(networks[:5])
     assert (low < fitted.predict(networks[:5])).all()
     assert (fitted.predict(networks[:5]) < high).all()
@@ -62,6 +67,15 @@ def test_intervals_are_wider_where_the_members_differ(fitted, data):
     low, high = fitted.predict_interval(networks)
     spreads = fitted.opinions(networks).std(axis=0)
     assert np.argsort(high / low).tolist() == np.argsort(spreads).tolist()
+
+
+def test_intervals_come_from_the_networks_left_out_that_would_have_been_predicted(fitted, data):
+    networks, _ = data
+    changed = deepcopy(fitted)
+    changed.errors_ = np.where(fitted.outside_ <= kernels.MOST_OUTSIDE, fitted.errors_, 9.0)
+    assert np.ptp(changed.errors_) > 8
+    for mine, others in zip(changed.predict_interval(networks), fitted.predict_interval(networks), strict=True):
+        np.testing.assert_array_equal(mine, others)
 
 
 def test_the_members_differences_count_as_far_as_they_tell_the_errors():
@@ -76,7 +90,7 @@ def test_a_file_of_an_earlier_version_has_intervals_of_one_width_and_knows_no_pa
     networks, _ = data
     state = fitted.state()
     settings = {k: v for k, v in state.settings.items() if k not in ("least_spread", "patterns")}
-    arrays = {name: array for name, array in state.arrays.items() if name != "spreads"}
+    arrays = {name: array for name, array in state.arrays.items() if name not in ("spreads", "outside")}
     again = KernelPredictor().restore(State(settings, arrays))
     low, high = again.predict_interval(networks)
     half = np.log(high / low) / 2
@@ -159,6 +173,58 @@ def test_only_the_operator_without_known_work_has_no_time(fitted):
     of_two = b.node("Einsum", [x, x], (64, 64), equation="ij,ij->ij")
     ms = fitted.operator_ms(b.build(b.add(of_three, of_two)))
     assert np.isnan(ms).tolist() == [True, False, False]
+
+
+def blind(network):
+    """The network in the eyes of one who cannot tell its kernels apart."""
+    return replace(network, features=np.zeros_like(network.features), amounts=np.ones_like(network.amounts))
+
+
+@pytest.fixture(scope="module")
+def asking(data):
+    """Its rules are blind; the runtime is not."""
+    networks, ms = [replace(blind(network), executed=network) for network in data[0][:60]], data[1][:60]
+    return KernelPredictor(steps=15).fit(networks, ms), networks, ms
+
+
+def test_what_the_runtime_executes_is_used_where_it_predicts_families_left_out_better(asking):
+    predictor, networks, ms = asking
+    by_rules = [replace(network, executed=None) for network in networks]
+    error, other = (np.abs(np.log(predictor.predict(X) / ms)).mean() for X in (networks, by_rules))
+    assert error < 0.7 * other
+    low, high = predictor.predict_interval(networks)
+    wide_low, wide_high = predictor.predict_interval(by_rules)
+    assert np.median(high / low) < np.median(wide_high / wide_low)
+
+
+def test_a_runtime_that_tells_less_than_the_rules_is_not_asked_again(data):
+    networks, ms = data
+    told = [replace(network, executed=blind(network)) for network in networks[:60]]
+    predictor = KernelPredictor(steps=15).fit(told, ms[:60])
+    assert predictor.by_runtime_ is None
+    assert np.isfinite(predictor.mape_by_runtime_)
+    b = GraphBuilder("net")
+    assert predictor.encode_with(b.build(b.relu(b.input((1, 4)))), pytest.fail)[0].executed is None
+
+
+def test_a_runtime_is_asked_for_the_predictor_that_wants_it(asking):
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 8, 8)), 16, 3)))
+    one_kernel = [ExecutedKernel("Conv", (0, 1))]
+    (prediction,) = Trained(asking[0]).predict([graph], execute=lambda _graph: one_kernel, extrapolate=True)
+    (unknown,) = Trained(asking[0]).predict([graph], execute=lambda _graph: None, extrapolate=True)
+    (expected,) = asking[0].predict(asking[0].encode_with(graph, lambda _graph: one_kernel))
+    assert prediction.latency_ms == expected
+    assert unknown.latency_ms == asking[0].predict([graph])[0] != expected
+
+
+def test_a_file_keeps_both_the_rules_and_the_runtimes_kernels(asking, tmp_path):
+    predictor, networks, _ = asking
+    files.save(predictor, tmp_path / "x.hwp")
+    again = files.load(tmp_path / "x.hwp")
+    for X in (networks, [replace(network, executed=None) for network in networks]):
+        np.testing.assert_allclose(again.predict(X), predictor.predict(X), rtol=1e-6)
+        np.testing.assert_allclose(again.predict_interval(X), predictor.predict_interval(X), rtol=1e-6)
 
 
 def test_it_survives_its_file_which_is_small(fitted, data, tmp_path):

@@ -21,6 +21,8 @@ def test_a_profile_has_every_promised_field(measurement, graph):
     record = profile_record(m, graph)
     assert record.keys() >= PROMISED
     assert set(record["latency_ms"]) == {"median", "low", "high", "p90", "p99", "mean", "min"}
+    assert set(record["normalized_ms"]) == set(record["latency_ms"])
+    assert record["normalized_systematic"] == 0
     assert record["latency_ms"]["median"] == m.latency_ms
     assert list(record["inputs"].values()) == [(1, 3, 8, 8)]
     assert (record["macs"], record["parameters"]) == (18_944, 216 + 5120 + 10)
