@@ -26,7 +26,7 @@ def examples_of(task: Task, part: Part) -> Examples:
     found = task.examples(part)
     if missing := [name for name in ("batches", "n_batches") if not callable(getattr(found, name, None))]:
         raise InputError(
-            f"the examples {part!r} of task {task.name!r} are of type {type(found).__name__}, without "
+            f"the examples {part!r} of task {task.name!r} (a {type(found).__name__}) do not have "
             f"{' and '.join(missing)}; make them with hwprof.tasks.as_examples"
         )
     return found

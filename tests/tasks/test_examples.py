@@ -126,5 +126,5 @@ def test_examples_without_their_members_are_refused_with_what_makes_them():
 
     pair = (torch.zeros(2, 3), torch.zeros(2).long())
     task = Listed("mine", pair, pair, pair)
-    with pytest.raises(InputError, match=r"examples 'train' of task 'mine' are of type list, without batches and n_b"):
+    with pytest.raises(InputError, match=r"examples 'train' of task 'mine' \(a list\) do not have batches and n_"):
         examples_of(task, "train")
