@@ -57,12 +57,10 @@ def profile(
             outcomes.append(outcome)
             failures.add(outcome)
         outcomes = jobs.at_one_baseline(outcomes)
-        if html:
-            asked.on_step("measuring the machine's peaks for the page")
-        peaks = jobs.peaks(chosen) if html else None
         if save_baseline:
             results.save_baseline(outcomes, save_baseline)
     results.show_profiles(outcomes, format)
+    peaks = results.peaks(chosen, measuring) if html else None
     results.write_pages(outcomes, peaks, html, trace)
     if max_ms is not None:
         return max(failures.status([]), results.gate(outcomes, options.positive(max_ms, "--max-ms", "ms")))

@@ -103,14 +103,14 @@ def explain(
         a, b = loaded[0], wanted.varied(loaded[-1], folder, asked.on_warning)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
             return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
-        return _explained(a, b, chosen, asked.limited_transport)
+        return _explained(a, b, chosen, asked)
 
 
-def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> CausesOfLoss:
+def _explained(before: Graph, after: Graph, device: Device, options: Options) -> CausesOfLoss:
     evidence = evidence_of(device)
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
-    with held(transport, device) as alone:
+    with held(options.limited_transport, device, options.wait_s) as alone:
         pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
         doubts = tuple(_load(alone, device))
     machine = pairs[0][1].machine
