@@ -15,7 +15,7 @@ from hwprof.cli.groups import Measuring, Recording
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
 from hwprof.device import Device
-from hwprof.errors import HwprofError, InputError, NotConvergedError
+from hwprof.errors import HwprofError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
@@ -65,15 +65,6 @@ def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
             output.note(f"hwprof: {m.model}: cannot tell whether it takes {max_ms:g} ms; raise --budget")
             worst = worst or NotConvergedError.exit_status
     return worst
-
-
-def save_baseline(outcomes: Sequence[Outcome], name: str) -> None:
-    """Keeps the network that was measured. Raises InputError for several."""
-    from hwprof.jobs import baselines
-
-    if len(outcomes) != 1:
-        raise InputError(f"--save-baseline keeps one model, not {len(outcomes)}; give one")
-    note(f"wrote {baselines.save(outcomes[0].graph, name)}")
 
 
 @contextmanager

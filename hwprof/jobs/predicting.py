@@ -96,8 +96,7 @@ def predict(
     """
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
-    networks = _opened(models, shapes, inputs, on_error)
-    with _asking(_asked_device(found)) as execute:
+    with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found)) as execute:
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
             lower_bound=lower_bound,
@@ -130,13 +129,14 @@ def predict_operators(
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     rows: list[PredictedOperator] = []
-    for graph in _opened(models, shapes, inputs, on_error):
-        assert isinstance(graph, Graph)  # models are not architectures here
-        ms = found.predictor.operator_ms(graph)
-        total = float(np.nansum(ms))
-        for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
-            node = graph.nodes[i]
-            rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
+    with _opened(models, shapes, inputs, on_error) as networks:
+        for graph in networks:
+            assert isinstance(graph, Graph)  # models are not architectures here
+            ms = found.predictor.operator_ms(graph)
+            total = float(np.nansum(ms))
+            for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
+                node = graph.nodes[i]
+                rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
     return rows
 
 
@@ -201,20 +201,25 @@ def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray
     return instructions.vector(measurement.instructions)
 
 
+@contextmanager
 def _opened(
     models: Sequence[Graph | Arch | str | Path],
     shapes: Shapes | None,
     inputs: GivenInputs | None,
     on_error: Callable[[str, HwprofError], None] | None,
-) -> list[Graph | Arch]:
+) -> Iterator[list[Graph | Arch]]:
+    """The networks, whose files exist until the context ends. Predictors know ONNX's operators, so a PyTorch module is
+    exported."""
     networks: list[Graph | Arch] = []
-    with temporary_folder() as folder:  # a prediction needs the shapes of given arrays only
+    with temporary_folder() as folder:
         given = as_texts(inputs, folder)
         for model in models:
             try:
-                networks.append(model if isinstance(model, tuple) else load_network(model, shapes, inputs=given))
+                networks.append(
+                    model if isinstance(model, tuple) else load_network(model, shapes, folder, inputs=given, as_onnx=True)
+                )
             except HwprofError as error:
                 if on_error is None:
                     raise
                 on_error(str(model), error)
-    return networks
+        yield networks

@@ -24,7 +24,8 @@ _NAMES, _ROW, _TOP, _WIDTH, _GAP, _VALUE = 250.0, 22.0, 34.0, 1080.0, 16.0, 80.0
 class Swept:
     """One network at one batch and shape on one device: its measurement, or the `reason` for which there is none.
 
-    shape: of the inputs, in words; empty for the network's own.
+    shape: of the inputs, in words; empty for the network's own. is_bad_input: no device was asked, because the network
+    itself cannot be opened.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Swept:
     threads: int
     measurement: Measurement | None
     reason: str = ""
+    is_bad_input: bool = False
 
     @property
     def statistics(self) -> LatencyStatistics | None:
