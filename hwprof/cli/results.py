@@ -189,7 +189,7 @@ def _show_kinds(m: Measurement, graph: Graph, most: int) -> None:
         output.note(f"{m.model}: the runtime cannot time its operators")
         return
     rows = [_work_row(k) for k in found.kinds]
-    output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator")
+    output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator, as the clock ran")
     if len(rows) > most:
         output.note(f"... and {len(rows) - most} more kinds; see hwprof operators")
 

@@ -54,7 +54,7 @@ def train(
     """
     first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
     found = learning.opened(first, space, device)
-    others = trained.load_sources(sources, found.card.space)
+    others = trained.load_sources(opened_sources(sources), found.card.space)
     counted = learning.opened(counts) if counts is not None else None
     further = [learning.opened(one, space, device) for one in rest]
     if base is not None:
@@ -84,7 +84,9 @@ def predict(
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
-    predictor: a trained one, or its file. models: graphs, .onnx files, names of workloads, or architectures as tuples.
+    predictor: a trained one, or what `open_predictor` takes. models: graphs, .onnx files, names of workloads, package.
+    module:factory or file.py:factory, or architectures as tuples. space: of the architectures, for a predictor of any
+    network; of another predictor the space that it must have learned from.
     inputs: as `profile` takes them, for every model. archs: architectures of the predictor's space, as tuples or in its
     notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
@@ -99,7 +101,7 @@ def predict(
     with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found)) as execute:
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
-            lower_bound=lower_bound,
+            lower_bound=lower_bound, space=space,
         )  # fmt: skip
 
 
@@ -138,6 +140,18 @@ def predict_operators(
                 node = graph.nodes[i]
                 rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
     return rows
+
+
+def opened_sources(
+    sources: Sequence[str | Path | Trained | LatencyPredictor],
+) -> list[Trained | LatencyPredictor]:
+    """The predictors themselves. Raises as `open_predictor`."""
+    return [open_predictor(source) if isinstance(source, str | Path) else source for source in sources]
+
+
+def names_trained(source: str | Path) -> bool:
+    """Whether `open_predictor` is meant, not a kind of predictor by its name."""
+    return Path(source).suffix == ".hwp" or bool(shipped.of_device(str(source)))
 
 
 def open_predictor(source: str | Path) -> Trained:
@@ -189,9 +203,11 @@ def _asked_device(trained: Trained) -> Device | None:
     return Device.load(name)
 
 
-def load_predictor(path: str | Path) -> LatencyPredictor:
-    """Returns the predictor of a file; see `hwprof.predictors.trained.load_predictor`."""
-    return trained.load_predictor(path)
+def load_predictor(source: str | Path) -> LatencyPredictor:
+    """Returns the predictor of a file, or the one that hwprof ships for the device of this name on this machine. Its
+    `predict` and `predict_interval` take networks as its `takes` says; physical and transfer take architectures of
+    their space, too. Raises as `open_predictor` does."""
+    return open_predictor(source).predictor
 
 
 def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray:

@@ -80,6 +80,7 @@ def learn(
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
         counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
         *((found.correlation, found.mape_without) if found else ()),
+        processor=str(card.machine.get("cpu", "")),
     )  # fmt: skip
     return Trained(predictor, origin)
 
@@ -126,6 +127,7 @@ def calibrated(
             "kernels", " + ".join([*(one.card.name for one in sets), f"from {origin.data if origin else 'unknown'}"]),
             card.measurements_sha256, card.device_name, "", "", card.evidence, len(y), float(y.min()), float(y.max()),
             error.mape, error.low, error.high, hardware=card.hardware,
+            processor=str(card.machine.get("cpu", "")),
         ),
     )  # fmt: skip
 

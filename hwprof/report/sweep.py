@@ -181,13 +181,15 @@ def table(found: Sweep) -> list[dict[str, Any]]:
 
 def _cells(row: Swept) -> dict[str, Any]:
     s, m = row.statistics, row.measurement
+    undisturbed = normalized(m) if m and s else None
     return {
         "model": row.model,
         "input": row.shape,
         "batch": row.batch,
         "device": row.device_words,
         "threads": row.threads or "all",
-        "ms": f"{s.median:.4g}" if s else "",
+        "undisturbed ms": f"{undisturbed.median:.4g}" if undisturbed else "",
+        "median ms": f"{statistics(m).median:.4g}" if m and s else "",
         "95 % interval": quantity.bounds(s.low, s.high) if s else "",
         "per s": quantity.significant(row.per_s, 4) if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",
