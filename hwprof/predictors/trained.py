@@ -147,9 +147,10 @@ class Trained:
             return ""
         machine = f"{o.processor} ({o.hardware})" if o.processor else f"hardware {o.hardware}"
         where = f"{o.device} on {machine}" if o.hardware else o.device
+        evidence = f" ({o.evidence})" if o.evidence else ""
         left_out = "whole families of networks" if self._leaves_out_families else "networks"
         return (
-            f"learned from {o.n} networks of {o.data}, {o.evidence} by {where}; mean error on {left_out} left out: "
+            f"learned from {o.n} networks of {o.data}{evidence}, {where}; mean error on {left_out} left out: "
             f"{o.mape:.1f} % ({o.mape_low:.1f} to {o.mape_high:.1f} %)"
         )
 
