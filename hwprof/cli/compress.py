@@ -137,11 +137,11 @@ def _show(made: Sequence[Compressed], format: Format) -> int:  # noqa: A002 -- t
     from hwprof.cli import output
 
     if format is Format.JSON:
-        output.write_json(
-            [one.result.to_record() | {"file": str(one.path), "output_error": one.result.output_error} for one in made]
-        )
+        output.write_json([one.result.to_record() | _derived(one) for one in made])
     else:
-        output.write_rows([_row(one) for one in made], format)
+        shortfalls = [one.result.shortfall for one in made]
+        notes = [{"note": text} if any(shortfalls) else {} for text in shortfalls]
+        output.write_rows([_row(one) | note for one, note in zip(made, notes, strict=True)], format)
     return _status([one for one in made if one.met is not None])
 
 
@@ -152,7 +152,14 @@ def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
     return Settings(tuning=replace(TUNING, epochs=epochs, rate=rate), first=first)
 
 
+def _derived(one: Compressed) -> dict[str, object]:
+    """Besides the record of the result."""
+    return {"file": str(one.path), "output_error": one.result.output_error, "note": one.result.shortfall}
+
+
 def _row(one: Compressed) -> dict[str, object]:
+    from hwprof.report import results
+
     result = one.result
     latency = result.estimate(result.target.device)
     compared = result.measured[result.target.device]
@@ -161,7 +168,7 @@ def _row(one: Compressed) -> dict[str, object]:
         "target ms": "" if result.target.ms is None else result.target.ms,
         "met": str(result.met or ""),
         "ms": "" if latency is None else f"{latency.median:.4g}",
-        "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
+        "95 % interval": results.interval_words(result),
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
         "verdict": compared.verdict,

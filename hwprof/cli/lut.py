@@ -60,7 +60,12 @@ def build(
     ] = None,
     variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
-        Path | None, typer.Option("--predictor", "-p", help="Predict with this .hwp file, or the one that hwprof ships for this device, instead of measuring.")
+        Path | None,
+        typer.Option(
+            "--predictor",
+            "-p",
+            help="Predict with this .hwp file, or the one that hwprof ships for this device, instead of measuring.",
+        ),
     ] = None,
     device: options.DeviceName = "cpu-1t",
     inputs: groups.Inputs,

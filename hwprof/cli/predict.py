@@ -117,7 +117,11 @@ def _operator_row(row: PredictedOperator, format: Format) -> dict[str, object]: 
 
     if format is Format.JSON:
         return asdict(row)
-    return {**asdict(row), "ms": quantity.significant(row.ms, 4), "share": f"{row.share:.1%}" if math.isfinite(row.share) else quantity.UNKNOWN}
+    return {
+        **asdict(row),
+        "ms": quantity.significant(row.ms, 4),
+        "share": f"{row.share:.1%}" if math.isfinite(row.share) else quantity.UNKNOWN,
+    }
 
 
 def _row(

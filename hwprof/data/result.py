@@ -31,7 +31,8 @@ _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A latency and the bounds of its 95 % interval, ms; the bounds are nan where they are not known."""
+    """A latency and the bounds of its 95 % interval, ms; the bounds are nan where they are not known. A formula's value
+    is all three."""
 
     median: float
     low: float
@@ -47,6 +48,11 @@ class Estimate:
         """The upper bound, but at most a quarter above the median: a wider interval shows how noisy the machine is, and
         not how slow the network."""
         return min(self.high if math.isfinite(self.high) else math.inf, _CAUTION * self.median)
+
+    @property
+    def words(self) -> str:
+        """For a line of text; a formula's value has no interval."""
+        return f"{self.median:.4g} ms" + (f" ({self.low:.4g} .. {self.high:.4g})" if self.low < self.high else "")
 
     def overlaps(self, other: Estimate) -> bool:
         return self.low <= other.high and other.low <= self.high
@@ -101,7 +107,7 @@ class Result:
     measured: for each device, the network (b) paired with the baseline (a).
     digest: that of the network's graph. seconds: the time that the method took.
     baseline_alone: the baseline's latency on the target's device in a measurement without the network; None where there
-    is none.
+    is none. is_least: whether the method makes no faster network, as far as it knows.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.
@@ -124,6 +130,7 @@ class Result:
     versions: Mapping[str, str]
     seconds: float
     baseline_alone: Estimate | None = None
+    is_least: bool = False
 
     def __post_init__(self) -> None:
         for name in _MAYBE_UNKNOWN:
@@ -151,6 +158,14 @@ class Result:
         if latency.high <= self.target.ms:
             return Met.YES
         return Met.NO if latency.low > self.target.ms else Met.CANNOT_TELL
+
+    @property
+    def shortfall(self) -> str:
+        """In words, the least that the method reaches, where that is known and the target is not met; else empty."""
+        latency = self.estimate(self.target.device)
+        if not self.is_least or latency is None or self.met is not Met.NO:
+            return ""
+        return f"target not reached: the least is {latency.median:.4g} ms"
 
     @property
     def metric_loss(self) -> float:
@@ -225,7 +240,7 @@ def measured_latency(measurement: Measurement) -> LatencyStatistics | None:
 def estimate(measurement: Measurement) -> Estimate | None:
     """The latency by its own samples; None where `measured_latency` is."""
     own = measured_latency(measurement)
-    return None if own is None else Estimate(own.median, own.low, own.high)
+    return None if own is None else Estimate(own.median, *measurement.decisive_ms(own))
 
 
 def known_latency(compared: Comparison, baseline_alone: Estimate | None) -> Estimate | None:

@@ -186,7 +186,8 @@ def _base(source: str | Path | Trained) -> Trained:
 
 @contextmanager
 def _asking(device: Device | None) -> Iterator[Execute | None]:
-    """What the device's runtime executes of a graph; None where no device is given, or its runtime does not say."""
+    """Yields a function that asks the device's runtime which kernels it executes of a graph; None where no device is
+    given, or its runtime does not say."""
     if device is None:
         yield None
         return
@@ -232,7 +233,9 @@ def _opened(
         for model in models:
             try:
                 networks.append(
-                    model if isinstance(model, tuple) else load_network(model, shapes, folder, inputs=given, as_onnx=True)
+                    model
+                    if isinstance(model, tuple)
+                    else load_network(model, shapes, folder, inputs=given, as_onnx=True)
                 )
             except HwprofError as error:
                 if on_error is None:

@@ -129,7 +129,8 @@ def evaluate_trained(data: Dataset, trained: Trained) -> Evaluation:
 
 def _require_tested(data: Dataset, networks: _Networks, most: int) -> None:
     if len(networks.y) < most + FEWEST_TESTED:
-        of = f" of {len(networks.y) + networks.constant} whose output depends on their input" if networks.constant else ""
+        all_of_them = len(networks.y) + networks.constant
+        of = f" of {all_of_them} whose output depends on their input" if networks.constant else ""
         raise InputError(
             f"data set {data.card.name} has {len(networks.y)} networks{of}; training on {most} leaves fewer than "
             f"{FEWEST_TESTED} to test on: give smaller --train-sizes"

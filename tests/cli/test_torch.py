@@ -92,7 +92,7 @@ def test_a_module_that_cannot_be_exported_has_its_reason_in_one_line(tmp_path):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.eigvals(x)
 
-    with pytest.raises(InputError, match="PyTorch cannot export Fft: .*linalg_eig"):
+    with pytest.raises(InputError, match=r"PyTorch cannot export Fft: .*linalg_eig"):
         jobs.load_network(Fft(), folder=tmp_path, example_inputs=torch.eye(3), as_onnx=True)
 
 
