@@ -26,7 +26,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="10,20,50",
-            help="The numbers of networks to learn from; by default 10, 20, 50 and 100, as many as the data set allows.",
+            help="The numbers of networks to learn from; by default 10, 20, 50 and 100, as far as the data set goes.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of training sets of each size.")] = 5,

@@ -27,10 +27,10 @@ def evaluate(
     """Tests a predictor on networks that it did not learn from, as `hwprof evaluate` does.
 
     predictor: a name, which is trained on `seeds` random sets of each of the `train_sizes`, by default those of
-    `evaluation.TRAIN_SIZES` that leave enough to test on; or a trained one, its
-    .hwp file or the device that hwprof ships one for, which is tested on the whole data set. sources: for transfer,
-    predictors of other devices or their files. on_fit is called after each training. Raises InputError for an unknown predictor, a data set that is too small or of
-    another space or device than the given one, and for a trained predictor that learned from it.
+    `evaluation.TRAIN_SIZES` that leave enough to test on; or a trained one, its .hwp file or the device that hwprof
+    ships one for, which is tested on the whole data set. sources: for transfer, predictors of other devices or their
+    files. on_fit is called after each training. Raises InputError for an unknown predictor, a data set that is too
+    small or of another space or device than the given one, and for a trained predictor that learned from it.
     """
     found = learning.opened(data, space, device)
     if isinstance(predictor, Trained):

@@ -88,7 +88,8 @@ def explain(
     **opening: Unpack[Opening],
 ) -> CausesOfLoss | CountedPair:
     """The reasons for which `after`, a quantized `before` (or the `variant` of it), loses time, found from both graphs
-    and the kernels that the device runs; on an emulated core, the instructions of both, which the store keeps. opening: as `profile` takes it.
+    and the kernels that the device runs; on an emulated core, the instructions of both, which the store keeps. opening:
+    as `profile` takes it.
 
     Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """

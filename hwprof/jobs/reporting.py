@@ -39,8 +39,9 @@ _ENDINGS = (".html", ".md", ".json")
 
 
 def peaks(device: Device | str, transport: Transport = LOCAL, wait_s: float = 0.0) -> Peaks | None:
-    """The device's measured ceilings; None for an emulated core, which has no speed. Raises MachineBusyError when another
-    hwprof still measures there after `wait_s`."""
+    """The device's measured ceilings; None for an emulated core, which has no speed.
+
+    Raises MachineBusyError when another hwprof still measures there after `wait_s`."""
     chosen = device_of(device)
     if evidence_of(chosen) is Evidence.EMULATED:
         return None

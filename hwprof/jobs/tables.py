@@ -102,8 +102,9 @@ def build_table(
     time that each choice of the space adds. A `VariedSpace` may take the place of the models.
 
     networks: the number of networks of the space to use; `seed` decides which. sweep: also times convolutions and
-    products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file, or a device that hwprof ships one for, that predicts the rows;
-    without one they are measured. inputs: as `profile` takes them, for every model. variant: applied to each network.
+    products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file, or a device that hwprof
+    ships one for, that predicts the rows; without one they are measured. inputs: as `profile` takes them, for every
+    model. variant: applied to each network.
 
     Raises InputError for models and a space at once (or neither), or choices without a space, and the error of the
     first operator or network that could not be measured.

@@ -177,11 +177,12 @@ class Trained:
     ) -> list[Prediction]:
         """networks: [n] graphs; architectures of its space, as choices or as text. Returns [n].
 
-        space: of the architectures, for a predictor that `takes_any_space`, which predicts their graphs. coverage: the probability that the latency is inside the interval. count: counts instructions, for a predictor
-        that learned from them (`hwprof.predict` provides it). execute: what the runtime executes of a graph, for a
-        predictor that learned from that. extrapolate: also predict networks unlike those that were learned from.
-        lower_bound: also predict the rest of networks with operators whose work is not known. Raises InputError for a
-        network that the predictor cannot take, be it the only one.
+        space: of the architectures, for a predictor that `takes_any_space`, which predicts their graphs. coverage: the
+        probability that the latency is inside the interval. count: counts instructions, for a predictor that learned
+        from them (`hwprof.predict` provides it). execute: what the runtime executes of a graph, for a predictor that
+        learned from that. extrapolate: also predict networks unlike those that were learned from. lower_bound: also
+        predict the rest of networks with operators whose work is not known. Raises InputError for a network that the
+        predictor cannot take, be it the only one.
         """
         known_space = self._space(space)
         rows, unfit = dict[int, Any](), dict[int, str]()
