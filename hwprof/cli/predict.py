@@ -148,7 +148,7 @@ def _row(
 
 
 def _learned(origin: Origin | None) -> dict[str, object] | None:
-    """What the predictor learned from, and its error on what was left out, percent."""
+    """The data that the predictor learned from, and its error on networks left out, percent."""
     if origin is None:
         return None
     wanted = ("data", "n", "hardware", "processor", "mape", "mape_low", "mape_high")

@@ -159,8 +159,8 @@ class Trained:
         return self.predictor.knows_its_domain and not hasattr(self.predictor, "calibration_errors_")
 
     def require(self, space: str | None = None, device: str | None = None) -> None:
-        """Raises InputError when it learned from another device than the given one, or from another space and knows no
-        other."""
+        """Raises InputError when it learned from another device than the given one, or from another space unless
+        it takes any."""
         found = (self.origin.space, self.origin.device) if self.origin else ("", "")
         require_same("the predictor", found, (None if self.takes_any_space else space, device))
 
