@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Execute
 from hwprof.jobs.profiling import profile
 from hwprof.measure import executed
-from hwprof.measure.machine import fingerprint
+from hwprof.measure.machine import identity
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.predictors import learning, shipped, trained
@@ -165,9 +165,10 @@ def open_predictor(source: str | Path) -> Trained:
             f"hwprof ships no predictor of {name!r}; it has {', '.join(shipped.devices()) or 'none'}; make one: hwprof "
             f"collect --sample generic --minutes 15 --device {name} -o mine; hwprof train mine -o mine.hwp"
         )
-    hardware = fingerprint(Options().limited_transport, Device.load(name))
+    hardware, processor = identity(Options().limited_transport, Device.load(name))
     if (path := shipped.path_of(name, hardware)) in candidates:
-        return Trained.load(path)
+        found = Trained.load(path)
+        return replace(found, origin=replace(found.origin, processor=processor)) if found.origin else found
     raise InputError(
         f"none of the predictors of {name} that hwprof ships ({len(candidates)}) is of this machine ({hardware}); fit "
         f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine "

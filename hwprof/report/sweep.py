@@ -181,7 +181,7 @@ def table(found: Sweep) -> list[dict[str, Any]]:
 
 def _cells(row: Swept) -> dict[str, Any]:
     s, m = row.statistics, row.measurement
-    undisturbed = normalized(m) if m and s else None
+    undisturbed, plain = (normalized(m), statistics(m)) if m and s else (None, None)
     return {
         "model": row.model,
         "input": row.shape,
@@ -189,7 +189,7 @@ def _cells(row: Swept) -> dict[str, Any]:
         "device": row.device_words,
         "threads": row.threads or "all",
         "undisturbed ms": f"{undisturbed.median:.4g}" if undisturbed else "",
-        "median ms": f"{statistics(m).median:.4g}" if m and s else "",
+        "median ms": f"{plain.median:.4g}" if plain else "",
         "95 % interval": interval_words(m, s) if m and s else "",
         "per s": quantity.significant(row.per_s, 4) if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",

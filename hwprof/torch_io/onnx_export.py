@@ -39,8 +39,8 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
 
 
 def export_onnx(module: object, example_inputs: ExampleInputs | None, path: Path, name: str = "") -> Graph:
-    """The module as `export` writes it, from the arguments that `hwprof.torch_io.export` takes, with a warning that says
-    so: the runtime does not run the module itself. Raises InputError as that does, and for a module that PyTorch
+    """The module as `export` writes it, from the arguments that `hwprof.torch_io.export` takes, with a warning that
+    says so: the runtime does not run the module itself. Raises InputError as that does, and for a module that PyTorch
     cannot export."""
     name = name or type(module).__name__
     module, (args, kwargs) = called(module, example_inputs, name)
