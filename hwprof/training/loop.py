@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Batch, Part, Task
+from hwprof.tasks.examples import examples_of
 from hwprof.training import state
 from hwprof.training.history import EpochResult, History
 from hwprof.training.hooks import Hooks
@@ -22,6 +23,7 @@ from hwprof.training.optimizers import Optimizers
 from hwprof.training.settings import TrainSettings
 
 OnEpoch: TypeAlias = Callable[[EpochResult], None]
+_OF_USERS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
 
 def fit(
@@ -59,7 +61,7 @@ def evaluate(network: nn.Module, task: Task, part: Part = "test", batch_size: in
     outputs, targets = [], []
     with _evaluating(network), torch.no_grad():
         device = device_of(network)
-        for batch in task.examples(part).batches(batch_size):
+        for batch in examples_of(task, part).batches(batch_size):
             outputs.append(output_of(network, task, on_device(batch, device)).cpu())
             targets.append(batch.targets)
     if not outputs:
@@ -117,7 +119,7 @@ class _Loop:
             raise InputError("the network has no parameter that can learn")
         self._device = device_of(network)
         self._order = torch.Generator().manual_seed(settings.seed)
-        self._examples = task.examples("train")
+        self._examples = examples_of(task, "train")
         self._n_batches = self._examples.n_batches(settings.batch_size)
         if not self._n_batches:
             raise InputError(f"task {task.name!r} has no batch to train on")
@@ -251,16 +253,20 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _fitting(task: Task, output: Tensor, targets: Tensor) -> Iterator[None]:
-    """Turns a loss or metric that does not take the output into an InputError that says both shapes."""
+    """Turns an error of the user's loss or metric into an InputError that says both shapes."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, IndexError) as error:
+    except _OF_USERS as error:
         raise InputError(
-            f"the network's output of shape {tuple(output.shape)} does not fit task {task.name!r}, whose targets have "
-            f"shape {tuple(targets.shape)}: {_first_line(error)}"
+            f"the loss or metric of task {task.name!r} fails on an output of shape {_shape(output)} and targets of "
+            f"shape {_shape(targets)}: {_first_line(error)}"
         ) from error
+
+
+def _shape(values: object) -> str:
+    return str(tuple(values.shape)) if isinstance(values, Tensor) else type(values).__name__
 
 
 def _first_line(error: Exception) -> str:

@@ -217,9 +217,12 @@ def test_the_user_says_what_is_worse(model: Graph, tmp_path: Path):
     assert 0 <= made.result.metric <= 100
 
 
-def test_a_quantized_network_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="is quantized already; compression starts from the float network"):
-        run(quantize(network()), tmp_path)
+def test_a_quantized_network_is_compressed_from_its_float_weights(tmp_path: Path):
+    made, *_ = run(quantize(network()), tmp_path)
+    (path,) = tmp_path.glob("*-float.onnx")
+    baseline = onnx_io.load(path)
+    assert made.result.measured["board"].a.digest == baseline.digest
+    assert [node.op for node in baseline.nodes if node.op.endswith("Linear")] == []
 
 
 def test_a_device_of_integers_alone_is_refused(model: Graph, tmp_path: Path):
