@@ -383,8 +383,8 @@ def report(rows: list[dict[str, object]], command: str) -> str:
         "# Networks of other people", "",
         f"Made by `{command}`.", "",
         f"{len(names)} networks of packages, of ONNX's tests and of PyTorch; {cpu}, one thread, beside other work: the "
-        "latencies say which order of magnitude, no more. An empty cell was not tried; files that are quantized already are "
-        "counted in float32 alone.", "",
+        "latencies say which order of magnitude, no more. An empty cell was not tried; files that are quantized "
+        "already are counted in float32 alone.", "",
         *_shares(rows), "",
         "In the tables below, a number is the fastest of 15 runs in one process, ms; \"runs\" was opened and ran once; "
         "\"no\" has its reason below.", "",
