@@ -114,7 +114,7 @@ class KernelEncoder:
         )
 
     def _by_rules(self, graph: Graph) -> _Told:
-        """What the rules tell: the end of a kind's name is what is known of the node's place in the network."""
+        """The kernels by the rules: the end of a kind's name is what is known of the node's place in the network."""
         ends, known = list[str](), patterns.places(graph) if self.with_patterns else {}
         execution = Execution(graph)
         places = execution.places()
@@ -156,8 +156,8 @@ class KernelEncoder:
 
 
 def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
-    """What the runtime tells. A kernel of several operators, none of which is a product, is named after the runtime's
-    own operator."""
+    """The kernels that the runtime executes. One of several operators, none of which is a product, is named after the
+    runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
         products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]
