@@ -108,7 +108,10 @@ def compress(
         output.write_rows(rows, format)
         return 0
     if model is None or task is None or not target_ms:
-        raise InputError("give a MODEL, --task and --target-ms (or --list)")
+        raise InputError(
+            "give a MODEL, --task and --target-ms; for an .onnx file without a task --calibration samples.npz in place "
+            "of --task (or --list)"
+        )
     with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
             model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
