@@ -280,12 +280,6 @@ def require_same(subject: str, found: tuple[str, str], wanted: tuple[str | None,
             raise InputError(f"{subject} has the {noun} {name or 'unknown'!r}, not {other!r}")
 
 
-def load_predictor(path: str | Path) -> LatencyPredictor:
-    """Returns the predictor of a file. Its `predict` and `predict_interval` take networks as its `takes` says; physical
-    and transfer take architectures of their space, too. Raises as `Trained.load` does."""
-    return Trained.load(path).predictor
-
-
 def load_sources(sources: Sequence[str | Path | Trained | LatencyPredictor], space: str) -> list[LatencyPredictor]:
     """sources: predictors of other devices, or their files. Returns the predictors. Raises InputError for one that
     learned from another space."""
