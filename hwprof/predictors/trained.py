@@ -148,15 +148,12 @@ class Trained:
         machine = f"{o.processor} ({o.hardware})" if o.processor else f"hardware {o.hardware}"
         where = f"{o.device} on {machine}" if o.hardware else o.device
         evidence = f" ({o.evidence})" if o.evidence else ""
-        left_out = "whole families of networks" if self._leaves_out_families else "networks"
+        is_by_family = self.predictor.knows_its_domain and o.space  # a fitted one leaves out single networks
+        left_out = "whole families of networks" if is_by_family else "networks"
         return (
             f"learned from {o.n} networks of {o.data}{evidence}, {where}; mean error on {left_out} left out: "
             f"{o.mape:.1f} % ({o.mape_low:.1f} to {o.mape_high:.1f} %)"
         )
-
-    @property
-    def _leaves_out_families(self) -> bool:
-        return self.predictor.knows_its_domain and not hasattr(self.predictor, "calibration_errors_")
 
     def require(self, space: str | None = None, device: str | None = None) -> None:
         """Raises InputError when it learned from another device than the given one, or from another space unless
