@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwprof import onnx_io
-from hwprof.builder import GraphBuilder, broadcast, window
+from hwprof.builder import GraphBuilder, block, broadcast, window
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Tensor
 
@@ -119,6 +119,39 @@ def test_a_built_graph_carries_its_name_and_opset():
 def test_what_does_not_fit_is_named(build, message):
     with pytest.raises(InputError, match=message):
         build(GraphBuilder("g"))
+
+
+@block
+def scaled(b: GraphBuilder, x: str, by: float, bias: bool = False) -> str:
+    y = b.mul(x, b.constant([by], "float32", scalar=True))
+    return b.bias(y) if bias else y
+
+
+def test_a_block_at_the_same_place_of_another_network_is_the_same_operators():
+    graphs = []
+    for _ in range(2):
+        b = GraphBuilder("g")
+        graphs.append(b.build(scaled(b, scaled(b, tokens(b), 2.0), 2.0, bias=True)))
+    first, second = graphs
+    assert [node.name for node in first.nodes] == ["Mul_0", "Mul_1", "Add_2"]
+    assert all(a is b for a, b in zip(first.nodes, second.nodes, strict=True))
+
+
+def test_equal_sizes_of_two_types_are_two_blocks():
+    values = []
+    for by in (1, 1.0, True):
+        b = GraphBuilder("g")
+        values.append(repr(b.build(scaled(b, tokens(b), by)).constants[0].values))
+    assert values == ["(1,)", "(1.0,)", "(True,)"]
+
+
+def test_a_block_does_not_replace_a_tensor_of_the_user():
+    b = GraphBuilder("g")
+    x = tokens(b)
+    b.input((2,), name="Mul_0")
+    for _ in range(2):
+        with pytest.raises(InputError, match="already has a tensor 'Mul_0'"):
+            scaled(b, x, 2.0)
 
 
 # -- arithmetic of shapes ----------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def compare(
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:
-    from hwprof.report import quantity, verdict
+    from hwprof.report import verdict
 
     a, b, kind = verdict.normalized(c.a), verdict.normalized(c.b), "undisturbed"
     if a is None or b is None:
@@ -100,7 +100,7 @@ def _row(c: Comparison, with_error: bool) -> dict[str, object]:
         "b ms": f"{b.median:.4g}",
         "ms are": kind,
         "b / a": "unknown" if math.isnan(c.ratio) else f"{c.ratio:.4f}",
-        "95 % interval": quantity.bounds(c.low, c.high, ".4f"),
+        "95 % interval": verdict.ratio_words(c),
         "b is": c.verdict,
         "pairs": c.pairs,
         "by": c.clock_name,

@@ -150,6 +150,8 @@ def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
 
 
 def _row(one: Compressed) -> dict[str, object]:
+    from hwprof.report import results
+
     result = one.result
     latency = result.estimate(result.target.device)
     compared = result.measured[result.target.device]
@@ -158,7 +160,7 @@ def _row(one: Compressed) -> dict[str, object]:
         "target ms": "" if result.target.ms is None else result.target.ms,
         "met": str(result.met or ""),
         "ms": "" if latency is None else f"{latency.median:.4g}",
-        "95 % interval": "" if latency is None else f"{latency.low:.4g} .. {latency.high:.4g}",
+        "95 % interval": results.interval_words(result),
         "evidence": result.evidence,
         "of baseline": f"{compared.ratio:.3f}",
         "verdict": compared.verdict,

@@ -41,7 +41,7 @@ def explain(
     hwprof explain mobilenet_v2 --variant int8 --device emulated-cortex-a76
     """
     from hwprof import jobs
-    from hwprof.cli import output
+    from hwprof.cli import output, results
     from hwprof.jobs.explaining import CountedPair
     from hwprof.report import explanation as explaining
 
@@ -49,21 +49,26 @@ def explain(
     found = jobs.explain(before, after, device, **networks.opening, options=asked)
     if isinstance(found, CountedPair):
         _show_counted(found, format)
+        return max(results.status_of(m) for m in (found.before, found.after))
+    if format is Format.JSON:
+        output.write_json([row | {"trusted": not found.doubts} for row in explaining.rows(found)])
     elif format is not Format.TABLE:
         output.write_rows(explaining.rows(found), format)
-        _tell(found.doubts)
     elif found.findings:
         _show_findings(found)
     else:
         output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
-    return 0
+    return _status(found.doubts)
 
 
-def _tell(doubts: Sequence[str]) -> None:
+def _status(doubts: Sequence[str]) -> int:
+    """0, or 4 where the times are not to be trusted, which is said."""
     from hwprof.cli import output
+    from hwprof.errors import NotConvergedError
 
     for doubt in doubts:
-        output.warn(doubt)
+        output.note(f"hwprof: {doubt}; measure again when the machine is idle")
+    return NotConvergedError.exit_status if doubts else 0
 
 
 def _show_findings(found: CausesOfLoss) -> None:
@@ -93,7 +98,6 @@ def _show_findings(found: CausesOfLoss) -> None:
         causes.kinds(*found.kernels)[:_MOST_KINDS], Format.TABLE, "kinds of operators, the largest differences first"
     )
     output.write_rows(rows, Format.TABLE, "single findings")
-    _tell(found.doubts)
     if len(costly) < len(found.findings):
         rest = len(found.findings) - len(costly)
         output.note(f"... and {rest} more of less than {_WORTH_A_ROW:.0%} each; --format json lists them all")

@@ -18,7 +18,7 @@ from hwprof.errors import HwprofError, InputError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
-from hwprof.measurement import Evidence, Measurement, Peaks, Status
+from hwprof.measurement import Measurement, Peaks, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables, verdict
 from hwprof.report import operators as breakdowns
 
@@ -56,11 +56,11 @@ def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
     """1 where a model certainly takes longer than allowed, 4 where that cannot be told, else 0; each is said."""
     worst = 0
     for m in (o.measurement for o in outcomes if o.measurement):
-        s = m.statistics
-        if s.low > max_ms:
-            output.note(f"hwprof: {m.model} takes {s.low:.4g} ms or more; allowed: {max_ms:g} ms")
+        low_ms, high_ms = m.decisive_ms(m.statistics)
+        if low_ms > max_ms:
+            output.note(f"hwprof: {m.model} takes {low_ms:.4g} ms or more; allowed: {max_ms:g} ms")
             worst = 1
-        elif not s.high <= max_ms:  # the interval of a single process is nan
+        elif not high_ms <= max_ms:  # the interval of a single process is nan
             output.note(f"hwprof: {m.model}: cannot tell whether it takes {max_ms:g} ms; raise --budget")
             worst = worst or NotConvergedError.exit_status
     return worst
@@ -146,13 +146,12 @@ def _row(outcome: Outcome, m: Measurement) -> dict[str, Any]:
     known = n or s
     size = record.profile_record(m, outcome.graph)
     label = "" if m.evidence == "measured" else f" ({m.evidence})"
-    has_error = m.evidence is not Evidence.ANALYTIC  # nobody knows how wrong a formula is
     return {
         "model": m.model,
         "device": m.device.name + label,
         "undisturbed ms": f"{n.median:.4g}" if n else "",
-        "95 % interval": quantity.bounds(known.low, known.high) if has_error else "error not known",
-        "+-": quantity.half_width(known.relative_half_width) if has_error else "",
+        "95 % interval": verdict.interval_words(m, known),
+        "+-": "" if m.is_formula else quantity.half_width(known.relative_half_width),
         "by": m.clock_name if n else "",
         "median ms": f"{s.median:.4g}",
         "p90": f"{s.p90:.4g}",

@@ -108,7 +108,7 @@ def _record(found: Found) -> dict[str, object]:
 
 
 def _row(result: Result, is_winner: bool) -> dict[str, object]:
-    from hwprof.report import quantity
+    from hwprof.report import results
 
     latency = result.estimate(result.target.device)
     return {
@@ -117,7 +117,7 @@ def _row(result: Result, is_winner: bool) -> dict[str, object]:
         "searched ms": f"{result.table_ms:.4g}",
         "paired ms": f"{latency.median:.4g}" if latency else "none",
         "evidence": result.evidence,
-        "95 % interval": quantity.bounds(latency.low, latency.high) if latency else "none",
+        "95 % interval": results.interval_words(result),
         "target met": str(result.met) if result.met else "",
         "winner": "yes" if is_winner else "",
     }

@@ -392,7 +392,7 @@ def _told(choice: Choice) -> dict[str, float]:
 
 
 def _latency(found: Estimate | None) -> str:
-    return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"
+    return "not measured" if found is None else found.words
 
 
 def _macs(graph: Graph) -> int | None:

@@ -490,4 +490,4 @@ def _is_noise(found: Estimate | None, wanted_ms: float | None) -> bool:
 
 
 def _latency(found: Estimate | None) -> str:
-    return "not measured" if found is None else f"{found.median:.4g} ms ({found.low:.4g} .. {found.high:.4g})"
+    return "not measured" if found is None else found.words

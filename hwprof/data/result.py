@@ -31,7 +31,8 @@ _MAYBE_UNKNOWN = ("metric", "baseline_metric", "table_ms", "seconds")  # nan in 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A latency and the bounds of its 95 % interval, ms; the bounds are nan where they are not known."""
+    """A latency and the bounds of its 95 % interval, ms; the bounds are nan where they are not known. A formula's value
+    is all three."""
 
     median: float
     low: float
@@ -47,6 +48,11 @@ class Estimate:
         """The upper bound, but at most a quarter above the median: a wider interval shows how noisy the machine is, and
         not how slow the network."""
         return min(self.high if math.isfinite(self.high) else math.inf, _CAUTION * self.median)
+
+    @property
+    def words(self) -> str:
+        """For a line of text; a formula's value has no interval."""
+        return f"{self.median:.4g} ms" + (f" ({self.low:.4g} .. {self.high:.4g})" if self.low < self.high else "")
 
     def overlaps(self, other: Estimate) -> bool:
         return self.low <= other.high and other.low <= self.high
@@ -225,7 +231,7 @@ def measured_latency(measurement: Measurement) -> LatencyStatistics | None:
 def estimate(measurement: Measurement) -> Estimate | None:
     """The latency by its own samples; None where `measured_latency` is."""
     own = measured_latency(measurement)
-    return None if own is None else Estimate(own.median, own.low, own.high)
+    return None if own is None else Estimate(own.median, *measurement.decisive_ms(own))
 
 
 def known_latency(compared: Comparison, baseline_alone: Estimate | None) -> Estimate | None:

@@ -9,6 +9,7 @@ networks: of 8,085 operators the rules told 1,500 otherwise, and most of these a
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from hwprof.encoders.execution import ACTIVATIONS
 from hwprof.graph import Graph
@@ -27,22 +28,15 @@ class _Patterns:
     def __init__(self, graph: Graph) -> None:
         self._nodes = graph.nodes
         self._producer = {name: i for i, node in enumerate(graph.nodes) for name in node.outputs if name}
-        self._readers: dict[str, list[int]] = defaultdict(list)
+        self._readers: dict[str, list[int]] = defaultdict(list)  # of what the nodes make
         for i, node in enumerate(graph.nodes):
             for name in node.inputs:
-                self._readers[name].append(i)
+                if name in self._producer:  # most are weights
+                    self._readers[name].append(i)
         self.found: dict[int, str] = {}
         for i, node in enumerate(graph.nodes):
-            if node.op == "Erf":
-                self._gelu(i)
-            elif node.op in _GATES:
-                self._gate(i)
-            elif node.op == "LayerNormalization":
-                self._sum_before(i)
-            elif node.op == "BatchNormalization":
-                self._activation_after(i)
-            elif node.op == "MatMul":
-                self._bias_after(i)
+            if (find := _AROUND.get(node.op)) is not None:
+                find(self, i)
 
     def _gelu(self, i: int) -> None:
         """The tensor by the root of 2, its Erf, plus 1, times the tensor, times 0.5, in any order of the factors."""
@@ -90,3 +84,13 @@ class _Patterns:
     def _only_reader(self, i: int) -> int | None:
         readers = self._readers[self._nodes[i].outputs[0]]
         return readers[0] if len(readers) == 1 else None
+
+
+# How the patterns around an operator are found.
+_AROUND: dict[str, Callable[[_Patterns, int], None]] = {
+    "Erf": _Patterns._gelu,
+    **dict.fromkeys(_GATES, _Patterns._gate),
+    "LayerNormalization": _Patterns._sum_before,
+    "BatchNormalization": _Patterns._activation_after,
+    "MatMul": _Patterns._bias_after,
+}

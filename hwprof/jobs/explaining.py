@@ -3,8 +3,8 @@ emulated core, by the instructions that it executed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Unpack
 
 from hwprof import plugins
@@ -14,7 +14,7 @@ from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
 from hwprof.jobs.inputs import Opening, Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
-from hwprof.measure.fitness import Fitness, preflight
+from hwprof.measure.fitness import preflight
 from hwprof.measure.hold import held
 from hwprof.measure.machine import evidence_of
 from hwprof.measure.operator_pass import OperatorPass, time_operators
@@ -23,10 +23,9 @@ from hwprof.measure.transport import RestartedWorker, Transport
 from hwprof.measurement import Evidence, Measurement
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
-from hwprof.report.causes import Cause, group, middle
+from hwprof.report.causes import Cause, doubts_of_load, group, middle
 from hwprof.report.explanation import Explanation
 
-_LOAD = ("cpu pressure", "temperature")
 _EXPLAIN_RUNS = 20  # of each pass
 _PASSES = 6  # their range bounds the median of a time with 97 % confidence
 
@@ -112,7 +111,8 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
     with held(transport, device) as alone:
         pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
-        doubts = tuple(_load(alone, device))
+        with alone.open(device) as worker:
+            doubts = doubts_of_load(asdict(check) for check in preflight(worker, device))
     machine = pairs[0][1].machine
     passes = [
         explaining.explain(before, after, a.kernels, b.kernels, machine, slower_from=0.0, edge_from=0.0)
@@ -129,11 +129,3 @@ def _explained(before: Graph, after: Graph, device: Device, transport: Transport
 def _in_fresh_process(graph: Graph, device: Device, transport: Transport) -> OperatorPass:
     with RestartedWorker(transport, device) as worker:
         return time_operators(graph, device, _EXPLAIN_RUNS, worker)
-
-
-def _load(transport: Transport, device: Device) -> Iterator[str]:
-    """A sentence for each check of the machine by which its times are not to be trusted now."""
-    with transport.open(device) as worker:
-        for check in preflight(worker, device):
-            if check.name in _LOAD and check.fitness in (Fitness.WARNING, Fitness.UNFIT):
-                yield f"these times are not to be trusted: {check.name}: {check.found}"

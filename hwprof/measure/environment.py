@@ -20,6 +20,7 @@ from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError
 from hwprof.measure import cores, timing
 from hwprof.measure.fitness import Check, Fitness
+from hwprof.measure.machine import is_formula
 
 _CPU = Path("/sys/devices/system/cpu")
 _MOST_PRESSURE = 10.0  # % of the last 10 s in which some task waited for a core
@@ -64,10 +65,12 @@ def snapshot(device: Device) -> dict[str, Any]:
 
 
 def preflight(device: Device) -> list[Check]:
-    """All checks of this machine for the device."""
+    """All checks of this machine for the device. Nothing on this machine disturbs a formula."""
     if device.remote:
         found = "governor, temperature and load of a remote device are not visible"
         return [Check("machine", Fitness.UNKNOWN, found), _check_memory()]
+    if is_formula(device):
+        return [_check_cores(device)]
     return [
         _check_cores(device), _check_governor(), _check_turbo(), _check_temperature(), _check_pressure(),
         _check_steal(), _check_siblings(device), _check_timer(), _check_memory(),

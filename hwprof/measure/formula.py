@@ -6,28 +6,9 @@ process for each round.
 
 from __future__ import annotations
 
-from hwprof import plugins
-from hwprof.device import Device
-from hwprof.errors import HwprofError
-from hwprof.interfaces import Backend
 from hwprof.measure import worker
 from hwprof.measure.transport import FunctionWorker
 from hwprof.measure.worker_state import WorkerState
-from hwprof.measurement import Evidence
-
-_KIND = "analytic"  # in a device's file
-
-
-def is_formula(device: Device) -> bool:
-    """Whether the device says that it is analytic, and its backend does, too. Only then is the backend imported here:
-    the libraries of other devices may crash."""
-    if device.kind != _KIND:
-        return False
-    try:
-        backend: Backend = plugins.load("backend", device.backend)
-    except HwprofError:  # which a worker process tells
-        return False
-    return backend.evidence is Evidence.ANALYTIC
 
 
 def open_formula() -> FunctionWorker:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hwprof import plugins
 from hwprof.device import Device
-from hwprof.errors import InputError
+from hwprof.errors import HwprofError, InputError
 from hwprof.interfaces import Backend, SaturatingBackend
 from hwprof.measure.fitness import accelerator_checks, preflight, require_fit
 from hwprof.measure.transport import RestartedWorker, Transport, Worker, ask_once, understood
@@ -34,10 +34,7 @@ def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
     warnings = require_fit(preflight(worker, device), allow_unfit)
     hello = _hello(worker, device)
     with understood("hello"):
-        evidence = Evidence(hello["evidence"])
-        if evidence is Evidence.ANALYTIC:
-            warnings = []  # a formula is not disturbed
-        warnings += _evidence_warning(device, evidence)
+        warnings += _evidence_warning(device, Evidence(hello["evidence"]))
         warnings += require_fit(accelerator_checks(hello["state"]), allow_unfit)
     costs = list(worker.ask("overhead", device=device.to_record(with_address=True)))
     seen = ask_once(worker, "snapshot", device=device.to_record(with_address=True))
@@ -50,7 +47,7 @@ def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
             hardware=str(hello["fingerprint"]),
             snapshot={"hardware": hello["hardware"], **seen, "overhead": overhead, "accelerator": hello["state"]},
             versions=dict(hello["versions"]),
-            evidence=evidence,
+            evidence=Evidence(hello["evidence"]),
             overhead_ns=overhead_ns,
             warnings=tuple(warnings),
         )
@@ -77,6 +74,17 @@ def evidence_of(device: Device) -> Evidence:
     """The kind of evidence of the device's figures. Raises as `plugins.load` does."""
     backend: Backend = plugins.load("backend", device.backend)
     return backend.evidence
+
+
+def is_formula(device: Device) -> bool:
+    """Whether the device says that it is analytic, and its backend does, too. Only then is the backend imported here:
+    the libraries of other devices may crash."""
+    if device.kind != Evidence.ANALYTIC:
+        return False
+    try:
+        return evidence_of(device) is Evidence.ANALYTIC
+    except HwprofError:  # which a worker process tells
+        return False
 
 
 def require_times(device: Device) -> None:

@@ -21,7 +21,8 @@ from typing import IO, Any, Self
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, TimeLimitError
 from hwprof.files import temporary_folder
-from hwprof.measure.formula import is_formula, open_formula
+from hwprof.measure.formula import open_formula
+from hwprof.measure.machine import is_formula
 from hwprof.measure.transport import LIMIT_S, Answer, Transport, Worker, limit_of, read_answers
 
 _COMMAND = (sys.executable, "-m", "hwprof.measure.worker")

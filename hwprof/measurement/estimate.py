@@ -99,7 +99,8 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class LatencyStatistics:
-    """All in ms but `systematic`. `low` and `high` bound the median with 95 % confidence (nan for a single process).
+    """All in ms but `systematic`. `low` and `high` bound the median with 95 % confidence; nan for a single process, and
+    for a formula, whose error nobody knows.
     systematic: the part of their half-width, relative to the median, that more processes do not make narrower."""
 
     median: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
@@ -118,14 +119,15 @@ class Measurement:
     def statistics(self) -> LatencyStatistics:
         """Raw wall-clock latency. Raises InputError when no block was kept, and for an emulated core."""
         self._require_times()
-        return estimate.raw(self.processes)
+        return self._with_known_bounds(estimate.raw(self.processes))
 
     @property
     def normalized(self) -> LatencyStatistics:
         """The latency at this machine's undisturbed speed, by `normalized_clock`. Without anchors it equals
         `statistics`, unless it is by CPU time."""
         self._require_times()
-        return estimate.undisturbed(self.processes, self.baseline, self.protocol.max_rejected_share)
+        found = estimate.undisturbed(self.processes, self.baseline, self.protocol.max_rejected_share)
+        return self._with_known_bounds(found)
 
     @property
     def normalized_clock(self) -> Clock:
@@ -161,6 +163,16 @@ class Measurement:
     def is_counted(self) -> bool:
         """Whether it has the instructions of an emulated core, and no times."""
         return self.evidence is Evidence.EMULATED
+
+    @property
+    def is_formula(self) -> bool:
+        """Whether its times come from a formula. Its processes agree exactly, which says nothing about its error."""
+        return self.evidence is Evidence.ANALYTIC
+
+    def decisive_ms(self, s: LatencyStatistics) -> tuple[float, float]:
+        """The bounds by which a limit in ms is judged: those of `s`, its statistics; of a formula, which has none, its
+        value."""
+        return (s.median, s.median) if self.is_formula else (s.low, s.high)
 
     @property
     def instructions(self) -> dict[str, float]:
@@ -276,6 +288,9 @@ class Measurement:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a measurement record: {error}") from None
 
+    def _with_known_bounds(self, s: LatencyStatistics) -> LatencyStatistics:
+        return replace(s, low=math.nan, high=math.nan) if self.is_formula else s
+
     def _require_times(self) -> None:
         if self.is_counted:
             raise InputError(
@@ -291,7 +306,8 @@ class Measurement:
 class Comparison:
     """B against A from paired rounds. `verdict` is faster, slower, same or inconclusive, of B relative to A.
 
-    ratio: B's latency over A's, with its 95 % interval `low` to `high`; inside 1 ± `margin` they are the same.
+    ratio: B's latency over A's, with its 95 % interval `low` to `high`; inside 1 ± `margin` they are the same. The
+    verdict on two formulas is by their ratio alone, which is then `low` and `high`, too.
     output_error: the root mean square of the difference of their outputs, over that of A's; None where it was not
     asked for, as between two networks that do not compute the same thing.
     """
@@ -305,6 +321,11 @@ class Comparison:
     pairs: int
     margin: float
     output_error: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the ratio; nan where there is none, as for two formulas, whose errors nobody knows."""
+        return (math.nan, math.nan) if self.a.is_formula or self.b.is_formula else (self.low, self.high)
 
     @property
     def clock(self) -> Clock:

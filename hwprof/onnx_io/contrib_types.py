@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from onnx import TensorProto, helper
 from onnx.shape_inference import InferenceError, infer_shapes
 
+from hwprof.builder import broadcast
 from hwprof.graph import Graph, Node, Tensor
 from hwprof.onnx_io.proto import node_to_proto, zeros
 
@@ -67,8 +68,21 @@ def _result(graph: Graph, node: Node) -> Iterator[Tensor]:
         yield Tensor(out, graph.type_of(zero_point).dtype if graph.has_type(zero_point) else "uint8", first.shape)
     elif node.op == "DequantizeLinear" and graph.has_type(node.inputs[1]):
         yield Tensor(out, graph.type_of(node.inputs[1]).dtype, first.shape)
+    elif node.op == "FusedMatMul" and graph.has_type(node.inputs[1]):
+        yield from _product(node, first, graph.type_of(node.inputs[1]))
     elif node.op in ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4") and node.attribute("N"):
         yield Tensor(out, first.dtype, (*first.shape[:-1], node.attribute("N")))
+
+
+def _product(node: Node, a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    """The product of matrices, each of which may be transposed; nothing where the batch is moved, too."""
+    if node.attribute("transBatchA", 0) or node.attribute("transBatchB", 0) or min(len(a.shape), len(b.shape)) < 2:
+        return
+    (*batch, rows, _), (*other, _, columns) = (
+        (*t.shape[:-2], *(reversed(t.shape[-2:]) if node.attribute(name, 0) else t.shape[-2:]))
+        for t, name in ((a, "transA"), (b, "transB"))
+    )
+    yield Tensor(node.outputs[0], a.dtype, (*broadcast(batch, other), rows, columns))
 
 
 def _as_its_counterpart(graph: Graph, node: Node) -> Iterator[Tensor]:

@@ -7,8 +7,9 @@ are the least and the greatest of them. Of six, they bound the median with 97 % 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _ACTIONS = {
     Kind.SLOW_TYPES: "quantize activations to uint8 and weights to int8, as --variant int8 does",
     Kind.SLOWER: "leave these layers in float, or give them more channels: the integer kernel is the slower one",
 }
+_LOAD = ("cpu pressure", "temperature")
 _NEGLIGIBLE = 0.001  # of the whole difference
 
 
@@ -82,6 +84,16 @@ def _total(found: Explanation, findings: Sequence[Finding]) -> float:
     """The time in this pass of the operators that were found, ns."""
     wanted = {(f.kind, f.node) for f in findings}
     return sum(f.ns or 0.0 for f in found.findings if (f.kind, f.node) in wanted)
+
+
+def doubts_of_load(checks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """checks: of the machine, as records. A sentence for each by which the times of single kernels, which no anchors
+    correct, are not to be trusted."""
+    return tuple(
+        f"these times are not to be trusted: {check['name']}: {check['found']}"
+        for check in checks
+        if check["name"] in _LOAD and check["fitness"] in ("warning", "unfit")
+    )
 
 
 def rows(causes: Sequence[Cause]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from hwprof.measurement import LatencyStatistics, Measurement, Status
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import WIDTH, Scale, drawing, left_axis, line, marker, path, shortened, text
-from hwprof.report.verdict import Tone, Verdict, normalized, statistics
+from hwprof.report.verdict import Tone, Verdict, interval_words, normalized, statistics
 
 _LEFT, _TOP, _BOTTOM, _RIGHT = 56.0, 26.0, 220.0, 12.0
 LABEL = "label"  # of a measurement's environment: the commit, release or whatever the user calls it
@@ -45,15 +45,14 @@ def latency(m: Measurement) -> LatencyStatistics | None:
 def changes(history: Sequence[Step]) -> list[str]:
     """For each step "slower" or "faster" where its interval and that of the one before are apart, else nothing. The one
     before is the last on the same hardware and device with inputs of the same shapes."""
-    found, last = list[str](), dict[tuple[str, str, str], LatencyStatistics]()
+    found, last = list[str](), dict[tuple[str, str, str], tuple[float, float]]()
     for step in history:
-        before, now = last.get(step.comparable), latency(step.measurement)
-        if before is None or now is None:
+        s, before = latency(step.measurement), last.get(step.comparable)
+        if s is None:
             found.append("")
-        else:
-            found.append("slower" if now.low > before.high else "faster" if now.high < before.low else "")
-        if now is not None:
-            last[step.comparable] = now
+            continue
+        low, high = last[step.comparable] = step.measurement.decisive_ms(s)
+        found.append("" if before is None else "slower" if low > before[1] else "faster" if high < before[0] else "")
     return found
 
 
@@ -71,7 +70,7 @@ def _row(step: Step, change: str) -> dict[str, Any]:
         "inputs": step.inputs,
         "device": m.device.name,
         "undisturbed ms": f"{s.median:.4g}" if s else "",
-        "95 % interval": quantity.bounds(s.low, s.high) if s else "",
+        "95 % interval": interval_words(m, s) if s else "",
         "status": str(m.status),
         "change": change,
         "hardware": m.hardware,

@@ -151,14 +151,18 @@ def _header(answer: Verdict, eyebrow: str) -> Markup:
 
 def _verdict(answer: Verdict, heading: str) -> Markup:
     mark = element("span", _MARKS[answer.tone], class_="mark", aria_hidden="true")
-    doubts = [element("li", d) for d in answer.doubts]
     return element(
         "div",
         element(heading, mark, element("span", answer.headline)),
         element("p", answer.support, class_="support"),
-        element("ul", *doubts, class_="doubts") if doubts else None,
+        _doubts(answer.doubts),
         class_=f"verdict {answer.tone}",
     )
+
+
+def _doubts(sentences: Sequence[str]) -> Markup | None:
+    items = [element("li", sentence) for sentence in dict.fromkeys(sentences)]
+    return element("ul", *items, class_="doubts") if items else None
 
 
 def _overview(measurements: Sequence[Measurement], graphs: Mapping[str, Graph]) -> Markup:
@@ -185,7 +189,8 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
     if found := _causes(c, graphs):
-        parts.append(element("div", _table(tables.causes(found)), class_="figure full"))
+        doubts = causes.doubts_of_load(check for m in (c.a, c.b) for check in m.environment.get("checks", ()))
+        parts.append(element("div", _table(tables.causes(found)), _doubts(doubts), class_="figure full"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
 
 

@@ -38,7 +38,7 @@ def _row(number: int, ratios: np.ndarray, x: Scale, y: float) -> Markup:
 
 
 def _scale(c: Comparison, ratios: list[float], width: float) -> Scale:
-    values = [c.low, c.high, c.ratio, 1 / (1 + 2 * c.margin), 1 + 2 * c.margin, *ratios]
+    values = [*c.interval, c.ratio, 1 / (1 + 2 * c.margin), 1 + 2 * c.margin, *ratios]
     finite = [v for v in values if np.isfinite(v)]
     low, high = min(finite), max(finite)
     margin = (high - low) * 0.05
@@ -65,10 +65,11 @@ def _sides(x: Scale, b: str) -> Markup:
 def _estimate(c: Comparison, x: Scale, bottom: float) -> Markup:
     at = x(c.ratio)
     left = at < (x.start + x.stop) / 2
+    low, high = c.interval
     edge, whisker = at, Markup()
-    if np.isfinite(c.low):
-        edge = x(c.high if left else c.low)
-        whisker = line(x(c.low), _ESTIMATE, x(c.high), _ESTIMATE, "whisker")
+    if np.isfinite(low):
+        edge = x(high if left else low)
+        whisker = line(x(low), _ESTIMATE, x(high), _ESTIMATE, "whisker")
     mark = marker(3, at, _ESTIMATE, 6, "dot", "estimate")
     room = _LETTER * len(_label(c))
     start = min(edge + 12, x.stop - room) if left else max(edge - 12, x.start + room)
@@ -77,7 +78,8 @@ def _estimate(c: Comparison, x: Scale, bottom: float) -> Markup:
 
 
 def _label(c: Comparison) -> str:
-    interval = f" ({quantity.ratio(c.low)} to {quantity.ratio(c.high)})" if np.isfinite(c.low) else ", no interval"
+    low, high = c.interval
+    interval = f" ({quantity.ratio(low)} to {quantity.ratio(high)})" if np.isfinite(low) else ", no interval"
     return quantity.ratio(c.ratio) + interval
 
 

@@ -60,7 +60,7 @@ def comparison_record(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks |
     """B against A, with the records of both."""
     return {
         "verdict": c.verdict,
-        **_finite({"ratio": c.ratio, "low": c.low, "high": c.high}),
+        **_finite(dict(zip(("ratio", "low", "high"), (c.ratio, *c.interval), strict=True))),
         "pairs": c.pairs,
         "clock": c.clock_name,
         "margin": c.margin,

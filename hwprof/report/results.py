@@ -13,7 +13,7 @@ from hwprof.errors import InputError
 from hwprof.measurement import Comparison, Evidence, LatencyStatistics
 from hwprof.report import quantity
 from hwprof.report.tables import Cell, Table
-from hwprof.report.verdict import Tone, Verdict, not_measured
+from hwprof.report.verdict import ERROR_NOT_KNOWN, Tone, Verdict, not_measured
 
 _COLUMNS = (
     "no.", "method", "model", "task", "seed", "device", "measured", "95 % interval", "by table", "target", "met",
@@ -113,12 +113,20 @@ def verdict(found: Sequence[Found]) -> Verdict:
     return Verdict(_tone(found, counted), headline, f"{support}; {_others(counted)}", doubts)
 
 
+def interval_words(result: Result) -> str:
+    """The interval of the latency on the target's device, ms, in a table for a terminal."""
+    latency, compared = result.estimate(result.target.device), result.measured.get(result.target.device)
+    if latency is None or compared is None:
+        return "none"
+    return ERROR_NOT_KNOWN if compared.b.is_formula else quantity.bounds(latency.low, latency.high)
+
+
 def record(found: Found) -> dict[str, Any]:
     """JSON-ready, without raw samples; unknown figures are null."""
     full = found.result.to_record()
     del full["schema"], full["measured"]
     c = found.comparison
-    compared = {name: _known(getattr(c, name)) for name in ("ratio", "low", "high")} if c else None
+    compared = dict(zip(("ratio", "low", "high"), map(_known, (c.ratio, *c.interval)), strict=True)) if c else None
     return {
         **full,
         "device": found.device,
@@ -177,11 +185,15 @@ def _row(f: Found) -> tuple[Cell, ...]:
     loss = quantity.significant(r.metric_loss, 2).replace("-", "−")
     return (
         Cell(str(f.number), f.number), Cell(_method(r)), Cell(r.model), Cell(r.task), Cell(str(r.seed)), Cell(f.device),
-        Cell(latency, _known(f.ms)), Cell(interval if f.has_interval else "none", _known(f.low_ms)),
+        Cell(latency, _known(f.ms)), Cell(interval if f.has_interval else _no_interval(f), _known(f.low_ms)),
         Cell(quantity.time(r.table_ms), _known(r.table_ms)), _target(f), Cell(_MET_WORDS[f.met]), _ratio(f.comparison),
         Cell(quantity.count(r.size_bytes, "B"), r.size_bytes), Cell(quantity.count(r.macs), r.macs),
         Cell(quantity.significant(r.metric, 4), _known(r.metric)), Cell(loss, _known(r.metric_loss)),
     )  # fmt: skip
+
+
+def _no_interval(f: Found) -> str:
+    return ERROR_NOT_KNOWN if f.comparison and f.comparison.b.is_formula else "none"
 
 
 def _target(f: Found) -> Cell:
@@ -200,7 +212,8 @@ def _method(r: Result) -> str:
 def _ratio(c: Comparison | None) -> Cell:
     if c is None or not math.isfinite(c.ratio):
         return Cell(quantity.UNKNOWN)
-    interval = f" ({quantity.ratio(c.low)} to {quantity.ratio(c.high)})" if math.isfinite(c.low) else ""
+    low, high = c.interval
+    interval = f" ({quantity.ratio(low)} to {quantity.ratio(high)})" if math.isfinite(low) else ""
     return Cell(quantity.ratio(c.ratio) + interval, c.ratio)
 
 

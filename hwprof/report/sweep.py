@@ -12,7 +12,7 @@ from hwprof.measurement import Evidence, LatencyStatistics, Measurement, Status
 from hwprof.report import quantity
 from hwprof.report.markup import Markup, join
 from hwprof.report.svg import Scale, drawing, line, rect, shortened, text
-from hwprof.report.verdict import Tone, Verdict, normalized, not_converged, statistics
+from hwprof.report.verdict import Tone, Verdict, interval_words, normalized, not_converged, statistics
 
 EQUAL = 0.05  # devices whose latencies differ by no more are equal: that is an answer
 # By which two processes of one network may differ, where one process alone gives no interval.
@@ -186,7 +186,7 @@ def _cells(row: Swept) -> dict[str, Any]:
         "device": row.device_words,
         "threads": row.threads or "all",
         "ms": f"{s.median:.4g}" if s else "",
-        "95 % interval": quantity.bounds(s.low, s.high) if s else "",
+        "95 % interval": interval_words(m, s) if m and s else "",
         "per s": quantity.significant(row.per_s, 4) if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",
         "status": str(m.status) if m else "cannot run",

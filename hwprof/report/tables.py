@@ -17,7 +17,14 @@ from hwprof.measurement import Evidence, Measurement, Process
 from hwprof.report import counted, quantity
 from hwprof.report.causes import Cause
 from hwprof.report.operators import Breakdown, Kernel, corresponding
-from hwprof.report.verdict import basis, normalized, rejected_causes, statistics
+from hwprof.report.verdict import (
+    ERROR_NOT_KNOWN,
+    basis,
+    normalized,
+    rejected_causes,
+    statistics,
+    why_no_interval,
+)
 from hwprof.variants.for_device import for_device
 
 
@@ -231,13 +238,13 @@ def _latency_facts(m: Measurement) -> tuple[Fact, ...]:
     median, interval = quantity.estimate(s.median, s.low, s.high)
     width = f", ±{quantity.percent(s.relative_half_width)}" if math.isfinite(s.relative_half_width) else ""
     facts = [
-        Fact("median", median, f"{interval or 'one process gives no interval'}{width}"),
+        Fact("median", median, f"{interval or why_no_interval(m, s)}{width}"),
         Fact("p90 and p99", f"{quantity.time(s.p90)}, {quantity.time(s.p99)}", f"mean {quantity.time(s.mean)}"),
         Fact("minimum", quantity.time(s.min), f"{quantity.percent(1 - s.min / s.median)} below the median"),
     ]
     if n := normalized(m):
         median, interval = quantity.estimate(n.median, n.low, n.high)
-        facts.insert(0, Fact("at undisturbed speed", median, f"{interval or 'no interval'}, {basis(m)}"))
+        facts.insert(0, Fact("at undisturbed speed", median, f"{interval or why_no_interval(m, n)}, {basis(m)}"))
     return tuple(facts)
 
 
@@ -291,7 +298,8 @@ def _overview_row(m: Measurement, graph: Graph | None) -> tuple[Cell, ...]:
         latencies[0] = Cell(counted.words(counted.total(m)), counted.total(m))
     if s:
         median, interval = quantity.estimate(s.median, s.low, s.high)
-        latencies = [Cell(median, s.median), Cell(interval or "none", s.low), _time(s.p90), _time(s.p99)]
+        none = ERROR_NOT_KNOWN if m.is_formula else "none"
+        latencies = [Cell(median, s.median), Cell(interval or none, s.low), _time(s.p90), _time(s.p99)]
     cold = _time(m.cold_start_ms) if m.processes and not m.is_counted else Cell(quantity.UNKNOWN)
     memory = Cell(quantity.count(m.peak_memory_bytes or None, "B"), m.peak_memory_bytes)
     shapes = Cell(shape_words(m, graph) or quantity.UNKNOWN)

@@ -43,6 +43,7 @@ _NOT_MEASURED = {
     Evidence.SIMULATED: "Simulated: another program computed the same results; its times do not represent the device.",
     Evidence.EMULATED: "Emulated: the core would execute these instructions; there are no times, and no device ran.",
 }
+ERROR_NOT_KNOWN = "error not known"  # of a formula
 _QUIETNESS = {True: "quiet", False: "never quiet", None: "not known to be quiet"}
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
@@ -59,6 +60,23 @@ def normalized(m: Measurement) -> LatencyStatistics | None:
     """Statistics at the undisturbed speed; None where no block is valid, and where neither anchors nor the CPU time
     tell it."""
     return m.normalized if m.is_normalized else None
+
+
+def interval_words(m: Measurement, s: LatencyStatistics) -> str:
+    """The interval of the measurement's statistics in a table."""
+    return ERROR_NOT_KNOWN if m.is_formula else quantity.bounds(s.low, s.high)
+
+
+def why_no_interval(m: Measurement, s: LatencyStatistics) -> str:
+    """Why the measurement's statistics have no interval that a reader could use."""
+    if m.is_formula:
+        return "the error of a formula is not known"
+    return "that needs two processes" if math.isnan(s.high) else "the processes differ by far too much"
+
+
+def ratio_words(c: Comparison) -> str:
+    """The interval of the ratio in a table."""
+    return ERROR_NOT_KNOWN if c.a.is_formula or c.b.is_formula else quantity.bounds(*c.interval, ".4f")
 
 
 def basis(m: Measurement) -> str:
@@ -89,8 +107,7 @@ def of_profile(m: Measurement) -> Verdict:
     median, interval = quantity.estimate(known.median, known.low, known.high)
     converged = m.status is Status.CONVERGED
     about = "" if converged else "about "
-    why = "that needs two processes" if math.isnan(known.high) else "the processes differ by far too much"
-    sure = f"95 % interval {interval}" if interval else f"no interval, since {why}"
+    sure = f"95 % interval {interval}" if interval else f"no interval, since {why_no_interval(m, known)}"
     undisturbed = f"undisturbed, {basis(m)}; the clock showed {quantity.time(s.median)}; " if n else ""
     support = f"{undisturbed}{sure}; {m.status}, {_extent(m)}"
     tone = Tone.GOOD if converged and m.evidence is Evidence.MEASURED else Tone.CAUTION
@@ -147,9 +164,10 @@ def of_comparison(c: Comparison) -> Verdict:
 
 
 def _pairing(c: Comparison) -> str:
+    low, high = c.interval
     interval = "no interval of the ratio"
-    if math.isfinite(c.low):
-        interval = f"95 % interval of the ratio {quantity.ratio(c.low)} to {quantity.ratio(c.high)}"
+    if math.isfinite(low):
+        interval = f"95 % interval of the ratio {quantity.ratio(low)} to {quantity.ratio(high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
     error = f"; relative error of the outputs {c.output_error:.2g}" if c.output_error is not None else ""
     return f"{interval} from {pairs} by {c.clock_name}; within ±{quantity.percent(c.margin)} counts as the same{error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hwprof.builder import GraphBuilder
+from hwprof.builder import GraphBuilder, block
 
 Activation = Callable[[GraphBuilder, str], str]
 
@@ -19,11 +19,13 @@ def hard_swish(b: GraphBuilder, x: str) -> str:
     return b.unary("HardSwish", x)
 
 
+@block
 def conv_bn(b: GraphBuilder, x: str, channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> str:
     """Convolution, batch norm."""
     return b.batch_norm(b.conv(x, channels, kernel, stride, groups=groups))
 
 
+@block
 def relu_conv_bn(b: GraphBuilder, x: str, channels: int, kernel: int = 1, stride: int = 1) -> str:
     """ReLU, convolution, batch norm: the order of the cell-based spaces."""
     return conv_bn(b, b.relu(x), channels, kernel, stride)
@@ -37,6 +39,7 @@ def total(b: GraphBuilder, tensors: Sequence[str]) -> str:
     return result
 
 
+@block
 def zeros_like(b: GraphBuilder, x: str) -> str:
     """A multiplication by 0, as frameworks run the operation `none`."""
     return b.mul(x, b.constant([0.0], "float32", scalar=True))
@@ -55,6 +58,7 @@ def round_to_8(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
+@block
 def inverted_residual(
     b: GraphBuilder, x: str, channels: int, kernel: int, stride: int, inner: int, *,
     groups: int = 1, expand: bool = True, squeeze: bool = False, activation: Activation = relu,

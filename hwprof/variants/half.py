@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+
+import onnx
 
 from hwprof.errors import InputError
 from hwprof.graph import Constant, Graph, Node, Tensor, captured
@@ -12,7 +15,7 @@ from hwprof.onnx_io.proto import with_bodies
 
 LARGEST_FLOAT16 = 65504.0
 
-_FLOAT32_OPERATORS = {  # ONNX defines them without float16, or gives them float32 where no attribute says more
+_FLOAT32_OPERATORS = {  # no runtime computes them in float16, or they give float32 where no attribute says more
     "NonMaxSuppression", "Range", "Upsample", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
     "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "STFT", "DFT",
 }  # fmt: skip
@@ -36,6 +39,7 @@ def half(graph: Graph, keep_io: bool = True) -> Graph:
 class _Rewriter:
     def __init__(self, graph: Graph, keep_io: bool) -> None:
         self._old = graph
+        self._opset = dict(graph.opsets).get("", 1)
         self._keep_io = keep_io
         self._nodes: list[Node] = []
         self._types = {t.name: t for t in (*graph.values, *graph.inputs, *graph.weights, *graph.constants)}
@@ -70,16 +74,17 @@ class _Rewriter:
     def _read_in_float32(self) -> set[str]:
         """Weights and constants that some operator needs in float32."""
         static = {t.name for t in (*self._old.weights, *self._old.constants)}
-        read = {i for node in self._old.nodes for k, i in enumerate(node.inputs) if _needs_float32(node, k)}
+        read = {i for node in self._old.nodes for k, i in enumerate(node.inputs) if self._needs_float32(node, k)}
         return static & read.union(*map(captured, self._old.nodes))
 
     def _operator(self, node: Node) -> None:
-        wanted = ("float32" if _needs_float32(node, k) else "float16" for k in range(len(node.inputs)))
+        wanted = ("float32" if self._needs_float32(node, k) else "float16" for k in range(len(node.inputs)))
         inputs = tuple(self._read(name, dtype) for name, dtype in zip(node.inputs, wanted, strict=True))
-        dtype = "float32" if _is_float32(node) else "float16"
-        node = self._with_float32_bodies(node)
+        is_float32 = self._is_float32(node)
+        dtype, attributes = ("float32", node.attributes) if is_float32 else ("float16", _halved_attributes(node))
+        node = self._with_float32_bodies(replace(node, attributes=attributes))
         outputs = tuple(self._output_name(name, dtype) for name in node.outputs)
-        self._nodes.append(replace(node, inputs=inputs, outputs=outputs, attributes=_halved_attributes(node)))
+        self._nodes.append(replace(node, inputs=inputs, outputs=outputs))
         for name, written in zip(node.outputs, outputs, strict=True):
             if self._is_float(name) and dtype == "float16":
                 self._dtypes[written] = "float16"
@@ -88,6 +93,22 @@ class _Rewriter:
             if written != name:
                 self._written_as[name] = written
                 self._cast(written, "float32", name)
+
+    def _needs_float32(self, node: Node, position: int) -> bool:
+        if self._is_float32(node) or position in _FLOAT32_INPUTS.get(node.op, ()):
+            return True
+        inputs, _ = _float32_only(node.op, self._opset)
+        return not node.domain and inputs[min(position, len(inputs) - 1)]
+
+    def _is_float32(self, node: Node) -> bool:
+        """Whether the operator computes in float32 whatever it is given."""
+        has_default = node.op == "ConstantOfShape" and node.attribute("value") is None
+        has_body = any(isinstance(value, Graph) for _, value in node.attributes)
+        if node.op in _FLOAT32_OPERATORS or has_default or has_body or node.domain == "ai.onnx.ml":
+            return True
+        _, outputs = _float32_only(node.op, self._opset)
+        named = (outputs[min(i, len(outputs) - 1)] for i, name in enumerate(node.outputs) if name)
+        return not node.domain and any(named)
 
     def _with_float32_bodies(self, node: Node) -> Node:
         """The node with what its bodies read from around it under the names that hold float32."""
@@ -120,15 +141,20 @@ class _Rewriter:
         return out
 
 
-def _needs_float32(node: Node, position: int) -> bool:
-    return _is_float32(node) or position in _FLOAT32_INPUTS.get(node.op, ())
+@cache
+def _float32_only(op: str, opset: int) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """For each input and each output of ONNX's operator whether it may be float32 and not float16; the last one is also
+    that of all that follow."""
+    try:
+        schema = onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:  # of another domain
+        return (False,), (False,)
+    inputs, outputs = (tuple(_lacks_float16(f.types) for f in formals) for formals in (schema.inputs, schema.outputs))
+    return inputs or (False,), outputs or (False,)
 
 
-def _is_float32(node: Node) -> bool:
-    """Whether the operator computes in float32 whatever it is given."""
-    has_default = node.op == "ConstantOfShape" and node.attribute("value") is None
-    has_body = any(isinstance(value, Graph) for _, value in node.attributes)
-    return node.op in _FLOAT32_OPERATORS or has_default or has_body or node.domain == "ai.onnx.ml"
+def _lacks_float16(types: set[str]) -> bool:
+    return "tensor(float)" in types and "tensor(float16)" not in types
 
 
 def _renamed(body: Graph, names: Mapping[str, str]) -> Graph:
@@ -157,8 +183,6 @@ def _halved(tensor: Tensor) -> Tensor:
 
 def _halved_attributes(node: Node) -> tuple[tuple[str, object], ...]:
     """Casts to float32 become Casts to float16, and so do tensors that an attribute holds."""
-    if _is_float32(node):
-        return node.attributes
     return tuple(
         (key, _TYPE_CODES["float16"] if key in _TYPE_ATTRIBUTES and value == _TYPE_CODES["float32"]
          else _halved(value) if isinstance(value, Tensor) else value)

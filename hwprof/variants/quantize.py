@@ -474,8 +474,9 @@ class Rewriter:
 
 
 def _weight_scale(shape: tuple[int, ...], axis: int) -> float:
-    """The scale at which evenly drawn int8 weights keep the size of the activations; `axis` is that of the outputs."""
-    fan_in = math.prod(shape) // shape[axis] if shape else 1
+    """The scale at which evenly drawn int8 weights keep the size of the activations; `axis` is that of the outputs. An
+    empty tensor has any."""
+    fan_in = math.prod(shape) // max(shape[axis], 1) if shape else 1
     return math.sqrt(2 / max(fan_in, 1)) / _UNIFORM_INT8_DEVIATION
 
 

@@ -9,7 +9,7 @@ from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, HwprofError, InputError
 from hwprof.graph import Graph, Node
 from hwprof.measure import worker_process
-from hwprof.measure.formula import is_formula, open_formula
+from hwprof.measure.formula import open_formula
 from hwprof.measure.transport import Worker, ask_once
 from hwprof.measure.worker_process import LOCAL, LocalTransport, WorkerProcess
 from hwprof.measurement import FAST
@@ -68,19 +68,6 @@ def test_errors_keep_their_class():
         ):
             with pytest.raises(kind):
                 ask_once(worker, "measure", **asked)
-
-
-@pytest.mark.parametrize(
-    ("device", "expected"),
-    [
-        (Device.load("roofline-edge-gpu"), True),
-        (Device("mine", "roofline"), False),  # may be one that nothing is known of: as every other device
-        (Device("mislabelled", "onnxruntime", kind="analytic"), False),
-        (Device("unknown", "nothing", kind="analytic"), False),
-    ],
-)
-def test_only_a_device_and_a_backend_that_both_are_analytic_are_a_formula(device: Device, expected: bool):
-    assert is_formula(device) is expected
 
 
 def test_another_command_is_run_for_a_formula_too():

@@ -2,7 +2,7 @@ import pytest
 
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, EnvironmentUnfitError, InputError
-from hwprof.measure.machine import Machine, fingerprint, look, require_times, saturates
+from hwprof.measure.machine import Machine, fingerprint, is_formula, look, require_times, saturates
 from hwprof.measure.transport import MockTransport, RestartedWorker, Transport
 from hwprof.measure.worker_process import LOCAL
 from hwprof.measurement import Evidence
@@ -31,7 +31,6 @@ def test_the_snapshot_of_this_machine_has_the_keys_that_stores_hold():
     machine = seen(LOCAL, Device.load("roofline-edge-gpu"))
     keys = "hardware system cores timer_tick_ns load_average checks overhead accelerator"
     assert list(machine.snapshot) == keys.split()
-    assert [check["name"] for check in machine.snapshot["checks"]][:2] == ["cores", "governor"]
     assert machine.hardware == fingerprint(LOCAL, Device.load("roofline-edge-gpu"))
 
 
@@ -51,6 +50,25 @@ def test_a_machine_that_is_not_fit_is_refused_before_the_runtime_starts():
 def test_times_that_are_not_measured_are_a_warning():
     machine = seen(ScriptedTransport(evidence=Evidence.ANALYTIC), ANY)
     assert "analytic: the times for device 'any' are not measured on it" in machine.warnings
+
+
+def test_what_disturbs_a_machine_is_neither_stored_nor_told_of_a_formula():
+    machine = seen(LOCAL, Device.load("roofline-edge-gpu"))
+    assert [check["name"] for check in machine.snapshot["checks"]] == ["cores"]
+    assert machine.warnings == ("analytic: the times for device 'roofline-edge-gpu' are not measured on it",)
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        (Device.load("roofline-edge-gpu"), True),
+        (Device("mine", "roofline"), False),  # may be one that nothing is known of: as every other device
+        (Device("mislabelled", "onnxruntime", kind="analytic"), False),
+        (Device("unknown", "nothing", kind="analytic"), False),
+    ],
+)
+def test_only_a_device_and_a_backend_that_both_are_analytic_are_a_formula(device: Device, expected: bool):
+    assert is_formula(device) is expected
 
 
 def test_an_emulated_device_has_no_times():

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from hwprof.errors import InputError
-from hwprof.measurement import CpuTime, Measurement, OperatorTime, Peaks, Status, TimedBlock, at_one_speed, slowdown
+from hwprof.measurement import (
+    Comparison,
+    CpuTime,
+    Evidence,
+    Measurement,
+    OperatorTime,
+    Peaks,
+    Status,
+    TimedBlock,
+    at_one_speed,
+    slowdown,
+)
 from tests.samples import counted_measurement, counted_process, counts, make_measurement, make_process
 
 BASELINE = {"compute": 100.0, "copy": 50.0}
@@ -31,6 +42,23 @@ def test_the_interval_holds_the_median_and_stays_positive():
 
 def test_one_process_has_no_interval():
     assert all(math.isnan(v) for v in make_measurement([make_process(0, [1e6] * 5)]).interval_ms)
+
+
+@pytest.mark.parametrize("name", ["statistics", "normalized"])
+def test_a_formula_has_a_value_and_no_interval(name: str):
+    processes = [make_process(i, [2e6, 2e6]) for i in range(5)]
+    m = make_measurement(processes, evidence=Evidence.ANALYTIC)
+    found = getattr(m, name)
+    assert (found.median, m.decisive_ms(found)) == (2.0, (2.0, 2.0))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_the_ratio_of_formulas_decides_and_has_no_interval():
+    a = make_measurement([make_process(0, [1e6])], evidence=Evidence.ANALYTIC)
+    found = Comparison(a, a, "slower", 1.5, 1.5, 1.5, 4, 0.02)
+    assert (found.low, found.high) == (1.5, 1.5)
+    assert all(map(math.isnan, found.interval))
 
 
 def test_averaged_samples_count_one_inference():

@@ -28,3 +28,10 @@ def test_the_shape_of_a_product_with_4_bit_weights_is_known():
     weights = (Tensor("b", "uint8", (5, 1, 16)), Tensor("s", "float32", (5,)))
     graph = infer_and_fold(Graph((Tensor("x", "float32", (1, 7, 32)),), ("y",), nodes, weights, opsets=OPSETS))
     assert graph.shape("y") == (1, 7, 5)
+
+
+def test_the_shape_of_a_product_of_transposed_matrices_is_known():
+    product = Node("FusedMatMul", ("x", "w"), ("h",), (("transA", 1), ("transB", 1), ("alpha", 0.5)), MS)
+    nodes = (product, Node("Relu", ("h",), ("y",)))
+    inputs, weights = (Tensor("x", "float32", (4, 32, 7)),), (Tensor("w", "float32", (5, 32)),)
+    assert infer_and_fold(Graph(inputs, ("y",), nodes, weights, opsets=OPSETS)).shape("y") == (4, 7, 5)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from hwprof.measurement import Comparison, Measurement
+from hwprof.measurement import Comparison, Evidence, Measurement
 from hwprof.report import page, sweep
+from hwprof.report.markdown import profile_markdown
 from hwprof.report.record import comparison_record, profile_record
 from hwprof.report.sweep import Sweep, Swept
 
@@ -35,6 +36,21 @@ def test_what_is_not_known_is_null_and_valid_json(measurement):
     assert record["inputs"] is None
     assert record["energy_mj"] is None
     assert record["warnings"] == ["cost unknown: the graph is not at hand"]
+
+
+def test_a_formula_has_no_bounds_in_json_on_pages_and_in_tables(measurement, graph):
+    m = measurement(evidence=Evidence.ANALYTIC)
+    graphs, swept = {m.digest: graph}, Sweep((Swept(m.model, "", 1, "edge", 1, m),))
+    record = json.loads(json.dumps([profile_record(m, graph), sweep.record(swept)["rows"][0]], allow_nan=False))
+    assert (record[0]["latency_ms"]["low"], record[1]["low_ms"]) == (None, None)
+    assert sweep.table(swept)[0]["95 % interval"] == "error not known"
+    for written in (page.render_profile([m], graphs, None, "c"), profile_markdown([m], graphs, None, "c")):
+        assert "the error of a formula is not known" in written
+        assert "gives no interval" not in written
+    assert "error not known" in page.render_profile([m, m], graphs, None, "c")
+    same = Comparison(m, m, "same", 1.0, 1.0, 1.0, 4, 0.02)
+    assert comparison_record(same, graphs)["low"] is None
+    assert "95 % interval of the ratio" not in page.render_comparison(same, graphs, None, "c")
 
 
 def test_a_measurement_without_a_block_that_counts_has_no_latency(measurement):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hwprof import plugins
+from hwprof.builder import GraphBuilder
 from hwprof.spaces import sampling
 from hwprof.spaces.blockqnn import BlockQnn
 from hwprof.spaces.darts import Darts
@@ -38,6 +39,14 @@ def test_random_architectures_run_in_onnx_runtime(space, run):
         for name, values in zip(graph.outputs, run(graph), strict=True):
             assert values.shape == graph.shape(name)
             assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("space", [*SMALL, NasBench201(), GenericSpace()], ids=lambda space: type(space).__name__)
+def test_networks_of_blocks_that_are_kept_are_those_that_are_built_anew(space, monkeypatch: pytest.MonkeyPatch):
+    archs = sampling.random_archs(space, 10, np.random.default_rng(0))
+    kept = [space.graph(arch).to_json() for arch in (*archs, *archs)]
+    monkeypatch.setattr(GraphBuilder, "add_block", lambda b, build, x, sizes, named: build(b, x, *sizes, **named))
+    assert kept == [space.graph(arch).to_json() for arch in archs] * 2
 
 
 def test_every_built_in_space_is_run():

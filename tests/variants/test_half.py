@@ -126,6 +126,26 @@ def test_an_operator_that_makes_float32_by_default_is_cast(op):
     assert runs(half(Graph((x,), ("y",), nodes, values=types)))
 
 
+@pytest.mark.parametrize(("op", "opset"), [("CumSum", 13), ("IsInf", 17)])
+def test_an_operator_that_an_older_opset_has_without_float16_reads_float32(op, opset, run):
+    b = GraphBuilder("old", opset=opset)
+    x = b.relu(b.input((2, 3)))
+    if op == "CumSum":
+        y = b.node(op, [x, b.constant([1], scalar=True)], (2, 3))
+    else:
+        y = b.node(op, [x], (2, 3), "bool")
+    graph = half(b.build(y))
+    assert graph.type_of(graph.nodes[0].outputs[0]).dtype == "float16"
+    (result,) = run(graph)  # raises where the runtime refuses a type
+    assert result.shape == (2, 3)
+
+
+def test_a_layer_normalization_is_float16_unless_its_float32_statistics_are_read():
+    b = GraphBuilder("norm")
+    graph = half(b.build(b.relu(b.layer_norm(b.relu(b.input((2, 8)))))))
+    assert graph.type_of("LayerNormalization_1").dtype == "float16"
+
+
 def test_tensors_of_unknown_shape_are_cast_by_their_element_type():
     """The number of rows depends on the mask, and with it the shape of all that follows."""
     nodes = (
