@@ -134,11 +134,11 @@ def _show(made: Sequence[Compressed], format: Format) -> int:  # noqa: A002 -- t
     from hwprof.cli import output
 
     if format is Format.JSON:
-        output.write_json(
-            [one.result.to_record() | {"file": str(one.path), "output_error": one.result.output_error} for one in made]
-        )
+        output.write_json([one.result.to_record() | _derived(one) for one in made])
     else:
-        output.write_rows([_row(one) for one in made], format)
+        shortfalls = [one.result.shortfall for one in made]
+        notes = [{"note": text} if any(shortfalls) else {} for text in shortfalls]
+        output.write_rows([_row(one) | note for one, note in zip(made, notes, strict=True)], format)
     return _status([one for one in made if one.met is not None])
 
 
@@ -147,6 +147,11 @@ def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:
 
     first = replace(TRAINING, epochs=train_epochs) if train_epochs else None
     return Settings(tuning=replace(TUNING, epochs=epochs, rate=rate), first=first)
+
+
+def _derived(one: Compressed) -> dict[str, object]:
+    """Besides the record of the result."""
+    return {"file": str(one.path), "output_error": one.result.output_error, "note": one.result.shortfall}
 
 
 def _row(one: Compressed) -> dict[str, object]:

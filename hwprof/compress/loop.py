@@ -17,6 +17,7 @@ The same call goes on from there, and does not compute a result again that is in
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ import torch
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
-from hwprof.compress.choice import Choice, Choices, Options
+from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Method, Network, SoftChoices
@@ -78,6 +79,14 @@ class Settings:
         return replace(
             self, tuning=replace(self.tuning, seed=seed), training=replace(self.training, seed=seed), first=first
         )
+
+
+class OutOfReachError(InputError):
+    """No choices of a method reach the target. least_ms: the latency of the fastest network that they make."""
+
+    def __init__(self, text: str, least_ms: float) -> None:
+        super().__init__(text)
+        self.least_ms = least_ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,23 +196,34 @@ def prepare(
     )  # fmt: skip
 
 
-def compress(job: Job, name: str, target_ms: float) -> Compressed:
-    """The network that the method makes for the latency, and whether it has it.
+def compress(job: Job, name: str, target_ms: float, *, must_reach: bool = False) -> Compressed:
+    """The network that the method makes for the latency, and whether it has it; the fastest that the method makes where
+    the target is out of its reach.
 
-    Raises InputError for an unknown method, one that finds nothing to change, and a target below what its choices
-    reach; NotConvergedError where the table of the layers would mislead; and what training and measuring raise.
+    must_reach: raises OutOfReachError in place of the latter, before the method is trained. Raises InputError for an
+    unknown method and one that finds nothing to change; NotConvergedError where the table of the layers would mislead;
+    and what training and measuring raise.
     """
     method, target = methods.load(name), Target(job.device.name, target_ms)
     if networks.kernels_for(methods.result_of(method), job.device) == "yes":
         method = methods.within(method, target_ms)
-    return _Run(job, method, target).result()
+    return _Run(job, method, target, must_reach).result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """table_ms: the latency by the table, nan without one. is_least: whether the method makes no faster network."""
+
+    choices: dict[str, Choice]
+    table_ms: float
+    is_least: bool
 
 
 class _Run:
     """One method at one target."""
 
-    def __init__(self, job: Job, method: Method, target: Target) -> None:
-        self.job, self.method, self.target = job, method, target
+    def __init__(self, job: Job, method: Method, target: Target, must_reach: bool) -> None:
+        self.job, self.method, self.target, self.must_reach = job, method, target, must_reach
         self.wanted_ms = float(target.ms or 0)
         self.title = f"{method.name}, {self.wanted_ms:g} ms"
         settings = {
@@ -217,50 +237,58 @@ class _Run:
     def result(self) -> Compressed:
         kept = None if self.job.options.fresh else self.job.store.result(self.key)
         if kept is not None and self.path.exists():
+            if self.must_reach and self._is_projected:
+                self._require_reach(kept.table_ms)
             self._tell("is in the store")
             return Compressed(kept, self.path)
         start = perf_counter()
-        choices, table_ms, compared = self._rounds()
-        network, compared = self._tuned(choices, compared)
+        chosen, compared = self._rounds()
+        network, compared = self._tuned(chosen.choices, compared)
         graph = networks.export(network, self.path)
         result = Result(
             **asdict(self.key) | {"target": self.target},
-            choices={layer: _told(choice) for layer, choice in choices.items()},
+            choices={layer: _told(choice) for layer, choice in chosen.choices.items()},
             metric=evaluate(network.module, self.job.task),
             baseline_metric=self.job.metric,
             size_bytes=self.path.stat().st_size,
             macs=_macs(graph),
-            table_ms=table_ms,
+            table_ms=chosen.table_ms,
             measured={self.job.device.name: compared},
             digest=graph.digest,
             versions=_versions(compared.b),
             seconds=perf_counter() - start,
             baseline_alone=self.job.baseline_alone,
+            is_least=chosen.is_least,
         )
         self.job.store.add_result(result)
-        self._tell(f"{self.job.task.metric_name} {result.metric:.2f}; met: {result.met}")
+        self._tell("; ".join(filter(None, (
+            f"{self.job.task.metric_name} {result.metric:.2f}", f"met: {result.met}", result.shortfall,
+        ))))  # fmt: skip
         return Compressed(result, self.path)
+
+    @property
+    def _learning(self) -> str:
+        """All that decides the training of the method, whatever the target is."""
+        return f"{self.method.name} {replace(self.key, target=Target(self.job.device.name))}"
 
     # -- choices -------------------------------------------------------------------------------------
 
-    def _rounds(self) -> tuple[Choices, float, Comparison]:
-        """The choices, their latency by the table, and the measured one."""
+    def _rounds(self) -> tuple[_Chosen, Comparison]:
         options = self.method.options(self.job.network.graph)
         table = self._checked_table(options)
         self._attach(table)
         within_ms = self.wanted_ms
-        choices, table_ms = self._projected(options, table, within_ms)
-        compared = self._measured(choices, 1)
+        chosen = self._projected(options, table, within_ms)
+        compared = self._measured(chosen.choices, 1)
         for number in range(2, self.job.settings.rounds + 1):
             latency = known_latency(compared, self.job.baseline_alone)
-            if table is None or latency is None or latency.cautious <= self.wanted_ms:
+            if chosen.is_least or table is None or latency is None or latency.cautious <= self.wanted_ms:
                 break
-            within_ms = min(within_ms, table_ms) * self.wanted_ms / latency.cautious
-            smaller, smaller_ms = self._projected(options, table, within_ms)
-            if smaller == choices:
-                break  # the method has nothing smaller
-            choices, table_ms, compared = smaller, smaller_ms, self._measured(smaller, number)
-        return choices, table_ms, compared
+            within_ms = min(within_ms, chosen.table_ms) * self.wanted_ms / latency.cautious
+            before, chosen = chosen, self._projected(options, table, within_ms)
+            if chosen.choices != before.choices:
+                compared = self._measured(chosen.choices, number)
+        return chosen, compared
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         """None where there is nothing to decide, and where latencies would mislead that do not decide, either."""
@@ -276,22 +304,26 @@ class _Run:
                 raise
             self._tell(f"learns without latencies: {error}")
             return None
-        smallest = {layer: some[-1] for layer, some in options.items()}
-        whole_ms, least_ms = table.latency_ms([{}, smallest])
-        if self._is_projected and min(whole_ms, least_ms) > self.wanted_ms * _SLOWER:
-            raise InputError(
-                f"{self.method.name} cannot bring {job.network.graph.name!r} to {self.wanted_ms:g} ms on "
-                f"{job.device.name}: the least that its choices reach is about {min(whole_ms, least_ms):.3g} ms"
-            )
+        if self.must_reach and self._is_projected:
+            _, least_ms = project(options, _equal_harm, table.latency_ms, self.wanted_ms, {})
+            self._require_reach(least_ms)
         return table
+
+    def _require_reach(self, least_ms: float) -> None:
+        """least_ms: of the fastest network by the table."""
+        if least_ms > self.wanted_ms * _SLOWER:
+            raise OutOfReachError(
+                f"{self.method.name} cannot bring {self.job.network.graph.name!r} to {self.wanted_ms:g} ms on "
+                f"{self.job.device.name}: the least that its choices reach is about {least_ms:.3g} ms",
+                least_ms,
+            )
 
     def _attach(self, table: LayerTable | None) -> None:
         own = self.job.network.copy()
         hooks = self.method.attach(own, unknown_cost if table is None else table)
         if "training" in self.method.needs:
             # a method learns without knowing the target, so once for all
-            purpose = f"{self.method.name} {replace(self.key, target=Target(self.job.device.name))}"
-            self.job.fit(own, [hooks], self.job.settings.training, purpose, self.title)
+            self.job.fit(own, [hooks], self.job.settings.training, self._learning, self.title)
         if table is None and not self.method.choices():
             raise InputError(f"{self.method.name} finds nothing to change in {self.job.network.graph.name!r}")
 
@@ -301,13 +333,13 @@ class _Run:
         other ones, the weights would not be those that were trained."""
         return "training" not in self.method.needs or "tuning" in self.method.needs
 
-    def _projected(
-        self, options: Options, table: LayerTable | None, within_ms: float
-    ) -> tuple[dict[str, Choice], float]:  # fmt: skip
+    def _projected(self, options: Options, table: LayerTable | None, within_ms: float) -> _Chosen:
         if table is None or not self._is_projected:
             own = dict(self.method.choices())
-            return own, float("nan") if table is None else float(table.latency_ms([own])[0])
-        return project(options, self.method.harm, table.latency_ms, within_ms, self.method.choices())
+            table_ms = math.nan if table is None else float(table.latency_ms([own])[0])
+            return _Chosen(own, table_ms, is_least=not methods.has_within(self.method))
+        choices, table_ms = project(options, self.method.harm, table.latency_ms, within_ms, self.method.choices())
+        return _Chosen(choices, table_ms, is_least=table_ms > within_ms * _SLOWER)
 
     def _measured(self, choices: Choices, number: int) -> Comparison:
         network = networks.deployed(self.method.finish(choices), self.job.device)
@@ -326,7 +358,7 @@ class _Run:
         if "tuning" not in self.method.needs or not choices:
             return networks.deployed(network, self.job.device), compared
         told = sorted((layer, asdict(choice)) for layer, choice in choices.items())
-        purpose = f"tune {self.method.name} {told}"
+        purpose = f"tune {self._learning} {told}"
         try:
             self.job.fit(network, (), self.job.settings.tuning, purpose, self.title)
         except NotFiniteError as error:  # the network has its last finite state
@@ -375,11 +407,18 @@ def _identity(network: Network) -> str:
     return digest.hexdigest()[:32]
 
 
+def _equal_harm(_layer: str, choice: Choice) -> float:
+    return float(choice != AS_BEFORE)
+
+
 def _own_settings(method: Method) -> dict[str, Any]:
-    """The settings of a new method, by name, JSON-ready: with another one it makes another network."""
-    return {
+    """The settings of a new method, by name, JSON-ready: with another one it makes another network. The version is left
+    out where it is 1, as in stores that are older than versions."""
+    version = methods.version_of(method)
+    own = {
         name.strip("_"): value for name, value in vars(method).items() if isinstance(value, bool | int | float | str)
     }
+    return own if version == 1 else {**own, "version": version}
 
 
 def _without_seeds(settings: Settings) -> dict[str, Any]:

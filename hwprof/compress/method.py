@@ -95,10 +95,12 @@ class Method(Protocol):
     `hwprof.methods`.
 
     needs: "training", where the network is trained with the method's hooks before choices are made; "tuning", where the
-    small network is trained after them; "examples", where the method reads those of the network. A method may also
-    say what it makes of a network (`result`, an `Outcome`), so that a device can say whether it has kernels for that;
-    and one that can learn within a latency makes with `within(target_ms)` the method that does. It is used on devices
-    with kernels for its result.
+    small network is trained after them; "examples", where the method reads those of the network.
+
+    Three members are optional. `result`, an `Outcome`, is what the method makes of a network: it tells whether a device
+    has kernels for that. `version`, 1 if it is missing, rises with each change of the code after which the method makes
+    other networks: results in a store count for their version alone. `within(target_ms)` makes the form of the method
+    that learns within a latency, which is used on devices with kernels for its result.
     """
 
     name: str
@@ -132,6 +134,11 @@ class Method(Protocol):
 def result_of(method: Method) -> str:
     """The `Outcome` of the method; empty where it does not say."""
     return str(getattr(method, "result", ""))
+
+
+def version_of(method: Method) -> int:
+    """The version of the method's code."""
+    return int(getattr(method, "version", 1))
 
 
 def within(method: Method, target_ms: float) -> Method:

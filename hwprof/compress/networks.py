@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from hwprof import onnx_io, plugins, workloads
+from hwprof.compress.float_network import float_network
 from hwprof.compress.method import Network
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.graph import Graph, is_quantized
+from hwprof.graph import Graph
 from hwprof.interfaces import KernelBackend, OneVariantBackend, Task
 from hwprof.onnx_io.inference import fold
 from hwprof.torch_io import from_factory, trainable
@@ -37,14 +38,13 @@ def open_network(
 ) -> Network:
     """The network of a Graph, a torch.nn.Module, an .onnx file, a workload, or file.py:factory of a Graph or module.
 
-    folder: where a module is exported to; tell: is called with each difference between the training of the module and
-    that of the network. Weights are those of the module or file, else seeded random ones. Raises
-    InputError for everything else, and for a network that does not take the task's inputs.
+    folder: where a module is exported to, and the float network of a quantized one written; tell: is called with each
+    difference between the training of the module and that of the network. Weights are those of the module or file, else
+    seeded random ones. Raises InputError for everything else, and for a network that does not take the task's inputs.
     """
     inputs = _inputs(task)
     graph, fixed = _graph(model, inputs, folder, shapes, seed, tell)
-    if _is_quantized(graph):
-        raise InputError(f"{graph.name!r} is quantized; compression starts from the float network")
+    graph = float_network(graph, folder, tell)
     module = trainable(graph, load_weights(graph, seed), fixed=fixed)
     return Network(module, _examples(graph, task, inputs), int8_variant(device), fixed)
 
@@ -80,10 +80,6 @@ def deployed(network: Network, device: Device) -> Network:
 def export(network: Network, path: Path) -> Graph:
     """Writes the network as an .onnx file and returns its graph as loading the file does, whose source that file is."""
     return fold(save_trained(network.module, path)).renamed(path.stem, os.fspath(path.resolve()))
-
-
-def _is_quantized(graph: Graph) -> bool:
-    return any(is_quantized(node) for node in graph.nodes)
 
 
 def _graph(

@@ -27,6 +27,7 @@ from hwprof import __version__, cost, plugins
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.fewer_channels import removable
+from hwprof.compress.float_network import float_network
 from hwprof.compress.front import Point, front
 from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.layer_harm import LayerHarm, singles
@@ -36,7 +37,7 @@ from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, est
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
-from hwprof.graph import Graph, is_quantized
+from hwprof.graph import Graph
 from hwprof.interfaces import OneVariantBackend
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
@@ -51,6 +52,7 @@ from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import load_weights, model_with
 
 NAME = "post_training"
+_VERSION = 2  # of the choice within an error: another one makes other networks
 ERROR = OUTPUTS  # in place of a task's name
 WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
@@ -115,12 +117,13 @@ def compress(
     samples: [n, *shape] for each input of the graph, whose weights are those of its source. metric: of the outputs of a
     changed and of the float network, larger is better; without it, minus their relative error.
 
-    Raises InputError for a network that is quantized already, one that cannot be quantized, samples that are not
-    finite, a target out of reach (within `Settings.max_error`), and a device that runs no float networks or does not
-    time kernels; NotConvergedError where the table of the layers would mislead; and what measuring raises.
+    A Q/DQ network is made float first (`float_network`). Raises InputError for one that computes with integers or
+    cannot be quantized, samples that are not finite, a target out of reach (within `Settings.max_error`), and a device
+    that runs no float networks or does not time kernels; NotConvergedError where the table of the layers would mislead;
+    and what measuring raises.
     """
     require_times(device)
-    _require_float(graph, device)
+    _require_floats(device)
     for name, array in samples.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"the samples of input {name!r} hold values that are not finite")
@@ -129,14 +132,13 @@ def compress(
     if settings.max_error is not None and metric is not None:
         raise InputError("--max-error limits the error of the outputs, in place of which there is a --metric; give one")
     folder.mkdir(parents=True, exist_ok=True)
+    graph = float_network(graph, folder, (options or recording.Options()).on_note)
     networks = len(targets) or settings.points
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed, networks)
     return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
 
 
-def _require_float(graph: Graph, device: Device) -> None:
-    if any(is_quantized(node) for node in graph.nodes):
-        raise InputError(f"{graph.name!r} is quantized already; compression starts from the float network")
+def _require_floats(device: Device) -> None:
     backend = plugins.load("backend", device.backend)
     if isinstance(backend, OneVariantBackend) and backend.variant:
         raise InputError(
@@ -222,8 +224,9 @@ class _Run:
 
     def _key(self, wanted: _Wanted) -> ResultKey:
         given = {name: value for name, value in asdict(self.settings).items() if value is not None}
+        version = {} if self.settings.max_error is None else {"version": _VERSION}
         settings = {
-            **given, "share": wanted.share, "network": self.identity, "device": self.device.digest,
+            **given, **version, "share": wanted.share, "network": self.identity, "device": self.device.digest,
             "hardware": self.measured[0].hardware, "protocol": asdict(self.options.settings),
         }  # fmt: skip
         return ResultKey(
@@ -379,15 +382,16 @@ class _Run:
 
     @cached_property
     def allowed(self) -> list[Point]:
-        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`: each is
-        measured, because the sums of the harms only tell roughly."""
+        """The points of the front whose networks' outputs have an error of at most `Settings.max_error`. Each error is
+        measured, because the sums of the harms only tell roughly, and its square is the harm of the point."""
         most = self.settings.max_error
         if most is None:
             return self.front
         likely = [point for point in self.front if point.harm <= (_UNDERRATED * most) ** 2]
         self.options.on_note(f"measures the error of {len(likely)} networks of the front")
         self.options.on_step(f"error of outputs of {len(likely)} networks")
-        return [point for point in likely if self._error(point) <= most] or self.front[-1:]
+        judged = [replace(point, harm=self._error(point) ** 2) for point in likely]
+        return [point for point in judged if point.harm <= most**2] or self.front[-1:]
 
     def _error(self, point: Point) -> float:
         return -self.judge.score(self.rewriting.network(point.choices))

@@ -32,7 +32,7 @@ def project(
     ms = float(latency_ms([_at(options, places)])[0])
     first = dict(places)
     while ms > target_ms:
-        step = _best_step(options, harm, latency_ms, places, ms)
+        step = _best_step(options, harm, latency_ms, places, ms) or _smallest(options, latency_ms, ms)
         if step is None:
             return _at(options, places), ms
         places, ms = step
@@ -56,6 +56,14 @@ def _best_step(
         if after_ms < ms and (best is None or worth > best[0]):
             best = worth, step, after_ms
     return None if best is None else best[1:]
+
+
+def _smallest(options: Options, latency_ms: LatencyOfChoices, ms: float) -> tuple[_Places, float] | None:
+    """The smallest choice at all layers, which single steps may not reach, and its latency; None where it is not below
+    `ms`."""
+    places = {layer: len(some) - 1 for layer, some in options.items()}
+    ((_, least_ms),) = _priced(options, latency_ms, [places])
+    return (places, least_ms) if least_ms < ms else None
 
 
 def _relaxed(

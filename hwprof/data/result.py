@@ -107,7 +107,7 @@ class Result:
     measured: for each device, the network (b) paired with the baseline (a).
     digest: that of the network's graph. seconds: the time that the method took.
     baseline_alone: the baseline's latency on the target's device in a measurement without the network; None where there
-    is none.
+    is none. is_least: whether the method makes no faster network, as far as it knows.
 
     A float that is not finite is unknown, and becomes nan. Raises InputError for settings or choices that JSON cannot
     hold.
@@ -130,6 +130,7 @@ class Result:
     versions: Mapping[str, str]
     seconds: float
     baseline_alone: Estimate | None = None
+    is_least: bool = False
 
     def __post_init__(self) -> None:
         for name in _MAYBE_UNKNOWN:
@@ -157,6 +158,14 @@ class Result:
         if latency.high <= self.target.ms:
             return Met.YES
         return Met.NO if latency.low > self.target.ms else Met.CANNOT_TELL
+
+    @property
+    def shortfall(self) -> str:
+        """In words, the least that the method reaches, where that is known and the target is not met; else empty."""
+        latency = self.estimate(self.target.device)
+        if not self.is_least or latency is None or self.met is not Met.NO:
+            return ""
+        return f"target not reached: the least is {latency.median:.4g} ms"
 
     @property
     def metric_loss(self) -> float:

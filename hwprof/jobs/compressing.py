@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hwprof import plugins, tasks
 from hwprof.compress import gradient_ratio
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.compressed import reached as reached
-from hwprof.compress.loop import Job, Settings, prepare
+from hwprof.compress.loop import Job, OutOfReachError, Settings, prepare
 from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load, result_of
 from hwprof.compress.networks import kernels_for, open_network
@@ -72,10 +73,10 @@ def compress_all(
     seed: int = 0,
 ) -> list[Compressed]:
     """A network for each method and target: the front of metric against latency. With "auto" a method that does not fit
-    the network, or cannot reach a target, is told and left out.
+    the network, or cannot reach a target, is told and left out; a named one gives its fastest network.
 
-    Raises InputError without a target, for a network or task that does not fit, and the first method's error where no
-    method gives a network.
+    Raises InputError without a target, for a network or task that does not fit, and the gravest of the methods' errors
+    where no method gives a network: where targets are out of reach that of the method which comes nearest.
     """
     if not targets_ms:
         raise InputError("compression needs a target; give --target-ms")
@@ -148,7 +149,7 @@ def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on
     for target_ms in targets_ms:
         for name in methods:
             try:
-                made.append(compress_by(job, name, target_ms))
+                made.append(compress_by(job, name, target_ms, must_reach=goes_on))
             except (InputError, NotConvergedError) as error:
                 if not goes_on:
                     raise
@@ -160,7 +161,10 @@ def _made(job: Job, methods: Sequence[str], targets_ms: Sequence[float], goes_on
 
 
 def _gravest(errors: Sequence[HwprofError]) -> HwprofError:
-    return max(errors, key=lambda error: error.exit_status)
+    def rank(error: HwprofError) -> tuple[int, float]:
+        return error.exit_status, -error.least_ms if isinstance(error, OutOfReachError) else -math.inf
+
+    return max(errors, key=rank)
 
 
 def _latency_ms(one: Compressed) -> float:

@@ -186,7 +186,7 @@ def _row(f: Found) -> tuple[Cell, ...]:
     return (
         Cell(str(f.number), f.number), Cell(_method(r)), Cell(r.model), Cell(r.task), Cell(str(r.seed)), Cell(f.device),
         Cell(latency, _known(f.ms)), Cell(interval if f.has_interval else _no_interval(f), _known(f.low_ms)),
-        Cell(quantity.time(r.table_ms), _known(r.table_ms)), _target(f), Cell(_MET_WORDS[f.met]), _ratio(f.comparison),
+        Cell(quantity.time(r.table_ms), _known(r.table_ms)), _target(f), _met(f), _ratio(f.comparison),
         Cell(quantity.count(r.size_bytes, "B"), r.size_bytes), Cell(quantity.count(r.macs), r.macs),
         Cell(quantity.significant(r.metric, 4), _known(r.metric)), Cell(loss, _known(r.metric_loss)),
     )  # fmt: skip
@@ -194,6 +194,12 @@ def _row(f: Found) -> tuple[Cell, ...]:
 
 def _no_interval(f: Found) -> str:
     return ERROR_NOT_KNOWN if f.comparison and f.comparison.b.is_formula else "none"
+
+
+def _met(f: Found) -> Cell:
+    """Also says where the method makes nothing faster."""
+    is_short = f.met is not None and bool(f.result.shortfall)
+    return Cell(f"{_MET_WORDS[f.met]}, its least" if is_short else _MET_WORDS[f.met])
 
 
 def _target(f: Found) -> Cell:

@@ -22,6 +22,7 @@ from hwprof.training.optimizers import Optimizers
 from hwprof.training.settings import TrainSettings
 
 OnEpoch: TypeAlias = Callable[[EpochResult], None]
+_OF_USERS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
 
 def fit(
@@ -251,16 +252,20 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _fitting(task: Task, output: Tensor, targets: Tensor) -> Iterator[None]:
-    """Turns a loss or metric that does not take the output into an InputError that says both shapes."""
+    """Turns an error of the user's loss or metric into an InputError that says both shapes."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, IndexError) as error:
+    except _OF_USERS as error:
         raise InputError(
-            f"the network's output of shape {tuple(output.shape)} does not fit task {task.name!r}, whose targets have "
-            f"shape {tuple(targets.shape)}: {_first_line(error)}"
+            f"the loss or metric of task {task.name!r} fails on an output of shape {_shape(output)} and targets of "
+            f"shape {_shape(targets)}: {_first_line(error)}"
         ) from error
+
+
+def _shape(values: object) -> str:
+    return str(tuple(values.shape)) if isinstance(values, Tensor) else type(values).__name__
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,8 @@
 
 For each network and device three targets, as shares of the latency that the network itself has there. A network is
 trained once for each seed, and its devices share that. Results are in a store below build/, as is every method that
-cannot do it, with the reason.
+cannot do it, with the reason. --core runs what is measured on a core of its own, and the rest where this program runs:
+`taskset -c 0 python ... --core 1` trains on a busy core and measures on a quiet one.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Task
 from hwprof.measure import recording
 from hwprof.measure.recording import Options
+from hwprof.measure.transport import Transport
+from hwprof.measure.worker_process import LOCAL, LocalTransport
 from hwprof.measurement import FAST, Comparison
 from hwprof.tasks.fashion import fashion
 from hwprof.tasks.spoken_digits import spoken_digits
@@ -53,8 +56,10 @@ DEVICES = ("cpu-1t", "integer-avx2", "openvino-1t")
 SHARES = (0.8, 0.6, 0.4)
 SEEDS = 3
 FRAMES, BANDS = 20, 20
+WAIT_S = 1800.0  # for another benchmark on the same core
 BASELINES = ("int8", "magnitude")
 _POINT, _FASTER = 1.0, 1.5
+REACHED = 1.001
 _Z = 1.96  # of a 95 % interval
 _MARKERS = "osD^vP*X<>hpd"
 
@@ -171,6 +176,7 @@ class Asked:
     seeds: int
     quick: bool
     again: bool
+    transport: Transport = LOCAL
 
     @property
     def build(self) -> Path:
@@ -210,7 +216,7 @@ def _compress_all(asked: Asked, network: str, task: Task, device: Device, seed: 
 
 def measure_pairs(asked: Asked) -> None:
     """The comparisons of all results are measured once more, by the present protocol."""
-    options = Options(PAIRS, allow_unfit=True, with_operators=False)
+    options = Options(PAIRS, allow_unfit=True, with_operators=False, transport=asked.transport, wait_s=WAIT_S)
     with Store(asked.build / "store.db") as store:
         for number, result in enumerate(store.results()):
             name, folder = result.target.device, asked.build / f"{result.model}-{result.seed}"
@@ -231,7 +237,10 @@ def _job(
     settings = Settings(tuning=TUNING, training=LEARNING, first=FIRST, table=TABLE)
     if asked.quick:
         settings = Settings(tuning=SHORT, training=SHORT, first=SHORT)
-    options = Options(HASTY if asked.quick else PAIRS, allow_unfit=True, on_note=tell, on_warning=tell)
+    options = Options(
+        HASTY if asked.quick else PAIRS, allow_unfit=True, on_note=tell, on_warning=tell, transport=asked.transport,
+        wait_s=WAIT_S,
+    )  # fmt: skip
     opened = open_network(NETWORKS[network](), task, device, folder, seed=seed)
     return prepare(opened, task, device, store, folder, settings=settings, options=options, seed=seed)
 
@@ -246,6 +255,10 @@ def _targets(asked: Asked, network: str, task: Task, job: Job) -> list[float]:
         tested = sum(len(batch.targets) for batch in task.examples("test").batches(500))
         keep(place, key, {"ms": float(f"{latency.median:.3g}"), "tested": tested})
     return [float(f"{share * kept(place)[key]['ms']:.3g}") for share in asked.shares]
+
+
+def on_core(core: int) -> Transport:
+    return LocalTransport(("taskset", "--cpu-list", str(core), *LocalTransport().command))
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -339,14 +352,18 @@ def _above_baselines(found: Sequence[Row]) -> str:
 
 
 def _goals(found: Sequence[Row]) -> str:
-    aimed = [row for row in found if math.isfinite(row.result.table_ms)]
+    priced = [row for row in found if math.isfinite(row.result.table_ms)]
+    aimed = [row for row in priced if not row.is_out_of_reach]
     dmp = [row for row in aimed if row.result.method == "dmp"]
     lost = [row.result.metric_loss for row in dmp]
     fast = [r for r in (row.result for row in found) if r.metric_loss <= _POINT and _pair(r).high <= 1 / _FASTER]
     names = {r.model: sorted({one.method for one in fast if one.model == r.model}) for r in (f.result for f in found)}
-    apart = [100 * abs(row.result.table_ms / row.latency.median - 1) for row in aimed if row.latency]
+    apart = [100 * abs(row.result.table_ms / row.latency.median - 1) for row in priced if row.latency]
     rows = (
-        ("where a table chooses, the target is met in at least 90 % of what is stated", _met(aimed)),
+        (
+            "where a table chooses, the target is met in at least 90 % of what is stated",
+            f"{_met(aimed)} In {len(priced) - len(aimed)} others the table says that the method cannot reach it.",
+        ),
         ("the same of DMP alone: at least 9 of 10", _met(dmp)),
         (
             "DMP is at most 2 points below float",
@@ -381,6 +398,11 @@ class Row:
     @property
     def share(self) -> float:
         return (self.result.target.ms or math.nan) / self.whole_ms
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the table says that all networks of the method are slower than the target."""
+        return self.result.table_ms > REACHED * (self.result.target.ms or math.inf)
 
     @property
     def latency(self) -> Estimate | None:
@@ -449,7 +471,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     low, high = interval(r.metric, row.tested) if math.isfinite(r.metric) else (math.nan, math.nan)
     ms = f"{latency.median:.3g} ({latency.low:.3g} to {latency.high:.3g})" if latency else "–"
     return (
-        r.model, r.target.device, r.method, str(r.seed), f"{r.target.ms:g}", str(r.met), ms,
+        r.model, r.target.device, r.method, str(r.seed), f"{r.target.ms:g}",
+        "no: the method's least" if r.shortfall else str(r.met), ms,
         f"{pair.ratio:.2f} ({pair.low:.2f} to {pair.high:.2f})",
         f"{r.table_ms:.3g}" if math.isfinite(r.table_ms) else "–",
         f"{r.metric:.2f} ({low:.1f} to {high:.1f})", f"{r.baseline_metric:.2f}", f"{r.size_bytes / 1e3:.4g}",
@@ -473,11 +496,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--quick", action="store_true", help="few examples, one epoch, hasty measurements")
     parser.add_argument("--again", action="store_true", help="also what could not be done before")
+    parser.add_argument("--core", type=int, help="where everything is measured; by default a core of this program")
     parser.add_argument("--out", type=Path, default=REPORT, help="the folder of the report")
     given = parser.parse_args()
     asked = Asked(
         given.network or list(NETWORKS), given.device or DEVICES, given.method or plugins.names("method"),
         given.share or SHARES, given.seeds, given.quick, given.again,
+        LOCAL if given.core is None else on_core(given.core),
     )  # fmt: skip
     if given.verb == "run":
         run(asked)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -43,8 +44,12 @@ def test_a_missed_target_is_status_1_and_in_the_store_for_the_report(
     assert (record["met"], record["method"], record["task"]) == ("no", "int8", "digits")
     assert Path(record["file"]).stat().st_size == record["size_bytes"]
     assert "hwprof: the target is not met" in told.err
-    assert run(command) == 1
-    assert "is in the store" in capsys.readouterr().err
+    assert record["note"].startswith("target not reached: the least is ")
+    assert run([*command[:-1], "csv"]) == 1
+    told = capsys.readouterr()
+    (row,) = csv.DictReader(told.out.splitlines())
+    assert (row["met"], row["note"]) == ("no", record["note"])
+    assert "is in the store" in told.err
 
 
 def test_a_run_that_is_interrupted_and_killed_goes_on_where_it_was(tmp_path: Path):

@@ -8,7 +8,9 @@ from onnx.reference import ReferenceEvaluator
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
-from hwprof.compress.loop import compress
+from hwprof.compress.choices import chosen_graph
+from hwprof.compress.loop import OutOfReachError, compress
+from hwprof.compress.magnitude import Magnitude
 from hwprof.data.result import Met
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.measurement import Status
@@ -126,9 +128,50 @@ def test_a_network_that_is_fast_enough_stays_as_it_is(tmp_path):
     assert made.met is Met.YES
 
 
-def test_a_target_below_every_choice_says_the_least_that_is_reached(tmp_path):
-    with pytest.raises(InputError, match=r"cannot bring 'small' to 0.001 ms on board: the least .* is about 0.0\d* ms"):
-        compress(job(tmp_path), "magnitude", 0.001)
+def test_a_target_below_every_choice_gives_the_fastest_network_and_says_the_least_that_is_reached(tmp_path):
+    started = job(tmp_path)
+    made = compress(started, "magnitude", 0.001)
+    options = Magnitude().options(network(16))
+    smallest = latency_ns(chosen_graph(network(16), {layer: some[-1] for layer, some in options.items()})) / 1e6
+    assert made.met is Met.NO
+    assert made.result.latency("board").median == pytest.approx(smallest)
+    assert made.result.shortfall == f"target not reached: the least is {smallest:.4g} ms"
+    assert told(started)[-1].endswith(made.result.shortfall)
+    assert started.store.results() == [made.result]
+
+
+def test_a_target_that_must_be_reached_is_refused_before_the_method_is_trained(tmp_path):
+    started = job(tmp_path)
+    with pytest.raises(OutOfReachError, match=r"cannot bring 'small' to 0.001 ms on board: the least .* is about 0.0"):
+        compress(started, "trp", 0.001, must_reach=True)
+    assert not any("epoch" in line for line in told(started))
+
+
+def test_a_method_that_makes_one_network_says_that_it_is_the_least(tmp_path):
+    made = compress(job(tmp_path), "int8", 0.9 * WHOLE_MS)
+    assert made.result.shortfall == f"target not reached: the least is {made.result.estimate('board').median:.4g} ms"
+
+
+def test_a_target_that_is_met_has_no_shortfall(tmp_path):
+    assert compress(job(tmp_path), "int8", 10 * WHOLE_MS).result.shortfall == ""
+
+
+def test_a_method_of_another_version_makes_its_result_and_its_tuning_anew(tmp_path, monkeypatch):
+    first = compress(job(tmp_path), "magnitude", 0.5 * WHOLE_MS)
+    monkeypatch.setattr(Magnitude, "version", 2, raising=False)
+    started = job(tmp_path)
+    again = compress(started, "magnitude", 0.5 * WHOLE_MS)
+    assert sum("epoch" in line for line in told(started)) == 2
+    assert "version" not in first.result.settings["method"]
+    assert again.result.settings["method"]["version"] == 2
+    assert len(started.store.results()) == 2
+
+
+def test_a_network_that_a_method_learned_otherwise_is_tuned_anew(tmp_path):
+    compress(job(tmp_path), "trp", 0.5 * WHOLE_MS)
+    started = job(tmp_path, training=replace(SHORT, epochs=1))
+    compress(started, "trp", 0.5 * WHOLE_MS)
+    assert sum(": epoch 1 of 2: loss" in line for line in told(started)) == 1  # of the tuning
 
 
 def test_a_network_without_anything_to_change_is_told(tmp_path):

@@ -155,9 +155,12 @@ def test_a_task_that_does_not_fit_is_told_with_both_shapes(tmp_path):
         open_network(network(), task(side=6), DEVICE, tmp_path)
 
 
-def test_a_quantized_network_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is quantized; compression starts from the float network"):
-        open_network(change("int8")(network()), task(), DEVICE, tmp_path)
+def test_a_quantized_network_is_opened_as_the_float_network_of_its_weights(tmp_path):
+    told: list[str] = []
+    opened = open_network(change("int8")(network()), task(), DEVICE, tmp_path, tell=told.append)
+    assert [node.op for node in opened.graph.nodes] == [node.op for node in network().nodes]
+    (line,) = told
+    assert "compression starts from the float network of its weights" in line
 
 
 @pytest.mark.parametrize(("model", "told"), [("nope", "neither an .onnx file, a workload nor"), (3, "not of type int")])

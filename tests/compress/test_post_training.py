@@ -217,9 +217,10 @@ def test_the_user_says_what_is_worse(model: Graph, tmp_path: Path):
     assert 0 <= made.result.metric <= 100
 
 
-def test_a_quantized_network_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="is quantized already; compression starts from the float network"):
-        run(quantize(network()), tmp_path)
+def test_a_quantized_network_is_compressed_from_its_float_weights(tmp_path: Path):
+    (made,) = run(quantize(network()), tmp_path)
+    assert made.result.model.endswith("-float")
+    assert made.result.measured["board"].a.digest == network().digest
 
 
 def test_a_device_of_integers_alone_is_refused(model: Graph, tmp_path: Path):

@@ -52,3 +52,15 @@ def test_more_groups_are_a_smaller_choice():
 
     made = project(options, lambda _layer, choice: choice.groups or 0.0, latency, 2.5, {"a": Choice(groups=4)})
     assert made == ({"a": Choice(groups=4)}, 1.0)
+
+
+def test_a_network_that_is_fast_only_with_all_layers_small_is_found():
+    """A border between two types costs more than one of the layers saves."""
+    options = dict.fromkeys("ab", (AS_BEFORE, Choice(bits=8)))
+    ms = {0: 4.0, 1: 5.0, 2: 2.0}  # by the number of layers with 8 bits
+
+    def latency(many):
+        return np.array([ms[sum(choice.bits == 8 for choice in choices.values())] for choices in many])
+
+    made = project(options, lambda _layer, _choice: 1.0, latency, 3.0, {})
+    assert made == (dict.fromkeys("ab", Choice(bits=8)), 2.0)

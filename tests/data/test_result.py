@@ -37,6 +37,26 @@ def test_a_comparison_without_an_interval_comes_back():
     assert back.measured["d"].b == comparison.b
 
 
+def test_a_record_that_is_older_than_its_newest_fields_is_read():
+    record = make_result().to_record()
+    del record["is_least"], record["baseline_alone"]
+    assert Result.from_record(record) == make_result()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"is_least": True}, "target not reached: the least is 5 ms"),
+        ({"is_least": False}, ""),
+        ({"is_least": True, "target_ms": 6.0}, ""),
+        ({"is_least": True, "target_ms": 5.0}, ""),  # it cannot be told
+        ({"is_least": True, "measured": {}}, ""),
+    ],
+)
+def test_a_target_that_the_method_cannot_reach_has_a_shortfall(changes, told):
+    assert make_result(**{"target_ms": 4.0, **changes}).shortfall == told
+
+
 def test_an_unknown_field_is_refused_in_one_line():
     record = make_result().to_record() | {"colour": "red"}
     with pytest.raises(InputError, match="unknown field 'colour'; a newer hwprof wrote it: upgrade"):

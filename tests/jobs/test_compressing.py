@@ -7,6 +7,7 @@ from torch import nn
 
 import hwprof as hp
 from hwprof import onnx_io
+from hwprof.builder import GraphBuilder
 from hwprof.compress.loop import Settings
 from hwprof.data.result import Met
 from hwprof.errors import InputError
@@ -93,9 +94,28 @@ def test_a_named_method_runs_where_it_is_slower(place):
     assert made.result.measured["board"].verdict == "slower"
 
 
+def test_a_named_method_that_cannot_reach_the_target_gives_its_fastest_network(place):
+    made = run(compressing.compress, place, target_ms=0.01 * WHOLE_MS, method="magnitude")
+    assert made.met is Met.NO
+    assert made.result.shortfall.startswith("target not reached: the least is 0.0")
+
+
+def test_auto_says_the_least_that_any_method_reaches(place):
+    reached_ms = [
+        run(compressing.compress, place, target_ms=0.01 * WHOLE_MS, method=name).result.estimate("board").median
+        for name in ("low_rank", "magnitude")
+    ]
+    with pytest.raises(InputError, match="the least that its choices reach") as raised:
+        run(compressing.compress, place, target_ms=0.01 * WHOLE_MS)
+    assert f"is about {min(reached_ms):.3g} ms" in str(raised.value)
+
+
 def test_a_named_method_raises_its_error(place):
-    with pytest.raises(InputError, match="magnitude cannot bring 'small' to"):
-        run(compressing.compress, place, target_ms=0.01 * WHOLE_MS, method="magnitude")
+    b = GraphBuilder("plain")
+    only = b.build(b.gemm(b.flatten(b.input((1, 1, 8, 8))), 4))
+    given = {k: v for k, v in place.items() if k != "told"}
+    with pytest.raises(InputError, match="magnitude finds nothing to change in 'plain'"):
+        compressing.compress(only, task(), **given, target_ms=0.01, method="magnitude")
 
 
 def test_an_unknown_method_is_told_before_anything_is_measured(place):

@@ -8,13 +8,13 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.__main__ import run
+from hwprof.builder import GraphBuilder
 from hwprof.cli import compress as compress_command
 from hwprof.compress.post_training import Settings
 from hwprof.errors import InputError
 from hwprof.jobs.compressing_files import compress_file
 from hwprof.measure.recording import Options
 from hwprof.measurement import FAST
-from hwprof.variants.quantize import quantize
 from tests.compress.board import DEVICE, KernelBoard
 from tests.compress.test_post_training import network, samples, whole_ms
 
@@ -116,12 +116,15 @@ def test_the_command_says_what_a_bad_file_is(model: Path, capsys):
     assert "empty.npz cannot be read as a NumPy file" in line
 
 
-def test_the_command_refuses_a_quantized_network(model: Path, capsys):
-    onnx_io.save(onnx_io.to_model(quantize(network())), model)
-    np.savez(model.parent / "samples.npz", **samples())
+def test_the_command_refuses_a_network_that_computes_with_integers(model: Path, capsys):
+    b = GraphBuilder("integers")
+    types = [("uint8", (1, 4)), ("float32", ()), ("uint8", ())]
+    (product, *_) = b.nodes("DynamicQuantizeLinear", [b.input((1, 4), name="x")], types)
+    onnx_io.save(onnx_io.to_model(b.build(product)), model)
+    np.savez(model.parent / "samples.npz", x=np.zeros((4, 1, 4), np.float32))
     command = ["compress", str(model), "--calibration", str(model.parent / "samples.npz")]
     assert run([*command, "--store", str(model.parent / "s.db")]) == 2
-    assert "is quantized already; compression starts from the float network" in capsys.readouterr().err
+    assert "computes with integers; give the float network" in capsys.readouterr().err
 
 
 def test_a_metric_without_samples_is_refused(model: Path, capsys):

@@ -38,6 +38,12 @@ def test_the_table_s_latency_is_beside_the_measured_one_and_may_be_unknown():
     assert column([make_result(table_ms=math.nan)], "by table") == ["unknown"]
 
 
+def test_that_a_method_makes_nothing_faster_is_in_words():
+    assert column([dataclasses.replace(NO, is_least=True), dataclasses.replace(YES, is_least=True)], "met") == [
+        "yes", "no, its least",
+    ]  # fmt: skip
+
+
 def test_the_metric_is_shown_with_its_loss_against_the_baseline():
     found = [make_result(3.0, metric=97.0), make_result(4.0, metric=99.0), make_result(5.0, metric=math.nan)]
     assert column(found, "metric") == ["97.00", "99.00", "unknown"]

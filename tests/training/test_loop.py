@@ -279,8 +279,19 @@ def test_an_output_that_does_not_fit_the_task_is_refused_with_both_shapes():
 
     task = Regression("regression", *(SMALL.examples(part) for part in ("train", "search", "test")))
     with pytest.raises(
-        InputError, match=r"output of shape \(40, 3\) does not fit task 'regression', whose targets have"
+        InputError, match=r"task 'regression' fails on an output of shape \(40, 3\) and targets of shape \(40,\): "
     ):
+        fit(copy.deepcopy(network()), task, SHORT)
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError, AssertionError, ZeroDivisionError])
+def test_an_error_in_the_user_s_loss_is_one_line(error):
+    class Faulty(Classification):
+        def loss(self, output, targets):
+            raise error("of mine")
+
+    task = Faulty("faulty", *(SMALL.examples(part) for part in ("train", "search", "test")))
+    with pytest.raises(InputError, match=r"the loss or metric of task 'faulty' fails on an output .*: '?of mine"):
         fit(copy.deepcopy(network()), task, SHORT)
 
 
