@@ -195,14 +195,16 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
 
 
 def _causes(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
-    """Why B loses time, where it is a quantized A; nothing where that is not known."""
+    """Why B is slower or faster, where it is a quantized A, and the sum; nothing where that is not known."""
     a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
     if not (a and b and c.a.operators and c.b.operators and any(map(is_quantized, b.nodes))):
         return ()
     if any(map(is_quantized, a.nodes)):
         return ()
     machine = c.b.environment.get("hardware", {}).get("machine", "")
-    return causes.group(explanation.explain(a, b, c.a.operators, c.b.operators, str(machine)))
+    found = explanation.explain(a, b, c.a.operators, c.b.operators, str(machine))
+    whole = causes.total(found)
+    return (*causes.group(found), *([whole] if whole else ()))
 
 
 def _front(found: Front, with_note: bool) -> Markup:
