@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from hwprof.measurement import OperatorTime
-from hwprof.report.explanation import SLOWER_FROM, Explanation, Finding, Kind
+from hwprof.graph import Graph, is_quantized
+from hwprof.measurement import Comparison, OperatorTime
+from hwprof.report.explanation import SLOWER_FROM, Explanation, Finding, Kind, explain
 from hwprof.report.layers import Layer, Pair, layers
 from hwprof.report.operators import corresponding
 
@@ -94,6 +95,20 @@ def group(found: Explanation, passes: Sequence[Pair] = ()) -> tuple[Cause, ...]:
     rest = [layer for key in small for layer in groups[key]]
     shown = [cause for cause in causes if (cause.kind, cause.op) not in small]
     return (*sorted(shown, key=_order), *([_cause((Kind.REST, ""), rest, found, passes)] if rest else ()))
+
+
+def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
+    """The causes and their sum, from one profiled pass of each network, where B is a quantized A; nothing where that is
+    not known. graphs: by digest."""
+    a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
+    if not (a and b and c.a.operators and c.b.operators):
+        return ()
+    if any(map(is_quantized, a.nodes)) or not any(map(is_quantized, b.nodes)):
+        return ()
+    machine = c.b.environment.get("hardware", {}).get("machine", "")
+    found = explain(a, b, c.a.operators, c.b.operators, str(machine))
+    whole = total(found)
+    return (*group(found), *([whole] if whole else ()))
 
 
 def total(found: Explanation, passes: Sequence[Pair] = ()) -> Cause | None:
