@@ -103,8 +103,8 @@ def compress(
             from hwprof.jobs.compressing_files import compress_file
 
             found = compress_file(
-                model, calibration, targets_ms=target_ms or (), target_shares=target_share or (), device=device, metric=metric,
-                folder=out, store=opened, options=asked, shapes=options.shapes(shape), seed=seed,
+                model, calibration, targets_ms=target_ms or (), target_shares=target_share or (),
+                device=device, metric=metric, folder=out, store=opened, options=asked, shapes=options.shapes(shape), seed=seed,
                 settings=FileSettings(max_error=max_error),
             )  # fmt: skip
         return _show(found, format)
@@ -122,8 +122,8 @@ def compress(
         raise InputError("give a MODEL, --task and --target-ms or --target-share (or --list)")
     with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
-            model, task, targets_ms=target_ms or (), target_shares=target_share or (), device=device, method=method, folder=out,
-            store=opened, settings=_settings(epochs, rate, train_epochs), options=asked,
+            model, task, targets_ms=target_ms or (), target_shares=target_share or (), device=device,
+            method=method, folder=out, store=opened, settings=_settings(epochs, rate, train_epochs), options=asked,
             shapes=options.shapes(shape), seed=seed,
         )  # fmt: skip
     return _show(made, format)

@@ -33,7 +33,7 @@ def compress(
     task: Task | str,
     *,
     target_ms: float | None = None,
-    target: str | None = None,
+    target_share: str | None = None,
     device: Device | str = "cpu-1t",
     method: str = AUTO,
     folder: Path | str = DEFAULT_FOLDER,
@@ -49,14 +49,14 @@ def compress(
         print(made.met, made.result.metric)
         made.save("small.onnx")
 
-    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. target: in place of target_ms a
+    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. target_share: in place of target_ms a
     share of the network's own measured latency, such as "70%". method: the name of one, or "auto" for all that fit.
     Raises as `compress_all`, and InputError unless exactly one target is given.
     """
-    if (target_ms is None) == (target is None):
-        raise InputError('compression needs one target: target_ms, such as 2.5, or target, such as "70%"')
+    if (target_ms is None) == (target_share is None):
+        raise InputError('compression needs one target: target_ms, such as 2.5, or target_share, such as "70%"')
     made = compress_all(
-        network, task, targets_ms=[] if target_ms is None else [target_ms], targets=[] if target is None else [target],
+        network, task, targets_ms=[] if target_ms is None else [target_ms], target_shares=[] if target_share is None else [target_share],
         device=device, method=method, folder=folder, store=store, settings=settings, options=options, shapes=shapes,
         seed=seed,
     )  # fmt: skip
@@ -68,7 +68,7 @@ def compress_all(
     task: Task | str,
     *,
     targets_ms: Sequence[float] = (),
-    targets: Sequence[str] = (),
+    target_shares: Sequence[str] = (),
     device: Device | str = "cpu-1t",
     method: str = AUTO,
     folder: Path | str = DEFAULT_FOLDER,
@@ -84,9 +84,9 @@ def compress_all(
     Raises InputError without a target, for a network or task that does not fit, and the gravest of the methods' errors
     where no method gives a network: where targets are out of reach that of the method which comes nearest.
     """
-    if not (targets_ms or targets):
-        raise InputError("compression needs a target; give --target-ms or --target")
-    shares = [share_of(text) for text in targets]
+    if not (targets_ms or target_shares):
+        raise InputError("compression needs a target; give --target-ms or --target-share")
+    shares = [share_of(text) for text in target_shares]
     place, chosen = Path(folder), device_of(device)
     wanted = tasks.load(task) if isinstance(task, str) else task
     methods = plugins.names("method") if method == AUTO else [method]

@@ -29,7 +29,7 @@ def compress_file(
     calibration: Path | str | Mapping[str, np.ndarray],
     *,
     targets_ms: Sequence[float] = (),
-    targets: Sequence[str] = (),
+    target_shares: Sequence[str] = (),
     device: Device | str = "cpu-1t",
     metric: Metric | str | None = None,
     folder: Path | str = DEFAULT_FOLDER,
@@ -44,7 +44,7 @@ def compress_file(
         made = hp.compress_file("model.onnx", "samples.npz", targets_ms=[5], device="cpu-1t")
         print(made[0].met, made[0].result.metric)
 
-    model: an .onnx file or a Graph. targets: as shares of the network's own measured latency, such as "70%".
+    model: an .onnx file or a Graph. target_shares: of the network's own measured latency, such as "70%".
     calibration: a file or folder that `read_samples` takes, or for each input an array [n_samples, *shape]. metric: a
     function, or package.module:function, of the outputs of the changed and of the float network, each
     {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative error.
@@ -53,7 +53,7 @@ def compress_file(
     function = plugins.user_object(metric) if isinstance(metric, str) else metric
     if function is not None and not callable(function):
         raise InputError(f"the metric {metric!r} is not a function of two mappings of outputs")
-    chosen, shares = device_of(device), [share_of(text) for text in targets]
+    chosen, shares = device_of(device), [share_of(text) for text in target_shares]
     graph = load_network(model, shapes)
     samples = as_samples(graph, calibration) if isinstance(calibration, Mapping) else read_samples(
         graph, Path(calibration)

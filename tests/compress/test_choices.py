@@ -46,7 +46,7 @@ def test_few_layers_have_every_multiple_of_the_granule():
 def test_changes_are_told_with_the_value_before():
     graph = network(32)
     told = changes(graph, {FIRST: Choice(kept=8), SECOND: Choice(rank=3, bits=8)})
-    assert told == {FIRST: "32 -> 8 channels", SECOND: "28 -> 3 rank, 32 -> 8 bits"}
+    assert told == {FIRST: "32 -> 8 channels", SECOND: "32 -> 3 rank, 32 -> 8 bits"}
 
 
 def test_a_branch_that_is_removed_is_told():
