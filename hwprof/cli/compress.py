@@ -104,8 +104,8 @@ def compress(
 
             found = compress_file(
                 model, calibration, targets_ms=target_ms or (), target_shares=target_share or (),
-                device=device, metric=metric, folder=out, store=opened, options=asked, shapes=options.shapes(shape), seed=seed,
-                settings=FileSettings(max_error=max_error),
+                device=device, metric=metric, folder=out, store=opened, options=asked,
+                shapes=options.shapes(shape), seed=seed, settings=FileSettings(max_error=max_error),
             )  # fmt: skip
         return _show(found, format)
     _require_no_outputs(metric, max_error)

@@ -49,14 +49,15 @@ def compress(
         print(made.met, made.result.metric)
         made.save("small.onnx")
 
-    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. target_share: in place of target_ms a
-    share of the network's own measured latency, such as "70%". method: the name of one, or "auto" for all that fit.
-    Raises as `compress_all`, and InputError unless exactly one target is given.
+    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. target_share: in place of
+    target_ms a share of the network's own measured latency, such as "70%". method: the name of one, or "auto" for all
+    that fit. Raises as `compress_all`, and InputError unless exactly one target is given.
     """
     if (target_ms is None) == (target_share is None):
         raise InputError('compression needs one target: target_ms, such as 2.5, or target_share, such as "70%"')
     made = compress_all(
-        network, task, targets_ms=[] if target_ms is None else [target_ms], target_shares=[] if target_share is None else [target_share],
+        network, task, targets_ms=[] if target_ms is None else [target_ms],
+        target_shares=[] if target_share is None else [target_share],
         device=device, method=method, folder=folder, store=store, settings=settings, options=options, shapes=shapes,
         seed=seed,
     )  # fmt: skip
@@ -79,7 +80,8 @@ def compress_all(
     seed: int = 0,
 ) -> list[Compressed]:
     """A network for each method and target: the front of metric against latency. With "auto" a method that does not fit
-    the network, or cannot reach a target, is told and left out; a named one gives its fastest network.
+    the network, or cannot reach a target, is told and left out; a named one gives its fastest network. target_shares:
+    more targets, as shares of the network's own measured latency, such as "70%".
 
     Raises InputError without a target, for a network or task that does not fit, and the gravest of the methods' errors
     where no method gives a network: where targets are out of reach that of the method which comes nearest.
