@@ -43,6 +43,7 @@ from hwprof.graph import Graph
 from hwprof.interfaces import OneVariantBackend
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
+from hwprof.measure.output_error import WRONG_ERROR
 from hwprof.measurement import Comparison, Measurement
 from hwprof.onnx_io import load, save
 from hwprof.report.quantity import plural
@@ -57,7 +58,6 @@ from hwprof.variants.weights import load_weights, model_with
 NAME = "post_training"
 _VERSION = 2  # of the choice within an error: another one makes other networks
 ERROR = OUTPUTS  # in place of a task's name
-WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
 _JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
 _MIXED = 2  # networks with mixed choices that correct the table

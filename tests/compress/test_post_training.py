@@ -12,12 +12,13 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
-from hwprof.compress.post_training import WRONG_ERROR, Settings, compress
+from hwprof.compress.post_training import Settings, compress
 from hwprof.data.result import Met
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.measure.output_error import WRONG_ERROR
 from hwprof.measure.recording import Options
 from hwprof.measure.transport import Request
 from hwprof.measurement import FAST
