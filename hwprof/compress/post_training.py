@@ -140,7 +140,7 @@ def compress(
     graph = float_network(graph, folder, (options or recording.Options()).on_note)
     networks = len(targets) + len(shares) or settings.points
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed, networks)
-    wanted = [_Wanted(ms) for ms in (*targets_ms, *(relative_ms(share, run.baseline_alone) for share in shares))]
+    wanted = [_Wanted(ms) for ms in (*targets_ms, *(run.relative_ms(share) for share in shares))]
     return [run.result(one) for one in wanted or run.shares()]
 
 
@@ -185,6 +185,11 @@ class _Run:
             )
         points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
         return list(points.values())[::-1]
+
+    def relative_ms(self, share: float) -> float:
+        """The target that is a share of the network's latency. Raises as the function of that name."""
+        _ = self.table  # first: a measurement without kernels would be taken for one with them
+        return relative_ms(share, self.baseline_alone)
 
     def result(self, wanted: _Wanted) -> Compressed:
         key = self._key(wanted)
