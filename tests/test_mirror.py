@@ -48,6 +48,7 @@ TESTED_BY = {
     "jobs/storing.py": "cli/test_store.py",
     "compress/choice.py": "compress/test_method.py",
     "compress/compressed.py": "jobs/test_compressing.py",
+    "compress/float_network.py": "compress/test_networks.py",
     # runtimes: by the networks that they open
     "backends/lifetime.py": "cli/test_profile.py",
     "backends/onnx_file.py": "backends/test_onnxruntime.py",

@@ -279,8 +279,7 @@ class _Run:
 
     def _rounds(self) -> tuple[_Chosen, Comparison]:
         options = self.method.options(self.job.network.graph)
-        table = self._checked_table(options)
-        self._attach(table)
+        table = self._attached(self._checked_table(options))
         within_ms, missed_ms = self.wanted_ms, math.inf
         chosen = self._projected(options, table, within_ms)
         compared, number = self._measured(chosen.choices, 1), 1
@@ -325,9 +324,7 @@ class _Run:
         try:
             self._tell(table.check(job.seed))
         except NotConvergedError as error:
-            if self._is_projected or methods.has_within(self.method):
-                raise
-            self._tell(f"learns without latencies: {error}")
+            self._go_on_without_latencies(error)
             return None
         if self.must_reach and self._is_projected:
             _, least_ms = project(options, _equal_harm, table.latency_ms, self.wanted_ms, {})
@@ -342,6 +339,23 @@ class _Run:
                 f"{self.job.device.name}: the least that its choices reach is about {least_ms:.3g} ms",
                 least_ms,
             )
+
+    def _go_on_without_latencies(self, error: NotConvergedError) -> None:
+        """Raises the error where latencies decide."""
+        if self._is_projected or methods.has_within(self.method):
+            raise error
+        self._tell(f"learns without latencies: {error}")
+
+    def _attached(self, table: LayerTable | None) -> LayerTable | None:
+        """The table by which the method was attached: none where it misleads for networks that its check did not see,
+        and does not decide."""
+        try:
+            self._attach(table)
+        except NotConvergedError as error:
+            self._go_on_without_latencies(error)
+            self._attach(None)
+            return None
+        return table
 
     def _attach(self, table: LayerTable | None) -> None:
         own = self.job.network.copy()

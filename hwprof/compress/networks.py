@@ -18,6 +18,7 @@ from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import KernelBackend, OneVariantBackend, Task
 from hwprof.onnx_io.inference import fold
+from hwprof.tasks.examples import examples_of
 from hwprof.torch_io import from_factory, trainable
 from hwprof.torch_io.training_export import export_to_train
 from hwprof.variants.samples import Samples
@@ -120,7 +121,7 @@ def _graph(
 
 def _inputs(task: Task) -> list[np.ndarray]:
     """Some of the task's training inputs, each [n, ...]. Raises InputError for a task without any."""
-    batch = next(iter(task.examples("train").batches(_EXAMPLES)), None)
+    batch = next(iter(examples_of(task, "train").batches(_EXAMPLES)), None)
     if batch is None:
         raise InputError(f"task {task.name!r} has no example to train on")
     return [t.numpy() for t in (batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,))]

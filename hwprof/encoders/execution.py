@@ -126,7 +126,9 @@ class Execution:
         convolution pays for both, one inside of a network for neither."""
         inputs = self.graph.inputs
         blocked = {t.name: False for t in (*inputs, *self.graph.values) if len(t.shape) == _IMAGE_RANK}
-        narrow = {t.name for t in inputs if len(t.shape) == _IMAGE_RANK and t.shape[1] < _BLOCK}  # read as they are
+        narrow = {
+            t.name for t in inputs if len(t.shape) == _IMAGE_RANK and t.shape[1] < _BLOCK
+        }  # convolutions read these unchanged
         moved = dict[str, None]()
         for node, is_launched in zip(self.graph.nodes, launched, strict=True):
             images = [name for name in node.inputs if name in blocked]

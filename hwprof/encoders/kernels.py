@@ -56,6 +56,8 @@ class Kernels:
     executed: Kernels | None = None
 
 
+# The ends of the kinds' names, [n_nodes], None for a node that is not executed; the kinds of moves, with their tensors.
+_Told = tuple[Sequence[str | None], Sequence[tuple[str, str]]]
 _Row = tuple[str, tuple[float, ...], tuple[float, float]]
 
 
@@ -87,7 +89,6 @@ class KernelEncoder:
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
-        contexts: Sequence[str | None]
         contexts, moved = self._by_rules(graph) if executed is None else _by_runtime(graph, executed)
         unknown, places = list[int](), dict[tuple[str, int], list[int]]()
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
@@ -112,9 +113,8 @@ class KernelEncoder:
             tuple(unknown),
         )
 
-    def _by_rules(self, graph: Graph) -> tuple[list[str], list[tuple[str, str]]]:
-        """Returns what is known of each node's place in the network, as the end of its kind's name, [n_nodes]; the
-        kinds of moves and the names of the tensors that they move."""
+    def _by_rules(self, graph: Graph) -> _Told:
+        """The kernels by the rules: the end of a kind's name is what is known of the node's place in the network."""
         ends, known = list[str](), patterns.places(graph) if self.with_patterns else {}
         execution = Execution(graph)
         places = execution.places()
@@ -155,10 +155,9 @@ class KernelEncoder:
                     self._rows[number] = _row(graph, node, weights)
 
 
-def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> tuple[list[str | None], list[tuple[str, str]]]:
-    """Returns the ends of the kinds' names, [n_nodes], None for a node that the runtime does not execute; the kinds of
-    moves and the names of the tensors that they move. A kernel of several operators, none of which is a product, is
-    named after the runtime's own operator."""
+def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
+    """The kernels that the runtime executes. One of several operators, none of which is a product, is named after the
+    runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
         products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]

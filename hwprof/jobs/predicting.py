@@ -172,7 +172,8 @@ def _base(source: str | Path | Trained) -> Trained:
 
 @contextmanager
 def _asking(device: Device | None) -> Iterator[Execute | None]:
-    """What the device's runtime executes of a graph; None where no device is given, or its runtime does not say."""
+    """Yields a function that asks the device's runtime which kernels it executes of a graph; None where no device is
+    given, or its runtime does not say."""
     if device is None:
         yield None
         return

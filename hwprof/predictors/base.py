@@ -140,8 +140,7 @@ class LatencyPredictor(Regressor):
     encoding = ""
 
     def encode_with(self, graph: Graph, execute: Execute) -> Any:  # noqa: ARG002 -- most predictors need no runtime
-        """What `encode` returns of the graph, [1], with what the runtime executes of it if the predictor learns from
-        that."""
+        """Returns [1]: the encoded graph, with what the runtime executes of it if the predictor learns from that."""
         return self.encode([graph])
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:

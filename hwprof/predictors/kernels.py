@@ -255,7 +255,7 @@ class KernelPredictor(LatencyPredictor):
         """Predicts networks whose whole family is left out; where there are fewer than two families of networks,
         networks left out at random. Single operators are always learned from."""
         families = np.array([network.family for network in networks])
-        wholes = np.array([len(network.kinds) > 3 for network in networks], bool)
+        wholes = np.array([_is_network(network) for network in networks], bool)
         names = rng.permutation(sorted(set(families[wholes].tolist())))
         if len(names) < 2:
             folds = np.where(wholes.any() & ~wholes, -1, rng.integers(FAMILY_FOLDS, size=len(networks)))
@@ -272,8 +272,8 @@ class KernelPredictor(LatencyPredictor):
             domain = Domain.of([networks[i] for i in learned.tolist()], np.random.default_rng(self.seed))
             outside.append([sum(self._outside_shares(networks[i], members, domain).values()) for i in out.tolist()])
             names_of += families[out].tolist()
-        self.errors_, self.spreads_, self.outside_ = map(np.concatenate, (errors, spreads, outside))
-        self.families_ = tuple(names_of)
+        self.errors_, self.spreads_ = np.concatenate(errors), np.concatenate(spreads)
+        self.outside_, self.families_ = np.concatenate(outside), tuple(names_of)
 
     # -- files -------------------------------------------------------------------------------------------
 
@@ -339,6 +339,11 @@ def _narrowest(errors: np.ndarray, spreads: np.ndarray) -> float:
         return conformal_quantile(np.abs(errors) / scales, 0.9) * float(np.median(scales))
 
     return float(min(_LEAST_SPREADS, key=width))
+
+
+def _is_network(network: Kernels) -> bool:
+    """Whether it is more than a single operator with what surrounds it: its activation, conversions, moves."""
+    return sum(not kind.endswith(" inserted") and "quantizelinear" not in kind.lower() for kind in network.kinds) > 3
 
 
 def _common(networks: Sequence[Kernels]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +19,7 @@ _LEFT, _TOP, _BOTTOM, _RIGHT = 56.0, 26.0, 220.0, 12.0
 LABEL = "label"  # of a measurement's environment: the commit, release or whatever the user calls it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: it keeps its latency
 class Step:
     """A measurement of the model, and the shapes of its inputs as --shape takes them: latencies with other shapes say
     nothing about a change of the network."""
@@ -31,15 +32,15 @@ class Step:
         """Equal for two steps that may be set against each other."""
         return self.measurement.hardware, self.measurement.device.digest, self.inputs
 
+    @cached_property
+    def latency(self) -> LatencyStatistics | None:
+        """At the machine's undisturbed speed where it is known, ms; None where instructions were counted."""
+        return None if self.measurement.is_counted else normalized(self.measurement) or statistics(self.measurement)
+
 
 def name_of(m: Measurement) -> str:
     """The label that the user gave, else the day of the measurement."""
     return str(m.environment.get(LABEL) or (m.processes[-1].started[:10] if m.processes else "unknown"))
-
-
-def latency(m: Measurement) -> LatencyStatistics | None:
-    """At the machine's undisturbed speed where it is known, ms."""
-    return None if m.is_counted else normalized(m) or statistics(m)
 
 
 def changes(history: Sequence[Step]) -> list[str]:
@@ -47,7 +48,7 @@ def changes(history: Sequence[Step]) -> list[str]:
     before is the last on the same hardware and device with inputs of the same shapes."""
     found, last = list[str](), dict[tuple[str, str, str], tuple[float, float]]()
     for step in history:
-        s, before = latency(step.measurement), last.get(step.comparable)
+        s, before = step.latency, last.get(step.comparable)
         if s is None:
             found.append("")
             continue
@@ -62,8 +63,7 @@ def table(history: Sequence[Step]) -> list[dict[str, Any]]:
 
 
 def _row(step: Step, change: str) -> dict[str, Any]:
-    m = step.measurement
-    s = latency(m)
+    m, s = step.measurement, step.latency
     return {
         "label": name_of(m),
         "measured": m.processes[-1].started[:16] if m.processes else "",
@@ -81,7 +81,7 @@ def record(history: Sequence[Step]) -> list[dict[str, Any]]:
     """JSON-ready. `undisturbed_ms`: as in the table; null where it is not known."""
     rows = []
     for step, change in zip(history, changes(history), strict=True):
-        m, s = step.measurement, latency(step.measurement)
+        m, s = step.measurement, step.latency
         known = s is not None and math.isfinite(s.low)
         rows.append({
             "label": name_of(m), "measured": m.processes[-1].started if m.processes else None,
@@ -116,7 +116,7 @@ def verdict(history: Sequence[Step]) -> Verdict:
 def draw(history: Sequence[Step], width: float = 2 * WIDTH) -> Markup | None:
     """The latency with its interval at each step, oldest first; a hollow mark has not converged. Lines join steps that
     may be set against each other."""
-    known = [(step, s) for step in history if (s := latency(step.measurement))]
+    known = [(step, s) for step in history if (s := step.latency)]
     points = [(step.measurement, s) for step, s in known]
     if not points:
         return None

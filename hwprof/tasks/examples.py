@@ -13,12 +13,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hwprof.errors import InputError
-from hwprof.interfaces import Batch, Examples
+from hwprof.interfaces import Batch, Examples, Part, Task
 
 Array: TypeAlias = "np.ndarray | Tensor"
 Pair: TypeAlias = "tuple[Array | tuple[Array, ...], Array]"  # inputs [n, ...] and targets [n, ...]
 Data: TypeAlias = "Examples | Pair | Dataset[Any] | Loader"
 _WANTED = "a pair of arrays (inputs, targets), a Dataset, or a DataLoader or list of such pairs"
+
+
+def examples_of(task: Task, part: Part) -> Examples:
+    """The task's examples of the part. Raises InputError where they are not `Examples`."""
+    found = task.examples(part)
+    if missing := [name for name in ("batches", "n_batches") if not callable(getattr(found, name, None))]:
+        raise InputError(
+            f"the examples {part!r} of task {task.name!r} (a {type(found).__name__}) do not have "
+            f"{' and '.join(missing)}; make them with hwprof.tasks.as_examples"
+        )
+    return found
 
 
 class Loader(Protocol):

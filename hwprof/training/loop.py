@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hwprof.errors import InputError
 from hwprof.interfaces import Batch, Part, Task
+from hwprof.tasks.examples import examples_of
 from hwprof.training import state
 from hwprof.training.history import EpochResult, History
 from hwprof.training.hooks import Hooks
@@ -60,7 +61,7 @@ def evaluate(network: nn.Module, task: Task, part: Part = "test", batch_size: in
     outputs, targets = [], []
     with _evaluating(network), torch.no_grad():
         device = device_of(network)
-        for batch in task.examples(part).batches(batch_size):
+        for batch in examples_of(task, part).batches(batch_size):
             outputs.append(output_of(network, task, on_device(batch, device)).cpu())
             targets.append(batch.targets)
     if not outputs:
@@ -118,7 +119,7 @@ class _Loop:
             raise InputError("the network has no parameter that can learn")
         self._device = device_of(network)
         self._order = torch.Generator().manual_seed(settings.seed)
-        self._examples = task.examples("train")
+        self._examples = examples_of(task, "train")
         self._n_batches = self._examples.n_batches(settings.batch_size)
         if not self._n_batches:
             raise InputError(f"task {task.name!r} has no batch to train on")

@@ -389,7 +389,9 @@ def page(
         "| family | n | abstains | MAPE | without abstaining | intervals hold |",
         "| --- | --: | --: | --: | --: | --: |",
         *(
-            f"| {f.name} | {f.n} | {f.n - f.known} | {f.mape:.1f} | {f.mape_of_all:.1f} | {f.inside:.0%} |"
+            f"| {f.name} | {f.n} | {f.n - f.known} | {f.mape:.1f} | {f.mape_of_all:.1f} | {f.inside:.0%} |".replace(
+                "nan%", ""
+            ).replace("nan", "")
             for f in families_of(trained.predictor)
         ),
         "",
@@ -445,7 +447,7 @@ def families_of(predictor: Any) -> list[Family]:
         return Family(name, int(own.sum()), int(some.sum()), *means)
 
     found = [family(name, names == name) for name in sorted(set(names.tolist()))]
-    found.sort(key=lambda one: -one.mape)
+    found.sort(key=lambda one: -np.nan_to_num(one.mape))
     return [*found, family("all", np.ones(len(errors), bool))]
 
 

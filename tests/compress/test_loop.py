@@ -8,7 +8,10 @@ from onnx.reference import ReferenceEvaluator
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
+from hwprof.compress import method as methods
 from hwprof.compress.choices import chosen_graph
+from hwprof.compress.dnq import Dnq
+from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.loop import OutOfReachError, compress
 from hwprof.compress.magnitude import Magnitude
 from hwprof.data.result import Met
@@ -146,6 +149,23 @@ def test_a_method_that_the_table_does_not_project_learns_without_one_where_it_wo
     assert {tuple(choice) for choice in made.result.choices.values()} == {("bits",)}
     assert math.isnan(made.result.table_ms)
     assert any("learns without latencies: " in line for line in told(started))
+
+
+class LateMisled(Dnq):
+    """Asks for the latency of a network for which the table misleads, although its check found nothing."""
+
+    def attach(self, network, cost):
+        if isinstance(cost, LayerTable):
+            raise NotConvergedError("the sums mislead for this one")
+        return super().attach(network, cost)
+
+
+def test_a_method_learns_without_latencies_where_the_table_misleads_only_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "load", lambda _name: LateMisled())
+    started = job(tmp_path)
+    made = compress(started, "dnq", 0.5 * WHOLE_MS)
+    assert math.isnan(made.result.table_ms)
+    assert any("learns without latencies: the sums mislead for this one" in line for line in told(started))
 
 
 def test_no_more_rounds_than_asked_for_and_then_it_is_told_that_it_was_missed(tmp_path):

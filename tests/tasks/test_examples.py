@@ -4,8 +4,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from hwprof.errors import InputError
-from hwprof.tasks import DatasetExamples, LoaderExamples, TensorExamples, as_examples
-from hwprof.tasks.examples import from_arrays, split
+from hwprof.tasks import Classification, DatasetExamples, LoaderExamples, TensorExamples, as_examples
+from hwprof.tasks.examples import examples_of, from_arrays, split
 
 
 def five():
@@ -117,3 +117,14 @@ def test_parts_are_disjoint_and_decided_by_the_seed():
     again, other = (split(from_arrays(*five()), (0.4, 0.6), seed)[0].targets for seed in (1, 2))
     assert torch.equal(parts[0].targets, again)
     assert not torch.equal(parts[0].targets, other)
+
+
+def test_examples_without_their_members_are_refused_with_what_makes_them():
+    class Listed(Classification):
+        def examples(self, part):
+            return [(torch.zeros(2, 3), torch.zeros(2).long())]
+
+    pair = (torch.zeros(2, 3), torch.zeros(2).long())
+    task = Listed("mine", pair, pair, pair)
+    with pytest.raises(InputError, match=r"examples 'train' of task 'mine' \(a list\) do not have batches and n_"):
+        examples_of(task, "train")
