@@ -167,7 +167,8 @@ def of_comparison(c: Comparison) -> Verdict:
 
 def _pairing(c: Comparison) -> str:
     low, high = c.interval
-    interval = "no interval of the ratio"
+    is_calculated = c.a.is_formula or c.b.is_formula
+    interval = "calculated, with errors that are not known," if is_calculated else "no interval of the ratio"
     if math.isfinite(low):
         interval = f"95 % interval of the ratio {quantity.ratio(low)} to {quantity.ratio(high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
