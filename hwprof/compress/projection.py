@@ -85,7 +85,7 @@ def _relaxed(
 def _least_harmful(
     options: Options, harm: Harm, latency_ms: LatencyOfChoices, places: _Places, first: _Places, target_ms: float
 ) -> tuple[_Places, float] | None:
-    """Of a few networks the least harmful one within the target, where it is less harmful than the one that single
+    """The least harmful network within the target, where there are few and it is less harmful than the one that single
     steps found: these do not give one layer back for another."""
     ranges = [range(first[layer], len(options[layer])) for layer in options]
     if math.prod(map(len, ranges)) > _FEW:
