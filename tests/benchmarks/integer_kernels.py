@@ -431,10 +431,10 @@ def measure(processes: int, quick: bool, wanted: Collection[str], clock: str) ->
 
 
 def taken() -> dict[str, str]:
-    """The day of a measurement and a digest of the kernels' sources that it measured."""
+    """The day of a measurement, a digest of the kernels' sources that it measured, and how weights were drawn."""
     sources = sorted(path for path in KERNELS.iterdir() if path.suffix in (".cpp", ".h", ".inl", ".py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return {"date": date.today().isoformat(), "kernels": digest[:12]}
+    return {"date": date.today().isoformat(), "kernels": digest[:12], "weights": "normal"}
 
 
 def with_rest(results: dict[str, object], page: Path) -> dict[str, object]:
@@ -444,9 +444,8 @@ def with_rest(results: dict[str, object], page: Path) -> dict[str, object]:
     old = json.loads(page.read_text(encoding="utf-8"))
     if old["machine"]["cpu"] != results["machine"]["cpu"] or old["clock"] != results["clock"]:
         raise SystemExit(f"{page} was measured on another processor or by another clock; give another folder")
-    kept = {
-        title: {"date": old["date"], "kernels": old.get("kernels", "")} | case for title, case in old["cases"].items()
-    }
+    of_old = {"date": old["date"], "kernels": old.get("kernels", ""), "weights": old.get("weights", "evenly spread")}
+    kept = {title: of_old | case for title, case in old["cases"].items()}
     return {
         **results, "command": f"{old['command']}, then {results['command']}",
         "cases": kept | results["cases"], "ceilings": results["ceilings"] or old["ceilings"],
@@ -527,14 +526,14 @@ def peak_line(name: str, case: Mapping[str, Sequence[Mapping[str, Mapping[str, f
 
 
 def earlier_lines(results: Mapping[str, object]) -> list[str]:
-    """Which figures are those of other kernels than there are now, and of which day."""
-    current, days = taken()["kernels"], {}
+    """Which figures are those of other kernels than there are now, of which day and with which weights."""
+    current, earlier = taken()["kernels"], {}
     for title, case in results["cases"].items():
-        of = {**results, **case}
+        of = {"weights": "evenly spread", **results, **case}
         if of.get("kernels") != current:
-            days.setdefault(of["date"], []).append(title)
-    kept = [f"from {day}: {', '.join(titles)}" for day, titles in sorted(days.items())]
-    return [f"Kept from kernels that have changed since, {'; '.join(kept)}.", ""] if kept else []
+            earlier.setdefault((of["date"], of["weights"]), []).append(title)
+    kept = [f"of {day}, {weights} weights: {', '.join(titles)}" for (day, weights), titles in sorted(earlier.items())]
+    return [f"The kernels have changed since these figures were taken, {'; '.join(kept)}.", ""] if kept else []
 
 
 def case_lines(
