@@ -120,8 +120,8 @@ def compress(
         return 0
     if model is None or task is None or not (target_ms or target_share):
         raise InputError(
-            "give a MODEL, --task and --target-ms or --target-share; for an .onnx file without a task --calibration samples.npz in place "
-            "of --task (or --list)"
+            "give a MODEL, --task and --target-ms or --target-share; for an .onnx file without a task --calibration "
+            "samples.npz in place of --task (or --list)"
         )
     with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
