@@ -29,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exit status."""
     try:
-        status = int(app(list(arguments), standalone_mode=False) or 0)
+        status = int(app(list(arguments), prog_name="hwprof", standalone_mode=False) or 0)
         return _report(_INTERRUPTION, status) if status == _INTERRUPTED else status  # typer swallows Ctrl-C
     except HwprofError as error:
         return _report(str(error), error.exit_status)
     except TyperException as error:
-        return _report(f"{error.format_message()} (see hwprof --help)", error.exit_code)
+        return _misused(error)
     except KeyboardInterrupt:
         return _report(_INTERRUPTION, _INTERRUPTED)
     except BrokenPipeError:
@@ -48,6 +48,16 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get("HWPROF_DEBUG"):
             raise
         return _report(f"internal error: {type(error).__name__}: {error} ({_HOW_TO_REPORT})", _FAILED)
+
+
+def _misused(error: TyperException) -> int:
+    """Says what is wrong with the arguments and whose help to read; of a command without any, shows that help."""
+    context, text = getattr(error, "ctx", None), error.format_message()
+    if context is not None and text == context.get_help():
+        sys.stderr.write(f"{text}\n")
+        return error.exit_code
+    command = "hwprof" if context is None else context.command_path
+    return _report(f"{text} (see {command} --help)", error.exit_code)
 
 
 def _report(text: str, status: int) -> int:

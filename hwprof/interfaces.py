@@ -191,6 +191,15 @@ class OneVariantBackend(Protocol):
 
 
 @runtime_checkable
+class ProgramBackend(Protocol):
+    """A backend that runs traced PyTorch programs. Others get a user's module as an ONNX network.
+
+    `programs`: the endings of the files that it runs."""
+
+    programs: Collection[str]
+
+
+@runtime_checkable
 class KernelBackend(Protocol):
     """A backend that says for which compressed networks it has kernels of its own, in the words of
     `hwprof.compress.method.Outcome`. It runs others by the kernels of the network as it was."""

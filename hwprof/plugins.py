@@ -24,19 +24,26 @@ GROUPS = {
     "task": "hwprof.tasks",
 }
 
-# import name -> what to `pip install`, where the two differ or an extra of hwprof brings it
+# import name -> the extra of hwprof that brings it
 _PACKAGES = {
+    "cloudpickle": "hwprof[tvm]",
     "cryptography": "hwprof[fleet]",
     "dask": "hwprof[fleet]",
     "distributed": "hwprof[fleet]",
+    "matplotlib": "hwprof[plot]",
     "onnxruntime": "hwprof[onnxruntime]",
     "openvino": "hwprof[openvino]",
+    "psutil": "hwprof[tvm]",
     "pyarrow": "hwprof[data]",
     "pynvml": "hwprof[cuda]",
-    "sklearn": "scikit-learn",
+    "safetensors": "hwprof[torch]",
+    "scipy": "hwprof[predict]",
+    "sklearn": "hwprof[predict]",
+    "sympy": "hwprof[onnxruntime]",
     "torch": "hwprof[torch]",
     "tornado": "hwprof[tvm]",
     "tvm": "hwprof[tvm]",
+    "xgboost": "hwprof[predict]",
     "yaml": "hwprof[data]",
 }
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +91,10 @@ def test_an_object_of_the_users_own_is_found_in_the_current_folder_and_by_its_fi
 def test_a_reference_that_leads_to_nothing_is_refused_with_what_was_given(reference):
     with pytest.raises(InputError, match=f"^'{reference}' "):
         plugins.user_object(reference)
+
+
+def test_every_library_is_named_by_an_extra_that_brings_it():
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert {f"hwprof[{name}]" for name in extras} >= set(plugins._PACKAGES.values())
+    assert plugins._PACKAGES["sklearn"] == "hwprof[predict]"

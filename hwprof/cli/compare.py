@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from hwprof.cli import groups, options
 from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
+    from hwprof.graph import Graph
     from hwprof.measurement import Comparison
 
 
@@ -62,7 +63,7 @@ def compare(
     from hwprof.cli import output, results
     from hwprof.device import Device
     from hwprof.files import write_text
-    from hwprof.report import record, render_comparison
+    from hwprof.report import render_comparison
 
     limit = options.share(fail_above, "--fail-above") if fail_above else None
     chosen = Device.load(device)
@@ -72,19 +73,26 @@ def compare(
             **networks.opening,
         )  # fmt: skip
         by_digest = jobs.stored_graphs(opened, (m for c in rows for m in (c.a, c.b)))
-        if html:
-            asked.on_step("measuring the machine's peaks and writing the page")
-            write_text(html, render_comparison(rows[0], by_digest, jobs.peaks(chosen), results.command()))
-    if format is Format.JSON:
-        records = [record.comparison_record(c, by_digest) for c in rows]
-        output.write_json(records[0] if len(records) == 1 else records)
-    else:
-        with_error = any(c.output_error is not None for c in rows)
-        output.write_rows([_row(c, with_error) for c in rows], format)
-        results.tell_networks(m for c in rows for m in (c.a, c.b))
+    _show(rows, by_digest, format)
     if html:
+        peaks = results.peaks(chosen, measuring)
+        write_text(html, render_comparison(rows[0], by_digest, peaks, results.command()))
         output.note(f"wrote {html}")
     return _status(rows, limit)
+
+
+def _show(rows: Sequence[Comparison], graphs: Mapping[str, Graph], format: Format) -> None:  # noqa: A002 -- the option's name
+    """graphs: by digest."""
+    from hwprof.cli import output, results
+    from hwprof.report import record
+
+    if format is Format.JSON:
+        records = [record.comparison_record(c, graphs) for c in rows]
+        output.write_json(records[0] if len(records) == 1 else records)
+        return
+    with_error = any(c.output_error is not None for c in rows)
+    output.write_rows([_row(c, with_error) for c in rows], format)
+    results.tell_networks(m for c in rows for m in (c.a, c.b))
 
 
 def _row(c: Comparison, with_error: bool) -> dict[str, object]:

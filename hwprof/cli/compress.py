@@ -119,7 +119,10 @@ def compress(
         output.write_rows(rows, format)
         return 0
     if model is None or task is None or not (target_ms or target_share):
-        raise InputError("give a MODEL, --task and --target-ms or --target-share (or --list)")
+        raise InputError(
+            "give a MODEL, --task and --target-ms or --target-share; for an .onnx file without a task --calibration "
+            "samples.npz in place of --task (or --list)"
+        )
     with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
             model, task, targets_ms=target_ms or (), target_shares=target_share or (), device=device,

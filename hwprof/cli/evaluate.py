@@ -22,9 +22,13 @@ def evaluate(
     predictor: Annotated[
         str, typer.Option("--predictor", "-p", help="The name of a predictor, or the .hwp file of a trained one.")
     ] = "physical",
-    train_sizes: Annotated[str, typer.Option(metavar="10,20,50", help="The numbers of networks to learn from.")] = (
-        "10,20,50,100"
-    ),
+    train_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="10,20,50",
+            help="The numbers of networks to learn from; by default 10, 20, 50 and 100, as far as the data set goes.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of training sets of each size.")] = 5,
     source: options.Sources = None,
     space: options.ExpectedSpace = None,
@@ -52,12 +56,13 @@ def evaluate(
 
     with plugins.optional_library("hwprof evaluate"):
         from hwprof.jobs import evaluating
+        from hwprof.predictors.evaluation import TRAIN_SIZES
 
     limit = 100 * options.share(max_mape, "--max-mape") if max_mape else None
-    sizes = _sizes(train_sizes)
+    sizes = _sizes(train_sizes) if train_sizes else None
     if plot:
         _require_figure(plot)
-    with progress.steps(len(sizes) * seeds, "fits") as on_fit:
+    with progress.steps(len(sizes or TRAIN_SIZES) * seeds, "fits") as on_fit:
         found = evaluating.evaluate(
             folder, predictor, sizes, seeds, sources=source or (), space=space, device=device, on_fit=on_fit
         )

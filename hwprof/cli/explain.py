@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,10 @@ def explain(
     device: options.DeviceName = "cpu-1t",
     networks: groups.Networks,
     time_limit: options.TimeLimitS = None,
+    wait: options.WaitS = 0.0,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Keeps what an emulated core counted; times of kernels are not kept.")
+    ] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Find why a quantized model is slower or faster than its float original.
@@ -48,8 +53,8 @@ def explain(
     from hwprof.jobs.explaining import CountedPair
     from hwprof.report import explanation as explaining
 
-    asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit))
-    found = jobs.explain(before, after, device, **networks.opening, options=asked)
+    asked = jobs.Options(on_warning=output.warn, limit_s=options.time_limit(time_limit), wait_s=wait)
+    found = jobs.explain(before, after, device, **networks.opening, store=store, options=asked)
     if isinstance(found, CountedPair):
         _show_counted(found, format)
         return max(results.status_of(m) for m in (found.before, found.after))

@@ -76,13 +76,14 @@ class LocalRecording(Group):
     budget: options.BudgetS = 60.0
     fast: options.Fast = False
     allow_unfit: options.AllowUnfit = False
+    wait: options.WaitS = 0.0
 
     def job_options(self) -> Options:
         """Raises InputError for an impossible number."""
         from hwprof.jobs import Options
 
         settings = options.settings(self.target, self.budget, self.fast)
-        return Options(settings, allow_unfit=self.allow_unfit, fresh=self.fresh)
+        return Options(settings, allow_unfit=self.allow_unfit, fresh=self.fresh, wait_s=self.wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,6 @@ class Measuring(Recording):
 
     time_limit: options.TimeLimitS = None
     total_budget: options.TotalBudgetS = None
-    wait: options.WaitS = 0.0
 
     def job_options(self) -> Options:
         """Raises InputError for an impossible number."""
@@ -106,9 +106,8 @@ class Measuring(Recording):
 
         total_s = math.inf if self.total_budget is None else options.positive(self.total_budget, "--total-budget")
         return replace(
-            super(Measuring, self).job_options(), limit_s=options.time_limit(self.time_limit), total_s=total_s,
-            wait_s=self.wait,
-        )  # fmt: skip
+            super(Measuring, self).job_options(), limit_s=options.time_limit(self.time_limit), total_s=total_s
+        )
 
 
 def expanded(command: Callable[..., _Result]) -> Callable[..., _Result]:

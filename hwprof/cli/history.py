@@ -9,10 +9,11 @@ import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+from hwprof.errors import InputError
 
 
 def history(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The name of a measured model.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="The name of a measured model.")],
     device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
@@ -33,7 +34,12 @@ def history(
     from hwprof.report import history as shown
     from hwprof.report import page
 
-    found = jobs.history_steps(model, store, device)
+    if len(models) > 1:
+        raise InputError(
+            f"history shows one model over time, not {len(models)}; run it for each, or take hwprof report "
+            f"{' '.join(models)}"
+        )
+    found = jobs.history_steps(models[0], store, device)
     output.write_rows(shown.record(found) if format is Format.JSON else shown.table(found), format)
     for warning in dict.fromkeys(warning for step in found for warning in step.measurement.age_warnings):
         output.warn(warning)

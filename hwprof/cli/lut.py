@@ -60,7 +60,12 @@ def build(
     ] = None,
     variant: options.WeightlessVariantSpec = None,
     predictor: Annotated[
-        Path | None, typer.Option("--predictor", "-p", help="Predict with this .hwp file instead of measuring.")
+        Path | None,
+        typer.Option(
+            "--predictor",
+            "-p",
+            help="Predict with this .hwp file, or the one that hwprof ships for this device, instead of measuring.",
+        ),
     ] = None,
     device: options.DeviceName = "cpu-1t",
     inputs: groups.Inputs,
@@ -146,7 +151,7 @@ def check(
             LatencyTable.load(table), models or [], space=space, networks=networks, variant=variant or "",
             device=device, shapes=options.shapes(shape), store=recording.store, options=asked, seed=seed,
         )  # fmt: skip
-    output.write_rows([_errors(table, found)], format)
+    output.write_rows([_errors(table, found, format)], format)
     if out:
         found.table.save(out)
         output.note(f"wrote {out}")
@@ -259,14 +264,14 @@ def _summary(out: Path, table: LatencyTable) -> dict[str, object]:
     }
 
 
-def _errors(table: Path, found: TableCheck) -> dict[str, object]:
-    """Percent, but `within_10`, a share."""
+def _errors(table: Path, found: TableCheck, format: Format) -> dict[str, object]:  # noqa: A002 -- the option's name
+    """Percent; in JSON `within_10` is a share."""
     return {
         "table": str(table),
         "networks": found.networks,
         "raw_mape": round(found.raw_mape, 3),
         "calibrated_mape": round(found.corrected_mape, 3),
-        "within_10": round(found.within_10, 3),
+        "within_10": round(found.within_10, 3) if format is Format.JSON else f"{found.within_10:.0%}",
         "stored_mape": None if found.stored_mape is None else round(found.stored_mape, 3),
     }
 

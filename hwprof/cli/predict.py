@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,8 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
-    from hwprof.predictors.trained import Origin, Prediction
+    from hwprof.jobs.predicting import PredictedOperator
+    from hwprof.predictors.trained import Origin, Prediction, Trained
 
 
 @groups.expanded
@@ -39,7 +41,15 @@ def predict(
     ] = None,
     inputs: groups.Inputs,
     coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
-    space: options.ExpectedSpace = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            "-s",
+            help="The space of --arch: name, package.module:OBJECT or file.py:OBJECT. A predictor that knows one space "
+            "refuses any other.",
+        ),
+    ] = None,
     device: options.ExpectedDevice = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Also predict networks unlike those that were learned from.")
@@ -77,13 +87,15 @@ def predict(
     told = failures.tell if len(given) > 1 else None
     if operators:
         rows = predicting.predict_operators(trained, given, shapes=shapes, inputs=values, on_error=told)
-        output.write_rows([asdict(row) for row in rows], format)
+        output.write_rows([_operator_row(row, format) for row in rows], format)
         return failures.status([])
     found = predicting.predict(
         trained, given, archs=arch or (), shapes=shapes, inputs=values, coverage=share, space=space, device=device,
         extrapolate=extrapolate, lower_bound=lower_bound, on_error=told,
     )  # fmt: skip
-    output.write_rows([_row(p, trained.origin, share, format) for p in found], format)
+    output.write_rows([_row(p, trained, share, format) for p in found], format)
+    if format is Format.TABLE and trained.provenance:
+        output.note(trained.provenance)
     for p in found:
         if p.doubt:
             output.warn(f"{p.network}: {p.doubt}{'; its interval may not hold' if p.is_known else _advice(p)}")
@@ -100,9 +112,21 @@ def _advice(prediction: Prediction) -> str:
     return "; --extrapolate predicts it nevertheless" if prediction.outside else "; --lower-bound predicts the rest"
 
 
+def _operator_row(row: PredictedOperator, format: Format) -> dict[str, object]:  # noqa: A002 -- the option's name
+    from hwprof.report import quantity
+
+    if format is Format.JSON:
+        return asdict(row)
+    return {
+        **asdict(row),
+        "ms": quantity.significant(row.ms, 4),
+        "share": f"{row.share:.1%}" if math.isfinite(row.share) else quantity.UNKNOWN,
+    }
+
+
 def _row(
     prediction: Prediction,
-    origin: Origin | None,
+    trained: Trained,
     coverage: float,
     format: Format,  # noqa: A002 -- the option's name
 ) -> dict[str, object]:
@@ -113,11 +137,19 @@ def _row(
         shown = ms if format is Format.JSON else {key: f"{value:.4g}" for key, value in ms.items()}
     return {
         "network": prediction.network,
-        "device": origin.device if origin else "unknown",
+        "device": trained.origin.device if trained.origin else "unknown",
         "evidence": "predicted",
         **shown,
         "coverage": coverage,
         "status": "predicted" if prediction.is_known else "unknown",
         "outside": prediction.outside,
-        **({"doubt": prediction.doubt} if format is Format.JSON else {}),
+        **({"doubt": prediction.doubt, "learned": _learned(trained.origin)} if format is Format.JSON else {}),
     }
+
+
+def _learned(origin: Origin | None) -> dict[str, object] | None:
+    """The data that the predictor learned from, and its error on networks left out, percent."""
+    if origin is None:
+        return None
+    wanted = ("data", "n", "hardware", "processor", "mape", "mape_low", "mape_high")
+    return {name: getattr(origin, name) for name in wanted}

@@ -9,6 +9,7 @@ import typer
 
 from hwprof.cli import groups, options
 from hwprof.cli.options import Format
+from hwprof.errors import InputError
 
 
 @groups.expanded
@@ -45,9 +46,11 @@ def profile(
     from hwprof import jobs
     from hwprof.cli import results
     from hwprof.device import Device
-    from hwprof.jobs import Outcome
+    from hwprof.jobs import Outcome, baselines
 
     chosen = Device.load(device)
+    if save_baseline and len(models) != 1:
+        raise InputError(f"--save-baseline keeps one model, not {len(models)}; give one")
     failures, outcomes = results.Failures(), list[Outcome]()
     told = failures.tell if len(models) > 1 else None
     with results.measuring(measuring, with_operators=operators, label=label) as (opened, asked):
@@ -56,13 +59,11 @@ def profile(
         ):
             outcomes.append(outcome)
             failures.add(outcome)
+            if save_baseline:
+                results.note(f"wrote {baselines.save(outcome.graph, save_baseline)}")  # its file may be temporary
         outcomes = jobs.at_one_baseline(outcomes)
-        if html:
-            asked.on_step("measuring the machine's peaks for the page")
-        peaks = jobs.peaks(chosen) if html else None
-        if save_baseline:
-            results.save_baseline(outcomes, save_baseline)
     results.show_profiles(outcomes, format)
+    peaks = results.peaks(chosen, measuring) if html else None
     results.write_pages(outcomes, peaks, html, trace)
     if max_ms is not None:
         return max(failures.status([]), results.gate(outcomes, options.positive(max_ms, "--max-ms", "ms")))

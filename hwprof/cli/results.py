@@ -11,14 +11,15 @@ from typing import Any
 
 from hwprof import jobs
 from hwprof.cli import output, progress
-from hwprof.cli.groups import Recording
+from hwprof.cli.groups import Measuring, Recording
 from hwprof.cli.options import Format
 from hwprof.data.store import Store
-from hwprof.errors import HwprofError, InputError, NotConvergedError
+from hwprof.device import Device
+from hwprof.errors import HwprofError, NotConvergedError
 from hwprof.files import write_text
 from hwprof.graph import Graph
 from hwprof.jobs import Outcome
-from hwprof.measurement import Measurement, Peaks, Status
+from hwprof.measurement import Measurement, Peaks, ProtocolSettings, Status
 from hwprof.report import counted, quantity, record, render_profile, render_trace, tables, verdict
 from hwprof.report import operators as breakdowns
 
@@ -67,15 +68,6 @@ def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
         else:
             output.note(f"gate: passed, {m.model} takes at most {high_ms:.4g} ms; allowed: {max_ms:g} ms")
     return worst
-
-
-def save_baseline(outcomes: Sequence[Outcome], name: str) -> None:
-    """Keeps the network that was measured. Raises InputError for several."""
-    from hwprof.jobs import baselines
-
-    if len(outcomes) != 1:
-        raise InputError(f"--save-baseline keeps one model, not {len(outcomes)}; give one")
-    note(f"wrote {baselines.save(outcomes[0].graph, name)}")
 
 
 @contextmanager
@@ -199,7 +191,7 @@ def _show_kinds(m: Measurement, graph: Graph, most: int) -> None:
         output.note(f"{m.model}: the runtime cannot time its operators")
         return
     rows = [_work_row(k) for k in found.kinds]
-    output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator")
+    output.write_rows(rows[:most], Format.TABLE, f"{m.model}: time by kind of operator, as the clock ran")
     if len(rows) > most:
         output.note(f"... and {len(rows) - most} more kinds; see hwprof operators")
 
@@ -225,6 +217,18 @@ def _time_and_work(k: breakdowns.Kernel) -> dict[str, str]:
         "GMAC/s": "" if not k.macs_per_s else f"{k.macs_per_s / 1e9:.3g}",
         "GB/s": "" if not k.bytes_per_s else f"{k.bytes_per_s / 1e9:.3g}",
     }
+
+
+def peaks(device: Device, measuring: Measuring) -> Peaks | None:
+    """The device's ceilings for a page; None and a warning where they cannot be measured: a page is worth having
+    without them, and they never cost the result that is shown already."""
+    try:
+        with progress.bars(ProtocolSettings()) as shown:
+            shown.on_step("measuring the machine's peaks for the page")
+            return jobs.peaks(device, wait_s=measuring.wait)
+    except HwprofError as error:
+        output.warn(f"the page has no roofline: {error}")
+        return None
 
 
 def write_pages(outcomes: Sequence[Outcome], peaks: Peaks | None, html: Path | None, trace_file: Path | None) -> None:

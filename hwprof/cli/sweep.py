@@ -42,7 +42,7 @@ def sweep(
     hwprof sweep model.onnx --fleet fleet.toml
     """
     from hwprof.cli import output, results
-    from hwprof.errors import EnvironmentUnfitError, NotConvergedError
+    from hwprof.errors import EnvironmentUnfitError, InputError, NotConvergedError
     from hwprof.files import write_text
     from hwprof.jobs import sweeping
     from hwprof.report import page
@@ -65,5 +65,6 @@ def sweep(
         write_text(html, page.render_sweep(found, results.command()))
         output.note(f"wrote {html}")
     if len(found.refused) == len(found.rows):
-        return EnvironmentUnfitError.exit_status
+        is_bad = all(row.is_bad_input for row in found.rows)
+        return InputError.exit_status if is_bad else EnvironmentUnfitError.exit_status
     return 0 if found.is_converged else NotConvergedError.exit_status

@@ -69,7 +69,8 @@ def _rounds(places: _Places, options: Options, device: Device, *arguments: Any, 
 
 @contextmanager
 def open_fleet(plan: Plan | Path | str, tell: Callable[[str], None] = lambda _text: None) -> Iterator[OpenFleet]:
-    """A fleet, by its file, for jobs of this process; tell: takes what happens to its boards, a line each.
+    """A fleet, by its file, for jobs of this process; tell: takes what happens to its boards, and the figures
+    of `hp.pick_device`, a line each.
 
     Raises InputError for a wrong file, and EnvironmentUnfitError where the scheduler does not answer or refuses this
     machine's keys."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 
 from hwprof.errors import EnvironmentUnfitError, one_line
 from hwprof.files import lock
@@ -23,6 +24,7 @@ from hwprof.measure.transport import Transport
 
 FOLDER = Path("hwprof.fleet")
 _AGAIN_S = (1.0, 3.0)  # at random, so that a thousand agents do not all call a new scheduler at once
+_PATIENCE_S = 10.0  # a scheduler that was started with the agent needs a moment, of which nobody is told
 _ACCESS_S = 20.0  # for a scheduler that all of them call
 _LOOK_S = 1.0  # seldom, for each look takes a little of the board
 _DELIVERED_S = 20.0  # for a driver to take the last answers of an agent that drains
@@ -78,18 +80,19 @@ def run_agent(
 async def _serve(plan: Plan, agent: Agent, keys: Credentials, tell: Tell, host: str | None) -> None:
     """Goes on when the scheduler was away: it is disposable, and the next one knows nothing of the last one."""
     _on_end_signals(agent)
-    told = ""
+    told, alone_since = "", None
     for start in range(sys.maxsize):
         if agent.is_draining:
             return
         try:
             await asyncio.to_thread(require_access, *plan.host_and_port, keys, _ACCESS_S)
             await _work(plan, agent, keys, f"{agent.board.name}-{os.getpid()}-{start}", host)
-            told = ""
+            told, alone_since = "", None
         except OSError as error:
-            if str(error) != told:
-                tell(f"{agent.board.name}: {one_line(error)}; waits for it")
-            told = str(error)
+            alone_since = alone_since or monotonic()
+            if str(error) != told and monotonic() - alone_since >= _PATIENCE_S:
+                tell(f"{agent.board.name}: {one_line(error)}; the agent goes on trying")
+                told = str(error)
         except (ValueError, RuntimeError) as error:  # what Dask raises where it refuses a worker
             tell(f"{agent.board.name}: the scheduler refused the agent: {one_line(error)}")
         await asyncio.sleep(random.uniform(*_AGAIN_S))

@@ -12,7 +12,7 @@ from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import CountingBackend
-from hwprof.jobs.inputs import Opening, Wanted, device_of, opened
+from hwprof.jobs.inputs import Opening, StoreLike, Wanted, device_of, opened
 from hwprof.jobs.profiling import profile
 from hwprof.measure.fitness import preflight
 from hwprof.measure.hold import held
@@ -90,34 +90,35 @@ def explain(
     after: object = None,
     device: Device | str = "cpu-1t",
     *,
+    store: StoreLike = None,
     options: Options | None = None,
     **opening: Unpack[Opening],
 ) -> CausesOfLoss | CountedPair:
     """The reasons for which `after`, a quantized `before` (or the `variant` of it), is slower or faster, from both
-    graphs and the kernels that the device runs; on an emulated core, the instructions of both. opening: as `profile`
-    takes it.
+    graphs and the kernels that the device runs; on an emulated core, the instructions of both, which the store
+    keeps. opening: as `profile` takes it.
 
     Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """
     wanted = Wanted(**opening)
     if (after is None) == (wanted.variant is None):
         raise InputError("give either a second model or --variant")
-    with opened(None, options) as (folder, store, asked):
+    with opened(store, options) as (folder, kept, asked):
         chosen = device_of(device)
         wanted = wanted.on(chosen, asked)
         loaded = [wanted.load(model, folder) for model in (before, after) if model is not None]
         asked.warn_of(loaded)
         a, b = loaded[0], wanted.varied(loaded[-1], folder, asked.on_warning)
         if isinstance(plugins.load("backend", chosen.backend), CountingBackend):
-            return CountedPair(*(profile(graph, chosen, store=store, options=asked) for graph in (a, b)))
-        return _explained(a, b, chosen, asked.limited_transport)
+            return CountedPair(*(profile(graph, chosen, store=kept, options=asked) for graph in (a, b)))
+        return _explained(a, b, chosen, asked)
 
 
-def _explained(before: Graph, after: Graph, device: Device, transport: Transport) -> CausesOfLoss:
+def _explained(before: Graph, after: Graph, device: Device, options: Options) -> CausesOfLoss:
     evidence = evidence_of(device)
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
-    with held(transport, device) as alone:
+    with held(options.limited_transport, device, options.wait_s) as alone:
         pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
         with alone.open(device) as worker:
             doubts = doubts_of_load(asdict(check) for check in preflight(worker, device))

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
+from hwprof import plugins
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
+from hwprof.interfaces import ProgramBackend
 from hwprof.measure.machine import saturates
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs
@@ -34,6 +36,7 @@ class Change(TypedDict, total=False):
     calibration: Path | None
     example_inputs: object
     inputs: GivenInputs | None
+    as_onnx: bool
 
 
 class Opening(Change, total=False):
@@ -49,14 +52,16 @@ class Wanted:
     shapes: of dynamic inputs, by name. inputs: values of inputs by name: an array, a .npy file, a number, or
     "randint:0:30000"; others are drawn. variant: measured instead of each model (int8, prune:0.5, ...), quantized with
     the data of `calibration`. example_inputs: of a torch.nn.Module, a tensor, a sequence of arguments, or a mapping of
-    keyword arguments. Raises InputError for a text that names no variant, and for calibration data that the variant
-    does not use."""
+    keyword arguments. as_onnx: a module is exported to ONNX, as it is for every device whose runtime runs nothing else,
+    and not traced. Raises InputError for a text that names no variant, and for calibration data that the variant does
+    not use."""
 
     shapes: Shapes | None = None
     variant: str | None = None
     calibration: Path | None = None
     example_inputs: object = None
     inputs: GivenInputs | None = None
+    as_onnx: bool = False
 
     def __post_init__(self) -> None:
         wanted = parse(self.variant) if self.variant else None
@@ -64,8 +69,13 @@ class Wanted:
             raise InputError("--calibration needs a quantized variant; also give --variant int8")
 
     def on(self, device: Device, options: Options) -> Wanted:
-        """With the variant that the device computes right and fast: where two products are summed in 16 bits, the one
-        with reduced weights, which is said. Raises as `machine.saturates`."""
+        """With the file of a PyTorch module that the device's runtime runs, and with the variant that it computes right
+        and fast: where two products are summed in 16 bits, the one with reduced weights, which is said. Raises as
+        `machine.saturates` and `plugins.load`."""
+        runs_programs = isinstance(plugins.load("backend", device.backend), ProgramBackend)
+        return replace(self, as_onnx=self.as_onnx or not runs_programs)._unsaturated(device, options)
+
+    def _unsaturated(self, device: Device, options: Options) -> Wanted:
         if not self.variant or unsaturated(self.variant) == self.variant:
             return self
         if not saturates(options.limited_transport, device):
@@ -75,8 +85,8 @@ class Wanted:
         return replace(self, variant=unsaturated(self.variant))
 
     def load(self, model: object, folder: Path) -> Graph:
-        """The model itself, as `load_network` finds it. A PyTorch module is traced into `folder`."""
-        return load_network(model, self.shapes, folder, self.example_inputs, self.inputs)
+        """The model itself, as `load_network` finds it. A PyTorch module is traced or exported into `folder`."""
+        return load_network(model, self.shapes, folder, self.example_inputs, self.inputs, as_onnx=self.as_onnx)
 
     def open(self, model: object, folder: Path, on_warning: Callable[[str], None]) -> Graph:
         """The model's graph in the variant, whose file is written to `folder` and whose warnings go to `on_warning`."""

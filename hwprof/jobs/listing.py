@@ -32,10 +32,13 @@ def runnable(
     """
     wanted = Wanted(**opening)
     with opened(None, options) as (folder, _, asked):
-        float_graph = wanted.load(model, folder)
+        loaded = {wanted.as_onnx: wanted.load(model, folder)}  # a module is another network for other runtimes
         for device in [device_of(d) for d in devices] if devices else list_devices():
             try:
-                graph = wanted.on(device, asked).varied(float_graph, folder, lambda _warning: None)
+                its = wanted.on(device, asked)
+                if its.as_onnx not in loaded:
+                    loaded[its.as_onnx] = its.load(model, folder)
+                graph = its.varied(loaded[its.as_onnx], folder, lambda _warning: None)
                 require_runnable(graph, device, asked.limited_transport)
                 yield device, ""
             except HwprofError as error:

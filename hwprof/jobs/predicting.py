@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Execute
 from hwprof.jobs.profiling import profile
 from hwprof.measure import executed
-from hwprof.measure.machine import fingerprint
+from hwprof.measure.machine import identity
 from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.predictors import learning, shipped, trained
@@ -54,7 +54,7 @@ def train(
     """
     first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
     found = learning.opened(first, space, device)
-    others = trained.load_sources(sources, found.card.space)
+    others = trained.load_sources(opened_sources(sources), found.card.space)
     counted = learning.opened(counts) if counts is not None else None
     further = [learning.opened(one, space, device) for one in rest]
     if base is not None:
@@ -84,7 +84,9 @@ def predict(
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
-    predictor: a trained one, or its file. models: graphs, .onnx files, names of workloads, or architectures as tuples.
+    predictor: a trained one, or what `open_predictor` takes. models: graphs, .onnx files, names of workloads, package.
+    module:factory or file.py:factory, or architectures as tuples. space: of the architectures, for a predictor of any
+    network; of another predictor the space that it must have learned from.
     inputs: as `profile` takes them, for every model. archs: architectures of the predictor's space, as tuples or in its
     notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
@@ -96,11 +98,10 @@ def predict(
     """
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
-    networks = _opened(models, shapes, inputs, on_error)
-    with _asking(_asked_device(found)) as execute:
+    with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found)) as execute:
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
-            lower_bound=lower_bound,
+            lower_bound=lower_bound, space=space,
         )  # fmt: skip
 
 
@@ -130,14 +131,27 @@ def predict_operators(
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     rows: list[PredictedOperator] = []
-    for graph in _opened(models, shapes, inputs, on_error):
-        assert isinstance(graph, Graph)  # models are not architectures here
-        ms = found.predictor.operator_ms(graph)
-        total = float(np.nansum(ms))
-        for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
-            node = graph.nodes[i]
-            rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
+    with _opened(models, shapes, inputs, on_error) as networks:
+        for graph in networks:
+            assert isinstance(graph, Graph)  # models are not architectures here
+            ms = found.predictor.operator_ms(graph)
+            total = float(np.nansum(ms))
+            for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
+                node = graph.nodes[i]
+                rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
     return rows
+
+
+def opened_sources(
+    sources: Sequence[str | Path | Trained | LatencyPredictor],
+) -> list[Trained | LatencyPredictor]:
+    """The predictors themselves. Raises as `open_predictor`."""
+    return [open_predictor(source) if isinstance(source, str | Path) else source for source in sources]
+
+
+def names_trained(source: str | Path) -> bool:
+    """Whether `open_predictor` is meant, not a kind of predictor by its name."""
+    return Path(source).suffix == ".hwp" or bool(shipped.of_device(str(source)))
 
 
 def open_predictor(source: str | Path) -> Trained:
@@ -151,9 +165,10 @@ def open_predictor(source: str | Path) -> Trained:
             f"hwprof ships no predictor of {name!r}; it has {', '.join(shipped.devices()) or 'none'}; make one: hwprof "
             f"collect --sample generic --minutes 15 --device {name} -o mine; hwprof train mine -o mine.hwp"
         )
-    hardware = fingerprint(Options().limited_transport, Device.load(name))
+    hardware, processor = identity(Options().limited_transport, Device.load(name))
     if (path := shipped.path_of(name, hardware)) in candidates:
-        return Trained.load(path)
+        found = Trained.load(path)
+        return replace(found, origin=replace(found.origin, processor=processor)) if found.origin else found
     raise InputError(
         f"none of the predictors of {name} that hwprof ships ({len(candidates)}) is of this machine ({hardware}); fit "
         f"one to 5 to 20 networks: hwprof collect --sample generic --n 20 --device {name} -o mine; hwprof train mine "
@@ -190,9 +205,11 @@ def _asked_device(trained: Trained) -> Device | None:
     return Device.load(name)
 
 
-def load_predictor(path: str | Path) -> LatencyPredictor:
-    """Returns the predictor of a file; see `hwprof.predictors.trained.load_predictor`."""
-    return trained.load_predictor(path)
+def load_predictor(source: str | Path) -> LatencyPredictor:
+    """Returns the predictor of a file, or the one that hwprof ships for the device of this name on this machine. Its
+    `predict` and `predict_interval` take networks as its `takes` says; physical and transfer take architectures of
+    their space, too. Raises as `open_predictor` does."""
+    return open_predictor(source).predictor
 
 
 def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray:
@@ -202,20 +219,27 @@ def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray
     return instructions.vector(measurement.instructions)
 
 
+@contextmanager
 def _opened(
     models: Sequence[Graph | Arch | str | Path],
     shapes: Shapes | None,
     inputs: GivenInputs | None,
     on_error: Callable[[str, HwprofError], None] | None,
-) -> list[Graph | Arch]:
+) -> Iterator[list[Graph | Arch]]:
+    """The networks, whose files exist until the context ends. Predictors know ONNX's operators, so a PyTorch module is
+    exported."""
     networks: list[Graph | Arch] = []
-    with temporary_folder() as folder:  # a prediction needs the shapes of given arrays only
+    with temporary_folder() as folder:
         given = as_texts(inputs, folder)
         for model in models:
             try:
-                networks.append(model if isinstance(model, tuple) else load_network(model, shapes, inputs=given))
+                networks.append(
+                    model
+                    if isinstance(model, tuple)
+                    else load_network(model, shapes, folder, inputs=given, as_onnx=True)
+                )
             except HwprofError as error:
                 if on_error is None:
                     raise
                 on_error(str(model), error)
-    return networks
+        yield networks

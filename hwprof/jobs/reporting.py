@@ -38,12 +38,14 @@ from hwprof.report.history import Step
 _ENDINGS = (".html", ".md", ".json")
 
 
-def peaks(device: Device | str, transport: Transport = LOCAL) -> Peaks | None:
-    """The device's measured ceilings; None for an emulated core, which has no speed."""
+def peaks(device: Device | str, transport: Transport = LOCAL, wait_s: float = 0.0) -> Peaks | None:
+    """The device's measured ceilings; None for an emulated core, which has no speed.
+
+    Raises MachineBusyError when another hwprof still measures there after `wait_s`."""
     chosen = device_of(device)
     if evidence_of(chosen) is Evidence.EMULATED:
         return None
-    with held(transport, chosen) as alone:
+    with held(transport, chosen, wait_s) as alone:
         return measure_peaks(chosen, alone)
 
 

@@ -279,13 +279,13 @@ def _source(asked: _Asked) -> LatencyTable | Predictor:
         assert asked.latency is not None
         return asked.latency
     path = Path(asked.latency)
-    if path.suffix == ".hwp":
+    if path.suffix in ("", ".hwp"):
         with plugins.optional_library("a predictor"):
-            from hwprof.predictors.trained import Trained
-        trained = Trained.load(path)
+            from hwprof.jobs.predicting import open_predictor
+        trained = open_predictor(path)
         if trained.origin is not None:
             trained.require(asked.space.name, asked.device.name)
-            if trained.origin.variant != asked.space.variant:
+            if not trained.takes_any_space and trained.origin.variant != asked.space.variant:
                 raise InputError(
                     f"{path.name} predicts the variant {trained.origin.variant or 'none'!r}, not "
                     f"{asked.space.variant or 'none'!r}"

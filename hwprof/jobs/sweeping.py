@@ -32,6 +32,7 @@ class _Case:
     batch: int
     graph: Graph | None
     reason: str = ""
+    is_bad_input: bool = False
 
     def on(self, device: Device, outcome: Outcome | None, reason: str) -> Swept:
         """reason: why there is no outcome, where the network itself is not why."""
@@ -39,7 +40,7 @@ class _Case:
         why = self.reason or (str(outcome.error) if outcome and outcome.error else reason)
         return Swept(
             self.model, self.shape, self.batch * device.batch, device.name, device.threads, measured,
-            "" if measured else why,
+            "" if measured else why, self.is_bad_input,
         )  # fmt: skip
 
 
@@ -122,11 +123,14 @@ def _on_device(
 
 
 def _case(model: object, wanted: Wanted, shapes: Shapes, batch: int, folder: Path, options: Options) -> _Case:
-    name = _name(model)
+    name, is_opened = _name(model), False
     try:
-        graph = wanted.varied(_batched(model, wanted, shapes, batch, folder), folder, options.on_warning)
+        network = _batched(model, wanted, shapes, batch, folder)
+        is_opened = True
+        graph = wanted.varied(network, folder, options.on_warning)
     except HwprofError as error:
-        return _Case(name, _words(shapes), batch, None, str(error))
+        is_bad = isinstance(error, InputError) and not is_opened
+        return _Case(name, _words(shapes), batch, None, str(error), is_bad)
     return _Case(graph.name, _words(shapes), batch, graph)
 
 
@@ -142,7 +146,9 @@ def _batched(model: object, wanted: Wanted, shapes: Shapes, batch: int, folder: 
 
 
 def _name(model: object) -> str:
-    return model.name if isinstance(model, Graph) else Path(str(model)).stem
+    if isinstance(model, Graph):
+        return model.name
+    return type(model).__name__ if not isinstance(model, str | Path) else Path(str(model).rpartition(":")[2]).stem
 
 
 def _words(shapes: Shapes) -> str:

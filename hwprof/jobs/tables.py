@@ -55,19 +55,19 @@ class ByPredictor:
     metadata: Metadata
 
     @classmethod
-    def load(cls, path: Path, device: Device, space: str | None = None) -> ByPredictor:
-        """space: whose choices it will predict.
+    def load(cls, source: Path, device: Device, space: str | None = None) -> ByPredictor:
+        """source: as `open_predictor` takes it. space: whose choices it will predict.
 
-        Raises InputError for a file that is not a predictor, or one that learned from another device or space,
+        Raises InputError for one that is not a predictor, or one that learned from another device or space,
         EnvironmentUnfitError without its libraries.
         """
         with plugins.optional_library("a predictor"):
-            from hwprof.predictors.trained import Trained
-        trained = Trained.load(path)
+            from hwprof.jobs.predicting import open_predictor
+        trained = open_predictor(source)
         if trained.origin is not None:
             trained.require(space, device.name)
         where = (device.name, device.backend, device.threads, device.batch, device.precision)
-        return cls(trained.predictor, Metadata(*where, protocol=f"predicted by {path.name}"))
+        return cls(trained.predictor, Metadata(*where, protocol=f"predicted by {source.name}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ def build_table(
     time that each choice of the space adds. A `VariedSpace` may take the place of the models.
 
     networks: the number of networks of the space to use; `seed` decides which. sweep: also times convolutions and
-    products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file that predicts the rows;
-    without one they are measured. inputs: as `profile` takes them, for every model. variant: applied to each network.
+    products at these numbers of channels, `{"cout": range(8, 65, 8)}`. predictor: an .hwp file, or a device that hwprof
+    ships one for, that predicts the rows; without one they are measured. inputs: as `profile` takes them, for every
+    model. variant: applied to each network.
 
     Raises InputError for models and a space at once (or neither), or choices without a space, and the error of the
     first operator or network that could not be measured.

@@ -56,8 +56,15 @@ def look(worker: Worker, device: Device, allow_unfit: bool = False) -> Machine:
 def fingerprint(transport: Transport, device: Device) -> str:
     """The fingerprint of the hardware that runs the device's networks. Raises what the backend raises where it is not
     there."""
+    return identity(transport, device)[0]
+
+
+def identity(transport: Transport, device: Device) -> tuple[str, str]:
+    """The fingerprint of the hardware that runs the device's networks, and its processor in words. Raises as
+    `fingerprint`."""
     with RestartedWorker(transport, device) as worker, understood("hello"):
-        return str(_hello(worker, device)["fingerprint"])
+        hello = _hello(worker, device)
+        return str(hello["fingerprint"]), str(hello["hardware"].get("cpu", ""))
 
 
 def saturates(transport: Transport, device: Device) -> bool:

@@ -21,6 +21,7 @@ from hwprof.predictors.learning import drawn, encoded, make, parts, space_of
 from hwprof.predictors.trained import Trained
 from hwprof.spaces.varied import VariedSpace, titled
 
+TRAIN_SIZES = (10, 20, 50, 100)
 MOST_TESTED = 1000  # networks: their error is known to a few hundredths of itself
 FEWEST_TESTED = 10
 FEWEST_REPEATED = 20  # networks that compute the same as another one, for a noise floor
@@ -75,18 +76,22 @@ class _Networks:
 
 
 def evaluate(
-    data: Dataset, name: str, sizes: Sequence[int], seeds: int, sources: Sequence[LatencyPredictor] = (),
+    data: Dataset, name: str, sizes: Sequence[int] | None, seeds: int, sources: Sequence[LatencyPredictor] = (),
     on_fit: Callable[[], None] = lambda: None,
 ) -> Evaluation:  # fmt: skip
     """Returns the figures of each size: `seeds` random training sets, nested from size to size, each tested on networks
-    that are in none of its sets. Raises InputError for an unknown predictor or a data set that is too small."""
-    if not sizes or min(sizes) < 1 or seeds < 1:
-        raise InputError(f"training sizes and seeds must be positive, not {list(sizes)} and {seeds}")
-    data = drawn(data, None, max(sizes) + MOST_TESTED, seed=0)
+    that are in none of its sets. sizes: those of `TRAIN_SIZES` that fit the data set where none are given. Raises
+    InputError for an unknown predictor or a data set that is too small."""
+    asked = TRAIN_SIZES if sizes is None else sizes
+    if not asked or min(asked) < 1 or seeds < 1:
+        raise InputError(f"training sizes and seeds must be positive, not {list(asked)} and {seeds}")
+    data = drawn(data, None, max(asked) + MOST_TESTED, seed=0)
     space = space_of(data.card)
     prototype = make(name, space, sources=sources)
     networks = _networks(data, space, prototype)
-    _require_tested(data, len(networks.y), max(sizes))
+    if sizes is None:
+        sizes = [n for n in asked if n + FEWEST_TESTED <= len(networks.y)] or asked[:1]
+    _require_tested(data, networks, max(sizes))
     orders = [np.random.default_rng(seed).permutation(len(networks.y)) for seed in range(seeds)]
     figures = []
     for n in sizes:
@@ -106,7 +111,7 @@ def evaluate_trained(data: Dataset, trained: Trained) -> Evaluation:
     card, origin = data.card, trained.origin
     if origin is None:
         raise InputError("the predictor file does not say what it learned from; write one with hwprof train")
-    if (origin.space, origin.variant) != (card.space, card.variant):
+    if not trained.takes_any_space and (origin.space, origin.variant) != (card.space, card.variant):
         learned, given = (titled(o.space, o.variant) or "no space" for o in (origin, card))
         raise InputError(
             f"the predictor learned from networks of {learned}; data set {card.name} has networks of {given}"
@@ -122,10 +127,12 @@ def evaluate_trained(data: Dataset, trained: Trained) -> Evaluation:
     return Evaluation(origin.predictor, card.name, card.device_name, card.evidence, (row,), networks.constant)
 
 
-def _require_tested(data: Dataset, networks: int, most: int) -> None:
-    if networks < most + FEWEST_TESTED:
+def _require_tested(data: Dataset, networks: _Networks, most: int) -> None:
+    if len(networks.y) < most + FEWEST_TESTED:
+        all_of_them = len(networks.y) + networks.constant
+        of = f" of {all_of_them} whose output depends on their input" if networks.constant else ""
         raise InputError(
-            f"data set {data.card.name} has {networks} networks; training on {most} leaves fewer than "
+            f"data set {data.card.name} has {len(networks.y)} networks{of}; training on {most} leaves fewer than "
             f"{FEWEST_TESTED} to test on: give smaller --train-sizes"
         )
 

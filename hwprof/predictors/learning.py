@@ -79,7 +79,7 @@ def learn(
         card.space if not further else "", card.variant if not further else "", card.evidence,
         len(y), float(y.min()), float(y.max()), error.mape, error.low, error.high,
         counted.device.to_record() if counted else None, counted.variant if counted else "", kinds, card.hardware,
-        *((found.correlation, found.mape_without) if found else ()),
+        *((found.correlation, found.mape_without) if found else (0.0, 0.0)), str(card.machine.get("cpu", "")),
     )  # fmt: skip
     return Trained(predictor, origin)
 
@@ -126,6 +126,7 @@ def calibrated(
             "kernels", " + ".join([*(one.card.name for one in sets), f"from {origin.data if origin else 'unknown'}"]),
             card.measurements_sha256, card.device_name, "", "", card.evidence, len(y), float(y.min()), float(y.max()),
             error.mape, error.low, error.high, hardware=card.hardware,
+            processor=str(card.machine.get("cpu", "")),
         ),
     )  # fmt: skip
 

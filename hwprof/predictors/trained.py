@@ -40,6 +40,7 @@ class Origin:
     operators: the kinds (`hwprof.encoders.operators.kind`) in its networks; empty for a predictor of architectures.
     hardware: identifies the machine. drift: the correlation of the errors of neighbouring rows where the device drifted
     while the rows were measured (`hwprof.predictors.drift`), else 0; mape_without_drift: what would be left, percent.
+    processor: of that machine, in words.
     """
 
     predictor: str
@@ -61,6 +62,7 @@ class Origin:
     hardware: str = ""
     drift: float = 0.0
     mape_without_drift: float = 0.0
+    processor: str = ""
 
 
 def _origin(record: Any, path: str | Path) -> Origin:
@@ -131,10 +133,36 @@ class Trained:
                 archive.writestr(_ORIGIN, json.dumps(asdict(self.origin), indent=1))
         write_bytes(Path(path), content.getvalue())
 
+    @property
+    def takes_any_space(self) -> bool:
+        """Whether it predicts the graphs of every space, and abstains by itself from those that it does not know."""
+        return self.predictor.takes == "graph" and self.predictor.knows_its_domain
+
+    @property
+    def provenance(self) -> str:
+        """How good it is, and of what: what it learned from, where, and its error on what was left out; empty where
+        that is not known."""
+        o = self.origin
+        if o is None:
+            return ""
+        machine = f"{o.processor} ({o.hardware})" if o.processor else f"hardware {o.hardware}"
+        where = f"{o.device} on {machine}" if o.hardware else o.device
+        evidence = f" ({o.evidence})" if o.evidence else ""
+        left_out = "whole families of networks" if self._leaves_out_families else "networks"
+        return (
+            f"learned from {o.n} networks of {o.data}{evidence}, {where}; mean error on {left_out} left out: "
+            f"{o.mape:.1f} % ({o.mape_low:.1f} to {o.mape_high:.1f} %)"
+        )
+
+    @property
+    def _leaves_out_families(self) -> bool:
+        return self.predictor.knows_its_domain and not hasattr(self.predictor, "calibration_errors_")
+
     def require(self, space: str | None = None, device: str | None = None) -> None:
-        """Raises InputError when it learned from another space or device than the given one."""
+        """Raises InputError when it learned from another device than the given one, or from another space unless
+        it takes any."""
         found = (self.origin.space, self.origin.device) if self.origin else ("", "")
-        require_same("the predictor", found, (space, device))
+        require_same("the predictor", found, (None if self.takes_any_space else space, device))
 
     def predict(
         self,
@@ -145,20 +173,22 @@ class Trained:
         execute: Execute | None = None,
         extrapolate: bool = False,
         lower_bound: bool = False,
+        space: str | None = None,
     ) -> list[Prediction]:
         """networks: [n] graphs; architectures of its space, as choices or as text. Returns [n].
 
-        coverage: the probability that the latency is inside the interval. count: counts instructions, for a predictor
-        that learned from them (`hwprof.predict` provides it). execute: what the runtime executes of a graph, for a
-        predictor that learned from that. extrapolate: also predict networks unlike those that were learned from.
-        lower_bound: also predict the rest of networks with operators whose work is not known. Raises InputError for a
-        network that the predictor cannot take, be it the only one.
+        space: of the architectures, for a predictor that `takes_any_space`, which predicts their graphs. coverage: the
+        probability that the latency is inside the interval. count: counts instructions, for a predictor that learned
+        from them (`hwprof.predict` provides it). execute: what the runtime executes of a graph, for a predictor that
+        learned from that. extrapolate: also predict networks unlike those that were learned from. lower_bound: also
+        predict the rest of networks with operators whose work is not known. Raises InputError for a network that the
+        predictor cannot take, be it the only one.
         """
-        space = VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
+        known_space = self._space(space)
         rows, unfit = dict[int, Any](), dict[int, str]()
         for i, network in enumerate(networks):
             try:
-                (rows[i],) = self._encoded(network, space, count, execute)
+                (rows[i],) = self._encoded(network, known_space, count, execute)
             except (InputError, UnknownOperatorError) as error:
                 if len(networks) == 1 or not isinstance(network, Graph):
                     raise
@@ -172,6 +202,12 @@ class Trained:
                 outside=doubt is not None and not doubt.is_lower_bound, doubt="" if doubt is None else doubt.reason,
             )  # fmt: skip
         return [found[i] for i in range(len(networks))]
+
+    def _space(self, given: str | None) -> VariedSpace | None:
+        """The space of architectures; None where nobody names it."""
+        if given is not None and self.takes_any_space:
+            return VariedSpace(given)
+        return VariedSpace(self.origin.space, self.origin.variant) if self.origin and self.origin.space else None
 
     def _predicted(self, rows: Sequence[Any], coverage: float) -> Iterable[tuple[float, float, float, Doubt | None]]:
         """rows: [n], encoded networks. Yields the latency, the bounds of its interval, ms, and the doubt of each."""
@@ -270,7 +306,7 @@ def _graph(network: Arch | str, space: VariedSpace | None) -> Graph:
 
 def _known(space: VariedSpace | None, network: Arch | str) -> VariedSpace:
     if space is None:
-        raise InputError(f"the predictor does not know the space of {network!r}; give .onnx files")
+        raise InputError(f"the predictor does not know the space of {network!r}; give --space, or .onnx files")
     return space
 
 

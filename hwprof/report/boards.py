@@ -16,9 +16,10 @@ from hwprof.report.verdict import Tone, Verdict
 
 ABSENT = "no agent"
 MEASURING = "measuring"
-_SHORT = {"idle": "free", ABSENT: "without an agent"}  # in the headline
-_ORDER = (MEASURING, "greeting", "waiting", "idle", "draining", ABSENT)
-_COLOURS = {MEASURING: "k0", "greeting": "k4", "waiting": "k1", "draining": "k3"}
+_WAITING = "waiting"
+_SHORT = {ABSENT: "without an agent", _WAITING: "waiting for another hwprof"}  # in the headline
+_ORDER = (MEASURING, "greeting", _WAITING, "idle", "draining", ABSENT)
+_COLOURS = {MEASURING: "k0", "greeting": "k4", "draining": "k3"}
 _ROW, _TOP, _NAMES = 26.0, 8.0, 0.24  # pixels, pixels, share of the width
 
 
@@ -50,8 +51,8 @@ class BoardState:
 
     @property
     def words(self) -> str:
-        """A word for the table: the agent's own, but "free" for an idle one."""
-        doing = "free" if self.doing == "idle" else self.doing
+        """The agent's word, and what it waits for."""
+        doing = "waiting for another hwprof on its machine" if self.doing == _WAITING else self.doing
         return f"{doing}, set aside" if self.is_aside else doing
 
     @property
@@ -104,7 +105,7 @@ def _row(state: FleetState, board: BoardState) -> dict[str, Any]:
         "progress": f"{board.progress:.0%}" if board.doing == MEASURING else "",
         "for s": "" if seconds is None else round(seconds),
         **(known if board.is_there else dict.fromkeys(known, "")),
-        "notes": "; ".join(board.notes),
+        "notes": "; ".join((*board.notes, *((board.words,) if board.doing == _WAITING else ()))),
     }
 
 

@@ -107,7 +107,7 @@ def render_fleet(state: FleetState, command: str) -> str:
     shown = [boards.table(state), boards.troubles(state)]
     listed = [element("section", _table(table)) for table in shown if table is not None]
     body = [element("section", summary), element("section", wide, narrow), *listed]
-    return _document(boards.verdict(state), "fleet", body, command)
+    return _document(boards.verdict(state), "fleet", body, command, has_samples=state.unfinished is not None)
 
 
 def _number(cell: object) -> float | None:
@@ -121,7 +121,10 @@ def _number(cell: object) -> float | None:
 # -- the page ----------------------------------------------------------------------------------------
 
 
-def _document(answer: Verdict, kind: str, body: Sequence[Markup], command: str) -> str:
+def _document(
+    answer: Verdict, kind: str, body: Sequence[Markup], command: str, has_samples: bool = True
+) -> str:  # fmt: skip
+    """has_samples: the page was made from a store, which has the raw samples."""
     head = element(
         "head",
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
@@ -129,11 +132,12 @@ def _document(answer: Verdict, kind: str, body: Sequence[Markup], command: str) 
         element("title", answer.headline),
         element("style", _asset("page.css")),
     )
+    where = ". The raw samples are in the store." if has_samples else "."
     page = element(
         "body",
         _header(answer, f"hwprof {kind}"),
         element("main", *body),
-        element("footer", element("p", "Made by ", element("code", command), ". The raw samples are in the store.")),
+        element("footer", element("p", "Made by ", element("code", command), where)),
         element("script", _asset("page.js")),
     )
     return f"<!doctype html>{comment(command)}\n" + element("html", head, "\n", page, lang="en") + "\n"

@@ -24,7 +24,8 @@ _NAMES, _ROW, _TOP, _WIDTH, _GAP, _VALUE = 250.0, 22.0, 34.0, 1080.0, 16.0, 80.0
 class Swept:
     """One network at one batch and shape on one device: its measurement, or the `reason` for which there is none.
 
-    shape: of the inputs, in words; empty for the network's own.
+    shape: of the inputs, in words; empty for the network's own. is_bad_input: no device was asked, because the network
+    itself cannot be opened.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Swept:
     threads: int
     measurement: Measurement | None
     reason: str = ""
+    is_bad_input: bool = False
 
     @property
     def statistics(self) -> LatencyStatistics | None:
@@ -179,13 +181,15 @@ def table(found: Sweep) -> list[dict[str, Any]]:
 
 def _cells(row: Swept) -> dict[str, Any]:
     s, m = row.statistics, row.measurement
+    undisturbed, plain = (normalized(m), statistics(m)) if m and s else (None, None)
     return {
         "model": row.model,
         "input": row.shape,
         "batch": row.batch,
         "device": row.device_words,
         "threads": row.threads or "all",
-        "ms": f"{s.median:.4g}" if s else "",
+        "undisturbed ms": f"{undisturbed.median:.4g}" if undisturbed else "",
+        "median ms": f"{plain.median:.4g}" if plain else "",
         "95 % interval": interval_words(m, s) if m and s else "",
         "per s": quantity.significant(row.per_s, 4) if row.per_s else "",
         "memory MiB": f"{m.peak_memory_bytes / 2**20:.0f}" if m and s and m.peak_memory_bytes else "",

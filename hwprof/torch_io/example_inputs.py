@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +28,27 @@ def arguments(example_inputs: ExampleInputs) -> Arguments:
     if len(example_inputs) == 2 and isinstance(example_inputs[0], tuple) and isinstance(example_inputs[1], Mapping):
         return example_inputs[0], dict(example_inputs[1])
     return tuple(example_inputs), {}
+
+
+def called(module: object, example_inputs: ExampleInputs | None, name: str) -> tuple[nn.Module, Arguments]:
+    """The module and the arguments that it is called with. Raises InputError for an object that is not a module, and
+    without inputs."""
+    if not isinstance(module, nn.Module):
+        raise InputError(f"a network is an .onnx file, a workload or a torch.nn.Module, not {type(module).__name__}")
+    if example_inputs is None:
+        raise InputError(
+            f"{name!r} is a PyTorch module: give its inputs (example_inputs=, --shape NAME=1,3,224,224 for floats, and "
+            "--input NAME=randint:0:100 in addition for integers)"
+        )
+    return module, arguments(example_inputs)
+
+
+def tensor_names(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """The names of the arguments in the order of the parameters, up to the first that is not a tensor."""
+    names = _names(module)
+    by_name = {**dict(zip(names, args, strict=False)), **kwargs}
+    given = [name for name in names if name in by_name]
+    return list(takewhile(lambda name: isinstance(by_name[name], torch.Tensor), given))
 
 
 def with_given(

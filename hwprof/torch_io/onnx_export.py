@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import load
+from hwprof.torch_io.example_inputs import ExampleInputs, called, tensor_names
 
 _OPSET = 21  # the first with integers of 16 bits
 
@@ -36,10 +38,28 @@ def export(module: object, batch: Mapping[str, np.ndarray], path: Path) -> Graph
     return load(path).renamed(type(module).__name__)
 
 
+def export_onnx(module: object, example_inputs: ExampleInputs | None, path: Path, name: str = "") -> Graph:
+    """The module as `export` writes it, from the arguments that `hwprof.torch_io.export` takes, with a warning that
+    says so: the runtime does not run the module itself. Raises InputError as that does, and for a module that PyTorch
+    cannot export."""
+    name = name or type(module).__name__
+    module, (args, kwargs) = called(module, example_inputs, name)
+    _write(module, args, kwargs, tensor_names(module, args, kwargs), path)
+    _share_weights(path)
+    graph = load(path).renamed(name)
+    return replace(graph, warnings=(*graph.warnings, f"exported from the PyTorch module to ONNX, opset {_OPSET}"))
+
+
 def trace(module: nn.Module, batch: Mapping[str, np.ndarray], path: Path, **settings: Any) -> None:
     """Writes what PyTorch's exporter makes of the module in evaluation mode. batch: [n, ...] by argument; settings:
     those of `torch.onnx.export`. Raises InputError for a module that PyTorch cannot export."""
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values())
+    _write(module, arguments, {}, list(batch), path, **settings)
+
+
+def _write(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str], path: Path, **settings: Any
+) -> None:  # fmt: skip
     was_training, before = module.training, logging.root.manager.disable
     was_fused = torch.backends.mha.get_fastpath_enabled()
     logging.disable(logging.WARNING)
@@ -48,7 +68,8 @@ def trace(module: nn.Module, batch: Mapping[str, np.ndarray], path: Path, **sett
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that it is the older one, and that all batches have one size
             torch.onnx.export(
-                module.eval(), arguments, path, input_names=list(batch), opset_version=_OPSET, dynamo=False, **settings
+                module.eval(), args, path, kwargs=dict(kwargs) or None, input_names=names, opset_version=_OPSET,
+                dynamo=False, **settings,
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 -- whatever user code and tracer raise
         reason = next((line for line in str(error).splitlines() if line.strip()), "")

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from hwprof import plugins
 from hwprof.errors import InputError, one_line
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
-from hwprof.torch_io.example_inputs import ExampleInputs, arguments, with_given
+from hwprof.torch_io.example_inputs import ExampleInputs, called, with_given
 
 DOMAIN = "aten"
 _TORCH_NAMES = {
@@ -53,15 +53,8 @@ def export(module: object, example_inputs: ExampleInputs | None, path: Path, nam
     example_inputs: a tensor, a sequence of arguments, or a mapping of keyword arguments. Raises InputError
     for an object that is not a module, without inputs, and for a module that torch.export cannot trace.
     """
-    if not isinstance(module, nn.Module):
-        raise InputError(f"a network is an .onnx file, a workload or a torch.nn.Module, not {type(module).__name__}")
     name = name or type(module).__name__
-    if example_inputs is None:
-        raise InputError(
-            f"{name!r} is a PyTorch module: give its inputs (example_inputs=, --shape NAME=1,3,224,224 for floats, and "
-            "--input NAME=randint:0:100 in addition for integers)"
-        )
-    args, kwargs = arguments(example_inputs)
+    module, (args, kwargs) = called(module, example_inputs, name)
     was_training = module.training
     try:
         with _quietly(), torch.no_grad():

@@ -14,7 +14,7 @@ from hwprof.graph import Graph
 from hwprof.workloads.shapes import split
 
 Shapes = Mapping[str, Sequence[int]]
-_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_FACTORY = re.compile(r"([A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 
 
 def load_network(
@@ -23,23 +23,26 @@ def load_network(
     folder: Path | None = None,
     example_inputs: Any = None,
     inputs: onnx_io.GivenInputs | None = None,
+    *,
+    as_onnx: bool = False,
 ) -> Graph:
     """The graph of a model: a Graph itself, an .onnx file by its path, a reference network by its name, a PyTorch
-    module with its `example_inputs` or as package.module:factory.
+    module with its `example_inputs` or as package.module:factory or file.py:factory.
 
     shapes: for inputs with dynamic dimensions, by name; a text may have its own, as in "model.onnx@x=1,3,64,64",
     which become part of the network's name. inputs: what inputs hold, by name: a number, several, a text
     such as "randint:0:30000", a .npy file or an array, whose shape binds the input's. A PyTorch module is traced into a
-    file in `folder`, which keeps arrays, too. Raises InputError for everything else, and for a module without a folder.
+    file in `folder`, which keeps arrays, too, or exported there `as_onnx`. Raises InputError for everything else, for a
+    module without a folder or inputs, and for one that PyTorch cannot trace or export.
     """
     if isinstance(model, str) and (own := split(model))[1]:
-        graph = load_network(own[0], {**(shapes or {}), **own[1]}, folder, example_inputs, inputs)
+        graph = load_network(own[0], {**(shapes or {}), **own[1]}, folder, example_inputs, inputs, as_onnx=as_onnx)
         return graph.renamed(f"{graph.name}@{model.partition('@')[2]}", graph.source)
     given = onnx_io.as_texts(inputs, folder)
     if isinstance(model, Graph):
         return onnx_io.with_values(model, given)
     if not isinstance(model, str | Path):
-        return _traced(model, example_inputs, given, folder)
+        return _traced(model, example_inputs, given, folder, as_onnx)
     path = Path(model)
     if path.suffix == ".onnx" or path.exists():
         known = {name: shape for name, text in given.items() if (shape := onnx_io.shape_of(name, text)) is not None}
@@ -52,7 +55,7 @@ def load_network(
         with plugins.optional_library("measuring a PyTorch module"):
             from hwprof import torch_io
         made, arguments = torch_io.from_factory(str(model), shapes, given)
-        return _exported(made, arguments, given, folder, str(model).rpartition(":")[2])
+        return _exported(made, arguments, given, folder, as_onnx, str(model).rpartition(":")[2])
     if str(model) in device.available():
         raise InputError(
             f"{str(model)!r} is a device, not a model: give --device {model} (or --devices) with a model; hwprof "
@@ -62,21 +65,30 @@ def load_network(
     raise InputError(f"{str(model)!r} is neither an .onnx file nor a workload; workloads: {known_names}")
 
 
-def _traced(module: object, example_inputs: Any, given: Mapping[str, str], folder: Path | None) -> Graph:
+def _traced(
+    module: object, example_inputs: Any, given: Mapping[str, str], folder: Path | None, as_onnx: bool
+) -> Graph:  # fmt: skip
     with plugins.optional_library("measuring a PyTorch module"):
         from torch import nn
 
         from hwprof import torch_io
     arguments = torch_io.with_given(module, example_inputs, None, given) if isinstance(module, nn.Module) else None
-    return _exported(module, arguments, given, folder)
+    return _exported(module, arguments, given, folder, as_onnx)
 
 
 def _exported(
-    module: object, arguments: Any, given: Mapping[str, str], folder: Path | None, name: str = ""
+    module: object, arguments: Any, given: Mapping[str, str], folder: Path | None, as_onnx: bool, name: str = ""
 ) -> Graph:  # fmt: skip
     if folder is None:
-        raise InputError("a PyTorch module can be profiled and compared; for the rest give an .onnx file or a workload")
+        raise InputError(
+            "a PyTorch module can be measured and predicted; for the rest give an .onnx file (torch.onnx.export) or a "
+            "workload"
+        )
     with plugins.optional_library("measuring a PyTorch module"):
         from hwprof import torch_io
-    file = folder / f"traced-{len(list(folder.iterdir()))}.pt2"
-    return replace(torch_io.export(module, arguments, file, name), given=tuple(sorted(given.items())))
+    write, suffix = (torch_io.export_onnx, ".onnx") if as_onnx else (torch_io.export, ".pt2")
+    file = folder / f"module-{len(list(folder.iterdir()))}{suffix}"
+    graph: Graph = write(module, arguments, file, name)
+    if as_onnx:
+        return onnx_io.with_values(graph, {n: text for n, text in given.items() if n in {t.name for t in graph.inputs}})
+    return replace(graph, given=tuple(sorted(given.items())))

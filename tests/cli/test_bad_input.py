@@ -221,3 +221,36 @@ def test_nan_outputs_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture
                                         helper.make_node("Div", ["z", "z"], ["y"])])  # fmt: skip
     run(["profile", str(path), "--fast", "--store", str(tmp_path / "s.db")])
     assert "output 'y' holds NaN or infinite values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["explain", "a.onnx", "--nope"], "(see hwprof explain --help)"),
+        (["fleet", "up", "--nope"], "(see hwprof fleet up --help)"),
+        (["--nope"], "(see hwprof --help)"),
+    ],
+)
+def test_an_option_that_is_not_there_points_to_the_help_of_its_command(arguments, advice, capsys):
+    assert run(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("hwprof: No such option: --nope ")
+    assert told.endswith(f"{advice}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fleet"], ["lut"]])
+def test_a_group_of_commands_alone_shows_its_help_in_lines(arguments, capsys):
+    assert run(arguments) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told[0].startswith(" ".join(["Usage: hwprof", *arguments]))
+    assert len(told) > 5
+
+
+def test_a_compression_without_a_task_names_the_way_without_one(capsys):
+    assert run(["compress", "x.onnx", "--target-ms", "1"]) == 2
+    assert "--calibration samples.npz" in capsys.readouterr().err
+
+
+def test_a_history_of_two_models_is_refused_with_what_shows_both(capsys):
+    assert run(["history", "new", "old"]) == 2
+    assert "history shows one model over time, not 2" in capsys.readouterr().err

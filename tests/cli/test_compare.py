@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwprof.__main__ import run
+from hwprof.errors import MachineBusyError
 
 ANALYTIC = ("--device", "roofline-edge-gpu", "--fast")
 
@@ -121,3 +122,49 @@ def test_a_single_process_passes_no_gate(compare):
     status, _, err = compare("resnet18", "resnet50", "--fail-above", "5%", "--budget", "0.000001")
     assert status == 4
     assert "fewer than four rounds without disturbance is not conclusive yet" in err
+
+
+class BusyMeanwhile:
+    """Another hwprof has the machine from the end of the comparison on, for this many looks at it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+        self.left = looks
+        monkeypatch.setattr("hwprof.measure.hold._POLL_S", 0.001)
+        monkeypatch.setattr("hwprof.jobs.reporting.held", self.held)
+
+    def held(self, transport, device, wait_s=0.0):
+        from hwprof.measure import hold
+
+        return hold.held(Refusing(transport, self), device, wait_s)
+
+
+class Refusing:
+    def __init__(self, transport, busy: BusyMeanwhile) -> None:
+        self.transport, self.busy = transport, busy
+
+    def open(self, device, limit_s=0.0):
+        if self.busy.left > 0:
+            self.busy.left -= 1
+            raise MachineBusyError("another hwprof is measuring on this machine")
+        return self.transport.open(device)
+
+
+def test_a_page_without_the_machine_costs_its_roofline_and_not_the_verdict(
+    compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    BusyMeanwhile(monkeypatch, looks=10**9)
+    page = tmp_path / "page.html"
+    status, out, err = compare("mobilenet_v2", "resnet18", "--fail-above", "5%", "--html", str(page))
+    assert status == 0
+    assert "resnet18" in out
+    assert "the page has no roofline: another hwprof is measuring on this machine" in err
+    assert page.exists()
+    assert compare("resnet18", "resnet50", "--fail-above", "5%", "--html", str(page))[0] == 1
+
+
+def test_a_page_waits_for_the_machine_as_long_as_asked(compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    busy = BusyMeanwhile(monkeypatch, looks=3)
+    page = tmp_path / "page.html"
+    _, _, err = compare("mobilenet_v2", "resnet18", "--html", str(page), "--wait", "60")
+    assert busy.left == 0
+    assert "no roofline" not in err

@@ -60,3 +60,8 @@ def test_bad_input_is_one_line(collected: Path, capsys: pytest.CaptureFixture[st
     assert told.out == ""
     (line,) = told.err.splitlines()
     assert reason in line
+
+
+def test_the_sizes_that_nobody_gave_fit_the_data_set(collected: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["evaluate", str(collected), "--seeds", "1", "--format", "json"]) == 0
+    assert [row["n"] for row in json.loads(capsys.readouterr().out)] == [10, 20]

@@ -62,6 +62,17 @@ def test_a_measuring_command_has_all_options_of_measuring(name: str):
     assert {"--shape", "--input", "--variant", "--calibration"} <= options
 
 
+@pytest.mark.parametrize("name", ["compress", "explain", "search"])
+def test_a_command_that_measures_within_its_work_can_wait_for_the_machine_and_keep_what_it_measured(name: str):
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    assert {"--store", "--wait"} <= options
+
+
+def test_the_time_to_wait_reaches_the_job():
+    assert groups.LocalRecording(wait=7.0).job_options().wait_s == 7.0
+    assert groups.Measuring(wait=7.0).job_options().wait_s == 7.0
+
+
 def test_a_search_measures_with_a_budget_of_another_name():
     options = {parameter.name: parameter.opts for parameter in COMMANDS["search"].params}
     assert (options["budget"], options["evaluations"]) == (["--measure-budget"], ["--budget", "-n"])

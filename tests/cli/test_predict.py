@@ -85,3 +85,17 @@ def test_a_truncated_file_is_refused(predictor, tmp_path, capsys):
     (tmp_path / "part.hwp").write_bytes(predictor.read_bytes()[:1000])
     assert run(["predict", str(tmp_path / "part.hwp"), "--arch", "2,1,1,0"]) == 2
     assert "part.hwp is not a predictor file, or only a part of one" in capsys.readouterr().err
+
+
+def test_a_table_says_what_the_predictor_learned_from_and_how_good_it_is(predictor, capsys):
+    assert run(["predict", str(predictor), "--arch", "2,1,1,0"]) == 0
+    told = capsys.readouterr().err
+    assert "learned from 32 networks of tiny-noisy (analytic), noisy on " in told
+    assert "; mean error on networks left out: " in told
+
+
+def test_the_json_says_what_the_predictor_learned_from_and_how_good_it_is(predictor, capsys):
+    assert run(["predict", str(predictor), "--arch", "2,1,1,0", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["learned"]["data"], row["learned"]["n"]) == ("tiny-noisy", 32)
+    assert row["learned"]["mape_low"] <= row["learned"]["mape"] <= row["learned"]["mape_high"]

@@ -48,7 +48,7 @@ def test_a_factorys_module_that_cannot_travel_is_one_line(their_nets, capsys):
 
 def test_where_no_file_can_be_kept_a_module_is_refused(their_nets, capsys):
     assert run(["lut", "build", "their_package:small", "-o", "table.json", "--store", "s.db"]) == 2
-    assert "a PyTorch module can be profiled and compared" in capsys.readouterr().err
+    assert "a PyTorch module can be measured and predicted" in capsys.readouterr().err
 
 
 def test_a_module_in_memory_is_profiled_without_any_onnx():
@@ -60,9 +60,66 @@ def test_a_module_in_memory_is_profiled_without_any_onnx():
     assert set(m.figures) == {"hot_ns", "cold_ns"}
 
 
-def test_a_module_is_no_network_for_another_runtime():
-    with Store() as store, pytest.raises(InputError, match="backend 'onnxruntime' of device 'cpu-1t' runs only ONNX"):
-        hwprof.profile(torch.nn.ReLU(), "cpu-1t", example_inputs=torch.ones(1), store=store, options=ONE_PROCESS)
+class TwoArguments(torch.nn.Module):
+    def forward(self, image: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return image * scale
+
+
+def test_a_module_is_exported_for_a_runtime_that_runs_nothing_else():
+    module = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.Tanh())
+    m = hwprof.profile(module, "roofline-edge-gpu", example_inputs=torch.ones(4, 32), options=ONE_PROCESS)
+    assert m.model == "Sequential"
+    assert m.network_warnings == ("exported from the PyTorch module to ONNX, opset 21",)
+    assert [o.op for o in m.operators] == ["Gemm", "Tanh"]
+
+
+def test_an_exported_module_has_the_names_and_the_order_of_its_parameters(tmp_path):
+    given = {"scale": torch.ones(1), "image": torch.ones(2, 3)}
+    graph = jobs.load_network(TwoArguments(), folder=tmp_path, example_inputs=given, as_onnx=True)
+    assert [(t.name, t.shape) for t in graph.inputs] == [("image", (2, 3)), ("scale", (1,))]
+
+
+def test_values_given_to_a_module_are_those_of_its_exported_inputs(tmp_path):
+    given = {"image": torch.ones(2, 3), "scale": torch.ones(1)}
+    graph = jobs.load_network(
+        TwoArguments(), folder=tmp_path, example_inputs=given, inputs={"scale": "7.5"}, as_onnx=True
+    )
+    assert graph.given == (("scale", "7.5"),)
+
+
+def test_a_module_that_cannot_be_exported_has_its_reason_in_one_line(tmp_path):
+    class Fft(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.eigvals(x)
+
+    with pytest.raises(InputError, match=r"PyTorch cannot export Fft: .*linalg_eig"):
+        jobs.load_network(Fft(), folder=tmp_path, example_inputs=torch.eye(3), as_onnx=True)
+
+
+def test_one_sweep_sets_a_module_in_pytorch_against_its_export_in_other_runtimes(tmp_path):
+    (tmp_path / "sweep_net.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
+    found = hwprof.sweep(
+        [f"{tmp_path}/sweep_net.py:net"], ["roofline-edge-gpu", "torch-cpu-1t"], shapes={"input": (1, 3, 8, 8)},
+        options=replace(ONE_PROCESS, with_operators=False),
+    )  # fmt: skip
+    assert [(row.model, row.device, row.reason) for row in found.rows] == [
+        ("net", "roofline-edge-gpu", ""), ("net", "torch-cpu-1t", ""),
+    ]  # fmt: skip
+    exported, traced = (row.measurement.network_warnings for row in found.rows)
+    assert "exported from the PyTorch module to ONNX, opset 21" in exported
+    assert traced == ()
+
+
+def test_a_sweep_of_a_module_without_inputs_is_bad_input(their_nets, capsys):
+    (their_nets / "bare.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
+    assert run(["sweep", "bare.py:net", "--devices", "roofline-edge-gpu,torch-cpu-1t", "--store", "s.db"]) == 2
+    assert "'net' is a PyTorch module: give its inputs" in capsys.readouterr().err
+
+
+def test_the_baseline_of_a_module_is_its_export(their_nets):
+    arguments = ("--fast", "--no-operators", "--store", "s.db", "--save-baseline", "main")
+    assert run(["profile", "their_package:small", "-d", "roofline-edge-gpu", *arguments]) == 0
+    assert (their_nets / "hwprof.baselines" / "main.onnx").is_file()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")

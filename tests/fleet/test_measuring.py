@@ -88,8 +88,11 @@ def test_a_sweep_is_one_table_of_every_device(fleet, devices):
     assert [one.row.device for one in found.fastest] == ["fast", "fast"]
 
 
-def test_the_faster_device_of_a_fleet_is_picked(fleet, devices):
+def test_the_faster_device_of_a_fleet_is_picked_and_the_figures_are_told(fleet, devices, monkeypatch):
+    told = []
+    monkeypatch.setattr(fleet.fleet, "tell", told.append)
     assert pick_device(dense(4), fleet=fleet, options=Options(FAST)) == "fast"
+    assert [line for line in told if "fast, 1 thread is fastest" in line]
 
 
 def test_a_choice_without_data_sets_and_fleet_is_refused():

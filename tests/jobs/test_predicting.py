@@ -11,7 +11,7 @@ from hwprof.__main__ import run
 from hwprof.data import dataset
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs import predicting
+from hwprof.jobs import evaluating, predicting
 from hwprof.measure.machine import fingerprint
 from hwprof.measure.recording import Options
 from hwprof.predictors import shipped
@@ -145,3 +145,38 @@ def test_a_shipped_predictor_of_another_machine_asks_for_networks_of_this_one(
     with pytest.raises(InputError, match=r"\(1\) is of this machine \(.*\); fit one to 5 to 20"):
         predicting.predict("roofline-edge-gpu", [SPACE.graph(ARCH)])
     assert predicting.train(collected, n=5, base="roofline-edge-gpu").origin.n == 5
+
+
+@pytest.fixture
+def of_this_machine(of_kernels, tmp_path, monkeypatch):
+    """The device for which a predictor is shipped."""
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    hardware = fingerprint(Options().limited_transport, Device.load("roofline-edge-gpu"))
+    of_kernels.save(shipped.path_of("roofline-edge-gpu", hardware))
+    return "roofline-edge-gpu"
+
+
+def test_a_shipped_predictor_is_loaded_by_the_name_of_its_device(of_kernels, of_this_machine):
+    loaded, graph = predicting.load_predictor(of_this_machine), SPACE.graph(ARCH)
+    assert loaded.predict([graph]) == pytest.approx(of_kernels.predictor.predict([graph]))
+
+
+def test_a_shipped_predictor_is_evaluated_by_the_name_of_its_device(collected, of_kernels, of_this_machine):
+    with pytest.raises(InputError, match="the predictor file does not say what it learned from"):
+        evaluating.evaluate(collected, of_this_machine)
+
+
+def test_a_predictor_of_any_network_takes_the_architectures_of_every_space(of_kernels):
+    (by_arch,) = predicting.predict(of_kernels, archs=["2,1,1,0"], space="tests.tiny_space:SPACE", extrapolate=True)
+    (by_graph,) = predicting.predict(of_kernels, [SPACE.graph(ARCH)], extrapolate=True)
+    assert by_arch.latency_ms == by_graph.latency_ms
+
+
+def test_a_module_is_predicted_by_its_export(of_kernels, tmp_path):
+    (tmp_path / "predicted_net.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
+    module = f"{tmp_path}/predicted_net.py:net"
+    (found,) = predicting.predict(of_kernels, [module], shapes={"input": (1, 3, 8, 8)}, extrapolate=True)
+    assert found.network == "net"
+    rows = predicting.predict_operators(of_kernels, [module], shapes={"input": (1, 3, 8, 8)})
+    assert [row.op for row in rows] == ["Conv"]

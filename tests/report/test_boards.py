@@ -20,7 +20,7 @@ def state(*found: BoardState, **more: object) -> FleetState:
 
 def test_the_headline_counts_what_the_boards_do():
     answer = boards.verdict(state(MEASURING, FREE, ABSENT, ASIDE))
-    assert answer.headline == "4 boards: 1 measuring, 2 free, 1 without an agent, 1 set aside"
+    assert answer.headline == "4 boards: 1 measuring, 2 idle, 1 without an agent, 1 set aside"
     assert answer.tone is Tone.CAUTION
     assert answer.doubts == (
         "pi-4 is set aside after 3 failures: x.", "Without an agent: pi-3; start each with hwprof fleet agent.",
@@ -69,3 +69,24 @@ def test_the_page_is_well_formed_and_escapes_what_boards_say():
     parser.feed(page)
     assert parser.open == []
     assert "<script>alert" not in page
+
+
+WAITING = BoardState("pi-5", ("pi-4",), "waiting", "dense", since=NOW - 5)
+
+
+def test_the_table_and_the_page_have_one_word_for_a_board_without_work():
+    (row,) = boards.rows(state(FREE))
+    assert row["state"] == boards.table(state(FREE)).rows[0][3].words == "idle"
+
+
+def test_a_board_that_waits_says_for_what_and_has_no_bar():
+    (row,) = boards.rows(state(WAITING))
+    assert (row["state"], row["notes"]) == ("waiting", "waiting for another hwprof on its machine")
+    drawn = boards.draw(state(WAITING), 1000)
+    assert "pi-5: waiting for another hwprof on its machine, for 5 s, dense" in drawn
+    assert "soft" not in drawn
+
+
+def test_only_a_page_with_a_store_says_that_the_samples_are_in_it():
+    assert "The raw samples are in the store." not in render_fleet(state(FREE), "hwprof fleet status")
+    assert "The raw samples are in the store." in render_fleet(state(FREE, unfinished=0), "hwprof fleet status")

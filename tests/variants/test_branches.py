@@ -6,7 +6,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from hwprof import onnx_io
+from hwprof.integer.lowering import lowering
+from hwprof.integer.run import reference
 from hwprof.variants import branches
+from hwprof.variants.calibration import calibrate
 from hwprof.variants.weights import load_weights
 
 
@@ -40,3 +43,12 @@ def test_a_network_without_an_if_stays_what_it_is(tmp_path):
     graph = network(tmp_path / "branches.onnx", condition=True)
     flat, _ = branches.taken(graph)
     assert branches.taken(flat)[0] is flat
+
+
+@pytest.mark.parametrize(("condition", "wanted"), [(True, [1.0, 2.5, 4.0]), (False, [-2.0, 1.0, 4.0])])
+def test_a_branch_that_is_taken_is_calibrated_whole(tmp_path, condition, wanted):
+    x = np.array([-1.0, 0.5, 2.0], np.float32)
+    graph = calibrate(network(tmp_path / "branches.onnx", condition), [{"x": x}], tmp_path / "int8.onnx")
+    program = lowering.lower(graph, load_weights(graph))
+    (y,) = reference.run(program, {"x": x}).values()
+    np.testing.assert_allclose(y, wanted, atol=0.05)

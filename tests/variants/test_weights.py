@@ -58,6 +58,15 @@ def test_without_a_file_they_are_those_of_the_seed():
     assert not np.array_equal(first[name], other[name])
 
 
+def test_arrays_that_lack_a_weight_are_refused_by_its_name():
+    b = GraphBuilder("net")
+    graph = b.build(b.linear(b.input((1, 80)), 3))
+    name = graph.weights[0].name
+    rest = {other: array for other, array in load_weights(graph).items() if other != name}
+    with pytest.raises(InputError, match=rf"the weights of 'net' do not hold its tensor '{name}'"):
+        model_with(graph, rest)
+
+
 def test_a_model_made_of_a_graph_and_its_weights_computes_what_the_file_does(tmp_path, run, mobile_block):
     onnx_io.save(mobile_block, tmp_path / "net.onnx", seed=3)
     graph = onnx_io.load(tmp_path / "net.onnx")

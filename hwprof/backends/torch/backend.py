@@ -37,6 +37,7 @@ class TorchBackend:
     """One stream, one network at a time; inputs and outputs stay on the device."""
 
     evidence = Evidence.MEASURED
+    programs = (".pt2",)
 
     def versions(self) -> Mapping[str, str]:
         found = {"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": _cudnn_version()}

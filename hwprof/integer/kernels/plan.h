@@ -75,8 +75,9 @@ constexpr int kNormPlaces = 41;    // 62 of an inverse, less 21 of the normalize
 //                 and int32 [blocks], the quad of each. kParts: [2][quads][16][4] in a panel
 //                 whose mode is not kExact, blocks of [32][4] after all panels, and x2 as int32: the
 //                 mode of each panel, its first block, [groups * panels + 1], and the line and quad of each block
-//   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`. kParts:
-//                 x2 is the mode of each block, int32 [blocks], kExact or kSingly
+//   kDepthwise    weight: [blocks][ceil(taps / 4)][4][16][4], constants [blocks][4][16]: see `Isa::interleave`; the taps
+//                 of 3 x 3 by columns, each with a fourth that is 0. kParts: x2 is the mode of each block, int32
+//                 [blocks], kExact or kSingly
 //   kAdd          y = clip((x * factor + x2 * factor2 + from_offset) >> places); factors may be negative
 //   kMultiply     y = clip(zero_y + rescaled (x - zero_x) * (x2 - zero_x2)); one multiplier
 //                 kAdd, kMultiply: y and x are dense [extent 0..2]; x2 has the strides `from`
@@ -215,6 +216,9 @@ inline bool is_lined(const Step& s) {
          under.reach * under.bytes <= kGatheredBytes;
 }
 inline int64_t tap_quads(const Step& s) { return ceil_div(int64_t(s.kernel_h) * s.kernel_w, kQuad); }
+// Whether the taps of a depthwise convolution are stored by the columns of its window, each with a fourth that is 0.
+constexpr int kColumnTaps = 3;
+inline bool has_columns(const Step& s) { return s.kernel_h == kColumnTaps && s.kernel_w == kColumnTaps; }
 
 constexpr int kCellRows = 16;  // of a recurrent layer, that are multiplied at once: not more
 

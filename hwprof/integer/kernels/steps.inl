@@ -36,9 +36,12 @@ using Ints = Isa::Ints;
 using Bytes = Isa::Bytes;
 using Scale = Isa::Scale;
 
+template <int Value>
+using Constant = std::integral_constant<int, Value>;
+
 template <typename Function, int... I>
 INLINE inline void each(std::integer_sequence<int, I...>, [[maybe_unused]] Function function) {
-  (function(std::integral_constant<int, I>{}), ...);
+  (function(Constant<I>{}), ...);
 }
 
 // function(0), function(1), ... with indices that are constants: sums in arrays then stay in registers, where a loop
@@ -326,9 +329,9 @@ INLINE inline void each_channels(int64_t channels, Function function) {
   const auto at_once = [&](auto count) INLINE {
     for (; c + count <= channels; c += count) function(c, count);
   };
-  at_once(std::integral_constant<int, 64>{});
-  at_once(std::integral_constant<int, 16>{});
-  at_once(std::integral_constant<int, 1>{});
+  at_once(Constant<64>{});
+  at_once(Constant<16>{});
+  at_once(Constant<1>{});
 }
 
 void max_pool(const Step& s, const Share& share) {

@@ -17,8 +17,8 @@ from hwprof.integer.program.program import Table
 
 _WIDE = LIMITS["int16"][1]
 _ONE_AXIS_OPSET = 13
-_LARGEST_NORM = 2  # p
-_ZERO = 128  # that marks an element which is 0 among those that count the negative ones
+_LARGEST_NORM = 2  # the p of an LpPool
+_ZERO = 128  # the mark of an element that is 0; a negative one has the mark 1, so that their sum counts both
 Function = Callable[[np.ndarray], np.ndarray]
 
 
@@ -27,19 +27,19 @@ def sum_of_squares(symbols: SymbolTable, node: Node, target: Target) -> Held:
     not support the node, as all rules do."""
     x = symbols.view(node, node.inputs[0])
     rows, count = _rows(symbols, node, x, target.name)
-    lying, upright = (symbols.reshaped(rows, shape, target.name) for shape in ((count, 1, -1), (count, -1, 1)))
-    return attention_rule.product_of(symbols, node, target, lying, upright)
+    row, column = (symbols.reshaped(rows, shape, target.name) for shape in ((count, 1, -1), (count, -1, 1)))
+    return attention_rule.product_of(symbols, node, target, row, column)
 
 
 def root_of_squares(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A ReduceL2 over any axes."""
-    return _function_of_sum(symbols, node, target, np.square, np.sqrt, _largest(target) ** 2)
+    return _function_of_sum(symbols, node, target, np.square, np.sqrt, _largest_result(target) ** 2)
 
 
 def log_of_sum(symbols: SymbolTable, node: Node, target: Target) -> Held:
     """A ReduceLogSum over any axes."""
-    most = math.exp(min((target.grid.high - target.grid.zero) * target.grid.scale, 80.0))
-    return _function_of_sum(symbols, node, target, lambda x: x, np.log, most)
+    limit = math.exp(min((target.grid.high - target.grid.zero) * target.grid.scale, 80.0))
+    return _function_of_sum(symbols, node, target, lambda x: x, np.log, limit)
 
 
 def norm_of_windows(symbols: SymbolTable, node: Node, target: Target) -> Held:
@@ -53,8 +53,8 @@ def norm_of_windows(symbols: SymbolTable, node: Node, target: Target) -> Held:
     def power(reals: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(reals) ** p)
 
-    wide = _tabulated_wide(symbols, x, power, _most(power, x), f"{target.name} powers")
-    grid = Grid(min(_largest(target) ** p, _most(power, x) * taps) / _WIDE, 0, dtype="int16")
+    wide = _tabulated_wide(symbols, x, power, _largest_magnitude(power, x), f"{target.name} powers")
+    grid = Grid(min(_largest_result(target) ** p, _largest_magnitude(power, x) * taps) / _WIDE, 0, dtype="int16")
     sums = Target(f"{target.name} sums", grid, grid.low, grid.high, ())
     total = product_rule.summed_windows(symbols, node, wide, sums)
     root = _of_sum(lambda sums: np.asarray(sums ** (1 / p)), grid)
@@ -70,10 +70,10 @@ def local_response(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if bias <= 0 or alpha < 0:
         raise refuse(node, "its bias is not above 0, or its alpha is below 0")
     last = symbols.transposed(x, (0, *range(2, rank), 1), f"{target.name} channels last")
-    squares = _tabulated_wide(symbols, last, np.square, _most(np.square, x), f"{target.name} squares")
+    squares = _tabulated_wide(symbols, last, np.square, _largest_magnitude(np.square, x), f"{target.name} squares")
     to, of = np.indices((channels, channels))
     is_near = (of >= to - (size - 1) // 2) & (of <= to + size // 2)
-    grid = Grid(_most(np.square, x) * min(size, channels) / _WIDE, 0, dtype="int16")
+    grid = Grid(_largest_magnitude(np.square, x) * min(size, channels) / _WIDE, 0, dtype="int16")
     sums = product_rule.with_rows(
         symbols, node, squares, is_near.astype(np.int8), np.ones(channels), np.zeros(channels),
         Target(f"{target.name} sums", grid, grid.low, grid.high, ()),
@@ -99,7 +99,7 @@ def product_of_rows(symbols: SymbolTable, node: Node, target: Target) -> Held:
     def logarithm(reals: np.ndarray) -> np.ndarray:
         return np.log(np.where(reals == 0, 1.0, np.abs(reals)))
 
-    logs = _tabulated_wide(symbols, flat, logarithm, _most(logarithm, x), f"{target.name} logarithms")
+    logs = _tabulated_wide(symbols, flat, logarithm, _largest_magnitude(logarithm, x), f"{target.name} logarithms")
     total = _total(symbols, node, logs, limit, f"{target.name} total")
     grid = Grid(math.exp(reach) / _WIDE, 0, dtype="int16")
     size = _drawn(symbols, node, total, np.exp, grid, f"{target.name} magnitude")
@@ -146,25 +146,28 @@ def log_softmax(symbols: SymbolTable, node: Node, target: Target) -> Held:
 
 
 def _function_of_sum(
-    symbols: SymbolTable, node: Node, target: Target, inner: Function, outer: Function, most: float
+    symbols: SymbolTable, node: Node, target: Target, inner: Function, outer: Function, limit: float
 ) -> Held:
-    """outer(sum of inner(x)) along the axes of the node, where sums above `most` saturate the result."""
+    """outer(sum of inner(x)) along the axes of the node, where sums above `limit` saturate the result."""
     x = symbols.view(node, node.inputs[0])
     rows, count = _rows(symbols, node, x, target.name)
     flat = symbols.reshaped(rows, (count, -1), f"{target.name} rows")
-    wide = _tabulated_wide(symbols, flat, inner, _most(inner, x), f"{target.name} parts")
-    total = _total(symbols, node, wide, min(most, _most(inner, x) * flat.shape[1]), f"{target.name} total")
+    wide = _tabulated_wide(symbols, flat, inner, _largest_magnitude(inner, x), f"{target.name} parts")
+    total = _total(
+        symbols, node, wide, min(limit, _largest_magnitude(inner, x) * flat.shape[1]), f"{target.name} total"
+    )
     y = _drawn(symbols, node, total, _of_sum(outer, total.grid), target.grid, target.name)
     y = symbols.with_shape(y, symbols.graph.shape(node.outputs[0]), target.name)
     return tables.bounded(symbols, y, target) if target.is_bounded else y
 
 
-def _most(function: Function, x: Held) -> float:
+def _largest_magnitude(function: Function, x: Held) -> float:
     """The largest magnitude of the function on the grid of x; 1 where it is 0 everywhere."""
     return float(np.abs(function(x.grid.reals().astype(np.float64))).max()) or 1.0
 
 
-def _largest(target: Target) -> float:
+def _largest_result(target: Target) -> float:
+    """The highest real number on the grid of the result."""
     return (target.grid.high - target.grid.zero) * target.grid.scale
 
 
@@ -177,9 +180,9 @@ def _rows(symbols: SymbolTable, node: Node, x: Held, name: str) -> tuple[Held, i
     return symbols.transposed(x, (*kept, *axes), f"{name} turned"), math.prod(x.shape[axis] for axis in kept)
 
 
-def _tabulated_wide(symbols: SymbolTable, x: Held, function: Function, most: float, name: str) -> Held:
-    """A function of an 8-bit tensor in 16 bits, up to `most`."""
-    grid = Grid(most / _WIDE, 0, dtype="int16")
+def _tabulated_wide(symbols: SymbolTable, x: Held, function: Function, limit: float, name: str) -> Held:
+    """A function of an 8-bit tensor in 16 bits, up to `limit`."""
+    grid = Grid(limit / _WIDE, 0, dtype="int16")
     reals = np.clip(function(x.grid.reals().astype(np.float64)) / grid.scale, -_WIDE, _WIDE)
     value = symbols.new_value(name, symbols.values[x.value].shape, "int16")
     source, of_x = symbols.function(x.value)
@@ -187,10 +190,10 @@ def _tabulated_wide(symbols: SymbolTable, x: Held, function: Function, most: flo
     return Held(value, grid, x.shape, x.is_image)
 
 
-def _total(symbols: SymbolTable, node: Node, x: Held, most: float, name: str) -> Held:
-    """The sums of the rows of 16-bit x [..., n], as [m, 1], in 16 bits up to `most`."""
+def _total(symbols: SymbolTable, node: Node, x: Held, limit: float, name: str) -> Held:
+    """The sums of the rows of 16-bit x [..., n], as [m, 1], in 16 bits up to `limit`."""
     n = x.shape[-1]
-    grid = Grid(most / _WIDE, 0, dtype="int16")
+    grid = Grid(limit / _WIDE, 0, dtype="int16")
     rows = symbols.reshaped(symbols.plain(x), (-1, n), f"{name} rows")
     target = Target(name, grid, grid.low, grid.high, ())
     return product_rule.summed_rows(symbols, node, rows, target)

@@ -22,14 +22,16 @@ _FILLS = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}  # of the r
 
 
 def image_of_columns(symbols: SymbolTable, node: Node, target: Target) -> Held:
-    """A Col2Im: the sums of the overlapping windows. Raises InputError where the operation does not support the node,
-    as all rules do."""
+    """A Col2Im: the sums of the overlapping windows.
+
+    Raises InputError for a node that integers cannot compute, as all rules do.
+    """
     x = symbols.view(node, node.inputs[0])
-    image, block = (_stored(symbols, node, name) for name in node.inputs[1:3])
+    image, block = (tuple(int(n) for n in _stored(symbols, node, name)) for name in node.inputs[1:3])
     pixels = _pixels(node, image, block)
-    layers = _by_place(pixels.ravel(), math.prod(image))
+    of_plane = _numbers_by_place(pixels.ravel(), math.prod(image))
     planes = math.prod(x.shape) // pixels.size
-    numbers = np.where(layers > 0, layers + pixels.size * np.arange(planes).reshape(-1, 1, 1), 0)
+    numbers = np.where(of_plane > 0, of_plane + pixels.size * np.arange(planes).reshape(-1, 1, 1), 0)
     overlaps = picking.picked(symbols, replace(node, outputs=(f"{target.name} overlaps",)), x, numbers)
     return pooling.reduced(symbols, node, target, overlaps, (2,), keeps_axes=False, is_sum=True)
 
@@ -56,13 +58,13 @@ def scattered(symbols: SymbolTable, node: Node, target: Target) -> Held:
     if reduction not in _FILLS:
         raise refuse(node, f"its reduction {reduction!r} is not supported")
     data, updates = _operands(symbols, node, target, reduction)
-    layers = _by_place(_places(symbols, node, data.shape), math.prod(data.shape))
+    numbers = _numbers_by_place(_places(symbols, node, data.shape), math.prod(data.shape))
     parts = [
         picking.picked(
             symbols, replace(node, outputs=(f"{target.name} updates {i}",)), updates,
-            layer.reshape(data.shape), _FILLS[reduction],
+            at_each_place.reshape(data.shape), _FILLS[reduction],
         )
-        for i, layer in enumerate(layers.T)
+        for i, at_each_place in enumerate(numbers.T)
     ]  # fmt: skip
     if reduction == "add":
         return pair_rule.added(symbols, node, target, [data, *parts])
@@ -89,10 +91,7 @@ def _operands(symbols: SymbolTable, node: Node, target: Target, reduction: str) 
 
 def _places(symbols: SymbolTable, node: Node, shape: tuple[int, ...]) -> np.ndarray:
     """int64 [n]: the place in the data, of this shape, of every update."""
-    name = node.inputs[1]
-    if name not in symbols.weights:
-        raise refuse(node, f"its input {name!r} is not stored")
-    indices = symbols.weights[name]
+    indices = _stored(symbols, node, node.inputs[1])
     places = np.arange(math.prod(shape)).reshape(shape)
     if node.op == "ScatterND":
         return np.asarray(places[tuple(np.moveaxis(indices, -1, 0))]).ravel()
@@ -101,9 +100,11 @@ def _places(symbols: SymbolTable, node: Node, shape: tuple[int, ...]) -> np.ndar
     return np.asarray(places[tuple(at)]).ravel()
 
 
-def _by_place(places: np.ndarray, count: int) -> np.ndarray:
-    """places: int64 [n] of elements, of which a negative one goes nowhere. Returns int64 [count, k]: the numbers, from
-    1 on, of the k elements or fewer that go to each place, and then 0."""
+def _numbers_by_place(places: np.ndarray, count: int) -> np.ndarray:
+    """Returns int64 [count, k]: the numbers, from 1 on, of the up to k elements that go to each place, and then 0.
+
+    places: int64 [n], of each element; an element with a negative place goes nowhere.
+    """
     order = np.argsort(places, kind="stable")
     order = order[places[order] >= 0]
     to = places[order]
@@ -113,7 +114,8 @@ def _by_place(places: np.ndarray, count: int) -> np.ndarray:
     return numbers
 
 
-def _stored(symbols: SymbolTable, node: Node, name: str) -> tuple[int, ...]:
+def _stored(symbols: SymbolTable, node: Node, name: str) -> np.ndarray:
+    """The stored integers, of their own shape. Raises InputError where the input is not stored."""
     if name not in symbols.weights:
         raise refuse(node, f"its input {name!r} is not stored")
-    return tuple(int(n) for n in symbols.weights[name])
+    return symbols.weights[name]

@@ -16,6 +16,7 @@ from hwprof.integer.run import parts
 BLOCK = 64  # channels of a depthwise convolution that are stored together
 _NO_SHIFT = parts.SMALLEST_SHIFT  # of the columns that pad a panel
 _SIGN = 128
+_COLUMN_TAPS = 3  # of a depthwise window whose taps the kernels want by columns
 _LIFT = 4  # bits by which the kernels raise the sums of gates
 _INT4_FACTOR = 16  # by which the kernels raise the sums of int4
 
@@ -133,10 +134,11 @@ def _by_column(values: np.ndarray, groups: int, fill: int = _NO_SHIFT) -> np.nda
 def _depthwise(rows: _Rows, arithmetic: Arithmetic) -> Packed:
     """rows: of channels and their taps. The weight becomes [blocks][quads of taps][4][4][4][QUAD]: channel
     16 i + 4 q + e of a block is at [q][i][e], where unpacking four rows of a vector register puts it."""
-    channels, taps = rows.weight.shape
-    blocks, quads = -(-channels // BLOCK), -(-taps // QUAD)
-    weight = np.zeros((blocks * BLOCK, quads * QUAD), np.int8)
-    weight[:channels, :taps] = rows.weight
+    taps = _in_quads(rows)
+    channels, quads = taps.shape[:2]
+    blocks = -(-channels // BLOCK)
+    weight = np.zeros((blocks * BLOCK, quads, QUAD), np.int8)
+    weight[:channels] = taps
     ordered = weight.reshape(blocks, 4, 4, 4, quads, QUAD).transpose(0, 4, 2, 1, 3, 5)
     modes = np.full(blocks, parts.EXACT, np.int32)
     if arithmetic.sums_parts:
@@ -154,6 +156,15 @@ def _depthwise(rows: _Rows, arithmetic: Arithmetic) -> Packed:
     constants = placed(rows.bias.astype(np.int32), 0), placed(rows.multiplier, 0), placed(rows.shift, _NO_SHIFT)
     packed = Packed(np.ascontiguousarray(ordered).ravel(), *constants)
     return replace(packed, more=modes.view(np.uint8), is_divided=True) if arithmetic.sums_parts else packed
+
+
+def _in_quads(rows: _Rows) -> np.ndarray:
+    """int8 [channels, quads, QUAD]: the taps in sequence, or, of a window of 3 x 3, each of its columns and a 0."""
+    channels, taps = rows.weight.shape
+    window = rows.weight.reshape(channels, rows.lines, -1)
+    if window.shape[1:] == (_COLUMN_TAPS, _COLUMN_TAPS):
+        return np.pad(window.swapaxes(1, 2), ((0, 0), (0, 0), (0, QUAD - _COLUMN_TAPS)))
+    return np.pad(rows.weight, ((0, 0), (0, -taps % QUAD))).reshape(channels, -1, QUAD)
 
 
 def _by_block(values: np.ndarray, fill: int) -> np.ndarray:

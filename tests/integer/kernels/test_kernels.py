@@ -101,6 +101,18 @@ def test_a_depthwise_convolution(kernels, instruction_set, seed, threads, channe
     agree(convolution(rng, channels, 1, 1, 5, widest=20), rng, kernels, instruction_set, threads)
 
 
+@pytest.mark.parametrize("largest", [64, 127])  # -64 to 64 is summed up in 16 bits on AVX2
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
+def test_a_depthwise_convolution_of_three_columns(kernels, instruction_set, stride, dilation, largest):
+    rng = np.random.default_rng(stride)
+    weight = rng.integers(-largest, largest + 1, (75, 3, 3, 1), dtype=np.int8)
+    window = Window((3, 3), (1, stride), (2, dilation), (2, 1))
+    bias = rng.integers(-(2**15), 2**15, 75, dtype=np.int32)
+    operation = ir.Convolution("c", (), "x", "y", weight, bias, drawn_rescale(rng, 75), 7, window, 75)
+    width = 8 * stride + 2 * dilation - 1  # of nine windows, with a pixel of padding at either end
+    agree(of_one(operation, {"x": (1, 6, width, 75), "y": (1, 6, 9, 75)}), rng, kernels, instruction_set)
+
+
 @thorough
 @given(seed=SEEDS, threads=THREADS, rows=st.integers(1, 70), columns=st.integers(1, 130), depth=st.integers(1, 300))
 def test_a_matrix_product(kernels, instruction_set, seed, threads, rows, columns, depth):
