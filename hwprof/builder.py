@@ -108,10 +108,9 @@ class GraphBuilder:
         same place; see `block`."""
         if self._is_of_block:
             return build(self, x, *sizes, **named)
+        of = self._types[x]
         first = (len(self._nodes), len(self._weights), len(self._constants))
-        values = (*sizes, *named.values())
-        # True, 1 and 1.0 are equal keys, but not equal sizes.
-        found = _block(build, self._types[x], self._opset, first, sizes, tuple(named.items()), tuple(map(type, values)))
+        found = _block(build, x, of.dtype, of.shape, self._opset, first, *sizes, **named)
         if not self._types.keys().isdisjoint(found.types):
             taken = next(name for name in found.types if name in self._types)
             raise InputError(f"graph {self._name!r} already has a tensor {taken!r}")
@@ -429,17 +428,15 @@ class _Block(NamedTuple):
     types: Mapping[str, Tensor]
 
 
-@lru_cache(_MOST_BLOCKS)
+@lru_cache(_MOST_BLOCKS, typed=True)  # True, 1 and 1.0 are equal, but not equal sizes
 def _block(
-    build: Callable[..., str], x: Tensor, opset: int, first: tuple[int, int, int], sizes: tuple[Any, ...],
-    named: tuple[tuple[str, Any], ...], kinds: tuple[type, ...],
+    build: Callable[..., str], x: str, dtype: str, shape: _Shape, opset: int, first: tuple[int, int, int],
+    /, *sizes: Any, **named: Any,
 ) -> _Block:  # fmt: skip
-    """kinds: of the sizes, which tell equal ones apart."""
-    del kinds
     b = GraphBuilder("block", opset)
     b._is_of_block = True
     b._first_node, b._first_weight, b._first_constant = first
-    b._register(x)
-    result = build(b, x.name, *sizes, **dict(named))
-    types = {name: tensor for name, tensor in b._types.items() if name != x.name}
+    b._register(Tensor(x, dtype, shape))
+    result = build(b, x, *sizes, **named)
+    types = {name: tensor for name, tensor in b._types.items() if name != x}
     return _Block(result, tuple(b._nodes), tuple(b._weights), tuple(b._constants), tuple(b._values), types)

@@ -160,6 +160,11 @@ class Graph:
         return self.type_of(name).shape
 
     @property
+    def is_program(self) -> bool:
+        """Whether its source is a traced PyTorch module in place of an .onnx file."""
+        return self.source is not None and self.source.endswith(".pt2")
+
+    @property
     def weight_names(self) -> frozenset[str]:
         return frozenset(t.name for t in self.weights)
 

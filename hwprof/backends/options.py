@@ -46,7 +46,7 @@ def require_float32(device: Device) -> None:
 
 def require_onnx(graph: Graph, device: Device) -> None:
     """Raises InputError for a PyTorch program, and for a batch, which only backend 'torch' applies to a network."""
-    if graph.source is not None and graph.source.endswith(".pt2"):
+    if graph.is_program:
         raise InputError(
             f"{graph.name!r} is a PyTorch module; backend {device.backend!r} of device {device.name!r} runs only ONNX "
             "networks; use a device with backend 'torch'"

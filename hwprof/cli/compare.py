@@ -139,7 +139,11 @@ def _gate(c: Comparison, limit: float) -> str:
 
     answer = gate(c.low, c.high, limit)
     if answer == "passed":
-        output.note(f"gate: passed, {c.b.model} against {c.a.model}: at most {c.high - 1:+.1%}; allowed: {limit:.1%}")
+        open_still = f"; whether it is faster, slower or the same within {c.margin:.1%} stays open"
+        output.note(
+            f"gate: passed, {c.b.model} against {c.a.model}: at most {c.high - 1:+.1%}; allowed: {limit:.1%}"
+            f"{open_still if c.verdict == 'inconclusive' else ''}"
+        )
     if answer == "failed":
         output.note(f"hwprof: {c.b.model} is slower than {c.a.model} by {c.low - 1:.1%} or more; allowed: {limit:.1%}")
     return answer

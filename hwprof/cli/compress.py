@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,14 @@ def compress(
         typer.Option(
             "--target-ms",
             help="The latency to reach, at the machine's undisturbed speed; repeatable, which gives a front.",
+        ),
+    ] = None,
+    target_share: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target-share",
+            metavar="70%",
+            help="The same as a share of the measured latency of the network; repeatable.",
         ),
     ] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="One of --list, or auto for all that fit.")] = "auto",
@@ -81,6 +90,7 @@ def compress(
     hwprof compress --list
     hwprof compress model.py:net --task model.py:task --check
     hwprof compress model.py:net --task model.py:task --target-ms 2.5 -o small/
+    hwprof compress model.py:net --task model.py:task --target-share 70%
     hwprof compress model.onnx --task fashion:DIR --target-ms 1 --target-ms 2 --method magnitude
     hwprof compress model.onnx --calibration samples.npz --target-ms 5
     """
@@ -93,8 +103,9 @@ def compress(
             from hwprof.jobs.compressing_files import compress_file
 
             found = compress_file(
-                model, calibration, targets_ms=target_ms or (), device=device, metric=metric, folder=out, store=opened,
-                options=asked, shapes=options.shapes(shape), seed=seed, settings=FileSettings(max_error=max_error),
+                model, calibration, targets_ms=target_ms or (), target_shares=target_share or (),
+                device=device, metric=metric, folder=out, store=opened, options=asked,
+                shapes=options.shapes(shape), seed=seed, settings=FileSettings(max_error=max_error),
             )  # fmt: skip
         return _show(found, format)
     _require_no_outputs(metric, max_error)
@@ -107,15 +118,16 @@ def compress(
         rows = compressing.check_gradients(model, task, device, out, options.shapes(shape), seed, output.note)
         output.write_rows(rows, format)
         return 0
-    if model is None or task is None or not target_ms:
+    if model is None or task is None or not (target_ms or target_share):
         raise InputError(
-            "give a MODEL, --task and --target-ms; for an .onnx file without a task --calibration samples.npz in place "
-            "of --task (or --list)"
+            "give a MODEL, --task and --target-ms or --target-share; for an .onnx file without a task --calibration "
+            "samples.npz in place of --task (or --list)"
         )
     with results.measuring(recording, with_operators=False) as (opened, asked):
         made = compressing.compress_all(
-            model, task, targets_ms=target_ms, device=device, method=method, folder=out, store=opened,
-            settings=_settings(epochs, rate, train_epochs), options=asked, shapes=options.shapes(shape), seed=seed,
+            model, task, targets_ms=target_ms or (), target_shares=target_share or (), device=device,
+            method=method, folder=out, store=opened, settings=_settings(epochs, rate, train_epochs), options=asked,
+            shapes=options.shapes(shape), seed=seed,
         )  # fmt: skip
     return _show(made, format)
 
@@ -142,7 +154,29 @@ def _show(made: Sequence[Compressed], format: Format) -> int:  # noqa: A002 -- t
         shortfalls = [one.result.shortfall for one in made]
         notes = [{"note": text} if any(shortfalls) else {} for text in shortfalls]
         output.write_rows([_row(one) | note for one, note in zip(made, notes, strict=True)], format)
+        if format is not Format.CSV:
+            _show_changes(made, format)
     return _status([one for one in made if one.met is not None])
+
+
+def _show_changes(made: Sequence[Compressed], format: Format) -> None:  # noqa: A002 -- the option's name
+    """A row for each layer that changed; the networks are told apart by their targets where there are several."""
+    from hwprof.cli import output
+
+    rows = [
+        {
+            "method": one.result.method,
+            "target ms": "" if one.result.target.ms is None else f"{one.result.target.ms:.4g}",
+            "layer": layer,
+            "change": change,
+        }
+        for one in made
+        for layer, change in one.result.changes.items()
+    ]
+    if rows:
+        if format is Format.MD:
+            sys.stdout.write("\n")
+        output.write_rows(rows, format, "layers that changed")
 
 
 def _settings(epochs: int, rate: float, train_epochs: int) -> Settings:

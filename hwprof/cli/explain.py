@@ -1,7 +1,8 @@
-"""`hwprof explain`: where a quantized model loses time against its float original."""
+"""`hwprof explain`: why a quantized model is slower or faster than its float original."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,10 @@ from hwprof.cli.options import Format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from hwprof.jobs.explaining import CausesOfLoss, CountedPair
+    from hwprof.report.explanation import Finding
 
 _MOST_KINDS = 8
 _WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens of findings below
@@ -33,12 +36,12 @@ def explain(
     ] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
-    """Find where a quantized model loses time.
+    """Find why a quantized model is slower or faster than its float original.
 
-    Finds operators left in float, Q/DQ pairs that were not fused, slow type combinations and slower kernels. Reports
-    the time of each in a profiled run (of a slower kernel: the additional time) and its share of the quantized model's
-    time. On an emulated core, reports the instructions of both models by class, and whether the kernels used int8 dot
-    products.
+    Says which one is faster, then splits the difference into causes that add up to it: operators left in float, Q/DQ
+    pairs that were not fused, slow type combinations, slower, faster, added and removed kernels, each with its interval
+    over six profiled passes. A cause whose interval contains 0 is not certain, and comes last. On an emulated core,
+    reports the instructions of both models by class, and whether the kernels used int8 dot products.
 
     \b
     hwprof explain model.onnx model-int8.onnx
@@ -56,13 +59,11 @@ def explain(
         _show_counted(found, format)
         return max(results.status_of(m) for m in (found.before, found.after))
     if format is Format.JSON:
-        output.write_json([row | {"trusted": not found.doubts} for row in explaining.rows(found)])
-    elif format is not Format.TABLE:
+        output.write_json(_record(found))
+    elif format is Format.CSV:
         output.write_rows(explaining.rows(found), format)
-    elif found.findings:
-        _show_findings(found)
     else:
-        output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
+        _show(found, format)
     return _status(found.doubts)
 
 
@@ -76,36 +77,57 @@ def _status(doubts: Sequence[str]) -> int:
     return NotConvergedError.exit_status if doubts else 0
 
 
-def _show_findings(found: CausesOfLoss) -> None:
-    """The causes with their totals, the kinds of operators of both, and the findings that cost most."""
+def _record(found: CausesOfLoss) -> dict[str, Any]:
+    """JSON-ready."""
+    from hwprof.report import causes
+    from hwprof.report import explanation as explaining
+
+    return {
+        "before": found.before,
+        "after": found.after,
+        "verdict": found.verdict,
+        "trusted": not found.doubts,
+        "total": causes.records([found.total])[0] if found.total else None,
+        "causes": causes.records(found.causes),
+        "findings": explaining.rows(found),
+    }
+
+
+def _show(found: CausesOfLoss, format: Format) -> None:  # noqa: A002 -- the option's name
+    """The verdict, the causes that add up to it, the kinds of operators of both, and the findings that cost most."""
     from hwprof.cli import output
     from hwprof.report import causes
 
+    everything = (*found.causes, *([found.total] if found.total else ()))
+    kinds = causes.kinds(*found.kernels)[:_MOST_KINDS]
     costly = [f for f in found.findings if f.share is None or f.share >= _WORTH_A_ROW] or found.findings[:1]
-    title = f"where {found.after} loses time against {found.before}"
-    if found.before_ns is not None and found.after_ns is not None:
-        title += f"; kernels, profiled: {found.before_ns / 1e6:.4g} ms before, {found.after_ns / 1e6:.4g} ms after"
-    rows = [
-        {
-            "finding": f.kind.value,
-            "operator": f.node,
-            "op": f.op,
-            "us": "" if f.ns is None else f"{f.ns / 1e3:.4g}",
-            "share": "" if f.share is None else f"{f.share:.1%}",
-            "why": f.message,
-        }
-        for f in costly
-    ]
-    output.write_rows(causes.rows(found.causes), Format.TABLE, title)
-    if all(found.kernels):
-        output.note(causes.balance(*found.kernels))
-    output.write_rows(
-        causes.kinds(*found.kernels)[:_MOST_KINDS], Format.TABLE, "kinds of operators, the largest differences first"
+    tables = (
+        ("where the difference comes from", causes.rows(everything)),
+        ("kinds of operators, the largest differences first", kinds),
+        ("single findings", [_row(f) for f in costly]),
     )
-    output.write_rows(rows, Format.TABLE, "single findings")
+    sys.stdout.write(f"{found.verdict}\n")
+    for title, rows in tables:
+        if rows:
+            if format is Format.MD:
+                sys.stdout.write(f"\n{title[0].upper()}{title[1:]}:\n\n")
+            output.write_rows(rows, format, title)
     if len(costly) < len(found.findings):
         rest = len(found.findings) - len(costly)
         output.note(f"... and {rest} more of less than {_WORTH_A_ROW:.0%} each; --format json lists them all")
+    if not found.findings:
+        output.note("nothing found: every operator runs quantized and none is slower than its float counterpart")
+
+
+def _row(f: Finding) -> dict[str, str]:
+    return {
+        "finding": f.kind.value,
+        "operator": f.node,
+        "op": f.op,
+        "us": "" if f.ns is None else f"{f.ns / 1e3:.4g}",
+        "share": "" if f.share is None else f"{f.share:.1%}",
+        "why": f.message,
+    }
 
 
 def _show_counted(found: CountedPair, format: Format) -> None:  # noqa: A002 -- the option's name

@@ -61,7 +61,10 @@ BudgetS = Annotated[
 Fast = Annotated[
     bool,
     typer.Option(
-        "--fast", help="3 to 5 processes, a target of 3 % and a budget of 10 s for each model; the record says so."
+        "--fast",
+        help="3 to 5 processes, a target of 3 % and a budget of 10 s for each model; the record says so. The budget "
+        "is for the measuring processes and ends no process early: loading, warm-up and the operators' pass of a slow "
+        "model come on top, up to a minute or two; --total-budget limits everything.",
     ),
 ]
 AllowUnfit = Annotated[bool, typer.Option("--allow-unfit", help="Measure even if the preflight check fails.")]

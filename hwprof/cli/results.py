@@ -54,7 +54,8 @@ def status_of(m: Measurement) -> int:
 
 
 def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
-    """1 where a model certainly takes longer than allowed, 4 where that cannot be told, else 0; each is said."""
+    """1 where a model certainly takes longer than allowed, 4 where that cannot be told, else 0; says the answer for
+    each."""
     worst = 0
     for m in (o.measurement for o in outcomes if o.measurement):
         low_ms, high_ms = m.decisive_ms(m.statistics)
@@ -64,6 +65,8 @@ def gate(outcomes: Sequence[Outcome], max_ms: float) -> int:
         elif not high_ms <= max_ms:  # the interval of a single process is nan
             output.note(f"hwprof: {m.model}: cannot tell whether it takes {max_ms:g} ms; raise --budget")
             worst = worst or NotConvergedError.exit_status
+        else:
+            output.note(f"gate: passed, {m.model} takes at most {high_ms:.4g} ms; allowed: {max_ms:g} ms")
     return worst
 
 

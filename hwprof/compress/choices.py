@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import get_args
 
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
@@ -20,8 +21,10 @@ from hwprof.variants.prune import ChannelGroup, prunable_groups, prune_channels
 
 GRANULE = 8  # kernels work on 8 channels at a time
 _RANKS: Mapping[Scheme, str] = {"channel": "rank", "spatial": "spatial_rank"}  # the field of a choice
-MOST_OPTIONS = 4  # per layer, besides as before: each is measured
+MOST_OPTIONS = 4  # per layer of many, besides as before: each is measured
+_OPTIONS_IN_ALL = 16  # of channels, which few layers share: with wide gaps, the next choice overshoots a target
 FLOAT_BITS = 32
+_FIELD_WORDS = {"kept": "channels", "spatial_rank": "spatial rank", "levels": "values of weights"}
 WITHOUT_BRANCH = Choice(kept=0)
 INT8 = 8  # bits of weights and activations; fewer bits are those of weights alone
 
@@ -29,7 +32,9 @@ INT8 = 8  # bits of weights and activations; fewer bits are those of weights alo
 def kept_options(graph: Graph, granule: int = GRANULE) -> Options:
     """For each group of channels its numbers of channels in multiples of the granule; finer where it has fewer than
     two of them. Raises UnknownOperatorError for an operator without a rule."""
-    options = {group.name: _fewer(group, granule) for group in prunable_groups(graph)}
+    groups = prunable_groups(graph)
+    most = max(MOST_OPTIONS, _OPTIONS_IN_ALL // max(1, len(groups)))
+    options = {group.name: _fewer(group, granule, most) for group in groups}
     return {name: (AS_BEFORE, *(Choice(kept=n) for n in kept)) for name, kept in options.items() if kept}
 
 
@@ -137,6 +142,25 @@ def _blocks(graph: Graph) -> dict[str, int]:
     return {block.name: 1 for block in residual_blocks(graph)}
 
 
+def changes(graph: Graph, choices: Choices) -> dict[str, str]:
+    """By layer in words how the choice changes it, such as "64 -> 24 channels"."""
+    return {layer: ", ".join(_change(graph, layer, *pair) for pair in told(choice).items()) for layer, choice in (
+        choices.items()
+    )}  # fmt: skip
+
+
+def told(choice: Choice) -> dict[str, float]:
+    """The fields that change, JSON-ready."""
+    return {name: value for name, value in asdict(choice).items() if value is not None}
+
+
+def _change(graph: Graph, layer: str, field: str, value: float) -> str:
+    if field == "kept" and layer in _blocks(graph):
+        return "branch removed"
+    before = as_before_value(graph, layer, field)
+    return f"{'' if before is None else f'{before:g} -> '}{value:g} {_FIELD_WORDS.get(field, field)}"
+
+
 def every_value(graph: Graph, layer: str, field: str) -> list[int]:
     """All values that make the graph smaller there by the field of a choice, descending; none for other fields."""
     if field == "bits":
@@ -156,21 +180,21 @@ def _rank_choice(rank: int, scheme: Scheme) -> Choice:
     return Choice(spatial_rank=rank) if scheme == "spatial" else Choice(rank=rank)
 
 
-def _fewer(group: ChannelGroup, granule: int) -> list[int]:
+def _fewer(group: ChannelGroup, granule: int, most: int) -> list[int]:
     """Descending."""
     step = math.lcm(group.granule, granule)
     step = step if step < group.channels else group.granule
-    return _thinned(range(step * ((group.channels - 1) // step), 0, -step))
+    return _thinned(range(step * ((group.channels - 1) // step), 0, -step), most)
 
 
 def _halves(largest: int) -> list[int]:
     return [largest >> i for i in range(MOST_OPTIONS) if largest >> i]
 
 
-def _thinned(values: Iterable[int]) -> list[int]:
-    """At most `MOST_OPTIONS` of them, evenly spread, the last one among them."""
+def _thinned(values: Iterable[int], most: int) -> list[int]:
+    """At most as many of them, evenly spread, the last one among them."""
     values = list(values)
-    count = min(MOST_OPTIONS, len(values))
+    count = min(most, len(values))
     return [values[(i + 1) * len(values) // count - 1] for i in range(count)]
 
 

@@ -7,8 +7,9 @@
 The baseline is measured; the method learns, where it has to, once for all targets; its choices are projected by the
 table of the network's layers onto what the device rewards; the network is exported and compared with the baseline;
 where it is not yet fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times;
-the small network is tuned, exported and measured again. Only that last paired measurement decides whether the target is
-met.
+where it is much faster than wanted, the target is loosened once by the same ratio, and the less harmful of the networks
+that are fast enough is taken; the small network is tuned, exported and measured again. Only that last paired
+measurement decides whether the target is met.
 
 Everything is kept when it is made: trainings as checkpoints after each epoch, measurements and results in the store.
 The same call goes on from there, and does not compute a result again that is in the store.
@@ -33,7 +34,8 @@ from hwprof import __version__, cost
 from hwprof.compress import method as methods
 from hwprof.compress import networks
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
-from hwprof.compress.compressed import Compressed
+from hwprof.compress.choices import changes, told
+from hwprof.compress.compressed import SLACK, Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Method, Network, SoftChoices
 from hwprof.compress.projection import project
@@ -47,6 +49,7 @@ from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Comparison, Measurement, ProtocolSettings, Status
+from hwprof.report.quantity import plural
 from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
 
 Tell = Callable[[str], None]
@@ -247,7 +250,8 @@ class _Run:
         graph = networks.export(network, self.path)
         result = Result(
             **asdict(self.key) | {"target": self.target},
-            choices={layer: _told(choice) for layer, choice in chosen.choices.items()},
+            choices={layer: told(choice) for layer, choice in chosen.choices.items()},
+            changes=changes(self.job.network.graph, chosen.choices),
             metric=evaluate(network.module, self.job.task),
             baseline_metric=self.job.metric,
             size_bytes=self.path.stat().st_size,
@@ -276,18 +280,39 @@ class _Run:
     def _rounds(self) -> tuple[_Chosen, Comparison]:
         options = self.method.options(self.job.network.graph)
         table = self._attached(self._checked_table(options))
-        within_ms = self.wanted_ms
+        within_ms, missed_ms = self.wanted_ms, math.inf
         chosen = self._projected(options, table, within_ms)
-        compared = self._measured(chosen.choices, 1)
-        for number in range(2, self.job.settings.rounds + 1):
-            latency = known_latency(compared, self.job.baseline_alone)
-            if chosen.is_least or table is None or latency is None or latency.cautious <= self.wanted_ms:
+        compared, number = self._measured(chosen.choices, 1), 1
+        while (wanted_of_measured := self._share(compared)) < 1 and number < self.job.settings.rounds:
+            if chosen.is_least or table is None:
                 break
-            within_ms = min(within_ms, chosen.table_ms) * self.wanted_ms / latency.cautious
-            before, chosen = chosen, self._projected(options, table, within_ms)
+            missed_ms = min(missed_ms, chosen.table_ms)
+            within_ms = min(within_ms, chosen.table_ms) * wanted_of_measured
+            before, chosen, number = chosen, self._projected(options, table, within_ms), number + 1
             if chosen.choices != before.choices:
                 compared = self._measured(chosen.choices, number)
-        return chosen, compared
+        if table is None or not self._is_projected or not math.inf > self._share(compared) * SLACK > 1:
+            return chosen, compared
+        loosened_ms = min(chosen.table_ms * self._share(compared), missed_ms / _SLOWER)
+        return self._loosened(self._projected(options, table, loosened_ms), (chosen, compared), number + 1)
+
+    def _loosened(
+        self, larger: _Chosen, found: tuple[_Chosen, Comparison], number: int
+    ) -> tuple[_Chosen, Comparison]:  # fmt: skip
+        """The larger network where it is less harmful and fast enough, too; else the one that was found."""
+        if larger.choices == found[0].choices or self._harm(larger) >= self._harm(found[0]):
+            return found
+        self._tell("is faster than wanted; tries a larger network")
+        compared = self._measured(larger.choices, number)
+        return (larger, compared) if self._share(compared) >= 1 else found
+
+    def _harm(self, chosen: _Chosen) -> float:
+        return math.fsum(self.method.harm(layer, choice) for layer, choice in chosen.choices.items())
+
+    def _share(self, compared: Comparison) -> float:
+        """The wanted latency by the measured one: below 1 where it is missed; infinite where it is not known."""
+        latency = known_latency(compared, self.job.baseline_alone)
+        return math.inf if latency is None else self.wanted_ms / latency.cautious
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         """None where there is nothing to decide, and where latencies would mislead that do not decide, either."""
@@ -361,7 +386,7 @@ class _Run:
             networks.export(network, _working(self.job.folder) / f"{self.path.stem}-{number}.onnx")
         )
         latency = known_latency(compared, self.job.baseline_alone)
-        self._tell(f"round {number}: {len(choices)} layers changed; {_latency(latency)}, {compared.verdict}")
+        self._tell(f"round {number}: {plural(len(choices), 'layer')} changed; {_latency(latency)}, {compared.verdict}")
         return compared
 
     # -- the small network ---------------------------------------------------------------------------
@@ -371,8 +396,8 @@ class _Run:
         network = self.method.finish(choices)
         if "tuning" not in self.method.needs or not choices:
             return networks.deployed(network, self.job.device), compared
-        told = sorted((layer, asdict(choice)) for layer, choice in choices.items())
-        purpose = f"tune {self._learning} {told}"
+        chosen = sorted((layer, asdict(choice)) for layer, choice in choices.items())
+        purpose = f"tune {self._learning} {chosen}"
         try:
             self.job.fit(network, (), self.job.settings.tuning, purpose, self.title)
         except NotFiniteError as error:  # the network has its last finite state
@@ -438,10 +463,6 @@ def _own_settings(method: Method) -> dict[str, Any]:
 def _without_seeds(settings: Settings) -> dict[str, Any]:
     """JSON-ready; the seed of the job is in the key already. An absent `table` is left out."""
     return {name: value for name, value in asdict(settings.seeded(0)).items() if value is not None or name != "table"}
-
-
-def _told(choice: Choice) -> dict[str, float]:
-    return {name: value for name, value in asdict(choice).items() if value is not None}
 
 
 def _latency(found: Estimate | None) -> str:

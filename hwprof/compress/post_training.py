@@ -3,8 +3,9 @@
 The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
 in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
 both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
-not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times. A wide interval is
-measured once more first, because a smaller network does not help against noise.
+not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times; where it is much
+faster than wanted, the target is loosened once by the same ratio. A wide interval is measured once more first, because
+a smaller network does not help against noise.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """
@@ -25,7 +26,8 @@ import numpy as np
 
 from hwprof import __version__, cost, plugins
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
-from hwprof.compress.compressed import Compressed
+from hwprof.compress.choices import changes, told
+from hwprof.compress.compressed import SLACK, Compressed
 from hwprof.compress.fewer_channels import removable
 from hwprof.compress.float_network import float_network
 from hwprof.compress.front import Point, front
@@ -33,7 +35,7 @@ from hwprof.compress.in_place import InPlaceTable
 from hwprof.compress.layer_harm import LayerHarm, singles
 from hwprof.compress.outputs import Judge, Metric
 from hwprof.compress.rewriting import Rewriting, prepared
-from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, estimate, known_latency
+from hwprof.data.result import OUTPUTS, Estimate, Result, ResultKey, Target, estimate, known_latency, relative_ms
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
@@ -41,8 +43,10 @@ from hwprof.graph import Graph
 from hwprof.interfaces import OneVariantBackend
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
+from hwprof.measure.output_error import WRONG_ERROR
 from hwprof.measurement import Comparison, Measurement
 from hwprof.onnx_io import load, save
+from hwprof.report.quantity import plural
 from hwprof.variants.factorize import smaller_ranks
 from hwprof.variants.grids import LARGEST_WEIGHT, REDUCED_WEIGHT
 from hwprof.variants.int8_layers import layers
@@ -54,7 +58,6 @@ from hwprof.variants.weights import load_weights, model_with
 NAME = "post_training"
 _VERSION = 2  # of the choice within an error: another one makes other networks
 ERROR = OUTPUTS  # in place of a task's name
-WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 MOST_MAPE = 25.0  # of the table's sums, percent, above which they would choose the wrong layers
 _JUDGED = 8  # samples for the error of a layer; all that judge for that of a result
 _MIXED = 2  # networks with mixed choices that correct the table
@@ -106,13 +109,15 @@ def compress(
     folder: Path,
     *,
     targets_ms: Sequence[float] = (),
+    shares: Sequence[float] = (),
     metric: Metric | None = None,
     metric_name: str = ERROR,
     settings: Settings | None = None,
     options: recording.Options | None = None,
     seed: int = 0,
 ) -> list[Compressed]:
-    """A network for each target; without any, some from the fastest that can be reached to the float one.
+    """A network for each target; without any, some from the fastest that can be reached to the float one. shares: of
+    the network's own measured latency, which are targets, too.
 
     samples: [n, *shape] for each input of the graph, whose weights are those of its source. metric: of the outputs of a
     changed and of the float network, larger is better; without it, minus their relative error.
@@ -133,9 +138,10 @@ def compress(
         raise InputError("--max-error limits the error of the outputs, in place of which there is a --metric; give one")
     folder.mkdir(parents=True, exist_ok=True)
     graph = float_network(graph, folder, (options or recording.Options()).on_note)
-    networks = len(targets) or settings.points
+    networks = len(targets) + len(shares) or settings.points
     run = _Run(graph, samples, device, store, folder, metric, metric_name, settings, options, seed, networks)
-    return [run.result(wanted) for wanted in ([_Wanted(t.ms) for t in targets] if targets else run.shares())]
+    wanted = [_Wanted(ms) for ms in (*targets_ms, *(run.relative_ms(share) for share in shares))]
+    return [run.result(one) for one in wanted or run.shares()]
 
 
 def _require_floats(device: Device) -> None:
@@ -180,6 +186,11 @@ class _Run:
         points = {id(self._best(self._least(wanted))): wanted for wanted in reversed(some)}
         return list(points.values())[::-1]
 
+    def relative_ms(self, share: float) -> float:
+        """The target that is a share of the network's latency. Raises as the function of that name."""
+        _ = self.table  # first: a measurement without kernels would be taken for one with them
+        return relative_ms(share, self.baseline_alone)
+
     def result(self, wanted: _Wanted) -> Compressed:
         key = self._key(wanted)
         path = self.folder / f"{self.graph.name}-{wanted.title}-{key_of(asdict(key))[:8]}.onnx"
@@ -195,7 +206,8 @@ class _Run:
         graph = load(path)
         result = Result(
             **asdict(key) | {"target": key.target},
-            choices={layer: _told(choice) for layer, choice in choices.items()},
+            choices=_all_told(choices),
+            changes=changes(self.float.graph, choices),
             metric=self.judge.score(network),
             baseline_metric=self.judge.best,
             size_bytes=path.stat().st_size,
@@ -237,22 +249,42 @@ class _Run:
 
     def _rounds(self, wanted: _Wanted, path: Path) -> tuple[Choices, float, Comparison]:
         """The choices, their latency by the table, and the measured one; the network is in the file."""
-        within_ms = self._least(wanted)
+        within_ms, missed_ms = self._least(wanted), math.inf
         point = self._best(within_ms)
-        compared = self._compared(wanted, point, path, 1)
-        for number in range(2, self.settings.rounds + 1):
-            latency = known_latency(compared, self.baseline_alone)
-            if wanted.ms is None or latency is None:
-                break
-            most_ms = latency.median if latency.log_width > _WIDE else latency.cautious
-            if most_ms <= wanted.ms:
-                break
-            within_ms = min(within_ms, point.ms) * wanted.ms / most_ms
+        compared, number = self._compared(wanted, point, path, 1), 1
+        while (share := self._share(wanted, compared)) < 1 and number < self.settings.rounds:
+            missed_ms = min(missed_ms, point.ms)
+            within_ms = min(within_ms, point.ms) * share
             smaller = self._best(within_ms)
             if smaller.choices == point.choices:
                 break  # there is nothing faster
+            number += 1
             point, compared = smaller, self._compared(wanted, smaller, path, number)
+        if math.inf > share * SLACK > 1:
+            larger = self._best(min(point.ms * share, missed_ms / _SLOWER**2))
+            point, compared = self._loosened(wanted, larger, (point, compared), path, number + 1)
         return point.choices, point.ms, compared
+
+    def _loosened(
+        self, wanted: _Wanted, larger: Point, found: tuple[Point, Comparison], path: Path, number: int
+    ) -> tuple[Point, Comparison]:
+        """The larger network where it is less harmful and fast enough, too; else the one that was found. The network is
+        in the file."""
+        if larger.choices == found[0].choices or larger.harm >= found[0].harm:
+            return found
+        self._tell(wanted, "is faster than wanted; tries a larger network")
+        compared = self._compared(wanted, larger, path, number)
+        if self._share(wanted, compared) >= 1:
+            return larger, compared
+        _export(self.rewriting.network(found[0].choices), path)
+        return found
+
+    def _share(self, wanted: _Wanted, compared: Comparison) -> float:
+        """The wanted latency by the measured one: below 1 where it is missed; infinite where one is not known."""
+        latency = known_latency(compared, self.baseline_alone)
+        if wanted.ms is None or latency is None:
+            return math.inf
+        return wanted.ms / (latency.median if latency.log_width > _WIDE else latency.cautious)
 
     def _least(self, wanted: _Wanted) -> float:
         """The latency by the table within which the network is wanted."""
@@ -285,7 +317,7 @@ class _Run:
                 self._tell(wanted, f"round {number}: {_latency(latency)} is too wide to tell; measures it again")
                 (compared,) = recorder.compare([self.graph, exported])
                 latency = known_latency(compared, alone)
-        self._tell(wanted, f"round {number}: {len(point.choices)} layers changed; {_latency(latency)}")
+        self._tell(wanted, f"round {number}: {plural(len(point.choices), 'layer')} changed; {_latency(latency)}")
         return compared
 
     # -- what is measured once -----------------------------------------------------------------------
@@ -478,12 +510,8 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _told(choice: Choice) -> dict[str, Any]:
-    return {name: value for name, value in asdict(choice).items() if value is not None}
-
-
 def _all_told(choices: Choices) -> dict[str, Any]:
-    return {layer: _told(choice) for layer, choice in choices.items()}
+    return {layer: told(choice) for layer, choice in choices.items()}
 
 
 def _is_noise(found: Estimate | None, wanted_ms: float | None) -> bool:

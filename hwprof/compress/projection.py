@@ -1,4 +1,5 @@
-"""Choices that reach a latency with little harm: a knapsack over the table, solved greedily.
+"""Choices that reach a latency with little harm: a knapsack over the table, solved greedily, or exactly where there are
+few choices.
 
 As in NetAdapt (Yang et al., ECCV 2018) the layers shrink one after the other, each time the one that saves the most
 for its harm. Its latency is that of the whole network with the choice, so that a number of channels that a device does
@@ -7,6 +8,7 @@ not reward is never taken.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -18,6 +20,7 @@ from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 LatencyOfChoices: TypeAlias = Callable[[Sequence[Choices]], np.ndarray]  # [n] choices to ms, [n]
 Harm: TypeAlias = Callable[[str, Choice], float]
 _LEAST_HARM = 1e-9
+_FEW = 81  # networks of which all that are less harmful are priced
 
 
 def project(
@@ -38,6 +41,7 @@ def project(
         places, ms = step
     while step := _relaxed(options, harm, latency_ms, places, first, target_ms):
         places, ms = step
+    places, ms = _least_harmful(options, harm, latency_ms, places, first, target_ms) or (places, ms)
     return _at(options, places), ms
 
 
@@ -76,6 +80,21 @@ def _relaxed(
     if least is None or _harm(options, harm, least[0]) >= _harm(options, harm, places):
         return None
     return least
+
+
+def _least_harmful(
+    options: Options, harm: Harm, latency_ms: LatencyOfChoices, places: _Places, first: _Places, target_ms: float
+) -> tuple[_Places, float] | None:
+    """The least harmful network within the target, where there are few and it is less harmful than the one that single
+    steps found: these do not give one layer back for another."""
+    ranges = [range(first[layer], len(options[layer])) for layer in options]
+    if math.prod(map(len, ranges)) > _FEW:
+        return None
+    every = (dict(zip(options, some, strict=True)) for some in itertools.product(*ranges))
+    now = _harm(options, harm, places)
+    better = [step for step in every if _harm(options, harm, step) < now]
+    found = [(step, ms) for step, ms in _priced(options, latency_ms, better) if ms <= target_ms]
+    return min(found, key=lambda pair: _harm(options, harm, pair[0]), default=None)
 
 
 def _priced(

@@ -16,11 +16,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from hwprof.errors import InputError
+from hwprof.errors import InputError, NotConvergedError
 from hwprof.measurement import Comparison, LatencyStatistics, Measurement, Status
 
 SCHEMA = "hwprof.result/1"
@@ -81,6 +81,27 @@ class Target:
             raise InputError(f"a target latency must be a positive number of ms, not {self.ms!r}")
 
 
+def share_of(text: str) -> float:
+    """The share of the baseline's latency that a target such as "70%" means. Raises InputError for another text, and
+    for a share that is not between 0 and 1."""
+    number = text.removesuffix("%").strip()
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = math.nan
+    if not text.endswith("%") or not 0 < share <= 1:
+        raise InputError(f"a relative target is a share of the measured latency, such as 70%, not {text!r}")
+    return share
+
+
+def relative_ms(share: float, baseline: Estimate | None) -> float:
+    """The target that is a share of the baseline's latency, ms, in four digits. Raises NotConvergedError where the
+    baseline has no valid latency."""
+    if baseline is None:
+        raise NotConvergedError("the network's own latency is not known, of which the target is a share; measure again")
+    return float(f"{share * baseline.median:.4g}")
+
+
 @dataclass(frozen=True, slots=True)
 class ResultKey:
     """The input of a search or compression, which decides its result. `settings`: all settings of the method,
@@ -101,7 +122,8 @@ class ResultKey:
 class Result:
     """One network that was searched or compressed.
 
-    choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready.
+    choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready. changes: by layer
+    in words, such as "64 -> 24 channels" (compression).
     metric, baseline_metric: those of the network and the baseline on the task's test part; larger is better.
     table_ms: the latency by the table or predictor that the method used.
     measured: for each device, the network (b) paired with the baseline (a).
@@ -131,12 +153,13 @@ class Result:
     seconds: float
     baseline_alone: Estimate | None = None
     is_least: bool = False
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in _MAYBE_UNKNOWN:
             value = float(getattr(self, name))
             object.__setattr__(self, name, value if math.isfinite(value) else math.nan)
-        for name in ("settings", "choices", "versions"):
+        for name in ("settings", "choices", "versions", "changes"):
             object.__setattr__(self, name, _json_ready(name, getattr(self, name)))
 
     @property
@@ -215,7 +238,7 @@ class Result:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(record.keys() - known - {"schema", "met"}):
             raise InputError(f"the result record has an unknown field {unknown[0]!r}; a newer hwprof wrote it: upgrade")
-        required = {f.name for f in fields(cls) if f.default is MISSING}
+        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
         if missing := sorted(required - record.keys()):
             raise InputError(f"the result record has no {missing[0]!r}; it was not written by hwprof")
         values = {name: record[name] for name in known & record.keys()}

@@ -137,8 +137,12 @@ class Execution:
             wants = _works_on_blocks(self.graph, node)
             if not wants and (node.op in _LAYOUT_FREE or node.op in CONVERSIONS or not is_launched):
                 wants = all(blocked[name] for name in images)
-            moved |= dict.fromkeys(name for name in images if blocked[name] != wants and name not in narrow)
-            blocked |= {name: wants for name in node.outputs if name in blocked}
+            for name in images:
+                if blocked[name] != wants and name not in narrow:
+                    moved[name] = None
+            for name in node.outputs:
+                if name in blocked:
+                    blocked[name] = wants
         return [*moved, *(name for name in self.graph.outputs if blocked.get(name) and name not in moved)]
 
     def after_last_input(self) -> np.ndarray:

@@ -54,6 +54,7 @@ def operators(
     with opened(store, options) as (folder, kept, asked):
         graph = wanted.on(chosen, asked).open(model, folder, asked.on_warning)
         m = profile(graph, chosen, store=kept, options=asked)
+        asked.on_step("measuring the machine's peaks")
         breakdown = breakdowns.of_measurement(m, graph, peaks(chosen, asked.limited_transport, asked.wait_s))
     if breakdown is None:
         raise InputError(f"device {chosen.name!r}: its runtime cannot time operators")

@@ -15,7 +15,7 @@ from hwprof.jobs import baselines
 from hwprof.jobs.inputs import Opening, StoreLike, Wanted, device_of, opened
 from hwprof.measure.compare import MARGIN
 from hwprof.measure.machine import evidence_of
-from hwprof.measure.output_error import is_approximated, relative_rms
+from hwprof.measure.output_error import WRONG_ERROR, is_approximated, relative_rms
 from hwprof.measure.recording import Options, recording, require_comparable
 from hwprof.measure.weights_identity import weights_identity
 from hwprof.measurement import Comparison, Evidence
@@ -88,6 +88,12 @@ def _output_error(
     except HwprofError as error:
         options.on_warning(f"{after.name}: the error of its outputs is unknown: {error}")
         return None
+    if found > WRONG_ERROR:
+        inputs = "the samples of --calibration" if calibration else "random inputs; --calibration gives your own"
+        options.on_warning(
+            f"{after.name}: its outputs are {found:.0%} off those of {before.name}, on {inputs}: it may compute "
+            "something else"
+        )
     return found if math.isfinite(found) else None
 
 

@@ -15,7 +15,7 @@ from hwprof.compress.loop import compress as compress_by
 from hwprof.compress.method import load, result_of
 from hwprof.compress.networks import kernels_for, open_network
 from hwprof.compress.screening import screened
-from hwprof.data.result import Met
+from hwprof.data.result import Met, relative_ms, share_of
 from hwprof.data.store import DEFAULT_PATH
 from hwprof.device import Device
 from hwprof.errors import HwprofError, InputError, NotConvergedError
@@ -32,7 +32,8 @@ def compress(
     network: object,
     task: Task | str,
     *,
-    target_ms: float,
+    target_ms: float | None = None,
+    target_share: str | None = None,
     device: Device | str = "cpu-1t",
     method: str = AUTO,
     folder: Path | str = DEFAULT_FOLDER,
@@ -48,12 +49,17 @@ def compress(
         print(made.met, made.result.metric)
         made.save("small.onnx")
 
-    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. method: the name of one, or
-    "auto" for all that fit. Raises as `compress_all`.
+    network: a torch.nn.Module, a Graph, an .onnx file, a workload, or file.py:factory. target_share: in place of
+    target_ms a share of the network's own measured latency, such as "70%". method: the name of one, or "auto" for all
+    that fit. Raises as `compress_all`, and InputError unless exactly one target is given.
     """
+    if (target_ms is None) == (target_share is None):
+        raise InputError('compression needs one target: target_ms, such as 2.5, or target_share, such as "70%"')
     made = compress_all(
-        network, task, targets_ms=[target_ms], device=device, method=method, folder=folder, store=store,
-        settings=settings, options=options, shapes=shapes, seed=seed,
+        network, task, targets_ms=[] if target_ms is None else [target_ms],
+        target_shares=[] if target_share is None else [target_share],
+        device=device, method=method, folder=folder, store=store, settings=settings, options=options, shapes=shapes,
+        seed=seed,
     )  # fmt: skip
     return best(made)
 
@@ -62,7 +68,8 @@ def compress_all(
     network: object,
     task: Task | str,
     *,
-    targets_ms: Sequence[float],
+    targets_ms: Sequence[float] = (),
+    target_shares: Sequence[str] = (),
     device: Device | str = "cpu-1t",
     method: str = AUTO,
     folder: Path | str = DEFAULT_FOLDER,
@@ -73,13 +80,15 @@ def compress_all(
     seed: int = 0,
 ) -> list[Compressed]:
     """A network for each method and target: the front of metric against latency. With "auto" a method that does not fit
-    the network, or cannot reach a target, is told and left out; a named one gives its fastest network.
+    the network, or cannot reach a target, is told and left out; a named one gives its fastest network. target_shares:
+    more targets, as shares of the network's own measured latency, such as "70%".
 
     Raises InputError without a target, for a network or task that does not fit, and the gravest of the methods' errors
     where no method gives a network: where targets are out of reach that of the method which comes nearest.
     """
-    if not targets_ms:
-        raise InputError("compression needs a target; give --target-ms")
+    if not (targets_ms or target_shares):
+        raise InputError("compression needs a target; give --target-ms or --target-share")
+    shares = [share_of(text) for text in target_shares]
     place, chosen = Path(folder), device_of(device)
     wanted = tasks.load(task) if isinstance(task, str) else task
     methods = plugins.names("method") if method == AUTO else [method]
@@ -89,7 +98,8 @@ def compress_all(
         opened_network = open_network(network, wanted, chosen, place, shapes, seed, asked.on_note)
         asked.warn_of([opened_network.graph])
         job = prepare(opened_network, wanted, chosen, kept, place, settings=settings, options=asked, seed=seed)
-        return _made(job, methods if method != AUTO else _fitting(job, methods), targets_ms, goes_on=method == AUTO)
+        wanted_ms = [*targets_ms, *(relative_ms(share, job.baseline_alone) for share in shares)]
+        return _made(job, methods if method != AUTO else _fitting(job, methods), wanted_ms, goes_on=method == AUTO)
 
 
 def best(made: Sequence[Compressed]) -> Compressed:

@@ -12,6 +12,7 @@ from hwprof.compress import post_training
 from hwprof.compress.compressed import Compressed
 from hwprof.compress.outputs import Metric
 from hwprof.compress.post_training import Settings
+from hwprof.data.result import share_of
 from hwprof.data.store import DEFAULT_PATH
 from hwprof.device import Device
 from hwprof.errors import InputError
@@ -28,6 +29,7 @@ def compress_file(
     calibration: Path | str | Mapping[str, np.ndarray],
     *,
     targets_ms: Sequence[float] = (),
+    target_shares: Sequence[str] = (),
     device: Device | str = "cpu-1t",
     metric: Metric | str | None = None,
     folder: Path | str = DEFAULT_FOLDER,
@@ -42,15 +44,16 @@ def compress_file(
         made = hp.compress_file("model.onnx", "samples.npz", targets_ms=[5], device="cpu-1t")
         print(made[0].met, made[0].result.metric)
 
-    model: an .onnx file or a Graph. calibration: a file or folder that `read_samples` takes, or for each input an array
-    [n_samples, *shape]. metric: a function, or package.module:function, of the outputs of the changed and of the float
-    network, each {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative error.
+    model: an .onnx file or a Graph. target_shares: of the network's own measured latency, such as "70%".
+    calibration: a file or folder that `read_samples` takes, or for each input an array [n_samples, *shape]. metric: a
+    function, or package.module:function, of the outputs of the changed and of the float network, each
+    {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative error.
     Raises as `hwprof.compress.post_training.compress`, and InputError for samples that do not fit the network.
     """
     function = plugins.user_object(metric) if isinstance(metric, str) else metric
     if function is not None and not callable(function):
         raise InputError(f"the metric {metric!r} is not a function of two mappings of outputs")
-    chosen = device_of(device)
+    chosen, shares = device_of(device), [share_of(text) for text in target_shares]
     graph = load_network(model, shapes)
     samples = as_samples(graph, calibration) if isinstance(calibration, Mapping) else read_samples(
         graph, Path(calibration)
@@ -58,8 +61,8 @@ def compress_file(
     with opened(store, options) as (_, kept, asked):
         asked.warn_of([graph])
         return post_training.compress(
-            graph, samples, chosen, kept, Path(folder), targets_ms=targets_ms, metric=function,
-            metric_name=_name(metric), settings=settings, options=asked, seed=seed,
+            graph, samples, chosen, kept, Path(folder), targets_ms=targets_ms, shares=shares,
+            metric=function, metric_name=_name(metric), settings=settings, options=asked, seed=seed,
         )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from hwprof.measure.transport import RestartedWorker, Transport
 from hwprof.measurement import Evidence, Measurement
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
-from hwprof.report.causes import Cause, doubts_of_load, group, middle
+from hwprof.report.causes import Cause, doubts_of_load, group, middle, total, verdict
 from hwprof.report.explanation import Explanation
 
 _EXPLAIN_RUNS = 20  # of each pass
@@ -32,10 +32,17 @@ _PASSES = 6  # their range bounds the median of a time with 97 % confidence
 
 @dataclass(frozen=True, slots=True)
 class CausesOfLoss(Explanation):
-    """An explanation with its findings in groups (`causes`), and the reasons not to trust the times (`doubts`)."""
+    """An explanation with the causes of the whole difference (`causes`, which add up to `total`), and the reasons not
+    to trust the times (`doubts`)."""
 
     causes: tuple[Cause, ...] = ()
     doubts: tuple[str, ...] = ()
+    total: Cause | None = None
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: which network is faster, by how much."""
+        return verdict(self, self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +94,9 @@ def explain(
     options: Options | None = None,
     **opening: Unpack[Opening],
 ) -> CausesOfLoss | CountedPair:
-    """The reasons for which `after`, a quantized `before` (or the `variant` of it), loses time, found from both graphs
-    and the kernels that the device runs; on an emulated core, the instructions of both, which the store keeps. opening:
-    as `profile` takes it.
+    """The reasons for which `after`, a quantized `before` (or the `variant` of it), is slower or faster, from both
+    graphs and the kernels that the device runs; on an emulated core, the instructions of both, which the store
+    keeps. opening: as `profile` takes it.
 
     Raises InputError unless exactly one of `after` and `variant` is given, and for a device that does not run networks.
     """
@@ -116,15 +123,12 @@ def _explained(before: Graph, after: Graph, device: Device, options: Options) ->
         with alone.open(device) as worker:
             doubts = doubts_of_load(asdict(check) for check in preflight(worker, device))
     machine = pairs[0][1].machine
-    passes = [
-        explaining.explain(before, after, a.kernels, b.kernels, machine, slower_from=0.0, edge_from=0.0)
-        for a, b in pairs
-    ]
+    passes = [(a.kernels, b.kernels) for a, b in pairs]
     slow, fast = (middle([pair[side].kernels for pair in pairs]) for side in (0, 1))
     found = explaining.explain(before, after, slow, fast, machine)
     return CausesOfLoss(
         found.before, found.after, found.findings, found.before_ns, found.after_ns, found.kernels,
-        group(found, passes), doubts,
+        group(found, passes), doubts, total(found, passes),
     )  # fmt: skip
 
 

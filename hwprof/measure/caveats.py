@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from hwprof.measure import stop
@@ -58,7 +57,7 @@ def _of_status(m: Measurement) -> Iterator[str]:
         yield "the latency never became steady during warm-up"
     elif m.status is Status.LIMITED:
         yield (
-            f"known to +-{m.normalized.relative_half_width:.1%}, not +-{m.protocol.target:.1%}: more processes do not "
+            f"known to {m.normalized.width_words}, not +-{m.protocol.target:.1%}: more processes do not "
             "help, the load by other programs limits it; measure on a quieter machine, or choose a wider --target"
         )
     elif m.status is Status.BUDGET:
@@ -67,9 +66,8 @@ def _of_status(m: Measurement) -> Iterator[str]:
         if m.normalized.systematic > m.protocol.target:
             advice = f"the load alone makes it +-{m.normalized.systematic:.1%}; measure on a quieter machine"
         width, target = m.normalized.relative_half_width, f"+-{m.protocol.target:.1%}"
-        reached = "unknown" if math.isnan(width) else f"+-{width:.1%}"
         missed = f"not {target}" if not width <= m.protocol.target else f"but not twice in a row within {target}"
-        yield f"the interval is {reached} after {len(m.processes)} processes, {missed}: {advice}"
+        yield f"the interval is {m.normalized.width_words} after {len(m.processes)} processes, {missed}: {advice}"
 
 
 def _slowdown(m: Measurement, process: Process) -> float:

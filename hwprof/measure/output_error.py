@@ -10,6 +10,7 @@ from hwprof.device import Device
 from hwprof.graph import Graph, is_quantized
 from hwprof.measure.transport import RestartedWorker, Transport, understood
 
+WRONG_ERROR = 0.1  # of the outputs, relative: above it a network hardly computes the same
 _NARROW = ("float16", "bfloat16")
 
 

@@ -85,6 +85,7 @@ _SYSTEMATIC_OF_BASELINE = 0.05
 _WORTHWHILE = 0.5  # of the systematic part: as long as the statistical one is larger, more processes help
 _QUIET_CPUS = 0.15  # may be busy on a quiet machine: the parent of the worker and the system's daemons take as much
 _RESAMPLES = 500
+_LOPSIDED = 3.0  # by which one bound is farther from the median than the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,16 @@ class LatencyStatistics:
     @property
     def relative_half_width(self) -> float:
         return (self.high - self.low) / 2 / self.median
+
+    @property
+    def width_words(self) -> str:
+        """The bounds relative to the median: one number where they are about as far from it, such as +-3.0%."""
+        if not math.isfinite(self.relative_half_width):
+            return "unknown"
+        below, above = self.median - self.low, self.high - self.median
+        if max(below, above) <= _LOPSIDED * min(below, above):
+            return f"+-{self.relative_half_width:.1%}"
+        return f"{-below / self.median:+.1%} to {above / self.median:+.1%}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,15 +148,12 @@ class Trained:
         machine = f"{o.processor} ({o.hardware})" if o.processor else f"hardware {o.hardware}"
         where = f"{o.device} on {machine}" if o.hardware else o.device
         evidence = f" ({o.evidence})" if o.evidence else ""
-        left_out = "whole families of networks" if self._leaves_out_families else "networks"
+        is_by_family = self.predictor.knows_its_domain and o.space  # a fitted one leaves out single networks
+        left_out = "whole families of networks" if is_by_family else "networks"
         return (
             f"learned from {o.n} networks of {o.data}{evidence}, {where}; mean error on {left_out} left out: "
             f"{o.mape:.1f} % ({o.mape_low:.1f} to {o.mape_high:.1f} %)"
         )
-
-    @property
-    def _leaves_out_families(self) -> bool:
-        return self.predictor.knows_its_domain and not hasattr(self.predictor, "calibration_errors_")
 
     def require(self, space: str | None = None, device: str | None = None) -> None:
         """Raises InputError when it learned from another device than the given one, or from another space unless
@@ -278,12 +275,6 @@ def require_same(subject: str, found: tuple[str, str], wanted: tuple[str | None,
     for noun, name, other in zip(("space", "device"), found, wanted, strict=True):
         if other is not None and other != name:
             raise InputError(f"{subject} has the {noun} {name or 'unknown'!r}, not {other!r}")
-
-
-def load_predictor(path: str | Path) -> LatencyPredictor:
-    """Returns the predictor of a file. Its `predict` and `predict_interval` take networks as its `takes` says; physical
-    and transfer take architectures of their space, too. Raises as `Trained.load` does."""
-    return Trained.load(path).predictor
 
 
 def load_sources(sources: Sequence[str | Path | Trained | LatencyPredictor], space: str) -> list[LatencyPredictor]:

@@ -1,8 +1,10 @@
-"""The causes for which a quantized network loses time: findings in groups, each with its total and what to do.
+"""The causes for which a quantized network is slower or faster than its float original. Every kernel that ran is in
+exactly one of them, so that they add up to the difference of both networks.
 
-The totals come from several profiled passes, each in a process of its own; `ns` is their median, `low_ns` and `high_ns`
-are the least and the greatest of them. Of six, they bound the median with 97 % confidence, whatever the distribution
-(the probability that all six are on one side of it is 2 / 2**6).
+The times come from several profiled passes, each in a process of its own. `ns` is a sum of differences between the
+medians of kernels, which one disturbed pass does not move. `low_ns` and `high_ns` are the least and the greatest
+difference of a pass. Of six, they bound the median with 97 % confidence, whatever the distribution (the probability
+that all six are on one side of it is 2 / 2**6).
 """
 
 from __future__ import annotations
@@ -13,24 +15,35 @@ from typing import Any
 
 import numpy as np
 
-from hwprof.measurement import OperatorTime
-from hwprof.report import quantity
-from hwprof.report.explanation import CONVERSIONS, Explanation, Finding, Kind
+from hwprof.graph import Graph, is_quantized
+from hwprof.measurement import Comparison, OperatorTime
+from hwprof.report.explanation import SLOWER_FROM, Explanation, Finding, Kind, explain
+from hwprof.report.layers import Layer, Pair, layers
 from hwprof.report.operators import corresponding
 
+_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Attention", "LSTM", "GRU"}
+_MOVEMENTS = {
+    "Reshape", "Transpose", "Resize", "Concat", "Split", "Slice", "Gather", "Pad", "Squeeze", "Unsqueeze", "Flatten",
+    "Expand", "Tile", "DepthToSpace", "ReorderInput", "ReorderOutput",
+}  # fmt: skip
 _ACTIONS = {
     Kind.FLOAT: "use an operator with an integer kernel in its place, or leave its neighbours in float as well",
     Kind.UNFUSED: "quantize what is before and after it; at the edge of the network, feed and read integers",
     Kind.SLOW_TYPES: "quantize activations to uint8 and weights to int8, as --variant int8 does",
-    Kind.SLOWER: "leave these layers in float, or give them more channels: the integer kernel is the slower one",
+    Kind.ADDED: "the runtime needs it around integer kernels: let fewer float and integer layers alternate",
 }
+_SLOW_PRODUCT = "leave these layers in float, or give them more channels: the integer kernel is the slower one"
+_SLOW_MOVEMENT = "move it out of the quantized part: the runtime moves integers no faster here"
+_SLOW_OTHER = "leave it in float together with its neighbours: rescaling integers costs more than it saves"
 _LOAD = ("cpu pressure", "temperature")
-_NEGLIGIBLE = 0.001  # of the whole difference
+_SMALL = 0.01  # of the sum of all changes; causes below it are in the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """All findings of one kind about one kind of operator. `ns` as `Finding.ns`; None where nothing was measured."""
+    """Layers of one kind of operator that change for the same reason. `ns`: how much longer they take than in float,
+    negative for a gain; `share`: of the float network's time. Both are None where nothing was measured, the bounds also
+    after a single pass."""
 
     kind: Kind
     op: str
@@ -41,8 +54,18 @@ class Cause:
     share: float | None
 
     @property
+    def is_certain(self) -> bool:
+        """Whether the interval, if there is one, does not contain 0."""
+        return self.low_ns is None or self.high_ns is None or self.low_ns > 0 or self.high_ns < 0
+
+    @property
     def action(self) -> str:
-        return _ACTIONS[self.kind]
+        """Empty where there is no loss to act on."""
+        if self.ns is not None and (self.ns <= 0 or not self.is_certain):
+            return ""
+        if self.kind is not Kind.SLOWER:
+            return _ACTIONS.get(self.kind, "")
+        return _SLOW_PRODUCT if self.op in _PRODUCTS else _SLOW_MOVEMENT if self.op in _MOVEMENTS else _SLOW_OTHER
 
 
 def middle(passes: Sequence[Sequence[OperatorTime]]) -> tuple[OperatorTime, ...]:
@@ -54,36 +77,58 @@ def middle(passes: Sequence[Sequence[OperatorTime]]) -> tuple[OperatorTime, ...]
     return tuple(replace(k, ns=float(np.median(times[k.name, k.op]))) for k in (passes[0] if passes else ()))
 
 
-def group(found: Explanation, passes: Sequence[Explanation] = ()) -> tuple[Cause, ...]:
-    """The causes of an explanation, the costliest first. `passes`: the explanations of the single passes with limits of
-    0, so that each has a time for every operator that was found."""
-    groups: dict[tuple[Kind, str], list[Finding]] = {}
-    for finding in found.findings:
-        groups.setdefault(_key(finding), []).append(finding)
-    causes = [_cause(key, findings, [_total(p, findings) for p in passes]) for key, findings in groups.items()]
-    return tuple(sorted(causes, key=lambda c: -(c.ns or 0.0)))
+def group(found: Explanation, passes: Sequence[Pair] = ()) -> tuple[Cause, ...]:
+    """The causes of an explanation: losses, the largest first, then gains, then those that are not certain, and the
+    rest. They add up to `total`. passes: the kernels of the single passes."""
+    if not all(found.kernels):
+        return _without_times(found.findings)
+    sides = layers(*found.kernels)
+    groups: dict[tuple[Kind, str], list[Layer]] = {}
+    for layer in sides:
+        groups.setdefault((_kind(layer, found.findings, passes), layer.op), []).append(layer)
+    for op in {op for kind, op in groups if kind is Kind.SAME}:
+        unsure = groups.pop((Kind.SAME, op))
+        groups.setdefault((_direction(unsure, passes), op), []).extend(unsure)
+    causes = [_cause(key, own, found, passes) for key, own in groups.items()]
+    least = _SMALL * sum(abs(cause.ns or 0.0) for cause in causes)
+    small = {(c.kind, c.op) for c in causes if abs(c.ns or 0.0) < least}
+    rest = [layer for key in small for layer in groups[key]]
+    shown = [cause for cause in causes if (cause.kind, cause.op) not in small]
+    return (*sorted(shown, key=_order), *([_cause((Kind.REST, ""), rest, found, passes)] if rest else ()))
 
 
-def _cause(key: tuple[Kind, str], findings: Sequence[Finding], totals: Sequence[float]) -> Cause:
-    measured = [f.ns for f in findings if f.ns is not None]
-    shares = [f.share for f in findings if f.share is not None]
-    ns, share = sum(measured) if measured else None, sum(shares) if shares else None
-    if ns is None or len(totals) < 2:
-        return Cause(*key, len(findings), ns, None, None, share)
-    median = float(np.median(totals))
-    return Cause(
-        *key, len(findings), median, min(totals), max(totals), share * median / ns if share and ns else share
-    )  # fmt: skip
+def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
+    """The causes and their sum, from one profiled pass of each network, where B is a quantized A; nothing where that is
+    not known. graphs: by digest."""
+    a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
+    if not (a and b and c.a.operators and c.b.operators):
+        return ()
+    if any(map(is_quantized, a.nodes)) or not any(map(is_quantized, b.nodes)):
+        return ()
+    machine = c.b.environment.get("hardware", {}).get("machine", "")
+    found = explain(a, b, c.a.operators, c.b.operators, str(machine))
+    whole = total(found)
+    return (*group(found), *([whole] if whole else ()))
 
 
-def _key(finding: Finding) -> tuple[Kind, str]:
-    return finding.kind, corresponding(finding.op)
+def total(found: Explanation, passes: Sequence[Pair] = ()) -> Cause | None:
+    """The difference of both networks in one row; None where nothing was measured."""
+    if not all(found.kernels):
+        return None
+    return _cause((Kind.TOTAL, ""), layers(*found.kernels), found, passes)
 
 
-def _total(found: Explanation, findings: Sequence[Finding]) -> float:
-    """The time in this pass of the operators that were found, ns."""
-    wanted = {(f.kind, f.node) for f in findings}
-    return sum(f.ns or 0.0 for f in found.findings if (f.kind, f.node) in wanted)
+def verdict(found: Explanation, whole: Cause | None) -> str:
+    """One sentence: which network is faster, by how much. whole: `total`; without it the answer is unknown."""
+    if whole is None or whole.ns is None or not found.before_ns or found.after_ns is None:
+        return f"{found.after} against {found.before}: the runtime does not time kernels"
+    word = ("faster than" if whole.ns < 0 else "slower than") if whole.is_certain else "neither faster nor slower than"
+    bounds = f", 97 % interval {interval_words(whole)}" if interval_words(whole) else ""
+    return (
+        f"{found.after} is {word} {found.before}: {found.after_ns / found.before_ns:.3g} times its time, "
+        f"{found.after_ns / 1e6:.4g} ms after {found.before_ns / 1e6:.4g} ms ({whole.ns / 1e6:+.4g} ms{bounds}; "
+        "profiled kernels)"
+    )
 
 
 def doubts_of_load(checks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -96,36 +141,49 @@ def doubts_of_load(checks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     )
 
 
-def rows(causes: Sequence[Cause]) -> list[dict[str, str]]:
+def rows(causes: Iterable[Cause]) -> list[dict[str, str]]:
     """A row for each, for a terminal."""
     return [
         {
             "cause": c.kind.value,
             "op": c.op,
             "times": str(c.count),
-            "ms": "" if c.ns is None else f"{c.ns / 1e6:.4g}",
+            "ms": "" if c.ns is None else f"{c.ns / 1e6:+.4g}",
             "97 % interval": interval_words(c),
-            "share": "" if c.share is None else f"{c.share:.1%}",
+            "of float": "" if c.share is None else f"{c.share:+.1%}",
+            "certain": "" if c.low_ns is None else "yes" if c.is_certain else "no",
             "what to do": c.action,
         }
         for c in causes
     ]
 
 
+def records(causes: Iterable[Cause]) -> list[dict[str, Any]]:
+    """A record for each, for JSON."""
+    return [
+        {
+            "cause": c.kind.value, "op": c.op, "times": c.count, "ms": _ms(c.ns), "low_ms": _ms(c.low_ns),
+            "high_ms": _ms(c.high_ns), "share_of_float": c.share, "is_certain": c.is_certain, "action": c.action,
+        }
+        for c in causes
+    ]  # fmt: skip
+
+
 def interval_words(cause: Cause) -> str:
     """Empty where a single pass has none."""
     if cause.low_ns is None or cause.high_ns is None:
         return ""
-    return f"{cause.low_ns / 1e6:.4g} .. {cause.high_ns / 1e6:.4g}"
+    return f"{cause.low_ns / 1e6:+.4g} .. {cause.high_ns / 1e6:+.4g}"
 
 
 def kinds(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> list[dict[str, str]]:
-    """A row for each kind of operator of either network, a float kernel and its integer counterpart in one; by the size
-    of the difference."""
+    """A row for each kind of operator of either network, by the size of the difference. All kernels of a layer are in
+    the row of its operator, as in the causes."""
     sums: dict[str, list[float]] = {}
-    for side, kernels in enumerate((before, after)):
-        for kernel in kernels:
-            sums.setdefault(corresponding(kernel.op), [0.0, 0.0])[side] += kernel.ns / 1e6
+    for layer in layers(before, after):
+        own = sums.setdefault(layer.op, [0.0, 0.0])
+        own[0] += layer.before_ns / 1e6
+        own[1] += layer.after_ns / 1e6
     ordered = sorted(sums.items(), key=lambda pair: -abs(pair[1][1] - pair[1][0]))
     return [
         {"op": op, "before, ms": f"{a:.4g}", "after, ms": f"{b:.4g}", "difference, ms": f"{b - a:+.4g}"}
@@ -133,43 +191,54 @@ def kinds(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> list
     ]
 
 
-def balance(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> str:
-    """One sentence whose terms add up to the difference of both networks. A layer is a set of kernels that compute the
-    same operators in both."""
-    conversions = _conversions_ms(after) - _conversions_ms(before)
-    layers = [(a, b) for a, b in _layers(before, after) if a and b]
-    changes = [sum(b) - sum(a) for a, b in layers]
-    gains, losses = [ms for ms in changes if ms < 0], [ms for ms in changes if ms >= 0]
-    whole = sum(kernel.ns for kernel in after) / 1e6 - sum(kernel.ns for kernel in before) / 1e6
-    others = whole - sum(changes) - conversions
-    rest = f", kernels that only one of them has {others:+.4g} ms" if abs(others) >= _NEGLIGIBLE * abs(whole) else ""
-    return (
-        f"{whole:+.4g} ms in all: {quantity.plural(len(gains), 'layer')} faster ({sum(gains):+.4g} ms), {len(losses)} "
-        f"slower ({sum(losses):+.4g} ms), conversions {conversions:+.4g} ms{rest}"
-    )
+def _kind(layer: Layer, findings: Sequence[Finding], passes: Sequence[Pair]) -> Kind:
+    if layer.is_conversion:
+        return Kind.UNFUSED if layer.after else Kind.REMOVED
+    for kind in (Kind.FLOAT, Kind.SLOW_TYPES):
+        if any(f.kind is kind and layer.has(f.node) for f in findings):
+            return kind
+    if not (layer.before and layer.after):
+        return Kind.ADDED if layer.after else Kind.REMOVED
+    return _direction([layer], passes)
 
 
-def _conversions_ms(kernels: Sequence[OperatorTime]) -> float:
-    return sum(kernel.ns for kernel in kernels if kernel.op in CONVERSIONS) / 1e6
+def _direction(some: Sequence[Layer], passes: Sequence[Pair]) -> Kind:
+    """Slower or faster where all passes agree, or after a single one where the difference is large enough."""
+    low_ns, high_ns = _range(some, passes)
+    if low_ns is None or high_ns is None:
+        before_ns, after_ns = sum(layer.before_ns for layer in some), sum(layer.after_ns for layer in some)
+        slower, faster = after_ns > SLOWER_FROM * before_ns, before_ns > SLOWER_FROM * after_ns
+    else:
+        slower, faster = low_ns > 0, high_ns < 0
+    return Kind.SLOWER if slower else Kind.FASTER if faster else Kind.SAME
 
 
-def _layers(before: Sequence[OperatorTime], after: Sequence[OperatorTime]) -> list[tuple[list[float], list[float]]]:
-    """The times of the kernels of each layer, ms, in both networks; those that only convert are in none. Kernels belong
-    together where one has the operator that gives the other its name: one without names of its own is often in two."""
-    sides = [[kernel for kernel in kernels if kernel.op not in CONVERSIONS] for kernels in (before, after)]
-    root = {kernel.name: kernel.name for kernels in sides for kernel in kernels}
+def _range(some: Sequence[Layer], passes: Sequence[Pair]) -> tuple[float | None, float | None]:
+    """The least and the greatest difference of a pass, around the estimate; None after fewer than two passes."""
+    if len(passes) < 2:
+        return None, None
+    totals = [sum(layer.ns_in(one) for layer in some) for one in passes] + [sum(layer.ns for layer in some)]
+    return min(totals), max(totals)
 
-    def find(name: str) -> str:
-        while root[name] != name:
-            name = root[name]
-        return name
 
-    for kernel in (kernel for kernels in sides for kernel in kernels):
-        for member in kernel.members:
-            if member in root:
-                root[find(member)] = find(kernel.name)
-    layers: dict[str, tuple[list[float], list[float]]] = {}
-    for side, kernels in enumerate(sides):
-        for kernel in kernels:
-            layers.setdefault(find(kernel.name), ([], []))[side].append(kernel.ns / 1e6)
-    return list(layers.values())
+def _cause(key: tuple[Kind, str], some: Sequence[Layer], found: Explanation, passes: Sequence[Pair]) -> Cause:
+    ns = sum(layer.ns for layer in some)
+    return Cause(*key, len(some), ns, *_range(some, passes), ns / found.before_ns if found.before_ns else None)
+
+
+def _without_times(findings: Sequence[Finding]) -> tuple[Cause, ...]:
+    """Only counted."""
+    counts: dict[tuple[Kind, str], int] = {}
+    for finding in findings:
+        key = finding.kind, corresponding(finding.op)
+        counts[key] = counts.get(key, 0) + 1
+    return tuple(Cause(*key, count, None, None, None, None) for key, count in counts.items())
+
+
+def _order(cause: Cause) -> tuple[bool, bool, float]:
+    ns = cause.ns or 0.0
+    return (not cause.is_certain or cause.kind is Kind.SAME, ns < 0, -abs(ns))
+
+
+def _ms(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1e6

@@ -96,7 +96,7 @@ def verdict(history: Sequence[Step]) -> Verdict:
     """The changes of the latency since the first measurement."""
     found = [step.measurement for step in history]
     model, steps = found[-1].model, [c for c in changes(history) if c]
-    names = f"from {name_of(found[0])} to {name_of(found[-1])}"
+    names = f"from {name_of(found[0])} to {name_of(found[-1])}" if len(found) > 1 else name_of(found[0])
     support = f"{quantity.plural(len(history), 'measurement')}, {names}"
     machines, shapes = len({m.hardware for m in found}), len({step.inputs for step in history})
     doubts = [f"The measurements are from {machines} machines; only those of one are compared."] if machines > 1 else []
@@ -105,6 +105,8 @@ def verdict(history: Sequence[Step]) -> Verdict:
     if any(m.status is not Status.CONVERGED for m in found):
         doubts.append("Hollow marks did not converge.")
     doubts += dict.fromkeys(f"{name_of(m)}: {warning}." for m in found for warning in m.age_warnings)
+    if len(found) == 1:
+        return Verdict(Tone.CAUTION, f"{model}: one measurement has no history yet", support, tuple(doubts))
     if not steps:
         return Verdict(Tone.GOOD, f"{model}: no certain change", support, tuple(doubts))
     words = f"{steps.count('slower')} times slower, {steps.count('faster')} times faster"

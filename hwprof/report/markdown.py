@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hwprof.data.result import Result
 from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
-from hwprof.report import operators, quantity, results, tables, verdict
+from hwprof.report import causes, operators, quantity, results, tables, verdict
 from hwprof.report.markup import comment
 from hwprof.report.tables import Fact, Table
 from hwprof.report.verdict import Verdict
@@ -39,6 +39,8 @@ def comparison_markdown(comparison: Comparison, graphs: Mapping[str, Graph], pea
     a, b = (operators.of_measurement(m, graphs.get(m.digest), peaks) if verdict.statistics(m) else None for m in sides)
     if a and b:
         parts.append(_table(tables.kinds_compared(a, b, verdict.labels(comparison))))
+    if found := causes.of_comparison(comparison, graphs):
+        parts.append(_table(tables.causes(found)))
     for m in sides:
         parts += [_verdict(verdict.of_profile(m), 2), *_profile(m, graphs.get(m.digest), peaks)]
     return "\n\n".join(parts) + "\n"

@@ -7,13 +7,12 @@ from importlib.resources import files
 
 from hwprof.data.result import Result
 from hwprof.errors import InputError
-from hwprof.graph import Graph, is_quantized
+from hwprof.graph import Graph
 from hwprof.measurement import Comparison, Measurement, Peaks
 from hwprof.report import (
     boards,
     causes,
     distribution,
-    explanation,
     front,
     history,
     intervals,
@@ -31,7 +30,6 @@ from hwprof.report import (
     warmup,
 )
 from hwprof.report.boards import FleetState
-from hwprof.report.causes import Cause
 from hwprof.report.markup import Markup, comment, element, join
 from hwprof.report.operators import Breakdown
 from hwprof.report.results import Front
@@ -192,21 +190,10 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     a, b = (_breakdown(m, graphs.get(m.digest), peaks) for m in (c.a, c.b))
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
-    if found := _causes(c, graphs):
+    if found := causes.of_comparison(c, graphs):
         doubts = causes.doubts_of_load(check for m in (c.a, c.b) for check in m.environment.get("checks", ()))
         parts.append(element("div", _table(tables.causes(found)), _doubts(doubts), class_="figure full"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
-
-
-def _causes(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
-    """Why B loses time, where it is a quantized A; nothing where that is not known."""
-    a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
-    if not (a and b and c.a.operators and c.b.operators and any(map(is_quantized, b.nodes))):
-        return ()
-    if any(map(is_quantized, a.nodes)):
-        return ()
-    machine = c.b.environment.get("hardware", {}).get("machine", "")
-    return causes.group(explanation.explain(a, b, c.a.operators, c.b.operators, str(machine)))
 
 
 def _front(found: Front, with_note: bool) -> Markup:

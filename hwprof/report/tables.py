@@ -122,18 +122,20 @@ def _by_operator(found: Breakdown) -> dict[str, float]:
 
 
 def causes(found: Sequence[Cause]) -> Table:
-    """The causes for which a quantized network loses time, from one profiled pass of each network."""
+    """The causes for which a quantized network is slower or faster, from one profiled pass of each network, the last
+    of which is their sum."""
     rows = tuple(
         (
             Cell(c.kind.value),
             Cell(c.op),
             Cell(str(c.count), c.count),
-            _time(c.ns / 1e6 if c.ns else 0.0),
+            Cell(_signed((c.ns or 0.0) / 1e6), (c.ns or 0.0) / 1e6),
             Cell(c.action),
         )
         for c in found
     )
-    return Table("Where the quantized network loses time", ("cause", "operator", "times", "time", "what to do"), rows)
+    columns = ("cause", "operator", "times", "difference", "what to do")
+    return Table("Where the quantized network loses and gains time", columns, rows)
 
 
 def classes(m: Measurement) -> Table:

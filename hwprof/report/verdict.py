@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from hwprof.errors import InputError
@@ -44,6 +45,7 @@ _NOT_MEASURED = {
     Evidence.EMULATED: "Emulated: the core would execute these instructions; there are no times, and no device ran.",
 }
 ERROR_NOT_KNOWN = "error not known"  # of a formula
+_EARLY = 0.7  # of the budget
 _QUIETNESS = {True: "quiet", False: "never quiet", None: "not known to be quiet"}
 _COMPARED = {"faster": "is faster than", "slower": "is slower than", "same": "is as fast as"}
 
@@ -165,7 +167,8 @@ def of_comparison(c: Comparison) -> Verdict:
 
 def _pairing(c: Comparison) -> str:
     low, high = c.interval
-    interval = "no interval of the ratio"
+    is_calculated = c.a.is_formula or c.b.is_formula
+    interval = "calculated, with errors that are not known," if is_calculated else "no interval of the ratio"
     if math.isfinite(low):
         interval = f"95 % interval of the ratio {quantity.ratio(low)} to {quantity.ratio(high)}"
     pairs = quantity.plural(c.pairs, "pair of blocks", "pairs of blocks")
@@ -247,8 +250,17 @@ def _limit(m: Measurement) -> str:
     """The limit that ended a measurement that did not converge."""
     n = len(m.processes)
     if n < m.protocol.max_processes:
-        return "the budget ran out"
+        return "the comparison that it is part of was certain" if _ended_early(m) else "the budget ran out"
     return f"the limit of {quantity.plural(n, 'process')} for this budget was reached"
+
+
+def _ended_early(m: Measurement) -> bool:
+    """Whether its processes took much less than the budget: the comparison was certain before each network's own
+    interval was narrow."""
+    n = len(m.processes)
+    started = [datetime.fromisoformat(p.started) for p in (m.processes[0], m.processes[-1])]
+    seconds = (started[1] - started[0]).total_seconds()
+    return n > 1 and 0 < seconds * n / (n - 1) < _EARLY * m.protocol.budget_s
 
 
 def _reached(m: Measurement, s: LatencyStatistics | None) -> str:

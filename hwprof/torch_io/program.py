@@ -35,7 +35,6 @@ from hwprof.errors import InputError, one_line
 from hwprof.graph import AttributeValue, Graph, Node, Tensor
 from hwprof.torch_io.example_inputs import ExampleInputs, called, with_given
 
-SUFFIX = ".pt2"
 DOMAIN = "aten"
 _TORCH_NAMES = {
     torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float64: "float64",
@@ -100,11 +99,6 @@ def _results(value: Any) -> Iterator[torch.Tensor]:
         value = [getattr(value, f.name) for f in fields(value)]
     for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
         yield from _results(part)
-
-
-def is_program(graph: Graph) -> bool:
-    """Whether the graph was made from a PyTorch module."""
-    return graph.source is not None and graph.source.endswith(SUFFIX)
 
 
 def load_program(graph: Graph, floats: torch.dtype, place: torch.device) -> tuple[fx.GraphModule, list[torch.Tensor]]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.onnx_io import load, save
 from hwprof.variants import spec as grammar
@@ -27,6 +28,11 @@ def apply_variant(
     does not fit, EnvironmentUnfitError without a library that it needs.
     """
     variant = grammar.parse(spec) if isinstance(spec, str) else spec
+    if graph.is_program:
+        raise InputError(
+            f"{graph.name!r} is a PyTorch module, and a variant ({variant.text}) needs an ONNX network; export it with "
+            "torch.onnx.export and give that file"
+        )
 
     def draw(network: Graph) -> Samples:
         if calibration:

@@ -383,7 +383,8 @@ def report(rows: list[dict[str, object]], command: str) -> str:
         "# Networks of other people", "",
         f"Made by `{command}`.", "",
         f"{len(names)} networks of packages, of ONNX's tests and of PyTorch; {cpu}, one thread, beside other work: the "
-        "latencies say which order of magnitude, no more. An empty cell was not tried.", "",
+        "latencies say which order of magnitude, no more. An empty cell was not tried; files that are quantized "
+        "already are counted in float32 alone.", "",
         *_shares(rows), "",
         "In the tables below, a number is the fastest of 15 runs in one process, ms; \"runs\" was opened and ran once; "
         "\"no\" has its reason below.", "",
@@ -398,7 +399,8 @@ def report(rows: list[dict[str, object]], command: str) -> str:
 
 
 def _shares(rows: list[dict[str, object]]) -> list[str]:
-    """How many networks run by device and variant, among those whose file ONNX Runtime itself runs."""
+    """How many networks run by device and variant, among those whose file ONNX Runtime itself runs; a file that is
+    quantized already has no other type to run in."""
     refused = {r["network"] for r in rows if r["device"] == YARDSTICK and not r["runs"]}
     devices = list(dict.fromkeys(str(r["device"]) for r in rows if r["device"] != YARDSTICK))
     lines = ["| device | " + " | ".join(v or "fp32" for v in VARIANTS) + " |", "| --- |" + " --: |" * len(VARIANTS)]
@@ -408,7 +410,9 @@ def _shares(rows: list[dict[str, object]]) -> list[str]:
             found = [
                 bool(r["runs"])
                 for r in rows
-                if (r["device"], r["variant"]) == (device, variant) and r["network"] not in refused
+                if (r["device"], r["variant"]) == (device, variant)
+                and r["network"] not in refused
+                and "is quantized" not in str(r.get("reason"))
             ]
             cells.append(f"{sum(found)} of {len(found)}" if found else "")
         lines.append(f"| {device} | " + " | ".join(cells) + " |")

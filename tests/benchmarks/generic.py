@@ -461,7 +461,11 @@ def _choice(predictor: Any) -> str:
     if np.isnan(by_runtime):
         return "The runtime does not say which kernels it executes: they are told by rules."
     by_rules = left_out_error(predictor.errors_).mape
-    chosen = "The former are used where the runtime is installed" if predictor.by_runtime_ else "The latter are used"
+    chosen = (
+        "The former are used where the runtime is installed and they are like those learned from"
+        if predictor.by_runtime_
+        else "The latter are used"
+    )
     return (
         f"By the kernels that the runtime says it executes, the error on families left out is {by_runtime:.1f} %, by "
         f"those that the rules tell from the graph {by_rules:.1f} %. {chosen}."

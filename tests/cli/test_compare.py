@@ -29,7 +29,7 @@ def test_the_json_of_a_comparison_holds_verdict_ratio_and_both_records(compare):
     record = json.loads(out)
     assert status == 0
     assert record["verdict"] == "slower"
-    assert record["low"] <= record["ratio"] <= record["high"]
+    assert (record["low"], record["high"]) == (None, None)  # nobody knows the error of a formula
     assert record["pairs"] > 0
     assert record["a"]["model"] == "resnet18"
     assert record["ratio"] == pytest.approx(

@@ -156,7 +156,9 @@ def test_a_worker_that_keeps_dying_is_a_lost_device(tmp_path: Path):
 def test_a_limit_in_ms_is_a_gate(limit: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["profile", "resnet18", "--device", "roofline-edge-gpu", "--fast", "--store", str(tmp_path / "s.db")]
     assert run([*arguments, "--max-ms", limit]) == status
-    assert ("resnet18 takes" in capsys.readouterr().err) is bool(status)
+    told = capsys.readouterr().err
+    assert ("gate: passed, resnet18 takes at most" in told) is not bool(status)
+    assert ("hwprof: resnet18 takes" in told) is bool(status)
 
 
 def test_the_error_of_a_formula_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

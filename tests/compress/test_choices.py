@@ -2,7 +2,7 @@ import pytest
 
 from hwprof.builder import GraphBuilder
 from hwprof.compress.choice import Choice
-from hwprof.compress.choices import chosen_graph, kept_options, rank_options
+from hwprof.compress.choices import changes, chosen_graph, kept_options, rank_options
 from hwprof.errors import InputError
 from hwprof.graph import is_quantized
 from hwprof.variants.blocks import residual_blocks, without_blocks
@@ -26,8 +26,35 @@ def test_channels_are_kept_in_multiples_of_the_granule():
     assert kept(kept_options(network(32), granule=16)[FIRST]) == [None, 16]
 
 
+def chain(layers: int, channels: int):
+    b = GraphBuilder("chain")
+    x = b.input((1, 4, 8, 8))
+    for _ in range(layers):
+        x = b.relu(b.conv(x, channels, 3))
+    return b.build(b.gemm(b.flatten(b.global_average_pool(x)), 4))
+
+
 def test_many_channels_have_few_options_and_the_smallest_is_one():
-    assert kept(kept_options(network(256))[FIRST]) == [None, 200, 136, 72, 8]
+    assert kept(kept_options(network(256))[FIRST]) == [None, 232, 200, 168, 136, 104, 72, 40, 8]
+    assert {tuple(kept(some)) for some in kept_options(chain(5, 256)).values()} == {(None, 200, 136, 72, 8)}
+
+
+def test_few_layers_have_every_multiple_of_the_granule():
+    assert kept(kept_options(network(64))[FIRST]) == [None, 56, 48, 40, 32, 24, 16, 8]
+
+
+def test_changes_are_told_with_the_value_before():
+    graph = network(32)
+    told = changes(graph, {FIRST: Choice(kept=8), SECOND: Choice(rank=3, bits=8)})
+    assert told == {FIRST: "32 -> 8 channels", SECOND: "32 -> 3 rank, 32 -> 8 bits"}
+
+
+def test_a_branch_that_is_removed_is_told():
+    b = GraphBuilder("branch")
+    x = b.relu(b.conv(b.input((1, 8, 8, 8)), 8, 3))
+    graph = b.build(b.gemm(b.flatten(b.global_average_pool(b.relu(b.add(x, b.conv(x, 8, 3))))), 4))
+    (block,) = residual_blocks(graph)
+    assert changes(graph, {block.name: Choice(kept=0)}) == {block.name: "branch removed"}
 
 
 def test_fewer_channels_than_a_granule_are_kept_one_by_one():

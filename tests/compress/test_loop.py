@@ -16,6 +16,7 @@ from hwprof.compress.loop import OutOfReachError, compress
 from hwprof.compress.magnitude import Magnitude
 from hwprof.data.result import Met
 from hwprof.errors import InputError, NotConvergedError
+from hwprof.graph import Graph
 from hwprof.measurement import Status
 from hwprof.training import TrainSettings
 from hwprof.variants.weights import load_weights
@@ -84,6 +85,37 @@ def test_a_target_that_is_missed_by_the_device_is_tightened(tmp_path):
     assert made.met is Met.YES
     assert made.result.table_ms < 0.6 * WHOLE_MS / 1.2
     assert any("round 2: " in line for line in told(started))
+
+
+def test_a_network_that_is_faster_than_wanted_gives_way_to_a_larger_one(tmp_path):
+    started = job(tmp_path, Board(paired=0.5))
+    made = compress(started, "magnitude", 0.4 * WHOLE_MS)
+    assert made.met is Met.YES
+    assert 0.4 * WHOLE_MS < made.result.table_ms <= 0.8 * WHOLE_MS
+    assert sum("is faster than wanted; tries a larger network" in line for line in told(started)) == 1
+
+
+class Jumping(Board):
+    """Only networks without half of their operations are fast in pairs."""
+
+    def measure(self, request):
+        slow = any(latency_ns(Graph.from_json(text)) > 0.45e6 * WHOLE_MS for text in request["graphs"][1:])
+        self.paired = 1.0 if slow else 0.5
+        yield from super().measure(request)
+
+
+def test_a_larger_network_that_misses_the_target_is_not_taken(tmp_path):
+    started = job(tmp_path, Jumping())
+    made = compress(started, "magnitude", 0.44 * WHOLE_MS)
+    assert made.met is Met.YES
+    assert made.result.table_ms <= 0.45 * WHOLE_MS
+
+
+def test_a_result_says_what_changed_layer_by_layer(tmp_path):
+    made = compress(job(tmp_path), "magnitude", 0.5 * WHOLE_MS)
+    assert made.result.changes.keys() == made.result.choices.keys()
+    for layer, change in made.result.changes.items():
+        assert change == f"16 -> {made.result.choices[layer]['kept']} channels"
 
 
 def test_a_latency_that_noise_hides_is_judged_by_the_ratio_of_the_pairs(tmp_path):

@@ -12,12 +12,13 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
-from hwprof.compress.post_training import WRONG_ERROR, Settings, compress
+from hwprof.compress.post_training import Settings, compress
 from hwprof.data.result import Met
 from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
+from hwprof.measure.output_error import WRONG_ERROR
 from hwprof.measure.recording import Options
 from hwprof.measure.transport import Request
 from hwprof.measurement import FAST
@@ -62,6 +63,24 @@ def run(model: Graph, folder: Path, targets_ms=(), store=None, told=None, settin
 
 def whole_ms() -> float:
     return sum(kernel["ns"] for kernel in KernelBoard().kernels(network())) / 1e6
+
+
+def test_a_network_that_is_faster_than_wanted_gives_way_to_a_larger_one(model: Graph, tmp_path: Path):
+    told = Told()
+    (made,) = run(model, tmp_path, [0.4 * whole_ms()], told=told, transport=KernelBoard(paired=0.6))
+    assert any("is faster than wanted; tries a larger network" in line for line in told)
+    assert made.met is Met.YES
+    assert made.result.table_ms > 0.4 * whole_ms()
+    assert made.result.digest == onnx_io.load(made.path).digest
+
+
+def test_a_target_can_be_a_share_of_the_measured_latency(model: Graph, tmp_path: Path):
+    store = Store(tmp_path / "s.db")
+    (made,) = compress(
+        model, samples(), DEVICE, store, tmp_path, shares=[0.7], options=Told().options()
+    )  # fmt: skip
+    assert made.result.target.ms == pytest.approx(0.7 * whole_ms(), rel=1e-3)
+    assert all(change == "32 -> 8 bits" for change in made.result.changes.values())
 
 
 def test_a_target_is_met_by_some_layers_of_8_bits(model: Graph, tmp_path: Path):

@@ -35,6 +35,18 @@ def test_what_was_not_needed_in_the_end_is_given_back():
     assert project(OPTIONS, harm, latency_ms, 5.0, {}) == ({"a": Choice(kept=8)}, 5.0)
 
 
+def test_of_few_networks_the_least_harmful_one_is_found_where_single_steps_go_too_deep():
+    """The deep cut of one layer saves the most for its harm; a little of both harms less."""
+    options = dict.fromkeys("ab", (AS_BEFORE, Choice(kept=24), Choice(kept=8)))
+    ms, harms = {None: 4.0, 24: 3.0, 8: 0.0}, {24: 0.5, 8: 1.5}
+
+    def latency(many):
+        return np.array([sum(ms[choices.get(layer, AS_BEFORE).kept] for layer in "ab") for choices in many])
+
+    made = project(options, lambda _layer, choice: harms[choice.kept], latency, 6.0, {})
+    assert made == (dict.fromkeys("ab", Choice(kept=24)), 6.0)
+
+
 def test_layers_become_only_smaller_than_the_method_chose():
     assert project(OPTIONS, harm, latency_ms, 6.0, {"a": Choice(kept=8)}) == ({"a": Choice(kept=8)}, 5.0)
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from hwprof.data.result import Estimate, Met, Result, Target, known_latency
-from hwprof.errors import InputError
+from hwprof.data.result import Estimate, Met, Result, Target, known_latency, relative_ms, share_of
+from hwprof.errors import InputError, NotConvergedError
 from hwprof.measurement import Evidence, Status
 from tests.results import compared, make_result, measured
 from tests.samples import counted_measurement, counted_process, counts
@@ -206,3 +206,19 @@ def test_a_result_says_what_its_latencies_are_worth():
     analytic = compared(5.0, evidence=Evidence.ANALYTIC)
     assert make_result(measured={"d": analytic}).evidence == "analytic"
     assert make_result(measured={}).evidence == ""
+
+
+def test_a_relative_target_is_a_share_of_the_latency():
+    assert share_of("70%") == 0.7
+    assert relative_ms(0.7, Estimate(0.064123, 0.06, 0.07)) == 0.04489
+
+
+@pytest.mark.parametrize("text", ["70", "0%", "120%", "fast%", "nan%"])
+def test_a_share_without_percent_or_out_of_range_is_refused(text: str):
+    with pytest.raises(InputError, match="such as 70%"):
+        share_of(text)
+
+
+def test_a_share_of_an_unknown_latency_is_not_known():
+    with pytest.raises(NotConvergedError):
+        relative_ms(0.7, None)

@@ -6,7 +6,7 @@ import hwprof as hp
 from hwprof.device import Device
 from hwprof.errors import InputError
 from hwprof.graph import Graph
-from hwprof.jobs import Options
+from hwprof.jobs import Options, comparing
 from hwprof.measurement import FAST
 
 EDGE = Device.load("roofline-edge-gpu")
@@ -33,6 +33,14 @@ def test_a_variant_is_compared_to_one_model_only(tiny_graph: Graph):
 def test_one_network_is_compared_to_nothing(tiny_graph: Graph):
     with pytest.raises(InputError, match="compare needs at least two networks"):
         hp.compare([tiny_graph], EDGE, options=replace(QUICK))
+
+
+def test_a_quantized_network_with_other_outputs_is_warned_of(tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(comparing, "WRONG_ERROR", 0.0)
+    fast = replace(QUICK, settings=replace(FAST, min_processes=2, max_processes=2, budget_s=1.0), allow_unfit=True)
+    told: list[str] = []
+    (row,) = hp.compare([tiny_graph], "cpu-1t", variant="int8", options=replace(fast, on_warning=told.append))
+    assert any(f"{row.b.model}: its outputs are " in text and "it may compute something else" in text for text in told)
 
 
 def test_a_quantized_network_is_compared_with_the_error_of_its_outputs(tiny_graph: Graph):

@@ -180,3 +180,9 @@ def test_a_module_is_predicted_by_its_export(of_kernels, tmp_path):
     assert found.network == "net"
     rows = predicting.predict_operators(of_kernels, [module], shapes={"input": (1, 3, 8, 8)})
     assert [row.op for row in rows] == ["Conv"]
+
+
+def test_a_predictor_of_another_machine_says_that_single_networks_were_left_out(collected, of_kernels):
+    fitted = predicting.train(collected, n=5, base=of_kernels)
+    assert "learned from 5 networks of tiny-noisy + from unknown" in fitted.provenance
+    assert "mean error on networks left out" in fitted.provenance

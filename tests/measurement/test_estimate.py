@@ -1,10 +1,11 @@
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hwprof.measurement import estimate
-from hwprof.measurement.estimate import Baseline, Clock, undisturbed_ns
+from hwprof.measurement.estimate import Baseline, Clock, LatencyStatistics, undisturbed_ns
 from hwprof.measurement.samples import CpuTime, Process, TimedBlock
 from tests.samples import make_process
 from tests.simulated import ANCHORS, TRUE_NS, session
@@ -145,3 +146,11 @@ def test_the_undisturbed_time_of_an_anchor_is_its_first_decile():
     process = make_process(0, [1e6] * 11)
     blocks = tuple(replace(b, anchors_ns={"compute": 100.0 + i}) for i, b in enumerate(process.blocks))
     assert undisturbed_ns([replace(process, blocks=blocks)]) == {"compute": pytest.approx(101)}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(97.0, 103.0, "+-3.0%"), (65.0, 100.0, "-35.0% to +0.0%"), (math.nan, math.nan, "unknown"), (100, 100, "+-0.0%")],
+)
+def test_an_interval_whose_bounds_are_not_equally_far_is_told_by_both(low: float, high: float, words: str):
+    assert LatencyStatistics(100.0, low, high, 0, 0, 0, 0).width_words == words

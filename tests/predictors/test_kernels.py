@@ -13,6 +13,7 @@ from hwprof.errors import InputError
 from hwprof.interfaces import ExecutedKernel
 from hwprof.predictors import files, kernels
 from hwprof.predictors.base import State, conformal_quantile
+from hwprof.predictors.kernel_sum import Domain
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Trained
 from hwprof.spaces.generic import SPACE
@@ -136,10 +137,13 @@ def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
     assert np.isnan(fitted.operator_ms(odd)[-1])
 
 
-def test_the_operators_sum_to_the_network(fitted):
+def test_the_operators_and_the_moves_between_them_sum_to_the_network(fitted):
     graph = SPACE.graph((SPACE.families.index("residual"), 5))
+    (network,) = fitted.encode([graph])
+    ms = fitted._kernel_ms(network, fitted.members_) * network.counts
+    moves_ms = ms[[kind.endswith(" inserted") for kind in network.kinds]].sum()
     start = fitted.predict([graph])[0] - fitted.operator_ms(graph).sum()
-    assert 0 < start < 0.1
+    assert 0 < start - moves_ms < 0.1
 
 
 def test_a_few_networks_calibrate_it_for_a_machine_that_is_slower_in_everything(fitted, data):
@@ -223,6 +227,14 @@ def test_a_runtime_is_asked_for_the_predictor_that_wants_it(asking):
     (expected,) = asking[0].predict(asking[0].encode_with(graph, lambda _graph: one_kernel))
     assert prediction.latency_ms == expected
     assert unknown.latency_ms == asking[0].predict([graph])[0] != expected
+
+
+def test_the_rules_predict_a_network_whose_kernels_by_the_runtime_are_like_none(asking):
+    predictor, networks, _ = deepcopy(asking)
+    predictor.by_runtime_.domain_ = Domain({}, {}, {})
+    by_rules = [replace(network, executed=None) for network in networks]
+    np.testing.assert_array_equal(predictor.predict(networks), predictor.predict(by_rules))
+    assert predictor.doubts(networks) == [None] * len(networks)
 
 
 def test_a_file_keeps_both_the_rules_and_the_runtimes_kernels(asking, tmp_path):

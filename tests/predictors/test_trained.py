@@ -8,8 +8,9 @@ import pytest
 from hwprof.builder import GraphBuilder
 from hwprof.data import dataset
 from hwprof.errors import InputError
+from hwprof.jobs.predicting import load_predictor
 from hwprof.predictors import files, learning
-from hwprof.predictors.trained import Trained, load_predictor, load_sources
+from hwprof.predictors.trained import Trained, load_sources
 from hwprof.spaces.nasbench201 import SPACE as NASBENCH201
 from hwprof.spaces.varied import VariedSpace
 from tests.tiny_space import SPACE

@@ -192,6 +192,20 @@ def test_operators_in_one_kernel_are_told_once():
     assert found(graph, Kind.FLOAT, fused) == [("Tanh", "Tanh_1")]
 
 
+def test_an_operator_left_in_float_costs_the_difference_and_is_found_once():
+    before = [OperatorTime("Tanh_1", "Tanh", 100.0)]
+    (finding,) = explain(gated(), quantize(gated()), before, [OperatorTime("Tanh_1", "Tanh", 300.0)]).findings
+    assert (finding.kind, finding.node, finding.ns) == (Kind.FLOAT, "Tanh_1", 200.0)
+
+
+def test_a_product_of_slow_types_is_found_once():
+    before = [OperatorTime("Conv_0", "Conv", 100.0)]
+    after = [OperatorTime("Conv_0", "QLinearConv", 300.0)]
+    (finding, other) = explain(plain(), quantize(plain(), "int8"), before, after).findings
+    assert (finding.kind, finding.node, finding.ns) == (Kind.SLOW_TYPES, "Conv_0", 200.0)
+    assert (other.kind, other.node) == (Kind.SLOW_TYPES, "Conv_2")
+
+
 def test_rows_are_ready_for_json():
     table = rows(explain(gated(), quantize(gated()), (), [OperatorTime("Tanh_1", "Tanh", 1234.0)]))
     assert json.loads(json.dumps(table)) == [

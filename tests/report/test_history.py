@@ -60,6 +60,13 @@ def test_a_measurement_from_before_cpu_times_is_a_doubt_under_its_label():
     assert doubt.startswith("v1: measured by an older hwprof, without CPU times")
 
 
+def test_one_measurement_has_no_history():
+    found = history.verdict([measured(1.0, "v1")])
+    assert found.headline == "m: one measurement has no history yet"
+    assert found.support == "1 measurement, v1"
+    assert "no certain change" in history.verdict([measured(1.0), measured(1.0)]).headline
+
+
 def test_the_page_says_what_became_of_the_latency():
     text = page.render_history([measured(1.0, "v1"), measured(2.0, "v2")], "hwprof history m")
     assert "1 times slower, 0 times faster than the one before" in text

@@ -34,6 +34,19 @@ def test_a_measurement_out_of_budget_is_amber_and_says_how_far_it_came(measureme
     assert "the budget ran out first; the interval is ±0.4 %, the target ±0.2 %" in found.doubts[0]
 
 
+@pytest.mark.parametrize(
+    ("minutes", "reason"), [(0.2, "the comparison that it is part of was certain"), (1, "the budget ran out")]
+)
+def test_a_measurement_that_took_less_than_its_budget_ended_with_its_comparison(
+    measurement, minutes: float, reason: str
+):
+    m = measurement(status=Status.BUDGET, protocol=ProtocolSettings(target=0.002, budget_s=60.0))
+    first, *_, last = m.processes
+    started = [replace(first, started="2026-11-20T10:00:00+00:00"), *m.processes[1:-1]]
+    last = replace(last, started=f"2026-11-20T10:00:{59 if minutes == 1 else 12}+00:00")
+    assert f"Not converged: {reason} first" in verdict.of_profile(replace(m, processes=(*started, last))).doubts[0]
+
+
 def test_a_measurement_out_of_processes_names_that_limit(measurement):
     m = measurement(status=Status.BUDGET)
     m = replace(m, protocol=ProtocolSettings(target=0.002, max_processes=len(m.processes)))

@@ -133,3 +133,12 @@ def test_without_onnxruntime_the_error_says_what_to_install(tmp_path, mobile_blo
     monkeypatch.delitem(sys.modules, "hwprof.variants.observed_ranges", raising=False)
     with pytest.raises(EnvironmentUnfitError, match=r"pip install 'hwprof\[onnxruntime\]'"):
         apply_variant(mobile_block, "int8", tmp_path)
+
+
+def test_a_traced_module_has_no_variants(tmp_path, saved):
+    traced = saved.renamed("mine", source=str(tmp_path / "traced-0.pt2"))
+    with pytest.raises(
+        InputError, match=r"'mine' is a PyTorch module, and a variant \(int8\) needs an ONNX network"
+    ) as told:
+        apply_variant(traced, "int8", tmp_path)
+    assert str(tmp_path) not in str(told.value)

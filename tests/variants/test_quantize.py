@@ -142,3 +142,10 @@ def test_a_constant_that_no_grid_can_hold_stays_float(value):
     graph = quantize(b.build(b.conv(b.binary("Mul", x, bound), 4)))
     (product,) = (node for node in graph.nodes if node.op == "Mul")
     assert product.inputs[1] == bound
+
+
+def test_a_weight_without_elements_is_no_obstacle(run):
+    b = GraphBuilder("empty")
+    joined = b.concat([b.input((4, 8)), b.weight((0, 8))], axis=0)
+    (result,) = run(quantize(b.build(b.linear(joined, 3))))
+    assert result.shape == (4, 3)

@@ -120,7 +120,7 @@ def _set_up(asked: Settings, threads: int) -> None:
 
 def _loaded(graph: Graph, batched: Graph, asked: Settings) -> tuple[fx.GraphModule, list[Tensor]]:
     """The module and its inputs, on the device and in the device's types."""
-    if torch_io.is_program(graph):
+    if graph.is_program:
         module, values = torch_io.load_program(graph, asked.floats, asked.place)
     else:
         module = torch_io.to_module(batched, load_weights(graph), asked.floats).to(asked.place)
