@@ -24,7 +24,7 @@ def test_the_methods_are_listed_with_their_papers(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("missing", [[], ["net.onnx"], ["net.onnx", "--task", "digits"]])
 def test_what_is_missing_is_asked_for(missing: list[str], capsys: pytest.CaptureFixture[str]):
     assert run(["compress", *missing]) == 2
-    assert "give a MODEL, --task and --target-ms (or --list)" in capsys.readouterr().err
+    assert "give a MODEL, --task and --target-ms or --target-share" in capsys.readouterr().err
 
 
 def test_a_missed_target_is_status_1_and_in_the_store_for_the_report(

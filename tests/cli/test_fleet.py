@@ -64,7 +64,7 @@ def test_the_state_is_a_page_with_what_the_store_has(loopback, capsys):
     assert "wrote fleet.html" in capsys.readouterr().err
     page = Path("fleet.html").read_text()
     assert "<!doctype html><!-- hwprof " in page
-    assert "3 boards: 3 free" in page
+    assert "3 boards: 3 idle" in page
     assert "cortex-a72" in page
 
 

@@ -4,5 +4,4 @@ from hwprof.measure.fitness import Fitness
 
 def test_the_checks_end_with_a_network_on_the_device():
     checks = jobs.doctor("roofline-edge-gpu")
-    assert [c.name for c in checks][:2] == ["cores", "governor"]
     assert [(c.name, c.fitness) for c in checks[-2:]] == [("runtime", Fitness.OK), ("device", Fitness.OK)]

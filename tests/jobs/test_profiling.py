@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hwprof as hp
@@ -18,9 +19,8 @@ QUICK = Options(settings=FAST)
 
 def test_profile_is_one_line_of_python(tiny_graph: Graph):
     m = hp.profile(tiny_graph, "roofline-edge-gpu", options=QUICK)
-    low, high = m.interval_ms
     assert m.status is Status.CONVERGED
-    assert low <= m.latency_ms <= high
+    assert np.isnan(m.interval_ms).all()  # a formula's error is not known
     assert m.evidence is Evidence.ANALYTIC
     assert sum(o.ns for o in m.operators) == pytest.approx(m.latency_ms * 1e6, rel=1e-3)
 
@@ -68,14 +68,6 @@ def test_an_operator_of_unknown_cost_does_not_hinder_a_real_runtime(tiny_graph: 
     one = replace(FAST, min_processes=1, max_processes=1)
     m = hp.profile(strange, "cpu-1t", options=Options(one, with_operators=False))
     assert m.latency_ms > 0
-
-
-def test_a_narrow_interval_that_is_not_yet_trusted_says_why(tiny_graph: Graph):
-    few = replace(FAST, min_processes=3, max_processes=2, pilot_processes=2)
-    m = hp.profile(tiny_graph, "roofline-edge-gpu", options=replace(QUICK, settings=few))
-    assert m.status is Status.BUDGET
-    assert m.statistics.relative_half_width < few.target
-    assert any("but not twice in a row within +-3.0%" in w for w in m.warnings)
 
 
 def test_a_stored_measurement_is_returned_without_measuring(tiny_graph: Graph):

@@ -37,11 +37,17 @@ def test_a_machine_that_was_slower_than_undisturbed_is_told():
 def test_a_missed_target_says_how_far_and_what_to_do():
     few = [make_process(r, [ns] * 3) for r, ns in enumerate((1e6, 1.4e6))]
     (told,) = caveats(make_measurement(few, status=Status.BUDGET))
-    assert told.startswith("the interval is +-")
+    assert told.startswith("the interval is -")
     assert told.endswith("after 2 processes, not +-1.0%: raise --budget")
     many = replace(FAST, max_processes=2)
     (told,) = caveats(make_measurement(few, status=Status.BUDGET, protocol=many))
     assert told.endswith("the machine varies too much")
+
+
+def test_a_narrow_interval_that_is_not_yet_trusted_says_why():
+    few = [make_process(r, [ns] * 3) for r, ns in enumerate((1e6, 1.001e6))]
+    (told,) = caveats(make_measurement(few, status=Status.BUDGET))
+    assert "but not twice in a row within +-1.0%" in told
 
 
 def test_a_latency_that_the_load_limits_is_told_with_its_precision():

@@ -64,7 +64,7 @@ def test_networks_that_compute_nothing_from_their_input_are_left_out(tmp_path):
     (tmp_path / "x.csv").write_text(text)
     card = Card("x", "d", space="zeroed", source="s", licence="l")
     importing.import_data(tmp_path / "x.csv", tmp_path / "x", card, ["arch"], "ms", "ms")
-    with pytest.raises(InputError, match="has 2 networks; training on 2"):  # of 4
+    with pytest.raises(InputError, match="has 2 networks of 4 whose output depends on their input; training on 2"):
         evaluation.evaluate(dataset.read(tmp_path / "x"), "physical", [2], seeds=5)
 
 

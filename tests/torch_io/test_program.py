@@ -10,7 +10,7 @@ from torch import nn
 from hwprof import cost, onnx_io, torch_io, workloads
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.torch_io import content_digest, export, from_factory, load_program
+from hwprof.torch_io import content_digest, example_inputs, export, from_factory, load_program
 from hwprof.variants.weights import load_weights
 
 CPU = torch.device("cpu")
@@ -222,7 +222,7 @@ def test_python_arguments_are_part_of_the_code(inputs, tmp_path):
     module = Repeated().eval()
     graph = export(module, inputs, tmp_path / "net.pt2")
     assert [n.op for n in graph.nodes][:3] == ["linear.default"] * 3
-    args, kwargs = torch_io.program.arguments(inputs)
+    args, kwargs = example_inputs.arguments(inputs)
     flat, tensors = load_program(graph, torch.float32, CPU)
     assert torch.equal(flat(*tensors)[0], module(*args, **kwargs))
 
