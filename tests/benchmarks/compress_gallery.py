@@ -61,7 +61,7 @@ BASELINES = ("int8", "magnitude")
 _POINT, _FASTER = 1.0, 1.5
 REACHED = 1.001
 _Z = 1.96  # of a 95 % interval
-_MARKERS = "osD^vP*X<>hpd"
+_MARKERS = "osD^vP*X<>d8p"
 
 FIRST = TrainSettings(epochs=8, rate=0.05, keep="best")
 LEARNING = TrainSettings(epochs=6, rate=0.02, keep="best")
@@ -424,7 +424,7 @@ def interval(percent: float, n: int) -> tuple[float, float]:
 
 
 def _draw(found: Sequence[Row], path: Path) -> None:
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     methods = list(dict.fromkeys(row.result.method for row in found))
     labelled: set[str] = set()
@@ -439,7 +439,7 @@ def _draw(found: Sequence[Row], path: Path) -> None:
     axes.set_xlabel(f"latency on {first.target.device}, of that of the network itself")
     axes.set_ylabel("accuracy, %")
     axes.set_title(f"{first.model}, {found[0].whole_ms:.3g} ms")
-    axes.legend(fontsize="x-small", ncols=1 + len(methods) // 10)
+    figure.legend(fontsize="x-small", loc="outside right upper")  # no mark is behind it
     figure.savefig(path, metadata={"Date": None})
 
 
