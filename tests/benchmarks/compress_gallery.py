@@ -215,17 +215,18 @@ def _compress_all(asked: Asked, network: str, task: Task, device: Device, seed: 
 
 
 def measure_pairs(asked: Asked) -> None:
-    """The comparisons of all results are measured once more, by the present protocol."""
+    """The comparisons of all results are measured once more, by the present protocol, those first of which it cannot be
+    told whether they meet their target."""
     options = Options(PAIRS, allow_unfit=True, with_operators=False, transport=asked.transport, wait_s=WAIT_S)
     with Store(asked.build / "store.db") as store:
-        for number, result in enumerate(store.results()):
+        for number, result in enumerate(sorted(store.results(), key=lambda r: r.met is not Met.CANNOT_TELL)):
             name, folder = result.target.device, asked.build / f"{result.model}-{result.seed}"
             file = f"{result.model}-{result.method}-{result.target.ms:g}ms-{key_of(asdict(result.key))[:8]}.onnx"
             if result.model not in asked.networks or name not in asked.devices or not (folder / file).exists():
                 continue
             pair = [onnx_io.load(folder / f"{result.model}-baseline.onnx"), onnx_io.load(folder / file)]
             with recording.recording(Device.load(name), store, options) as recorder:
-                (compared,) = recorder.compare(pair, again=False)
+                (compared,) = recorder.compare(pair)
             store.add_result(replace(result, measured={name: compared}))
             say(f"{number}: {file}: {compared.ratio:.3f} ({compared.low:.3f} to {compared.high:.3f})")
 
