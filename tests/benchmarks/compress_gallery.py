@@ -300,7 +300,7 @@ def report(build: Path, out: Path) -> None:
     reasons = {key: reason for key, reason in kept(build / "left_out.json").items() if key not in made}
     parts += ["## All results", _table(found), _left_out(reasons)]
     (out / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n")
-    say(f"{out / 'README.md'}: {len(results)} results")
+    say(f"{out / 'README.md'}: {len(found)} results")
 
 
 def _summary(found: Sequence[Row], met_before: int) -> str:
