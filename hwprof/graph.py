@@ -240,6 +240,11 @@ def is_quantized(node: Node) -> bool:
     return "quantize" in node.op.lower() or node.op.startswith(("QLinear", "QGemm", "QAttention", "MatMulNBits"))
 
 
+def quantizes(before: Graph, after: Graph) -> bool:
+    """Whether the second network is quantized and the first is not."""
+    return any(map(is_quantized, after.nodes)) and not any(map(is_quantized, before.nodes))
+
+
 def sort_nodes(nodes: Iterable[Node], available: Iterable[str]) -> tuple[Node, ...]:
     """The nodes in an order in which each reads only earlier results. Raises InputError on a cycle.
 

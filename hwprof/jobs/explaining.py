@@ -17,17 +17,13 @@ from hwprof.jobs.profiling import profile
 from hwprof.measure.fitness import preflight
 from hwprof.measure.hold import held
 from hwprof.measure.machine import evidence_of
-from hwprof.measure.operator_pass import OperatorPass, time_operators
+from hwprof.measure.operator_pass import passes_in_turns
 from hwprof.measure.recording import Options
-from hwprof.measure.transport import RestartedWorker, Transport
 from hwprof.measurement import Evidence, Measurement
 from hwprof.report import counted
 from hwprof.report import explanation as explaining
 from hwprof.report.causes import Cause, doubts_of_load, group, middle, total, verdict
 from hwprof.report.explanation import Explanation
-
-_EXPLAIN_RUNS = 20  # of each pass
-_PASSES = 6  # their range bounds the median of a time with 97 % confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +115,7 @@ def _explained(before: Graph, after: Graph, device: Device, options: Options) ->
     if evidence is not Evidence.MEASURED:
         raise InputError(f"explain needs a device that runs networks; {device.name!r} is {evidence}")
     with held(options.limited_transport, device, options.wait_s) as alone:
-        pairs = [tuple(_in_fresh_process(graph, device, alone) for graph in (before, after)) for _ in range(_PASSES)]
+        pairs = passes_in_turns((before, after), device, alone)
         with alone.open(device) as worker:
             doubts = doubts_of_load(asdict(check) for check in preflight(worker, device))
     machine = pairs[0][1].machine
@@ -130,8 +126,3 @@ def _explained(before: Graph, after: Graph, device: Device, options: Options) ->
         found.before, found.after, found.findings, found.before_ns, found.after_ns, found.kernels,
         group(found, passes), doubts, total(found, passes),
     )  # fmt: skip
-
-
-def _in_fresh_process(graph: Graph, device: Device, transport: Transport) -> OperatorPass:
-    with RestartedWorker(transport, device) as worker:
-        return time_operators(graph, device, _EXPLAIN_RUNS, worker)

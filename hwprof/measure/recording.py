@@ -22,14 +22,14 @@ from hwprof import plugins
 from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, HwprofError, InputError, NotConvergedError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, quantizes
 from hwprof.interfaces import Backend, TunableBackend
 from hwprof.measure import compare as comparing
 from hwprof.measure import stop
 from hwprof.measure.caveats import caveats
 from hwprof.measure.hold import held
 from hwprof.measure.machine import Machine, look, require_times
-from hwprof.measure.operator_pass import runs_for, time_operators
+from hwprof.measure.operator_pass import PASSES, passes_in_turns, runs_for, time_operators
 from hwprof.measure.rounds import Cohort, CohortRounds, Rounds
 from hwprof.measure.transport import LimitedTransport, RestartedWorker, Transport, Worker
 from hwprof.measure.weights_identity import weights_identity
@@ -38,6 +38,7 @@ from hwprof.measurement import (
     Comparison,
     Evidence,
     Measurement,
+    OperatorTime,
     Process,
     ProtocolSettings,
     Status,
@@ -222,7 +223,7 @@ class Recorder:
         for outcome in outcomes:
             if outcome.error:
                 raise outcome.error
-        first, *others = [outcome.required() for outcome in outcomes]
+        first, *others = self._with_passes(graphs, [o.required() for o in outcomes], ended.numbers, end)
         self.store.add_comparison(ended.numbers, margin)
         return comparing.compare_all(first, others, margin)
 
@@ -332,6 +333,36 @@ class Recorder:
             return replace(m, warnings=(*m.warnings, f"the operators were not timed: {error}"))
         warnings = (*m.warnings, *_idle(graph, timed.idle))
         return replace(m, operators=timed.kernels, operators_total_ns=timed.profiled_ns, warnings=warnings)
+
+    def _with_passes(
+        self, graphs: Sequence[Graph], found: Sequence[Measurement], numbers: Sequence[int], end: float
+    ) -> list[Measurement]:
+        """The measurements of a comparison; those of a float network and of its quantized forms with their kernels in
+        several passes, or with a warning, as `_with_operators`: a single pass does not tell where they differ."""
+        changed, made = list(found), [i for i, graph in enumerate(graphs) if quantizes(graphs[0], graph)]
+        if not (made and all(m.operators for m in found) and self.machine.evidence is Evidence.MEASURED):
+            return changed
+        places = [0, *made]
+        try:
+            for place, kernels in zip(places, self._passes([graphs[i] for i in places], end), strict=True):
+                changed[place] = replace(found[place], operator_passes=kernels)
+        except HwprofError as error:
+            changed[0] = replace(found[0], warnings=(*found[0].warnings, f"the causes were not timed: {error}"))
+        for place in places:
+            self.store.finish(numbers[place], changed[place])
+        return changed
+
+    def _passes(self, graphs: Sequence[Graph], end: float) -> list[tuple[tuple[OperatorTime, ...], ...]]:
+        """The kernels of each graph in each pass. Raises NotConvergedError after `end`, and as `time_operators`."""
+        names = " / ".join(graph.name for graph in graphs)
+
+        def tell(number: int) -> None:
+            if monotonic() >= end:
+                raise NotConvergedError("the budget of the whole run ended first")
+            self.options.on_step(f"timing the operators of {names}, pass {number} of {PASSES}")
+
+        rounds = passes_in_turns(graphs, self.device, self.options.transport, tell)
+        return [tuple(one.kernels for one in own) for own in zip(*rounds, strict=True)]
 
     def _measurement(self, graph: Graph, processes: tuple[Process, ...], board: str) -> Measurement:
         told = {"label": self.options.label, "board": board}

@@ -105,6 +105,7 @@ class Measurement:
     network_warnings: tuple[str, ...] = ()  # those of the graph; they are among `warnings`, too
     anchor_baseline_cpu_ns: Mapping[str, float] = field(default_factory=dict)
     is_baseline_quiet: bool | None = None
+    operator_passes: tuple[tuple[OperatorTime, ...], ...] = ()  # in turns with those of the network it is compared with
 
     @property
     def latency_ms(self) -> float:
@@ -264,6 +265,7 @@ class Measurement:
         record["protocol"] = asdict(self.protocol)
         record["processes"] = [asdict(p) for p in self.processes] if with_processes else []
         record["operators"] = [asdict(o) for o in self.operators]
+        record["operator_passes"] = [[asdict(o) for o in one] for one in self.operator_passes]
         return record
 
     @classmethod
@@ -280,9 +282,8 @@ class Measurement:
                     "processes": tuple(process_from_record(p) for p in record["processes"]),
                     "warnings": tuple(record["warnings"]),
                     "network_warnings": tuple(record.get("network_warnings", ())),
-                    "operators": tuple(
-                        OperatorTime(**{**o, "members": tuple(o["members"])}) for o in record["operators"]
-                    ),
+                    "operators": _kernels(record["operators"]),
+                    "operator_passes": tuple(map(_kernels, record.get("operator_passes", ()))),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -355,6 +356,10 @@ class Peaks:
         sizes = [size for size, _ in self.bandwidths if size <= moved_bytes]
         start = max(sizes, default=0)
         return max((rate for size, rate in self.bandwidths if size >= start), default=self.bytes_per_s)
+
+
+def _kernels(records: Iterable[Mapping[str, Any]]) -> tuple[OperatorTime, ...]:
+    return tuple(OperatorTime(**{**record, "members": tuple(record["members"])}) for record in records)
 
 
 def at_one_speed(measurements: Sequence[Measurement]) -> list[Measurement]:

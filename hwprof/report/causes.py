@@ -5,21 +5,27 @@ The times come from several profiled passes, each in a process of its own. `ns` 
 medians of kernels, which one disturbed pass does not move. `low_ns` and `high_ns` are the least and the greatest
 difference of a pass. Of six, they bound the median with 97 % confidence, whatever the distribution (the probability
 that all six are on one side of it is 2 / 2**6).
+
+2026-11-29, why a comparison scales its passes. They are profiled and come after the pairs, so that their sum is another
+difference than the paired one above it, by a fifth on a busy machine. The ratio of the pairs is right, and a cause is a
+share of it. Where the profiler, or the load, made a pass much longer than the plain run, its shares are not those of the
+plain run, and the causes are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hwprof.graph import Graph, is_quantized
+from hwprof.graph import Graph, quantizes
 from hwprof.measurement import Comparison, OperatorTime
 from hwprof.report.explanation import SLOWER_FROM, Explanation, Finding, Kind, explain
 from hwprof.report.layers import Layer, Pair, layers
-from hwprof.report.operators import corresponding
+from hwprof.report.operators import INFLATION_LIMIT, corresponding, without_profiling
 
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Attention", "LSTM", "GRU"}
 _MOVEMENTS = {
@@ -36,6 +42,7 @@ _SLOW_PRODUCT = "leave these layers in float, or give them more channels: the in
 _SLOW_MOVEMENT = "move it out of the quantized part: the runtime moves integers no faster here"
 _SLOW_OTHER = "leave it in float together with its neighbours: rescaling integers costs more than it saves"
 _LOAD = ("cpu pressure", "temperature")
+_ROUNDING = 1e-6  # of the float network's time
 _SMALL = 0.01  # of the sum of all changes; causes below it are in the rest
 
 
@@ -68,6 +75,20 @@ class Cause:
         return _SLOW_PRODUCT if self.op in _PRODUCTS else _SLOW_MOVEMENT if self.op in _MOVEMENTS else _SLOW_OTHER
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The causes of a comparison's difference, the last of which is their sum. reason: why there are none; empty where
+    B is not a quantized A."""
+
+    causes: tuple[Cause, ...] = ()
+    reason: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """A sentence for the reader where there are no causes, though they were to be expected; else empty."""
+        return f"The causes of the difference are left out: {self.reason}." if self.reason else ""
+
+
 def middle(passes: Sequence[Sequence[OperatorTime]]) -> tuple[OperatorTime, ...]:
     """The kernels of the first pass, each with the median of its times over the passes that have it."""
     times: dict[tuple[str, str], list[float]] = {}
@@ -97,18 +118,53 @@ def group(found: Explanation, passes: Sequence[Pair] = ()) -> tuple[Cause, ...]:
     return (*sorted(shown, key=_order), *([_cause((Kind.REST, ""), rest, found, passes)] if rest else ()))
 
 
-def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> tuple[Cause, ...]:
-    """The causes and their sum, from one profiled pass of each network, where B is a quantized A; nothing where that is
-    not known. graphs: by digest."""
+def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> Split:
+    """The causes of the paired difference, where B is a quantized A. graphs: by digest.
+
+    The passes were profiled, and the machine was perhaps slower then: the kernels of each are scaled to the latency of
+    their network, that of A by its own blocks, that of B by the paired ratio.
+    """
     a, b = graphs.get(c.a.digest), graphs.get(c.b.digest)
-    if not (a and b and c.a.operators and c.b.operators):
-        return ()
-    if any(map(is_quantized, a.nodes)) or not any(map(is_quantized, b.nodes)):
-        return ()
-    machine = c.b.environment.get("hardware", {}).get("machine", "")
-    found = explain(a, b, c.a.operators, c.b.operators, str(machine))
-    whole = total(found)
-    return (*group(found), *([whole] if whole else ()))
+    if not (a and b and quantizes(a, b) and c.a.operators and c.b.operators and math.isfinite(c.ratio)):
+        return Split()
+    if not (passes := _passes(c)):
+        return Split(reason="a single profiled pass of each network does not tell; compare them again")
+    before_ns = 1e6 * (c.a.normalized if c.a.is_normalized else c.a.statistics).median
+    plain_ns = before_ns, before_ns * c.ratio
+    sides = [[one[side] for one in passes] for side in (0, 1)]
+    for m, own, ns in zip((c.a, c.b), sides, plain_ns, strict=True):
+        inflation = float(np.median([sum(kernel.ns for kernel in kernels) for kernels in own])) / ns
+        if inflation > INFLATION_LIMIT:
+            return Split(reason=f"the profiled passes of {m.model} took {inflation:.2g} times as long as its plain runs")
+    machine = str(c.b.environment.get("hardware", {}).get("machine", ""))
+    usual = [_scaled(middle(own), ns) for own, ns in zip(sides, plain_ns, strict=True)]
+    found = explain(a, b, *usual, machine)
+    scaled = [(_scaled(one[0], plain_ns[0]), _scaled(one[1], plain_ns[1])) for one in passes]
+    return Split((*group(found, scaled), *_remainder(c, found, scaled, before_ns)))
+
+
+def _passes(c: Comparison) -> list[Pair]:
+    """Those of both networks in turns; those of formulas are all alike, so that one is enough."""
+    if c.a.is_formula and c.b.is_formula:
+        return [(c.a.operators, c.b.operators)]
+    return list(zip(c.a.operator_passes, c.b.operator_passes, strict=False))
+
+
+def _scaled(kernels: Sequence[OperatorTime], plain_ns: float) -> tuple[OperatorTime, ...]:
+    times = without_profiling([kernel.ns for kernel in kernels], plain_ns)
+    return tuple(replace(kernel, ns=ns) for kernel, ns in zip(kernels, times, strict=True))
+
+
+def _remainder(c: Comparison, found: Explanation, passes: Sequence[Pair], before_ns: float) -> Iterator[Cause]:
+    """The part of the paired difference that no kernel has, and the difference itself with the pairs' own interval."""
+    ns, low_ns, high_ns = ((ratio - 1) * before_ns for ratio in (c.ratio, *c.interval))
+    in_kernels = [sum(k.ns for k in after) - sum(k.ns for k in before) for before, after in (found.kernels, *passes)]
+    outside_ns = [ns - own for own in in_kernels]
+    if abs(outside_ns[0]) > _ROUNDING * before_ns:
+        least, most = (min(outside_ns), max(outside_ns)) if len(passes) > 1 else (None, None)
+        yield Cause(Kind.OUTSIDE, "", 0, outside_ns[0], least, most, outside_ns[0] / before_ns)
+    least, most = (low_ns, high_ns) if math.isfinite(low_ns) else (None, None)
+    yield Cause(Kind.TOTAL, "", len(layers(*found.kernels)), ns, least, most, ns / before_ns)
 
 
 def total(found: Explanation, passes: Sequence[Pair] = ()) -> Cause | None:

@@ -52,6 +52,7 @@ class Kind(StrEnum):
     REMOVED = "only in float"
     SAME = "no clear difference"
     REST = "the rest"
+    OUTSIDE = "outside of kernels"
     TOTAL = "in all"
 
 

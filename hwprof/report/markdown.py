@@ -39,8 +39,10 @@ def comparison_markdown(comparison: Comparison, graphs: Mapping[str, Graph], pea
     a, b = (operators.of_measurement(m, graphs.get(m.digest), peaks) if verdict.statistics(m) else None for m in sides)
     if a and b:
         parts.append(_table(tables.kinds_compared(a, b, verdict.labels(comparison))))
-    if found := causes.of_comparison(comparison, graphs):
-        parts.append(_table(tables.causes(found)))
+    if (split := causes.of_comparison(comparison, graphs)).causes:
+        parts.append(_table(tables.causes(split.causes)))
+    elif split.reason:
+        parts.append(_escaped(split.left_out))
     for m in sides:
         parts += [_verdict(verdict.of_profile(m), 2), *_profile(m, graphs.get(m.digest), peaks)]
     return "\n\n".join(parts) + "\n"

@@ -190,9 +190,10 @@ def _compared(c: Comparison, graphs: Mapping[str, Graph], peaks: Peaks | None) -
     a, b = (_breakdown(m, graphs.get(m.digest), peaks) for m in (c.a, c.b))
     if a and b:
         parts.append(element("div", _table(tables.kinds_compared(a, b, names)), class_="figure"))
-    if found := causes.of_comparison(c, graphs):
-        doubts = causes.doubts_of_load(check for m in (c.a, c.b) for check in m.environment.get("checks", ()))
-        parts.append(element("div", _table(tables.causes(found)), _doubts(doubts), class_="figure full"))
+    if (split := causes.of_comparison(c, graphs)).causes:
+        parts.append(element("div", _table(tables.causes(split.causes)), class_="figure full"))
+    elif split.reason:
+        parts.append(element("p", split.left_out, class_="empty"))
     return element("section", element("h2", "The comparison"), element("div", *parts, class_="figures"))
 
 

@@ -122,19 +122,19 @@ def _by_operator(found: Breakdown) -> dict[str, float]:
 
 
 def causes(found: Sequence[Cause]) -> Table:
-    """The causes for which a quantized network is slower or faster, from one profiled pass of each network, the last
-    of which is their sum."""
+    """The causes for which a quantized network is slower or faster, the last of which is their sum."""
     rows = tuple(
         (
             Cell(c.kind.value),
             Cell(c.op),
-            Cell(str(c.count), c.count),
+            Cell(str(c.count or ""), c.count),
             Cell(_signed((c.ns or 0.0) / 1e6), (c.ns or 0.0) / 1e6),
+            Cell("" if c.low_ns is None or c.high_ns is None else f"{_signed(c.low_ns / 1e6)} to {_signed(c.high_ns / 1e6)}"),
             Cell(c.action),
         )
         for c in found
     )
-    columns = ("cause", "operator", "times", "difference", "what to do")
+    columns = ("cause", "operator", "times", "difference", "interval", "what to do")
     return Table("Where the quantized network loses and gains time", columns, rows)
 
 

@@ -9,8 +9,10 @@ from hwprof.data.store import Store
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
 from hwprof.graph import Graph, Node
+from hwprof.measure.operator_pass import PASSES
 from hwprof.measure.recording import Options, Outcome, at_one_baseline, recording
-from hwprof.measurement import FAST, OperatorTime, Status
+from hwprof.measurement import FAST, Evidence, OperatorTime, Status
+from hwprof.variants.quantize import quantize
 from tests.measure.scripted import ScriptedTransport
 from tests.samples import make_measurement, make_process
 
@@ -179,6 +181,36 @@ def test_a_network_is_as_fast_as_itself(tiny_graph: Graph, store: Store):
     assert [m.digest for m in found] == [tiny_graph.digest] * 2
     assert margin == 0.02
     assert store.measurements() == []  # a side of a comparison is not a profile
+
+
+def test_a_float_network_and_its_quantized_form_have_their_kernels_in_passes_in_turns(tiny_graph: Graph, store: Store):
+    transport, quantized = ScriptedTransport(), quantize(tiny_graph)
+    with recording(ANY, store, Options(FAST, transport=transport)) as recorder:
+        (row,) = recorder.compare([tiny_graph, quantized])
+    assert row.a.operator_passes == row.b.operator_passes == (row.a.operators,) * PASSES
+    asked = [Graph.from_json(request["graph"]).digest for request in transport.asked("operators")]
+    assert asked == [tiny_graph.digest, quantized.digest] * (1 + PASSES)
+    assert store.last_comparison()[0] == [row.a, row.b]
+
+
+@pytest.mark.parametrize("changes", [{"with_operators": False}, {"evidence": Evidence.ANALYTIC}])
+def test_passes_in_turns_are_for_measured_times_of_operators(tiny_graph: Graph, store: Store, changes: dict):
+    transport = ScriptedTransport(evidence=changes.pop("evidence", Evidence.MEASURED))
+    with recording(ANY, store, Options(FAST, transport=transport, **changes)) as recorder:
+        (row,) = recorder.compare([tiny_graph, quantize(tiny_graph)])
+        (alike,) = recorder.compare([tiny_graph, tiny_graph])
+    assert (row.b.operator_passes, alike.b.operator_passes) == ((), ())
+
+
+def test_passes_that_fail_are_a_warning(tiny_graph: Graph, store: Store):
+    def refuse(request):
+        if request["do"] == "operators" and request["runs"] == 20:
+            raise InputError("no profiler")
+
+    with recording(ANY, store, Options(FAST, transport=ScriptedTransport(refuse))) as recorder:
+        (row,) = recorder.compare([tiny_graph, quantize(tiny_graph)])
+    assert "the causes were not timed: no profiler" in row.a.warnings
+    assert row.verdict == "same"
 
 
 def test_an_interrupted_comparison_of_equal_networks_goes_on(tiny_graph: Graph, store: Store):

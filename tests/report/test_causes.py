@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import pytest
 
-from hwprof.measurement import OperatorTime
+from hwprof.builder import GraphBuilder
+from hwprof.graph import Graph
+from hwprof.measurement import Comparison, Evidence, OperatorTime
 from hwprof.report import causes
 from hwprof.report.causes import Cause
 from hwprof.report.explanation import Explanation, Finding, Kind
 from hwprof.report.layers import Pair
+from hwprof.report.markdown import comparison_markdown
 from hwprof.report.operators import corresponding
+from hwprof.report.page import render_comparison
+from hwprof.variants.quantize import quantize
 
 
 def kernel(name: str, op: str, ns: float) -> OperatorTime:
@@ -153,3 +160,90 @@ def test_a_float_kernel_and_its_counterpart_are_one_row():
 def test_the_middle_of_the_passes_is_each_kernel_s_median():
     passes = [[kernel("c", "Conv", ns)] for ns in (1.0, 9.0, 2.0)]
     assert [k.ns for k in causes.middle(passes)] == [2.0]
+
+
+# -- of a comparison -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair() -> tuple[Graph, Graph]:
+    """A network and its quantized form, whose graphs do not matter: the kernels do."""
+    b = GraphBuilder("a")
+    graph = b.build(b.conv(b.input((1, 3, 8, 8)), 4, 3))
+    return graph, quantize(graph)
+
+
+def compared(pair: tuple[Graph, Graph], passes: list[Pair], measurement, ratio: float = 1.0) -> Comparison:
+    """`a` takes 8 ms; its kernels take 8.25 ms in each pass, those of `b` as the passes say."""
+    sides = []
+    for graph, side in zip(pair, (0, 1), strict=True):
+        m = measurement(8.0, model=graph.name, digest=graph.digest, operators=tuple(passes[0][side]))
+        sides.append(replace(m, operator_passes=tuple(tuple(one[side]) for one in passes)))
+    return Comparison(*sides, "slower", ratio, 0.99 * ratio, 1.01 * ratio, 40, 0.02)
+
+
+def by_digest(pair: tuple[Graph, Graph]) -> dict[str, Graph]:
+    return {graph.digest: graph for graph in pair}
+
+
+def test_causes_of_a_comparison_add_up_to_the_paired_difference(pair, measurement):
+    """The passes say that `b` takes 1.06 times as long, the pairs that it takes 1.02 times."""
+    c = compared(pair, PASSES, measurement, ratio=1.02)
+    *single, whole = causes.of_comparison(c, by_digest(pair)).causes
+    before_ns = 1e6 * c.a.normalized.median
+    assert whole.kind is Kind.TOTAL
+    assert (whole.ns, whole.low_ns) == pytest.approx((0.02 * before_ns, (0.99 * 1.02 - 1) * before_ns))
+    assert sum(cause.ns for cause in single) == pytest.approx(whole.ns)
+
+
+def test_causes_of_a_comparison_have_the_range_of_its_passes(pair, measurement):
+    found = {c.kind: c for c in causes.of_comparison(compared(pair, PASSES, measurement), by_digest(pair)).causes}
+    slower = found[Kind.SLOWER]
+    assert 0 < slower.low_ns < slower.ns < slower.high_ns
+    assert not found[Kind.SAME].is_certain
+
+
+def test_time_outside_of_kernels_is_a_cause_of_its_own(pair, measurement):
+    """The pairs say that `b` takes 1.5 times as long, its kernels took less."""
+    found = causes.of_comparison(compared(pair, PASSES, measurement, ratio=1.5), by_digest(pair)).causes
+    outside = next(cause for cause in found if cause.kind is Kind.OUTSIDE)
+    assert outside.ns > 2e6
+    assert sum(cause.ns for cause in found[:-1]) == pytest.approx(found[-1].ns)
+
+
+def slowed(passes: list[Pair], factor: float) -> list[Pair]:
+    return [tuple([replace(k, ns=factor * k.ns) for k in side] for side in one) for one in passes]
+
+
+@pytest.mark.parametrize("render", [render_comparison, comparison_markdown])
+@pytest.mark.parametrize(
+    ("passes", "reason"),
+    [(slowed(PASSES, 1.5), "took 1.5 times as long as its plain runs"), ([], "a single profiled pass of each network")],
+)
+def test_causes_that_cannot_be_trusted_are_left_out_with_the_reason(render, passes, reason, pair, measurement):
+    c = compared(pair, passes or PASSES, measurement)
+    if not passes:
+        c = replace(c, a=replace(c.a, operator_passes=()), b=replace(c.b, operator_passes=()))
+    page = render(c, by_digest(pair), None, "hwprof compare")
+    assert "Where the quantized network loses and gains time" not in page
+    assert reason in page
+
+
+@pytest.mark.parametrize("render", [render_comparison, comparison_markdown])
+def test_the_page_shows_the_causes_with_their_intervals(render, pair, measurement):
+    page = render(compared(pair, PASSES, measurement), by_digest(pair), None, "hwprof compare")
+    assert "Where the quantized network loses and gains time" in page
+    assert " ms to +" in page
+
+
+def test_one_pass_of_a_formula_is_enough(pair, measurement):
+    c = compared(pair, PASSES[1:2], measurement)
+    sides = (replace(m, operator_passes=(), evidence=Evidence.ANALYTIC) for m in (c.a, c.b))
+    found = causes.of_comparison(Comparison(*sides, "same", 1.0, 1.0, 1.0, 40, 0.02), by_digest(pair)).causes
+    assert found[-1].kind is Kind.TOTAL
+    assert {causes.interval_words(cause) for cause in found} == {""}
+
+
+def test_two_float_networks_have_no_causes(pair, measurement):
+    c = compared((pair[0], pair[0]), PASSES, measurement)
+    assert causes.of_comparison(c, by_digest(pair)) == causes.Split()
