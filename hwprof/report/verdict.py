@@ -99,7 +99,7 @@ def baseline_words(m: Measurement) -> str:
 def of_profile(m: Measurement) -> Verdict:
     """The latency of one network on one device."""
     s = statistics(m)
-    doubts = (*not_measured(m), *_status_doubt(m, s), *warnings(m))
+    doubts = (*not_measured(m), *_status_doubt(m, s), *_further_warnings(m))
     if m.is_counted and m.processes:
         return Verdict(Tone.CAUTION, counted.headline(m), counted.support(m), (counted.kernels(m), *doubts))
     if s is None or m.status is Status.INVALID:
@@ -223,6 +223,11 @@ def warnings(m: Measurement) -> tuple[str, ...]:
     """The warnings of the measurement and of its processes, each once."""
     of_processes = (w for p in m.processes for w in p.warnings)
     return tuple(dict.fromkeys((*m.warnings, *of_processes, *m.age_warnings)))
+
+
+def _further_warnings(m: Measurement) -> tuple[str, ...]:
+    """The warnings without the one of the machine that the times are not measured, which `not_measured` says."""
+    return tuple(w for w in warnings(m) if not (not_measured(m) and w.startswith(f"{m.evidence}: ")))
 
 
 def _status_doubt(m: Measurement, s: LatencyStatistics | None) -> tuple[str, ...]:

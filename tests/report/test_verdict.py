@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.measure.machine import look
 from hwprof.measurement import CpuTime, Evidence, Process, ProtocolSettings, Status, TimedBlock
 from hwprof.report import verdict
 from hwprof.report.verdict import Tone
+from tests.measure.scripted import ScriptedTransport
 
 
 def flat_process(i, ms, rejected=""):
@@ -101,6 +104,15 @@ def test_a_time_that_was_not_measured_is_never_good(measurement, evidence):
     assert found.tone is Tone.CAUTION
     assert " takes 1" not in found.headline
     assert any(d.lower().startswith(str(evidence)) for d in found.doubts)
+
+
+@pytest.mark.parametrize("evidence", [Evidence.ANALYTIC, Evidence.SIMULATED, Evidence.REPLAYED])
+def test_that_a_time_is_not_measured_is_said_once(measurement, evidence):
+    with ScriptedTransport(evidence=evidence).open(Device("edge", "roofline")) as worker:
+        machine = look(worker, Device("edge", "roofline"))
+    found = verdict.of_profile(measurement(evidence=evidence, warnings=machine.warnings))
+    assert len([d for d in found.doubts if d.lower().startswith(str(evidence))]) == 1
+    assert "turbo: on" in found.doubts
 
 
 def test_several_profiles_give_their_range_and_the_worst_tone(measurement):
