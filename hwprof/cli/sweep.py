@@ -58,7 +58,7 @@ def sweep(
         output.write_json(swept.record(found))
     else:
         output.write_rows(swept.table(found), format)
-        for sentence in (*swept.reasons(found.refused), *swept.missed(found), *(f.sentence for f in found.fastest)):
+        for sentence in (*swept.reasons(found), *swept.missed(found), *(f.sentence for f in found.fastest)):
             output.note(sentence)
         results.tell_networks(row.measurement for row in found.rows if row.measurement)
     if html:

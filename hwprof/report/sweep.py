@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -226,20 +226,50 @@ def _record(row: Swept) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def reasons(rows: Iterable[Swept]) -> list[str]:
-    """One sentence for each device and reason, however many rows it has."""
-    return list(dict.fromkeys(f"{row.device} cannot run {row.model}: {row.reason}" for row in rows))
+def reasons(found: Sweep) -> list[str]:
+    """One sentence for each device and reason, with the networks, batches and shapes that it concerns."""
+    told = [(row, (row.device, row.reason)) for row in found.refused]
+    return [
+        f"{device} cannot run {_asked(found, rows)}: {reason}" for (device, reason), rows in _grouped(told).items()
+    ]
 
 
 def missed(found: Sweep) -> list[str]:
-    """One sentence for each measurement that did not converge: which limit ended it, and how far it came."""
-    unconverged = [(row, row.measurement) for row in found.rows if row.measurement]
-    return [f"{row.model}, {row.place}: {words}" for row, m in unconverged for words in not_converged(m)]
+    """One sentence for each way in which measurements did not converge: of which networks, batches and shapes, which
+    limit ended them, and how far they came."""
+    measured = [(row, m) for row in found.rows if (m := row.measurement)]
+    told = [(row, (row.place, words)) for row, m in measured for words in not_converged(m)]
+    return [f"{_asked(found, rows)}, {place}: {words}" for (place, words), rows in _grouped(told).items()]
+
+
+def _grouped(told: Iterable[tuple[Swept, tuple[str, str]]]) -> dict[tuple[str, str], list[Swept]]:
+    """The rows by the words that are told of them."""
+    groups: dict[tuple[str, str], list[Swept]] = {}
+    for row, words in told:
+        groups.setdefault(words, []).append(row)
+    return groups
+
+
+def _asked(found: Sweep, rows: Sequence[Swept]) -> str:
+    """The questions of rows of one device in words: each model with its shapes and batches, where it was asked at
+    several and the rows are not all of them."""
+    words = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        every = {row.question for row in found.rows if row.model == model and row.device == own[0].device}
+        words += [model] if {row.question for row in own} == every else [_where(row, every) for row in own]
+    return " and ".join(dict.fromkeys(words))
+
+
+def _where(row: Swept, every: Collection[tuple[str, str, int]]) -> str:
+    """The model with what tells its row from those of the other questions."""
+    has_batches = len({batch for _, _, batch in every}) > 1
+    return " ".join(filter(None, (row.model, row.shape, f"at batch {row.batch}" if has_batches else "")))
 
 
 def verdict(found: Sweep) -> Verdict:
     """The answers, and every reason for doubt."""
-    answers, refused = found.fastest, reasons(found.refused)
+    answers, refused = found.fastest, reasons(found)
     warned = dict.fromkeys(
         f"{r.model}: {w}." for r in found.rows if (m := r.measurement) for w in (*m.network_warnings, *m.age_warnings)
     )

@@ -78,6 +78,34 @@ def test_what_did_not_converge_names_the_limit_that_it_met():
     assert second.startswith("net, b, 1 thread: Not converged: the limit of 3 processes for this budget was reached")
 
 
+def unconverged(device: str, batch: int) -> Swept:
+    found = row(device, 1.0, batch)
+    return replace(found, measurement=replace(found.measurement, status=Status.BUDGET))
+
+
+def test_doubts_say_which_batches_they_are_about():
+    found = Sweep((row("a", 1.0), unconverged("a", 4), unconverged("a", 16), unconverged("b", 1)))
+    first, second = swept.missed(found)
+    assert first.startswith("net at batch 4 and net at batch 16, a, 1 thread: Not converged: ")
+    assert second.startswith("net, b, 1 thread: Not converged: ")
+
+
+def test_a_doubt_about_all_batches_of_a_network_names_none():
+    (only,) = swept.missed(Sweep((unconverged("a", 1), unconverged("a", 4))))
+    assert only.startswith("net, a, 1 thread: Not converged: ")
+
+
+def test_doubts_say_which_shapes_they_are_about():
+    wide = replace(unconverged("a", 1), shape="x=1,3,64,64")
+    (only,) = swept.missed(Sweep((replace(row("a", 1.0), shape="x=1,3,8,8"), wide)))
+    assert only.startswith("net x=1,3,64,64, a, 1 thread: Not converged: ")
+
+
+def test_a_reason_names_the_batch_that_cannot_run():
+    found = Sweep((row("a", 1.0), row("a", None, batch=4)))
+    assert swept.reasons(found) == ["a cannot run net at batch 4: no such library"]
+
+
 def test_only_equal_batches_compete():
     found = Sweep((row("a", 1.0), row("b", 2.0), row("a", 4.0, batch=4), row("b", 3.0, batch=4))).fastest
     assert [(f.row.batch, f.row.device) for f in found] == [(1, "a"), (4, "b")]
@@ -118,7 +146,7 @@ def test_throughput_counts_the_samples_of_a_batch():
 
 def test_a_device_that_cannot_run_the_network_says_why_once():
     found = Sweep((row("a", 1.0), row("b", None), row("b", None, batch=4)))
-    assert swept.reasons(found.refused) == ["b cannot run net: no such library"]
+    assert swept.reasons(found) == ["b cannot run net: no such library"]
     assert [r["status"] for r in swept.table(found)][1:] == ["cannot run", "cannot run"]
     assert json.loads(json.dumps(swept.record(found), allow_nan=False))["rows"][1]["reason"] == "no such library"
 
