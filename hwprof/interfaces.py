@@ -347,7 +347,8 @@ class Search(Protocol):
     """Proposes architectures of a space and learns from their trials. One seed and one sequence of calls: one result.
 
     An entry point `hwprof.searches` is a class or function called as make(space, seed), which raises InputError for a
-    space that it cannot search.
+    space that it cannot search. Its `version`, 1 if it is missing, rises with each change of the code after which it
+    asks for other architectures: results in a store count for their version alone.
     """
 
     def ask(self, n: int) -> list[Arch]:

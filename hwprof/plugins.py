@@ -72,6 +72,12 @@ def load(kind: str, name: str) -> Any:
         raise _missing_library(f"{kind} {name!r}", error) from None
 
 
+def version_of(plugin: Any) -> int:
+    """The version of a plug-in's code, 1 where it does not say. It rises with each change after which other results are
+    made: a store keeps them by it."""
+    return int(getattr(plugin, "version", 1))
+
+
 def user_object(reference: str) -> Any:
     """The object that a user names as PACKAGE.MODULE:OBJECT, or FILE.py:OBJECT; modules are looked for in the current
     folder first. Raises InputError for a reference that leads to nothing."""

@@ -23,7 +23,7 @@ def tune(
     models: options.Models,
     *,
     device: options.DeviceName = "tvm-1t",
-    inputs: groups.Inputs,
+    networks: groups.Networks,
     trials: Annotated[
         int, typer.Option(help="Schedules to try for each build of a network, earlier runs included.")
     ] = 1000,
@@ -51,21 +51,26 @@ def tune(
     hwprof tune mobilenet_v2 --trials 2000
     hwprof tune model.onnx --device raspberry-pi-4-tvm --budget 3600
     hwprof tune resnet18 --builds 3
+    hwprof tune net.py:net --shape x=1,3,224,224
     """
     from hwprof import jobs
     from hwprof.cli import output, progress, results
     from hwprof.device import Device
     from hwprof.errors import InputError, NotConvergedError
+    from hwprof.jobs.inputs import networks as opened_networks
+    from hwprof.jobs.tuning import tune_graph
 
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
     chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
-    graphs = [jobs.load_network(model, inputs.shapes, inputs=inputs.values) for model in models]
     rows = []
-    with results.on_fleet(fleet, jobs.Options(on_note=output.note)) as place:
+    with (
+        results.on_fleet(fleet, jobs.Options(on_note=output.note, on_warning=output.warn)) as place,
+        opened_networks(models, chosen, place, **networks.opening) as graphs,
+    ):
         for graph, build in product(graphs, range(builds)):
             with progress.trials(f"{graph.name} build {build}", trials) as show:
-                reached = jobs.tune(
+                reached = tune_graph(
                     graph, chosen, trials, budget, build, show, transport=place.transport, limit_s=limit_s
                 )  # fmt: skip
             rows.append({"model": graph.name, "device": chosen.name, "build": build, **_row(reached)})

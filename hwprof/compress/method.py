@@ -138,7 +138,7 @@ def result_of(method: Method) -> str:
 
 def version_of(method: Method) -> int:
     """The version of the method's code."""
-    return int(getattr(method, "version", 1))
+    return plugins.version_of(method)
 
 
 def within(method: Method, target_ms: float) -> Method:

@@ -16,10 +16,11 @@ from hwprof.data.result import share_of
 from hwprof.data.store import DEFAULT_PATH
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.jobs.inputs import StoreLike, device_of, opened
+from hwprof.graph import Graph
+from hwprof.jobs.inputs import StoreLike, Wanted, device_of, opened
 from hwprof.measure.recording import Options
-from hwprof.variants.samples import as_samples, read_samples
-from hwprof.workloads.loading import Shapes, load_network
+from hwprof.variants.samples import Samples, as_samples, read_samples
+from hwprof.workloads.loading import Shapes
 
 DEFAULT_FOLDER = Path("compressed")
 
@@ -44,7 +45,7 @@ def compress_file(
         made = hp.compress_file("model.onnx", "samples.npz", targets_ms=[5], device="cpu-1t")
         print(made[0].met, made[0].result.metric)
 
-    model: an .onnx file or a Graph. target_shares: of the network's own measured latency, such as "70%".
+    model: as `profile` takes it; a PyTorch module by reference is exported. target_shares: of the network's own measured latency, such as "70%".
     calibration: a file or folder that `read_samples` takes, or for each input an array [n_samples, *shape]. metric: a
     function, or package.module:function, of the outputs of the changed and of the float network, each
     {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative error.
@@ -54,16 +55,21 @@ def compress_file(
     if function is not None and not callable(function):
         raise InputError(f"the metric {metric!r} is not a function of two mappings of outputs")
     chosen, shares = device_of(device), [share_of(text) for text in target_shares]
-    graph = load_network(model, shapes)
-    samples = as_samples(graph, calibration) if isinstance(calibration, Mapping) else read_samples(
-        graph, Path(calibration)
-    )  # fmt: skip
-    with opened(store, options) as (_, kept, asked):
+    with opened(store, options) as (work, kept, asked):
+        graph = Wanted(shapes=shapes, as_onnx=True).load(model, work)
+        samples = _samples(graph, calibration)
         asked.warn_of([graph])
         return post_training.compress(
             graph, samples, chosen, kept, Path(folder), targets_ms=targets_ms, shares=shares,
             metric=function, metric_name=_name(metric), settings=settings, options=asked, seed=seed,
         )  # fmt: skip
+
+
+def _samples(graph: Graph, calibration: Path | str | Mapping[str, np.ndarray]) -> Samples:
+    """[n_samples, *shape] of each input."""
+    if isinstance(calibration, Mapping):
+        return as_samples(graph, calibration)
+    return read_samples(graph, Path(calibration))
 
 
 def _name(metric: Metric | str | None) -> str:

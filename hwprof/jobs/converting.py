@@ -10,8 +10,9 @@ from pathlib import Path
 from hwprof import plugins
 from hwprof.device import Device, available
 from hwprof.errors import InputError
+from hwprof.jobs.inputs import networks as opened_networks
 from hwprof.latency_table import Attribute, LatencyTable, Metadata, NumericAttribute, formats
-from hwprof.workloads.loading import load_network
+from hwprof.measure.recording import Options
 
 _OWN_SUFFIXES = (".json", ".parquet")
 
@@ -46,7 +47,7 @@ def convert_table(
     """Reads `source` and writes `target`, in hwprof's own format (.json, .parquet) where no other is named. Returns
     sentences about the content that the target's format cannot hold.
 
-    networks: .onnx files, workloads or graphs, for a format whose rows are a network's layers.
+    networks: given as to `profile`, for a format whose rows are a network's layers.
 
     Raises InputError for an unknown format, where `stated` lacks what the source's format does not say, and where the
     source lacks a layer of the networks.
@@ -98,8 +99,8 @@ def plot_table(table: LatencyTable, path: Path | str, attribute: str, op: str, k
 def _of_networks(table: LatencyTable, format: str | None, networks: Sequence[object]) -> LatencyTable:  # noqa: A002
     if format is None:
         raise InputError("networks are for another tool's format; give --to")
-    rows = formats.rows_of_networks(format, table, [load_network(network) for network in networks])
-    return LatencyTable(table.metadata, tuple(rows))
+    with opened_networks(networks, None, Options(on_warning=lambda _text: None)) as graphs:
+        return LatencyTable(table.metadata, tuple(formats.rows_of_networks(format, table, graphs)))
 
 
 def _metadata(format: str, stated: Stated) -> Metadata:  # noqa: A002 -- the option's name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, Unpack
 
 from hwprof import plugins
 from hwprof.data.store import Store
@@ -100,6 +100,20 @@ class Wanted:
         for warning in warnings:
             on_warning(f"{changed.name}: {warning}")
         return replace(changed, given=graph.given)
+
+
+@contextmanager
+def networks(
+    models: Sequence[object], device: Device | None, options: Options, **opening: Unpack[Opening]
+) -> Iterator[list[Graph]]:
+    """The networks as the device's runtime takes them, or as ONNX where there is none, for what is no measurement: their
+    warnings are told here. Their files exist until the context ends."""
+    wanted = Wanted(**opening)
+    with temporary_folder() as folder:
+        wanted = replace(wanted, as_onnx=True) if device is None else wanted.on(device, options)
+        graphs = [wanted.open(model, folder, options.on_warning) for model in models]
+        options.warn_of(graphs)
+        yield graphs
 
 
 def variant(

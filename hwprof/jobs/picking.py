@@ -13,11 +13,12 @@ from hwprof.data.dataset import Dataset, Entry
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch
+from hwprof.jobs.inputs import networks as opened_networks
 from hwprof.jobs.sweeping import sweep
 from hwprof.measure.recording import Options
 from hwprof.predictors import learning
 from hwprof.predictors.device_choice import DeviceChoice, Pick
-from hwprof.workloads.loading import Shapes, load_network
+from hwprof.workloads.loading import Shapes
 
 if TYPE_CHECKING:  # needs the library of hwprof[fleet]
     from hwprof.fleet.measuring import OpenFleet
@@ -65,7 +66,9 @@ def pick_device(
     choice = DeviceChoice(space if is_arch else None).fit(
         networks, common.normalized_ms, np.array([second_ms[_identity(entry)] for entry in common.entries])
     )
-    (picked,) = choice.pick([model if is_arch else load_network(model, shapes)])
+    silent = Options(on_warning=lambda _text: None)  # a choice does not depend on weights
+    with opened_networks([] if is_arch else [model], None, silent, shapes=shapes) as graphs:
+        (picked,) = choice.pick([model] if is_arch else graphs)
     return {Pick.FIRST: names[0], Pick.SECOND: names[1], Pick.CANNOT_TELL: None}[picked]
 
 

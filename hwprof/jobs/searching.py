@@ -29,7 +29,7 @@ from hwprof.objective.budget import Budget
 from hwprof.search import finalists
 from hwprof.search.measured_latency import MeasuredLatency
 from hwprof.search.run import BATCH, Limit, Plan, Score, Searched, run
-from hwprof.search.strategies import listed, resolved, strategy
+from hwprof.search.strategies import listed, resolved, strategy, version_of
 from hwprof.search.table_score import TableScore
 from hwprof.spaces.varied import VariedSpace, titled
 
@@ -166,9 +166,11 @@ class _Asked:
         latency = "measured, predicted where clear" if self.latency is None else str(self.latency)[:80]
         if isinstance(self.latency, str | Path):
             latency = f"{Path(self.latency).name} {_content_digest(Path(self.latency))}"
+        version = version_of(self.strategy)
         return {
             "evaluations": self.plan.evaluations, "batch": self.plan.batch, "confidence": self.confidence,
             "latency": latency, "score": self.scores_key,
+            **({"version": version} if version != 1 else {}),  # stores that are older than versions have none
         }  # fmt: skip
 
     @property

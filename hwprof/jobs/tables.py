@@ -17,6 +17,8 @@ from hwprof.errors import InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Predictor, SearchSpace
+from hwprof.jobs.inputs import Wanted
+from hwprof.jobs.inputs import networks as opened_networks
 from hwprof.latency_table import LatencyTable, Metadata, NumericAttribute, bits, build
 from hwprof.latency_table.build import TableCheck
 from hwprof.latency_table.operators import Operator, distinct
@@ -25,12 +27,12 @@ from hwprof.measure.machine import fingerprint, require_times
 from hwprof.measure.recording import Options, recording
 from hwprof.measurement import Evidence, Measurement, Status
 from hwprof.objective.arch_latency import ArchLatency, takes_of
-from hwprof.onnx_io import GivenInputs, as_texts
+from hwprof.onnx_io import GivenInputs
 from hwprof.spaces import sampling
 from hwprof.spaces.varied import VariedSpace, titled
 from hwprof.variants.float_operators import told_of
 from hwprof.variants.spec import change
-from hwprof.workloads.loading import Shapes, load_network
+from hwprof.workloads.loading import Shapes
 
 Operators = Sequence[tuple[Operator, Graph]]
 Rows: TypeAlias = Literal["operators", "choices"]
@@ -137,12 +139,9 @@ def build_table(
 def _networks(
     models: Sequence[object], shapes: Shapes | None, inputs: GivenInputs | None, options: Options
 ) -> list[Graph]:
-    """The networks whose operators are measured. Given arrays bind only their shapes."""
-    with temporary_folder() as folder:
-        given = as_texts(inputs, folder)
-        graphs = [load_network(model, shapes, inputs=given) for model in models]
-    options.warn_of(graphs)
-    return graphs
+    """The networks whose operators are measured: these have no weights, so that the networks' files may go."""
+    with opened_networks(models, None, options, shapes=shapes, inputs=inputs) as graphs:
+        return graphs
 
 
 def _listed(models: object) -> list[object]:
@@ -257,14 +256,14 @@ def check_table(
         raise InputError("give either models or --space")
     asked = table.metadata.device if device is None else device
     chosen = asked if isinstance(asked, Device) else Device.load(asked)
-    if searched:
-        require_space(table, titled(searched.name, searched.variant))
-        archs = fresh_archs(searched.space, networks, seed)
-        graphs = [searched.graph(arch) for arch in archs]
-    else:
-        changed, archs = change(variant), []
-        graphs = [changed(load_network(model, shapes)) for model in given]
-    with opened(store) as kept:
+    with temporary_folder() as folder, opened(store) as kept:
+        if searched:
+            require_space(table, titled(searched.name, searched.variant))
+            archs = fresh_archs(searched.space, networks, seed)
+            graphs = [searched.graph(arch) for arch in archs]
+        else:
+            changed, archs, wanted = change(variant), [], Wanted(shapes=shapes, as_onnx=True)
+            graphs = [changed(wanted.load(model, folder)) for model in given]
         return check(table, graphs, OnDevice(chosen, kept, replace(options or Options(), with_operators=False)), archs)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
-from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import TuningProgress
-from hwprof.jobs.inputs import device_of
+from hwprof.jobs.inputs import Opening, device_of, networks
 from hwprof.measure.hold import held
+from hwprof.measure.recording import Options
 from hwprof.measure.transport import LimitedTransport, Transport, understood
 from hwprof.measure.worker_process import LOCAL
-from hwprof.onnx_io import GivenInputs, as_texts
-from hwprof.workloads.loading import Shapes, load_network
 
 TRIALS = 1000
 BUDGET_S = 86400.0
@@ -29,35 +28,36 @@ def tune(
     build: int = 0,
     on_progress: Callable[[TuningProgress], None] = lambda _progress: None,
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
     transport: Transport = LOCAL,
     limit_s: float = STEP_LIMIT_S,
+    **opening: Unpack[Opening],
 ) -> TuningProgress:
     """Searches for fast kernels of one network and keeps what it finds; the same call continues after an interruption.
 
     `build` numbers independent searches. `limit_s` is the most that one step of a search may take. Returns how far the
-    build has come. shapes, inputs: as `profile` takes them. Raises InputError for a backend that has nothing to tune,
+    build has come. model, opening: as `profile` takes them. Raises InputError for a backend that has nothing to tune,
     DeviceLostError when its worker is lost.
     """
-    if trials < 1 or budget_s <= 0:
-        raise InputError(f"tuning needs at least one trial and more than 0 s, not {trials} and {budget_s:g} s")
     chosen = device_of(device)
-    with temporary_folder() as folder:
-        graph = load_network(model, shapes, inputs=as_texts(inputs, folder))
-        return _tuned(graph, chosen, LimitedTransport(transport, limit_s), on_progress, trials, budget_s, build)
+    with networks([model], chosen, Options(transport=transport), **opening) as (graph,):
+        return tune_graph(graph, chosen, trials, budget_s, build, on_progress, transport=transport, limit_s=limit_s)
 
 
-def _tuned(
+def tune_graph(
     graph: Graph,
     device: Device,
-    transport: Transport,
-    on_progress: Callable[[TuningProgress], None],
     trials: int,
     budget_s: float,
     build: int,
+    on_progress: Callable[[TuningProgress], None],
+    *,
+    transport: Transport = LOCAL,
+    limit_s: float = STEP_LIMIT_S,
 ) -> TuningProgress:
-    with held(transport, device) as alone, alone.open(device) as worker:
+    """As `tune`, of a network that is open."""
+    if trials < 1 or budget_s <= 0:
+        raise InputError(f"tuning needs at least one trial and more than 0 s, not {trials} and {budget_s:g} s")
+    with held(LimitedTransport(transport, limit_s), device) as alone, alone.open(device) as worker:
         answers = worker.ask(
             "tune", device=device.to_record(with_address=True), graph=graph.to_json(),
             trials=trials, budget_s=budget_s, build=build,

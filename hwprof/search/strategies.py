@@ -24,6 +24,11 @@ def resolved(name: str) -> str:
     return _AUTO_IS if name == AUTO else name
 
 
+def version_of(name: str) -> int:
+    """The version of the strategy's code. Raises as `plugins.load`."""
+    return plugins.version_of(plugins.load("search", name))
+
+
 def listed() -> list[Mapping[str, str]]:
     """The installed strategies: their names, what each needs of a space, and its paper, as far as it says so."""
     return [_row(name) for name in plugins.names("search")]

@@ -81,8 +81,8 @@ def _exported(
 ) -> Graph:  # fmt: skip
     if folder is None:
         raise InputError(
-            "a PyTorch module can be measured and predicted; for the rest give an .onnx file (torch.onnx.export) or a "
-            "workload"
+            "a PyTorch module needs a folder for its file; give one, or give the module itself to the function that "
+            "takes a network (hp.profile, ...)"
         )
     with plugins.optional_library("measuring a PyTorch module"):
         from hwprof import torch_io

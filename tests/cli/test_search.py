@@ -65,6 +65,16 @@ def test_a_second_search_is_answered_from_the_store_with_the_same_row(arguments,
     assert second.out == first.out
 
 
+def test_a_result_of_another_version_of_the_strategy_is_not_returned(arguments, capsys, monkeypatch):
+    searched = [*arguments, "--target-ms", "6", "--strategy", "random"]
+    assert run(searched) == 0
+    monkeypatch.setattr(RandomSearch, "version", 2, raising=False)
+    assert run(searched) == 0
+    assert "from the store" not in capsys.readouterr().err
+    assert run(searched) == 0
+    assert "from the store" in capsys.readouterr().err
+
+
 def test_a_target_that_nothing_meets_is_told_with_the_least_latency(arguments, capsys):
     assert run([*arguments, "--target-ms", "0.5"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,10 +13,16 @@ import hwprof
 from hwprof import jobs
 from hwprof.__main__ import run
 from hwprof.data.store import Store
+from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.graph import Graph
 from hwprof.jobs import Options
+from hwprof.jobs.inputs import networks
+from hwprof.jobs.tuning import tune_graph
 from hwprof.measurement import FAST
+from tests.measure.scripted import ScriptedTransport
 
+TVM = Device("any", "tvm")
 ONE_PROCESS = Options(replace(FAST, min_processes=1, max_processes=1, pilot_blocks=2))
 
 
@@ -46,9 +53,36 @@ def test_a_factorys_module_that_cannot_travel_is_one_line(their_nets, capsys):
     assert line.startswith("hwprof: torch.export cannot trace 'branching'")
 
 
-def test_where_no_file_can_be_kept_a_module_is_refused(their_nets, capsys):
-    assert run(["lut", "build", "their_package:small", "-o", "table.json", "--store", "s.db"]) == 2
-    assert "a PyTorch module can be measured and predicted" in capsys.readouterr().err
+def test_where_no_file_can_be_kept_a_module_is_refused(their_nets):
+    with pytest.raises(InputError, match="a PyTorch module needs a folder for its file"):
+        jobs.load_network("their_package:small")
+
+
+def test_a_table_is_built_and_checked_with_modules(their_nets, capsys):
+    edge = ("-d", "roofline-edge-gpu", "--store", "s.db")
+    assert run(["lut", "build", "their_package:small", "-o", "table.json", *edge]) == 0
+    assert "small: exported from the PyTorch module to ONNX, opset 21" in capsys.readouterr().err
+    assert {row.op for row in hwprof.LatencyTable.load("table.json").rows} == {"Gemm", "Tanh"}
+    assert run(["lut", "check", "table.json", *["their_package:small"] * 4, *edge]) == 0
+
+
+def test_the_kernels_of_a_module_are_tuned_in_its_export(their_nets):
+    step = {"trials": 1, "seconds": 1.0, "kernels": 1, "tuned": 1, "best_ms": None}
+    transport, told = ScriptedTransport(lambda request: [step] if request["do"] == "tune" else None), list[str]()
+    with networks(["their_package:small"], TVM, Options(transport=transport, on_warning=told.append)) as (graph,):
+        assert tune_graph(graph, TVM, 1, 60.0, 0, lambda _step: None, transport=transport).tuned == 1
+    sent = Graph.from_json(transport.asked("tune")[0]["graph"])
+    assert [node.op for node in sent.nodes] == ["Gemm", "Tanh"]
+    assert told == ["small: exported from the PyTorch module to ONNX, opset 21"]
+
+
+def test_a_module_is_compressed_after_its_export_without_a_task(their_nets):
+    samples = {"input": np.zeros((4, 1, 64), np.float32)}
+    made = hwprof.compress_file(
+        "their_package:small", samples, device="roofline-edge-gpu", folder="out", store=None, options=ONE_PROCESS
+    )  # fmt: skip
+    assert made
+    assert all(one.path.suffix == ".onnx" for one in made)
 
 
 def test_a_module_in_memory_is_profiled_without_any_onnx():
