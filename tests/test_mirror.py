@@ -45,6 +45,7 @@ TESTED_BY = {
     "cli/output.py": "cli/test_commands.py",
     "cli/results.py": "cli/test_profile.py",
     "jobs/emulating.py": "cli/test_emulated.py",
+    "jobs/predicted_operators.py": "jobs/test_predicting.py",
     "jobs/storing.py": "cli/test_store.py",
     "compress/choice.py": "compress/test_method.py",
     "compress/compressed.py": "jobs/test_compressing.py",

@@ -15,7 +15,7 @@ from hwprof.cli.options import Format
 from hwprof.errors import InputError, NotConvergedError
 
 if TYPE_CHECKING:
-    from hwprof.jobs.predicting import PredictedOperator
+    from hwprof.jobs.predicted_operators import PredictedOperator
     from hwprof.predictors.trained import Origin, Prediction, Trained
 
 
@@ -58,7 +58,7 @@ def predict(
         bool, typer.Option("--lower-bound", help="Leave out operators whose work is not known.")
     ] = False,
     operators: Annotated[
-        bool, typer.Option("--operators", help="Show the time of each operator instead (predictor kernels).")
+        bool, typer.Option("--operators", help="Show the time of each operator, and of what the runtime inserts, instead (predictor kernels).")
     ] = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
@@ -86,12 +86,14 @@ def predict(
     given, shapes, values = models or [], inputs.shapes, inputs.values
     told = failures.tell if len(given) > 1 else None
     if operators:
-        rows = predicting.predict_operators(trained, given, shapes=shapes, inputs=values, on_error=told)
+        rows = predicting.predict_operators(
+            trained, given, shapes=shapes, inputs=values, on_error=told, on_warning=output.warn
+        )
         output.write_rows([_operator_row(row, format) for row in rows], format)
         return failures.status([])
     found = predicting.predict(
         trained, given, archs=arch or (), shapes=shapes, inputs=values, coverage=share, space=space, device=device,
-        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told,
+        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told, on_warning=output.warn,
     )  # fmt: skip
     output.write_rows([_row(p, trained, share, format) for p in found], format)
     if format is Format.TABLE and trained.provenance:
@@ -121,6 +123,7 @@ def _operator_row(row: PredictedOperator, format: Format) -> dict[str, object]: 
         **asdict(row),
         "ms": quantity.significant(row.ms, 4),
         "share": f"{row.share:.1%}" if math.isfinite(row.share) else quantity.UNKNOWN,
+        "inserted": "yes" if row.inserted else "",
     }
 
 

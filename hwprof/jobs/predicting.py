@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,24 @@ from hwprof.errors import HwprofError, InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Execute
+from hwprof.jobs.inputs import Wanted
+from hwprof.jobs.predicted_operators import PredictedOperator, operators_of
 from hwprof.jobs.profiling import profile
 from hwprof.measure import executed
 from hwprof.measure.machine import identity
 from hwprof.measure.recording import Options
-from hwprof.onnx_io import GivenInputs, as_texts
+from hwprof.onnx_io import GivenInputs
 from hwprof.predictors import learning, shipped, trained
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Prediction, Trained
 from hwprof.spaces import generic
 from hwprof.variants.spec import change
-from hwprof.workloads.loading import Shapes, load_network
+from hwprof.workloads.loading import Shapes
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
 
 
 def train(
@@ -81,6 +88,7 @@ def predict(
     extrapolate: bool = False,
     lower_bound: bool = False,
     on_error: Callable[[str, HwprofError], None] | None = None,
+    on_warning: Callable[[str], None] = _warn,
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
@@ -91,29 +99,22 @@ def predict(
     notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
     known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
-    `on_error` the error is raised.
+    `on_error` the error is raised. on_warning: is told the facts about a network that its prediction does not show, such
+    as that a PyTorch module was exported.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
-    with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found)) as execute:
+    with (
+        _opened(models, shapes, inputs, on_error, on_warning) as networks,
+        _asking(_asked_device(found)) as execute,
+    ):
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
             lower_bound=lower_bound, space=space,
         )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class PredictedOperator:
-    """The predicted time of one operator, ms, and its share of the network's; nan where its work is not known."""
-
-    network: str
-    operator: str
-    op: str
-    ms: float
-    share: float
 
 
 def predict_operators(
@@ -123,23 +124,21 @@ def predict_operators(
     shapes: Shapes | None = None,
     inputs: GivenInputs | None = None,
     on_error: Callable[[str, HwprofError], None] | None = None,
+    on_warning: Callable[[str], None] = _warn,
 ) -> list[PredictedOperator]:
-    """The operators of each model with their predicted times, the longest first. Errors as in `predict`. Raises
-    InputError for a predictor that does not sum over operators: train one with --predictor kernels."""
+    """The operators of each model with their predicted times, the longest first, with what the runtime inserts and the
+    start of an inference: they add up to the prediction. Errors and warnings as in `predict`. Raises InputError for a
+    predictor that does not sum over operators: train one with --predictor kernels."""
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     if not isinstance(found.predictor, KernelPredictor):
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
-    rows: list[PredictedOperator] = []
-    with _opened(models, shapes, inputs, on_error) as networks:
-        for graph in networks:
-            assert isinstance(graph, Graph)  # models are not architectures here
-            ms = found.predictor.operator_ms(graph)
-            total = float(np.nansum(ms))
-            for i in np.argsort(-np.nan_to_num(ms, nan=np.inf), kind="stable").tolist():
-                node = graph.nodes[i]
-                rows.append(PredictedOperator(graph.name, node.label, node.op, float(ms[i]), float(ms[i]) / total))
-    return rows
+    with (
+        _opened(models, shapes, inputs, on_error, on_warning) as networks,
+        _asking(_asked_device(found)) as execute,
+    ):
+        graphs = [graph for graph in networks if isinstance(graph, Graph)]  # models are not architectures here
+        return [row for graph in graphs for row in operators_of(found.predictor, graph, execute)]
 
 
 def opened_sources(
@@ -225,21 +224,19 @@ def _opened(
     shapes: Shapes | None,
     inputs: GivenInputs | None,
     on_error: Callable[[str, HwprofError], None] | None,
+    on_warning: Callable[[str], None],
 ) -> Iterator[list[Graph | Arch]]:
     """The networks, whose files exist until the context ends. Predictors know ONNX's operators, so a PyTorch module is
     exported."""
     networks: list[Graph | Arch] = []
+    wanted, told = Wanted(shapes, inputs=inputs, as_onnx=True), Options(on_warning=on_warning)
     with temporary_folder() as folder:
-        given = as_texts(inputs, folder)
         for model in models:
             try:
-                networks.append(
-                    model
-                    if isinstance(model, tuple)
-                    else load_network(model, shapes, folder, inputs=given, as_onnx=True)
-                )
+                networks.append(model if isinstance(model, tuple) else wanted.load(model, folder))
             except HwprofError as error:
                 if on_error is None:
                     raise
                 on_error(str(model), error)
+        told.warn_of(graph for graph in networks if isinstance(graph, Graph))
         yield networks

@@ -206,6 +206,8 @@ class KernelPredictor(LatencyPredictor):
         is_better_by_rules = self.by_runtime_._doubt(network.executed) is not None and self._doubt(network) is None
         return (self, network) if is_better_by_rules else (self.by_runtime_, network.executed)
 
+    chosen = _chosen  # for those who break a prediction down
+
     def _margin(self, network: Kernels, coverage: float) -> float:
         """Half of the interval's width, log ms."""
         errors, spreads = self._of_known()

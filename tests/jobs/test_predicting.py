@@ -1,6 +1,7 @@
 """The verbs of Python, with the words of the command line; the rest is tested in tests/predictors."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -8,10 +9,13 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.__main__ import run
+from hwprof.builder import GraphBuilder
 from hwprof.data import dataset
 from hwprof.device import Device
 from hwprof.errors import InputError
+from hwprof.interfaces import ExecutedKernel
 from hwprof.jobs import evaluating, predicting
+from hwprof.jobs.predicted_operators import operators_of
 from hwprof.measure.machine import fingerprint
 from hwprof.measure.recording import Options
 from hwprof.predictors import shipped
@@ -176,10 +180,37 @@ def test_a_predictor_of_any_network_takes_the_architectures_of_every_space(of_ke
 def test_a_module_is_predicted_by_its_export(of_kernels, tmp_path):
     (tmp_path / "predicted_net.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
     module = f"{tmp_path}/predicted_net.py:net"
-    (found,) = predicting.predict(of_kernels, [module], shapes={"input": (1, 3, 8, 8)}, extrapolate=True)
+    told: list[str] = []
+    asked = {"shapes": {"input": (1, 3, 8, 8)}, "on_warning": told.append}
+    (found,) = predicting.predict(of_kernels, [module], extrapolate=True, **asked)
     assert found.network == "net"
-    rows = predicting.predict_operators(of_kernels, [module], shapes={"input": (1, 3, 8, 8)})
-    assert [row.op for row in rows] == ["Conv"]
+    rows = predicting.predict_operators(of_kernels, [module], **asked)
+    assert [row.op for row in rows if not row.inserted] == ["Conv"]
+    assert told == ["net: exported from the PyTorch module to ONNX, opset 21"] * 2
+
+
+def test_operators_with_what_the_runtime_inserts_add_up_to_the_prediction(of_kernels):
+    b = GraphBuilder("moved")
+    x = b.relu(b.conv(b.input((1, 3, 8, 8)), 16, 3))
+    graph = b.build(b.conv(b.transpose(x, (0, 1, 3, 2)), 16, 3))
+    (whole,) = predicting.predict(of_kernels, [graph], extrapolate=True)
+    rows = predicting.predict_operators(of_kernels, [graph])
+    assert sum(row.ms for row in rows) == pytest.approx(whole.latency_ms)
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    assert {row.op for row in rows if row.inserted} == {"Reorder", ""}
+    assert {row.operator for row in rows if not row.inserted} == {node.label for node in graph.nodes}
+
+
+def test_the_kernels_of_the_runtime_itself_add_up_to_the_prediction_from_them(of_kernels, monkeypatch):
+    """The runtime says that it executes the second of two operators inside of the first, and one move."""
+    graph, asked = SPACE.graph(ARCH), deepcopy(of_kernels.predictor)
+    asked.by_runtime_ = deepcopy(of_kernels.predictor)
+    monkeypatch.setattr(type(asked), "_doubt", lambda *_arguments: None)
+    executed = [ExecutedKernel("Conv", (0, 1)), ExecutedKernel("Reorder", (), graph.nodes[0].outputs[0])]
+    rows = operators_of(asked, graph, lambda _graph: executed)
+    (encoded,) = asked.encode_with(graph, lambda _graph: executed)
+    assert sum(row.ms for row in rows) == pytest.approx(asked.predict([encoded])[0])
+    assert sum(row.op == "Reorder" for row in rows) == 1
 
 
 def test_a_predictor_of_another_machine_says_that_single_networks_were_left_out(collected, of_kernels):
