@@ -5,6 +5,7 @@ Also the files and folders that one process holds.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -105,6 +106,19 @@ def path_below(folder: Path, name: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         raise InputError(f"there is a file {name!r} outside its folder")
     return folder / relative
+
+
+def require_writable(path: Path) -> None:
+    """Raises EnvironmentUnfitError where `write_bytes` could not write: before the work that it would lose."""
+    if path.is_dir():
+        reason = errno.EISDIR
+    elif not path.parent.is_dir():
+        reason = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+    elif not os.access(path.parent, os.W_OK):
+        reason = errno.EROFS if os.statvfs(path.parent).f_flag & os.ST_RDONLY else errno.EACCES
+    else:
+        return
+    raise EnvironmentUnfitError(f"cannot write {str(path)!r}: {os.strerror(reason)}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

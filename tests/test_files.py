@@ -23,6 +23,18 @@ def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path):
         write_bytes(tmp_path / "missing" / "a", b"")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("missing/a", "No such file or directory"), ("file/a", "Not a directory"), (".", "Is a directory")],
+)
+def test_where_no_file_can_be_written_is_known_before(tmp_path: Path, name: str, reason: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentUnfitError, match=reason):
+        files.require_writable(tmp_path / name)
+    files.require_writable(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_full_disk_leaves_what_stood_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "a"
     write_bytes(target, b"old")

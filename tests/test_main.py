@@ -1,5 +1,9 @@
 """The rim of the command line: what becomes of errors that no one expected."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from hwprof import __main__
@@ -39,3 +43,41 @@ def test_a_fault_of_hwprof_shows_its_traceback_on_request(failing, monkeypatch):
 def test_too_little_memory_is_not_a_fault_of_hwprof(failing, capsys):
     assert failing(MemoryError()) == EnvironmentUnfitError.exit_status
     assert "internal error" not in capsys.readouterr().err
+
+
+def ended(output: int | str, *arguments: str) -> tuple[int, str]:
+    """The exit status and the standard error of a command that writes to a descriptor or a file."""
+    stream = os.open(output, os.O_WRONLY) if isinstance(output, str) else output
+    command = [sys.executable, "-m", "hwprof", *(arguments or ["devices"])]
+    done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    os.close(stream)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert ended(writer) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_output_that_finds_no_space_is_one_line_and_unfit():
+    assert ended("/dev/full") == (3, "hwprof: No space left on device\n")
+
+
+def test_a_closed_output_is_no_error():
+    command = f"{sys.executable} -m hwprof devices >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "is_resumed"),
+    [("profile net.onnx", True), ("lut build net.onnx", True), ("train data", False), ("explain net.onnx", False)],
+)
+def test_what_an_interrupted_command_can_go_on_from_is_said(command, is_resumed, capsys, monkeypatch):
+    def interrupt(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(__main__.app), "__call__", interrupt)
+    assert __main__.run(command.split()) == 130
+    assert ("the same command continues from there" in capsys.readouterr().err) is is_resumed

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @groups.expanded
 def compress(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="An .onnx file, file.py:factory, or a workload.")
+        str | None, typer.Argument(metavar="MODEL", help=f"The network: {options.A_MODEL}.")
     ] = None,
     *,
     task: Annotated[

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @groups.expanded
 def devices(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Say which devices can run it, without measuring.")
+        str | None, typer.Argument(metavar="[MODEL]", help=f"Say which devices can run it, without measuring: {options.A_MODEL}.")
     ] = None,
     *,
     devices: Annotated[

@@ -40,9 +40,9 @@ Seed = Annotated[int, typer.Option(help="Decides which networks of the space are
 @app.command()
 @groups.expanded
 def build(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The table's file: .json or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The table's file: .json or .parquet.")],
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help=f"Each is {options.A_MODEL}.")
     ] = None,
     *,
     space: SpaceName = None,
@@ -109,14 +109,14 @@ def build(
 def check(
     table: Table,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four .onnx files or workloads.")
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four networks, given as to hwprof profile.")
     ] = None,
     *,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="Number of fresh networks of the space to measure.")] = 20,
     variant: options.WeightlessVariantSpec = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Save the table with the new correction here.")
+        Path | None, typer.Option("--out", "-o", callback=options.writable, help="Save the table with the new correction here.")
     ] = None,
     max_mape: Annotated[
         str | None, typer.Option(help="Exit with status 1 when the mean error of the corrected sums is above this.")
@@ -161,7 +161,7 @@ def check(
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The table to read.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", callback=options.writable, help="The file to write.")],
     from_format: Annotated[
         str | None, typer.Option("--from", help="The source's format, where it is not hwprof's own.")
     ] = None,
@@ -194,7 +194,7 @@ def convert(
     ] = False,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="For modelopt, whose rows are layers: an .onnx file or workload that has them; repeatable."),
+        typer.Option(help="For modelopt, whose rows are layers: a network that has them, given as to hwprof profile; repeatable."),
     ] = None,
 ) -> None:
     """Convert a table from or to another tool's format.
@@ -227,7 +227,7 @@ def plot(
         list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="The operator's other attributes.")
     ] = None,
     op: Annotated[str, typer.Option(help="The operator.")] = "Conv",
-    out: Annotated[Path, typer.Option("--out", "-o", help="An .svg, .png or .pdf file.")] = Path("staircase.svg"),
+    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="An .svg, .png or .pdf file.")] = Path("staircase.svg"),
 ) -> None:
     """Draw the staircase of latency over an attribute.
 

@@ -12,13 +12,13 @@ from hwprof.cli.options import Format
 
 @groups.expanded
 def operators(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file or the name of a workload.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"The network: {options.A_MODEL}.")],
     *,
     device: options.DeviceName = "cpu-1t",
     networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     measuring: groups.Measuring,
-    by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel.")] = "both",
+    by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel; or both.")] = "both",
 ) -> int:
     """Show where the time goes, by operator.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwprof import files
 from hwprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +25,13 @@ class Format(StrEnum):
     MD = "md"
 
 
+A_MODEL = (
+    "an .onnx file, a reference network by its name (mobilenet_v2; a wrong one lists them all), or a function that makes "
+    "a PyTorch module, as file.py:factory or package.module:factory"
+)
 Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help=".onnx files, workloads, or package.module:factory.")
+    list[str],
+    typer.Argument(metavar="MODEL...", help=f"Each is {A_MODEL}. MODEL@x=1,3,64,64 gives one of them a shape of its own."),
 ]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
 ShapeTexts = Annotated[
@@ -94,6 +100,13 @@ def variant(text: str | None) -> str | None:
     from hwprof.variants import spec
 
     return spec.parse(text).text if text else None
+
+
+def writable(path: Path | None) -> Path | None:
+    """The path itself. Raises EnvironmentUnfitError, before the command starts, where no file can be written there."""
+    if path is not None:
+        files.require_writable(path)
+    return path
 
 
 def _weightless_variant(text: str | None) -> str | None:

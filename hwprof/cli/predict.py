@@ -28,7 +28,7 @@ def predict(
         ),
     ],
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help=".onnx files or names of workloads.")
+        list[str] | None, typer.Argument(metavar="[MODEL...]", help=f"Each is {options.A_MODEL}.")
     ] = None,
     *,
     arch: Annotated[

@@ -38,7 +38,7 @@ def search(
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Score by a short training on this task, or by a supernet.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How many epochs each training has, with --task.")] = None,
     device: options.DeviceName = "cpu-1t",
     strategy: Annotated[str, typer.Option(help="One of --list, or auto.")] = "auto",
     evaluations: Annotated[int, typer.Option("--budget", "-n", help="How many architectures are scored.")] = 50,

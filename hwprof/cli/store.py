@@ -43,7 +43,7 @@ def check(store: options.StoreFile, format: options.FormatOption = Format.TABLE)
 @app.command()
 def merge(
     stores: Stores,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new store.")],
+    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The new store.")],
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Write all that stores hold into a new one, each measurement once. What is damaged is left out.

@@ -19,7 +19,7 @@ def train(
         list[Path],
         typer.Argument(metavar="DIR...", help="Folders of data sets of one device and machine; see hwprof collect."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, NAME.hwp.")],
+    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The predictor's file, NAME.hwp.")],
     predictor: Annotated[
         str | None,
         typer.Option("--predictor", "-p", help="physical (the default), kernels (for generic samples), lut, gcn, ..."),

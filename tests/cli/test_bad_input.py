@@ -254,3 +254,22 @@ def test_a_compression_without_a_task_names_the_way_without_one(capsys):
 def test_a_history_of_two_models_is_refused_with_what_shows_both(capsys):
     assert run(["history", "new", "old"]) == 2
     assert "history shows one model over time, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("profile", "missing.onnx", "--html"), ("profile", "missing.onnx", "--trace"),
+        ("compare", "missing.onnx", "--html"), ("sweep", "missing.onnx", "--html"), ("history", "missing", "--html"),
+        ("train", "missing", "-o"), ("report", "-o"), ("evaluate", "missing", "--plot"),
+        ("lut", "build", "missing.onnx", "-o"), ("lut", "check", "missing.json", "-o"),
+        ("lut", "convert", "missing.json"), ("lut", "plot", "missing.json", "cout", "-o"),
+        ("store", "merge", "missing.db", "-o"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run([*command, "nowhere/out.html"]) == 3
+    assert capsys.readouterr().err == "hwprof: cannot write 'nowhere/out.html': No such file or directory\n"
+    assert not list(tmp_path.iterdir())
