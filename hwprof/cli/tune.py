@@ -66,7 +66,7 @@ def tune(
     rows = []
     with (
         results.on_fleet(fleet, jobs.Options(on_note=output.note, on_warning=output.warn)) as place,
-        opened_networks(models, chosen, place, **networks.opening) as graphs,
+        opened_networks(models, place, **networks.opening) as graphs,
     ):
         for graph, build in product(graphs, range(builds)):
             with progress.trials(f"{graph.name} build {build}", trials) as show:

@@ -99,7 +99,7 @@ def plot_table(table: LatencyTable, path: Path | str, attribute: str, op: str, k
 def _of_networks(table: LatencyTable, format: str | None, networks: Sequence[object]) -> LatencyTable:  # noqa: A002
     if format is None:
         raise InputError("networks are for another tool's format; give --to")
-    with opened_networks(networks, None, Options(on_warning=lambda _text: None)) as graphs:
+    with opened_networks(networks, Options(on_warning=lambda _text: None)) as graphs:
         return LatencyTable(table.metadata, tuple(formats.rows_of_networks(format, table, graphs)))
 
 

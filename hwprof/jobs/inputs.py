@@ -103,14 +103,11 @@ class Wanted:
 
 
 @contextmanager
-def networks(
-    models: Sequence[object], device: Device | None, options: Options, **opening: Unpack[Opening]
-) -> Iterator[list[Graph]]:
-    """The networks as the device's runtime takes them, or as ONNX where there is none, for what is no measurement: their
-    warnings are told here. Their files exist until the context ends."""
-    wanted = Wanted(**opening)
+def networks(models: Sequence[object], options: Options, **opening: Unpack[Opening]) -> Iterator[list[Graph]]:
+    """The networks as ONNX, for what is no measurement: their warnings are told here. Their files exist until the
+    context ends."""
+    wanted = replace(Wanted(**opening), as_onnx=True)
     with temporary_folder() as folder:
-        wanted = replace(wanted, as_onnx=True) if device is None else wanted.on(device, options)
         graphs = [wanted.open(model, folder, options.on_warning) for model in models]
         options.warn_of(graphs)
         yield graphs

@@ -67,7 +67,7 @@ def pick_device(
         networks, common.normalized_ms, np.array([second_ms[_identity(entry)] for entry in common.entries])
     )
     silent = Options(on_warning=lambda _text: None)  # a choice does not depend on weights
-    with opened_networks([] if is_arch else [model], None, silent, shapes=shapes) as graphs:
+    with opened_networks([] if is_arch else [model], silent, shapes=shapes) as graphs:
         (picked,) = choice.pick([model] if is_arch else graphs)
     return {Pick.FIRST: names[0], Pick.SECOND: names[1], Pick.CANNOT_TELL: None}[picked]
 

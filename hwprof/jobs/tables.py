@@ -140,7 +140,7 @@ def _networks(
     models: Sequence[object], shapes: Shapes | None, inputs: GivenInputs | None, options: Options
 ) -> list[Graph]:
     """The networks whose operators are measured: these have no weights, so that the networks' files may go."""
-    with opened_networks(models, None, options, shapes=shapes, inputs=inputs) as graphs:
+    with opened_networks(models, options, shapes=shapes, inputs=inputs) as graphs:
         return graphs
 
 

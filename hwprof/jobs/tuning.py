@@ -39,7 +39,7 @@ def tune(
     DeviceLostError when its worker is lost.
     """
     chosen = device_of(device)
-    with networks([model], chosen, Options(transport=transport), **opening) as (graph,):
+    with networks([model], Options(), **opening) as (graph,):
         return tune_graph(graph, chosen, trials, budget_s, build, on_progress, transport=transport, limit_s=limit_s)
 
 

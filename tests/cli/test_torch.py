@@ -69,7 +69,7 @@ def test_a_table_is_built_and_checked_with_modules(their_nets, capsys):
 def test_the_kernels_of_a_module_are_tuned_in_its_export(their_nets):
     step = {"trials": 1, "seconds": 1.0, "kernels": 1, "tuned": 1, "best_ms": None}
     transport, told = ScriptedTransport(lambda request: [step] if request["do"] == "tune" else None), list[str]()
-    with networks(["their_package:small"], TVM, Options(transport=transport, on_warning=told.append)) as (graph,):
+    with networks(["their_package:small"], Options(on_warning=told.append)) as (graph,):
         assert tune_graph(graph, TVM, 1, 60.0, 0, lambda _step: None, transport=transport).tuned == 1
     sent = Graph.from_json(transport.asked("tune")[0]["graph"])
     assert [node.op for node in sent.nodes] == ["Gemm", "Tanh"]
