@@ -53,7 +53,7 @@ def collect(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The data set's folder; latency_data/SPACE-DEVICE by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which networks are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks are drawn.")] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
     fresh: options.Fresh = False,

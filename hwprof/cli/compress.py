@@ -77,7 +77,7 @@ def compress(
     train_epochs: Annotated[
         int, typer.Option(help="Epochs for which the network itself is trained first; 0 if it is trained already.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same network.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="The same seed gives the same network.")] = 0,
     shape: options.ShapeTexts = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     recording: groups.Recording,

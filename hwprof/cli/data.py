@@ -9,6 +9,7 @@ import typer
 
 from hwprof.cli import options
 from hwprof.cli.options import Format
+from hwprof.errors import HwprofError
 
 if TYPE_CHECKING:
     from hwprof.data.foreign import Import
@@ -46,7 +47,7 @@ def import_(
     networks that occur twice with different latencies.
 
     \b
-    hwprof data import lat.csv --space nasbench201 --arch-column arch --latency-column pixel3 --unit ms
+    hwprof data import lat.csv --space nasbench201 --arch-column arch --latency-column pixel3 --unit ms \\
         --device-name pixel3 --source "A paper" --licence MIT --out latency_data/nb201-pixel3
     """
     from hwprof import plugins
@@ -81,21 +82,32 @@ def validate(folder: options.DataFolder, format: options.FormatOption = Format.T
 
 @app.command()
 def show(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of data sets, or names of those in latency_data/.")],
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-) -> None:
+) -> int:
     """Show the content of data sets.
 
     \b
-    hwprof data show latency_data/*
+    hwprof data show latency_data/*-cpu-1t
     """
     from hwprof import plugins
 
     with plugins.optional_library("hwprof data show"):
+        from hwprof.cli import results
         from hwprof.data import dataset
         from hwprof.data.summary import summarize
 
-    write_summaries([summarize(dataset.read(folder)) for folder in folders], format)
+    rows, failures = [], results.Failures()
+    for folder in folders:
+        try:
+            rows.append(summarize(dataset.read(folder)))
+        except HwprofError as error:
+            if len(folders) == 1:
+                raise
+            failures.tell(str(folder), error)
+    if rows:
+        write_summaries(rows, format)
+    return failures.status([])
 
 
 def write_summaries(records: list[dict[str, Any]], format: Format) -> None:  # noqa: A002 -- the option's name

@@ -34,7 +34,7 @@ SpaceName = Annotated[
         "--space", "-s", help="A search space instead of models: a name, package.module:OBJECT or file.py:OBJECT."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Decides which networks of the space are used.")]
+Seed = Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks of the space are used.")]
 
 
 @app.command()

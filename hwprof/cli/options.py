@@ -95,6 +95,9 @@ FleetFile = Annotated[
 _VARIANTS = "int8, int8:s8s8, integer, fp16, prune:0.5, lowrank:0.25, cut, folded or prune:0.5+int8"
 
 
+LARGEST_SEED = 2**32 - 1  # which every library takes
+
+
 def variant(text: str | None) -> str | None:
     """The text itself. Raises InputError, before the command starts, where it names no variant."""
     from hwprof.variants import spec
@@ -143,7 +146,7 @@ CalibrationFile = Annotated[
 _SPACE = typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT.")
 SpaceReference = Annotated[str, _SPACE]
 OptionalSpaceReference = Annotated[str | None, _SPACE]
-DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder; see hwprof collect.")]
+DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder, or the name of one in latency_data/; see hwprof collect.")]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]
 Sources = Annotated[
     list[Path] | None,

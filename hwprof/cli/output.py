@@ -18,49 +18,46 @@ def write_json(records: object) -> None:
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], format: Format, title: str = "") -> None:  # noqa: A002 -- the option's name
-    """rows: all with the same keys, which become the header."""
+    """The keys of all rows are the header; what a row lacks is empty."""
     if format is Format.JSON:
         write_json(list(rows))
-    elif format is Format.CSV:
-        _write_csv(rows)
+        return
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [["" if row.get(key) is None else str(row[key]) for key in header] for row in rows]
+    if format is Format.CSV:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *cells])
     elif format is Format.MD:
-        _write_markdown(rows)
+        _write_markdown(header, cells)
     else:
-        _write_table(rows, title)
+        _write_table(header, cells, title)
 
 
-def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def _write_markdown(rows: Sequence[Mapping[str, Any]]) -> None:
-    header = list(rows[0]) if rows else []
-    lines = [header, ["---"] * len(header), *([str(v).replace("|", "\\|") for v in row.values()] for row in rows)]
+def _write_markdown(header: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    lines = [header, ["---"] * len(header), *escaped]
     sys.stdout.writelines("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def _write_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def _write_table(header: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for key in rows[0] if rows else ():
-        numeric = all(_is_numeric(row[key]) for row in rows)
+    for i, key in enumerate(header):
+        numeric = all(_is_numeric(row[i]) for row in cells)
         table.add_column(key, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if v is None else str(v)) for v in row.values()))
+    for row in cells:
+        table.add_row(*map(Text, row))
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console.width = 200  # a file has no width to respect
     console.print(table)
 
 
-def _is_numeric(value: object) -> bool:
-    return isinstance(value, int | float) or str(value)[:1] in "+-0123456789"
+def _is_numeric(cell: str) -> bool:
+    return cell[:1] in "+-0123456789"
 
 
 def note(text: str) -> None:

@@ -55,7 +55,7 @@ def search(
     variant: options.WeightlessVariantSpec = None,
     finalists: Annotated[int, typer.Option(help="How many of the best networks are measured at once.")] = 3,
     workers: Annotated[int, typer.Option(help="Processes that score at once.")] = 1,
-    seed: Annotated[int, typer.Option(help="Decides all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides all that is drawn.")] = 0,
     recording: SearchRecording,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def train(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Folders of data sets of one device and machine; see hwprof collect."),
+        typer.Argument(metavar="DIR...", help="Data sets of one device and machine: folders, or names of those in latency_data/; see hwprof collect."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The predictor's file, NAME.hwp.")],
     predictor: Annotated[
@@ -40,7 +40,7 @@ def train(
             help="Fit this predictor of kernels, or the shipped one of a device, to the data.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which networks are learned from, and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks are learned from, and the folds.")] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Train a predictor on measured networks.

@@ -10,6 +10,8 @@ import pytest
 
 from hwprof import jobs
 from hwprof.__main__ import run
+from hwprof.cli.options import Format
+from hwprof.cli.output import write_rows
 from hwprof.jobs.explaining import CausesOfLoss
 from hwprof.report.explanation import Finding, Kind
 
@@ -115,3 +117,16 @@ def test_devices_says_who_can_run_a_model_and_why_not(capsys: pytest.CaptureFixt
     arguments = ["devices", "resnet18", "--devices", "roofline-edge-gpu,integer-scalar", "--format", "json"]
     assert run(arguments) == 0
     assert [row["runs"] for row in json.loads(capsys.readouterr().out)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("form", "lines"),
+    [
+        (Format.CSV, ["a,b", "1,", ",2"]),
+        (Format.MD, ["| a | b |", "| --- | --- |", "| 1 |  |", "|  | 2 |"]),
+        (Format.TABLE, ["", "  a   b", " ───────", "  1", "      2", ""]),
+    ],
+)
+def test_rows_of_different_columns_are_one_table(form: Format, lines: list[str], capsys: pytest.CaptureFixture[str]):
+    write_rows([{"a": 1}, {"a": None, "b": 2}], form)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines

@@ -48,6 +48,14 @@ def test_data_sets_are_shown_side_by_side(collected: Path, tmp_path: Path, capsy
     assert ",space,pixel3,imported,2,,3.75,2.5 .. 5," in theirs
 
 
+def test_a_folder_that_is_no_data_set_does_not_hide_the_others(collected: Path, tmp_path: Path, capsys):
+    assert run(["data", "show", str(tmp_path), str(collected), "--format", "csv"]) == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    (line,) = told.err.splitlines()
+    assert line.startswith(f"hwprof: data set {tmp_path}: dataset.toml: there is no such file")
+
+
 def test_a_changed_data_set_is_not_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     imported(tmp_path)
     assert run(["data", "validate", str(tmp_path / "out")]) == 0
