@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from hwprof.cli import options
 
@@ -70,6 +70,8 @@ class Networks(Inputs):
 class LocalRecording(Group):
     """How precisely networks are measured, and where that is kept."""
 
+    budget_option: ClassVar[str] = "--budget"  # the name of that option
+
     store: options.StorePath = Path("hwprof.db")
     fresh: options.Fresh = False
     target: options.Target = "1%"
@@ -82,7 +84,7 @@ class LocalRecording(Group):
         """Raises InputError for an impossible number."""
         from hwprof.jobs import Options
 
-        settings = options.settings(self.target, self.budget, self.fast)
+        settings = options.settings(self.target, self.budget, self.fast, self.budget_option)
         return Options(settings, allow_unfit=self.allow_unfit, fresh=self.fresh, wait_s=self.wait)
 
 

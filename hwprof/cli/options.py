@@ -85,8 +85,20 @@ TotalBudgetS = Annotated[
     float | None,
     typer.Option("--total-budget", help="Seconds for all models together; those not reached are named."),
 ]
+
+
+def _waiting(seconds: float) -> float:
+    """Raises InputError unless they are a number from 0."""
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"--wait must be a number of seconds from 0, not {seconds:g}")
+    return seconds
+
+
 WaitS = Annotated[
-    float, typer.Option("--wait", help="Seconds to wait for another hwprof that is measuring on this machine.")
+    float,
+    typer.Option(
+        "--wait", callback=_waiting, help="Seconds to wait for another hwprof that is measuring on this machine."
+    ),
 ]
 FleetFile = Annotated[
     Path | None,
@@ -232,7 +244,7 @@ def share(text: str, option: str) -> float:
     return value
 
 
-def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
+def settings(target: str, budget_s: float, fast: bool, budget_option: str = "--budget") -> ProtocolSettings:
     """The protocol's numbers. An explicit target or budget overrides --fast; a larger budget allows as many more
     processes."""
     from dataclasses import replace
@@ -241,7 +253,7 @@ def settings(target: str, budget_s: float, fast: bool) -> ProtocolSettings:
 
     base, standard = (FAST if fast else ProtocolSettings()), ProtocolSettings()
     asked = share(target, "--target")
-    budget_s = positive(budget_s) if budget_s != standard.budget_s else base.budget_s
+    budget_s = positive(budget_s, budget_option) if budget_s != standard.budget_s else base.budget_s
     return replace(
         base,
         target=asked if asked != standard.target else base.target,

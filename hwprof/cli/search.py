@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class SearchRecording(groups.Recording):
     """How precisely finalists are measured: --budget is the number of architectures here."""
+
+    budget_option: ClassVar[str] = "--measure-budget"
 
     budget: Annotated[float, typer.Option("--measure-budget", help="Seconds per measurement.")] = 60.0
 

@@ -63,6 +63,7 @@ def tune(
     if builds < 1:
         raise InputError(f"--builds must be at least 1, not {builds}")
     chosen, limit_s = Device.load(device), options.positive(time_limit, "--time-limit")
+    options.positive(budget)
     rows = []
     with (
         results.on_fleet(fleet, jobs.Options(on_note=output.note, on_warning=output.warn)) as place,
