@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_reader_that_has_gone_is_no_error():
     assert ended(writer) == (0, "")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_finds_no_space_is_one_line_and_unfit():
     assert ended("/dev/full") == (3, "hwprof: No space left on device\n")
 

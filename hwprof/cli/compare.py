@@ -47,7 +47,9 @@ def compare(
     fail_above: Annotated[
         str | None, typer.Option(help="Exit with status 1 when a model is slower than the first by more than this.")
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", callback=options.writable, help="Also write the report page to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", callback=options.writable, help="Also write the report page to this file.")
+    ] = None,
 ) -> int:
     """Say whether one network is faster than another.
 

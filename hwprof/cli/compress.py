@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @groups.expanded
 def compress(
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help=f"The network: {options.A_MODEL}.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help=f"The network: {options.A_MODEL}.")] = None,
     *,
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="Data, loss and metric: digits, fashion:DIR, file.py:task.")
@@ -70,14 +68,19 @@ def compress(
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Only tell whether a training with binary weights can work: no target.")
+        bool,
+        typer.Option(
+            "--check", help="Only say whether the network can be trained with binary weights; needs no target."
+        ),
     ] = False,
     epochs: Annotated[int, typer.Option(help="Epochs for which a small network is tuned.")] = 10,
     rate: Annotated[float, typer.Option(help="The learning rate of the tuning.")] = 0.01,
     train_epochs: Annotated[
         int, typer.Option(help="Epochs for which the network itself is trained first; 0 if it is trained already.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="The same seed gives the same network.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=options.LARGEST_SEED, help="The same seed gives the same network.")
+    ] = 0,
     shape: options.ShapeTexts = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     recording: groups.Recording,

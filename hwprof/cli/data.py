@@ -82,7 +82,9 @@ def validate(folder: options.DataFolder, format: options.FormatOption = Format.T
 
 @app.command()
 def show(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of data sets, or names of those in latency_data/.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Folders of data sets, or names of those in latency_data/.")
+    ],
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:
     """Show the content of data sets.

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @groups.expanded
 def devices(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help=f"Say which devices can run it, without measuring: {options.A_MODEL}.")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help=f"Say which devices can run it, without measuring: {options.A_MODEL}."),
     ] = None,
     *,
     devices: Annotated[

@@ -37,7 +37,10 @@ def evaluate(
         str | None, typer.Option(metavar="5%", help="Exit with 1 when the error at the largest size is above this.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", callback=options.writable, help="Also draw the learning curve: a .png, .svg or .pdf file.")
+        Path | None,
+        typer.Option(
+            "--plot", callback=options.writable, help="Also draw the learning curve: a .png, .svg or .pdf file."
+        ),
     ] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:

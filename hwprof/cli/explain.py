@@ -25,7 +25,9 @@ _WORTH_A_ROW = 0.01  # of the quantized network's time; a transformer has dozens
 @groups.expanded
 def explain(
     before: Annotated[str, typer.Argument(metavar="BEFORE", help=f"The float model: {options.A_MODEL}.")],
-    after: Annotated[str | None, typer.Argument(metavar="AFTER", help="The quantized model; or give --variant.")] = None,
+    after: Annotated[
+        str | None, typer.Argument(metavar="AFTER", help="The quantized model; or give --variant.")
+    ] = None,
     *,
     device: options.DeviceName = "cpu-1t",
     networks: groups.Networks,

@@ -90,7 +90,10 @@ def scheduler(fleet: FleetFile, listen: Listen = None, with_parent: WithParent =
 def status(
     fleet: FleetFile = Path("fleet.toml"),
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
-    html: Annotated[Path | None, typer.Option("--html", callback=options.writable, help="Also write a page of the state to this file.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", callback=options.writable, help="Also write a page of the state to this file."),
+    ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Also count what this store of a driver has of each board.")
     ] = None,

@@ -17,7 +17,10 @@ def history(
     device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     store: options.StorePath = Path("hwprof.db"),
-    html: Annotated[Path | None, typer.Option("--html", callback=options.writable, help="Also write the table and a plot to this file.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", callback=options.writable, help="Also write the table and a plot to this file."),
+    ] = None,
 ) -> None:
     """Show how the latency of a model changed over commits or dates.
 

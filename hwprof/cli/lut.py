@@ -34,13 +34,17 @@ SpaceName = Annotated[
         "--space", "-s", help="A search space instead of models: a name, package.module:OBJECT or file.py:OBJECT."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks of the space are used.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks of the space are used.")
+]
 
 
 @app.command()
 @groups.expanded
 def build(
-    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The table's file: .json or .parquet.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=options.writable, help="The table's file: .json or .parquet.")
+    ],
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help=f"Each is {options.A_MODEL}.")
     ] = None,
@@ -53,7 +57,13 @@ def build(
             "the time that it adds."
         ),
     ] = "operators",
-    networks: Annotated[int | None, typer.Option(help="Number of networks of the space to use.")] = None,
+    networks: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of networks of the space to use; by default twice as many as a table of choices has free "
+            "entries, or enough for every choice to occur four times."
+        ),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(metavar="cout=8:64:8", help="Also time convolutions and products at these channels; repeatable."),
@@ -109,14 +119,16 @@ def build(
 def check(
     table: Table,
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL...]", help="At least four networks, given as to hwprof profile.")
+        list[str] | None,
+        typer.Argument(metavar="[MODEL...]", help="At least four networks, given as to hwprof profile."),
     ] = None,
     *,
     space: SpaceName = None,
     networks: Annotated[int, typer.Option(help="Number of fresh networks of the space to measure.")] = 20,
     variant: options.WeightlessVariantSpec = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", callback=options.writable, help="Save the table with the new correction here.")
+        Path | None,
+        typer.Option("--out", "-o", callback=options.writable, help="Save the table with the new correction here."),
     ] = None,
     max_mape: Annotated[
         str | None, typer.Option(help="Exit with status 1 when the mean error of the corrected sums is above this.")
@@ -194,7 +206,9 @@ def convert(
     ] = False,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="For modelopt, whose rows are layers: a network that has them, given as to hwprof profile; repeatable."),
+        typer.Option(
+            help="For modelopt, whose rows are layers: a network that has them, given as to hwprof profile; repeatable."
+        ),
     ] = None,
 ) -> None:
     """Convert a table from or to another tool's format.
@@ -227,7 +241,9 @@ def plot(
         list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="The operator's other attributes.")
     ] = None,
     op: Annotated[str, typer.Option(help="The operator.")] = "Conv",
-    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="An .svg, .png or .pdf file.")] = Path("staircase.svg"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=options.writable, help="An .svg, .png or .pdf file.")
+    ] = Path("staircase.svg"),
 ) -> None:
     """Draw the staircase of latency over an attribute.
 

@@ -18,7 +18,9 @@ def operators(
     networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     measuring: groups.Measuring,
-    by: Annotated[str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel; or both.")] = "both",
+    by: Annotated[
+        str, typer.Option(help="kind: one row per operator kind; kernel: one per executed kernel; or both.")
+    ] = "both",
 ) -> int:
     """Show where the time goes, by operator.
 

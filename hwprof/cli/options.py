@@ -26,12 +26,14 @@ class Format(StrEnum):
 
 
 A_MODEL = (
-    "an .onnx file, a reference network by its name (mobilenet_v2; a wrong one lists them all), or a function that makes "
-    "a PyTorch module, as file.py:factory or package.module:factory"
+    "an .onnx file, a reference network by its name (mobilenet_v2; a wrong one lists them all), or a function that "
+    "makes a PyTorch module, as file.py:factory or package.module:factory"
 )
 Models = Annotated[
     list[str],
-    typer.Argument(metavar="MODEL...", help=f"Each is {A_MODEL}. MODEL@x=1,3,64,64 gives one of them a shape of its own."),
+    typer.Argument(
+        metavar="MODEL...", help=f"Each is {A_MODEL}. MODEL@x=1,3,64,64 gives one of them a shape of its own."
+    ),
 ]
 DeviceName = Annotated[str, typer.Option("--device", "-d", help="A device's name or .toml file; see hwprof devices.")]
 ShapeTexts = Annotated[
@@ -158,7 +160,10 @@ CalibrationFile = Annotated[
 _SPACE = typer.Option("--space", "-s", help="The search space: a name, package.module:OBJECT or file.py:OBJECT.")
 SpaceReference = Annotated[str, _SPACE]
 OptionalSpaceReference = Annotated[str | None, _SPACE]
-DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set's folder, or the name of one in latency_data/; see hwprof collect.")]
+DataFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="A data set's folder, or the name of one in latency_data/; see hwprof collect."),
+]
 PredictorName = Annotated[str, typer.Option("--predictor", "-p", help="physical, lut, xgboost, mlp, gcn, ...")]
 Sources = Annotated[
     list[Path] | None,

@@ -58,7 +58,11 @@ def predict(
         bool, typer.Option("--lower-bound", help="Leave out operators whose work is not known.")
     ] = False,
     operators: Annotated[
-        bool, typer.Option("--operators", help="Show the time of each operator, and of what the runtime inserts, instead (predictor kernels).")
+        bool,
+        typer.Option(
+            "--operators",
+            help="Show the time of each operator, and of what the runtime inserts, instead (predictor kernels).",
+        ),
     ] = False,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> int:

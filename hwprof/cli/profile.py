@@ -28,8 +28,13 @@ def profile(
         str | None, typer.Option(metavar="NAME", help="Keep the model under this name, for hwprof compare --baseline.")
     ] = None,
     label: Annotated[str, typer.Option(help="Kept with the measurement: a commit, say; see hwprof history.")] = "",
-    html: Annotated[Path | None, typer.Option("--html", callback=options.writable, help="Also write the report page to this file.")] = None,
-    trace: Annotated[Path | None, typer.Option("--trace", callback=options.writable, help="Also write a trace for Perfetto or Chrome.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", callback=options.writable, help="Also write the report page to this file.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", callback=options.writable, help="Also write a trace for Perfetto or Chrome."),
+    ] = None,
 ) -> int:
     """Measure how fast networks run on a device.
 

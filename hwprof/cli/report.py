@@ -14,7 +14,9 @@ def report(
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names of measured models; all by default.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="An .html, .md or .json file.")] = Path("hwprof.html"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=options.writable, help="An .html, .md or .json file.")
+    ] = Path("hwprof.html"),
     store: options.StorePath = Path("hwprof.db"),
     device: Annotated[str | None, typer.Option("--device", "-d", help="Only measurements on this device.")] = None,
     comparison: Annotated[
@@ -23,7 +25,10 @@ def report(
     results: Annotated[
         bool, typer.Option("--results", help="Report the results of searches and compressions instead of the profiles.")
     ] = False,
-    trace: Annotated[Path | None, typer.Option("--trace", callback=options.writable, help="Also write a trace for Perfetto or Chrome.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", callback=options.writable, help="Also write a trace for Perfetto or Chrome."),
+    ] = None,
     peaks: Annotated[bool, typer.Option(help="Measure the device's peaks for the roofline.")] = True,
 ) -> None:
     """Write a page of the measurements or results in the store.

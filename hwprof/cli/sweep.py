@@ -29,7 +29,10 @@ def sweep(
     networks: groups.Networks,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
     measuring: groups.Measuring,
-    html: Annotated[Path | None, typer.Option("--html", callback=options.writable, help="Also write the table and a figure to this file.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", callback=options.writable, help="Also write the table and a figure to this file."),
+    ] = None,
 ) -> int:
     """Measure networks on several devices, and name the fastest.
 

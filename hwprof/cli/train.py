@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 def train(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Data sets of one device and machine: folders, or names of those in latency_data/; see hwprof collect."),
+        typer.Argument(
+            metavar="DIR...",
+            help="Data sets of one device and machine: folders, or names of those in latency_data/.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", callback=options.writable, help="The predictor's file, NAME.hwp.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=options.writable, help="The predictor's file, NAME.hwp.")
+    ],
     predictor: Annotated[
         str | None,
         typer.Option("--predictor", "-p", help="physical (the default), kernels (for generic samples), lut, gcn, ..."),
@@ -40,7 +45,10 @@ def train(
             help="Fit this predictor of kernels, or the shipped one of a device, to the data.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks are learned from, and the folds.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=options.LARGEST_SEED, help="Decides which networks are learned from, and the folds."),
+    ] = 0,
     format: options.FormatOption = Format.TABLE,  # noqa: A002 -- the option's name
 ) -> None:
     """Train a predictor on measured networks.

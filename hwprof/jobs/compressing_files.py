@@ -45,10 +45,11 @@ def compress_file(
         made = hp.compress_file("model.onnx", "samples.npz", targets_ms=[5], device="cpu-1t")
         print(made[0].met, made[0].result.metric)
 
-    model: as `profile` takes it; a PyTorch module by reference is exported. target_shares: of the network's own measured latency, such as "70%".
-    calibration: a file or folder that `read_samples` takes, or for each input an array [n_samples, *shape]. metric: a
-    function, or package.module:function, of the outputs of the changed and of the float network, each
-    {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative error.
+    model: as `profile` takes it; a PyTorch module by reference is exported. target_shares: of the network's own
+    measured latency, such as "70%". calibration: a file or folder that `read_samples` takes, or for each input an
+    array [n_samples, *shape]. metric: a function, or package.module:function, of the outputs of the changed and of the
+    float network, each {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative
+    error.
     Raises as `hwprof.compress.post_training.compress`, and InputError for samples that do not fit the network.
     """
     function = plugins.user_object(metric) if isinstance(metric, str) else metric

@@ -55,10 +55,14 @@ def _of_nodes(who: KernelPredictor, kernels: Kernels, graph: Graph) -> Iterator[
 
 def _inserted(who: KernelPredictor, kernels: Kernels, graph: Graph) -> Iterator[PredictedOperator]:
     """Alike ones are one row."""
-    for place, (kind, nodes, count) in enumerate(zip(kernels.kinds, kernels.nodes, kernels.counts.tolist(), strict=True)):
+    for place, (kind, nodes, count) in enumerate(
+        zip(kernels.kinds, kernels.nodes, kernels.counts.tolist(), strict=True)
+    ):
         if not nodes:
             op, ms = kind.removesuffix(_INSERTED), count * _kernel_ms(who, kernels, place)
-            yield PredictedOperator(graph.name, f"inserted, {plural(int(count), 'time')}", op, ms, np.nan, inserted=True)
+            yield PredictedOperator(
+                graph.name, f"inserted, {plural(int(count), 'time')}", op, ms, np.nan, inserted=True
+            )
     yield PredictedOperator(graph.name, _START, "", _start_ms(who, kernels), np.nan, inserted=True)
 
 

@@ -99,8 +99,8 @@ def predict(
     notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
     known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
-    `on_error` the error is raised. on_warning: is told the facts about a network that its prediction does not show, such
-    as that a PyTorch module was exported.
+    `on_error` the error is raised. on_warning: is told facts about a network that its prediction does not show, such as
+    that a PyTorch module was exported.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.

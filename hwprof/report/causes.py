@@ -6,10 +6,10 @@ medians of kernels, which one disturbed pass does not move. `low_ns` and `high_n
 difference of a pass. Of six, they bound the median with 97 % confidence, whatever the distribution (the probability
 that all six are on one side of it is 2 / 2**6).
 
-2026-11-29, why a comparison scales its passes. They are profiled and come after the pairs, so that their sum is another
-difference than the paired one above it, by a fifth on a busy machine. The ratio of the pairs is right, and a cause is a
-share of it. Where the profiler, or the load, made a pass much longer than the plain run, its shares are not those of the
-plain run, and the causes are left out.
+2026-11-29, why a comparison scales its passes. They are profiled and come after the pairs: on a busy machine their sum
+was another difference than the paired one above it, by a fifth. The ratio of the pairs is right, and a cause is a share
+of it. Where the profiler, or the load, made the passes much longer than the plain runs, their shares are not those of
+the plain runs, and the causes are left out.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> Split:
     for m, own, ns in zip((c.a, c.b), sides, plain_ns, strict=True):
         inflation = float(np.median([sum(kernel.ns for kernel in kernels) for kernels in own])) / ns
         if inflation > INFLATION_LIMIT:
-            return Split(reason=f"the profiled passes of {m.model} took {inflation:.2g} times as long as its plain runs")
+            return Split(
+                reason=f"the profiled passes of {m.model} took {inflation:.2g} times as long as its plain runs"
+            )
     machine = str(c.b.environment.get("hardware", {}).get("machine", ""))
     usual = [_scaled(middle(own), ns) for own, ns in zip(sides, plain_ns, strict=True)]
     found = explain(a, b, *usual, machine)

@@ -229,9 +229,7 @@ def _record(row: Swept) -> dict[str, Any]:
 def reasons(found: Sweep) -> list[str]:
     """One sentence for each device and reason, with the networks, batches and shapes that it concerns."""
     told = [(row, (row.device, row.reason)) for row in found.refused]
-    return [
-        f"{device} cannot run {_asked(found, rows)}: {reason}" for (device, reason), rows in _grouped(told).items()
-    ]
+    return [f"{device} cannot run {_asked(found, rows)}: {reason}" for (device, reason), rows in _grouped(told).items()]
 
 
 def missed(found: Sweep) -> list[str]:

@@ -129,7 +129,11 @@ def causes(found: Sequence[Cause]) -> Table:
             Cell(c.op),
             Cell(str(c.count or ""), c.count),
             Cell(_signed((c.ns or 0.0) / 1e6), (c.ns or 0.0) / 1e6),
-            Cell("" if c.low_ns is None or c.high_ns is None else f"{_signed(c.low_ns / 1e6)} to {_signed(c.high_ns / 1e6)}"),
+            Cell(
+                ""
+                if c.low_ns is None or c.high_ns is None
+                else f"{_signed(c.low_ns / 1e6)} to {_signed(c.high_ns / 1e6)}"
+            ),
             Cell(c.action),
         )
         for c in found

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hwprof.__main__ import run
+from hwprof.search.random import RandomSearch
 
 pytestmark = pytest.mark.usefixtures("tiny_spaces")
 DEVICE = """schema = "hwprof.device/1"

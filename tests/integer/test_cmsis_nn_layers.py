@@ -253,9 +253,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split("x"))
 
 
-def output_size(
-    size: tuple[int, ...], spans: Sequence[int], strides: tuple[int, ...], padding: str
-) -> tuple[int, ...]:
+def output_size(size: tuple[int, ...], spans: Sequence[int], strides: tuple[int, ...], padding: str) -> tuple[int, ...]:
     """That of windows of `spans` elements, with as much padding as there are inputs for, or none."""
     return tuple(
         -(-n // stride) if padding == "SAME" else (n - span) // stride + 1
@@ -263,9 +261,7 @@ def output_size(
     )
 
 
-def require(
-    layer: Layer, kernels: Library, wanted: np.ndarray | None = None, *, is_refused: bool = False
-) -> None:
+def require(layer: Layer, kernels: Library, wanted: np.ndarray | None = None, *, is_refused: bool = False) -> None:
     """What the engine knows is computed as wanted; of the rest it says that 16 bits are the reason."""
     if not is_refused:
         require_nearly_equal(layer, kernels, wanted)
@@ -355,7 +351,9 @@ def test_a_transposed_convolution(line, kernels):
     b = LayerBuilder(line)
     x = b.entered((int(n), int(c), *shape), -128)
     weight, scales = b.row_weight((int(c), int(out), *window), axis=1)
-    deviation, step = multiplied("int8", int(c) * math.prod(-(-k // s) for k, s in zip(window, steps, strict=True)), -128)
+    deviation, step = multiplied(
+        "int8", int(c) * math.prod(-(-k // s) for k, s in zip(window, steps, strict=True)), -128
+    )
     over = [(i - 1) * s + k - o for i, s, k, o in zip(shape, steps, window, last, strict=True)]
     ends = [max(0, each - at) for each, at in zip(over, first, strict=True)]
     y = b.node(

@@ -200,7 +200,7 @@ def test_causes_of_a_comparison_have_the_range_of_its_passes(pair, measurement):
     found = {c.kind: c for c in causes.of_comparison(compared(pair, PASSES, measurement), by_digest(pair)).causes}
     slower = found[Kind.SLOWER]
     assert 0 < slower.low_ns < slower.ns < slower.high_ns
-    assert not found[Kind.SAME].is_certain
+    assert not found[Kind.REST].is_certain
 
 
 def test_time_outside_of_kernels_is_a_cause_of_its_own(pair, measurement):
