@@ -44,7 +44,9 @@ def run(arguments: Sequence[str]) -> int:
         return _misused(error)
     except KeyboardInterrupt:
         return _interrupted(arguments)
-    except BrokenPipeError:  # the reader has gone: stay quiet
+    except (BrokenPipeError, SystemExit) as error:  # typer exits where the reader of the output has gone: stay quiet
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         _write_no_more()
         return 0
     except OSError as error:
