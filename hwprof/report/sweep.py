@@ -227,9 +227,10 @@ def _record(row: Swept) -> dict[str, Any]:
 
 
 def reasons(found: Sweep) -> list[str]:
-    """One sentence for each device and reason, with the networks, batches and shapes that it concerns."""
-    told = [(row, (row.device, row.reason)) for row in found.refused]
-    return [f"{device} cannot run {_asked(found, rows)}: {reason}" for (device, reason), rows in _grouped(told).items()]
+    """One sentence for each device and reason, with the networks, batches and shapes that it concerns; of a network
+    that cannot be opened without the devices, none of which was asked."""
+    told = [(row, ("" if row.is_bad_input else f"{row.device} cannot run ", row.reason)) for row in found.refused]
+    return [f"{device}{_asked(found, rows)}: {reason}" for (device, reason), rows in _grouped(told).items()]
 
 
 def missed(found: Sweep) -> list[str]:

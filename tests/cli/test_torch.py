@@ -78,7 +78,7 @@ def test_the_kernels_of_a_module_are_tuned_in_its_export(their_nets):
 
 def test_the_samples_of_a_module_without_a_task_are_those_of_its_export(their_nets):
     samples = {"image": np.zeros((4, 1, 64), np.float32)}
-    with pytest.raises(InputError, match="input 'input'"):
+    with pytest.raises(InputError, match="no array 'input'; they have image"):
         hwprof.compress_file("their_package:small", samples, device="roofline-edge-gpu", folder="out", store=None)
 
 

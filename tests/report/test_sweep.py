@@ -106,6 +106,11 @@ def test_a_reason_names_the_batch_that_cannot_run():
     assert swept.reasons(found) == ["a cannot run net at batch 4: no such library"]
 
 
+def test_a_network_that_cannot_be_opened_is_told_once_and_not_of_the_devices():
+    rows = [replace(row(device, None), reason="cannot read net.onnx", is_bad_input=True) for device in ("a", "b")]
+    assert swept.reasons(Sweep(tuple(rows))) == ["net: cannot read net.onnx"]
+
+
 def test_only_equal_batches_compete():
     found = Sweep((row("a", 1.0), row("b", 2.0), row("a", 4.0, batch=4), row("b", 3.0, batch=4))).fastest
     assert [(f.row.batch, f.row.device) for f in found] == [(1, "a"), (4, "b")]
