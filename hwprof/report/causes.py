@@ -139,8 +139,8 @@ def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> Split:
                 reason=f"the profiled passes of {m.model} took {inflation:.2g} times as long as its plain runs"
             )
     machine = str(c.b.environment.get("hardware", {}).get("machine", ""))
-    usual = [_scaled(middle(own), ns) for own, ns in zip(sides, plain_ns, strict=True)]
-    found = explain(a, b, *usual, machine)
+    slow, fast = (_scaled(middle(own), ns) for own, ns in zip(sides, plain_ns, strict=True))
+    found = explain(a, b, slow, fast, machine)
     scaled = [(_scaled(one[0], plain_ns[0]), _scaled(one[1], plain_ns[1])) for one in passes]
     return Split((*group(found, scaled), *_remainder(c, found, scaled, before_ns)))
 
