@@ -67,7 +67,7 @@ def _nowhere() -> TextIO:
 
 
 def _write_no_more() -> None:
-    """What is still in the buffer cannot be written; Python would try again when it ends, and tell of it."""
+    """Drops the rest of the buffer where it cannot be written: Python would try again when it ends, and tell of it."""
     with suppress(OSError, ValueError):  # a test's output has no descriptor
         sys.stdout.flush()
         return

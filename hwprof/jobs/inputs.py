@@ -104,8 +104,8 @@ class Wanted:
 
 @contextmanager
 def networks(models: Sequence[object], options: Options, **opening: Unpack[Opening]) -> Iterator[list[Graph]]:
-    """The networks as ONNX, for what is no measurement: their warnings are told here. Their files exist until the
-    context ends."""
+    """The networks as ONNX, for a job whose results do not hold their warnings, which are told here. Their files exist
+    until the context ends."""
     wanted = replace(Wanted(**opening), as_onnx=True)
     with temporary_folder() as folder:
         graphs = [wanted.open(model, folder, options.on_warning) for model in models]

@@ -54,7 +54,7 @@ def tune_graph(
     transport: Transport = LOCAL,
     limit_s: float = STEP_LIMIT_S,
 ) -> TuningProgress:
-    """As `tune`, of a network that is open."""
+    """Searches as `tune` does, for a network that is open."""
     if trials < 1 or budget_s <= 0:
         raise InputError(f"tuning needs at least one trial and more than 0 s, not {trials} and {budget_s:g} s")
     with held(LimitedTransport(transport, limit_s), device) as alone, alone.open(device) as worker:

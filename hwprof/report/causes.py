@@ -146,7 +146,7 @@ def of_comparison(c: Comparison, graphs: Mapping[str, Graph]) -> Split:
 
 
 def _passes(c: Comparison) -> list[Pair]:
-    """Those of both networks in turns; those of formulas are all alike, so that one is enough."""
+    """The passes of both networks in turns; those of formulas are all alike, so that one is enough."""
     if c.a.is_formula and c.b.is_formula:
         return [(c.a.operators, c.b.operators)]
     return list(zip(c.a.operator_passes, c.b.operator_passes, strict=False))
