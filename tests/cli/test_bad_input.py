@@ -13,7 +13,6 @@ from hwprof.__main__ import run
 from hwprof.measure.exclusive import machine_to_ourselves
 from hwprof.variants import spec
 
-
 _OF_PROGRESS = re.compile(r"hwprof: (warning|\d+ s:)")  # a busy machine takes long
 
 
