@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwprof.errors import InputError
-from hwprof.interfaces import Batch, Part, Task
+from hwprof.interfaces import Batch, Part, Task, higher_is_better
 from hwprof.tasks.examples import examples_of
 from hwprof.training import state
 from hwprof.training.history import EpochResult, History
@@ -160,7 +160,8 @@ class _Loop:
             hook.after_epoch(number)
         part = self._settings.validation
         metric = None if part is None else evaluate(self._network, self._task, part)
-        return EpochResult(number, math.fsum(losses) / len(losses), metric, perf_counter() - start)
+        seconds = perf_counter() - start
+        return EpochResult(number, math.fsum(losses) / len(losses), metric, seconds, higher_is_better(self._task))
 
     def _learn(self, batch: Batch, epochs_done: float) -> float:
         """One step. Returns the task's loss before it."""
@@ -201,10 +202,10 @@ class _Loop:
 
     def _keep_the_best(self) -> None:
         last = self._epochs[-1]
-        if self._settings.keep != "best" or last.metric is None or not all(hook.may_be_kept() for hook in self._hooks):
+        if self._settings.keep != "best" or last.score is None or not all(hook.may_be_kept() for hook in self._hooks):
             return
-        best = None if self._best is None else self._epochs[self._best[0]].metric
-        if best is None or last.metric > best:
+        best = None if self._best is None else self._epochs[self._best[0]].score
+        if best is None or last.score > best:
             self._best = last.number, state.tensors_of(self._network, self._hooks)
 
     def _checkpoint(self) -> state.Checkpoint:
@@ -221,6 +222,12 @@ class _Loop:
         return state.Checkpoint(tensors, tuple(self._epochs), self._step, number)
 
     def _continue_from(self, stored: state.Checkpoint) -> None:
+        """Raises InputError where the task said otherwise about which metrics are better."""
+        if any(epoch.higher_is_better != higher_is_better(self._task) for epoch in stored.epochs):
+            raise InputError(
+                f"the checkpoint is of a training in which higher_is_better of task {self._task.name!r} was another; "
+                "give another path"
+            )
         state.restore(self._network, self._hooks, stored.tensors)
         state.restore_optimizers(self._optimizers.each, stored.tensors)
         self._order.set_state(stored.tensors["random.order"])
