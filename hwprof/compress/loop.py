@@ -52,6 +52,7 @@ from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Comparison, Measurement, ProtocolSettings, Status
 from hwprof.report import quantity
 from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
+from hwprof.training.loop import require_loss
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
@@ -210,6 +211,8 @@ def compress(job: Job, name: str, target_ms: float, *, must_reach: bool = False)
     and what training and measuring raise.
     """
     method, target = methods.load(name), Target(job.device.name, target_ms)
+    if not {"training", "tuning"}.isdisjoint(method.needs):
+        require_loss(job.network.module, job.task)  # it is told before a table is measured
     if networks.kernels_for(methods.result_of(method), job.device) == "yes":
         method = methods.within(method, target_ms)
     return _Run(job, method, target, must_reach).result()

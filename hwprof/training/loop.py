@@ -23,6 +23,7 @@ from hwprof.training.optimizers import Optimizers
 from hwprof.training.settings import TrainSettings
 
 OnEpoch: TypeAlias = Callable[[EpochResult], None]
+_TRIED = 2  # examples
 _OF_USERS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
 
@@ -62,13 +63,32 @@ def evaluate(network: nn.Module, task: Task, part: Part = "test", batch_size: in
     with _evaluating(network), torch.no_grad():
         device = device_of(network)
         for batch in examples_of(task, part).batches(batch_size):
-            outputs.append(output_of(network, task, on_device(batch, device)).cpu())
+            output = output_of(network, task, on_device(batch, device))
+            if not isinstance(output, Tensor):
+                raise InputError(
+                    f"the network returns a {type(output).__name__}, and the metric of task {task.name!r} needs one "
+                    "tensor: return one (concatenate several outputs), and tell them apart in the loss and the metric"
+                )
+            outputs.append(output.cpu())
             targets.append(batch.targets)
     if not outputs:
         raise InputError(f"task {task.name!r} has no example in its part {part!r} to evaluate the network on")
     output, wanted = torch.cat(outputs), torch.cat(targets)
     with _fitting(task, output, wanted):
         return float(task.metric(output, wanted))
+
+
+def require_loss(network: nn.Module, task: Task) -> None:
+    """Raises InputError where the task's loss fails on some examples of the part "train", of which the network, in
+    evaluation mode, computes the outputs."""
+    batch = next(iter(examples_of(task, "train").batches(_TRIED)), None)
+    if batch is None:
+        raise InputError(f"task {task.name!r} has no batch to train on")
+    with _evaluating(network), torch.no_grad():
+        batch = on_device(batch, device_of(network))
+        output = output_of(network, task, batch)
+        with _fitting(task, output, batch.targets):
+            task.loss(output, batch.targets)
 
 
 def output_of(network: nn.Module, task: Task, batch: Batch) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from hwprof import onnx_io
@@ -149,6 +150,17 @@ def test_a_metric_that_sounds_like_an_error_and_says_nothing_is_warned_of(tmp_pa
         options=Options(FAST, transport=Board(), on_warning=warned.append),
     )  # fmt: skip
     assert "task 'quarters': larger figures of the metric 'error, %' count as better" in warned[0]
+
+
+def test_a_loss_that_does_not_fit_is_told_before_a_table_is_measured(tmp_path):
+    broken = task()
+    broken.loss = lambda output, targets: torch.nn.functional.cross_entropy(output, targets.float())
+    started, board = replace(job(tmp_path), task=broken), Board()
+    started = replace(started, options=replace(started.options, transport=board))
+    with pytest.raises(InputError, match=r"the loss or metric of task 'quarters' fails on an output of shape \(2, 4\)"):
+        compress(started, "magnitude", 0.5 * WHOLE_MS)
+    assert not board.asked("measure")
+    assert compress(started, "int8", 0.5 * WHOLE_MS).result.method == "int8"  # it needs no loss
 
 
 def test_a_result_says_what_changed_layer_by_layer(tmp_path):
