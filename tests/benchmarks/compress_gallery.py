@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 
 from hwprof import onnx_io, plugins
 from hwprof.builder import GraphBuilder
+from hwprof.compress import method as methods
 from hwprof.compress.loop import Job, Settings, compress, prepare
 from hwprof.compress.networks import open_network
 from hwprof.data.result import Estimate, Met, Result, measured_latency
@@ -288,7 +289,10 @@ def say(text: str) -> None:
 def report(build: Path, out: Path) -> None:
     """README.md with a table of all results, and a figure for each network and device."""
     with Store(build / "store.db") as store:
-        results = sorted(store.results(), key=lambda r: (r.model, r.target.device, r.method, r.target.ms or 0, r.seed))
+        results = sorted(
+            filter(_is_present, store.results()),
+            key=lambda r: (r.model, r.target.device, r.method, r.target.ms or 0, r.seed),
+        )
     if not results:
         raise SystemExit(f"{build} holds no results; run the gallery first: {COMMAND} run")
     baselines = kept(build / "baselines.json")
@@ -309,6 +313,11 @@ def report(build: Path, out: Path) -> None:
     parts += ["## All results", _table(found), _left_out(reasons)]
     (out / "README.md").write_text("\n\n".join(filter(None, parts)) + "\n")
     say(f"{out / 'README.md'}: {len(found)} results")
+
+
+def _is_present(result: Result) -> bool:
+    """Whether the present version of the method made it."""
+    return result.settings["method"].get("version", 1) == methods.version_of(methods.load(result.method))
 
 
 def _summary(found: Sequence[Row], met_before: int) -> str:
