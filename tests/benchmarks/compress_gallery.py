@@ -149,8 +149,8 @@ def transformer(name: str, width: int, blocks: int, heads: int = 4) -> Graph:
     return b.build(b.gemm(b.flatten(b.global_average_pool(last)), 10))
 
 
-# Most of the time of a network of tens of microseconds is in the launches of its operators; the wide ones take fractions
-# of a millisecond, and most of that is in their products.
+# Networks of tens of microseconds spend most of their time on launching operators; wide ones take fractions of a
+# millisecond, and most of that is in products.
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
     "residual-28": lambda: residual("residual-28", 28),
     "residual-14": lambda: residual("residual-14", 14),
