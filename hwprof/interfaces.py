@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias,
 import numpy as np
 
 from hwprof.device import Device
+from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.instructions import Counts
 from hwprof.measurement import DeviceState, Evidence, OperatorTime
@@ -312,6 +313,9 @@ class Task(Protocol):
     `metric_name` has the unit ("accuracy, %"; "PSNR, dB"). The parts have no example in common: "train" is for the
     weights, "search" for everything that is chosen (architectures, bit widths, the best epoch), "test" for the figure
     that is reported.
+
+    One member is optional: `higher_is_better`, False where smaller figures of the metric are better (an error, a loss).
+    `hwprof.interfaces.higher_is_better` reads it.
     """
 
     name: str
@@ -326,8 +330,19 @@ class Task(Protocol):
         ...
 
     def metric(self, output: Tensor, targets: Tensor) -> float:
-        """output, targets: [n, ...]. Returns one figure for all n examples; larger is better."""
+        """output, targets: [n, ...]. Returns one figure for all n examples; larger is better, unless the task says
+        otherwise."""
         ...
+
+
+def higher_is_better(judge: object) -> bool:
+    """Whether larger figures of a task, or of a metric that is a function, are better: its attribute of this name, True
+    if it has none. Raises InputError where that is neither True nor False."""
+    told = getattr(judge, "higher_is_better", True)
+    if not isinstance(told, bool):
+        name = getattr(judge, "name", None) or getattr(judge, "__name__", type(judge).__name__)
+        raise InputError(f"higher_is_better of {name!r} is {told!r}; it must be True or False")
+    return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,11 @@ def compress(
         typer.Option(help="Inputs by name, an .npz file or a folder: compresses an .onnx file without a task."),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="With --calibration: module:function of the outputs, changed and float.")
+        str | None,
+        typer.Option(
+            help="With --calibration: module:function of the outputs, changed and float. Larger is better, unless its "
+            "attribute higher_is_better is False."
+        ),
     ] = None,
     max_error: Annotated[
         float | None,
@@ -216,10 +220,11 @@ def _row(one: Compressed) -> dict[str, object]:
 
 
 def _judged(result: Result) -> dict[str, str]:
+    from hwprof.report import quantity
+
     if (error := result.output_error) is not None:
         return {"error of outputs": f"{error:.2g}"}
-    metric = f"{result.metric:.2f}" if abs(result.metric) >= 1 else f"{result.metric:.2g}"
-    return {"metric": metric, "baseline": f"{result.baseline_metric:.2f}"}
+    return {"metric": quantity.metric(result.metric), "baseline": quantity.metric(result.baseline_metric)}
 
 
 def _status(made: Sequence[Compressed]) -> int:

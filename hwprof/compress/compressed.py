@@ -9,8 +9,6 @@ from pathlib import Path
 from hwprof.data.result import Met, Result
 from hwprof.files import write_bytes
 
-SLACK = 0.85  # of the target: a network below it is smaller than it has to be
-
 
 @dataclass(frozen=True, slots=True)
 class Compressed:

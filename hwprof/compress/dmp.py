@@ -123,6 +123,7 @@ class Dmp:
     paper = PAPER
     needs: frozenset[Need] = frozenset({"training", "tuning"})
     result: Outcome = "fewer channels"
+    version = 2  # the harm of channels that several layers make
 
     def __init__(self, strength: float = 0.1, rate: float = 0.02) -> None:
         """strength: of the penalty on the latency, in units of the task's loss. rate: of the masks."""
@@ -138,6 +139,7 @@ class Dmp:
         groups = {group.name: group for group in prunable_groups(network.graph) if group.name in readings}
         self._masks = {name: Masks(group.channels // group.granule) for name, group in groups.items()}
         self._granules = {name: group.granule for name, group in groups.items()}
+        self._producers = {name: len(group.producers) for name, group in groups.items()}
         _mask_readers(network, readings, self._masks)
         return (
             _MaskHooks(self._masks, _Priced(cost, self._kept), self._strength, self._rate) if self._masks else Hooks()
@@ -149,12 +151,13 @@ class Dmp:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """The `log_loss` of what the masks let through: closed channels do none, even where all of a layer's are."""
+        """The `log_loss` of what the masks let through, once for each layer that makes the channels: closed channels do
+        none, even where all of a layer's are."""
         if choice.kept is None:
             return 0.0
         masks = -np.sort(-self._masks[layer].held())
         lost = float(masks[choice.kept // self._granules[layer] :].sum())
-        return log_loss(len(masks) - lost, len(masks))
+        return self._producers[layer] * log_loss(len(masks) - lost, len(masks))
 
     def finish(self, choices: Choices) -> Network:
         network = self._network

@@ -18,7 +18,7 @@ from hwprof.compress.choice import Choice, Choices, Options
 from hwprof.compress.integer.simulation import Simulation
 from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.errors import InputError
-from hwprof.graph import Graph
+from hwprof.graph import Graph, Node
 from hwprof.onnx_io.opset import with_opset
 from hwprof.torch_io import TrainableGraph
 from hwprof.training import Hooks
@@ -30,8 +30,8 @@ from hwprof.variants.weights import constant_arrays
 
 _BITS = 8
 _QDQ_OPSET = 13  # the first whose DequantizeLinear has an axis
-_TRAINED = {"LSTM", "Gemm"}
-_MOVING = {"Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"}
+_TRAINED = {"LSTM", "Gemm", "MatMul"}
+_MOVING = {"Transpose", "Reshape", "Slice", "Gather", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"}
 
 
 class IRnn:
@@ -46,7 +46,8 @@ class IRnn:
         return {}
 
     def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- there is nothing to decide
-        """The training has no dropout. Raises InputError for a network that has layers other than LSTM and Gemm."""
+        """The training has no dropout. Raises InputError for a network that has layers other than LSTM and linear
+        ones."""
         _require_recurrent(network.graph)
         self._before, self._network = network.copy(), network
         self._graph = with_opset(_without_dropouts(network.graph), _QDQ_OPSET)
@@ -116,9 +117,32 @@ def _without_dropouts(graph: Graph) -> Graph:
 
 
 def _require_recurrent(graph: Graph) -> None:
-    odd = sorted({node.op for node in graph.nodes} - _TRAINED - _MOVING)
+    odd = {node.op: reason for node in reversed(graph.nodes) if (reason := _why_untrained(graph, node))}
     if odd or not any(node.op == "LSTM" for node in graph.nodes) or (len(graph.inputs), len(graph.outputs)) != (1, 1):
-        reason = f"it has {', '.join(odd)}" if odd else "it has no LSTM, or several inputs or outputs"
+        reason = f"it has {', '.join(sorted(odd.values()))}" if odd else "it has no LSTM, or several inputs or outputs"
         raise InputError(
-            f"irnn trains networks of LSTM and Gemm with one input and one output, not {graph.name!r}: {reason}"
+            f"irnn trains networks of LSTM and Gemm or MatMul with one input and one output, not {graph.name!r}: "
+            f"{reason}"
         )
+
+
+def _why_untrained(graph: Graph, node: Node) -> str:
+    """The operator in words; empty for one that can be trained in integers, or only moves values."""
+    if node.op == "LSTM":
+        direction = node.attribute("direction", "forward")
+        return "" if direction == "forward" else f"LSTM ({node.label!r}, {direction}, which is not trained in integers)"
+    if node.op == "MatMul":
+        return "" if node.inputs[1] in graph.weight_names else f"MatMul ({node.label!r}, of two computed tensors)"
+    if node.op == "Add":
+        return "" if _is_bias(graph, node) else f"Add ({node.label!r}, of two computed tensors)"
+    return "" if node.op in _TRAINED | _MOVING else f"{node.op} ({node.label!r})"
+
+
+def _is_bias(graph: Graph, node: Node) -> bool:
+    """Whether it adds a stored row to a MatMul."""
+    made = {graph.producers()[name].op for name in node.inputs if name in graph.producers()}
+    return made == {"MatMul"} and any(name in _stored(graph) for name in node.inputs)
+
+
+def _stored(graph: Graph) -> set[str]:
+    return {*graph.weight_names, *(c.name for c in graph.constants)}

@@ -6,10 +6,10 @@
 
 The baseline is measured; the method learns, where it has to, once for all targets; its choices are projected by the
 table of the network's layers onto what the device rewards; the network is exported and compared with the baseline;
-where it is not yet fast enough, the table's target is tightened by wanted / measured, at most `Settings.rounds` times;
-where it is much faster than wanted, the target is loosened once by the same ratio, and the less harmful of the networks
-that are fast enough is taken; the small network is tuned, exported and measured again. Only that last paired
-measurement decides whether the target is met.
+where it is not yet fast enough, the table's target is tightened (`aim`), at most `Settings.rounds` times; where it is
+much faster than wanted, the target is loosened once, and the less harmful of the networks that are fast enough is
+taken; the small network is tuned, exported and measured again. Only that last paired measurement decides whether the
+target is met.
 
 Everything is kept when it is made: trainings as checkpoints after each epoch, measurements and results in the store.
 The same call goes on from there, and does not compute a result again that is in the store.
@@ -32,10 +32,11 @@ import torch
 
 from hwprof import __version__, cost
 from hwprof.compress import method as methods
-from hwprof.compress import networks
+from hwprof.compress import metric_direction, networks
+from hwprof.compress.aim import TOLERANCE, Aim
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.choices import changes, told
-from hwprof.compress.compressed import SLACK, Compressed
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.layer_table import LayerTable
 from hwprof.compress.method import Method, Network, SoftChoices
 from hwprof.compress.projection import project
@@ -44,20 +45,20 @@ from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
-from hwprof.interfaces import Task
+from hwprof.interfaces import Task, higher_is_better
 from hwprof.measure import recording
 from hwprof.measure.machine import require_times
 from hwprof.measure.rounds import Cohort
 from hwprof.measurement import Comparison, Measurement, ProtocolSettings, Status
-from hwprof.report.quantity import plural
+from hwprof.report import quantity
 from hwprof.training import EpochResult, Hooks, NotFiniteError, TrainSettings, evaluate, fit
+from hwprof.training.loop import require_loss
 
 Tell = Callable[[str], None]
 TUNING = TrainSettings(epochs=10, rate=0.01, keep="best")
 TRAINING = TrainSettings(epochs=20, rate=0.05, keep="best")
 _TELLINGS = 4  # in each round of a measurement of many graphs
 _MANY = 16
-_SLOWER = 1.001  # relative: a target above the smallest network by less is out of reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ def prepare(
     require_times(device)
     options = replace(options or recording.Options(), with_operators=False)
     settings, tell = (settings or Settings()).seeded(seed), options.on_note
+    if doubt := metric_direction.doubt(task, task.metric_name):
+        options.on_warning(f"task {task.name!r}: {doubt}")
     evaluate(network.module, task, "search")  # a task that does not fit is told before a training
     if settings.first is not None:
         before = _identity(network)
@@ -187,7 +190,7 @@ def prepare(
     baseline = networks.export(runs, folder / f"{network.graph.name}-baseline.onnx")
     with recording.recording(device, store, options) as recorder:
         (measured,) = recorder.measure([baseline])
-    tell(f"baseline: {task.metric_name} {metric:.2f}; {_latency(estimate(measured))}")
+    tell(f"baseline: {task.metric_name} {quantity.metric(metric)}; {_latency(estimate(measured))}")
     if measured.status is not Status.CONVERGED:
         tell(
             f"baseline: its latency did not reach its precision ({measured.status}), so that targets may stay "
@@ -208,6 +211,8 @@ def compress(job: Job, name: str, target_ms: float, *, must_reach: bool = False)
     and what training and measuring raise.
     """
     method, target = methods.load(name), Target(job.device.name, target_ms)
+    if not {"training", "tuning"}.isdisjoint(method.needs):
+        require_loss(job.network.module, job.task)  # it is told before a table is measured
     if networks.kernels_for(methods.result_of(method), job.device) == "yes":
         method = methods.within(method, target_ms)
     return _Run(job, method, target, must_reach).result()
@@ -232,7 +237,7 @@ class _Run:
         settings = {
             **_without_seeds(job.settings), "network": job.identity, "device": job.device.digest,
             "hardware": job.measured.hardware, "protocol": asdict(job.options.settings),
-            "method": _own_settings(method),
+            "method": _own_settings(method), **metric_direction.of_key(job.task),
         }  # fmt: skip
         self.key = ResultKey(method.name, settings, job.network.graph.name, job.task.name, job.seed, target)
         self.path = job.folder / f"{job.network.graph.name}-{method.name}-{self.wanted_ms:g}ms-{self._digest()}.onnx"
@@ -263,10 +268,11 @@ class _Run:
             seconds=perf_counter() - start,
             baseline_alone=self.job.baseline_alone,
             is_least=chosen.is_least,
+            higher_is_better=higher_is_better(self.job.task),
         )
         self.job.store.add_result(result)
         self._tell("; ".join(filter(None, (
-            f"{self.job.task.metric_name} {result.metric:.2f}", f"met: {result.met}", result.shortfall,
+            f"{self.job.task.metric_name} {quantity.metric(result.metric)}", f"met: {result.met}", result.shortfall,
         ))))  # fmt: skip
         return Compressed(result, self.path)
 
@@ -280,39 +286,39 @@ class _Run:
     def _rounds(self) -> tuple[_Chosen, Comparison]:
         options = self.method.options(self.job.network.graph)
         table = self._attached(self._checked_table(options))
-        within_ms, missed_ms = self.wanted_ms, math.inf
-        chosen = self._projected(options, table, within_ms)
+        aim = Aim.at(self.wanted_ms)
+        chosen = self._projected(options, table, aim.within_ms)
         compared, number = self._measured(chosen.choices, 1), 1
-        while (wanted_of_measured := self._share(compared)) < 1 and number < self.job.settings.rounds:
+        while aim.is_missed(measured_ms := self._cautious_ms(compared)) and number < self.job.settings.rounds:
             if chosen.is_least or table is None:
                 break
-            missed_ms = min(missed_ms, chosen.table_ms)
-            within_ms = min(within_ms, chosen.table_ms) * wanted_of_measured
-            before, chosen, number = chosen, self._projected(options, table, within_ms), number + 1
+            aim = aim.tightened(chosen.table_ms, measured_ms)
+            before, chosen, number = chosen, self._projected(options, table, aim.within_ms), number + 1
             if chosen.choices != before.choices:
                 compared = self._measured(chosen.choices, number)
-        if table is None or not self._is_projected or not math.inf > self._share(compared) * SLACK > 1:
+        if table is None or not self._is_projected or not aim.is_overshot(measured_ms):
             return chosen, compared
-        loosened_ms = min(chosen.table_ms * self._share(compared), missed_ms / _SLOWER)
-        return self._loosened(self._projected(options, table, loosened_ms), (chosen, compared), number + 1)
+        aim = aim.loosened(chosen.table_ms, measured_ms)
+        return self._loosened(aim, self._projected(options, table, aim.within_ms), (chosen, compared), number + 1)
 
     def _loosened(
-        self, larger: _Chosen, found: tuple[_Chosen, Comparison], number: int
-    ) -> tuple[_Chosen, Comparison]:  # fmt: skip
+        self, aim: Aim, larger: _Chosen, found: tuple[_Chosen, Comparison], number: int
+    ) -> tuple[_Chosen, Comparison]:
         """The larger network where it is less harmful and fast enough, too; else the one that was found."""
         if larger.choices == found[0].choices or self._harm(larger) >= self._harm(found[0]):
             return found
         self._tell("is faster than wanted; tries a larger network")
         compared = self._measured(larger.choices, number)
-        return (larger, compared) if self._share(compared) >= 1 else found
+        return (larger, compared) if aim.is_reached(self._cautious_ms(compared)) else found
 
     def _harm(self, chosen: _Chosen) -> float:
         return math.fsum(self.method.harm(layer, choice) for layer, choice in chosen.choices.items())
 
-    def _share(self, compared: Comparison) -> float:
-        """The wanted latency by the measured one: below 1 where it is missed; infinite where it is not known."""
+    def _cautious_ms(self, compared: Comparison) -> float:
+        """The latency that the network surely has, nan where it is not known: tuning makes up for what is cut so that
+        an interval is within the target."""
         latency = known_latency(compared, self.job.baseline_alone)
-        return math.inf if latency is None else self.wanted_ms / latency.cautious
+        return math.nan if latency is None else latency.cautious
 
     def _checked_table(self, options: Options) -> LayerTable | None:
         """None where there is nothing to decide, and where latencies would mislead that do not decide, either."""
@@ -333,7 +339,7 @@ class _Run:
 
     def _require_reach(self, least_ms: float) -> None:
         """least_ms: of the fastest network by the table."""
-        if least_ms > self.wanted_ms * _SLOWER:
+        if least_ms > self.wanted_ms * TOLERANCE:
             raise OutOfReachError(
                 f"{self.method.name} cannot bring {self.job.network.graph.name!r} to {self.wanted_ms:g} ms on "
                 f"{self.job.device.name}: the least that its choices reach is about {least_ms:.3g} ms",
@@ -378,7 +384,7 @@ class _Run:
             table_ms = math.nan if table is None else float(table.latency_ms([own])[0])
             return _Chosen(own, table_ms, is_least=not methods.has_within(self.method))
         choices, table_ms = project(options, self.method.harm, table.latency_ms, within_ms, self.method.choices())
-        return _Chosen(choices, table_ms, is_least=table_ms > within_ms * _SLOWER)
+        return _Chosen(choices, table_ms, is_least=table_ms > within_ms * TOLERANCE)
 
     def _measured(self, choices: Choices, number: int) -> Comparison:
         network = networks.deployed(self.method.finish(choices), self.job.device)
@@ -386,7 +392,9 @@ class _Run:
             networks.export(network, _working(self.job.folder) / f"{self.path.stem}-{number}.onnx")
         )
         latency = known_latency(compared, self.job.baseline_alone)
-        self._tell(f"round {number}: {plural(len(choices), 'layer')} changed; {_latency(latency)}, {compared.verdict}")
+        self._tell(
+            f"round {number}: {quantity.plural(len(choices), 'layer')} changed; {_latency(latency)}, {compared.verdict}"
+        )
         return compared
 
     # -- the small network ---------------------------------------------------------------------------
@@ -417,10 +425,10 @@ def _fit(
     network: Network, task: Task, hooks: Sequence[Hooks], settings: TrainSettings, folder: Path, purpose: str,
     tell: Tell,
 ) -> None:  # fmt: skip
-    key = key_of({"purpose": purpose, "task": task.name, **asdict(settings)})
+    key = key_of({"purpose": purpose, "task": task.name, **asdict(settings), **metric_direction.of_key(task)})
 
     def told(epoch: EpochResult) -> None:
-        metric = "" if epoch.metric is None else f", {task.metric_name} {epoch.metric:.2f}"
+        metric = "" if epoch.metric is None else f", {task.metric_name} {quantity.metric(epoch.metric)}"
         tell(f"epoch {epoch.number + 1} of {settings.epochs}: loss {epoch.loss:.4g}{metric}")
 
     fit(network.module, task, settings, hooks, told, checkpoint=_working(folder) / f"{key}.safetensors")

@@ -8,7 +8,7 @@ from hwprof.compress.choices import kept_options, kept_shares, log_loss
 from hwprof.compress.method import Cost, Need, Network, Outcome
 from hwprof.graph import Graph
 from hwprof.training import Hooks
-from hwprof.variants.prune import channel_norms, prunable_groups, prune_weights
+from hwprof.variants.prune import producer_norms, prunable_groups, prune_weights
 
 
 class Magnitude:
@@ -18,13 +18,14 @@ class Magnitude:
     result: Outcome = "fewer channels"
     paper = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017"
     needs: frozenset[Need] = frozenset({"tuning"})
+    version = 2  # the harm of channels that several layers make
 
     def options(self, graph: Graph) -> Options:
         return kept_options(graph)
 
     def attach(self, network: Network, cost: Cost) -> Hooks:  # noqa: ARG002 -- the projection alone asks for it
         self._network = network
-        self._norms = channel_norms(network.graph, network.weights)
+        self._norms = producer_norms(network.graph, network.weights)
         self._granules = {group.name: group.granule for group in prunable_groups(network.graph)}
         return Hooks()
 
@@ -32,11 +33,12 @@ class Magnitude:
         return {}
 
     def harm(self, layer: str, choice: Choice) -> float:
-        """The `log_loss` of the norm."""
+        """The sum of the `log_loss` of the norms of all layers that make the channels: a network whose blocks add to
+        one stream of features loses more with a feature of that than with one inside of a block."""
         if choice.kept is None:
             return 0.0
-        norms = self._norms[layer]
-        return log_loss(float(norms[: choice.kept // self._granules[layer]].sum()), float(norms.sum()))
+        left = choice.kept // self._granules[layer]
+        return sum(log_loss(float(norms[:left].sum()), float(norms.sum())) for norms in self._norms[layer])
 
     def finish(self, choices: Choices) -> Network:
         network = self._network

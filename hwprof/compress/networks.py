@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,10 +114,21 @@ def _graph(
             f"a network is a torch.nn.Module, a Graph or an .onnx file, not of type {type(model).__name__}"
         )
     batch = {f"input{i}": array[:1] for i, array in enumerate(inputs)}
+    model = _in_float32(model, tell)
     exported = export_to_train(model, batch, folder / f"{type(model).__name__}.onnx")
     for note in exported.notes:
         tell(note)
     return exported.graph, exported.fixed
+
+
+def _in_float32(module: nn.Module, tell: Callable[[str], None]) -> nn.Module:
+    """A copy whose weights are float32, in which networks train; the module itself where they are."""
+    others = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
+    if not others:
+        return module
+    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in others))
+    tell(f"{type(module).__name__}: its weights are {names}; it is trained and compressed in float32")
+    return copy.deepcopy(module).float()
 
 
 def _inputs(task: Task) -> list[np.ndarray]:

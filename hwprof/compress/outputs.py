@@ -11,13 +11,16 @@ import numpy as np
 
 from hwprof import plugins
 from hwprof.errors import InputError
+from hwprof.interfaces import higher_is_better
 from hwprof.onnx_io.proto import value_info
 from hwprof.variants.samples import Samples
 from hwprof.variants.spec import Weighted
 from hwprof.variants.weights import model_with
 
 Outputs: TypeAlias = Mapping[str, np.ndarray]  # by output, [n_samples, *shape]
-Metric: TypeAlias = Callable[[Outputs, Outputs], float]  # of the changed and of the float network; larger is better
+# Of the outputs of the changed and of the float network; larger is better, unless its attribute `higher_is_better` is
+# False.
+Metric: TypeAlias = Callable[[Outputs, Outputs], float]
 
 
 class Judge:
@@ -28,6 +31,7 @@ class Judge:
 
     def __init__(self, network: Weighted, samples: Samples, metric: Metric | None = None) -> None:
         self._samples, self._metric = samples, metric
+        self.higher_is_better = higher_is_better(metric)
         self._exact = outputs(network, samples)
         for name, values in self._exact.items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -35,14 +39,15 @@ class Judge:
         self.best = 0.0 if metric is None else self._measured(self._exact)
 
     def score(self, network: Weighted) -> float:
-        """The metric of the network, larger is better; without one, minus its relative error."""
+        """The metric of the network; without one, minus its relative error."""
         found = outputs(network, self._samples)
         return -relative_error(found, self._exact) if self._metric is None else self._measured(found)
 
     def harm(self, network: Weighted) -> float:
         """How much worse than the float network it is, at least 0, in a measure that adds up over independent changes:
         the square of the relative error, or the loss of the metric."""
-        loss = max(self.best - self.score(network), 0.0)
+        lost = self.best - self.score(network)
+        loss = max(lost if self.higher_is_better else -lost, 0.0)
         return loss**2 if self._metric is None else loss
 
     def _measured(self, found: Outputs) -> float:
@@ -52,7 +57,7 @@ class Judge:
         except Exception as error:  # noqa: BLE001 -- whatever the user's function raises
             raise InputError(f"the metric failed: {type(error).__name__}: {error}") from None
         if not math.isfinite(value):
-            raise InputError(f"the metric is {value}; it must be a finite number, larger where outputs are better")
+            raise InputError(f"the metric is {value}; it must be a finite number")
         return value
 
 

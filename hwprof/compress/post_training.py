@@ -3,9 +3,8 @@
 The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
 in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
 both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
-not yet fast enough the target is tightened by wanted / measured, at most `Settings.rounds` times; where it is much
-faster than wanted, the target is loosened once by the same ratio. A wide interval is measured once more first, because
-a smaller network does not help against noise.
+not yet fast enough, or much faster than wanted, the target is set anew (`aim`), at most `Settings.rounds` times. A wide
+interval is measured once more first, because a smaller network does not help against noise.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """
@@ -25,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from hwprof import __version__, cost, plugins
+from hwprof.compress import metric_direction
+from hwprof.compress.aim import TOLERANCE, Aim
 from hwprof.compress.choice import AS_BEFORE, Choice, Choices, Options
 from hwprof.compress.choices import changes, told
-from hwprof.compress.compressed import SLACK, Compressed
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.fewer_channels import removable
 from hwprof.compress.float_network import float_network
 from hwprof.compress.front import Point, front
@@ -68,7 +69,6 @@ _GRANULE = 8  # channels
 _UNDERRATED = 2.0  # by which the error of a network may be below that of its harms' sum
 _WIDE = 0.1  # logarithm of high by low of an interval that is measured again
 _WORTH_TELLING_S = 10.0
-_SLOWER = 1.001  # relative: a target above the fastest network by less is out of reach
 
 Tell = Callable[[str], None]
 
@@ -120,7 +120,7 @@ def compress(
     the network's own measured latency, which are targets, too.
 
     samples: [n, *shape] for each input of the graph, whose weights are those of its source. metric: of the outputs of a
-    changed and of the float network, larger is better; without it, minus their relative error.
+    changed and of the float network; without it, minus their relative error.
 
     A Q/DQ network is made float first (`float_network`). Raises InputError for one that computes with integers or
     cannot be quantized, samples that are not finite, a target out of reach (within `Settings.max_error`), and a device
@@ -136,6 +136,8 @@ def compress(
     settings = settings or Settings()
     if settings.max_error is not None and metric is not None:
         raise InputError("--max-error limits the error of the outputs, in place of which there is a --metric; give one")
+    if metric is not None and (doubt := metric_direction.doubt(metric, metric_name)):
+        (options or recording.Options()).on_warning(doubt)
     folder.mkdir(parents=True, exist_ok=True)
     graph = float_network(graph, folder, (options or recording.Options()).on_note)
     networks = len(targets) + len(shares) or settings.points
@@ -169,6 +171,7 @@ class _Run:
         self.float = prepared(graph, weights)
         self.calibration, self.judged = _halves(samples)
         self.judge = Judge(self.float, self.judged, metric)
+        self.direction = metric_direction.of_key(metric)
         few = {name: array[:_JUDGED] for name, array in self.judged.items()}
         self.layer_judge = Judge(self.float, few, metric)
         self.identity = _digest(weights) + _digest(samples)
@@ -188,7 +191,6 @@ class _Run:
 
     def relative_ms(self, share: float) -> float:
         """The target that is a share of the network's latency. Raises as the function of that name."""
-        _ = self.table  # first: a measurement without kernels would be taken for one with them
         return relative_ms(share, self.baseline_alone)
 
     def result(self, wanted: _Wanted) -> Compressed:
@@ -210,6 +212,7 @@ class _Run:
             changes=changes(self.float.graph, choices),
             metric=self.judge.score(network),
             baseline_metric=self.judge.best,
+            higher_is_better=self.judge.higher_is_better,
             size_bytes=path.stat().st_size,
             macs=None if cost.unknown_operators(graph) else cost.of(graph).macs,
             table_ms=table_ms,
@@ -238,8 +241,9 @@ class _Run:
         given = {name: value for name, value in asdict(self.settings).items() if value is not None}
         version = {} if self.settings.max_error is None else {"version": _VERSION}
         settings = {
-            **given, **version, "share": wanted.share, "network": self.identity, "device": self.device.digest,
-            "hardware": self.measured[0].hardware, "protocol": asdict(self.options.settings),
+            **given, **version, **self.direction, "share": wanted.share, "network": self.identity,
+            "device": self.device.digest, "hardware": self.measured[0].hardware,
+            "protocol": asdict(self.options.settings),
         }  # fmt: skip
         return ResultKey(
             NAME, settings, self.graph.name, self.task, self.seed, Target(self.device.name, wanted.ms)
@@ -249,49 +253,50 @@ class _Run:
 
     def _rounds(self, wanted: _Wanted, path: Path) -> tuple[Choices, float, Comparison]:
         """The choices, their latency by the table, and the measured one; the network is in the file."""
-        within_ms, missed_ms = self._least(wanted), math.inf
-        point = self._best(within_ms)
+        aim = Aim(math.nan if wanted.ms is None else wanted.ms, self._least(wanted))
+        point = self._best(aim.within_ms)
         compared, number = self._compared(wanted, point, path, 1), 1
-        while (share := self._share(wanted, compared)) < 1 and number < self.settings.rounds:
-            missed_ms = min(missed_ms, point.ms)
-            within_ms = min(within_ms, point.ms) * share
-            smaller = self._best(within_ms)
+        while aim.is_missed(measured_ms := self._likely_ms(compared)) and number < self.settings.rounds:
+            aim = aim.tightened(point.ms, measured_ms)
+            smaller = self._best(aim.within_ms)
             if smaller.choices == point.choices:
                 break  # there is nothing faster
             number += 1
             point, compared = smaller, self._compared(wanted, smaller, path, number)
-        if math.inf > share * SLACK > 1:
-            larger = self._best(min(point.ms * share, missed_ms / _SLOWER**2))
-            point, compared = self._loosened(wanted, larger, (point, compared), path, number + 1)
+        if aim.is_overshot(measured_ms):
+            aim = aim.loosened(point.ms, measured_ms)
+            point, compared = self._loosened(wanted, aim, (point, compared), path, number + 1)
         return point.choices, point.ms, compared
 
     def _loosened(
-        self, wanted: _Wanted, larger: Point, found: tuple[Point, Comparison], path: Path, number: int
+        self, wanted: _Wanted, aim: Aim, found: tuple[Point, Comparison], path: Path, number: int
     ) -> tuple[Point, Comparison]:
         """The larger network where it is less harmful and fast enough, too; else the one that was found. The network is
         in the file."""
+        larger = self._best(aim.within_ms)
         if larger.choices == found[0].choices or larger.harm >= found[0].harm:
             return found
         self._tell(wanted, "is faster than wanted; tries a larger network")
         compared = self._compared(wanted, larger, path, number)
-        if self._share(wanted, compared) >= 1:
+        if aim.is_reached(self._likely_ms(compared)):
             return larger, compared
         _export(self.rewriting.network(found[0].choices), path)
         return found
 
-    def _share(self, wanted: _Wanted, compared: Comparison) -> float:
-        """The wanted latency by the measured one: below 1 where it is missed; infinite where one is not known."""
+    def _likely_ms(self, compared: Comparison) -> float:
+        """The latency that the network surely has; where an interval stays wide the one that it likely has, for nothing
+        makes up for what noise cuts. nan where it is not known."""
         latency = known_latency(compared, self.baseline_alone)
-        if wanted.ms is None or latency is None:
-            return math.inf
-        return wanted.ms / (latency.median if latency.log_width > _WIDE else latency.cautious)
+        if latency is None:
+            return math.nan
+        return latency.median if latency.log_width > _WIDE else latency.cautious
 
     def _least(self, wanted: _Wanted) -> float:
         """The latency by the table within which the network is wanted."""
         fastest, whole = self.allowed[0].ms, self.table.latency_ms({})
         if wanted.ms is None:
             return fastest + wanted.share * (whole - fastest)
-        if fastest > wanted.ms * _SLOWER:
+        if fastest > wanted.ms * TOLERANCE:
             raise InputError(
                 f"{self.graph.name!r} cannot be brought to {wanted.ms:g} ms on {self.device.name} without training: "
                 f"the least that int8, lower ranks and fewer channels reach{self._within_error} is about "
@@ -301,7 +306,7 @@ class _Run:
 
     def _best(self, within_ms: float) -> Point:
         """The point of least harm within the latency; the fastest where none is."""
-        within = [point for point in self.allowed if point.ms <= within_ms * _SLOWER]
+        within = [point for point in self.allowed if point.ms <= within_ms]
         return min(within, key=lambda point: point.harm) if within else self.allowed[0]
 
     @property
@@ -432,7 +437,7 @@ class _Run:
         depends_on = {
             "network": self.identity, "graph": self.graph.digest, "metric": self.task, "hwprof": __version__,
             "largest_weight": self.rewriting.largest_weight, "versions": self.measured[0].versions,
-            "host": platform.node(),
+            "host": platform.node(), **self.direction,
         }  # fmt: skip
         path = self._working / f"errors-{key_of(depends_on)[:16]}.json"
         if self.options.fresh:

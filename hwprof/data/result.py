@@ -124,7 +124,8 @@ class Result:
 
     choices: those of the method, by layer (compression) or as `{"arch": [...]}` (search), JSON-ready. changes: by layer
     in words, such as "64 -> 24 channels" (compression).
-    metric, baseline_metric: those of the network and the baseline on the task's test part; larger is better.
+    metric, baseline_metric: those of the network and the baseline on the task's test part. higher_is_better: whether
+    larger ones are.
     table_ms: the latency by the table or predictor that the method used.
     measured: for each device, the network (b) paired with the baseline (a).
     digest: that of the network's graph. seconds: the time that the method took.
@@ -154,6 +155,7 @@ class Result:
     baseline_alone: Estimate | None = None
     is_least: bool = False
     changes: Mapping[str, str] = field(default_factory=dict)
+    higher_is_better: bool = True
 
     def __post_init__(self) -> None:
         for name in _MAYBE_UNKNOWN:
@@ -191,9 +193,15 @@ class Result:
         return f"target not reached: the least is {latency.median:.4g} ms"
 
     @property
+    def score(self) -> float:
+        """The metric, or minus it, so that larger is better; nan where it is unknown."""
+        return self.metric if self.higher_is_better else -self.metric
+
+    @property
     def metric_loss(self) -> float:
-        """How much smaller than the baseline's the metric is; nan where one of them is unknown."""
-        return self.baseline_metric - self.metric
+        """How much worse than the baseline's the metric is; nan where one of them is unknown."""
+        lost = self.baseline_metric - self.metric
+        return lost if self.higher_is_better else -lost
 
     @property
     def output_error(self) -> float | None:

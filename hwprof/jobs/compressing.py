@@ -105,7 +105,7 @@ def compress_all(
 def best(made: Sequence[Compressed]) -> Compressed:
     """The network with the best metric among those that meet their target, else the fastest."""
     met = [one for one in made if one.met is Met.YES]
-    return max(met, key=lambda one: one.result.metric) if met else min(made, key=_latency_ms)
+    return max(met, key=lambda one: one.result.score) if met else min(made, key=_latency_ms)
 
 
 def methods(device: Device | str = "cpu-1t") -> list[Mapping[str, str]]:

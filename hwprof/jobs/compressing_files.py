@@ -48,8 +48,8 @@ def compress_file(
     model: as `profile` takes it; a PyTorch module by reference is exported. target_shares: of the network's own
     measured latency, such as "70%". calibration: a file or folder that `read_samples` takes, or for each input an
     array [n_samples, *shape]. metric: a function, or package.module:function, of the outputs of the changed and of the
-    float network, each {output: [n_samples, *shape]}; larger is better. Without it the metric is minus the relative
-    error.
+    float network, each {output: [n_samples, *shape]}; larger is better, unless the function has an attribute
+    higher_is_better that is False. Without it the metric is minus the relative error.
     Raises as `hwprof.compress.post_training.compress`, and InputError for samples that do not fit the network.
     """
     function = plugins.user_object(metric) if isinstance(metric, str) else metric

@@ -20,7 +20,7 @@ from hwprof.data.store import Store, key_of
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.interfaces import Arch, Predictor, Trial
+from hwprof.interfaces import Arch, Predictor, Trial, higher_is_better
 from hwprof.jobs.inputs import StoreLike, device_of, opened
 from hwprof.latency_table import LatencyTable
 from hwprof.measure.recording import Options, Recorder, recording
@@ -51,13 +51,15 @@ class NamedScore:
     """A score with the facts about it that a search must know.
 
     final: the figure that is reported for a finalist. kept_as: identifies the scores in a store; None where they are
-    not kept, because they cost nothing or because nobody can say what decides them.
+    not kept, because they cost nothing or because nobody can say what decides them. higher_is_better: whether larger
+    final figures are; of scores, larger ones always are.
     """
 
     name: str
     score: Score
     final: Score
     kept_as: Mapping[str, Any] | None = None
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,7 @@ def _by_supernet(score: str, task: str | None, epochs: int | None) -> NamedScore
     if task is None or epochs is not None:
         raise InputError(f"the score {score!r} needs --task for its examples, and no --epochs: its supernet is trained")
     shared = SupernetScore(load_supernet(score.removeprefix(_SUPERNET)), tasks.load(task))
-    return NamedScore(score, shared, shared.final)
+    return NamedScore(score, shared, shared.final, higher_is_better=higher_is_better(shared.task))
 
 
 def _by_training(space: VariedSpace, task: str, epochs: int | None) -> NamedScore:
@@ -341,7 +343,7 @@ def _by_training(space: VariedSpace, task: str, epochs: int | None) -> NamedScor
     tasks.load(task)  # an unknown one is told before the search starts
     settings = SHORT if epochs is None else replace(SHORT, epochs=epochs)
     trained = TrainingScore(space.name, task, space.variant, settings)
-    return NamedScore(task, trained, trained.final, trained.identity())
+    return NamedScore(task, trained, trained.final, trained.identity(), trained.higher_is_better)
 
 
 def _content_digest(path: Path) -> str:
@@ -380,6 +382,7 @@ def _described(
         versions=comparison.b.versions,
         seconds=seconds,
         baseline_alone=baseline_alone,
+        higher_is_better=asked.score.higher_is_better,
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ from hwprof.onnx_io import inputs_identity
 _START_S = 300.0  # to import a runtime and to open a network
 _BUDGETS = 10.0  # the slowest networks overrun the budget in their first process
 _WITH_OPERATORS = (Evidence.MEASURED, Evidence.ANALYTIC)
+_LATENCY_ALONE = "latency alone"  # the context of measurements that a request for operators must not find
 
 
 def _warn(text: str) -> None:
@@ -173,7 +174,7 @@ class Recorder:
         are the same measurement are measured once."""
         waiting: dict[str, Graph] = {}
         for graph in graphs:
-            key = self.key(graph)
+            key = self._own_key(graph)
             if (done := self._stored(graph, key)) is not None:
                 yield done
             else:
@@ -187,8 +188,8 @@ class Recorder:
     def measure(self, graphs: Sequence[Graph]) -> list[Measurement]:
         """The measurements of the graphs, in their order, against one undisturbed machine. Raises the error of the
         first graph that could not be measured."""
-        keys = [self.key(graph) for graph in graphs]
-        found = {self.key(outcome.graph): outcome.required() for outcome in self.profile_many(graphs)}
+        keys = [self._own_key(graph) for graph in graphs]
+        found = {self._own_key(outcome.graph): outcome.required() for outcome in self.profile_many(graphs)}
         return at_one_speed([found[key] for key in keys])
 
     def latency_ms(self, graphs: Sequence[Graph]) -> np.ndarray:
@@ -261,8 +262,12 @@ class Recorder:
     def _keep(self, cohort: Cohort, place: int, process: Process) -> None:
         self.store.add_process(cohort.numbers[place], process)
 
+    def _own_key(self, graph: Graph) -> str:
+        """Latency alone has a key of its own; with operators it answers both requests."""
+        return self.key(graph) if self.options.with_operators else self.key(graph, _LATENCY_ALONE)
+
     def _stored(self, graph: Graph, key: str) -> Outcome | None:
-        found = None if self.options.fresh else self.store.latest(key)
+        found = None if self.options.fresh else self.store.latest(key) or self.store.latest(self.key(graph))
         if found is None or not (self._is_kept(found[1]) or self._is_interrupted(found[0])):
             return None
         return Outcome(graph, replace(found[1], model=graph.name), stored=found[2])

@@ -28,10 +28,11 @@ def draw(front: Front, width: float, height: float) -> Markup | None:
     bottom = height - _AXIS - _LEGEND_ROW * len(methods)
     x, y = _scales(front, points, width, bottom)
     unit, size = quantity.time_unit(x.high)
+    better = "larger" if front.higher_is_better else "smaller"
     axes = [
         bottom_axis(x, bottom, lambda v: quantity.tick(v / size), f"measured latency on {front.device}, {unit}", _TOP),
         left_axis(y, _LEFT, quantity.tick, "", x.stop),
-        text(0, 13, f"metric of {front.task}, larger is better", class_="name"),
+        text(0, 13, f"metric of {front.task}, {better} is better", class_="name"),
     ]
     marks = [_point(f, methods.index(f.result.method), x, y, len(points) <= _MOST_NUMBERED) for f in points]
     baseline = [_baseline(front.baseline, x, y)] if front.baseline else []

@@ -21,6 +21,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, decimals)}f}"
 
 
+def metric(value: float) -> str:
+    """A task's metric: 85.06, 0.0312."""
+    return f"{value:.2f}" if abs(value) >= 1 or not math.isfinite(value) else f"{value:.3g}"
+
+
 def tick(value: float) -> str:
     """A round number next to an axis, without trailing zeros."""
     return f"{value:.6g}"

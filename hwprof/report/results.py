@@ -62,7 +62,7 @@ class Baseline:
 @dataclass(frozen=True, slots=True)
 class Front:
     """The results of one model on one task and device. pareto: (ms, metric) of the networks, the baseline among them,
-    than which none is both faster and better, the fastest first."""
+    than which none is both faster and better, the fastest first. higher_is_better: of the metric."""
 
     model: str
     task: str
@@ -71,6 +71,7 @@ class Front:
     baseline: Baseline | None
     targets_ms: tuple[float, ...]
     pareto: tuple[tuple[float, float], ...]
+    higher_is_better: bool = True
 
 
 def found_in(results: Sequence[Result], device: str | None = None) -> list[Found]:
@@ -85,9 +86,11 @@ def found_in(results: Sequence[Result], device: str | None = None) -> list[Found
 
 
 def fronts(found: Sequence[Found]) -> list[Front]:
-    """One for each model, task and device, in the order of the table."""
-    places = dict.fromkeys((f.result.model, f.result.task, f.device) for f in found)
-    return [_front(*p, [f for f in found if (f.result.model, f.result.task, f.device) == p]) for p in places]
+    """One for each model, task, direction of its metric and device, in the order of the table."""
+    places: dict[tuple[str, str, str, bool], list[Found]] = {}
+    for f in found:
+        places.setdefault((f.result.model, f.result.task, f.device, f.result.higher_is_better), []).append(f)
+    return [_front(*place, some) for place, some in places.items()]
 
 
 def table(found: Sequence[Found]) -> Table:
@@ -152,12 +155,13 @@ def _found(number: int, result: Result, device: str, comparison: Comparison | No
     return Found(number, result, device, comparison, latency.median, *bounds)
 
 
-def _front(model: str, task: str, device: str, found: Sequence[Found]) -> Front:
+def _front(model: str, task: str, device: str, higher_is_better: bool, found: Sequence[Found]) -> Front:
     baseline = _baseline(found)
     points = [(f.ms, f.result.metric) for f in found if f.is_drawn]
     points += [(baseline.ms, baseline.metric)] if baseline else []
     targets = {f.result.target.ms for f in found if f.result.target.device == device and f.result.target.ms}
-    return Front(model, task, device, tuple(found), baseline, tuple(sorted(targets)), _pareto(points))
+    pareto = _pareto(points, higher_is_better)
+    return Front(model, task, device, tuple(found), baseline, tuple(sorted(targets)), pareto, higher_is_better)
 
 
 def _baseline(found: Sequence[Found]) -> Baseline | None:
@@ -171,12 +175,13 @@ def _baseline(found: Sequence[Found]) -> Baseline | None:
     return known[len(known) // 2] if known else None
 
 
-def _pareto(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+def _pareto(points: Sequence[tuple[float, float]], higher_is_better: bool) -> tuple[tuple[float, float], ...]:
+    sign = 1.0 if higher_is_better else -1.0
     kept: list[tuple[float, float]] = []
-    for ms, metric in sorted(points, key=lambda p: (p[0], -p[1])):
-        if not kept or metric > kept[-1][1]:
-            kept.append((ms, metric))
-    return tuple(kept)
+    for ms, score in sorted(((ms, sign * metric) for ms, metric in points), key=lambda p: (p[0], -p[1])):
+        if not kept or score > kept[-1][1]:
+            kept.append((ms, score))
+    return tuple((ms, sign * score) for ms, score in kept)
 
 
 def _row(f: Found) -> tuple[Cell, ...]:

@@ -10,7 +10,7 @@ from itertools import islice
 
 from hwprof import plugins
 from hwprof.errors import InputError
-from hwprof.interfaces import Arch, Part, Supernet, Task
+from hwprof.interfaces import Arch, Part, Supernet, Task, higher_is_better
 
 with plugins.optional_library("a score by a supernet"):
     import torch
@@ -25,7 +25,8 @@ _MEMBERS = ("space", "probabilities", "derive", "at", "architecture_parameters")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SupernetScore:
-    """The task's metric of an architecture with the weights of the supernet, on the part "search".
+    """The task's metric of an architecture with the weights of the supernet, on the part "search"; minus it, where
+    smaller ones are better.
 
     The statistics of batch norms belong to one architecture, so that they are taken again for each, from `batches` of
     the part "train" (as Guo et al. do); 0 leaves them. The supernet itself is not changed.
@@ -38,10 +39,11 @@ class SupernetScore:
 
     def __call__(self, arch: Arch) -> float:
         """Raises InputError for an architecture outside of the space."""
-        return self._metric(arch, "search")
+        metric = self._metric(arch, "search")
+        return metric if higher_is_better(self.task) else -metric
 
     def final(self, arch: Arch) -> float:
-        """The same on the part "test"."""
+        """The metric on the part "test"."""
         return self._metric(arch, "test")
 
     def _metric(self, arch: Arch, part: Part) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from hwprof import plugins
-from hwprof.interfaces import Part, Task
+from hwprof.interfaces import Part, Task, higher_is_better
 from hwprof.testing.rules import require, require_refusal
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def check_task(task: Task, network: torch.nn.Module | None = None) -> None:
     Each part has examples, the same each time (but for inputs of "train", which may be augmented), with as many targets
     as inputs; parts share no examples; an unknown part is an InputError. The loss of an output is a finite scalar with
     a gradient, its metric a finite number. Where the targets are labels (int64, [n]), scores for the right ones have a
-    smaller loss and a larger metric than others.
+    smaller loss and a better metric than others.
     """
     missing = [member for member in _TASK_MEMBERS if not hasattr(task, member)]
     require(not missing, f"a task has {', '.join(_TASK_MEMBERS)}; this one lacks {', '.join(missing)}")
+    higher_is_better(task)
     for text in ("name", "metric_name"):
         require(bool(getattr(task, text)), f"`{text}` is {getattr(task, text)!r}, not a text")
     parts: tuple[Part, ...] = get_args(Part)
@@ -105,4 +106,5 @@ def _check_labels(task: Task, targets: torch.Tensor) -> None:
     scores = [8.0 * (labels[:, None] == classes) for labels in (targets, (targets + 1) % n_classes)]
     (loss, metric), (wrong_loss, wrong_metric) = (_check_figures(task, output, targets) for output in scores)
     require(loss < wrong_loss, f"right labels have a loss of {loss:g}, wrong ones of {wrong_loss:g}")
-    require(metric > wrong_metric, f"right labels have a metric of {metric:g}, wrong ones of {wrong_metric:g}")
+    is_better = metric > wrong_metric if higher_is_better(task) else metric < wrong_metric
+    require(is_better, f"right labels have a metric of {metric:g}, wrong ones of {wrong_metric:g}")

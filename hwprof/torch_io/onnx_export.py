@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def _write(
     logging.disable(logging.WARNING)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _without_log():
             warnings.simplefilter("ignore")  # that it is the older one, and that all batches have one size
             torch.onnx.export(
                 module.eval(), args, path, kwargs=dict(kwargs) or None, input_names=names, opset_version=_OPSET,
@@ -78,6 +79,18 @@ def _write(
         module.train(was_training)
         torch.backends.mha.set_fastpath_enabled(was_fused)
         logging.disable(before)
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """The exporter prints its whole graph where it fails: PyTorch 2.13 turns its log on and never off."""
+    core: Any = torch._C
+    log = getattr(core, "_jit_onnx_log", None)
+    core._jit_onnx_log = lambda *_words: None
+    try:
+        yield
+    finally:
+        core._jit_onnx_log = log
 
 
 def _share_weights(path: Path) -> None:

@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 class EpochResult:
     """number: from 0. loss: the task's, without what hooks add; mean over the batches, each before it was learned from.
     metric: after the epoch, in the task's unit; None where none was taken. seconds: of training and validation; not
-    compared."""
+    compared. higher_is_better: of the metric."""
 
     number: int
     loss: float
     metric: float | None
     seconds: float = field(compare=False)
+    higher_is_better: bool = True
+
+    @property
+    def score(self) -> float | None:
+        """The metric, or minus it, so that larger is better; None where none was taken."""
+        return self.metric if self.higher_is_better or self.metric is None else -self.metric
 
 
 @dataclass(frozen=True, slots=True)

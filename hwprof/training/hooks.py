@@ -87,5 +87,5 @@ class EarlyStop(Hooks):
         self.patience = patience
 
     def should_stop(self, epochs: Sequence[EpochResult]) -> bool:
-        metrics = [epoch.metric for epoch in epochs if epoch.metric is not None]
-        return len(metrics) - 1 - metrics.index(max(metrics)) >= self.patience if metrics else False
+        scores = [epoch.score for epoch in epochs if epoch.score is not None]
+        return len(scores) - 1 - scores.index(max(scores)) >= self.patience if scores else False

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwprof.errors import InputError
-from hwprof.interfaces import Batch, Part, Task
+from hwprof.interfaces import Batch, Part, Task, higher_is_better
 from hwprof.tasks.examples import examples_of
 from hwprof.training import state
 from hwprof.training.history import EpochResult, History
@@ -23,6 +23,7 @@ from hwprof.training.optimizers import Optimizers
 from hwprof.training.settings import TrainSettings
 
 OnEpoch: TypeAlias = Callable[[EpochResult], None]
+_TRIED = 2  # examples
 _OF_USERS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 
 
@@ -62,13 +63,32 @@ def evaluate(network: nn.Module, task: Task, part: Part = "test", batch_size: in
     with _evaluating(network), torch.no_grad():
         device = device_of(network)
         for batch in examples_of(task, part).batches(batch_size):
-            outputs.append(output_of(network, task, on_device(batch, device)).cpu())
+            output = output_of(network, task, on_device(batch, device))
+            if not isinstance(output, Tensor):
+                raise InputError(
+                    f"the network returns a {type(output).__name__}, and the metric of task {task.name!r} needs one "
+                    "tensor: return one (concatenate several outputs), and tell them apart in the loss and the metric"
+                )
+            outputs.append(output.cpu())
             targets.append(batch.targets)
     if not outputs:
         raise InputError(f"task {task.name!r} has no example in its part {part!r} to evaluate the network on")
     output, wanted = torch.cat(outputs), torch.cat(targets)
     with _fitting(task, output, wanted):
         return float(task.metric(output, wanted))
+
+
+def require_loss(network: nn.Module, task: Task) -> None:
+    """Raises InputError where the task's loss fails on some examples of the part "train", of which the network, in
+    evaluation mode, computes the outputs."""
+    batch = next(iter(examples_of(task, "train").batches(_TRIED)), None)
+    if batch is None:
+        raise InputError(f"task {task.name!r} has no batch to train on")
+    with _evaluating(network), torch.no_grad():
+        batch = on_device(batch, device_of(network))
+        output = output_of(network, task, batch)
+        with _fitting(task, output, batch.targets):
+            task.loss(output, batch.targets)
 
 
 def output_of(network: nn.Module, task: Task, batch: Batch) -> Tensor:
@@ -160,7 +180,8 @@ class _Loop:
             hook.after_epoch(number)
         part = self._settings.validation
         metric = None if part is None else evaluate(self._network, self._task, part)
-        return EpochResult(number, math.fsum(losses) / len(losses), metric, perf_counter() - start)
+        seconds = perf_counter() - start
+        return EpochResult(number, math.fsum(losses) / len(losses), metric, seconds, higher_is_better(self._task))
 
     def _learn(self, batch: Batch, epochs_done: float) -> float:
         """One step. Returns the task's loss before it."""
@@ -201,10 +222,10 @@ class _Loop:
 
     def _keep_the_best(self) -> None:
         last = self._epochs[-1]
-        if self._settings.keep != "best" or last.metric is None or not all(hook.may_be_kept() for hook in self._hooks):
+        if self._settings.keep != "best" or last.score is None or not all(hook.may_be_kept() for hook in self._hooks):
             return
-        best = None if self._best is None else self._epochs[self._best[0]].metric
-        if best is None or last.metric > best:
+        best = None if self._best is None else self._epochs[self._best[0]].score
+        if best is None or last.score > best:
             self._best = last.number, state.tensors_of(self._network, self._hooks)
 
     def _checkpoint(self) -> state.Checkpoint:
@@ -221,6 +242,12 @@ class _Loop:
         return state.Checkpoint(tensors, tuple(self._epochs), self._step, number)
 
     def _continue_from(self, stored: state.Checkpoint) -> None:
+        """Raises InputError where the task said otherwise about which metrics are better."""
+        if any(epoch.higher_is_better != higher_is_better(self._task) for epoch in stored.epochs):
+            raise InputError(
+                f"the checkpoint is of a training in which higher_is_better of task {self._task.name!r} was another; "
+                "give another path"
+            )
         state.restore(self._network, self._hooks, stored.tensors)
         state.restore_optimizers(self._optimizers.each, stored.tensors)
         self._order.set_state(stored.tensors["random.order"])

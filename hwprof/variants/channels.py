@@ -349,7 +349,8 @@ class ChannelLayout:
         return self._write(node, left)
 
     def reshape(self, node: Node) -> None:
-        """Flatten, Reshape, Squeeze, Unsqueeze: an axis passes alone, or merged with fixed axes after it."""
+        """Flatten, Reshape, Squeeze, Unsqueeze: an axis passes alone, merged with fixed axes after it, or split: then
+        the first part shrinks, such as the heads of an attention."""
         if node.op == "Reshape" and node.inputs[1] not in self.graph.constant_values:
             return self.whole(node)
         axes = self.axes(node.inputs[0])
@@ -360,6 +361,9 @@ class ChannelLayout:
             if wide and len(target) == 1:
                 self._freeze(*(axes[i] for i in wide[1:]))
                 result[target[0]] = self._scaled(axes[wide[0]], math.prod(_length(axes[i]) for i in wide[1:]))
+            elif len(wide) == 1 and target:
+                each = math.prod(_length(result[j]) for j in target[1:])
+                result[target[0]] = self._scaled(axes[wide[0]], 1, each, block=each)
             else:
                 self._freeze(*(axes[i] for i in wide))
         return self._write(node, result)

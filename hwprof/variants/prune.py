@@ -81,6 +81,21 @@ def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, 
     return {name: -np.sort(-norm) for name, norm in norms.items()}
 
 
+def producer_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As `channel_norms`, for each of the group's producers by itself, [n_producers, n_blocks], in the same order of
+    blocks: those first that `prune_weights` keeps."""
+    layout = ChannelLayout(graph)
+    found = {}
+    for root in layout.prunable():
+        norms: dict[str, np.ndarray] = {}  # a recurrence makes its units by two weights
+        for producer in _producers(layout, root):
+            label = producer.node.label
+            norms[label] = norms.get(label, 0.0) + _norms_by(layout, root, producer, weights)
+        each = np.array(list(norms.values()))
+        found[_describe(layout, root).name] = each[:, np.argsort(-each.sum(axis=0), kind="stable")]
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """An axis of a weight over which an operator sums channels: a 0 there for a channel removes it from the result.
@@ -159,11 +174,16 @@ def _block_norms_by_name(layout: ChannelLayout, weights: Mapping[str, np.ndarray
 
 def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """The L1 norm of each block of channels over all weights that make them, [n_blocks]."""
-    norm = np.zeros(layout.channels(root))
-    for producer in _producers(layout, root):
-        array = np.abs(np.asarray(weights[producer.weight], float))
-        rows = array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
-        norm += rows.reshape(-1, len(norm)).sum(axis=0)  # a unit of a recurrence has a row in each gate
+    return np.sum([_norms_by(layout, root, producer, weights) for producer in _producers(layout, root)], axis=0)
+
+
+def _norms_by(
+    layout: ChannelLayout, root: int, producer: Producer, weights: Mapping[str, np.ndarray]
+) -> np.ndarray:  # fmt: skip
+    """The L1 norm of each block of channels in one weight that makes them, [n_blocks]."""
+    array = np.abs(np.asarray(weights[producer.weight], float))
+    rows = array.sum(axis=tuple(i for i in range(array.ndim) if i != producer.axis))
+    norm = rows.reshape(-1, layout.channels(root)).sum(axis=0)  # a unit of a recurrence has a row in each gate
     return np.asarray(norm.reshape(-1, layout.granule(root)).sum(axis=1))
 
 

@@ -149,6 +149,14 @@ def test_closed_channels_do_the_least_harm_and_go_first(opened):
     assert method.harm(name, Choice(kept=8)) == pytest.approx(0, abs=1e-6)
 
 
+def test_masks_of_channels_that_several_layers_make_count_for_each(tmp_path):
+    own, method = opened_as(residual(), tmp_path), Dmp()
+    method.attach(own, costs.macs(own.graph))
+    stream, inner, _ = method.options(own.graph)
+    harms = [method.harm(layer, Choice(kept=masks.parameters.numel() // 2)) for layer, masks in method._masks.items()]
+    assert dict(zip(method._masks, harms, strict=True))[stream] == pytest.approx(3 * method.harm(inner, Choice(kept=8)))
+
+
 def test_masked_weights_become_zeros(tmp_path):
     own, method = opened_as(network(16), tmp_path), DmpWeight(strength=1.0, rate=0.1)
     hooks = method.attach(own, costs.macs(own.graph))

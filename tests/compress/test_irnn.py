@@ -78,6 +78,57 @@ def test_the_dropout_of_a_users_module_is_no_obstacle(rows, no_cost, tmp_path):
     assert abs(evaluate(small.module, rows) - evaluate(own.module, rows)) < 1
 
 
+class Framed(nn.Module):
+    """Linear layers that are applied to each frame."""
+
+    def __init__(self, bias: bool = True) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(8, 12, bias), nn.Linear(16, 10, bias)
+        self.lstm = nn.LSTM(12, 16, batch_first=True, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(self.first(x))[0])[:, -1]
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["biases", "no biases"])
+def test_linear_layers_on_each_frame_learn_in_integers(rows, no_cost, tmp_path, bias):
+    torch.manual_seed(0)
+    opened = open_network(Framed(bias), rows, DEVICE, tmp_path)
+    method, own = IRnn(), opened.copy()
+    hooks, before = method.attach(own, no_cost), own.weights
+    fit(own.module, rows, TUNING, [hooks])
+    assert {name for name, array in own.weights.items() if np.array_equal(before[name], array)} <= own.fixed
+    small = method.finish(method.choices())
+    (batch,) = rows.examples("test").batches(2000)
+    with torch.no_grad():
+        trained, made = own.module(batch.inputs), small.module(batch.inputs)
+    assert (trained - made).abs().max() < 0.02 * trained.abs().max()  # Q/DQ in float32 rounds a few states otherwise
+
+
+class Residual(Framed):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states = self.lstm(self.first(x))[0]
+        return self.head(states + states.flip(1))[:, -1]
+
+
+class BothWays(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(8, 16, batch_first=True, bidirectional=True), nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("module", "why"), [(Residual, r"Add \('.*', of two computed tensors\)"), (BothWays, r"LSTM \('.*', bidirectional")]
+)
+def test_a_layer_that_cannot_be_trained_in_integers_is_named_with_the_reason(rows, no_cost, tmp_path, module, why):
+    opened = open_network(module(), rows, DEVICE, tmp_path)
+    with pytest.raises(InputError, match=f"not '{module.__name__}': it has {why}"):
+        IRnn().attach(opened, no_cost)
+
+
 def test_a_network_with_convolutions_is_refused(opened, no_cost):
     with pytest.raises(InputError, match=r"irnn trains networks of LSTM and Gemm .*, not 'small': it has Conv"):
         IRnn().attach(opened, no_cost)

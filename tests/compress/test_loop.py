@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from hwprof import onnx_io
@@ -12,15 +13,18 @@ from hwprof.compress import method as methods
 from hwprof.compress.choices import chosen_graph
 from hwprof.compress.dnq import Dnq
 from hwprof.compress.layer_table import LayerTable
-from hwprof.compress.loop import OutOfReachError, compress
+from hwprof.compress.loop import OutOfReachError, compress, prepare
 from hwprof.compress.magnitude import Magnitude
+from hwprof.compress.networks import open_network
 from hwprof.data.result import Met
+from hwprof.data.store import Store
 from hwprof.errors import InputError, NotConvergedError
 from hwprof.graph import Graph
-from hwprof.measurement import Status
+from hwprof.measure.recording import Options
+from hwprof.measurement import FAST, Status
 from hwprof.training import TrainSettings
 from hwprof.variants.weights import load_weights
-from tests.compress.board import SHORT, Board, job, latency_ns, network, task
+from tests.compress.board import DEVICE, SHORT, Board, job, latency_ns, network, task
 
 WHOLE_MS = latency_ns(network(16)) / 1e6
 FIRST = TrainSettings(epochs=4, batch_size=16, rate=0.05)
@@ -109,6 +113,54 @@ def test_a_larger_network_that_misses_the_target_is_not_taken(tmp_path):
     made = compress(started, "magnitude", 0.44 * WHOLE_MS)
     assert made.met is Met.YES
     assert made.result.table_ms <= 0.45 * WHOLE_MS
+
+
+def erring(**members):
+    """The task of the board by the share of wrong answers."""
+    made = task()
+    made.metric_name = "error, %"
+    made.metric = lambda output, targets: 100 * float((output.argmax(-1) != targets).double().mean())
+    for name, value in members.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_result_by_an_error_knows_that_smaller_is_better(tmp_path):
+    started = replace(job(tmp_path, first=FIRST), task=erring(higher_is_better=False))
+    made, other = compress(started, "magnitude", 0.5 * WHOLE_MS), compress(job(tmp_path), "magnitude", 0.5 * WHOLE_MS)
+    assert made.result.higher_is_better is False
+    assert made.result.metric_loss == made.result.metric - made.result.baseline_metric
+    assert made.result.key != other.result.key
+
+
+def test_the_best_epoch_of_a_tuning_has_the_smallest_error(tmp_path):
+    tuning = replace(SHORT, epochs=4, keep="best")
+    made = [
+        compress(replace(job(tmp_path / name, tuning=tuning), task=judged), "magnitude", 0.5 * WHOLE_MS).path
+        for name, judged in (("right", task()), ("wrong", erring(higher_is_better=False)))
+    ]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_a_metric_that_sounds_like_an_error_and_says_nothing_is_warned_of(tmp_path):
+    warned: list[str] = []
+    opened = open_network(network(16), erring(), DEVICE, tmp_path)
+    prepare(
+        opened, erring(), DEVICE, Store(tmp_path / "s.db"), tmp_path,
+        options=Options(FAST, transport=Board(), on_warning=warned.append),
+    )  # fmt: skip
+    assert "task 'quarters': larger figures of the metric 'error, %' count as better" in warned[0]
+
+
+def test_a_loss_that_does_not_fit_is_told_before_a_table_is_measured(tmp_path):
+    broken = task()
+    broken.loss = lambda output, targets: torch.nn.functional.cross_entropy(output, targets.float())
+    started, board = replace(job(tmp_path), task=broken), Board()
+    started = replace(started, options=replace(started.options, transport=board))
+    with pytest.raises(InputError, match=r"the loss or metric of task 'quarters' fails on an output of shape \(2, 4\)"):
+        compress(started, "magnitude", 0.5 * WHOLE_MS)
+    assert not board.asked("measure")
+    assert compress(started, "int8", 0.5 * WHOLE_MS).result.method == "int8"  # it needs no loss
 
 
 def test_a_result_says_what_changed_layer_by_layer(tmp_path):
@@ -210,13 +262,18 @@ def test_a_target_that_is_met_has_no_shortfall(tmp_path):
 
 def test_a_method_of_another_version_makes_its_result_and_its_tuning_anew(tmp_path, monkeypatch):
     first = compress(job(tmp_path), "magnitude", 0.5 * WHOLE_MS)
-    monkeypatch.setattr(Magnitude, "version", 2, raising=False)
+    monkeypatch.setattr(Magnitude, "version", Magnitude.version + 1)
     started = job(tmp_path)
     again = compress(started, "magnitude", 0.5 * WHOLE_MS)
     assert sum("epoch" in line for line in told(started)) == 2
-    assert "version" not in first.result.settings["method"]
-    assert again.result.settings["method"]["version"] == 2
+    versions = [one.result.settings["method"]["version"] for one in (first, again)]
+    assert versions == [Magnitude.version - 1, Magnitude.version]
     assert len(started.store.results()) == 2
+
+
+def test_a_first_version_is_not_in_keys_so_that_older_stores_count(tmp_path):
+    made = compress(job(tmp_path), "int8", WHOLE_MS)
+    assert "version" not in made.result.settings["method"]
 
 
 def test_a_network_that_a_method_learned_otherwise_is_tuned_anew(tmp_path):

@@ -27,6 +27,44 @@ def test_a_module_of_the_user_computes_the_same_as_a_network(tmp_path):
         torch.testing.assert_close(opened.module.eval()(images), module(images), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_of_another_precision_is_compressed_in_float32(dtype, tmp_path):
+    torch.manual_seed(0)
+    module, told = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).to(dtype), []
+    opened = open_network(module, task(), DEVICE, tmp_path, tell=told.append)
+    name = str(dtype).removeprefix("torch.")
+    assert f"Sequential: its weights are {name}; it is trained and compressed in float32" in told
+    assert {tensor.dtype for tensor in opened.graph.weights} == {"float32"}
+    assert next(module.parameters()).dtype == dtype
+    images = next(iter(task().examples("test").batches(5))).inputs
+    with torch.no_grad():
+        torch.testing.assert_close(opened.module.eval()(images), module.float()(images), atol=1e-5, rtol=1e-5)
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.head(x.flatten(1))
+        return y, y.square()
+
+
+def test_a_network_with_several_outputs_cannot_be_judged_by_a_task(tmp_path):
+    opened = open_network(TwoOutputs(), task(), DEVICE, tmp_path)
+    with pytest.raises(InputError, match="the network returns a tuple, and the metric of task 'quarters' needs one"):
+        evaluate(opened.module, task())
+
+
+def test_a_module_that_cannot_be_exported_is_one_line(capfd, tmp_path):
+    module = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.spectral_norm(nn.Linear(64, 4)))
+    with pytest.raises(InputError, match="PyTorch cannot export Sequential: ") as refused:
+        open_network(module, task(), DEVICE, tmp_path)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
 class Tied(nn.Module):
     """One matrix in two layouts, a batch norm, a dropout and a factor."""
 

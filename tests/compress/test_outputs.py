@@ -56,6 +56,15 @@ def test_an_output_that_is_not_finite_is_infinitely_wrong():
     assert relative_error({"y": np.array([np.nan])}, {"y": np.ones(1)}) == math.inf
 
 
+def test_the_harm_by_a_metric_that_is_an_error_is_how_much_it_grows():
+    def error(found, exact):
+        return float(np.abs(next(iter(found.values())) - next(iter(exact.values()))).max())
+
+    error.higher_is_better = False
+    judge = Judge(weighted(), SAMPLES, error)
+    assert (judge.best, judge.score(weighted(2.0)), judge.harm(weighted(2.0))) == (0.0, 4.0, 4.0)
+
+
 def test_the_harm_without_a_metric_is_the_square_of_the_error():
     judge = Judge(weighted(), SAMPLES)
     assert (judge.best, judge.score(weighted()), judge.harm(weighted())) == (0.0, 0.0, 0.0)

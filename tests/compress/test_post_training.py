@@ -236,6 +236,32 @@ def test_the_user_says_what_is_worse(model: Graph, tmp_path: Path):
     assert 0 <= made.result.metric <= 100
 
 
+def largest_error(found, exact):
+    return float(max(np.abs(found[y] - exact[y]).max() for y in exact))
+
+
+def test_a_metric_that_is_an_error_decides_by_how_much_it_grows(model: Graph, tmp_path: Path):
+    def error(found, exact):
+        return largest_error(found, exact)
+
+    error.higher_is_better = False
+    easy, hard = compress(
+        model, samples(), DEVICE, Store(tmp_path / "s.db"), tmp_path, targets_ms=[0.8 * whole_ms(), 0.5 * whole_ms()],
+        metric=error, metric_name="error", options=Told().options(),
+    )  # fmt: skip
+    assert 0 == easy.result.baseline_metric < easy.result.metric < hard.result.metric == hard.result.metric_loss
+    assert len(easy.result.choices) < len(hard.result.choices)
+
+
+def test_a_metric_that_sounds_like_an_error_and_says_nothing_is_warned_of(model: Graph, tmp_path: Path):
+    told = Told()
+    compress(
+        model, samples(), DEVICE, Store(tmp_path / "s.db"), tmp_path, targets_ms=[0.7 * whole_ms()],
+        metric=largest_error, metric_name="my.py:largest_error", options=told.options(),
+    )  # fmt: skip
+    assert told[0].startswith("larger figures of the metric 'my.py:largest_error' count as better")
+
+
 def test_a_quantized_network_is_compressed_from_its_float_weights(tmp_path: Path):
     made, *_ = run(quantize(network()), tmp_path)
     (path,) = tmp_path.glob("*-float.onnx")

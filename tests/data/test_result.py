@@ -39,8 +39,15 @@ def test_a_comparison_without_an_interval_comes_back():
 
 def test_a_record_that_is_older_than_its_newest_fields_is_read():
     record = make_result().to_record()
-    del record["is_least"], record["baseline_alone"]
+    del record["is_least"], record["baseline_alone"], record["higher_is_better"]
     assert Result.from_record(record) == make_result()
+
+
+def test_an_error_that_grows_is_a_loss():
+    result = make_result(metric=0.3, baseline_metric=0.2, higher_is_better=False)
+    assert result.metric_loss == pytest.approx(0.1)
+    assert result.score == -0.3
+    assert Result.from_record(json.loads(json.dumps(result.to_record()))) == result
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 import hwprof as hp
 from hwprof import onnx_io
 from hwprof.builder import GraphBuilder
+from hwprof.compress.compressed import Compressed
 from hwprof.compress.loop import Settings
 from hwprof.data.result import Met
 from hwprof.errors import InputError
@@ -15,6 +17,7 @@ from hwprof.jobs import compressing
 from hwprof.measure.recording import Options
 from hwprof.measurement import FAST
 from tests.compress.board import DEVICE, SHORT, Board, latency_ns, network, task
+from tests.results import compared, make_result
 
 WHOLE_MS = latency_ns(network(16)) / 1e6
 # Two short processes: whether the loop closes does not depend on how well its latencies are known.
@@ -47,6 +50,12 @@ def test_auto_gives_the_best_of_the_methods_that_meet_the_target(place):
     made = run(compressing.compress, place, target_ms=0.7 * WHOLE_MS)
     assert made.met is Met.YES
     assert made.result.method in ("magnitude", "low_rank")
+
+
+def test_of_an_error_the_best_network_has_the_smallest():
+    met = {"measured": {"d": compared(5.0)}, "higher_is_better": False}
+    small, large = (Compressed(make_result(metric=metric, **met), Path("net.onnx")) for metric in (0.1, 0.3))
+    assert compressing.best([large, small]) is small
 
 
 def test_that_the_weights_are_random_is_told(place):

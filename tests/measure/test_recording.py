@@ -240,6 +240,24 @@ def test_one_network_cannot_be_compared(tiny_graph: Graph, store: Store):
         recorder.compare([tiny_graph])
 
 
+def test_a_measurement_without_operators_is_no_answer_to_one_with_them(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    (alone,) = profiled([tiny_graph], store, transport, with_operators=False)
+    assert alone.required().operators == ()
+    (outcome,) = profiled([tiny_graph], store, transport)
+    assert outcome.stored is None
+    assert outcome.required().operators
+
+
+def test_a_measurement_with_operators_answers_one_without_them(tiny_graph: Graph, store: Store):
+    transport = ScriptedTransport()
+    profiled([tiny_graph], store, transport)
+    measured = len(transport.asked("measure"))
+    (outcome,) = profiled([tiny_graph], store, transport, with_operators=False)
+    assert outcome.stored is not None
+    assert len(transport.asked("measure")) == measured
+
+
 def test_the_machine_is_held_from_the_first_look_to_the_last_round(tiny_graph: Graph, store: Store):
     transport = ScriptedTransport()
     profiled([tiny_graph], store, transport)

@@ -42,6 +42,11 @@ def test_the_baseline_and_the_front_are_drawn(image):
     assert len(seen.marks("front")) == 1
 
 
+def test_the_figure_says_which_metrics_are_better(image):
+    assert any("smaller is better" in words for words in drawn(image, make_result(higher_is_better=False)).words)
+    assert any("larger is better" in words for words in drawn(image, make_result()).words)
+
+
 def test_each_target_is_drawn_once(image):
     seen = drawn(image, make_result(3.0, 4.0), make_result(3.5, 4.0), make_result(5.0, 6.0))
     assert len(seen.marks("target")) == 2

@@ -140,3 +140,9 @@ def test_markdown_has_a_line_for_each_result():
 def test_two_methods_of_one_network_are_two_rows():
     lowrank = dataclasses.replace(YES, method="lowrank", settings={}, target=Target("d"))
     assert column([YES, lowrank], "method") == ["prune (keep=0.5)", "lowrank"]
+
+
+def test_of_an_error_the_front_is_below():
+    found = [make_result(ms, metric=m, higher_is_better=False) for ms, m in ((3.0, 0.4), (4.0, 0.5), (5.0, 0.2))]
+    (only,) = results.fronts(results.found_in([dataclasses.replace(r, baseline_metric=math.nan) for r in found]))
+    assert only.pareto == ((3.0, 0.4), (5.0, 0.2))

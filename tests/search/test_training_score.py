@@ -34,3 +34,27 @@ def test_a_training_is_the_same_each_time_and_in_another_process(tmp_path):
 def test_the_identity_changes_with_the_settings():
     short, other = (TrainingScore("s", "digits", settings=s).identity() for s in (SHORT, TrainSettings(7)))
     assert short != other
+
+
+TASK = """
+from hwprof.tasks.digits import digits
+
+def task():
+    made = digits()
+    made.metric_name = "error, %"
+    made.higher_is_better = False
+    made.metric = lambda output, targets: 100 * float((output.argmax(-1) != targets).double().mean())
+    return made
+"""
+
+
+def test_of_an_error_the_score_is_minus_it(tmp_path):
+    (tmp_path / "trained_space.py").write_text(SPACE)
+    (tmp_path / "task.py").write_text(TASK)
+    score = TrainingScore(
+        f"{tmp_path / 'trained_space.py'}:SPACE",
+        f"{tmp_path / 'task.py'}:task",
+        settings=TrainSettings(1, validation=None),
+    )
+    assert -100 <= score((0, 0)) < 0 < score.final((0, 0)) <= 100
+    assert score.identity()["higher_is_better"] is False

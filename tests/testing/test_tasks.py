@@ -37,6 +37,21 @@ class Sound:
         return 100 * float((output.argmax(-1) == targets).float().mean())
 
 
+def test_a_task_whose_metric_is_an_error_says_so():
+    class Errors(Sound):
+        metric_name = "error, %"
+        higher_is_better = False
+
+        def metric(self, output, targets):
+            return 100 - super().metric(output, targets)
+
+    network = nn.Linear(1, 3)
+    check_task(Errors(), network)
+    Errors.higher_is_better = True
+    with pytest.raises(AssertionError, match="right labels have a metric of 0"):
+        check_task(Errors(), network)
+
+
 class Images(Sound):
     """Targets that are not labels."""
 

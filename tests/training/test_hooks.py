@@ -18,6 +18,12 @@ def test_a_training_ends_when_its_metric_stays(metrics, stops):
     assert EarlyStop(patience=2).should_stop(results(*metrics)) is stops
 
 
+def test_a_training_whose_error_grows_ends():
+    epochs = [EpochResult(i, 1.0, error, 0.1, higher_is_better=False) for i, error in enumerate((2.0, 1.0, 1.5, 3.0))]
+    assert EarlyStop(patience=2).should_stop(epochs)
+    assert not EarlyStop(patience=3).should_stop(epochs)
+
+
 def test_the_loop_asks_its_hooks_whether_to_stop():
     class Second(Hooks):
         def should_stop(self, epochs):

@@ -178,6 +178,32 @@ def test_the_best_epoch_is_kept_and_none_that_a_hook_forbids():
     assert torch.equal(weights(made), states[1])
 
 
+class Errors(Classification):
+    """A task whose metric was written down beforehand, and is an error."""
+
+    higher_is_better = False
+
+    def __init__(self, *metrics):
+        super().__init__("errors", *(SMALL.examples(part) for part in ("train", "search", "test")))
+        self.metrics = iter(metrics)
+
+    def metric(self, output, targets):
+        return next(self.metrics)
+
+
+def test_the_epoch_with_the_smallest_error_is_kept():
+    history = fit(network(), Errors(0.5, 0.2, 0.9), TrainSettings(epochs=3, keep="best"))
+    assert (history.kept, history.metric) == (1, 0.2)
+
+
+def test_a_checkpoint_does_not_continue_where_the_direction_of_the_metric_changed(tmp_path):
+    task = Errors(0.5, 0.2)
+    fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
+    task.higher_is_better = True
+    with pytest.raises(InputError, match="in which higher_is_better of task 'errors' was another"):
+        fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
+
+
 def test_a_loss_that_is_not_finite_ends_the_training_with_the_last_finite_weights():
     made = network()
     kept = {}

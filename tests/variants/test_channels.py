@@ -55,6 +55,15 @@ def test_embeddings_share_the_group_to_which_they_are_added():
     assert found.root(1) == 0
 
 
+def test_a_split_axis_shrinks_by_its_first_part():
+    b = GraphBuilder("net")
+    y = b.reshape(b.linear(b.input((1, 5, 8)), 12), (1, 5, 4, 3))
+    found = layout(b, b.linear(b.reshape(y, (1, 5, 12)), 2))
+    assert found.axes(y)[2:] == [(Segment(4, 0),), (Segment(3),)]
+    (heads,) = found.prunable()
+    assert (found.channels(heads), found.granule(heads)) == (12, 3)
+
+
 def shuffled(b: GraphBuilder, y: str) -> str:
     split = b.transpose(b.reshape(y, (1, 2, 8, 8, 8)), (0, 2, 1, 3, 4))
     return b.reshape(split, (1, 16, 8, 8))

@@ -7,7 +7,14 @@ from hwprof import cost, workloads
 from hwprof.builder import GraphBuilder
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph
-from hwprof.variants.prune import channel_norms, channel_readings, prunable_groups, prune_channels, prune_weights
+from hwprof.variants.prune import (
+    channel_norms,
+    channel_readings,
+    producer_norms,
+    prunable_groups,
+    prune_channels,
+    prune_weights,
+)
 from hwprof.variants.quantize import quantize
 from hwprof.variants.weights import load_weights, model_with
 
@@ -74,14 +81,15 @@ def test_flattened_channels_take_their_places_with_them(shapes_hold):
     shapes_hold(prune_channels(graph, 0.5))
 
 
-def test_a_feed_forward_layer_shrinks_inside_and_attention_keeps_its_width(shapes_hold):
+def test_a_feed_forward_layer_shrinks_inside_and_an_attention_loses_whole_heads(shapes_hold):
     graph = workloads.build("bert_tiny")
     groups = prunable_groups(graph)
-    assert [g.channels for g in groups] == [512, 512]
+    assert [(g.channels, g.granule, len(g.producers)) for g in groups] == [(128, 64, 3), (512, 1, 1)] * 2
     pruned = prune_channels(graph, 0.5)
     shapes_hold(pruned)
-    # by hand: two layers lose half of 2 * (128 * 512) weights and of 512 biases
-    assert cost.of(graph).parameters - cost.of(pruned).parameters == 2 * (2 * 128 * 256 + 256)
+    # by hand: two layers lose half of 4 * (128 * 128) weights and of 3 * 128 biases, and of 2 * (128 * 512) and 512
+    lost = 4 * 128 * 64 + 3 * 64 + 2 * 128 * 256 + 256
+    assert cost.of(graph).parameters - cost.of(pruned).parameters == 2 * lost
 
 
 def test_inputs_and_outputs_of_the_network_keep_their_shapes(mobile_block, shapes_hold):
@@ -180,6 +188,26 @@ def test_the_norms_of_a_group_are_those_of_its_weights_from_the_largest():
     assert {name: norms.tolist() for name, norms in channel_norms(graph, weights).items()} == {group.name: [5, 2, 1]}
 
 
+def test_the_norms_of_a_group_are_known_for_each_layer_that_makes_it():
+    b = GraphBuilder("residual")
+    x = b.conv(b.input((1, 1, 4, 4)), 3, 1, bias=False)
+    y = b.conv(x, 3, 1, bias=False)
+    graph = b.build(b.conv(b.add(x, y), 2, 1, bias=False))
+    first, second, _ = (t.name for t in graph.weights)
+    weights = load_weights(graph)
+    weights[first] = np.float32([2, -5, 1]).reshape(3, 1, 1, 1)
+    weights[second] = np.float32([[1, 0, 0], [0, 0, 0], [2, 2, 2]]).reshape(3, 3, 1, 1)
+    (norms,) = producer_norms(graph, weights).values()
+    assert norms.tolist() == [[1, 5, 2], [6, 0, 1]]  # in all the third channel has 7, the second 5, the first 3
+
+
+def test_a_recurrence_makes_its_units_by_both_of_its_weights():
+    graph = recurrent()
+    weights = {t.name: np.ones(t.shape, "f") for t in graph.weights}
+    first, _ = producer_norms(graph, weights).values()
+    assert first.tolist() == [[4 * (6 + 16)] * 16]
+
+
 # -- recurrences -----------------------------------------------------------------------------------------
 
 
@@ -274,7 +302,18 @@ def branched():
     return b.build(b.linear(b.relu(b.gemm(b.flatten(z), 10)), 4))
 
 
-@pytest.mark.parametrize("graph", [branched(), recurrent()], ids=["convolutions", "LSTM"])
+def attentive():
+    """Four heads of three features."""
+    b = GraphBuilder("attentive")
+    x = b.input((1, 5, 6))
+    q, k, v = (b.reshape(b.linear(x, 12), (1, 5, 4, 3)) for _ in range(3))
+    scores = b.matmul(b.transpose(q, (0, 2, 1, 3)), b.transpose(k, (0, 2, 3, 1)))
+    mixed = b.matmul(b.softmax(scores), b.transpose(v, (0, 2, 1, 3)))
+    y = b.linear(b.reshape(b.transpose(mixed, (0, 2, 1, 3)), (1, 5, 12)), 6)
+    return b.build(b.linear(b.relu(b.linear(b.add(x, y), 18)), 4))
+
+
+@pytest.mark.parametrize("graph", [branched(), recurrent(), attentive()], ids=["convolutions", "LSTM", "attention"])
 def test_a_pruned_network_computes_what_the_network_with_masked_readers_does(graph, run):
     weights = {t.name: np.random.default_rng(i).normal(size=t.shape).astype("f") for i, t in enumerate(graph.weights)}
     for name in (node.inputs[4] for node in graph.nodes if node.op == "BatchNormalization"):

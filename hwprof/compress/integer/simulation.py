@@ -49,8 +49,8 @@ class Trainable(Protocol):
 class Simulation(nn.Module):
     """The network in integer arithmetic. Its parameters are those of the float network that it holds.
 
-    Takes networks of LSTM and Gemm (with transB) that have one input and one output; operators between them may only
-    move values.
+    Takes networks of LSTM and linear layers (Gemm, or MatMul with a stored weight and the Add of a bias) that have one
+    input and one output; operators between them may only move values.
     """
 
     def __init__(self, network: Trainable, ranges: Ranges) -> None:
@@ -130,16 +130,15 @@ class _Walk:
         for operation in self._program.operations:
             rule = self._rules.get(type(operation))
             if rule is None:
-                raise InputError(
-                    f"operator {operation.name!r} cannot be trained in integers; only LSTM and Gemm (transB) can"
-                )
+                raise _untrained(operation)
             signals[operation.y] = rule(operation, signals[reads(operation)[0]])
         return signals[leaving.value]
 
     def _lstm(self, op: Lstm, x: Signal) -> Signal:
         node = self._nodes[op.name]
         (w, w_float), (r, r_float) = (self._weight(node.inputs[i]) for i in (1, 2))
-        bias = self._tensors[node.inputs[3]].reshape(2, -1).sum(0)
+        name = node.inputs[3] if len(node.inputs) > 3 else ""
+        bias = self._tensors[name].reshape(2, -1).sum(0) if name else None
         given = GateSums(op.from_x, Weight(w_float[0], w[0]), bias)(x)
         layer = LstmCell(GateSums(op.from_h, Weight(r_float[0], r[0])))
         _, batch, units = self._program.shape(op.y)
@@ -156,10 +155,12 @@ class _Walk:
 
     def _product(self, op: Convolution, x: Signal) -> Signal:
         node = self._nodes[op.name]
-        if node.op != "Gemm" or not node.attribute("transB", 0):
-            raise InputError(f"operator {op.name!r} cannot be trained in integers; only LSTM and Gemm (transB) can")
+        if node.op not in ("Gemm", "MatMul"):
+            raise _untrained(op)
         dequantized, trained = self._weight(node.inputs[1])
-        bias = self._tensors[self._plain(node.inputs[2])]
+        if not node.attribute("transB", 0):
+            dequantized, trained = dequantized.T, trained.T
+        bias = self._bias(node, op)
         scale, zero = self._grid(op)
         rows = op.weight.reshape(len(op.weight), -1)
         steps = Requantized(rows, op.bias, op.rescale.multiplier, op.rescale.shift)(x.held) + zero
@@ -195,9 +196,21 @@ class _Walk:
             shape[node.attribute("axis")] = -1
         return torch.from_numpy(values * scale.reshape(shape)), self._tensors[self._plain(name)]
 
+    def _bias(self, node: Node, op: Convolution) -> Tensor | None:
+        """The float bias, [outputs]: the third operand of a Gemm, or the row that an Add adds to a MatMul."""
+        members = (self._nodes[name] for name in op.members)
+        added = [name for member in members if member.op == "Add" for name in member.inputs if name != node.outputs[0]]
+        for name in filter(None, [*node.inputs[2:], *added]):
+            return self._tensors[self._plain(name) if name in self._producers else name]
+        return None
+
     def _plain(self, name: str) -> str:
         """name: the result of a DequantizeLinear. Returns the name of the float weight."""
         return self._producers[name].inputs[0].removesuffix(STORED)
+
+
+def _untrained(operation: Operation) -> InputError:
+    return InputError(f"operator {operation.name!r} cannot be trained in integers; only LSTM and linear layers can")
 
 
 def _entered(entry: Entry, x: Tensor) -> Signal:
