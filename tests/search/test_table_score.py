@@ -56,7 +56,7 @@ def test_a_bad_table_is_told_in_one_line(tmp_path, space, text, reason):
 
 def test_a_table_in_another_encoding_is_told_in_one_line(tmp_path, space):
     (tmp_path / "scores.csv").write_bytes("arch,größe\n0-0-0-0,1\n".encode("latin-1"))
-    with pytest.raises(InputError, match="table of scores .*: it is damaged"):
+    with pytest.raises(InputError, match=r"table of scores .*: it is damaged"):
         TableScore.load(tmp_path / "scores.csv", space)
 
 
