@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
-from typer.exceptions import TyperException
-from typer.main import get_command
-
-from hwprof.cli.app import app
-from hwprof.errors import EnvironmentUnfitError, HwprofError
-
 _INTERRUPTED = 130
+try:
+    from typer.exceptions import TyperException
+    from typer.main import get_command
+
+    from hwprof.cli.app import app
+    from hwprof.errors import EnvironmentUnfitError, HwprofError
+except KeyboardInterrupt:  # these take half a second
+    sys.stderr.write("hwprof: interrupted\n")
+    raise SystemExit(_INTERRUPTED) from None
+
 _RESUMED = "; the finished measurements are in the store, and the same command continues from there"
 _FAILED = 2
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)

@@ -5,6 +5,7 @@ Also the files and folders that one process holds.
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import json
@@ -22,7 +23,7 @@ from typing import Any
 from hwprof.errors import EnvironmentUnfitError, HwprofError, InputError, one_line
 
 # Raised by readers when content is not what they expect: a list for a dict, a missing key, 10^400 as a float.
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, EOFError)
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, EOFError, csv.Error)
 _MOST_BYTES = 1 << 28
 _MOST_TOML_BYTES = 1 << 20
 # The reader of TOML takes quadratic time for a key of many parts (a.a.a.a).

@@ -82,3 +82,16 @@ def test_what_an_interrupted_command_can_go_on_from_is_said(command, is_resumed,
     monkeypatch.setattr(type(__main__.app), "__call__", interrupt)
     assert __main__.run(command.split()) == 130
     assert ("the same command continues from there" in capsys.readouterr().err) is is_resumed
+
+
+def test_an_interruption_while_modules_load_is_one_line():
+    program = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "import hwprof.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "hwprof: interrupted\n")

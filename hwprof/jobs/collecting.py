@@ -138,16 +138,19 @@ def collect(
 
 
 def _own_models(models: Sequence[Graph | str | Path], options: Options) -> Iterator[Graph]:
-    """The networks of the files and of those in the folders."""
+    """The networks of the files and of those in the folders, some of which may be unreadable. Raises InputError for a
+    file that is, and for a folder without any."""
     for model in models:
         is_folder = isinstance(model, str | Path) and Path(model).is_dir()
         files = sorted(Path(str(model)).rglob("*.onnx")) if is_folder else [model]
         if not files:
-            options.on_note(f"{model} holds no .onnx files")
+            raise InputError(f"{str(model)!r} holds no .onnx files; give a folder that does, or the files themselves")
         for file in files:
             try:
                 yield load_network(file)
             except HwprofError as error:
+                if not is_folder:
+                    raise
                 options.on_note(f"left out: {error}")
 
 

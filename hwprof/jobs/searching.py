@@ -145,8 +145,9 @@ class _Asked:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InputError(f"a search needs at least one worker, not {self.workers}")
+        for number, unit in ((self.workers, "worker"), (self.finalists, "finalist")):
+            if number < 1:
+                raise InputError(f"a search needs at least one {unit}, not {number}")
         Target(self.device.name, self.target_ms)  # raises before a device is opened, as does the next line
         strategy(self.strategy, self.space, self.seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from hwprof import plugins
 from hwprof.errors import InputError
+from hwprof.files import read_text, reading
 from hwprof.interfaces import Arch
 from hwprof.spaces.varied import VariedSpace
 
@@ -35,7 +37,7 @@ class TableScore:
         rows = _parquet(path) if path.suffix == ".parquet" else _csv(path)
         if not rows or ARCH_COLUMN not in rows[0]:
             raise InputError(f"{path.name}: a table of scores has a column 'arch' and at least one row")
-        chosen = _column(path, [name for name in rows[0] if name != ARCH_COLUMN], column)
+        chosen = _column(path, [name for name in rows[0] if name and name != ARCH_COLUMN], column)
         found = {}
         for number, row in enumerate(rows, 1):
             try:
@@ -61,8 +63,9 @@ def _column(path: Path, columns: list[str], wanted: str | None) -> str:
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    subject = f"table of scores {path}"
+    with reading(subject):
+        return list(csv.DictReader(io.StringIO(read_text(path, subject), newline="")))
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

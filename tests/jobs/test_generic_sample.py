@@ -69,3 +69,13 @@ def test_a_users_models_are_in_the_data_set_with_their_graphs(tmp_path):
 def test_models_belong_to_a_generic_sample(tmp_path):
     with pytest.raises(InputError, match="models belong to a generic sample; space 'nasbench201' has networks of its"):
         collecting.collect("nasbench201", "cpu-1t", 5, models=[tmp_path], out=tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "empty"])
+def test_models_that_a_user_named_and_that_cannot_be_had_are_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=name):
+        collecting.collect(
+            "generic", "roofline-edge-gpu", 5, models=[tmp_path / name], out=tmp_path / "x", store=":memory:"
+        )
+    assert not (tmp_path / "x").exists()

@@ -63,6 +63,7 @@ def test_the_winner_is_the_best_that_the_device_confirms_and_is_kept():
         ({"task": "digits"}, "give --score or --task, and not both"),
         ({"epochs": 3}, "--epochs is for a score by training"),
         ({"workers": 0}, "at least one worker, not 0"),
+        ({"finalists": 0}, "at least one finalist, not 0"),
         ({"strategy": "guess"}, "no search is named 'guess'"),
         ({"score": lambda _arch: math.nan}, r"the score of architecture [\d-]+ is nan; a search needs numbers"),
         ({"score": "table:none.csv"}, "none.csv"),

@@ -45,11 +45,19 @@ def test_an_architecture_that_is_not_in_the_table_is_an_error_and_not_zero(tmp_p
         ("arch,a,b\n0-0-0-0,1,2\n", "several columns of scores; name one of: a, b"),
         ("arch,accuracy\n0-0-0-0,good\n", "row 1: 'good' is not a score"),
         ("arch,accuracy\n0-9-0-0,1\n", "position 1 is 9"),
+        ("arch,a,b\n0-0-0-0,1,2,3\n", "several columns of scores; name one of: a, b"),
+        (f"arch,accuracy\n{'0' * 200_000},1\n", "table of scores .*field larger than field limit"),
     ],
 )
 def test_a_bad_table_is_told_in_one_line(tmp_path, space, text, reason):
     with pytest.raises(InputError, match=reason):
         TableScore.load(written(tmp_path, text), space)
+
+
+def test_a_table_in_another_encoding_is_told_in_one_line(tmp_path, space):
+    (tmp_path / "scores.csv").write_bytes("arch,größe\n0-0-0-0,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"table of scores .*: it is damaged"):
+        TableScore.load(tmp_path / "scores.csv", space)
 
 
 def test_a_missing_table_or_column_is_told(tmp_path, space):
