@@ -200,7 +200,7 @@ def test_a_checkpoint_does_not_continue_where_the_direction_of_the_metric_change
     task = Errors(0.5, 0.2)
     fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
     task.higher_is_better = True
-    with pytest.raises(InputError, match="in which higher_is_better of task 'errors' was another"):
+    with pytest.raises(InputError, match="training had another higher_is_better of task 'errors'"):
         fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
 
 
