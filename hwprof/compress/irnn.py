@@ -117,9 +117,10 @@ def _without_dropouts(graph: Graph) -> Graph:
 
 
 def _require_recurrent(graph: Graph) -> None:
-    odd = {node.op: reason for node in reversed(graph.nodes) if (reason := _why_untrained(graph, node))}
+    odd = [reason for node in graph.nodes if (reason := _why_untrained(graph, node))]
     if odd or not any(node.op == "LSTM" for node in graph.nodes) or (len(graph.inputs), len(graph.outputs)) != (1, 1):
-        reason = f"it has {', '.join(sorted(odd.values()))}" if odd else "it has no LSTM, or several inputs or outputs"
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        reason = f"it has {odd[0]}{more}" if odd else "it has no LSTM, or several inputs or outputs"
         raise InputError(
             f"irnn trains networks of LSTM and Gemm or MatMul with one input and one output, not {graph.name!r}: "
             f"{reason}"

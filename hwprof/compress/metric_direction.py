@@ -14,9 +14,9 @@ _ERRORS = {
 
 def doubt(judge: object, name: str) -> str:
     """A warning about a task, or a metric that is a function, which does not say its direction and whose metric has the
-    name of an error; empty otherwise."""
+    name of an error; empty otherwise. Raises InputError as `higher_is_better`."""
     words = re.findall(r"[a-z]+", name.lower())
-    if hasattr(judge, "higher_is_better") or _ERRORS.isdisjoint(words):
+    if not higher_is_better(judge) or hasattr(judge, "higher_is_better") or _ERRORS.isdisjoint(words):
         return ""
     return (
         f"larger figures of the metric {name!r} count as better; if smaller ones are, set its attribute "

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from hwprof import onnx_io, plugins, workloads
 from hwprof.compress.float_network import float_network
@@ -115,7 +116,15 @@ def _graph(
         )
     batch = {f"input{i}": array[:1] for i, array in enumerate(inputs)}
     model = _in_float32(model, tell)
-    exported = export_to_train(model, batch, folder / f"{type(model).__name__}.onnx")
+    try:
+        exported = export_to_train(model, batch, folder / f"{type(model).__name__}.onnx")
+    except InputError as error:
+        if parametrized := [name for name, part in model.named_modules() if parametrize.is_parametrized(part)]:
+            raise InputError(
+                f"{error}; its layer {parametrized[0]!r} computes its weight: end that first by "
+                "torch.nn.utils.parametrize.remove_parametrizations"
+            ) from None
+        raise
     for note in exported.notes:
         tell(note)
     return exported.graph, exported.fixed

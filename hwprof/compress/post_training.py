@@ -3,8 +3,8 @@
 The error of the outputs against the float network on the samples stands for the metric. Each layer's time is measured
 in place (`in_place`), so is its error when it alone has 8 bits, a lower rank or fewer channels; `front` decides from
 both which layers change. The network with the choices is exported, and compared with the user's in pairs; where it is
-not yet fast enough, or much faster than wanted, the target is set anew (`aim`), at most `Settings.rounds` times. A wide
-interval is measured once more first, because a smaller network does not help against noise.
+not yet fast enough, or much faster than wanted, the table gets another target (`aim`), at most `Settings.rounds` times.
+A wide interval is measured once more first, because a smaller network does not help against noise.
 
 Half of the samples give the ranges of activations and the directions of responses, the other half judge.
 """

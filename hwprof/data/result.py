@@ -194,7 +194,9 @@ class Result:
 
     @property
     def score(self) -> float:
-        """The metric, or minus it, so that larger is better; nan where it is unknown."""
+        """The metric, or minus it, so that larger is better; minus infinity where it is unknown."""
+        if math.isnan(self.metric):
+            return -math.inf
         return self.metric if self.higher_is_better else -self.metric
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -19,8 +20,12 @@ class EpochResult:
 
     @property
     def score(self) -> float | None:
-        """The metric, or minus it, so that larger is better; None where none was taken."""
-        return self.metric if self.higher_is_better or self.metric is None else -self.metric
+        """The metric, or minus it, so that larger is better; minus infinity where it is not a number, None where none
+        was taken."""
+        if self.metric is None:
+            return None
+        signed = self.metric if self.higher_is_better else -self.metric
+        return -math.inf if math.isnan(signed) else signed
 
 
 @dataclass(frozen=True, slots=True)

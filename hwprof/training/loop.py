@@ -245,8 +245,7 @@ class _Loop:
         """Raises InputError where the task said otherwise about which metrics are better."""
         if any(epoch.higher_is_better != higher_is_better(self._task) for epoch in stored.epochs):
             raise InputError(
-                f"the checkpoint is of a training in which higher_is_better of task {self._task.name!r} was another; "
-                "give another path"
+                f"the checkpoint's training had another higher_is_better of task {self._task.name!r}; give another path"
             )
         state.restore(self._network, self._hooks, stored.tensors)
         state.restore_optimizers(self._optimizers.each, stored.tensors)

@@ -82,8 +82,8 @@ def channel_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def producer_norms(graph: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """As `channel_norms`, for each of the group's producers by itself, [n_producers, n_blocks], in the same order of
-    blocks: those first that `prune_weights` keeps."""
+    """The `channel_norms` by producer: by group [n_producers, n_blocks], those blocks first that `prune_weights`
+    keeps."""
     layout = ChannelLayout(graph)
     found = {}
     for root in layout.prunable():
@@ -174,7 +174,8 @@ def _block_norms_by_name(layout: ChannelLayout, weights: Mapping[str, np.ndarray
 
 def _block_norms(layout: ChannelLayout, root: int, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """The L1 norm of each block of channels over all weights that make them, [n_blocks]."""
-    return np.sum([_norms_by(layout, root, producer, weights) for producer in _producers(layout, root)], axis=0)
+    each = np.array([_norms_by(layout, root, producer, weights) for producer in _producers(layout, root)])
+    return np.asarray(each.sum(axis=0))
 
 
 def _norms_by(

@@ -29,7 +29,7 @@ def test_larger_is_better_unless_told_otherwise():
 
 def test_a_direction_that_is_neither_true_nor_false_is_refused():
     with pytest.raises(InputError, match="higher_is_better of 'fid' is None; it must be True or False"):
-        higher_is_better(SimpleNamespace(name="fid", higher_is_better=None))
+        metric_direction.doubt(SimpleNamespace(name="fid", higher_is_better=None), "FID")
 
 
 def test_only_the_other_direction_is_a_part_of_keys():

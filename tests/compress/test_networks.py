@@ -59,7 +59,7 @@ def test_a_network_with_several_outputs_cannot_be_judged_by_a_task(tmp_path):
 
 def test_a_module_that_cannot_be_exported_is_one_line(capfd, tmp_path):
     module = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.spectral_norm(nn.Linear(64, 4)))
-    with pytest.raises(InputError, match="PyTorch cannot export Sequential: ") as refused:
+    with pytest.raises(InputError, match=r"cannot export Sequential: .*; its layer '1' computes its weight") as refused:
         open_network(module, task(), DEVICE, tmp_path)
     assert "\n" not in str(refused.value)
     assert capfd.readouterr() == ("", "")

@@ -47,6 +47,7 @@ def test_an_error_that_grows_is_a_loss():
     result = make_result(metric=0.3, baseline_metric=0.2, higher_is_better=False)
     assert result.metric_loss == pytest.approx(0.1)
     assert result.score == -0.3
+    assert make_result(metric=math.nan, higher_is_better=False).score == -math.inf
     assert Result.from_record(json.loads(json.dumps(result.to_record()))) == result
 
 

@@ -196,11 +196,18 @@ def test_the_epoch_with_the_smallest_error_is_kept():
     assert (history.kept, history.metric) == (1, 0.2)
 
 
+@pytest.mark.parametrize("better", [True, False])
+def test_an_epoch_whose_metric_is_not_a_number_is_not_the_best(better):
+    task = Errors(math.nan, 0.3, math.nan)
+    task.higher_is_better = better
+    assert fit(network(), task, TrainSettings(epochs=3, keep="best")).kept == 1
+
+
 def test_a_checkpoint_does_not_continue_where_the_direction_of_the_metric_changed(tmp_path):
     task = Errors(0.5, 0.2)
     fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
     task.higher_is_better = True
-    with pytest.raises(InputError, match="in which higher_is_better of task 'errors' was another"):
+    with pytest.raises(InputError, match="training had another higher_is_better of task 'errors'"):
         fit(network(), task, TrainSettings(epochs=2, keep="best"), checkpoint=tmp_path / "c.safetensors")
 
 
