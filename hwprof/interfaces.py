@@ -140,7 +140,8 @@ class ExecutedKernel(NamedTuple):
     moved: str = ""
 
 
-# A graph to the kernels that a runtime executes of it; None where that is not known.
+# A graph to the kernels that a runtime executes of it; None where that is not known. Raises InputError, with the
+# runtime's reason, for a graph that the runtime refuses.
 Execute: TypeAlias = Callable[[Graph], Sequence[ExecutedKernel] | None]
 
 

@@ -43,6 +43,7 @@ class Kernels:
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
     millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
     missing_nodes: their numbers. executed: the kernels that the runtime itself says it executes, where it was asked.
+    refused: why the runtime, asked, does not take the network.
     """
 
     family: str
@@ -54,6 +55,7 @@ class Kernels:
     missing: tuple[str, ...] = ()
     missing_nodes: tuple[int, ...] = ()
     executed: Kernels | None = None
+    refused: str = ""
 
 
 # The ends of the kinds' names, [n_nodes], None for a node that is not executed; the kinds of moves, with their tensors.
@@ -191,7 +193,7 @@ def _kind(graph: Graph, node: Node, inputs: Sequence[Tensor], result: Tensor, we
     if node.op in _CONVOLUTIONS:
         return _kind_of_convolution(graph, node) + suffix
     if node.op in _PRODUCTS:
-        stored = any(name in weights for name in node.inputs)
+        stored = any(name in weights for name in node.inputs[1:])  # one from the left multiplies each matrix by itself
         return ("product" if not stored else "linear row" if _rows(result) == 1 else "linear") + suffix
     if len(inputs) > 1 and node.op in ("Add", "Mul", "Sub", "Div", "Max", "Min", "Pow"):
         same = sum(t.numel == result.numel for t in inputs) > 1
@@ -236,6 +238,7 @@ def _shape(graph: Graph, node: Node, inputs: Sequence[Tensor], result: Tensor) -
         time, batch, width = inputs[0].shape
         return {
             "rows": time, "parallel": batch, "inner length": width, "columns": node.attribute("hidden_size", 1),
+            "groups": graph.shape(node.inputs[1])[0] - 1,  # further directions
         }  # fmt: skip
     window = math.prod(node.attribute("kernel_shape", ()) or (0,))
     return {

@@ -62,6 +62,7 @@ class KernelPredictor(LatencyPredictor):
 
     takes: Takes = "graph"
     knows_its_domain = True
+    sums_kernels = True
     most_learned = 5000
 
     def __init__(self, seed: int = 0, steps: int = 500) -> None:
@@ -115,6 +116,16 @@ class KernelPredictor(LatencyPredictor):
         self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
         return networks, trainer, np.log(latencies_ms)
 
+    @property
+    def asks_runtime(self) -> bool:
+        """Whether the error on families left out chose the runtime's own kernels."""
+        return self.by_runtime_ is not None
+
+    @property
+    def reported_errors(self) -> np.ndarray:
+        """Those by the runtime's own kernels, where it asks for them."""
+        return (self.by_runtime_ or self).errors_
+
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
         self.require_fitted()
@@ -130,8 +141,8 @@ class KernelPredictor(LatencyPredictor):
         return predicted / factors, predicted * factors
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
-        """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
-        in kernels unlike the ones that were learned from."""
+        """X: [n]. Of networks that the runtime refuses, of those with operators whose work is not known, and of those
+        with more than a tenth of their time in kernels unlike the ones that were learned from."""
         self.require_fitted()
         return [who._doubt(kernels) for who, kernels in map(self._chosen, self.encode(X))]
 
@@ -171,8 +182,12 @@ class KernelPredictor(LatencyPredictor):
     def encode_with(self, graph: Graph, execute: Execute) -> list[Kernels]:
         """[1]: with the runtime's own kernels, unless it has learned that the rules predict as well."""
         (network,) = self.encode([graph])
-        is_asked = not hasattr(self, "by_runtime_") or self.by_runtime_ is not None
-        executed = execute(graph) if is_asked else None
+        if hasattr(self, "by_runtime_") and not self.asks_runtime:
+            return [network]
+        try:
+            executed = execute(graph)
+        except InputError as error:
+            return [replace(network, refused=str(error))]
         return [network if executed is None else replace(network, executed=self._encoder([graph], [executed])[0])]
 
     # -- inside ------------------------------------------------------------------------------------------
@@ -238,6 +253,8 @@ class KernelPredictor(LatencyPredictor):
         return total * float(np.exp(self.offset_))
 
     def _doubt(self, network: Kernels) -> Doubt | None:
+        if network.refused:
+            return Doubt(f"the runtime refuses it: {network.refused}")
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
         outside = self._outside_shares(network, self.members_, self.domain_)
