@@ -166,7 +166,12 @@ def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
         computing = [i for i in kernel.nodes if graph.nodes[i].op not in CONVERSIONS]
         main = min(products or computing or kernel.nodes, default=-1)
         for i in kernel.nodes:
-            ends[i] = " absorbed" if i != main else "" if products or len(kernel.nodes) == 1 else f" in {kernel.op}"
+            if i != main:
+                ends[i] = " absorbed"
+            elif products:
+                ends[i] = f" by {kernel.how}" if kernel.how else ""
+            else:
+                ends[i] = "" if len(kernel.nodes) == 1 else f" in {kernel.op}"
     return ends, [(kernel.op, kernel.moved) for kernel in executed if kernel.moved and not kernel.nodes]
 
 

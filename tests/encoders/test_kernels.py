@@ -131,6 +131,12 @@ def test_a_kernel_of_several_operators_without_a_product_is_named_after_the_runt
     assert all(kind.endswith(" absorbed") for kind in kinds[1:])
 
 
+def test_the_runtimes_implementation_of_a_product_is_part_of_its_kind():
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 8, 8)), 16, 3)))
+    assert by_runtime(graph, ("Conv", (0, 1), "", "blocked")).kinds == ("convolution by blocked", "Relu absorbed")
+
+
 def test_what_the_runtime_does_not_execute_is_no_kernel_and_its_work_need_not_be_known():
     b = GraphBuilder("odd")
     found = by_runtime(b.build(b.relu(b.unary("NoSuchOperator", b.input((1, 4))))), ("Relu", (1,)))
@@ -153,6 +159,24 @@ def test_a_kernel_of_integers_is_named_after_what_it_computes_and_not_after_its_
     relu = next(i for i, node in enumerate(graph.nodes) if node.op == "Relu")
     found = by_runtime(graph, ("Table", (relu - 1, relu, relu + 1)))
     assert sorted(found.kinds)[-1].startswith("Relu in Table")
+
+
+def test_a_stored_matrix_multiplies_each_row_from_the_right_and_each_matrix_from_the_left():
+    b = GraphBuilder("net")
+    x = b.input((5, 8, 8))
+    kinds = encoded(b.build(b.matmul(b.weight((8, 8)), x), b.matmul(x, b.weight((8, 8))))).kinds
+    assert kinds == ("product", "linear")
+
+
+def test_a_recurrence_in_two_directions_is_told_apart():
+    b = GraphBuilder("net")
+    x = b.input((5, 1, 8))
+    weights = [b.weight((2, 32, 8)), b.weight((2, 32, 8))]
+    (y,) = b.nodes("LSTM", [x, *weights], [("float32", (5, 2, 1, 8))], direction="bidirectional", hidden_size=8)
+    whole = encoded(b.build(y))
+    one = encoded(b.build(b.lstm(x, 8)))
+    groups = FEATURES.index("groups")
+    assert whole.features[0, groups] == 1 > one.features[0, groups] == 0
 
 
 def test_stored_integers_are_weights():

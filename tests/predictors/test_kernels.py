@@ -229,6 +229,20 @@ def test_a_runtime_is_asked_for_the_predictor_that_wants_it(asking):
     assert unknown.latency_ms == asking[0].predict([graph])[0] != expected
 
 
+def test_a_network_that_the_runtime_refuses_is_doubted(asking):
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 8, 8)), 16, 3)))
+
+    def refuse(_graph):
+        raise InputError("it cannot run this")
+
+    (refused,) = Trained(asking[0]).predict([graph], execute=refuse)
+    assert not refused.is_known
+    assert refused.doubt == "the runtime refuses it: it cannot run this"
+    (anyway,) = Trained(asking[0]).predict([graph], execute=refuse, extrapolate=True)
+    assert anyway.latency_ms == asking[0].predict([graph])[0]
+
+
 def test_the_rules_predict_a_network_whose_kernels_by_the_runtime_are_like_none(asking):
     predictor, networks, _ = deepcopy(asking)
     predictor.by_runtime_.domain_ = Domain({}, {}, {})
