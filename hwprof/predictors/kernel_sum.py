@@ -13,8 +13,13 @@ from hwprof.encoders.kernels import FEATURES, Kernels
 LIMIT = 2.5  # of the logarithm of the efficiency
 _MARGIN = 1.0  # of a feature, in its unit (a factor of two), beyond the largest and smallest that were learned from
 _NEIGHBOURS = 200  # kernels of a kind that are kept to compare with
-_MACS = FEATURES.index("macs")
+_MACS, _WEIGHTS, _INTENSITY = (FEATURES.index(name) for name in ("macs", "weight bytes", "macs per byte"))
 _SIZES = [FEATURES.index(name) for name in ("element operations", "input bytes", "weight bytes", "output bytes")]
+# The addition of a bias is the only element operation of a kernel that multiplies matrices, and costs next to nothing.
+_SHAPE = [i for i, name in enumerate(FEATURES) if name != "element operations"]
+_STREAMED = 25.0  # the logarithm of weight bytes that are in no core's cache: 32 MiB
+_MEMORY_BOUND = 1.0  # the feature of one multiply-add per byte
+_STREAMED_MARGIN = 3.0  # of the features of such kernels: their time is proportional to the bytes of their weights
 _FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
 
 
@@ -71,12 +76,16 @@ class Domain:
     def holds(self, kind: str, features: np.ndarray) -> bool:
         """Whether the kernel, [n_features], is like those of its kind: in every feature, or if it multiplies no
         matrices, in that it works on no more than they do. One that works on less takes hardly longer than its launch,
-        whatever its shape."""
+        whatever its shape. One that reads more weights than a cache holds, and hardly computes with them, may be much
+        larger than they are if they do so, too."""
         if kind not in self.points:
             return False
+        low, high = self.low[kind], self.high[kind]
         if not features[_MACS]:
-            return bool((features[_SIZES] <= self.high[kind][_SIZES] + _MARGIN).all())
-        if (features < self.low[kind] - _MARGIN).any() or (features > self.high[kind] + _MARGIN).any():
+            return bool((features[_SIZES] <= high[_SIZES] + _MARGIN).all())
+        streams = min(features[_WEIGHTS], high[_WEIGHTS]) >= _STREAMED and features[_INTENSITY] <= _MEMORY_BOUND
+        above = _STREAMED_MARGIN if streams else _MARGIN
+        if (features < low - _MARGIN)[_SHAPE].any() or (features > high + above)[_SHAPE].any():
             return False
-        distances = np.sqrt(((self.points[kind] - features) ** 2).mean(axis=1))
+        distances = np.sqrt(((self.points[kind] - features)[:, _SHAPE] ** 2).mean(axis=1))
         return bool(distances.min() <= _FAR)
