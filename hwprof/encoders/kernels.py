@@ -33,6 +33,7 @@ AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
 _CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
+_ABSORBED = " absorbed"  # ends the kind of an operator that another one's kernel computes as well
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 
 
@@ -69,11 +70,12 @@ class KernelEncoder:
     Which operators run alone is told by the rules of `hwprof.encoders.execution`, or by the runtime.
 
     with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is. with_moves: images
-    that change their layout between two operators are kernels, too, and stored integers are weights. Predictors until
-    2026-11-29 learned without."""
+    that change their layout between two operators are kernels, too, and stored integers are weights. with_choices: how
+    a runtime implements a product is part of its kind, absorbed operators that multiply nothing are of one kind, and a
+    Transpose that the runtime inserts is one of the network's. Predictors until 2026-11-29 learned without."""
 
-    def __init__(self, with_patterns: bool = True, with_moves: bool = True) -> None:
-        self.with_patterns, self.with_moves = with_patterns, with_moves
+    def __init__(self, with_patterns: bool = True, with_moves: bool = True, with_choices: bool = True) -> None:
+        self.with_patterns, self.with_moves, self.with_choices = with_patterns, with_moves, with_choices
         self._signatures = Signatures()
         self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
         self._moves: dict[tuple[str, str, tuple[int, ...]], _Row] = {}
@@ -91,7 +93,7 @@ class KernelEncoder:
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
-        contexts, moved = self._by_rules(graph) if executed is None else _by_runtime(graph, executed)
+        contexts, moved = self._by_rules(graph) if executed is None else self._by_runtime(graph, executed)
         unknown, places = list[int](), dict[tuple[str, int], list[int]]()
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
             if context is None:
@@ -101,7 +103,7 @@ class KernelEncoder:
             elif rows_of[number] is not None:
                 places.setdefault((context, number), []).append(i)
         rows = [row for _, number in places if (row := rows_of[number]) is not None]
-        kinds = [f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)]
+        kinds = [self._kind_in(context, row) for (context, _), row in zip(places, rows, strict=True)]
         moves = Counter(self._move(kind, graph.type_of(name)) for kind, name in moved)
         rows += moves
         return Kernels(
@@ -114,6 +116,13 @@ class KernelEncoder:
             tuple(dict.fromkeys(graph.nodes[i].op for i in unknown)),
             tuple(unknown),
         )
+
+    def _kind_in(self, context: str, row: _Row) -> str:
+        kind, _, (macs, _) = row
+        return "absorbed" if self.with_choices and context == _ABSORBED and not macs else kind + context
+
+    def _by_runtime(self, graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
+        return _by_runtime(graph, executed if self.with_choices else [k._replace(how="") for k in executed])
 
     def _by_rules(self, graph: Graph) -> _Told:
         """The kernels by the rules: the end of a kind's name is what is known of the node's place in the network."""
@@ -128,7 +137,7 @@ class KernelEncoder:
             elif compiled:
                 ends.append(f" {known[i]}" if i in known else "")
             else:
-                ends.append(" fused" if absorbed else " absorbed")
+                ends.append(" fused" if absorbed else _ABSORBED)
         moved = execution.moved_images([place[-1] for place in places]) if self.with_moves else []
         return ends, [("Reorder", name) for name in moved]
 
@@ -141,7 +150,8 @@ class KernelEncoder:
                 "inner length": tensor.shape[-1] if tensor.shape else 1,
             }  # fmt: skip
             features = tuple(math.log2(1 + values.get(name, 0)) for name in FEATURES)
-            self._moves[key] = f"{kind} inserted", features, (0.0, 2 * tensor.size_bytes / 1e6)
+            name = kind if kind == "Transpose" and self.with_choices else f"{kind} inserted"
+            self._moves[key] = name, features, (0.0, 2 * tensor.size_bytes / 1e6)
         return self._moves[key]
 
     def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
@@ -158,7 +168,7 @@ class KernelEncoder:
 
 
 def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
-    """The kernels that the runtime executes. One of several operators, none of which is a product, is named after the
+    """The kernels that the runtime executes. A product is named after its implementation, too, one of several operators, none of which is a product, is named after the
     runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
@@ -167,7 +177,7 @@ def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
         main = min(products or computing or kernel.nodes, default=-1)
         for i in kernel.nodes:
             if i != main:
-                ends[i] = " absorbed"
+                ends[i] = _ABSORBED
             elif products:
                 ends[i] = f" by {kernel.how}" if kernel.how else ""
             else:

@@ -316,6 +316,7 @@ class KernelPredictor(LatencyPredictor):
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
             "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
             "patterns": self._encoder.with_patterns, "moves": self._encoder.with_moves,
+            "choices": self._encoder.with_choices,
             "numbers": [len(self.domain_.points[kind]) for kind in kinds], "families": list(self.families_),
         }  # fmt: skip
         if np.isfinite(self.mape_by_runtime_):
@@ -330,7 +331,7 @@ class KernelPredictor(LatencyPredictor):
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
-        self._encoder = KernelEncoder(bool(settings.get("patterns", False)), bool(settings.get("moves", False)))
+        self._encoder = KernelEncoder(*(bool(settings.get(name, False)) for name in ("patterns", "moves", "choices")))
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
         without = np.zeros(len(self.errors_))  # in files until 2026-11-29

@@ -27,7 +27,7 @@ def latency_ms(network):
     macs, moved = network.amounts.T
     efficiency = macs / (macs + 0.3) + 0.05
     ms = macs / (40 * efficiency) + moved / 8 + 0.004
-    ms[[kind.endswith((" fused", " absorbed")) for kind in network.kinds]] = 0
+    ms[[kind.endswith((" fused", "absorbed")) for kind in network.kinds]] = 0
     return float(0.01 + ms @ network.counts)
 
 
@@ -124,6 +124,29 @@ def test_a_kernel_that_multiplies_nothing_is_known_where_it_is_small_whatever_it
 
     assert doubt((1, 7, 3, 1, 2)) is None
     assert "most in Softmax" in doubt((1, 64, 2048, 2048)).reason
+
+
+def product(rows, inner, columns, bias=False):
+    """The features of a product with stored weights."""
+    b = GraphBuilder("product")
+    return KernelEncoder()([b.build(b.gemm(b.input((rows, inner)), columns, bias=bias))])[0]
+
+
+def holds(known, kernel):
+    return Domain.of([known], np.random.default_rng(0)).holds(kernel.kinds[0], kernel.features[0])
+
+
+def test_a_bias_does_not_make_a_product_unlike_those_without():
+    assert holds(product(8, 64, 64), product(8, 64, 64, bias=True))
+    assert not holds(product(8, 64, 64), product(8, 64, 1024))
+
+
+def test_weights_beyond_the_caches_may_be_much_larger_than_those_that_were_learned_from():
+    known = product(1, 4096, 4096)
+    assert holds(known, product(1, 24576, 4096))
+    assert not holds(known, product(1, 2**16, 2**14))
+    assert not holds(product(1, 1024, 1024), product(1, 6144, 1024))  # whose caches hold the known one
+    assert not holds(product(64, 4096, 4096), product(64, 24576, 4096))  # computes for longer than it reads
 
 
 def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
