@@ -168,8 +168,8 @@ class KernelEncoder:
 
 
 def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
-    """The kernels that the runtime executes. A product is named after its implementation, too, one of several operators, none of which is a product, is named after the
-    runtime's own operator."""
+    """The kernels that the runtime executes. A product's end is its implementation; that of several operators without a
+    product is the runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
         products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]
