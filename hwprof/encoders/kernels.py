@@ -44,7 +44,7 @@ class Kernels:
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
     millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
     missing_nodes: their numbers. executed: the kernels that the runtime itself says it executes, where it was asked.
-    refused: why the runtime, asked, does not take the network.
+    refused: why the runtime, asked, does not take the network. weight_bytes: of the whole graph, each weight once.
     """
 
     family: str
@@ -57,6 +57,7 @@ class Kernels:
     missing_nodes: tuple[int, ...] = ()
     executed: Kernels | None = None
     refused: str = ""
+    weight_bytes: int = 0
 
 
 # The ends of the kinds' names, [n_nodes], None for a node that is not executed; the kinds of moves, with their tensors.
@@ -115,6 +116,7 @@ class KernelEncoder:
             (*map(tuple, places.values()), *(() for _ in moves)),
             tuple(dict.fromkeys(graph.nodes[i].op for i in unknown)),
             tuple(unknown),
+            weight_bytes=graph.weight_bytes,
         )
 
     def _kind_in(self, context: str, row: _Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,36 +21,69 @@ _SHAPE = [i for i, name in enumerate(FEATURES) if name != "element operations"]
 _STREAMED = 25.0  # the logarithm of weight bytes that are in no core's cache: 32 MiB
 _MEMORY_BOUND = 1.0  # the feature of one multiply-add per byte
 _STREAMED_MARGIN = 3.0  # of the features of such kernels: their time is proportional to the bytes of their weights
+NO_MEMORY = np.array([0.0, 0.0, -np.inf])  # of files until 2026-11-29
 _FAR = 3.0  # root mean square over the features, in their unit: a factor of eight in each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The kernels of one network, ready for a sum. features: [n, n_features], scaled; kinds: [n], numbers; amounts:
+    [n, 2]; counts: [n]; weights: [n], million bytes of the stored weights that each reads. log_weights: the binary
+    logarithm of one plus the weight bytes of the whole network."""
+
+    features: np.ndarray
+    kinds: np.ndarray
+    amounts: np.ndarray
+    counts: np.ndarray
+    weights: np.ndarray
+    log_weights: float
+
+    @classmethod
+    def of(cls, network: Kernels, number: Mapping[str, int], mean: np.ndarray, scale: np.ndarray) -> Prepared:
+        """number: of each kind with constants of its own; all others have 0. mean, scale: [n_features]."""
+        kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
+        weights = (2 ** network.features[:, _WEIGHTS] - 1) / 1e6
+        log_weights = math.log2(1 + network.weight_bytes)
+        return cls(
+            (network.features - mean) / scale, kinds, network.amounts, network.counts, weights, log_weights
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
     """One fitted sum. first, bias, second: the weights of the efficiency's network, [n_features, n_hidden],
     [n_kinds, n_hidden], [n_hidden]. logs: [n_kinds, 3], of ms per million MACs, ms per million bytes, ms per launch.
-    start: its log, ms."""
+    start: its log, ms. memory: [3], the logarithm of how steeply weights come from memory and no longer from a cache
+    when those of the network become more, the binary logarithm of the bytes at which half of them do, and the log of
+    ms per million of these bytes."""
 
     first: np.ndarray
     bias: np.ndarray
     second: np.ndarray
     logs: np.ndarray
     start: float
+    memory: np.ndarray
 
-    def ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the time of each kernel, ms, [n]."""
-        return np.asarray(self.parts_ms(features, kinds, amounts).sum(axis=1))
+    def ms(self, prepared: Prepared) -> np.ndarray:
+        """Returns the time of each kernel, ms, [n]."""
+        return np.asarray(self.parts_ms(prepared).sum(axis=1))
 
-    def parts_ms(self, features: np.ndarray, kinds: np.ndarray, amounts: np.ndarray) -> np.ndarray:
-        """features: [n, n_features]; kinds: [n], numbers; amounts: [n, 2]. Returns the times of multiply-adds, bytes
-        and the launch of each kernel, ms, [n, 3]."""
-        hidden = np.tanh(features @ self.first + self.bias[kinds])
+    def parts_ms(self, prepared: Prepared) -> np.ndarray:
+        """Returns the times of multiply-adds, bytes and the launch of each kernel, ms, [n, 3]."""
+        kinds, amounts = prepared.kinds, prepared.amounts
+        hidden = np.tanh(prepared.features @ self.first + self.bias[kinds])
         efficiency = np.exp(LIMIT * np.tanh(hidden @ self.second / LIMIT))
         rates = np.exp(self.logs[kinds])
-        return np.column_stack([amounts * rates[:, :2] * efficiency[:, None], rates[:, 2]])
+        parts = np.column_stack([amounts * rates[:, :2] * efficiency[:, None], rates[:, 2]])
+        steepness, half, log_rate = self.memory
+        uncached = 1 / (1 + np.exp(-np.exp(steepness) * (prepared.log_weights - half)))
+        parts[:, 1] += prepared.weights * uncached * np.exp(log_rate)
+        return parts
 
     def scaled(self, log_factors: np.ndarray) -> Member:
         """log_factors: [4], of the start, multiply-adds, bytes and launches. Returns the sum with these factors."""
-        return replace(self, logs=self.logs + log_factors[1:], start=self.start + float(log_factors[0]))
+        memory = self.memory + np.array([0.0, 0.0, log_factors[2]])
+        return replace(self, logs=self.logs + log_factors[1:], start=self.start + float(log_factors[0]), memory=memory)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

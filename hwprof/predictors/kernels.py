@@ -1,9 +1,10 @@
 """A predictor for any network: a sum over its kernels, learned from totals.
 
-    latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch
+    latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch + uncached * c
 
 with a, b and launch by kind of kernel, and an efficiency between e^-2.5 and e^2.5 that a small network learns from the
-kernel's sizes. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
+kernel's sizes. The weights of a network that are more than the cache holds come from memory at each inference
+(uncached, bytes), though each kernel alone would find its own in the cache; the size of the cache is learned. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
 (`hwprof.spaces.generic`), so that any runtime can be learned. Intervals come from the errors on families of networks
 that were left out, and a network whose time is in kernels unlike all that were learned from is not predicted.
 """
@@ -31,7 +32,7 @@ from hwprof.predictors.base import (
     checked_latencies,
     conformal_quantile,
 )
-from hwprof.predictors.kernel_sum import Domain, Member
+from hwprof.predictors.kernel_sum import NO_MEMORY, Domain, Member, Prepared
 from hwprof.predictors.left_out import left_out_error
 
 MEMBERS = 3
@@ -192,11 +193,9 @@ class KernelPredictor(LatencyPredictor):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _prepared(self, network: Kernels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Scaled features, [n, n_features]; numbers of kinds, [n]; amounts, [n, 2]; counts, [n]."""
+    def _prepared(self, network: Kernels) -> Prepared:
         number = {kind: i + 1 for i, kind in enumerate(self.kinds_)}
-        kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
-        return (network.features - self.mean_) / self.scale_, kinds, network.amounts, network.counts
+        return Prepared.of(network, number, self.mean_, self.scale_)
 
     def _try_runtime(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray) -> None:
         """Keeps a predictor of what the runtime executes, if that is known of most networks and its error on families
@@ -234,17 +233,17 @@ class KernelPredictor(LatencyPredictor):
         return self.errors_[known], self.spreads_[known]
 
     def _kernel_ms(self, network: Kernels, members: Sequence[Member]) -> np.ndarray:
-        features, kinds, amounts, _ = self._prepared(network)
-        logs = [np.log(member.ms(features, kinds, amounts)) for member in members]
+        prepared = self._prepared(network)
+        logs = [np.log(member.ms(prepared)) for member in members]
         return np.asarray(np.exp(np.mean(logs, axis=0)))
 
     def _parts_ms(self, networks: Sequence[Kernels]) -> np.ndarray:
         """Returns [n_members, n, 4]: the start, multiply-adds, bytes and launches of each network, ms."""
         parts = np.empty((len(self.members_), len(networks), 4))
         for i, network in enumerate(networks):
-            features, kinds, amounts, counts = self._prepared(network)
+            prepared = self._prepared(network)
             for member, found in zip(self.members_, parts[:, i], strict=True):
-                found[0], found[1:] = np.exp(member.start), counts @ member.parts_ms(features, kinds, amounts)
+                found[0], found[1:] = np.exp(member.start), prepared.counts @ member.parts_ms(prepared)
         return parts
 
     def _total_ms(self, network: Kernels) -> float:
@@ -308,6 +307,7 @@ class KernelPredictor(LatencyPredictor):
         }  # fmt: skip
         for i, m in enumerate(self.members_):
             arrays |= {f"first{i}": m.first, f"bias{i}": m.bias, f"second{i}": m.second, f"logs{i}": m.logs}
+            arrays[f"memory{i}"] = m.memory
         kinds = sorted(self.domain_.points)
         arrays["points"] = np.concatenate([self.domain_.points[kind] for kind in kinds]).astype(np.float32)
         arrays["low"] = np.array([self.domain_.low[kind] for kind in kinds])
@@ -339,7 +339,11 @@ class KernelPredictor(LatencyPredictor):
         self.families_ = tuple(settings.get("families", ("",) * len(without)))
         self.least_spread_ = float(settings.get("least_spread", _LEAST_SPREADS[-1]))
         self.members_ = tuple(
-            Member(arrays[f"first{i}"], arrays[f"bias{i}"], arrays[f"second{i}"], arrays[f"logs{i}"], float(start))
+            Member(
+                *(arrays[f"{name}{i}"] for name in ("first", "bias", "second", "logs")),
+                float(start),
+                arrays.get(f"memory{i}", NO_MEMORY),
+            )  # fmt: skip
             for i, start in enumerate(settings["starts"])
         )
         known = settings["known"]

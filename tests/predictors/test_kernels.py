@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hwprof.builder import GraphBuilder
-from hwprof.encoders.kernels import KernelEncoder
+from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.interfaces import ExecutedKernel
 from hwprof.predictors import files, kernels
 from hwprof.predictors.base import State, conformal_quantile
-from hwprof.predictors.kernel_sum import Domain
+from hwprof.predictors.kernel_sum import Domain, Member, Prepared
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Trained
 from hwprof.spaces.generic import SPACE
@@ -207,6 +207,18 @@ def test_only_the_operator_without_known_work_has_no_time(fitted):
     of_two = b.node("Einsum", [x, x], (64, 64), equation="ij,ij->ij")
     ms = fitted.operator_ms(b.build(b.add(of_three, of_two)))
     assert np.isnan(ms).tolist() == [True, False, False]
+
+
+def test_weights_come_from_memory_where_those_of_the_whole_network_are_more_than_a_cache_holds():
+    kernel = product(1, 1024, 1024)  # 4.2 million bytes
+    nothing = np.zeros((len(FEATURES), 1)), np.zeros((1, 1)), np.zeros(1), np.full((1, 3), -np.inf)
+    member = Member(*nothing, start=0.0, memory=np.array([3.0, 25.0, np.log(0.05)]))
+
+    def ms(network):
+        return member.ms(Prepared.of(network, {}, np.zeros(len(FEATURES)), np.ones(len(FEATURES))))[0]
+
+    assert ms(kernel) == pytest.approx(0, abs=1e-9)
+    assert ms(replace(kernel, weight_bytes=2**28)) == pytest.approx(0.05 * 4.19, rel=0.01)
 
 
 def blind(network):
