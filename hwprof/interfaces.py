@@ -134,14 +134,17 @@ class Backend(Protocol):
 
 class ExecutedKernel(NamedTuple):
     """A kernel that a runtime executes. op: its operator there. nodes: those of the graph whose work it does, by their
-    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known."""
+    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known. how: the
+    implementation that the runtime chose, in its words, where it has several."""
 
     op: str
     nodes: tuple[int, ...]
     moved: str = ""
+    how: str = ""
 
 
-# A graph to the kernels that a runtime executes of it; None where that is not known.
+# A graph to the kernels that a runtime executes of it; None where that is not known. Raises InputError, with the
+# runtime's reason, for a graph that the runtime refuses.
 Execute: TypeAlias = Callable[[Graph], Sequence[ExecutedKernel] | None]
 
 

@@ -27,7 +27,6 @@ from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs
 from hwprof.predictors import learning, shipped, trained
 from hwprof.predictors.base import LatencyPredictor
-from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Prediction, Trained
 from hwprof.spaces import generic
 from hwprof.variants.spec import change
@@ -49,6 +48,7 @@ def train(
     device: str | None = None,
     seed: int = 0,
     base: str | Path | Trained | None = None,
+    on_warning: Callable[[str], None] = _warn,
 ) -> Trained:
     """Trains a predictor on the networks of a data set, or of several of one device, as `hwprof train` does.
 
@@ -56,8 +56,9 @@ def train(
     drawn at random; all, but at most the predictor's `most_learned`, unless given. sources: for transfer, predictors of
     other devices or their files. counts: a data set of the instructions that the same networks execute on an emulated
     core, to learn from as well. base: a predictor of kernels of another machine, its file, or the name of a device
-    that hwprof ships one for; it is fitted to the data, of which 5 to 20 networks are enough. Raises InputError for an
-    unknown predictor, data that cannot be learned from, or a data set whose space or device is not the given one.
+    that hwprof ships one for; it is fitted to the data, of which 5 to 20 networks are enough. on_warning: is told of
+    networks about which the runtime could not be asked. Raises InputError for an unknown predictor, data that cannot be
+    learned from, or a data set whose space or device is not the given one.
     """
     first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
     found = learning.opened(first, space, device)
@@ -69,7 +70,7 @@ def train(
             raise InputError("--from fits a predictor of kernels to the data; it takes no other predictor or source")
         return learning.calibrated(_base(base), found, n=n, seed=seed, further=further)
     name = predictor or ("kernels" if found.card.space == generic.NAME else "physical")
-    with _asking(found.card.device if name == "kernels" else None) as execute:
+    with _asking(found.card.device if name == "kernels" else None, on_warning, found.folder) as execute:
         return learning.learn(
             found, name, n=n, seed=seed, sources=others, counts=counted, further=further, execute=execute
         )
@@ -100,7 +101,7 @@ def predict(
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
     known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
     `on_error` the error is raised. on_warning: is told facts about a network that its prediction does not show, such as
-    that a PyTorch module was exported.
+    that a PyTorch module was exported, and, as in `train`, what the runtime could not be asked.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
@@ -109,7 +110,7 @@ def predict(
     found.require(space, device)
     with (
         _opened(models, shapes, inputs, on_error, on_warning) as networks,
-        _asking(_asked_device(found)) as execute,
+        _asking(_asked_device(found), on_warning) as execute,
     ):
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
@@ -130,7 +131,7 @@ def predict_operators(
     start of an inference: they add up to the prediction. Errors and warnings as in `predict`. Raises InputError for a
     predictor that does not sum over operators: train one with --predictor kernels."""
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
-    if not isinstance(found.predictor, KernelPredictor):
+    if not found.predictor.sums_kernels:
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     with (
@@ -185,23 +186,23 @@ def _base(source: str | Path | Trained) -> Trained:
 
 
 @contextmanager
-def _asking(device: Device | None) -> Iterator[Execute | None]:
+def _asking(
+    device: Device | None, on_warning: Callable[[str], None], folder: Path | None = None
+) -> Iterator[Execute | None]:
     """Yields a function that asks the device's runtime which kernels it executes of a graph; None where no device is
-    given, or its runtime does not say."""
+    given, or its runtime does not say. folder: of the data set that keeps the answers."""
     if device is None:
         yield None
         return
-    with executed.asked(device, Options().limited_transport) as execute:
+    with executed.asked(device, Options().limited_transport, on_warning, folder) as execute:
         yield execute
 
 
 def _asked_device(trained: Trained) -> Device | None:
     """The device whose runtime the predictor wants to ask; None for one that the rules suffice, and where there is no
     device of this name: then it predicts by the rules."""
-    predictor, name = trained.predictor, trained.origin.device if trained.origin else ""
-    if not isinstance(predictor, KernelPredictor) or predictor.by_runtime_ is None or name not in available():
-        return None
-    return Device.load(name)
+    name = trained.origin.device if trained.origin else ""
+    return Device.load(name) if trained.predictor.asks_runtime and name in available() else None
 
 
 def load_predictor(source: str | Path) -> LatencyPredictor:
