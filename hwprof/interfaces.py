@@ -131,13 +131,23 @@ class Backend(Protocol):
         ...
 
 
+class Work(NamedTuple):
+    """What a kernel executes, where the runtime knows that better than the graph does. kind: which of its loops. sizes:
+    amounts and shape, by the names of `hwprof.encoders.kernels.FEATURES`; those that are missing are 0."""
+
+    kind: str
+    sizes: Mapping[str, float]
+
+
 class ExecutedKernel(NamedTuple):
     """A kernel that a runtime executes. op: its operator there. nodes: those of the graph whose work it does, by their
-    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known."""
+    number; none of one that the runtime inserted, which moves the tensor `moved` where that is known. work: told by few
+    runtimes, and then of all kernels of a network."""
 
     op: str
     nodes: tuple[int, ...]
     moved: str = ""
+    work: Work | None = None
 
 
 # A graph to the kernels that a runtime executes of it; None where that is not known.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from hwprof import plugins
 from hwprof.device import Device
 from hwprof.errors import EnvironmentUnfitError, HwprofError
 from hwprof.graph import Graph
-from hwprof.interfaces import Execute, ExecutedKernel, OptimizingBackend
+from hwprof.interfaces import Execute, ExecutedKernel, OptimizingBackend, Work
 from hwprof.measure.transport import RestartedWorker, Transport, ask_once, understood
 
 
@@ -29,9 +30,19 @@ def asked(device: Device, transport: Transport) -> Iterator[Execute | None]:
             except HwprofError:
                 return None
             with understood("executed"):
-                return [ExecutedKernel(str(op), tuple(nodes), str(moved)) for op, nodes, moved in answer["kernels"]]
+                return [_kernel(*fields) for fields in answer["kernels"]]
 
         yield execute
+
+
+def _kernel(op: Any, nodes: Any, moved: Any, work: Any = None) -> ExecutedKernel:
+    """From what a worker answers."""
+    if work is None:
+        return ExecutedKernel(str(op), tuple(nodes), str(moved))
+    kind, sizes = work
+    return ExecutedKernel(
+        str(op), tuple(nodes), str(moved), Work(str(kind), {str(name): float(size) for name, size in sizes.items()})
+    )
 
 
 def _is_told(device: Device) -> bool:

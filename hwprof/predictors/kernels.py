@@ -72,11 +72,17 @@ class KernelPredictor(LatencyPredictor):
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
-        networks, trainer, log_ms = self._learned(X, y)
-        self._leave_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
-        self.least_spread_ = _narrowest(*self._of_known())
-        self._try_runtime(networks, y)
+        networks = self.encode(X)
+        wholes = np.array([_is_network(network) for network in networks], bool)
+        self._fit(networks, y, wholes)
+        self._try_runtime(networks, y, wholes)
         return self
+
+    def _fit(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray, wholes: np.ndarray) -> None:
+        """wholes: [n], of bool: families of whole networks are left out."""
+        networks, trainer, log_ms = self._learned(networks, y)
+        self._leave_out(trainer, networks, log_ms, wholes, np.random.default_rng(self.seed))
+        self.least_spread_ = _narrowest(*self._of_known())
 
     def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Fits without the errors on what is left out, which take most of the time of `fit`: for
@@ -183,13 +189,16 @@ class KernelPredictor(LatencyPredictor):
         kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
         return (network.features - self.mean_) / self.scale_, kinds, network.amounts, network.counts
 
-    def _try_runtime(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray) -> None:
+    def _try_runtime(
+        self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray, wholes: np.ndarray
+    ) -> None:  # fmt: skip
         """Keeps a predictor of what the runtime executes, if that is known of most networks and its error on families
         left out is smaller than that of the rules. Of the other networks it learns as they are written."""
         if sum(network.executed is not None for network in networks) <= len(networks) / 2:
             return
         executed = [replace(network.executed or network, executed=None) for network in networks]
-        other = KernelPredictor(self.seed, self.steps).fit(executed, y)
+        other = KernelPredictor(self.seed, self.steps)
+        other._fit(executed, y, wholes)
         self.mape_by_runtime_ = left_out_error(other.errors_).mape
         if self.mape_by_runtime_ < left_out_error(self.errors_).mape:
             self.by_runtime_ = other
@@ -256,12 +265,12 @@ class KernelPredictor(LatencyPredictor):
         return shares
 
     def _leave_out(
-        self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
-    ) -> None:
+        self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, wholes: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
         """Predicts networks whose whole family is left out; where there are fewer than two families of networks,
         networks left out at random. Single operators are always learned from."""
         families = np.array([network.family for network in networks])
-        wholes = np.array([_is_network(network) for network in networks], bool)
         names = rng.permutation(sorted(set(families[wholes].tolist())))
         if len(names) < 2:
             folds = np.where(wholes.any() & ~wholes, -1, rng.integers(FAMILY_FOLDS, size=len(networks)))
@@ -299,6 +308,7 @@ class KernelPredictor(LatencyPredictor):
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
             "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
             "patterns": self._encoder.with_patterns, "moves": self._encoder.with_moves,
+            "work": self._encoder.with_work,
             "numbers": [len(self.domain_.points[kind]) for kind in kinds], "families": list(self.families_),
         }  # fmt: skip
         if np.isfinite(self.mape_by_runtime_):
@@ -313,7 +323,8 @@ class KernelPredictor(LatencyPredictor):
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
-        self._encoder = KernelEncoder(bool(settings.get("patterns", False)), bool(settings.get("moves", False)))
+        known = (bool(settings.get(name, False)) for name in ("patterns", "moves", "work"))
+        self._encoder = KernelEncoder(*known)
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
         without = np.zeros(len(self.errors_))  # in files until 2026-11-29

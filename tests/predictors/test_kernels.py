@@ -208,6 +208,21 @@ def test_what_the_runtime_executes_is_used_where_it_predicts_families_left_out_b
     assert np.median(high / low) < np.median(wide_high / wide_low)
 
 
+def test_an_operator_that_the_runtime_runs_as_many_loops_is_no_network_to_leave_out(data):
+    def in_loops(network):
+        n = 5
+        return replace(
+            network, kinds=tuple(f"{kind} {i}" for i in range(n) for kind in network.kinds), nodes=n * network.nodes,
+            counts=np.tile(network.counts, n), features=np.tile(network.features, (n, 1)),
+            amounts=np.tile(network.amounts, (n, 1)) / n,
+        )  # fmt: skip
+
+    networks = [replace(blind(network), executed=in_loops(network)) for network in data[0][:40]]
+    predictor = KernelPredictor(steps=15).fit(networks, data[1][:40])
+    assert predictor.by_runtime_ is not None
+    assert sorted(predictor.by_runtime_.families_) == sorted(predictor.families_)
+
+
 def test_a_runtime_that_tells_less_than_the_rules_is_not_asked_again(data):
     networks, ms = data
     told = [replace(network, executed=blind(network)) for network in networks[:60]]
