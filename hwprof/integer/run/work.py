@@ -7,7 +7,6 @@ padding of panels and vectors. Nothing is packed or run. The conditions are thos
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import singledispatch
 from itertools import chain
 
@@ -46,9 +45,26 @@ _VECTOR = 32  # channels, or elements, at once
 _GATHERED_BYTES = 256 * 1024  # kGatheredBytes: what a stripe of lines may take
 _LONG = 1024  # kLong: elements of a line that is made of short ones
 _CELL_ROWS = 16  # kCellRows
-_PAGE = 4096  # bytes after which addresses share a place in the first-level cache
+_LINE, _PERIOD = 64, 64 * 1024  # bytes of a line of the cache, and after which two share a place in the second level
+_FIRST_LEVEL = 32 * 1024  # bytes of the cache
+_BYTES_PER_MISS = 8  # copied in the time of one for whose line the cache waits: 3 and 0.4 ns on Zen 3, 2026-11-29
+_BLOCK = 256  # kBlock: pixels that are quantized together
+_ELEMENTS_PER_PIXEL = 128  # elements in whose time a pool finds a window
+_WEIGHTS, _ALL_WEIGHTS = "weight bytes", "parallel"  # names of predictors
 _SHORT_SHIFT = 32  # below it, Multiply takes 64 bits
 _FLOAT_BYTES = 4
+
+
+def of_program(program: Program) -> tuple[list[Work], list[tuple[Operation, list[Work]]]]:
+    """Returns what quantizes the inputs and dequantizes the outputs, and the loops of each operation that has any. Each
+    loop that reads weights is told how many bytes of them all read: from where they come depends on that."""
+    found = [(op, loops) for op in program.operations if (loops := of(op, program))]
+    weights = sum(loop.sizes.get(_WEIGHTS, 0) for _, loops in found for loop in loops)
+
+    def told(loop: Work) -> Work:
+        return Work(loop.kind, {**loop.sizes, _ALL_WEIGHTS: weights}) if _WEIGHTS in loop.sizes else loop
+
+    return of_ends(program), [(op, [told(loop) for loop in loops]) for op, loops in found]
 
 
 def of_ends(program: Program) -> list[Work]:
@@ -78,8 +94,8 @@ def _end(end: Entry | Exit) -> Work:
     kind += " of an image" if channels > 1 else ""
     return _work(
         f"{kind}{_wide(size > 1)} inserted", elements=elements, read=real if is_entry else held,
-        written=held if is_entry else real, columns=channels, pixels=elements // channels,
-        stride=math.gcd(channels * size, _PAGE),
+        written=held if is_entry else real, columns=channels,
+        cached=_cached(min(elements // channels, _BLOCK if is_entry else elements), channels * size),
     )  # fmt: skip
 
 
@@ -298,7 +314,8 @@ def _(op: MaxPool | AveragePool, program: Program) -> list[Work]:
     pixels = n * out_height * out_width
     return [
         _work(
-            "largest" if isinstance(op, MaxPool) else "mean", elements=(reads + pixels) * steps * 16,
+            "largest" if isinstance(op, MaxPool) else "mean",
+            elements=(reads + pixels) * steps * 16 + pixels * _ELEMENTS_PER_PIXEL,
             read=reads * channels, written=pixels * channels, outputs=channels, odd_outputs=channels % 16, rows=pixels,
         )
     ]  # fmt: skip
@@ -336,21 +353,24 @@ def _(op: Pad, program: Program) -> list[Work]:
 def _(op: Embedding | Pick, program: Program) -> list[Work]:
     size = _bytes(program, op.y)
     rows = op.rows.size if isinstance(op, Pick) else math.prod(program.shape(op.x))
-    weights = op.table.nbytes if isinstance(op, Embedding) else 0
+    table = op.table.nbytes if isinstance(op, Embedding) else _bytes(program, op.x)
     return [
-        _work("rows picked", elements=rows, read=size, weights=weights, written=size, rows=rows, inner=size // rows)
+        _work("rows picked", elements=rows, read=size, written=size, rows=rows, inner=size // rows, cached=table)
     ]
 
 
 def _moved(copy: moves.Copy) -> Work:
-    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart."""
+    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart. Of those, each waits
+    for a line of its own where the cache does not hold all lines until their next bytes are wanted."""
     run, from_, to = (steps[-1] if steps else 1 for steps in (copy.extents, copy.strides, copy.to))
     size = math.prod(copy.extents)
-    is_whole = from_ == to == 1
+    if from_ == to == 1:
+        return _work("copy of runs", elements=size // run, read=size, written=size, inner=run, rows=size // run)
+    cached = max(_cached(run, abs(from_)), _cached(run, abs(to)))
+    each = _BYTES_PER_MISS if cached > _FIRST_LEVEL else 1
     return _work(
-        "copy of runs" if is_whole else "copy of bytes", elements=size // run if is_whole else size, read=size,
-        written=size, inner=run, rows=size // run, stride=0 if is_whole else math.gcd(abs(from_ * to), _PAGE),
-    )  # fmt: skip
+        "copy of bytes", elements=each * size, read=size, written=size, inner=run, rows=size // run, cached=cached
+    )
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
@@ -358,7 +378,7 @@ def _moved(copy: moves.Copy) -> Work:
 
 def _work(
     kind: str, macs: float = 0, elements: float = 0, read: float = 0, weights: float = 0, written: float = 0,
-    window: float = 0, stride: float = 0, outputs: float = 0, pixels: float = 0, rows: float = 0, columns: float = 0,
+    window: float = 0, stride: float = 0, outputs: float = 0, cached: float = 0, rows: float = 0, columns: float = 0,
     inner: float = 0, odd_inputs: float = 0, odd_outputs: float = 0,
 ) -> Work:  # fmt: skip
     """By the names of predictors, and those sizes alone that decide the loop's time: a network with others would be
@@ -366,10 +386,16 @@ def _work(
     sizes = {
         "macs": macs, "element operations": elements, "input bytes": read, "weight bytes": weights,
         "output bytes": written, "window": window, "stride": stride, "output channels per group": outputs,
-        "pixels": pixels, "rows": rows, "columns": columns, "inner length": inner,
+        "pixels": cached, "rows": rows, "columns": columns, "inner length": inner,
         "odd input channels": float(odd_inputs > 0), "odd output channels": float(odd_outputs > 0),
     }  # fmt: skip
     return Work(kind, {name: size for name, size in sizes.items() if size})
+
+
+def _cached(steps: int, stride: int) -> int:
+    """The bytes of cache that a loop of so many steps takes, which the next loop wants again: a line each, and as much
+    more as the addresses of lines that are a power of two apart fall into the same places."""
+    return steps * max(min(stride, _LINE), math.gcd(stride, _PERIOD))
 
 
 def _up(n: int, multiple: int) -> int:
