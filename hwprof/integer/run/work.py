@@ -50,21 +50,8 @@ _FIRST_LEVEL = 32 * 1024  # bytes of the cache
 _BYTES_PER_MISS = 8  # copied in the time of one for whose line the cache waits: 3 and 0.4 ns on Zen 3, 2026-11-29
 _BLOCK = 256  # kBlock: pixels that are quantized together
 _ELEMENTS_PER_PIXEL = 128  # elements in whose time a pool finds a window
-_WEIGHTS, _ALL_WEIGHTS = "weight bytes", "parallel"  # names of predictors
 _SHORT_SHIFT = 32  # below it, Multiply takes 64 bits
 _FLOAT_BYTES = 4
-
-
-def of_program(program: Program) -> tuple[list[Work], list[tuple[Operation, list[Work]]]]:
-    """Returns what quantizes the inputs and dequantizes the outputs, and the loops of each operation that has any. Each
-    loop that reads weights is told how many bytes of them all read: from where they come depends on that."""
-    found = [(op, loops) for op in program.operations if (loops := of(op, program))]
-    weights = sum(loop.sizes.get(_WEIGHTS, 0) for _, loops in found for loop in loops)
-
-    def told(loop: Work) -> Work:
-        return Work(loop.kind, {**loop.sizes, _ALL_WEIGHTS: weights}) if _WEIGHTS in loop.sizes else loop
-
-    return of_ends(program), [(op, [told(loop) for loop in loops]) for op, loops in found]
 
 
 def of_ends(program: Program) -> list[Work]:
