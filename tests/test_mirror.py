@@ -25,6 +25,7 @@ TESTED_BY = {
     "testing/chains.py": "testing/test_predictors.py",
     "testing/rules.py": "testing/test_predictors.py",
     "spaces/drawing.py": "spaces/test_generic.py",
+    "spaces/generic_extremes.py": "spaces/test_generic.py",
     "spaces/generic_networks.py": "spaces/test_generic.py",
     "spaces/generic_operators.py": "spaces/test_generic.py",
     "predictors/kernel_sum.py": "predictors/test_kernels.py",

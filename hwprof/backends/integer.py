@@ -99,9 +99,9 @@ class IntegerBackend:
         return host_resources.saturates(features) if chosen == _BEST else chosen == "avx2"
 
     def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
-        """The operations, each with the work of its loops: of the first, and of others without nodes; and what quantizes
-        the inputs and dequantizes the outputs. Raises InputError for an option or a graph that `open` cannot run
-        either."""
+        """Returns the operations, each as one kernel for each of its loops, of which only the first has the nodes; and,
+        without nodes, what quantizes the inputs and dequantizes the outputs. Raises InputError for an option or a graph
+        that `open` cannot run either."""
         chosen = options.read(Options, device)
         options.require_float32(device)
         program = _with_weights(chosen.weights, _lowered(graph), device)

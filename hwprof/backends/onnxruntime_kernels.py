@@ -27,6 +27,7 @@ _UNIQUE_SUFFIX = re.compile(r"_token_\d+$")
 _LAYOUT_SUFFIX = re.compile(r"_nchwc$")
 _REWRITTEN_SUFFIX = re.compile(r"_(bn|mul)$")  # an affine operator that the layout pass turned into a convolution
 _MOVES = frozenset({"Reshape", "Transpose", "Cast"})  # operators that the runtime inserts around a kernel
+_BLOCKED = "com.microsoft.nchwc"  # the domain of operators on blocks of channels
 T = TypeVar("T")
 
 _KERNEL_EVENT = re.compile(r"kernel#(\d+)_kernel_time")
@@ -43,6 +44,7 @@ class Kernel:
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    domain: str = ""
 
 
 def label(model: onnx.ModelProto, graph: Graph) -> None:
@@ -56,7 +58,7 @@ def label(model: onnx.ModelProto, graph: Graph) -> None:
 
 def label_kernels(model: onnx.ModelProto) -> tuple[Kernel, ...]:
     """The kernels of an optimized model in its order. Renames its nodes so that `mean_times` recognizes them."""
-    kernels = tuple(Kernel(n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node)
+    kernels = tuple(Kernel(n.name, n.op_type, tuple(n.input), tuple(n.output), n.domain) for n in model.graph.node)
     for place, node in enumerate(model.graph.node):
         node.name = f"kernel#{place}"
     return kernels
@@ -146,7 +148,8 @@ def executed(graph: Graph, extended: Sequence[Kernel], kernels: Sequence[Kernel]
     found = []
     for kernel, own in zip(kernels, members(graph, extended, kernels), strict=True):
         moved = "" if own else next((name for name in (*kernel.inputs, *kernel.outputs) if name in known), "")
-        found.append(ExecutedKernel(kernel.op, tuple(sorted(own)), moved))
+        how = "blocked" if kernel.domain == _BLOCKED else ""
+        found.append(ExecutedKernel(kernel.op, tuple(sorted(own)), moved, how))
     return tuple(found)
 
 

@@ -38,6 +38,7 @@ _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
 # How the lines of its errors begin that are about its own files.
 _STACK = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
 _LONGEST_REASON = 600
+_PRECISION = re.compile(r"_[A-Z]+\d+$")  # ends the name of an implementation
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
 
 
@@ -313,11 +314,20 @@ def _claims(compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]]) ->
 def _executed(
     compiled: openvino.CompiledModel, labels: Mapping[str, Set[int]], graph: Graph
 ) -> tuple[ExecutedKernel, ...]:
-    """The kernels that run, in their order. The runtime does not say which tensor a kernel moves that it inserted."""
+    """The kernels that run, in their order. The runtime does not say which tensor a kernel moves that it inserted: one
+    of its shape stands for it."""
     nodes = fusion.absorb(graph, _claims(compiled, labels))
     ops = {op.get_friendly_name(): op for op in compiled.get_runtime_model().get_ordered_ops()}
     types = {name: ops[name].get_rt_info()["layerType"].astype(str) for name in nodes}
-    return tuple(ExecutedKernel(types[name], tuple(sorted(own))) for name, own in nodes.items())
+    of_shape = {t.shape: t.name for t in (*graph.values, *graph.inputs)}
+    moved = {name: "" if own else of_shape.get(_shape(ops[name]), "") for name, own in nodes.items()}
+    how = {name: _PRECISION.sub("", ops[name].get_rt_info()["execType"].astype(str)) for name in nodes}
+    return tuple(ExecutedKernel(types[name], tuple(sorted(own)), moved[name], how[name]) for name, own in nodes.items())
+
+
+def _shape(op: openvino.Node) -> tuple[int, ...] | None:
+    shape = op.get_output_partial_shape(0)
+    return tuple(shape.to_shape()) if shape.is_static else None
 
 
 def _readable(name: str, graph: Graph) -> str:

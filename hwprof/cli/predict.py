@@ -91,7 +91,7 @@ def predict(
         return failures.status([])
     found = predicting.predict(
         trained, given, archs=arch or (), shapes=shapes, inputs=values, coverage=share, space=space, device=device,
-        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told,
+        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told, on_warning=output.warn,
     )  # fmt: skip
     output.write_rows([_row(p, trained, share, format) for p in found], format)
     if format is Format.TABLE and trained.provenance:

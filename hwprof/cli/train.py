@@ -68,8 +68,9 @@ def train(
 
     data = [dataset.read(folder) for folder in folders]
     trained = predicting.train(
-        data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed, base=base
-    )
+        data, predictor, n=n, sources=source or (), counts=counts, space=space, device=device, seed=seed, base=base,
+        on_warning=output.warn,
+    )  # fmt: skip
     trained.save(out)
     origin = trained.origin
     assert origin is not None  # the predictor was trained just now

@@ -38,7 +38,7 @@ class KeptEncodings:
     @classmethod
     def read(cls, folder: Path, encoding: str) -> KeptEncodings:
         """The rows in the folder; none where there is no file of this code."""
-        found = cls(folder / f"encodings-{encoding}.npz", _identity_of_code())
+        found = cls(folder / f"encodings-{encoding}.npz", identity_of_code(_CODE))
         with suppress(*_DAMAGE):
             content = read_bytes(found.path, str(found.path))
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -72,10 +72,10 @@ def _rows(names: np.ndarray, rows: np.ndarray, kinds: np.ndarray, has_kind: np.n
         yield name, (row, frozenset(kinds[has].tolist()))
 
 
-def _identity_of_code() -> str:
-    """Hexadecimal digits over the source of everything that builds and encodes networks."""
+def identity_of_code(places: Sequence[str]) -> str:
+    """places: [n], modules and packages of hwprof. Returns hexadecimal digits over their source."""
     digest = hashlib.sha256()
-    for place in _CODE:
+    for place in places:
         files = [_ROOT / place] if place.endswith(".py") else sorted((_ROOT / place).rglob("*.py"))
         for file in files:
             digest.update(file.read_bytes())

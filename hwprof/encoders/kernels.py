@@ -33,6 +33,7 @@ AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
 _CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
+_ABSORBED = " absorbed"  # ends the kind of an operator that another one's kernel computes as well
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 
 
@@ -43,6 +44,7 @@ class Kernels:
     how often each occurs. features: [n, n_features], see `FEATURES`. amounts: [n, 2], multiply-adds and bytes, in
     millions. nodes: the numbers of the nodes of each. missing: operators whose work is not known, which are in none;
     missing_nodes: their numbers. executed: the kernels that the runtime itself says it executes, where it was asked.
+    refused: why the runtime, asked, does not take the network. weight_bytes: of the whole graph, each weight once.
     """
 
     family: str
@@ -54,6 +56,8 @@ class Kernels:
     missing: tuple[str, ...] = ()
     missing_nodes: tuple[int, ...] = ()
     executed: Kernels | None = None
+    refused: str = ""
+    weight_bytes: int = 0
 
 
 # The ends of the kinds' names, [n_nodes], None for a node that is not executed; the kinds of moves, with their tensors.
@@ -67,12 +71,16 @@ class KernelEncoder:
     Which operators run alone is told by the rules of `hwprof.encoders.execution`, or by the runtime.
 
     with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is. with_moves: images
-    that change their layout between two operators are kernels, too, and stored integers are weights. with_work: where
-    a runtime tells the work of its kernels, that counts, not the operators'. Predictors until 2026-11-29 learned
-    without."""
+    that change their layout between two operators are kernels, too, and stored integers are weights. with_choices: how
+    a runtime implements a product is part of its kind, absorbed operators that multiply nothing are of one kind, and a
+    Transpose that the runtime inserts is one of the network's. with_work: where a runtime tells the work of its
+    kernels, that counts, not the operators'. Predictors until 2026-11-29 learned without."""
 
-    def __init__(self, with_patterns: bool = True, with_moves: bool = True, with_work: bool = True) -> None:
-        self.with_patterns, self.with_moves, self.with_work = with_patterns, with_moves, with_work
+    def __init__(
+        self, with_patterns: bool = True, with_moves: bool = True, with_choices: bool = True, with_work: bool = True
+    ) -> None:
+        self.with_patterns, self.with_moves = with_patterns, with_moves
+        self.with_choices, self.with_work = with_choices, with_work
         self._signatures = Signatures()
         self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
         self._moves: dict[tuple[str, str, tuple[int, ...]], _Row] = {}
@@ -92,7 +100,7 @@ class KernelEncoder:
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
             self._add(graph, numbers)
-        contexts, moved = self._by_rules(graph) if executed is None else _by_runtime(graph, executed)
+        contexts, moved = self._by_rules(graph) if executed is None else self._by_runtime(graph, executed)
         unknown, places = list[int](), dict[tuple[str, int], list[int]]()
         for i, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
             if context is None:
@@ -102,7 +110,7 @@ class KernelEncoder:
             elif rows_of[number] is not None:
                 places.setdefault((context, number), []).append(i)
         rows = [row for _, number in places if (row := rows_of[number]) is not None]
-        kinds = [f"{row[0]}{context}" for (context, _), row in zip(places, rows, strict=True)]
+        kinds = [self._kind_in(context, row) for (context, _), row in zip(places, rows, strict=True)]
         moves = Counter(self._move(kind, graph.type_of(name)) for kind, name in moved)
         rows += moves
         return Kernels(
@@ -114,7 +122,15 @@ class KernelEncoder:
             (*map(tuple, places.values()), *(() for _ in moves)),
             tuple(dict.fromkeys(graph.nodes[i].op for i in unknown)),
             tuple(unknown),
+            weight_bytes=graph.weight_bytes,
         )
+
+    def _kind_in(self, context: str, row: _Row) -> str:
+        kind, _, (macs, _) = row
+        return "absorbed" if self.with_choices and context == _ABSORBED and not macs else kind + context
+
+    def _by_runtime(self, graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
+        return _by_runtime(graph, executed if self.with_choices else [k._replace(how="") for k in executed])
 
     def _by_rules(self, graph: Graph) -> _Told:
         """The kernels by the rules: the end of a kind's name is what is known of the node's place in the network."""
@@ -129,7 +145,7 @@ class KernelEncoder:
             elif compiled:
                 ends.append(f" {known[i]}" if i in known else "")
             else:
-                ends.append(" fused" if absorbed else " absorbed")
+                ends.append(" fused" if absorbed else _ABSORBED)
         moved = execution.moved_images([place[-1] for place in places]) if self.with_moves else []
         return ends, [("Reorder", name) for name in moved]
 
@@ -142,7 +158,8 @@ class KernelEncoder:
                 "inner length": tensor.shape[-1] if tensor.shape else 1,
             }  # fmt: skip
             features = tuple(math.log2(1 + values.get(name, 0)) for name in FEATURES)
-            self._moves[key] = f"{kind} inserted", features, (0.0, 2 * tensor.size_bytes / 1e6)
+            name = kind if kind == "Transpose" and self.with_choices else f"{kind} inserted"
+            self._moves[key] = name, features, (0.0, 2 * tensor.size_bytes / 1e6)
         return self._moves[key]
 
     def _add(self, graph: Graph, numbers: Sequence[int]) -> None:
@@ -174,6 +191,7 @@ def _as_told(graph: Graph, executed: Sequence[ExecutedKernel]) -> Kernels:
         np.array([features for _, features, _ in counts], float),
         np.array([amounts for _, _, amounts in counts], float),
         tuple(map(tuple, nodes.values())),
+        weight_bytes=int(sum(kernel.work.sizes.get("weight bytes", 0) for kernel in executed if kernel.work)),
     )
 
 
@@ -188,15 +206,20 @@ def _row_of_work(work: Work) -> _Row:
 
 
 def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
-    """The kernels that the runtime executes. One of several operators, none of which is a product, is named after the
-    runtime's own operator."""
+    """The kernels that the runtime executes. A product's end is its implementation; that of several operators without a
+    product is the runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
         products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]
         computing = [i for i in kernel.nodes if graph.nodes[i].op not in CONVERSIONS]
         main = min(products or computing or kernel.nodes, default=-1)
         for i in kernel.nodes:
-            ends[i] = " absorbed" if i != main else "" if products or len(kernel.nodes) == 1 else f" in {kernel.op}"
+            if i != main:
+                ends[i] = _ABSORBED
+            elif products:
+                ends[i] = f" by {kernel.how}" if kernel.how else ""
+            else:
+                ends[i] = "" if len(kernel.nodes) == 1 else f" in {kernel.op}"
     return ends, [(kernel.op, kernel.moved) for kernel in executed if kernel.moved and not kernel.nodes]
 
 
@@ -223,7 +246,7 @@ def _kind(graph: Graph, node: Node, inputs: Sequence[Tensor], result: Tensor, we
     if node.op in _CONVOLUTIONS:
         return _kind_of_convolution(graph, node) + suffix
     if node.op in _PRODUCTS:
-        stored = any(name in weights for name in node.inputs)
+        stored = any(name in weights for name in node.inputs[1:])  # one from the left multiplies each matrix by itself
         return ("product" if not stored else "linear row" if _rows(result) == 1 else "linear") + suffix
     if len(inputs) > 1 and node.op in ("Add", "Mul", "Sub", "Div", "Max", "Min", "Pow"):
         same = sum(t.numel == result.numel for t in inputs) > 1
@@ -268,6 +291,7 @@ def _shape(graph: Graph, node: Node, inputs: Sequence[Tensor], result: Tensor) -
         time, batch, width = inputs[0].shape
         return {
             "rows": time, "parallel": batch, "inner length": width, "columns": node.attribute("hidden_size", 1),
+            "groups": graph.shape(node.inputs[1])[0] - 1,  # further directions
         }  # fmt: skip
     window = math.prod(node.attribute("kernel_shape", ()) or (0,))
     return {

@@ -178,7 +178,7 @@ def carry_out(plan: Plan, out: Path, store: Store, options: Options) -> Collecte
     sweep = _Sweep(plan, VariedSpace(plan.space, plan.variant), store, asked)
     error = None
     if plan.minutes is not None:
-        _until_time_is_up(sweep, monotonic() + 60 * plan.minutes)
+        _until_time_is_up(sweep, chain(sweep.held(out), sweep.networks()), monotonic() + 60 * plan.minutes)
     elif plan.target_mape is None:
         sweep.measure(sweep.networks(), plan.n)
         if sweep.tried < plan.n:
@@ -237,6 +237,11 @@ class _Sweep:
                 yield arch, graph
             elif (repeated := repeated + 1) >= sampling.ATTEMPTS:
                 return
+
+    def held(self, out: Path) -> Iterator[Drawn]:
+        """The networks of the data set in the folder. A predictor chose some of them, which may choose others today."""
+        if (out / CARD).exists():
+            yield from self.fresh(entry.arch for entry in dataset.read(out).entries if entry.arch is not None)
 
     def networks(self) -> Iterator[Drawn]:
         """The networks to measure, in their order."""
@@ -330,9 +335,8 @@ class _Sweep:
         return at_one_speed([*self.measured.values(), *(m for _, m in self.own.values())])
 
 
-def _until_time_is_up(sweep: _Sweep, end_s: float) -> None:
+def _until_time_is_up(sweep: _Sweep, networks: Iterator[Drawn], end_s: float) -> None:
     """Measures a few networks at a time. Networks that are in the store take no time, so that another call goes on."""
-    networks = sweep.networks()
     tried = -1
     while tried < sweep.tried < sweep.plan.n and monotonic() < end_s:
         tried = sweep.tried

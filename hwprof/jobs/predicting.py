@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,11 +25,14 @@ from hwprof.measure.recording import Options
 from hwprof.onnx_io import GivenInputs, as_texts
 from hwprof.predictors import learning, shipped, trained
 from hwprof.predictors.base import LatencyPredictor
-from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Prediction, Trained
 from hwprof.spaces import generic
 from hwprof.variants.spec import change
 from hwprof.workloads.loading import Shapes, load_network
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
 
 
 def train(
@@ -42,6 +46,7 @@ def train(
     device: str | None = None,
     seed: int = 0,
     base: str | Path | Trained | None = None,
+    on_warning: Callable[[str], None] = _warn,
 ) -> Trained:
     """Trains a predictor on the networks of a data set, or of several of one device, as `hwprof train` does.
 
@@ -49,8 +54,9 @@ def train(
     drawn at random; all, but at most the predictor's `most_learned`, unless given. sources: for transfer, predictors of
     other devices or their files. counts: a data set of the instructions that the same networks execute on an emulated
     core, to learn from as well. base: a predictor of kernels of another machine, its file, or the name of a device
-    that hwprof ships one for; it is fitted to the data, of which 5 to 20 networks are enough. Raises InputError for an
-    unknown predictor, data that cannot be learned from, or a data set whose space or device is not the given one.
+    that hwprof ships one for; it is fitted to the data, of which 5 to 20 networks are enough. on_warning: is told of
+    networks about which the runtime could not be asked. Raises InputError for an unknown predictor, data that cannot be
+    learned from, or a data set whose space or device is not the given one.
     """
     first, *rest = [data] if isinstance(data, Dataset | str | Path) else data
     found = learning.opened(first, space, device)
@@ -62,7 +68,7 @@ def train(
             raise InputError("--from fits a predictor of kernels to the data; it takes no other predictor or source")
         return learning.calibrated(_base(base), found, n=n, seed=seed, further=further)
     name = predictor or ("kernels" if found.card.space == generic.NAME else "physical")
-    with _asking(found.card.device if name == "kernels" else None) as execute:
+    with _asking(found.card.device if name == "kernels" else None, on_warning, found.folder) as execute:
         return learning.learn(
             found, name, n=n, seed=seed, sources=others, counts=counted, further=further, execute=execute
         )
@@ -81,6 +87,7 @@ def predict(
     extrapolate: bool = False,
     lower_bound: bool = False,
     on_error: Callable[[str, HwprofError], None] | None = None,
+    on_warning: Callable[[str], None] = _warn,
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
@@ -91,14 +98,14 @@ def predict(
     notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
     unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
     known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
-    `on_error` the error is raised.
+    `on_error` the error is raised. on_warning: as in `train`.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
-    with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found)) as execute:
+    with _opened(models, shapes, inputs, on_error) as networks, _asking(_asked_device(found), on_warning) as execute:
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
             lower_bound=lower_bound, space=space,
@@ -127,7 +134,7 @@ def predict_operators(
     """The operators of each model with their predicted times, the longest first. Errors as in `predict`. Raises
     InputError for a predictor that does not sum over operators: train one with --predictor kernels."""
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
-    if not isinstance(found.predictor, KernelPredictor):
+    if not found.predictor.sums_kernels:
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     rows: list[PredictedOperator] = []
@@ -186,23 +193,23 @@ def _base(source: str | Path | Trained) -> Trained:
 
 
 @contextmanager
-def _asking(device: Device | None) -> Iterator[Execute | None]:
+def _asking(
+    device: Device | None, on_warning: Callable[[str], None], folder: Path | None = None
+) -> Iterator[Execute | None]:
     """Yields a function that asks the device's runtime which kernels it executes of a graph; None where no device is
-    given, or its runtime does not say."""
+    given, or its runtime does not say. folder: of the data set that keeps the answers."""
     if device is None:
         yield None
         return
-    with executed.asked(device, Options().limited_transport) as execute:
+    with executed.asked(device, Options().limited_transport, on_warning, folder) as execute:
         yield execute
 
 
 def _asked_device(trained: Trained) -> Device | None:
     """The device whose runtime the predictor wants to ask; None for one that the rules suffice, and where there is no
     device of this name: then it predicts by the rules."""
-    predictor, name = trained.predictor, trained.origin.device if trained.origin else ""
-    if not isinstance(predictor, KernelPredictor) or predictor.by_runtime_ is None or name not in available():
-        return None
-    return Device.load(name)
+    name = trained.origin.device if trained.origin else ""
+    return Device.load(name) if trained.predictor.asks_runtime and name in available() else None
 
 
 def load_predictor(source: str | Path) -> LatencyPredictor:

@@ -214,7 +214,8 @@ def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 
 def executed(request: Mapping[str, Any], state: WorkerState) -> Answers:
-    """The kernels that the runtime executes of one graph: the operator, nodes, moved tensor and work of each."""
+    """The kernels that the runtime executes of one graph: the operator, nodes, moved tensor, implementation and work of
+    each."""
     device, backend = state.pinned(request)
     if not isinstance(backend, OptimizingBackend):
         raise InputError(f"backend {device.backend!r} of device {device.name!r} does not say what it executes")

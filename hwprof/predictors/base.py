@@ -131,16 +131,39 @@ class LatencyPredictor(Regressor):
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
     it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
     numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another
-    `encode` has another name, or none.
+    `encode` has another name, or none. sums_kernels: `operator_ms` and `calibrate` are there. calibration_errors_: what
+    `errors_` would be after `calibrate`, of the networks that it took, [n].
     """
 
     target = LATENCY
     knows_its_domain = False
     most_learned = 1000  # a Gaussian process takes their third power
     encoding = ""
+    sums_kernels = False
+    calibration_errors_: np.ndarray
+
+    @property
+    def asks_runtime(self) -> bool:
+        """Whether `encode_with` asks the runtime which kernels it executes, because that predicts better."""
+        return False
+
+    @property
+    def reported_errors(self) -> np.ndarray:
+        """Returns the `errors_` of the part that predicts where the runtime is installed, [n]."""
+        return self.errors_
+
+    def operator_ms(self, graph: Graph) -> np.ndarray:
+        """Returns the time of each node, ms, [n_nodes]; nan for one whose work is not known."""
+        raise NotImplementedError
+
+    def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
+        """Fits what was learned on one machine to networks, [n], that were measured on another, y: [n], ms. Raises
+        InputError for latencies that cannot be learned from."""
+        raise NotImplementedError
 
     def encode_with(self, graph: Graph, execute: Execute) -> Any:  # noqa: ARG002 -- most predictors need no runtime
-        """Returns [1]: the encoded graph, with what the runtime executes of it if the predictor learns from that."""
+        """Returns [1]: the encoded graph, with what the runtime executes of it if the predictor learns from that. A
+        network that the runtime refuses is doubted."""
         return self.encode([graph])
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:

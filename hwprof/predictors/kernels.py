@@ -1,9 +1,10 @@
 """A predictor for any network: a sum over its kernels, learned from totals.
 
-    latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch
+    latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch + uncached * c
 
 with a, b and launch by kind of kernel, and an efficiency between e^-2.5 and e^2.5 that a small network learns from the
-kernel's sizes. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
+kernel's sizes. The weights of a network that are more than the cache holds come from memory at each inference
+(uncached, bytes), though each kernel alone would find its own in the cache; the size of the cache is learned. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
 (`hwprof.spaces.generic`), so that any runtime can be learned. Intervals come from the errors on families of networks
 that were left out, and a network whose time is in kernels unlike all that were learned from is not predicted.
 """
@@ -31,7 +32,7 @@ from hwprof.predictors.base import (
     checked_latencies,
     conformal_quantile,
 )
-from hwprof.predictors.kernel_sum import Domain, Member
+from hwprof.predictors.kernel_sum import NO_MEMORY, Domain, Member, Prepared
 from hwprof.predictors.left_out import left_out_error
 
 MEMBERS = 3
@@ -62,6 +63,7 @@ class KernelPredictor(LatencyPredictor):
 
     takes: Takes = "graph"
     knows_its_domain = True
+    sums_kernels = True
     most_learned = 5000
 
     def __init__(self, seed: int = 0, steps: int = 500) -> None:
@@ -121,6 +123,16 @@ class KernelPredictor(LatencyPredictor):
         self.members_ = tuple(trainer.member(everything, self.seed + i) for i in range(MEMBERS))
         return networks, trainer, np.log(latencies_ms)
 
+    @property
+    def asks_runtime(self) -> bool:
+        """Whether the error on families left out chose the runtime's own kernels."""
+        return self.by_runtime_ is not None
+
+    @property
+    def reported_errors(self) -> np.ndarray:
+        """Those by the runtime's own kernels, where it asks for them."""
+        return (self.by_runtime_ or self).errors_
+
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
         self.require_fitted()
@@ -136,8 +148,8 @@ class KernelPredictor(LatencyPredictor):
         return predicted / factors, predicted * factors
 
     def doubts(self, X: Sequence[Any]) -> list[Doubt | None]:
-        """X: [n]. Of networks with operators whose work is not known, and of those with more than a tenth of their time
-        in kernels unlike the ones that were learned from."""
+        """X: [n]. Of networks that the runtime refuses, of those with operators whose work is not known, and of those
+        with more than a tenth of their time in kernels unlike the ones that were learned from."""
         self.require_fitted()
         return [who._doubt(kernels) for who, kernels in map(self._chosen, self.encode(X))]
 
@@ -177,17 +189,19 @@ class KernelPredictor(LatencyPredictor):
     def encode_with(self, graph: Graph, execute: Execute) -> list[Kernels]:
         """[1]: with the runtime's own kernels, unless it has learned that the rules predict as well."""
         (network,) = self.encode([graph])
-        is_asked = not hasattr(self, "by_runtime_") or self.by_runtime_ is not None
-        executed = execute(graph) if is_asked else None
+        if hasattr(self, "by_runtime_") and not self.asks_runtime:
+            return [network]
+        try:
+            executed = execute(graph)
+        except InputError as error:
+            return [replace(network, refused=str(error))]
         return [network if executed is None else replace(network, executed=self._encoder([graph], [executed])[0])]
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _prepared(self, network: Kernels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Scaled features, [n, n_features]; numbers of kinds, [n]; amounts, [n, 2]; counts, [n]."""
+    def _prepared(self, network: Kernels) -> Prepared:
         number = {kind: i + 1 for i, kind in enumerate(self.kinds_)}
-        kinds = np.array([number.get(kind, 0) for kind in network.kinds], int)
-        return (network.features - self.mean_) / self.scale_, kinds, network.amounts, network.counts
+        return Prepared.of(network, number, self.mean_, self.scale_)
 
     def _try_runtime(
         self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray, wholes: np.ndarray
@@ -228,17 +242,17 @@ class KernelPredictor(LatencyPredictor):
         return self.errors_[known], self.spreads_[known]
 
     def _kernel_ms(self, network: Kernels, members: Sequence[Member]) -> np.ndarray:
-        features, kinds, amounts, _ = self._prepared(network)
-        logs = [np.log(member.ms(features, kinds, amounts)) for member in members]
+        prepared = self._prepared(network)
+        logs = [np.log(member.ms(prepared)) for member in members]
         return np.asarray(np.exp(np.mean(logs, axis=0)))
 
     def _parts_ms(self, networks: Sequence[Kernels]) -> np.ndarray:
         """Returns [n_members, n, 4]: the start, multiply-adds, bytes and launches of each network, ms."""
         parts = np.empty((len(self.members_), len(networks), 4))
         for i, network in enumerate(networks):
-            features, kinds, amounts, counts = self._prepared(network)
+            prepared = self._prepared(network)
             for member, found in zip(self.members_, parts[:, i], strict=True):
-                found[0], found[1:] = np.exp(member.start), counts @ member.parts_ms(features, kinds, amounts)
+                found[0], found[1:] = np.exp(member.start), prepared.counts @ member.parts_ms(prepared)
         return parts
 
     def _total_ms(self, network: Kernels) -> float:
@@ -247,6 +261,8 @@ class KernelPredictor(LatencyPredictor):
         return total * float(np.exp(self.offset_))
 
     def _doubt(self, network: Kernels) -> Doubt | None:
+        if network.refused:
+            return Doubt(f"the runtime refuses it: {network.refused}")
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
         outside = self._outside_shares(network, self.members_, self.domain_)
@@ -300,6 +316,7 @@ class KernelPredictor(LatencyPredictor):
         }  # fmt: skip
         for i, m in enumerate(self.members_):
             arrays |= {f"first{i}": m.first, f"bias{i}": m.bias, f"second{i}": m.second, f"logs{i}": m.logs}
+            arrays[f"memory{i}"] = m.memory
         kinds = sorted(self.domain_.points)
         arrays["points"] = np.concatenate([self.domain_.points[kind] for kind in kinds]).astype(np.float32)
         arrays["low"] = np.array([self.domain_.low[kind] for kind in kinds])
@@ -308,7 +325,7 @@ class KernelPredictor(LatencyPredictor):
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
             "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
             "patterns": self._encoder.with_patterns, "moves": self._encoder.with_moves,
-            "work": self._encoder.with_work,
+            "choices": self._encoder.with_choices, "work": self._encoder.with_work,
             "numbers": [len(self.domain_.points[kind]) for kind in kinds], "families": list(self.families_),
         }  # fmt: skip
         if np.isfinite(self.mape_by_runtime_):
@@ -323,7 +340,7 @@ class KernelPredictor(LatencyPredictor):
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
-        known = (bool(settings.get(name, False)) for name in ("patterns", "moves", "work"))
+        known = (bool(settings.get(name, False)) for name in ("patterns", "moves", "choices", "work"))
         self._encoder = KernelEncoder(*known)
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
@@ -332,7 +349,11 @@ class KernelPredictor(LatencyPredictor):
         self.families_ = tuple(settings.get("families", ("",) * len(without)))
         self.least_spread_ = float(settings.get("least_spread", _LEAST_SPREADS[-1]))
         self.members_ = tuple(
-            Member(arrays[f"first{i}"], arrays[f"bias{i}"], arrays[f"second{i}"], arrays[f"logs{i}"], float(start))
+            Member(
+                *(arrays[f"{name}{i}"] for name in ("first", "bias", "second", "logs")),
+                float(start),
+                arrays.get(f"memory{i}", NO_MEMORY),
+            )  # fmt: skip
             for i, start in enumerate(settings["starts"])
         )
         known = settings["known"]

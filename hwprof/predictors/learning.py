@@ -21,7 +21,6 @@ from hwprof.interfaces import Execute
 from hwprof.predictors.base import LatencyPredictor, stacked
 from hwprof.predictors.counted import CountedNetworks, require_counting
 from hwprof.predictors.drift import drift
-from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.left_out import left_out_error
 from hwprof.predictors.trained import Origin, Trained, require_same
 from hwprof.spaces.varied import VariedSpace
@@ -70,7 +69,7 @@ def learn(
         chosen = np.random.default_rng(seed).permutation(len(y))[: n or most]
         y, X = y[chosen], X[chosen] if isinstance(X, np.ndarray) else [X[i] for i in chosen.tolist()]
     predictor.fit(X, y)
-    error, card = left_out_error(_used(predictor).errors_), data.card
+    error, card = left_out_error(predictor.reported_errors), data.card
     found = (
         None if further else drift(_as_measured(predictor.errors_, sets[0], counted.among(data) if counted else data))
     )
@@ -82,11 +81,6 @@ def learn(
         *((found.correlation, found.mape_without) if found else (0.0, 0.0)), str(card.machine.get("cpu", "")),
     )  # fmt: skip
     return Trained(predictor, origin)
-
-
-def _used(predictor: LatencyPredictor) -> LatencyPredictor:
-    """The one of its parts that predicts where the runtime is installed."""
-    return (predictor.by_runtime_ or predictor) if isinstance(predictor, KernelPredictor) else predictor
 
 
 def _as_measured(errors: np.ndarray, learned: Dataset, whole: Dataset) -> np.ndarray:
@@ -107,13 +101,13 @@ def calibrated(
     Raises InputError for a predictor that is not a sum over kernels, or data that it cannot be fitted to.
     """
     predictor = copy.deepcopy(base.predictor)
-    if not isinstance(predictor, KernelPredictor):
+    if not predictor.sums_kernels:
         name = base.origin.predictor if base.origin else type(predictor).__name__
         raise InputError(f"a predictor {name!r} cannot be fitted to another machine; --from takes one of kernels")
     _require_one_machine(data, further)
     sets = [data, *further]
     latencies_ms, rows = np.concatenate([one.normalized_ms for one in sets]), _encodings(sets, predictor)[0]
-    known = [i for i, row in enumerate(rows) if not row.missing]
+    known = [i for i, doubt in enumerate(predictor.doubts(rows)) if doubt is None or not doubt.is_lower_bound]
     if n is not None and not 1 <= n <= len(known):
         raise InputError(f"data set {data.card.name} has {len(known)} networks whose work is known, not {n}")
     chosen = [known[i] for i in np.random.default_rng(seed).permutation(len(known))[:n]]

@@ -2,6 +2,7 @@
 
 A point is (family, seed): the seed decides everything else, so that a data set keeps two numbers per network. The
 families take turns (`archs`), operators and networks alternating: a sweep that stops at any moment has as many of each.
+Every third pair is followed by one of the extremes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from hwprof.graph import Graph
 from hwprof.interfaces import Arch
 from hwprof.spaces import checked
 from hwprof.spaces.drawing import Drawing
+from hwprof.spaces.generic_extremes import EXTREMES
 from hwprof.spaces.generic_networks import NETWORKS
 from hwprof.spaces.generic_operators import OPERATORS
 
 NAME = "generic"
-FAMILIES = {**OPERATORS, **NETWORKS}  # only ever extended at the end: the order is part of all data sets
+FAMILIES = {**OPERATORS, **NETWORKS, **EXTREMES}  # only ever extended at the end: the order is part of all data sets
 _SEEDS = 2**31 - 1
+_EXTREME_EVERY = 3  # pairs
 
 
 class GenericSpace:
@@ -35,11 +38,16 @@ class GenericSpace:
 
     def archs(self, seed: int) -> Iterator[Arch]:
         """Points without end, the same ones for the same seed: an operator and a network in turns, each kind's families
-        one after the other."""
-        operators, networks, drawing = list(OPERATORS), list(NETWORKS), Drawing(seed)
+        one after the other. The extremes between them are drawn by themselves: the other points are those of data sets
+        from before there were extremes."""
+        operators, networks, extremes = list(OPERATORS), list(NETWORKS), list(EXTREMES)
+        drawing, of_extremes = Drawing(seed), Drawing(seed + 1)
         for i in count():
             for names in (operators, networks):
                 yield self.families.index(names[i % len(names)]), int(drawing.unit() * _SEEDS)
+            turn, rest = divmod(i, _EXTREME_EVERY)
+            if rest == _EXTREME_EVERY - 1:
+                yield self.families.index(extremes[turn % len(extremes)]), int(of_extremes.unit() * _SEEDS)
 
 
 SPACE = GenericSpace()

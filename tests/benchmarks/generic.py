@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ MOST_SHIPPED = 60.0  # percent: the left-out error of families above which a pre
 MINUTES = 15
 FAMILIES_GOAL = 12.0  # percent
 FEWEST = 3  # networks without which there is nothing to judge
+PAUSE_S = 60.0  # without a process, after which nothing is being collected
 
 
 @dataclass(frozen=True)
@@ -216,15 +219,22 @@ def groups_of(place: Place) -> Mapping[str, str]:
 
 
 def measured(place: Place, hardware: str) -> list[tuple[str, Graph, Measurement]]:
-    """The networks to predict, each with its group and measurement."""
-    groups, rows = groups_of(place), []
+    """The networks to predict, each with its group and newest measurement. The same network may have several names."""
+    groups, rows = groups_of(place), dict[str, tuple[str, Graph, Measurement]]()
     with Store(place.store) as store:
         for m in store.measurements():
             text = store.graph(m.digest) if m.digest in groups else None
             ours = (m.device.digest, m.hardware) == (place.device.digest, hardware)
             if text and ours and m.status is not Status.INVALID:
-                rows.append((groups[m.digest], Graph.from_json(text), m))
-    return rows
+                rows[m.digest] = groups[m.digest], Graph.from_json(text), m
+    return list(rows.values())
+
+
+def collecting_minutes(data: dataset.Dataset) -> float:
+    """For how long the networks were collected: from process to process, without the pauses."""
+    starts = sorted(datetime.fromisoformat(p.started) for m in data.measurements() for p in m.processes)
+    seconds = [(after - before).total_seconds() for before, after in pairwise(starts)]
+    return sum(s for s in seconds if s < PAUSE_S) / 60
 
 
 def judged(
@@ -257,7 +267,8 @@ def _macs(graph: Graph) -> float:
 
 def report(place: Place) -> None:
     """Trains, and writes the predictor and the pages from what was measured."""
-    with executed.asked(place.device, Options().limited_transport) as execute:
+    transport = Options().limited_transport
+    with executed.asked(place.device, transport, partial(print, flush=True), place.data) as execute:
         write(place, None if execute is None else cache(execute))
 
 
@@ -291,7 +302,8 @@ def write(place: Place, execute: Execute | None) -> None:
     families = families_of(trained.predictor)
     record = {
         "cpu": data.card.machine.get("cpu", ""), "hardware": data.card.hardware, "learned": data.card.rows,
-        "families": [families[-1].mape, families[-1].mape_of_all], "networks": [vars(row) for row in rows],
+        "minutes": collecting_minutes(data), "families": [families[-1].mape, families[-1].mape_of_all],
+        "networks": [vars(row) for row in rows],
     }  # fmt: skip
     (place.pages / f"{device.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = page(data, trained, rows, physical, line, seconds, each_ms, device, file)
@@ -306,14 +318,16 @@ def index(records: Mapping[str, Mapping[str, Any]]) -> str:
         f"<!-- {COMMAND} --device DEVICE -->",
         "# Networks of families that a predictor never saw",
         "",
-        f"One predictor for each device, made in {MINUTES} minutes of measuring and shipped with hwprof unless its "
-        f"error on families left out is above {MOST_SHIPPED:.0f} %. MAPE of the predicted networks in percent, and how "
-        "many of the networks these are; the rest are abstentions. The page of each device has every network.",
+        f"One predictor for each device, shipped with hwprof unless its error on families left out is above "
+        f"{MOST_SHIPPED:.0f} %. MAPE of the predicted networks in percent, and how many of the networks these are; the "
+        f"rest are abstentions. The goals are those for {MINUTES} minutes of collecting. The page of each device has "
+        "every network.",
         "",
-        f"| device | processor | learned from | {' | '.join(GOALS)} | families left out (without "
-        "abstaining) | 90 % intervals hold | median half-width |",
-        f"| --- | --- | --: |{' --: |' * (len(GOALS) + 3)}",
-        f"| goal | | | {' | '.join(f'{goal:.0f}' for goal in GOALS.values())} | {FAMILIES_GOAL:.0f} | 85 % | 20 % |",
+        f"| device | processor | networks learned from | collected in, minutes | {' | '.join(GOALS)} | families left "
+        "out (without abstaining) | 90 % intervals hold | median half-width |",
+        f"| --- | --- | --: | --: |{' --: |' * (len(GOALS) + 3)}",
+        f"| goal | | | {MINUTES} | {' | '.join(f'{goal:.0f}' for goal in GOALS.values())} | {FAMILIES_GOAL:.0f} | 85 % "
+        "| 20 % |",
         *(_device_line(name, record) for name, record in records.items()),
         "",
         "One rule was chosen after the abstentions of these networks on cpu-1t had been seen (2026-11-29): kernels "
@@ -333,7 +347,7 @@ def _device_line(device: str, record: Mapping[str, Any]) -> str:
         cells.append(f"{100 * np.mean(errors):.1f} ({len(errors)} of {len(some)})" if errors else f"0 of {len(some)}")
     return (
         f"| [{device}]({device}.md) | {record['cpu']} {record['hardware']} | {record['learned']} | "
-        f"{' | '.join(cells)} | {known:.1f} ({every:.1f}) | {inside:.0%} | {width:.0%} |"
+        f"{'' if 'minutes' not in record else format(record['minutes'], '.0f')} | {' | '.join(cells)} | {known:.1f} ({every:.1f}) | {inside:.0%} | {width:.0%} |"
     )
 
 
@@ -360,7 +374,8 @@ def page(
         f"# Networks of families that the predictor never saw, on {device.name}",
         "",
         f"{card.machine.get('cpu', '')} {card.hardware}; {card.rows} operators and random networks, measured on "
-        f"{card.first_date[:10]} by `hwprof collect --sample generic` ({converged} of them to their precision; "
+        f"{card.first_date[:10]} by {collecting_minutes(data):.0f} minutes of `hwprof collect --sample generic` "
+        f"({converged} of them to their precision; "
         f"{_labels(widths)}). Trained in {seconds:.0f} s on one "
         f"thread{_besides(trained.predictor)}; {each_ms:.1f} ms a prediction, from the graph on by rules; "
         f"the file has {size / 1e3:.0f} kB. Percent; "

@@ -32,7 +32,7 @@ def test_another_encoding_has_a_file_of_its_own(folder: Path):
 
 
 def test_rows_of_other_code_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(encodings, "_identity_of_code", lambda: "changed")
+    monkeypatch.setattr(encodings, "identity_of_code", lambda _places: "changed")
     assert not KeptEncodings.read(folder, "physical").rows
 
 

@@ -165,6 +165,16 @@ def test_a_varied_space_can_be_collected(tmp_path):
     assert (found.dataset.card.space, found.dataset.card.variant) == ("space", "fp16")
 
 
+def test_a_sweep_for_some_minutes_goes_on_with_the_networks_that_its_data_set_has(tmp_path):
+    """Whatever would be drawn today."""
+    with Store() as store:
+        before = collecting.carry_out(Plan("space", EDGE, 4), tmp_path / "x", store, asked()).dataset
+        plan = Plan("space", EDGE, 6, seed=1, minutes=5)
+        after = collecting.carry_out(plan, tmp_path / "x", store, asked()).dataset
+    assert after.archs[:4] == before.archs
+    assert len(after.archs) == 6
+
+
 def test_the_end_of_a_sweep_must_be_given(tmp_path):
     with pytest.raises(InputError, match="give n, the number of networks, until_mape, the error, or minutes"):
         collecting.collect("space", EDGE, store=":memory:", out=tmp_path)

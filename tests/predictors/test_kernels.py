@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hwprof.builder import GraphBuilder
-from hwprof.encoders.kernels import KernelEncoder
+from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.interfaces import ExecutedKernel
 from hwprof.predictors import files, kernels
 from hwprof.predictors.base import State, conformal_quantile
-from hwprof.predictors.kernel_sum import Domain
+from hwprof.predictors.kernel_sum import Domain, Member, Prepared
 from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Trained
 from hwprof.spaces.generic import SPACE
@@ -27,7 +27,7 @@ def latency_ms(network):
     macs, moved = network.amounts.T
     efficiency = macs / (macs + 0.3) + 0.05
     ms = macs / (40 * efficiency) + moved / 8 + 0.004
-    ms[[kind.endswith((" fused", " absorbed")) for kind in network.kinds]] = 0
+    ms[[kind.endswith((" fused", "absorbed")) for kind in network.kinds]] = 0
     return float(0.01 + ms @ network.counts)
 
 
@@ -126,6 +126,29 @@ def test_a_kernel_that_multiplies_nothing_is_known_where_it_is_small_whatever_it
     assert "most in Softmax" in doubt((1, 64, 2048, 2048)).reason
 
 
+def product(rows, inner, columns, bias=False):
+    """The features of a product with stored weights."""
+    b = GraphBuilder("product")
+    return KernelEncoder()([b.build(b.gemm(b.input((rows, inner)), columns, bias=bias))])[0]
+
+
+def holds(known, kernel):
+    return Domain.of([known], np.random.default_rng(0)).holds(kernel.kinds[0], kernel.features[0])
+
+
+def test_a_bias_does_not_make_a_product_unlike_those_without():
+    assert holds(product(8, 64, 64), product(8, 64, 64, bias=True))
+    assert not holds(product(8, 64, 64), product(8, 64, 1024))
+
+
+def test_weights_beyond_the_caches_may_be_much_larger_than_those_that_were_learned_from():
+    known = product(1, 4096, 4096)
+    assert holds(known, product(1, 24576, 4096))
+    assert not holds(known, product(1, 2**16, 2**14))
+    assert not holds(product(1, 1024, 1024), product(1, 6144, 1024))  # whose caches hold the known one
+    assert not holds(product(64, 4096, 4096), product(64, 24576, 4096))  # computes for longer than it reads
+
+
 def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
     b = GraphBuilder("odd")
     x = b.conv(b.input((1, 16, 32, 32)), 32, 3)
@@ -186,6 +209,18 @@ def test_only_the_operator_without_known_work_has_no_time(fitted):
     assert np.isnan(ms).tolist() == [True, False, False]
 
 
+def test_weights_come_from_memory_where_those_of_the_whole_network_are_more_than_a_cache_holds():
+    kernel = product(1, 1024, 1024)  # 4.2 million bytes
+    nothing = np.zeros((len(FEATURES), 1)), np.zeros((1, 1)), np.zeros(1), np.full((1, 3), -np.inf)
+    member = Member(*nothing, start=0.0, memory=np.array([3.0, 25.0, np.log(0.05)]))
+
+    def ms(network):
+        return member.ms(Prepared.of(network, {}, np.zeros(len(FEATURES)), np.ones(len(FEATURES))))[0]
+
+    assert ms(kernel) == pytest.approx(0, abs=1e-9)
+    assert ms(replace(kernel, weight_bytes=2**28)) == pytest.approx(0.05 * 4.19, rel=0.01)
+
+
 def blind(network):
     """The network in the eyes of one who cannot tell its kernels apart."""
     return replace(network, features=np.zeros_like(network.features), amounts=np.ones_like(network.amounts))
@@ -242,6 +277,20 @@ def test_a_runtime_is_asked_for_the_predictor_that_wants_it(asking):
     (expected,) = asking[0].predict(asking[0].encode_with(graph, lambda _graph: one_kernel))
     assert prediction.latency_ms == expected
     assert unknown.latency_ms == asking[0].predict([graph])[0] != expected
+
+
+def test_a_network_that_the_runtime_refuses_is_doubted(asking):
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 8, 8)), 16, 3)))
+
+    def refuse(_graph):
+        raise InputError("it cannot run this")
+
+    (refused,) = Trained(asking[0]).predict([graph], execute=refuse)
+    assert not refused.is_known
+    assert refused.doubt == "the runtime refuses it: it cannot run this"
+    (anyway,) = Trained(asking[0]).predict([graph], execute=refuse, extrapolate=True)
+    assert anyway.latency_ms == asking[0].predict([graph])[0]
 
 
 def test_the_rules_predict_a_network_whose_kernels_by_the_runtime_are_like_none(asking):

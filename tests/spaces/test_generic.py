@@ -7,11 +7,10 @@ from hwprof import cost, onnx_io
 from hwprof.backends import onnxruntime
 from hwprof.device import Device
 from hwprof.spaces.generic import FAMILIES, SPACE
+from hwprof.spaces.generic_extremes import EXTREMES
 from hwprof.spaces.generic_networks import NETWORKS
 from hwprof.spaces.generic_operators import OPERATORS
 from hwprof.testing import check_space
-
-ROUND = 2 * max(len(OPERATORS), len(NETWORKS))
 
 
 def drawn(n, seed=0):
@@ -29,14 +28,20 @@ def test_a_seed_draws_the_same_networks_for_ever():
 
 
 def test_any_first_networks_are_a_balanced_sample():
-    archs = drawn(ROUND)
+    archs = drawn(7 * len(EXTREMES))
     counts = np.bincount([family for family, _ in archs], minlength=len(FAMILIES))
-    operators = counts[: len(OPERATORS)]
-    networks = counts[len(OPERATORS) :]
-    assert operators.sum() == networks.sum()
-    assert operators.max() - operators.min() <= 1
-    assert networks.max() - networks.min() <= 1
+    operators, networks, extremes = np.split(counts, [len(OPERATORS), len(OPERATORS) + len(NETWORKS)])
+    assert operators.sum() == networks.sum() == 3 * extremes.sum()
+    for kind in (operators, networks, extremes):
+        assert kind.max() - kind.min() <= 1
     assert drawn(5) == archs[:5]
+
+
+def test_the_points_between_the_extremes_are_those_of_data_sets_without_extremes():
+    first = len(FAMILIES) - len(EXTREMES)
+    assert [arch for arch in drawn(12) if arch[0] < first][:4] == [
+        (0, 1813382117), (17, 1627694685), (1, 903170592), (18, 556019487),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("family", FAMILIES)

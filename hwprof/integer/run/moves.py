@@ -28,7 +28,7 @@ class Copy:
 
 
 @singledispatch
-def copies(op: Operation, program: Program) -> list[Copy]:
+def copies(op: Operation, program: Program) -> list[Copy]:  # noqa: ARG001 -- of the operations that move elements
     """Returns what the operation copies; nothing for one that does not move elements. Raises InputError where the
     kernels have too few axes."""
     return []

@@ -1,7 +1,12 @@
 """What the kernels do for a program: which loop runs for each operation, how much it computes and how much it moves.
 
-Predictors learn from this what a loop costs (`hwprof.predictors.kernels`). Amounts are those that are executed: with the
-padding of panels and vectors. Nothing is packed or run. The conditions are those of kernels/plan.h and the .inl files.
+Predictors learn from this what a loop costs (`hwprof.predictors.kernels`). Amounts are those that are executed, with
+the padding of panels and vectors. Nothing is packed or run. The conditions are those of kernels/plan.h and of the .inl
+files.
+
+2026-11-29, an AMD EPYC with AVX2, 1,005 operators and networks: by these loops the error on families left out is 6 %, by
+the network's operators, each in the operation that it became, 36 % (with 434). Most of the difference is what quantizes
+inputs and dequantizes outputs, which inside of a network costs nothing: it was counted for every pair of them.
 """
 
 from __future__ import annotations
@@ -178,9 +183,10 @@ def _(op: WideConvolution, program: Program) -> list[Work]:
     runs_across = op.window.dilation[1] == 1 and op.groups == 1
     run = inputs * (op.window.kernel[1] if runs_across else 1)
     pixels = n * out_height * out_width
+    macs = pixels * outputs * taps * inputs
     return [
         _work(
-            "convolution int16", macs=pixels * outputs * taps * inputs, elements=pixels * outputs * taps * inputs // run,
+            "convolution int16", macs=macs, elements=macs // run,
             read=_bytes(program, op.x), weights=2 * op.weight.size, written=_bytes(program, op.y), rows=pixels,
             columns=outputs, inner=run,
         )
@@ -341,14 +347,12 @@ def _(op: Embedding | Pick, program: Program) -> list[Work]:
     size = _bytes(program, op.y)
     rows = op.rows.size if isinstance(op, Pick) else math.prod(program.shape(op.x))
     table = op.table.nbytes if isinstance(op, Embedding) else _bytes(program, op.x)
-    return [
-        _work("rows picked", elements=rows, read=size, written=size, rows=rows, inner=size // rows, cached=table)
-    ]
+    return [_work("rows picked", elements=rows, read=size, written=size, rows=rows, inner=size // rows, cached=table)]
 
 
 def _moved(copy: moves.Copy) -> Work:
-    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart. Of those, each waits
-    for a line of its own where the cache does not hold all lines until their next bytes are wanted."""
+    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart. Each of those waits
+    for its line where the cache does not hold all lines until their next bytes are wanted."""
     run, from_, to = (steps[-1] if steps else 1 for steps in (copy.extents, copy.strides, copy.to))
     size = math.prod(copy.extents)
     if from_ == to == 1:

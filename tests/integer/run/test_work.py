@@ -139,7 +139,16 @@ def test_a_copy_is_of_runs_or_of_bytes_that_are_apart():
     (whole,) = told(ir.Slice("slice", (), "x", "y", (0, 1, 0), (1, 1, 1)), x=(4, 6, 8), y=(4, 2, 8))
     assert (whole.kind, whole.sizes["rows"], whole.sizes["inner length"]) == ("copy of runs", 4, 16)
     (apart,) = told(ir.Transpose("transpose", (), "x", "y", (0, 2, 1)), x=(4, 6, 8), y=(4, 8, 6))
-    assert (apart.kind, apart.sizes["rows"], apart.sizes["stride"]) == ("copy of bytes", 32, 8)
+    assert (apart.kind, apart.sizes["rows"], apart.sizes["element operations"]) == ("copy of bytes", 32, 4 * 6 * 8)
+
+
+def test_bytes_whose_lines_share_a_place_in_the_cache_take_as_long_as_several():
+    """40 lines of a cache of 32 KiB with 8 ways: 64 KiB apart they have 8 places, 60 KiB apart and a line many."""
+    times = []
+    for length in (2**16, 2**16 - 64 * 15):
+        (copy,) = told(ir.Transpose("transpose", (), "x", "y", (0, 2, 1)), x=(1, 40, length), y=(1, length, 40))
+        times.append(copy.sizes["element operations"] / (40 * length))
+    assert times[0] == 8 * times[1] == 8
 
 
 def test_the_ends_of_a_network_are_quantized_and_dequantized_unless_they_are_integers():
