@@ -3,8 +3,9 @@
     latency = start + sum over kernels of (MACs * a + bytes * b) * efficiency(kernel) + launch + uncached * c
 
 with a, b and launch by kind of kernel, and an efficiency between e^-2.5 and e^2.5 that a small network learns from the
-kernel's sizes. The weights of a network that are more than the cache holds come from memory at each inference
-(uncached, bytes), though each kernel alone would find its own in the cache; the size of the cache is learned. Only the latencies of whole graphs are needed: single operators and networks are the same kind of row
+kernel's sizes. Where a network has more weights than the cache holds, they come from memory at each inference
+(uncached, bytes), though any kernel alone would find its own in the cache; how much the cache holds is learned. Only
+the latencies of whole graphs are needed: single operators and networks are the same kind of row
 (`hwprof.spaces.generic`), so that any runtime can be learned. Intervals come from the errors on families of networks
 that were left out, and a network whose time is in kernels unlike all that were learned from is not predicted.
 """
@@ -351,9 +352,9 @@ class KernelPredictor(LatencyPredictor):
         self.members_ = tuple(
             Member(
                 *(arrays[f"{name}{i}"] for name in ("first", "bias", "second", "logs")),
-                float(start),
-                arrays.get(f"memory{i}", NO_MEMORY),
-            )  # fmt: skip
+                start=float(start),
+                memory=arrays.get(f"memory{i}", NO_MEMORY),
+            )
             for i, start in enumerate(settings["starts"])
         )
         known = settings["known"]

@@ -347,7 +347,8 @@ def _device_line(device: str, record: Mapping[str, Any]) -> str:
         cells.append(f"{100 * np.mean(errors):.1f} ({len(errors)} of {len(some)})" if errors else f"0 of {len(some)}")
     return (
         f"| [{device}]({device}.md) | {record['cpu']} {record['hardware']} | {record['learned']} | "
-        f"{'' if 'minutes' not in record else format(record['minutes'], '.0f')} | {' | '.join(cells)} | {known:.1f} ({every:.1f}) | {inside:.0%} | {width:.0%} |"
+        f"{'' if 'minutes' not in record else format(record['minutes'], '.0f')} | {' | '.join(cells)} | "
+        f"{known:.1f} ({every:.1f}) | {inside:.0%} | {width:.0%} |"
     )
 
 
