@@ -4,8 +4,8 @@ Predictors learn from this what a loop costs (`hwprof.predictors.kernels`). Amou
 the padding of panels and vectors. Nothing is packed or run. The conditions are those of kernels/plan.h and of the .inl
 files.
 
-2026-11-29, an AMD EPYC with AVX2, 1,005 operators and networks: by these loops the error on families left out is 6 %, by
-the network's operators, each in the operation that it became, 36 % (with 434). Most of the difference is what quantizes
+2026-11-29, an AMD EPYC with AVX2: by these loops of 1,005 operators and networks the error on families left out is
+6 %, by their operators, each in the operation that it became, 36 % (of 434). Most of the difference is what quantizes
 inputs and dequantizes outputs, which inside of a network costs nothing: it was counted for every pair of them.
 """
 
@@ -351,8 +351,8 @@ def _(op: Embedding | Pick, program: Program) -> list[Work]:
 
 
 def _moved(copy: moves.Copy) -> Work:
-    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart. Each of those waits
-    for its line where the cache does not hold all lines until their next bytes are wanted."""
+    """In the kernels a copy is a loop over whole runs of bytes, or over single bytes that are apart. Each of those
+    waits for its line where the cache does not hold all lines until their next bytes are wanted."""
     run, from_, to = (steps[-1] if steps else 1 for steps in (copy.extents, copy.strides, copy.to))
     size = math.prod(copy.extents)
     if from_ == to == 1:
