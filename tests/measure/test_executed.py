@@ -4,6 +4,7 @@ from hwprof.backends.integer import BACKEND
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measure import executed
 from hwprof.measure.worker_process import LOCAL
 from tests.integer.programs import small_network
@@ -79,5 +80,5 @@ def test_answers_are_kept_in_a_data_sets_folder_for_the_same_version_of_the_runt
     device = Device("any", "onnxruntime")
     for transport, is_asked in ((telling(), True), (telling(), False), (telling("2.0"), True)):
         with executed.asked(device, transport, folder=tmp_path) as execute:
-            assert [tuple(kernel) for kernel in execute(network())] == [("Conv", (0, 1), "", "blocked")]
+            assert execute(network()) == [ExecutedKernel("Conv", (0, 1), "", "blocked")]
         assert bool(transport.asked("executed")) == is_asked

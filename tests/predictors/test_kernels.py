@@ -296,9 +296,17 @@ def test_a_network_that_the_runtime_refuses_is_doubted(asking):
 def test_the_rules_predict_a_network_whose_kernels_by_the_runtime_are_like_none(asking):
     predictor, networks, _ = deepcopy(asking)
     predictor.by_runtime_.domain_ = Domain({}, {}, {})
+    predictor.mape_by_runtime_ = kernels.left_out_error(predictor.errors_).mape / 1.5
     by_rules = [replace(network, executed=None) for network in networks]
     np.testing.assert_array_equal(predictor.predict(networks), predictor.predict(by_rules))
     assert predictor.doubts(networks) == [None] * len(networks)
+
+
+def test_rules_that_are_much_worse_do_not_predict_what_the_runtimes_kernels_do_not_know(asking):
+    predictor, networks, _ = deepcopy(asking)
+    predictor.by_runtime_.domain_ = Domain({}, {}, {})
+    predictor.mape_by_runtime_ = kernels.left_out_error(predictor.errors_).mape / 3
+    assert None not in predictor.doubts(networks)
 
 
 def test_a_file_keeps_both_the_rules_and_the_runtimes_kernels(asking, tmp_path):

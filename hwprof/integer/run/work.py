@@ -169,7 +169,7 @@ def _depthwise(op: Convolution, program: Program) -> list[Work]:
     return [
         _work(
             name, macs=pixels * _up(some, _VECTOR) * padded, elements=pixels * _up(some, _VECTOR), read=read * some,
-            written=pixels * some, stride=window.stride[1], outputs=some, rows=out_width,
+            written=pixels * some, stride=window.stride[1], outputs=some, rows=out_width, odd_outputs=some % 8,
         )
         for name, some in parts.items()
         if some
