@@ -34,6 +34,7 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
 _CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
 _ABSORBED = " absorbed"  # ends the kind of an operator that another one's kernel computes as well
+_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 
 
@@ -150,16 +151,17 @@ class KernelEncoder:
         return ends, [("Reorder", name) for name in moved]
 
     def _move(self, kind: str, tensor: Tensor) -> _Row:
-        """The row of a kernel that the runtime inserts: it reads and writes one tensor."""
+        """The row of a kernel that the runtime inserts: it reads and writes one tensor, a view only launches."""
         key = kind, tensor.dtype, tensor.shape
         if key not in self._moves:
+            size_bytes = 0 if kind in _VIEWS and self.with_choices else tensor.size_bytes
             values = {
-                "input bytes": tensor.size_bytes, "output bytes": tensor.size_bytes, "rows": _rows(tensor),
+                "input bytes": size_bytes, "output bytes": size_bytes, "rows": _rows(tensor),
                 "inner length": tensor.shape[-1] if tensor.shape else 1,
             }  # fmt: skip
             features = tuple(math.log2(1 + values.get(name, 0)) for name in FEATURES)
             name = kind if kind == "Transpose" and self.with_choices else f"{kind} inserted"
-            self._moves[key] = name, features, (0.0, 2 * tensor.size_bytes / 1e6)
+            self._moves[key] = name, features, (0.0, 2 * size_bytes / 1e6)
         return self._moves[key]
 
     def _add(self, graph: Graph, numbers: Sequence[int]) -> None:

@@ -76,6 +76,25 @@ def many_products(d: Drawing, name: str) -> Graph:
     return b.build(b.matmul(first, b.input((batch, inner, columns))))
 
 
+def composed_function(d: Drawing, name: str) -> Graph:
+    """A function of each element that exporters write as several operators, and runtimes compute as one."""
+    shape = _image(d) if d.chance(0.5) else (d.size(1, 1024), d.size(8, 4096))
+    b = GraphBuilder(name)
+    x = b.input(shape)
+    return b.build(b.gelu(x) if d.chance(0.5) else b.mul(x, b.unary(d.of(("Sigmoid", "HardSigmoid")), x)))
+
+
+def along_a_signal(d: Drawing, name: str) -> Graph:
+    """What separable convolutions over a signal consist of: windows of one element, and each channel on its own."""
+    alone, c, stride = d.chance(0.5), d.size(4, 1024), d.of((1, 1, 2))
+    kernel, channels = (d.of((3, 5, 9, 15)), c) if alone else (1, d.size(4, 1024))
+    each = c * (kernel if alone else channels)
+    length = solved(min(d.log(*_MACS) / each, _LARGEST / max(c, channels)) * stride, kernel, 65536)
+    b = GraphBuilder(name)
+    x, half = b.input((1, c, length)), kernel // 2
+    return b.build(_convolved(b, x, channels, (kernel,), (stride,), (half,), bias=True, groups=c if alone else 1))
+
+
 def two_directions(d: Drawing, name: str) -> Graph:
     """A recurrence in both directions."""
     hidden, width, batch = d.size(8, 512), d.size(8, 512), d.of((1, 1, 1, 4))
@@ -120,21 +139,27 @@ def text_line(d: Drawing, name: str) -> Graph:
 EXTREMES: Mapping[str, Draw] = {
     "wide_product": wide_product, "filterbank": filterbank, "oblong": oblong, "last_upsampling": last_upsampling,
     "many_products": many_products, "two_directions": two_directions, "tagger": tagger, "text_line": text_line,
+    "composed_function": composed_function, "along_a_signal": along_a_signal,
 }  # fmt: skip
 
 
 def _convolved(
     b: GraphBuilder, x: str, channels: int, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[int],
-    bias: bool,
+    bias: bool, groups: int = 1,
 ) -> str:  # fmt: skip
     """A convolution with a window of any shape; pads: at each end of each side."""
     n, c, *sides = b.shape(x)
     result = [window(s, k, by, 2 * pad) for s, k, by, pad in zip(sides, kernel, stride, pads, strict=True)]
-    weights = [b.weight((channels, c, *kernel)), *([b.weight((channels,))] if bias else [])]
+    weights = [b.weight((channels, c // groups, *kernel)), *([b.weight((channels,))] if bias else [])]
     return b.node(
         "Conv", [x, *weights], (n, channels, *result), kernel_shape=tuple(kernel), strides=tuple(stride),
-        pads=(*pads, *pads), dilations=(1,) * len(sides), group=1,
+        pads=(*pads, *pads), dilations=(1,) * len(sides), group=groups,
     )  # fmt: skip
+
+
+def _image(d: Drawing) -> Sequence[int]:
+    channels = d.size(1, 512)
+    return 1, channels, *[side(d.log(1e3, 1e7) / channels)] * 2
 
 
 def _halved(b: GraphBuilder, x: str) -> str:
