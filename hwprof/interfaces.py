@@ -132,7 +132,7 @@ class Backend(Protocol):
 
 
 class Work(NamedTuple):
-    """What a kernel executes, where the runtime knows that better than the graph does. kind: which of its loops. sizes:
+    """The work of a kernel, where the runtime knows it better than the graph. kind: which of its loops runs. sizes:
     amounts and shape, by the names of `hwprof.encoders.kernels.FEATURES`; those that are missing are 0."""
 
     kind: str

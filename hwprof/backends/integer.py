@@ -89,7 +89,7 @@ class IntegerBackend:
     kernels = frozenset({"int8", "low-bit weights", "dictionary"})
 
     def versions(self) -> Mapping[str, str]:
-        """Of the kernels as well: a latency is that of the code that was compiled, whatever the version of hwprof."""
+        """Returns hwprof's version and the digest of the compiled kernels, whose code decides a latency."""
         compiled = library.digest()
         return {"hwprof-integer": hwprof.__version__, **({"hwprof-integer-kernels": compiled} if compiled else {})}
 
@@ -108,12 +108,9 @@ class IntegerBackend:
         operations = [op for op in program.operations if not isinstance(op, Reshape)]  # which moves nothing
         found = [ExecutedKernel("border", (), work=end) for end in work.of_ends(program)]
         for operation, own in zip(operations, _members(graph, operations), strict=True):
-            first, *others = work.of(operation, program)
             op = type(operation).__name__
-            found += [
-                ExecutedKernel(op, tuple(sorted(own)), work=first),
-                *(ExecutedKernel(op, (), work=w) for w in others),
-            ]
+            for i, loop in enumerate(work.of(operation, program)):
+                found.append(ExecutedKernel(op, () if i else tuple(sorted(own)), work=loop))
         return tuple(found)
 
     @contextmanager

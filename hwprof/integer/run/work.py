@@ -1,4 +1,4 @@
-"""What the kernels do for a program: which loop runs for each operation, how much it computes and how much it moves.
+"""The work of a program's kernels: which loop runs for each operation, how much it computes and how much it moves.
 
 Predictors learn from this what a loop costs (`hwprof.predictors.kernels`). Amounts are those that are executed, with
 the padding of panels and vectors. Nothing is packed or run. The conditions are those of kernels/plan.h and of the .inl
@@ -96,8 +96,8 @@ def _end(end: Entry | Exit) -> Work:
 
 @of.register
 def _(op: Convolution, program: Program) -> list[Work]:
-    """Rows of activations by panels of weights: of a line of the image where it lies, or of a group of channels, for
-    which they are gathered unless memory holds them already."""
+    """Returns the product of rows of activations by panels of weights. The rows are read from a line of the image, or
+    they belong to a group of channels and are gathered unless memory holds them already."""
     if is_depthwise(op):
         return _depthwise(op, program)
     (n, height, width, channels), (_, out_height, out_width, outputs) = program.shape(op.x), program.shape(op.y)
@@ -266,7 +266,7 @@ def _zipped(kind: str, op: Add | Multiply, program: Program, is_wide: bool) -> W
     (outer, rows, n), (far, near, across) = extents, strides
     elements, line = math.prod(extents), n
     if across and (outer * rows == 1 or (near == n and far == rows * n)):
-        kind, line = f"{kind} of one shape", elements
+        kind, line = f"{kind} of the same shape", elements
     elif not across:
         kind = f"{kind} with one number"
     elif near == 0 and n <= _LONG // 2:
@@ -384,8 +384,8 @@ def _work(
 
 
 def _cached(steps: int, stride: int) -> int:
-    """The bytes of cache that a loop of so many steps takes, which the next loop wants again: a line each, and as much
-    more as the addresses of lines that are a power of two apart fall into the same places."""
+    """The bytes of cache that a loop takes and the next loop wants again: a line for each step, or more where the
+    stride is a multiple of a power of two, because lines at such addresses share few places."""
     return steps * max(min(stride, _LINE), math.gcd(stride, _PERIOD))
 
 

@@ -99,7 +99,7 @@ def test_the_second_operand_of_a_product_is_packed_by_whole_panels_and_the_rest_
 @pytest.mark.parametrize(
     ("b", "kind", "rows"),
     [
-        ((1, 4, 4, 48), "sum of one shape", 1),
+        ((1, 4, 4, 48), "sum of the same shape", 1),
         ((1, 1, 1, 1), "sum with one number", 1),
         ((1, 1, 1, 48), "sum with joined lines", 1),
         ((1, 4, 4, 1), "sum with one number", 16),
@@ -115,7 +115,7 @@ def test_an_elementwise_product_that_32_bits_do_not_hold_is_another_kind():
     shapes = dict.fromkeys("aby", (2, 3, 4))
     slow = ir.Rescale(np.full(1, 2**30, np.int32), np.full(1, 31, np.int32), 3)
     kinds = [told(ir.Multiply("m", (), "a", "b", "y", 3, 4, r), **shapes)[0].kind for r in (RESCALE, slow)]
-    assert kinds == ["element-wise product of one shape", "element-wise product in 64 bits of one shape"]
+    assert kinds == ["element-wise product of the same shape", "element-wise product in 64 bits of the same shape"]
 
 
 def test_a_pool_reads_the_pixels_under_its_windows_that_are_inside():
