@@ -38,7 +38,7 @@ _LABEL = re.compile(r"#(\d+)(?:/\d+)?")
 # How the lines of its errors begin that are about its own files.
 _STACK = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
 _LONGEST_REASON = 600
-_PRECISION = re.compile(r"_[A-Z]+\d+$")  # ends the name of an implementation
+_PRECISION = re.compile(r"_(fp|bf|f|i|u)\d+$", re.IGNORECASE)  # ends the name of an implementation
 _NO_KERNEL = frozenset({"Input", "Const", "Output"})
 
 
@@ -321,7 +321,7 @@ def _executed(
     types = {name: ops[name].get_rt_info()["layerType"].astype(str) for name in nodes}
     of_shape = {t.shape: t.name for t in (*graph.values, *graph.inputs)}
     moved = {name: "" if own else of_shape.get(_shape(ops[name]), "") for name, own in nodes.items()}
-    how = {name: _PRECISION.sub("", ops[name].get_rt_info()["execType"].astype(str)) for name in nodes}
+    how = {name: _PRECISION.sub("", ops[name].get_rt_info()["primitiveType"].astype(str)) for name in nodes}
     return tuple(ExecutedKernel(types[name], tuple(sorted(own)), moved[name], how[name]) for name, own in nodes.items())
 
 

@@ -186,6 +186,16 @@ def test_it_says_what_it_executes_without_running_it(wide):
     assert executed == [(0, 1), (2, 3), (4, 5, 6)]
 
 
+def test_it_says_how_it_implements_a_kernel_and_what_one_moves_that_it_inserted(wide):
+    kernels = BACKEND.executed(wide, DEVICE)
+    how = [k.how for k in kernels if k.op == "Convolution"]
+    assert len(how) == 3
+    assert all(how)
+    assert not any(name.endswith("32") for name in how)
+    shapes = {wide.shape(k.moved) for k in kernels if k.op == "Reorder" and k.moved}
+    assert (1, 64, 64, 64) in shapes
+
+
 def test_a_quantized_network_runs_on_the_integer_kernels(quantized):
     with BACKEND.open(quantized, DEVICE) as timer:
         convolutions = [k for k in timer.operators(5) if "Conv_3" in k.members]

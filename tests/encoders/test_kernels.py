@@ -218,7 +218,8 @@ def test_a_recurrence_in_two_directions_is_told_apart():
     weights = [b.weight((2, 32, 8)), b.weight((2, 32, 8))]
     (y,) = b.nodes("LSTM", [x, *weights], [("float32", (5, 2, 1, 8))], direction="bidirectional", hidden_size=8)
     whole = encoded(b.build(y))
-    one = encoded(b.build(b.lstm(x, 8)))
+    alone = GraphBuilder("net")
+    one = encoded(alone.build(alone.lstm(alone.input((5, 1, 8)), 8)))
     groups = FEATURES.index("groups")
     assert whole.features[0, groups] == 1 > one.features[0, groups] == 0
 
