@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from functools import singledispatch
-from itertools import chain
 
 import numpy as np
 
@@ -61,8 +60,8 @@ _FLOAT_BYTES = 4
 
 def of_ends(program: Program) -> list[Work]:
     """Returns the quantization of each input and the dequantization of each output that takes time."""
-    ends = [end for end in chain(program.entries, program.exits) if end.scale is not None or _is_looked_up(end)]
-    return [_end(end) for end in ends]
+    ends: tuple[Entry | Exit, ...] = (*program.entries, *program.exits)
+    return [_end(end) for end in ends if end.scale is not None or _is_looked_up(end)]
 
 
 @singledispatch
