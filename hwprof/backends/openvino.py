@@ -319,7 +319,7 @@ def _executed(
     nodes = fusion.absorb(graph, _claims(compiled, labels))
     ops = {op.get_friendly_name(): op for op in compiled.get_runtime_model().get_ordered_ops()}
     types = {name: ops[name].get_rt_info()["layerType"].astype(str) for name in nodes}
-    of_shape = {t.shape: t.name for t in (*graph.values, *graph.inputs)}
+    of_shape: dict[tuple[int, ...] | None, str] = {t.shape: t.name for t in (*graph.values, *graph.inputs)}
     moved = {name: "" if own else of_shape.get(_shape(ops[name]), "") for name, own in nodes.items()}
     how = {name: _PRECISION.sub("", ops[name].get_rt_info()["primitiveType"].astype(str)) for name in nodes}
     return tuple(ExecutedKernel(types[name], tuple(sorted(own)), moved[name], how[name]) for name, own in nodes.items())

@@ -362,9 +362,12 @@ class KernelPredictor(LatencyPredictor):
         self.least_spread_ = float(settings.get("least_spread", _LEAST_SPREADS[-1]))
         self.members_ = tuple(
             Member(
-                *(arrays[f"{name}{i}"] for name in ("first", "bias", "second", "logs")),
-                start=float(start),
-                memory=arrays.get(f"memory{i}", NO_MEMORY),
+                arrays[f"first{i}"],
+                arrays[f"bias{i}"],
+                arrays[f"second{i}"],
+                arrays[f"logs{i}"],
+                float(start),
+                arrays.get(f"memory{i}", NO_MEMORY),
             )
             for i, start in enumerate(settings["starts"])
         )
