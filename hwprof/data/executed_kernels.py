@@ -26,7 +26,8 @@ _DAMAGE = (HwprofError, ValueError, KeyError, TypeError, OSError, EOFError)
 
 @dataclass(slots=True)
 class KeptKernels:
-    """What a runtime executes, by the digest of the network; `of` identifies the runtime. `read` finds a folder's."""
+    """The kernels that a runtime executes, by the digest of the network; `of` identifies the runtime. `read` finds
+    those of a folder."""
 
     path: Path
     of: str

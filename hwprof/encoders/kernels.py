@@ -73,9 +73,10 @@ class KernelEncoder:
 
     with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is. with_moves: images
     that change their layout between two operators are kernels, too, and stored integers are weights. with_choices: how
-    a runtime implements a product is part of its kind, absorbed operators that multiply nothing are of one kind, and a
-    Transpose that the runtime inserts is one of the network's. with_work: where a runtime tells the work of its
-    kernels, that counts, not the operators'. Predictors until 2026-11-29 learned without."""
+    a runtime implements a product is part of its kind, absorbed operators that multiply nothing have a common kind, a
+    Transpose that the runtime inserts is one of the network's, and a view that it inserts moves nothing. with_work:
+    where a runtime tells the work of its kernels, that counts, not the operators'. Predictors until 2026-11-29 learned
+    without."""
 
     def __init__(
         self, with_patterns: bool = True, with_moves: bool = True, with_choices: bool = True, with_work: bool = True

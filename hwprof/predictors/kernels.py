@@ -132,7 +132,7 @@ class KernelPredictor(LatencyPredictor):
 
     @property
     def reported_errors(self) -> np.ndarray:
-        """Those by the runtime's own kernels, where it asks for them."""
+        """Returns the errors by the runtime's own kernels, where it asks for them, [n]."""
         return (self.by_runtime_ or self).errors_
 
     def predict(self, X: Sequence[Any]) -> np.ndarray:

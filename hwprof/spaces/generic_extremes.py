@@ -85,7 +85,7 @@ def composed_function(d: Drawing, name: str) -> Graph:
 
 
 def along_a_signal(d: Drawing, name: str) -> Graph:
-    """What separable convolutions over a signal consist of: windows of one element, and each channel on its own."""
+    """The parts of separable convolutions over a signal: windows of one element, and each channel on its own."""
     alone, c, stride = d.chance(0.5), d.size(4, 1024), d.of((1, 1, 2))
     kernel, channels = (d.of((3, 5, 9, 15)), c) if alone else (1, d.size(4, 1024))
     each = c * (kernel if alone else channels)

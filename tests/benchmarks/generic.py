@@ -330,9 +330,11 @@ def index(records: Mapping[str, Mapping[str, Any]]) -> str:
         "| 20 % |",
         *(_device_line(name, record) for name, record in records.items()),
         "",
-        "One rule was chosen after the abstentions of these networks on cpu-1t had been seen (2026-11-29): kernels "
-        "without multiply-adds are known if they are no larger than those learned from. The counts of abstentions are "
-        "not blind, on any device.",
+        "Some rules were chosen after the abstentions of these networks on cpu-1t had been seen (2026-11-29): kernels "
+        "without multiply-adds are known if they are no larger than those learned from; neither a bias nor weights "
+        "beyond the caches make a product unknown; absorbed operators have a common kind; and the sample has families "
+        "at the edges of real networks (`hwprof.spaces.generic_extremes`). The counts of abstentions are not blind, on "
+        "any device.",
     ]
     return "\n".join(lines) + "\n"
 
