@@ -132,15 +132,33 @@ class Backend(Protocol):
         ...
 
 
+class Work(NamedTuple):
+    """The work of a kernel, where the runtime knows it better than the graph. kind: which of its loops runs. sizes:
+    amounts and shape, by the names of `hwprof.encoders.kernels.FEATURES`; those that are missing are 0."""
+
+    kind: str
+    sizes: Mapping[str, float]
+
+
 class ExecutedKernel(NamedTuple):
     """A kernel that a runtime executes. op: its operator there. nodes: those of the graph whose work it does, by their
     number; none of one that the runtime inserted, which moves the tensor `moved` where that is known. how: the
-    implementation that the runtime chose, in its words, where it has several."""
+    implementation that the runtime chose, in its words, where it has several. work: told by few runtimes, and then of
+    all kernels of a network."""
 
     op: str
     nodes: tuple[int, ...]
     moved: str = ""
     how: str = ""
+    work: Work | None = None
+
+    @classmethod
+    def of(cls, op: Any, nodes: Any, moved: Any = "", how: Any = "", work: Any = None) -> ExecutedKernel:
+        """Returns the kernel of these fields as JSON holds them. Raises TypeError or ValueError for others."""
+        if work is not None:
+            kind, sizes = work
+            work = Work(str(kind), {str(name): float(size) for name, size in dict(sizes).items()})
+        return cls(str(op), tuple(nodes), str(moved), str(how), work)
 
 
 # A graph to the kernels that a runtime executes of it; None where that is not known. Raises InputError, with the

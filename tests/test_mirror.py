@@ -95,6 +95,7 @@ TESTED_BY = {
     "integer/lowering/target.py": WIDE,
     "integer/program/program.py": "integer/run/test_reference.py",
     "integer/run/engine.py": "integer/kernels/test_kernels.py",
+    "integer/run/moves.py": "integer/run/test_library.py",
     "integer/run/packing.py": "integer/program/test_weight_formats.py",
     "integer/run/steps.py": "integer/run/test_library.py",
     # a fleet: by what its parts do together

@@ -19,7 +19,7 @@ from hwprof.graph import Graph, is_quantized
 from hwprof.integer.lowering import lowering
 from hwprof.integer.program import weight_formats
 from hwprof.integer.program.program import Operation, Program, Reshape
-from hwprof.integer.run import library, reference
+from hwprof.integer.run import library, reference, work
 from hwprof.integer.run.engine import Engine
 from hwprof.interfaces import ExecutedKernel
 from hwprof.measurement import Evidence, OperatorTime
@@ -89,7 +89,9 @@ class IntegerBackend:
     kernels = frozenset({"int8", "low-bit weights", "dictionary"})
 
     def versions(self) -> Mapping[str, str]:
-        return {"hwprof-integer": hwprof.__version__}
+        """Returns hwprof's version and the digest of the compiled kernels, whose code decides a latency."""
+        compiled = library.digest()
+        return {"hwprof-integer": hwprof.__version__, **({"hwprof-integer-kernels": compiled} if compiled else {})}
 
     def saturates(self, device: Device, features: Collection[str]) -> bool:
         """Whether the kernels sum two products in 16 bits where weights allow it, and else take longer."""
@@ -97,15 +99,19 @@ class IntegerBackend:
         return host_resources.saturates(features) if chosen == _BEST else chosen == "avx2"
 
     def executed(self, graph: Graph, device: Device) -> tuple[ExecutedKernel, ...]:
-        """Raises InputError for an option or a graph that `open` cannot run either."""
-        options.read(Options, device)
+        """Returns the operations, each as one kernel for each of its loops, of which only the first has the nodes; and,
+        without nodes, what quantizes the inputs and dequantizes the outputs. Raises InputError for an option or a graph
+        that `open` cannot run either."""
+        chosen = options.read(Options, device)
         options.require_float32(device)
-        operations = [op for op in _lowered(graph).operations if not isinstance(op, Reshape)]  # which moves nothing
-        members = _members(graph, operations)
-        return tuple(
-            ExecutedKernel(type(operation).__name__, tuple(sorted(own)))
-            for operation, own in zip(operations, members, strict=True)
-        )
+        program = _with_weights(chosen.weights, _lowered(graph), device)
+        operations = [op for op in program.operations if not isinstance(op, Reshape)]  # which moves nothing
+        found = [ExecutedKernel("border", (), work=end) for end in work.of_ends(program)]
+        for operation, own in zip(operations, _members(graph, operations), strict=True):
+            op = type(operation).__name__
+            for i, loop in enumerate(work.of(operation, program)):
+                found.append(ExecutedKernel(op, () if i else tuple(sorted(own)), work=loop))
+        return tuple(found)
 
     @contextmanager
     def open(self, graph: Graph, device: Device) -> Iterator[IntegerTimer]:

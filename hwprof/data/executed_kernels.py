@@ -43,7 +43,7 @@ class KeptKernels:
             record = json.loads(gzip.decompress(read_bytes(found.path, str(found.path))))
             if record["of"] == found.of:
                 for digest, kernels in record["kernels"].items():
-                    found.kernels[digest] = [ExecutedKernel(op, tuple(nodes), *texts) for op, nodes, *texts in kernels]
+                    found.kernels[digest] = [ExecutedKernel.of(*fields) for fields in kernels]
         return found
 
     def keep(self, digest: str, kernels: Sequence[ExecutedKernel]) -> None:

@@ -21,7 +21,7 @@ from hwprof.encoders.execution import CONVERSIONS, FUSING, Execution
 from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
 from hwprof.graph import Graph, Node, Tensor
-from hwprof.interfaces import ExecutedKernel
+from hwprof.interfaces import ExecutedKernel, Work
 
 # Each the binary logarithm of one plus a number: amounts first, then the shape.
 FEATURES = (
@@ -74,11 +74,15 @@ class KernelEncoder:
     with_patterns: an operator's kind also tells in which of the `hwprof.encoders.patterns` it is. with_moves: images
     that change their layout between two operators are kernels, too, and stored integers are weights. with_choices: how
     a runtime implements a product is part of its kind, absorbed operators that multiply nothing have a common kind, a
-    Transpose that the runtime inserts is one of the network's, and a view that it inserts moves nothing. Predictors
-    until 2026-11-29 learned without."""
+    Transpose that the runtime inserts is one of the network's, and a view that it inserts moves nothing. with_work:
+    where a runtime tells the work of its kernels, that counts, not the operators'. Predictors until 2026-11-29 learned
+    without."""
 
-    def __init__(self, with_patterns: bool = True, with_moves: bool = True, with_choices: bool = True) -> None:
-        self.with_patterns, self.with_moves, self.with_choices = with_patterns, with_moves, with_choices
+    def __init__(
+        self, with_patterns: bool = True, with_moves: bool = True, with_choices: bool = True, with_work: bool = True
+    ) -> None:
+        self.with_patterns, self.with_moves = with_patterns, with_moves
+        self.with_choices, self.with_work = with_choices, with_work
         self._signatures = Signatures()
         self._rows: dict[int, _Row | None] = {}  # by number; None for a view; those of unknown work are missing
         self._moves: dict[tuple[str, str, tuple[int, ...]], _Row] = {}
@@ -92,6 +96,8 @@ class KernelEncoder:
         return [self._encoded(checked_graph(graph), own) for graph, own in zip(graphs, known, strict=True)]
 
     def _encoded(self, graph: Graph, executed: Sequence[ExecutedKernel] | None) -> Kernels:
+        if self.with_work and executed and all(kernel.work for kernel in executed):
+            return _as_told(graph, executed)
         numbers = self._signatures.of(graph)
         rows_of = self._rows
         if not rows_of.keys() >= set(numbers):
@@ -170,6 +176,36 @@ class KernelEncoder:
             if number not in self._rows:
                 with suppress(UnknownOperatorError, InputError):
                     self._rows[number] = _row(graph, node, weights)
+
+
+def _as_told(graph: Graph, executed: Sequence[ExecutedKernel]) -> Kernels:
+    """The kernels as the runtime tells their work, whatever the operators are."""
+    nodes: dict[_Row, list[int]] = {}
+    counts: Counter[_Row] = Counter()
+    for kernel in executed:
+        assert kernel.work is not None
+        row = _row_of_work(kernel.work)
+        counts[row] += 1
+        nodes.setdefault(row, []).extend(kernel.nodes)
+    return Kernels(
+        _CHOICES.sub("", graph.name),
+        tuple(kind for kind, _, _ in counts),
+        np.array([*counts.values()], float),
+        np.array([features for _, features, _ in counts], float),
+        np.array([amounts for _, _, amounts in counts], float),
+        tuple(map(tuple, nodes.values())),
+        weight_bytes=int(sum(kernel.work.sizes.get("weight bytes", 0) for kernel in executed if kernel.work)),
+    )
+
+
+def _row_of_work(work: Work) -> _Row:
+    """Without multiply-adds, the operations on elements are what a loop takes its time for."""
+    kind, sizes = work
+    if unknown := sorted(sizes.keys() - set(FEATURES)):
+        raise InputError(f"the work of a kernel {kind!r} has sizes that are not known: {', '.join(unknown)}")
+    amounts = sizes.get("macs") or sizes.get("element operations", 0)
+    moved = sum(sizes.get(name, 0) for name in ("input bytes", "weight bytes", "output bytes"))
+    return kind, tuple(math.log2(1 + sizes.get(name, 0)) for name in FEATURES), (amounts / 1e6, moved / 1e6)
 
 
 def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:

@@ -136,7 +136,7 @@ def predict_operators(
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
     with (
         _opened(models, shapes, inputs, on_error, on_warning) as networks,
-        _asking(_asked_device(found)) as execute,
+        _asking(_asked_device(found), on_warning) as execute,
     ):
         graphs = [graph for graph in networks if isinstance(graph, Graph)]  # models are not architectures here
         return [row for graph in graphs for row in operators_of(found.predictor, graph, execute)]

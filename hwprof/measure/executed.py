@@ -59,10 +59,7 @@ def asked(
 def _executed(worker: Worker, device: Device, graph: Graph) -> Sequence[ExecutedKernel]:
     answer = ask_once(worker, "executed", device=device.to_record(with_address=True), graph=graph.to_json())
     with understood("executed"):
-        return [
-            ExecutedKernel(str(op), tuple(nodes), *(str(text) for text in texts))
-            for op, nodes, *texts in answer["kernels"]
-        ]
+        return [ExecutedKernel.of(*fields) for fields in answer["kernels"]]
 
 
 def _kept(worker: Worker, device: Device, folder: Path | None) -> KeptKernels | None:

@@ -214,7 +214,7 @@ def opening(request: Mapping[str, Any], state: WorkerState) -> Answers:
 
 
 def executed(request: Mapping[str, Any], state: WorkerState) -> Answers:
-    """The kernels that the runtime executes of one graph: the operator, nodes, moved tensor and implementation of
+    """The kernels that the runtime executes of one graph: the operator, nodes, moved tensor, implementation and work of
     each."""
     device, backend = state.pinned(request)
     if not isinstance(backend, OptimizingBackend):

@@ -13,6 +13,8 @@ from hwprof.predictors.kernel_sum import LIMIT, Member, Prepared
 
 HIDDEN = 48
 _RATE = 0.02
+_RATES = (-4.0, -2.5)  # what `Member.logs` begins as: multiply-adds and bytes
+_LAUNCH, _START = -2.0, -0.6  # what both begin as, of the logarithm of the shortest latency
 _DECAY = 1e-3
 _HUBER = 0.1  # of the log error, beyond which an error counts linearly
 _TIE = 1e-3  # how strongly the constants of a kind are tied to those of all kinds
@@ -64,10 +66,11 @@ class Trainer:
     def member(self, learned: np.ndarray, seed: int) -> Member:
         """learned: [n], the numbers of the rows that are learned from. Returns a fitted sum."""
         generator = torch.Generator().manual_seed(seed)
+        shortest = float(self._log_ms[learned].min())
         first = torch.randn(self._rows[0].features.shape[1], HIDDEN, generator=generator) * 0.1
         parameters = [
             first, torch.zeros(self._n_kinds, HIDDEN), torch.randn(HIDDEN, generator=generator) * 0.1,
-            torch.tensor([-4.0, -2.5, -6.0]).repeat(self._n_kinds, 1), torch.tensor(-6.0),
+            torch.tensor([*_RATES, shortest + _LAUNCH]).repeat(self._n_kinds, 1), torch.tensor(shortest + _START),
             torch.tensor(_MEMORY),
         ]  # fmt: skip
         for parameter in parameters:

@@ -41,6 +41,7 @@ FAMILY_FOLDS = 5
 MOST_OUTSIDE = 0.10  # of the predicted time in kernels outside of what was learned from
 _LEAST_SPREADS = np.geomspace(0.02, 5.0, 9)
 _RUNTIME = "by_runtime_"  # begins the names of its arrays in a file
+_MOST_WORSE = 2.0  # the rules' error, as a multiple of that by the runtime's kernels
 _RARE = 3  # kernels of a kind, below which it shares the constants of all kinds
 
 
@@ -75,11 +76,17 @@ class KernelPredictor(LatencyPredictor):
     def fit(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Raises InputError for data that cannot be learned from, among them networks with an
         operator whose work is not known."""
-        networks, trainer, log_ms = self._learned(X, y)
-        self._leave_out(trainer, networks, log_ms, np.random.default_rng(self.seed))
-        self.least_spread_ = _narrowest(*self._of_known())
-        self._try_runtime(networks, y)
+        networks = self.encode(X)
+        wholes = np.array([_is_network(network) for network in networks], bool)
+        self._fit(networks, y, wholes)
+        self._try_runtime(networks, y, wholes)
         return self
+
+    def _fit(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray, wholes: np.ndarray) -> None:
+        """wholes: [n], of bool: families of whole networks are left out."""
+        networks, trainer, log_ms = self._learned(networks, y)
+        self._leave_out(trainer, networks, log_ms, wholes, np.random.default_rng(self.seed))
+        self.least_spread_ = _narrowest(*self._of_known())
 
     def fit_members(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """X: [n]; y, ms: [n]. Fits without the errors on what is left out, which take most of the time of `fit`: for
@@ -131,14 +138,14 @@ class KernelPredictor(LatencyPredictor):
     def predict(self, X: Sequence[Any]) -> np.ndarray:
         """X: [n]. Returns [n], ms; of kernels whose work is known alone (`doubts` says where others are missing)."""
         self.require_fitted()
-        return np.array([who._total_ms(kernels) for who, kernels in map(self._chosen, self.encode(X))])
+        return np.array([who._total_ms(kernels) for who, kernels in map(self.chosen, self.encode(X))])
 
     def predict_interval(self, X: Sequence[Any], coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """X: [n]. Returns lower and upper bounds, ms, each [n], which are wider where the members differ. Raises
         InputError when `coverage` is not inside (0, 1)."""
         self.require_fitted()
         networks = self.encode(X)
-        margins = [who._margin(kernels, coverage) for who, kernels in map(self._chosen, networks)]
+        margins = [who._margin(kernels, coverage) for who, kernels in map(self.chosen, networks)]
         predicted, factors = self.predict(networks), np.exp(margins)
         return predicted / factors, predicted * factors
 
@@ -146,7 +153,7 @@ class KernelPredictor(LatencyPredictor):
         """X: [n]. Of networks that the runtime refuses, of those with operators whose work is not known, and of those
         with more than a tenth of their time in kernels unlike the ones that were learned from."""
         self.require_fitted()
-        return [who._doubt(kernels) for who, kernels in map(self._chosen, self.encode(X))]
+        return [who._doubt(kernels) for who, kernels in map(self.chosen, self.encode(X))]
 
     def operator_ms(self, graph: Graph) -> np.ndarray:
         """Returns the time of each node, ms, [n_nodes], without the moves that the runtime inserts between them; nan
@@ -198,30 +205,41 @@ class KernelPredictor(LatencyPredictor):
         number = {kind: i + 1 for i, kind in enumerate(self.kinds_)}
         return Prepared.of(network, number, self.mean_, self.scale_)
 
-    def _try_runtime(self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray) -> None:
+    def _try_runtime(
+        self, networks: Sequence[Kernels], y: Sequence[float] | np.ndarray, wholes: np.ndarray
+    ) -> None:  # fmt: skip
         """Keeps a predictor of what the runtime executes, if that is known of most networks and its error on families
         left out is smaller than that of the rules. Of the other networks it learns as they are written."""
         if sum(network.executed is not None for network in networks) <= len(networks) / 2:
             return
         executed = [replace(network.executed or network, executed=None) for network in networks]
-        other = KernelPredictor(self.seed, self.steps).fit(executed, y)
+        other = KernelPredictor(self.seed, self.steps)
+        other._fit(executed, y, wholes)
         self.mape_by_runtime_ = left_out_error(other.errors_).mape
         if self.mape_by_runtime_ < left_out_error(self.errors_).mape:
             self.by_runtime_ = other
 
-    def _chosen(self, network: Kernels) -> tuple[KernelPredictor, Kernels]:
+    def chosen(self, network: Kernels) -> tuple[KernelPredictor, Kernels]:
         """The predictor that is used for the network, and the kernels that it takes: those of the runtime, unless these
         are unlike all that were learned from, and those of the rules are not.
 
         2026-11-29, families left out on a CPU with ONNX Runtime: of 235 networks, 9 were known to the rules alone. The
-        rules' intervals held 89 % of these, and their error was 17.7 %, against 13.9 % where both knew the network.
+        rules' intervals held 89 % of these, and their error was 17.7 %, against 13.9 % where both knew the network. On
+        the integer kernels, whose loops tell their work, the rules' error was six times as large: they are not used.
         """
         if self.by_runtime_ is None or network.executed is None:
             return self, network
-        is_better_by_rules = self.by_runtime_._doubt(network.executed) is not None and self._doubt(network) is None
+        is_better_by_rules = (
+            self._rules_suffice
+            and self.by_runtime_._doubt(network.executed) is not None
+            and self._doubt(network) is None
+        )
         return (self, network) if is_better_by_rules else (self.by_runtime_, network.executed)
 
-    chosen = _chosen  # for those who break a prediction down
+    @property
+    def _rules_suffice(self) -> bool:
+        """Whether the rules' error on families left out is not much larger than that of the runtime's kernels."""
+        return left_out_error(self.errors_).mape <= _MOST_WORSE * self.mape_by_runtime_
 
     def _margin(self, network: Kernels, coverage: float) -> float:
         """Half of the interval's width, log ms."""
@@ -275,12 +293,12 @@ class KernelPredictor(LatencyPredictor):
         return shares
 
     def _leave_out(
-        self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, rng: np.random.Generator
-    ) -> None:
+        self, trainer: Any, networks: Sequence[Kernels], log_ms: np.ndarray, wholes: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
         """Predicts networks whose whole family is left out; where there are fewer than two families of networks,
         networks left out at random. Single operators are always learned from."""
         families = np.array([network.family for network in networks])
-        wholes = np.array([_is_network(network) for network in networks], bool)
         names = rng.permutation(sorted(set(families[wholes].tolist())))
         if len(names) < 2:
             folds = np.where(wholes.any() & ~wholes, -1, rng.integers(FAMILY_FOLDS, size=len(networks)))
@@ -319,7 +337,7 @@ class KernelPredictor(LatencyPredictor):
             "features": list(FEATURES), "kinds": list(self.kinds_), "offset": self.offset_,
             "starts": [m.start for m in self.members_], "known": kinds, "least_spread": self.least_spread_,
             "patterns": self._encoder.with_patterns, "moves": self._encoder.with_moves,
-            "choices": self._encoder.with_choices,
+            "choices": self._encoder.with_choices, "work": self._encoder.with_work,
             "numbers": [len(self.domain_.points[kind]) for kind in kinds], "families": list(self.families_),
         }  # fmt: skip
         if np.isfinite(self.mape_by_runtime_):
@@ -334,7 +352,8 @@ class KernelPredictor(LatencyPredictor):
         settings, arrays = state.settings, state.arrays
         if list(settings["features"]) != list(FEATURES):
             raise ValueError("its features are those of another version of hwprof; train it again")
-        self._encoder = KernelEncoder(*(bool(settings.get(name, False)) for name in ("patterns", "moves", "choices")))
+        known = (bool(settings.get(name, False)) for name in ("patterns", "moves", "choices", "work"))
+        self._encoder = KernelEncoder(*known)
         self.kinds_, self.offset_ = tuple(settings["kinds"]), float(settings["offset"])
         self.errors_, self.mean_, self.scale_ = arrays["errors"], arrays["mean"], arrays["scale"]
         without = np.zeros(len(self.errors_))  # in files until 2026-11-29

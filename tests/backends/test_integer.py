@@ -40,9 +40,32 @@ def test_it_tells_which_nodes_each_operation_computes():
     executed = BACKEND.executed(graph, device("best"))
     with BACKEND.open(graph, device("best")) as timer:
         timed = timer.operators(1)
-    assert [(kernel.op, tuple(graph.nodes[i].label for i in kernel.nodes)) for kernel in executed] == [
+    assert [(kernel.op, tuple(graph.nodes[i].label for i in kernel.nodes)) for kernel in executed if kernel.nodes] == [
         (time.op, time.members) for time in timed
     ]
+
+
+def test_it_tells_what_quantizes_the_ends_of_a_network_and_the_work_of_every_loop():
+    executed = BACKEND.executed(small_network(), device("best"))
+    assert [kernel.work.kind for kernel in executed if kernel.op == "border"] == [
+        "quantization of an image inserted", "dequantization inserted",
+    ]  # fmt: skip
+    assert all(kernel.work.sizes for kernel in executed)
+
+
+def test_a_weight_in_few_bits_takes_another_loop():
+    b = Quantized("int4", opset=21)
+    graph = b.build(b.q(b.matmul(b.q(b.input((2, 64))), b.w((64, 40), values=[1] * 64 * 40))))
+    kinds = {
+        weights: BACKEND.executed(graph, device("best").with_options(weights=weights))[2].work.kind
+        for weights in ("int8", "smallest")
+    }
+    assert kinds == {"int8": "matrix product", "smallest": "matrix product dictionary-2"}
+
+
+def test_its_versions_tell_compiled_kernels_apart():
+    assert set(BACKEND.versions()) == {"hwprof-integer", "hwprof-integer-kernels"}
+    assert set(REFERENCE.versions()) == {"hwprof-integer", "numpy"}
 
 
 @pytest.mark.parametrize("weights", ["stored", "smallest", "int8"])

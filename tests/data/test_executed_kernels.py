@@ -5,10 +5,13 @@ import pytest
 from hwprof.data import executed_kernels
 from hwprof.data.executed_kernels import KeptKernels
 from hwprof.device import Device
-from hwprof.interfaces import ExecutedKernel
+from hwprof.interfaces import ExecutedKernel, Work
 
 DEVICE, VERSIONS = Device("any", "onnxruntime"), {"onnxruntime": "1.0"}
-KERNELS = [ExecutedKernel("Conv", (0, 1), how="blocked"), ExecutedKernel("ReorderOutput", (), "y")]
+KERNELS = [
+    ExecutedKernel("Conv", (0, 1), how="blocked"), ExecutedKernel("ReorderOutput", (), "y"),
+    ExecutedKernel("Add", (2,), work=Work("sum", {"macs": 3.0})),
+]  # fmt: skip
 
 
 @pytest.fixture

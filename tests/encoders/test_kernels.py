@@ -6,7 +6,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.graph import Graph, Node, Tensor
-from hwprof.interfaces import ExecutedKernel
+from hwprof.interfaces import ExecutedKernel, Work
 from hwprof.spaces.nasbench201 import SPACE
 from tests.integer.programs import Quantized
 
@@ -138,6 +138,35 @@ def test_the_runtimes_implementation_of_a_product_is_part_of_its_kind():
     executed = [ExecutedKernel("Conv", (0, 1), "", "blocked")]
     (earlier,) = KernelEncoder(with_choices=False)([graph], [executed])
     assert earlier.kinds == ("convolution", "Relu absorbed")
+
+
+def test_where_the_runtime_tells_the_work_of_its_loops_that_of_the_operators_does_not_count():
+    b = GraphBuilder("odd 1-2")
+    graph = b.build(b.relu(b.unary("NoSuchOperator", b.input((1, 4)))))
+    loop = Work("loop", {"macs": 3e6, "weight bytes": 1e6, "output bytes": 1e6})
+    found = by_runtime(
+        graph, ("border", (), "", "", Work("entry inserted", {"element operations": 4})), ("A", (0,), "", "", loop),
+        ("A", (1,), "", "", loop),
+    )  # fmt: skip
+    assert (found.kinds, found.nodes, found.missing) == (("entry inserted", "loop"), ((), (0, 1)), ())
+    assert found.counts.tolist() == [1, 2]
+    assert found.amounts.tolist() == [[4e-6, 0], [3, 2]]
+    assert found.features[1, FEATURES.index("macs")] == np.log2(1 + 3e6)
+
+
+def test_an_earlier_predictor_sees_the_operators_where_the_runtime_tells_its_work():
+    b = GraphBuilder("net")
+    graph = b.build(b.relu(b.conv(b.input((1, 16, 8, 8)), 16, 3)))
+    kernels = [ExecutedKernel("border", ()), ExecutedKernel("Convolution", (0, 1))]
+    told = [kernel._replace(work=Work("loop", {"macs": 3})) for kernel in kernels]
+    earlier = KernelEncoder(with_work=False)
+    assert earlier([graph], [told])[0].kinds == earlier([graph], [kernels])[0].kinds
+
+
+def test_sizes_of_a_loop_that_no_predictor_knows_are_refused():
+    b = GraphBuilder("net")
+    with pytest.raises(InputError, match="'loop' has sizes that are not known: flops"):
+        by_runtime(b.build(b.relu(b.input((1, 4)))), ("A", (0,), "", "", Work("loop", {"flops": 3})))
 
 
 def test_what_the_runtime_does_not_execute_is_no_kernel_and_its_work_need_not_be_known():

@@ -1,10 +1,13 @@
 import pytest
 
+from hwprof.backends.integer import BACKEND
 from hwprof.builder import GraphBuilder
 from hwprof.device import Device
 from hwprof.errors import DeviceLostError, InputError
+from hwprof.interfaces import ExecutedKernel
 from hwprof.measure import executed
 from hwprof.measure.worker_process import LOCAL
+from tests.integer.programs import small_network
 from tests.measure.scripted import ScriptedTransport
 
 
@@ -17,6 +20,14 @@ def test_the_runtime_tells_which_operators_are_one_kernel():
     pytest.importorskip("onnxruntime")
     with executed.asked(Device.load("cpu-1t"), LOCAL) as execute:
         assert [kernel.nodes for kernel in execute(network()) if kernel.nodes] == [(0, 1)]
+
+
+def test_a_runtime_tells_the_work_of_its_loops():
+    graph = small_network()
+    with executed.asked(Device.load("integer-numpy"), LOCAL) as execute:
+        assert execute is None
+    with executed.asked(Device("any", "integer"), LOCAL) as execute:
+        assert execute(graph) == list(BACKEND.executed(graph, Device("any", "integer")))
 
 
 def test_a_runtime_that_does_not_tell_is_not_asked():
@@ -69,5 +80,5 @@ def test_answers_are_kept_in_a_data_sets_folder_for_the_same_version_of_the_runt
     device = Device("any", "onnxruntime")
     for transport, is_asked in ((telling(), True), (telling(), False), (telling("2.0"), True)):
         with executed.asked(device, transport, folder=tmp_path) as execute:
-            assert [tuple(kernel) for kernel in execute(network())] == [("Conv", (0, 1), "", "blocked")]
+            assert execute(network()) == [ExecutedKernel("Conv", (0, 1), "", "blocked")]
         assert bool(transport.asked("executed")) == is_asked

@@ -243,6 +243,21 @@ def test_what_the_runtime_executes_is_used_where_it_predicts_families_left_out_b
     assert np.median(high / low) < np.median(wide_high / wide_low)
 
 
+def test_an_operator_that_the_runtime_runs_as_many_loops_is_no_network_to_leave_out(data):
+    def in_loops(network):
+        n = 5
+        return replace(
+            network, kinds=tuple(f"{kind} {i}" for i in range(n) for kind in network.kinds), nodes=n * network.nodes,
+            counts=np.tile(network.counts, n), features=np.tile(network.features, (n, 1)),
+            amounts=np.tile(network.amounts, (n, 1)) / n,
+        )  # fmt: skip
+
+    networks = [replace(blind(network), executed=in_loops(network)) for network in data[0][:40]]
+    predictor = KernelPredictor(steps=15).fit(networks, data[1][:40])
+    assert predictor.by_runtime_ is not None
+    assert sorted(predictor.by_runtime_.families_) == sorted(predictor.families_)
+
+
 def test_a_runtime_that_tells_less_than_the_rules_is_not_asked_again(data):
     networks, ms = data
     told = [replace(network, executed=blind(network)) for network in networks[:60]]
@@ -281,9 +296,17 @@ def test_a_network_that_the_runtime_refuses_is_doubted(asking):
 def test_the_rules_predict_a_network_whose_kernels_by_the_runtime_are_like_none(asking):
     predictor, networks, _ = deepcopy(asking)
     predictor.by_runtime_.domain_ = Domain({}, {}, {})
+    predictor.mape_by_runtime_ = kernels.left_out_error(predictor.errors_).mape / 1.5
     by_rules = [replace(network, executed=None) for network in networks]
     np.testing.assert_array_equal(predictor.predict(networks), predictor.predict(by_rules))
     assert predictor.doubts(networks) == [None] * len(networks)
+
+
+def test_rules_that_are_much_worse_do_not_predict_what_the_runtimes_kernels_do_not_know(asking):
+    predictor, networks, _ = deepcopy(asking)
+    predictor.by_runtime_.domain_ = Domain({}, {}, {})
+    predictor.mape_by_runtime_ = kernels.left_out_error(predictor.errors_).mape / 3
+    assert None not in predictor.doubts(networks)
 
 
 def test_a_file_keeps_both_the_rules_and_the_runtimes_kernels(asking, tmp_path):

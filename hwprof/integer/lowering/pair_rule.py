@@ -17,7 +17,7 @@ from hwprof.integer.numerics import fixed_point
 from hwprof.integer.numerics.grid import Grid
 from hwprof.integer.program.program import Add, Concatenate, Expand, MaxPool, Multiply, Table, Window
 from hwprof.integer.run import reference
-from hwprof.integer.run.steps import broadcast_strides
+from hwprof.integer.run.moves import broadcast_strides
 
 _FACTOR_BITS, _LARGEST_ADD_SHIFT = 15, 22  # for adding 8-bit values: their products fit into int32
 _WIDE_FACTOR_BITS, _LARGEST_WIDE_SHIFT = 30, 44  # for adding where a value has 16 bits

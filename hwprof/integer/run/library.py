@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from hwprof.errors import EnvironmentUnfitError, InputError
@@ -132,6 +133,18 @@ class Plan:
 def load() -> Library:
     """The installed library. Raises EnvironmentUnfitError where hwprof was installed without a compiler."""
     return Library()
+
+
+@cache
+def digest(folder: Path = FOLDER) -> str:
+    """Identifies the code of both libraries of a folder; empty where hwprof was installed without a compiler."""
+    paths = [folder / name for name in (KERNELS, BORDER)]
+    if not all(path.exists() for path in paths):
+        return ""
+    found = sha256()
+    for path in paths:
+        found.update(path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _opened(path: Path) -> ctypes.CDLL:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import singledispatchmethod
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ from hwprof.integer.program.program import (
     Window,
 )
 from hwprof.integer.program.weight_formats import FORMATS, PANEL, is_depthwise
-from hwprof.integer.run import memory, packing
+from hwprof.integer.run import memory, moves, packing
 from hwprof.integer.run.library import AXES, Step
 
 KINDS = (
@@ -164,7 +163,7 @@ class Steps:
         )  # fmt: skip
 
     def _zip(self, op: Add | Multiply) -> dict[str, Any]:
-        extents, strides = broadcast_strides(op.name, self._shape(op.a), self._shape(op.b))
+        extents, strides = moves.broadcast_strides(op.name, self._shape(op.a), self._shape(op.b))
         return {
             **self._operand("x", op.a), **self._operand("x2", op.b), **self._operand("y", op.y),
             "extent": (*extents, *(1,) * (AXES - 3)), "from_": (*strides, *(0,) * (AXES - 3)),
@@ -291,37 +290,16 @@ class Steps:
         }  # fmt: skip
 
     @_add.register
-    def _(self, op: Transpose) -> None:
-        strides = dense_strides(self._shape(op.x))
-        shape = self._shape(op.y)
-        self._copy(op.x, op.y, shape, [strides[axis] for axis in op.order], dense_strides(shape))
-
-    @_add.register
-    def _(self, op: Concatenate) -> None:
-        to = dense_strides(self._shape(op.y))
-        at = 0
-        for name in op.xs:
-            shape = self._shape(name)
-            self._copy(name, op.y, shape, dense_strides(shape), to, to_offset=at * to[op.axis])
-            at += shape[op.axis]
-
-    @_add.register
-    def _(self, op: Slice) -> None:
-        strides, shape = dense_strides(self._shape(op.x)), self._shape(op.y)
-        offset = sum(start * stride for start, stride in zip(op.starts, strides, strict=True))
-        steps = [step * stride for step, stride in zip(op.steps, strides, strict=True)]
-        self._copy(op.x, op.y, shape, steps, dense_strides(shape), from_offset=offset)
+    def _(self, op: Transpose | Concatenate | Slice | Expand) -> None:
+        self._copy(op)
 
     @_add.register
     def _(self, op: Pad) -> None:
-        shape, to = self._shape(op.x), dense_strides(self._shape(op.y))
         size = self._program.values[op.y].size_bytes
         if self._is_wide(op.y) and op.fill:
             raise InputError(f"operator {op.name!r} pads 16-bit values with another number than 0")
         self._append("fill", **self._operand("y", op.y), extent=(size,), zero_y=op.fill)
-        offset = sum(before * stride for before, stride in zip(op.before, to, strict=True))
-        spread = [step * stride for step, stride in zip(op.steps or (1,) * len(to), to, strict=True)]
-        self._copy(op.x, op.y, shape, dense_strides(shape), spread, to_offset=offset)
+        self._copy(op)
 
     @_add.register
     def _(self, op: Pick) -> None:
@@ -333,49 +311,14 @@ class Steps:
             x_bytes=op.rows.size * 4, height=table["weight_bytes"] // width, channels=width, extent=(op.rows.size,),
         )  # fmt: skip
 
-    @_add.register
-    def _(self, op: Expand) -> None:
-        shape, given = self._shape(op.y), self._shape(op.x)
-        strides = [0 if n == 1 else s for n, s in zip(given, dense_strides(given), strict=True)]
-        self._copy(op.x, op.y, shape, [0] * (len(shape) - len(given)) + strides, dense_strides(shape))
-
-    def _copy(
-        self, x: str, y: str, shape: Sequence[int], strides: Sequence[int], to: Sequence[int],
-        from_offset: int = 0, to_offset: int = 0,
-    ) -> None:  # fmt: skip
-        size = 2 if self._is_wide(x) else 1  # bytes of an element, which form an axis
-        shape, strides, to = [*shape, size], [size * s for s in strides] + [1], [size * t for t in to] + [1]
-        extents, strides, to = _merged(shape, strides, to)
-        if len(extents) > AXES:
-            raise InputError(f"moving {x!r} takes {len(extents)} axes; the integer kernels support {AXES}")
-        missing = AXES - len(extents)
-        self._append(
-            "copy", **self._operand("x", x), **self._operand("y", y), from_offset=size * from_offset,
-            to_offset=size * to_offset,
-            extent=(*(1,) * missing, *extents), from_=(*(0,) * missing, *strides), to=(*(0,) * missing, *to),
-        )  # fmt: skip
-
-
-def dense_strides(shape: Sequence[int]) -> list[int]:
-    """The strides of a row-major array, in elements."""
-    return [*accumulate(reversed(shape[1:]), lambda a, b: a * b, initial=1)][::-1] if shape else []
-
-
-def broadcast_strides(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Three extents that cover `a`, and the strides of `b` along them, 0 where b is broadcast.
-
-    Raises InputError where three axes are not enough.
-    """
-    strides = [0 if n == 1 else s for n, s in zip(b, dense_strides(b), strict=True)]
-    extents, steps, _ = _merged(a, strides, [0] * len(a), dense_strides(a))
-    if not steps or steps[-1] not in (0, 1):
-        extents, steps = [*extents, 1], [*steps, 0]
-    if len(extents) > 3:
-        raise InputError(
-            f"operator {name!r} broadcasts {tuple(b)} to {tuple(a)}, which the integer kernels do not support"
-        )
-    missing = 3 - len(extents)
-    return [*(1,) * missing, *extents], [*(0,) * missing, *steps]
+    def _copy(self, op: Operation) -> None:
+        for copy in moves.copies(op, self._program):
+            missing = AXES - len(copy.extents)
+            self._append(
+                "copy", **self._operand("x", copy.x), **self._operand("y", copy.y), from_offset=copy.from_offset,
+                to_offset=copy.to_offset, extent=(*(1,) * missing, *copy.extents),
+                from_=(*(0,) * missing, *copy.strides), to=(*(0,) * missing, *copy.to),
+            )  # fmt: skip
 
 
 def _batch_strides(
@@ -385,24 +328,12 @@ def _batch_strides(
 
     Raises InputError where two axes are not enough.
     """
-    strides = [[0 if n == 1 else s for n, s in zip(shape[:-2], dense_strides(shape), strict=False)] for shape in (a, b)]
-    extents, *steps = _merged(batch, *strides)
+    strides = [
+        [0 if n == 1 else s for n, s in zip(shape[:-2], moves.dense_strides(shape), strict=False)] for shape in (a, b)
+    ]
+    extents, *steps = moves.merged(batch, *strides)
     missing = 2 - len(extents)
     if len(extents) > 2:
         raise InputError(f"operator {name!r} multiplies batches of {tuple(a)} and {tuple(b)}, which do not match")
     from_a, from_b = ([*(0,) * missing, *s] for s in steps)
     return [*(1,) * missing, *extents], from_a, from_b
-
-
-def _merged(
-    shape: Sequence[int], strides: Sequence[int], to: Sequence[int], more: Sequence[int] | None = None
-) -> tuple[list[int], list[int], list[int]]:
-    """The extents without axes of size 1, with adjacent axes merged where all strides allow it."""
-    third = more if more is not None else to
-    kept = [axis for axis in zip(shape, strides, to, third, strict=True) if axis[0] != 1]
-    merged: list[tuple[int, int, int, int]] = []
-    for n, *steps in kept:
-        if merged and all(last == step * n for last, step in zip(merged[-1][1:], steps, strict=True)):
-            n *= merged.pop()[0]  # noqa: PLW2901 - the axis grows
-        merged.append((n, *steps))  # type: ignore[arg-type]  # three strides
-    return [m[0] for m in merged], [m[1] for m in merged], [m[2] for m in merged]

@@ -12,7 +12,7 @@ import pytest
 
 from hwprof import onnx_io
 from hwprof.errors import EnvironmentUnfitError, InputError
-from hwprof.integer.kernels.compile import FOLDER, KERNELS
+from hwprof.integer.kernels.compile import BORDER, FOLDER, KERNELS
 from hwprof.integer.lowering import lowering
 from hwprof.integer.numerics import piecewise
 from hwprof.integer.program import program as ir
@@ -31,6 +31,19 @@ _X86_FLOAT = re.compile(
     r"\w*(ps|pd|ss|sd|ph|sh)\b|\tf(ld|st|add|sub|mul|div|il|ist)\w*\s"
 )
 _ARM_FLOAT = re.compile(r"\tf(add|sub|mul|div|madd|msub|mla|mls|cvt\w*|cmp|sqrt|max|min)\w*\s|\t[su]cvtf\s")
+
+
+def test_the_digest_is_that_of_both_libraries(tmp_path):
+    for name in (KERNELS, BORDER):
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
+    assert library.digest(tmp_path) == library.digest()
+    (tmp_path / BORDER).write_bytes(b"other code")
+    library.digest.cache_clear()
+    assert library.digest(tmp_path) != library.digest()
+
+
+def test_without_compiled_kernels_there_is_no_digest(tmp_path):
+    assert library.digest(tmp_path) == ""
 
 
 def programs() -> list[ir.Program]:
