@@ -4,9 +4,9 @@
 one loop that all of them share, from a network and a latency to a file that is measured; `layer_table` and `projection`
 decide for it which choices reach the latency, `aim` what the next round asks of them; `screening` says which methods
 can help at all; `networks` opens what is compressed and exports what becomes of it. `soft` prices choices that are
-still being learned, `costs` counts bytes and multiply-adds. `prox_connect`, `ana`, `foothill` and `stq` train weights of one or two bits, with what `low_bit` offers
-them; `gradient_ratio` tells beforehand whether such a training can work. `integer` has what networks for the integer
-engine need.
+still being learned, `costs` counts bytes and multiply-adds. `prox_connect`, `ana`, `foothill` and `stq` train weights
+of one or two bits, with what `low_bit` offers them; `gradient_ratio` tells beforehand whether such a training can work.
+`integer` has what networks for the integer engine need.
 
 A training loop of one's own needs the method alone:
 
