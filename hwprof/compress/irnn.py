@@ -134,6 +134,9 @@ def _why_untrained(graph: Graph, node: Node) -> str:
         return "" if direction == "forward" else f"LSTM ({node.label!r}, {direction}, which is not trained in integers)"
     if node.op == "MatMul":
         return "" if node.inputs[1] in graph.weight_names else f"MatMul ({node.label!r}, of two computed tensors)"
+    if node.op == "Gather":
+        is_fixed = node.inputs[1] in _stored(graph) and node.inputs[0] not in _stored(graph)
+        return "" if is_fixed else f"Gather ({node.label!r}, whose place is computed or whose table is stored)"
     if node.op == "Add":
         return "" if _is_bias(graph, node) else f"Add ({node.label!r}, of two computed tensors)"
     return "" if node.op in _TRAINED | _MOVING else f"{node.op} ({node.label!r})"

@@ -125,6 +125,21 @@ class BothWays(nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
+def test_a_table_of_words_is_not_trained_in_integers(no_cost, tmp_path):
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.lstm, self.head = nn.Embedding(9, 8), nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.lstm(self.table(x))[0][:, -1])
+
+    words = Classification("words", *((np.arange(i, 24 + i).reshape(8, 3) % 9, np.arange(8) % 3) for i in range(3)))
+    opened = open_network(Words(), words, DEVICE, tmp_path)
+    with pytest.raises(InputError, match=r"it has Gather .*whose place is computed or whose table is stored"):
+        IRnn().attach(opened, no_cost)
+
+
 @pytest.mark.parametrize(
     ("module", "why"), [(Residual, r"Add \('.*', of two computed tensors\)"), (BothWays, r"LSTM \('.*', bidirectional")]
 )
