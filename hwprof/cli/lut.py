@@ -60,8 +60,9 @@ def build(
     networks: Annotated[
         int | None,
         typer.Option(
+            min=1,
             help="Number of networks of the space to use; by default twice as many as a table of choices has free "
-            "entries, or enough for every choice to occur four times."
+            "entries, or enough for every choice to occur four times.",
         ),
     ] = None,
     sweep: Annotated[
