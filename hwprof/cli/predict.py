@@ -39,7 +39,7 @@ def predict(
             help="An architecture of the predictor's space, in its notation or as choices (3,0,1); repeatable.",
         ),
     ] = None,
-    inputs: groups.Inputs,
+    networks: groups.Networks,
     coverage: Annotated[str, typer.Option(help="The probability that the latency is inside the interval.")] = "90%",
     space: Annotated[
         str | None,
@@ -75,6 +75,7 @@ def predict(
     hwprof predict nb201.hwp model.onnx
     hwprof predict nb201.hwp --arch 3,3,1,0,2,3 --coverage 95%
     hwprof predict generic.hwp model.onnx --operators
+    hwprof predict integer-avx2 model.onnx --variant integer
     """
     from hwprof import plugins
     from hwprof.cli import output, results
@@ -87,17 +88,15 @@ def predict(
     share = options.share(coverage, "--coverage")
     trained = predicting.open_predictor(file)
     failures = results.Failures()
-    given, shapes, values = models or [], inputs.shapes, inputs.values
+    given = models or []
     told = failures.tell if len(given) > 1 else None
     if operators:
-        rows = predicting.predict_operators(
-            trained, given, shapes=shapes, inputs=values, on_error=told, on_warning=output.warn
-        )
+        rows = predicting.predict_operators(trained, given, on_error=told, on_warning=output.warn, **networks.opening)
         output.write_rows([_operator_row(row, format) for row in rows], format)
         return failures.status([])
     found = predicting.predict(
-        trained, given, archs=arch or (), shapes=shapes, inputs=values, coverage=share, space=space, device=device,
-        extrapolate=extrapolate, lower_bound=lower_bound, on_error=told, on_warning=output.warn,
+        trained, given, archs=arch or (), coverage=share, space=space, device=device, extrapolate=extrapolate,
+        lower_bound=lower_bound, on_error=told, on_warning=output.warn, **networks.opening,
     )  # fmt: skip
     output.write_rows([_row(p, trained, share, format) for p in found], format)
     if format is Format.TABLE and trained.provenance:

@@ -33,6 +33,8 @@ AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
 _CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
+QUANTIZATIONS = ("QuantizeLinear", "DequantizeLinear")
+_QUANTIZED = " quantized"  # follows the kind of a product that a runtime computes with integers
 _ABSORBED = " absorbed"  # ends the kind of an operator that another one's kernel computes as well
 _VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 _RECURRENCES = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
@@ -213,17 +215,28 @@ def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
     product is the runtime's own operator."""
     ends: list[str | None] = [None] * len(graph.nodes)
     for kernel in executed:
-        products = [i for i in kernel.nodes if graph.nodes[i].op in FUSING]
-        computing = [i for i in kernel.nodes if graph.nodes[i].op not in CONVERSIONS]
-        main = min(products or computing or kernel.nodes, default=-1)
+        main = min(main_nodes(graph, kernel.nodes), default=-1)
         for i in kernel.nodes:
             if i != main:
                 ends[i] = _ABSORBED
-            elif products:
-                ends[i] = f" by {kernel.how}" if kernel.how else ""
+            elif graph.nodes[i].op in FUSING:
+                how = f" by {kernel.how}" if kernel.how else ""
+                ends[i] = (_QUANTIZED if _is_quantized(graph, kernel) else "") + how
             else:
                 ends[i] = "" if len(kernel.nodes) == 1 else f" in {kernel.op}"
     return ends, [(kernel.op, kernel.moved) for kernel in executed if kernel.moved and not kernel.nodes]
+
+
+def main_nodes(graph: Graph, nodes: Sequence[int]) -> list[int]:
+    """nodes: whose work a kernel does. Returns those which it is for: its products, else what is more than a
+    conversion."""
+    products = [i for i in nodes if graph.nodes[i].op in FUSING]
+    return products or [i for i in nodes if graph.nodes[i].op not in CONVERSIONS] or list(nodes)
+
+
+def _is_quantized(graph: Graph, kernel: ExecutedKernel) -> bool:
+    """Whether the kernel computes what is dequantized, multiplied and quantized again: with integers."""
+    return any(graph.nodes[i].op in QUANTIZATIONS for i in kernel.nodes)
 
 
 def _row(graph: Graph, node: Node, weights: frozenset[str]) -> _Row | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwprof.encoders.kernels import Kernels
+from hwprof.encoders.kernels import Kernels, main_nodes
 from hwprof.graph import Graph
 from hwprof.interfaces import Execute
 from hwprof.predictors.kernels import KernelPredictor
@@ -44,10 +44,12 @@ def operators_of(predictor: KernelPredictor, graph: Graph, execute: Execute | No
 
 
 def _of_nodes(who: KernelPredictor, kernels: Kernels, graph: Graph) -> Iterator[PredictedOperator]:
+    """The time of a kernel is that of the operators which it is for; what it computes as well takes none of its own."""
     node_ms = np.zeros(len(graph.nodes))
-    for place, nodes in enumerate(kernels.nodes):
+    for place, (nodes, count) in enumerate(zip(kernels.nodes, kernels.counts.tolist(), strict=True)):
         if nodes:
-            node_ms[list(nodes)] = _kernel_ms(who, kernels, place)
+            main = main_nodes(graph, nodes)
+            node_ms[main] += count * _kernel_ms(who, kernels, place) / len(main)
     node_ms[list(kernels.missing_nodes)] = np.nan
     for node, ms in zip(graph.nodes, node_ms.tolist(), strict=True):
         yield PredictedOperator(graph.name, node.label, node.op, ms, np.nan)
@@ -76,8 +78,8 @@ def _start_ms(who: KernelPredictor, kernels: Kernels) -> float:
 
 
 def _only(kernels: Kernels, part: slice) -> Kernels:
-    """A network of some of the kernels, each once."""
+    """A network of some of the kernels, each once, whose weights are in the caches as far as those of the whole are."""
     return Kernels(
         kernels.family, kernels.kinds[part], np.ones(len(kernels.kinds[part])), kernels.features[part],
-        kernels.amounts[part], kernels.nodes[part],
+        kernels.amounts[part], kernels.nodes[part], weight_bytes=kernels.weight_bytes,
     )  # fmt: skip

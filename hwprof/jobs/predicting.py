@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -18,19 +19,17 @@ from hwprof.errors import HwprofError, InputError
 from hwprof.files import temporary_folder
 from hwprof.graph import Graph
 from hwprof.interfaces import Arch, Execute
-from hwprof.jobs.inputs import Wanted
+from hwprof.jobs.inputs import Opening, Wanted
 from hwprof.jobs.predicted_operators import PredictedOperator, operators_of
 from hwprof.jobs.profiling import profile
 from hwprof.measure import executed
 from hwprof.measure.machine import identity
 from hwprof.measure.recording import Options
-from hwprof.onnx_io import GivenInputs
 from hwprof.predictors import learning, shipped, trained
 from hwprof.predictors.base import LatencyPredictor
 from hwprof.predictors.trained import Prediction, Trained
 from hwprof.spaces import generic
 from hwprof.variants.spec import change
-from hwprof.workloads.loading import Shapes
 
 
 def _warn(text: str) -> None:
@@ -81,8 +80,6 @@ def predict(
     models: Sequence[Graph | Arch | str | Path] = (),
     *,
     archs: Sequence[Arch | str] = (),
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
     coverage: float = 0.9,
     space: str | None = None,
     device: str | None = None,
@@ -90,27 +87,29 @@ def predict(
     lower_bound: bool = False,
     on_error: Callable[[str, HwprofError], None] | None = None,
     on_warning: Callable[[str], None] = _warn,
+    **opening: Unpack[Opening],
 ) -> list[Prediction]:
     """Predicts latencies, as `hwprof predict` does. Returns the predictions of the models, then of the architectures.
 
     predictor: a trained one, or what `open_predictor` takes. models: graphs, .onnx files, names of workloads, package.
     module:factory or file.py:factory, or architectures as tuples. space: of the architectures, for a predictor of any
-    network; of another predictor the space that it must have learned from.
-    inputs: as `profile` takes them, for every model. archs: architectures of the predictor's space, as tuples or in its
-    notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict networks
-    unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose work is not
-    known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue; without
-    `on_error` the error is raised. on_warning: is told facts about a network that its prediction does not show, such as
-    that a PyTorch module was exported, and, as in `train`, what the runtime could not be asked.
+    network; of another predictor the space that it must have learned from. opening: `shapes`, `inputs`, `variant` and
+    `calibration`, as `profile` takes them, for every model. archs: architectures of the predictor's space, as tuples or
+    in its notation. coverage: the probability that the latency is inside the interval. extrapolate: also predict
+    networks unlike those that were learned from. lower_bound: also predict the rest of networks with operators whose
+    work is not known. A model that cannot be opened is passed to `on_error(model, error)`, and the others continue;
+    without `on_error` the error is raised. on_warning: is told facts about a network that its prediction does not show,
+    such as that a PyTorch module was exported, and, as in `train`, what the runtime could not be asked.
 
     Raises InputError for a network that the predictor cannot take, be it the only one, or for a predictor whose space
     or device is not the given one.
     """
     found = predictor if isinstance(predictor, Trained) else open_predictor(predictor)
     found.require(space, device)
+    device_asked = _asked_device(found)
     with (
-        _opened(models, shapes, inputs, on_error, on_warning) as networks,
-        _asking(_asked_device(found), on_warning) as execute,
+        _opened(models, device_asked, on_error, on_warning, opening) as networks,
+        _asking(device_asked, on_warning) as execute,
     ):
         return found.predict(
             [*networks, *archs], coverage, count_instructions, execute=execute, extrapolate=extrapolate,
@@ -122,10 +121,9 @@ def predict_operators(
     predictor: Trained | str | Path,
     models: Sequence[Graph | str | Path],
     *,
-    shapes: Shapes | None = None,
-    inputs: GivenInputs | None = None,
     on_error: Callable[[str, HwprofError], None] | None = None,
     on_warning: Callable[[str], None] = _warn,
+    **opening: Unpack[Opening],
 ) -> list[PredictedOperator]:
     """The operators of each model with their predicted times, the longest first, with what the runtime inserts and the
     start of an inference: they add up to the prediction. Errors and warnings as in `predict`. Raises InputError for a
@@ -134,9 +132,10 @@ def predict_operators(
     if not found.predictor.sums_kernels:
         name = found.origin.predictor if found.origin else type(found.predictor).__name__
         raise InputError(f"the predictor {name!r} does not know single operators; train one with --predictor kernels")
+    device = _asked_device(found)
     with (
-        _opened(models, shapes, inputs, on_error, on_warning) as networks,
-        _asking(_asked_device(found), on_warning) as execute,
+        _opened(models, device, on_error, on_warning, opening) as networks,
+        _asking(device, on_warning) as execute,
     ):
         graphs = [graph for graph in networks if isinstance(graph, Graph)]  # models are not architectures here
         return [row for graph in graphs for row in operators_of(found.predictor, graph, execute)]
@@ -222,19 +221,21 @@ def count_instructions(graph: Graph, device: Device, variant: str) -> np.ndarray
 @contextmanager
 def _opened(
     models: Sequence[Graph | Arch | str | Path],
-    shapes: Shapes | None,
-    inputs: GivenInputs | None,
+    device: Device | None,
     on_error: Callable[[str, HwprofError], None] | None,
     on_warning: Callable[[str], None],
+    opening: Opening,
 ) -> Iterator[list[Graph | Arch]]:
     """The networks, whose files exist until the context ends. Predictors know ONNX's operators, so a PyTorch module is
-    exported."""
+    exported. device: whose runtime is asked; it says which form of a variant it runs."""
     networks: list[Graph | Arch] = []
-    wanted, told = Wanted(shapes, inputs=inputs, as_onnx=True), Options(on_warning=on_warning)
+    wanted, told = replace(Wanted(**opening), as_onnx=True), Options(on_warning=on_warning)
+    if device is not None:
+        wanted = wanted.on(device, told)
     with temporary_folder() as folder:
         for model in models:
             try:
-                networks.append(model if isinstance(model, tuple) else wanted.load(model, folder))
+                networks.append(model if isinstance(model, tuple) else wanted.open(model, folder, on_warning))
             except HwprofError as error:
                 if on_error is None:
                     raise

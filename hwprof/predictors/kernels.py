@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from hwprof import plugins
-from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
+from hwprof.encoders.kernels import FEATURES, QUANTIZATIONS, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Execute, Takes
@@ -277,6 +277,8 @@ class KernelPredictor(LatencyPredictor):
             return Doubt(f"the runtime refuses it: {network.refused}")
         if network.missing:
             return Doubt(f"the work of {', '.join(network.missing)} is not known", is_lower_bound=True)
+        if _has_quantization(network.kinds) and not _has_quantization(self.kinds_):
+            return Doubt("it is quantized, and the predictor learned from no network that is")
         outside = self._outside_shares(network, self.members_, self.domain_)
         if (share := sum(outside.values())) <= MOST_OUTSIDE:
             return None
@@ -392,6 +394,10 @@ def _narrowest(errors: np.ndarray, spreads: np.ndarray) -> float:
         return conformal_quantile(np.abs(errors) / scales, 0.9) * float(np.median(scales))
 
     return float(min(_LEAST_SPREADS, key=width))
+
+
+def _has_quantization(kinds: Sequence[str]) -> bool:
+    return any(kind.startswith(QUANTIZATIONS) for kind in kinds)
 
 
 def _is_network(network: Kernels) -> bool:

@@ -205,6 +205,13 @@ def test_a_kernel_of_integers_is_named_after_what_it_computes_and_not_after_its_
     assert sorted(found.kinds)[0].startswith("Relu in Table")
 
 
+def test_a_product_that_the_runtime_computes_with_integers_is_of_another_kind():
+    b = Quantized("net", opset=21)
+    graph = b.build(b.q(b.matmul(b.q(b.input((4, 8))), b.q(b.input((8, 8))))))
+    found = by_runtime(graph, ("QLinearMatMul", tuple(range(len(graph.nodes)))))
+    assert [kind for kind in found.kinds if kind != "absorbed"] == ["product quantized"]
+
+
 def test_a_stored_matrix_multiplies_each_row_from_the_right_and_each_matrix_from_the_left():
     b = GraphBuilder("net")
     x = b.input((5, 8, 8))

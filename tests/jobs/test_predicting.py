@@ -13,7 +13,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.data import dataset
 from hwprof.device import Device
 from hwprof.errors import InputError
-from hwprof.interfaces import ExecutedKernel
+from hwprof.interfaces import ExecutedKernel, Work
 from hwprof.jobs import evaluating, predicting
 from hwprof.jobs.predicted_operators import operators_of
 from hwprof.measure.machine import fingerprint
@@ -211,6 +211,33 @@ def test_the_kernels_of_the_runtime_itself_add_up_to_the_prediction_from_them(of
     (encoded,) = asked.encode_with(graph, lambda _graph: executed)
     assert sum(row.ms for row in rows) == pytest.approx(asked.predict([encoded])[0])
     assert sum(row.op == "Reorder" for row in rows) == 1
+
+
+def test_kernels_whose_work_the_runtime_tells_add_up_by_the_operators_that_they_are_for(of_kernels, monkeypatch):
+    """Two equal kernels, each of a convolution and what follows it."""
+    graph, asked = SPACE.graph(ARCH), deepcopy(of_kernels.predictor)
+    asked.by_runtime_ = deepcopy(of_kernels.predictor)
+    monkeypatch.setattr(type(asked), "_doubt", lambda *_arguments: None)
+    first, second = [i for i, node in enumerate(graph.nodes) if node.op == "Conv"][:2]
+    work = Work("loop", {"macs": 1e6, "input bytes": 1e5, "output bytes": 1e5})
+    executed = [ExecutedKernel("A", (i, i + 1), "", "", work) for i in (first, second)]
+    rows = operators_of(asked, graph, lambda _graph: executed)
+    (encoded,) = asked.encode_with(graph, lambda _graph: executed)
+    assert sum(row.ms for row in rows) == pytest.approx(asked.predict([encoded])[0])
+    taken = [row for row in rows if row.ms and not row.inserted]
+    assert [row.op for row in taken] == ["Conv", "Conv"]
+    assert taken[0].ms == taken[1].ms
+
+
+def test_a_variant_of_a_model_is_predicted_in_its_place(of_kernels):
+    graph, told = SPACE.graph(ARCH), list[str]()
+    whole, half = (
+        predicting.predict(of_kernels, [graph], extrapolate=True, variant=variant, on_warning=told.append)[0]
+        for variant in (None, "prune:0.5")
+    )
+    assert half.network == f"{whole.network}-prune0.5"
+    assert "was not trained further" in " ".join(told)
+    assert half.latency_ms < whole.latency_ms
 
 
 def test_a_predictor_of_another_machine_says_that_single_networks_were_left_out(collected, of_kernels):

@@ -18,6 +18,7 @@ from hwprof.predictors.kernels import KernelPredictor
 from hwprof.predictors.trained import Trained
 from hwprof.spaces.generic import SPACE
 from hwprof.spaces.generic_operators import OPERATORS
+from tests.integer.programs import Quantized
 
 N = 108
 
@@ -105,6 +106,13 @@ def test_a_file_of_an_earlier_version_has_intervals_of_one_width_and_knows_no_pa
     assert half == pytest.approx(conformal_quantile(np.abs(fitted.errors_), 0.9), rel=0.02)
     b = GraphBuilder("gelu")
     assert not any("GELU" in kind for kind in again.encode([b.build(b.gelu(b.input((1, 4))))])[0].kinds)
+
+
+def test_a_quantized_network_is_doubted_where_none_was_learned_from(fitted):
+    b = Quantized("net", opset=21)
+    (doubt,) = fitted.doubts([b.build(b.q(b.relu(b.q(b.input((1, 64))))))])
+    assert doubt is not None
+    assert "it is quantized" in doubt.reason
 
 
 def test_a_kind_of_kernel_that_was_removed_from_the_sample_is_doubted(data):
