@@ -228,7 +228,8 @@ def measure_pairs(asked: Asked) -> None:
     told whether they meet their target."""
     options = Options(PAIRS, allow_unfit=True, with_operators=False, transport=asked.transport, wait_s=WAIT_S)
     with Store(asked.build / "store.db") as store:
-        for number, result in enumerate(sorted(store.results(), key=lambda r: r.met is not Met.CANNOT_TELL)):
+        present = filter(_is_present, store.results())
+        for number, result in enumerate(sorted(present, key=lambda r: r.met is not Met.CANNOT_TELL)):
             name, folder = result.target.device, asked.build / f"{result.model}-{result.seed}"
             file = f"{result.model}-{result.method}-{result.target.ms:g}ms-{key_of(asdict(result.key))[:8]}.onnx"
             if result.model not in asked.networks or name not in asked.devices or not (folder / file).exists():
