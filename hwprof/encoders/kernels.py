@@ -20,7 +20,7 @@ from hwprof.encoders import patterns
 from hwprof.encoders.execution import CONVERSIONS, FUSING, Execution
 from hwprof.encoders.operators import Signatures, checked_graph
 from hwprof.errors import InputError, UnknownOperatorError
-from hwprof.graph import Graph, Node, Tensor
+from hwprof.graph import Graph, Node, Tensor, is_quantized
 from hwprof.interfaces import ExecutedKernel, Work
 
 # Each the binary logarithm of one plus a number: amounts first, then the shape.
@@ -33,7 +33,6 @@ AMOUNTS = ("macs", "bytes")
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"})
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "QGemm"})
 _CHOICES = re.compile(r" [\d-]+$")  # of an architecture, in the name of its network
-QUANTIZATIONS = ("QuantizeLinear", "DequantizeLinear")
 _QUANTIZED = " quantized"  # follows the kind of a product that a runtime computes with integers
 _ABSORBED = " absorbed"  # ends the kind of an operator that another one's kernel computes as well
 _VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
@@ -221,7 +220,8 @@ def _by_runtime(graph: Graph, executed: Sequence[ExecutedKernel]) -> _Told:
                 ends[i] = _ABSORBED
             elif graph.nodes[i].op in FUSING:
                 how = f" by {kernel.how}" if kernel.how else ""
-                ends[i] = (_QUANTIZED if _is_quantized(graph, kernel) else "") + how
+                is_of_integers = any(is_quantized(graph.nodes[j]) for j in kernel.nodes)
+                ends[i] = (_QUANTIZED if is_of_integers else "") + how
             else:
                 ends[i] = "" if len(kernel.nodes) == 1 else f" in {kernel.op}"
     return ends, [(kernel.op, kernel.moved) for kernel in executed if kernel.moved and not kernel.nodes]
@@ -232,11 +232,6 @@ def main_nodes(graph: Graph, nodes: Sequence[int]) -> list[int]:
     conversion."""
     products = [i for i in nodes if graph.nodes[i].op in FUSING]
     return products or [i for i in nodes if graph.nodes[i].op not in CONVERSIONS] or list(nodes)
-
-
-def _is_quantized(graph: Graph, kernel: ExecutedKernel) -> bool:
-    """Whether the kernel computes what is dequantized, multiplied and quantized again: with integers."""
-    return any(graph.nodes[i].op in QUANTIZATIONS for i in kernel.nodes)
 
 
 def _row(graph: Graph, node: Node, weights: frozenset[str]) -> _Row | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,9 +30,7 @@ from hwprof.predictors.trained import Prediction, Trained
 from hwprof.spaces import generic
 from hwprof.variants.spec import change
 
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+_warn = Options().on_warning  # as every other job tells
 
 
 def train(

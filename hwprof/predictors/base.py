@@ -131,8 +131,8 @@ class LatencyPredictor(Regressor):
     knows_its_domain: `doubts` tells which networks are unlike those that it learned from. most_learned: networks that
     it learns from unless asked for more. encoding: the name of what `encode` returns of graphs, if those are rows of
     numbers that depend on the graph alone: then they are kept in the folders of data sets. A subclass with another
-    `encode` has another name, or none. sums_kernels: `operator_ms` and `calibrate` are there. calibration_errors_: what
-    `errors_` would be after `calibrate`, of the networks that it took, [n].
+    `encode` has another name, or none. sums_kernels: it adds up kernels, and `calibrate` is there.
+    calibration_errors_: what `errors_` would be after `calibrate`, of the networks that it took, [n].
     """
 
     target = LATENCY
@@ -151,10 +151,6 @@ class LatencyPredictor(Regressor):
     def reported_errors(self) -> np.ndarray:
         """Returns the `errors_` of the part that predicts where the runtime is installed, [n]."""
         return self.errors_
-
-    def operator_ms(self, graph: Graph) -> np.ndarray:
-        """Returns the time of each node, ms, [n_nodes]; nan for one whose work is not known."""
-        raise NotImplementedError
 
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """Fits what was learned on one machine to networks, [n], that were measured on another, y: [n], ms. Raises

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from hwprof import plugins
-from hwprof.encoders.kernels import FEATURES, QUANTIZATIONS, KernelEncoder, Kernels
+from hwprof.encoders.kernels import FEATURES, KernelEncoder, Kernels
 from hwprof.errors import InputError
 from hwprof.graph import Graph
 from hwprof.interfaces import Execute, Takes
@@ -155,16 +155,6 @@ class KernelPredictor(LatencyPredictor):
         self.require_fitted()
         return [who._doubt(kernels) for who, kernels in map(self.chosen, self.encode(X))]
 
-    def operator_ms(self, graph: Graph) -> np.ndarray:
-        """Returns the time of each node, ms, [n_nodes], without the moves that the runtime inserts between them; nan
-        for one whose work is not known."""
-        (network,) = self.encode([graph])
-        found = np.zeros(len(graph.nodes))
-        for nodes, ms in zip(network.nodes, self._kernel_ms(network, self.members_), strict=True):
-            found[list(nodes)] = ms * np.exp(self.offset_)
-        found[list(network.missing_nodes)] = np.nan
-        return found
-
     def calibrate(self, X: Sequence[Any], y: Sequence[float] | np.ndarray) -> Self:
         """Fits what multiply-adds, bytes, launches and the start cost to networks, [n], that were measured on another
         machine, y: [n], ms; see `hwprof.predictors.kernel_calibration`. Intervals become wider where the networks show
@@ -229,10 +219,10 @@ class KernelPredictor(LatencyPredictor):
         """
         if self.by_runtime_ is None or network.executed is None:
             return self, network
-        is_better_by_rules = (
-            self._rules_suffice
-            and self.by_runtime_._doubt(network.executed) is not None
+        is_better_by_rules = (  # the cheapest first: nearly all networks end there
+            self.by_runtime_._doubt(network.executed) is not None
             and self._doubt(network) is None
+            and self._rules_suffice
         )
         return (self, network) if is_better_by_rules else (self.by_runtime_, network.executed)
 
@@ -397,7 +387,7 @@ def _narrowest(errors: np.ndarray, spreads: np.ndarray) -> float:
 
 
 def _has_quantization(kinds: Sequence[str]) -> bool:
-    return any(kind.startswith(QUANTIZATIONS) for kind in kinds)
+    return any("quantize" in kind.lower() for kind in kinds)  # a conversion, or a product of integers
 
 
 def _is_network(network: Kernels) -> bool:

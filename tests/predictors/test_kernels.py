@@ -11,6 +11,7 @@ from hwprof.builder import GraphBuilder
 from hwprof.encoders.kernels import FEATURES, KernelEncoder
 from hwprof.errors import InputError
 from hwprof.interfaces import ExecutedKernel
+from hwprof.jobs.predicted_operators import operators_of
 from hwprof.predictors import files, kernels
 from hwprof.predictors.base import State, conformal_quantile
 from hwprof.predictors.kernel_sum import Domain, Member, Prepared
@@ -165,16 +166,20 @@ def test_an_operator_without_a_rule_leaves_a_lower_bound(fitted):
     assert doubt.is_lower_bound
     assert "NoSuchOperator" in doubt.reason
     assert fitted.predict([odd])[0] > 0.5 * fitted.predict([whole])[0]
-    assert np.isnan(fitted.operator_ms(odd)[-1])
+    assert np.isnan(node_ms(fitted, odd)[-1])
+
+
+def node_ms(predictor, graph):
+    rows = {row.operator: row.ms for row in operators_of(predictor, graph) if not row.inserted}
+    return [rows[node.label] for node in graph.nodes]
 
 
 def test_the_operators_and_the_moves_between_them_sum_to_the_network(fitted):
     graph = SPACE.graph((SPACE.families.index("residual"), 5))
-    (network,) = fitted.encode([graph])
-    ms = fitted._kernel_ms(network, fitted.members_) * network.counts
-    moves_ms = ms[[kind.endswith(" inserted") for kind in network.kinds]].sum()
-    start = fitted.predict([graph])[0] - fitted.operator_ms(graph).sum()
-    assert 0 < start - moves_ms < 0.1
+    rows = operators_of(fitted, graph)
+    assert any(row.inserted and row.op for row in rows)
+    assert sum(row.ms for row in rows) == pytest.approx(fitted.predict([graph])[0])
+    assert 0 < fitted.predict([graph])[0] - sum(row.ms for row in rows if row.op) < 0.1  # the start
 
 
 def test_a_few_networks_calibrate_it_for_a_machine_that_is_slower_in_everything(fitted, data):
@@ -213,7 +218,7 @@ def test_only_the_operator_without_known_work_has_no_time(fitted):
     x = b.input((64, 64))
     of_three = b.node("Einsum", [x, x, x], (64, 64), equation="ij,ij,ij->ij")
     of_two = b.node("Einsum", [x, x], (64, 64), equation="ij,ij->ij")
-    ms = fitted.operator_ms(b.build(b.add(of_three, of_two)))
+    ms = node_ms(fitted, b.build(b.add(of_three, of_two)))
     assert np.isnan(ms).tolist() == [True, False, False]
 
 
