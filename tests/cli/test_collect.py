@@ -95,3 +95,11 @@ def test_networks_that_did_not_converge_are_counted_and_the_status_says_so(colle
     ]
     assert (tmp_path / "latency_data" / "space-noisy" / "dataset.toml").exists()
     assert run(["train", "latency_data/space-noisy", "-o", "p.hwp"]) in (0, 2)
+
+
+def test_in_a_given_time_the_precision_of_each_network_is_told_and_no_failure(collect):
+    """So that `collect --minutes 15 && train` goes on."""
+    hard = ("--target", "0.001%", "--budget", "0.01")
+    code, _, told = collect("--space", "space", "-n", "4", "--minutes", "1", *hard)
+    assert code == 0
+    assert "4 of 4 networks did not converge" in told[-1]
